@@ -1,0 +1,28 @@
+"""The root of every error this project raises on purpose; it never formats for a terminal.
+
+M35Error
+├── UnknownGpu        a GPU name that is not in the catalogue (hint: nearest names)
+├── BadGpuString      text that is not ``[NODESx][COUNTx]GPU``
+└── PlannerError      see :mod:`planner.errors`
+"""
+
+from __future__ import annotations
+
+
+class M35Error(Exception):
+    """An expected failure, phrased for the person who can act on it.
+
+    ``str(error)`` is one lower-case line without a final period. ``hint`` says what works instead.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class UnknownGpu(M35Error):
+    """A GPU name that no entry of the catalogue answers to."""
+
+
+class BadGpuString(M35Error):
+    """Text that does not follow the grammar ``[NODESx][COUNTx]GPU``, or a count that makes no sense."""

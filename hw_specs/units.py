@@ -1,0 +1,65 @@
+"""Bytes and tokens as people read them; the only place that knows 2**30. It never prints.
+
+Memory is an ``int`` of bytes everywhere and GiB on screen; the decimal gigabyte does not occur.
+"""
+
+from __future__ import annotations
+
+import re
+
+from hw_specs.errors import M35Error
+
+KIB = 2**10
+MIB = 2**20
+GIB = 2**30
+TIB = 2**40
+
+_BINARY = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB, "t": TIB, "tib": TIB}
+_SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
+
+
+def gib(number: float) -> int:
+    """Return `number` GiB as bytes, rounded to the nearest byte.
+
+    >>> gib(1.5)
+    1610612736
+    """
+    return round(number * GIB)
+
+
+def format_gib(size_bytes: int, *, decimals: int = 2) -> str:
+    """Return bytes as GiB without the unit, which stands in the column head.
+
+    >>> format_gib(133_605_834_656)
+    '124.43'
+    """
+    return f"{size_bytes / GIB:,.{decimals}f}"
+
+
+def format_tokens(tokens: int) -> str:
+    """Return a token count with thousands separators.
+
+    >>> format_tokens(262144)
+    '262,144'
+    """
+    return f"{tokens:,}"
+
+
+def parse_memory(text: str) -> int:
+    """Return the bytes that ``130GiB``, ``500 MiB`` or a plain byte count name.
+
+    Raises:
+        M35Error: for anything else, decimal units such as the marketing gigabyte included, because on a
+            GPU they differ from the real size by up to 7 %.
+
+    >>> parse_memory("1.5 GiB")
+    1610612736
+    """
+    match = _SIZE.match(text)
+    unit = match.group(2).lower() if match else ""
+    if match is None or unit not in _BINARY:
+        raise M35Error(f"cannot read `{text}` as a memory size", hint="write bytes or a binary unit, such as `130GiB`")
+    size_bytes = round(float(match.group(1)) * _BINARY[unit])
+    if size_bytes <= 0:
+        raise M35Error(f"a memory size of `{text}` is not positive", hint="write a size such as `130GiB`")
+    return size_bytes

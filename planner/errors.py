@@ -1,0 +1,49 @@
+"""The planner's exception tree; it never exits and never prints.
+
+    M35Error (hw_specs)
+    └── PlannerError
+        ├── InvalidRequest     a setting that no engine would accept, with the field's name
+        ├── UnknownVersion     a vLLM version outside what is known
+        ├── UnsupportedModel   a model outside the planner's scope, named
+        ├── LaunchFailed       the engine did not come up
+        ├── VerifyFailed       the server answers, but not as planned
+        └── LogNotUnderstood   a log without the lines that were asked for
+
+"Does not fit" is an answer, not an error: :class:`planner.plan.Plan` carries it with its ledger.
+"""
+
+from __future__ import annotations
+
+from hw_specs.errors import M35Error
+
+
+class PlannerError(M35Error):
+    """Root of what the planner raises on purpose."""
+
+
+class InvalidRequest(PlannerError):
+    """A setting that the engine would refuse."""
+
+    def __init__(self, field: str, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
+class UnknownVersion(PlannerError):
+    """A vLLM version that is malformed or older than anything known."""
+
+
+class UnsupportedModel(PlannerError):
+    """A model whose architecture the planner does not describe; it is refused, never guessed."""
+
+
+class LaunchFailed(PlannerError):
+    """The engine did not reach readiness."""
+
+
+class VerifyFailed(PlannerError):
+    """The server runs, but at least one check failed."""
+
+
+class LogNotUnderstood(PlannerError):
+    """A log from which the wanted figures cannot be read."""

@@ -1,0 +1,134 @@
+"""What a model is, in the dimensions that decide memory and speed; it never reads a file.
+
+:class:`ModelSpec` covers dense decoder-only GQA/MHA models with an optional Pixtral tower and an optional
+EAGLE draft. Everything else is refused where models are read (:mod:`planner.checkpoint`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightFormat:
+    """How the elements of a linear layer are stored once loaded."""
+
+    name: str
+    """``bf16``, ``fp8``, ``fp8-channel``, ``fp8-block``, ``int4``, ``nvfp4``, ``mxfp4``."""
+    bits: int
+    """Bits per element, scales excluded."""
+    group_rows: int = 0
+    """Rows that share one scale; 0 means the whole tensor (a few bytes, not counted)."""
+    group_columns: int = 0
+    """Columns that share one scale; 0 means the whole row."""
+    scale_bytes: int = 0
+    """Bytes of one scale; 0 where scales are per tensor."""
+    zero_point_bits: int = 0
+    """Bits of a zero point per group (asymmetric INT4)."""
+
+    def matrix_bytes(self, rows: int, columns: int) -> int:
+        """Bytes of a ``[rows, columns]`` matrix with its group scales.
+
+        >>> WeightFormat(name="fp8", bits=8).matrix_bytes(4, 512)
+        2048
+        """
+        weight_bytes = rows * columns * self.bits // 8
+        if not self.scale_bytes:
+            return weight_bytes
+        groups = -(-rows // (self.group_rows or 1)) * -(-columns // (self.group_columns or columns))
+        return weight_bytes + groups * self.scale_bytes + groups * self.zero_point_bits // 8
+
+
+BF16 = WeightFormat(name="bf16", bits=16)
+FP8 = WeightFormat(name="fp8", bits=8)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerGroup:
+    """A run of consecutive decoder layers whose linears are stored alike."""
+
+    count: int
+    attention: WeightFormat
+    mlp: WeightFormat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VisionSpec:
+    """A Pixtral vision tower with its patch-merging projector, BF16 throughout."""
+
+    hidden_size: int
+    num_hidden_layers: int
+    intermediate_size: int
+    num_attention_heads: int
+    patch_size: int
+    max_image_size: int
+    """Pixels of the longer side that the processor allows."""
+    num_channels: int
+    spatial_merge_size: int
+
+    @property
+    def max_image_patches(self) -> int:
+        """ViT patches of the largest image."""
+        return (self.max_image_size // self.patch_size) ** 2
+
+    @property
+    def max_image_embeddings(self) -> int:
+        """Embeddings of the largest image after patch merging; what the encoder budget counts."""
+        return self.max_image_patches // self.spatial_merge_size**2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DraftSpec:
+    """An EAGLE-1 draft that shares the target's embedding, output head and dimensions."""
+
+    name: str
+    num_hidden_layers: int
+    weights: WeightFormat
+    card_num_speculative_tokens: int
+    card_max_model_len: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """One checkpoint, as far as memory and speed depend on it."""
+
+    name: str
+    """Hub repository or local path, as vLLM's first argument."""
+    hidden_size: int
+    num_attention_heads: int
+    num_key_value_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    max_position_embeddings: int
+    layers: tuple[LayerGroup, ...]
+    tie_word_embeddings: bool
+    qkv_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    vision: VisionSpec | None = None
+    draft: DraftSpec | None = None
+    kv_cache_scheme: str | None = None
+    """KV dtype that the checkpoint declares and ``--kv-cache-dtype auto`` therefore means; None = BF16."""
+    checkpoint_bytes: int | None = None
+    """Tensor bytes of one layout, from its index; None when unknown."""
+    download_bytes: int | None = None
+    """Bytes that a careless download of the whole repository moves."""
+    native_format: bool = False
+    """Whether vLLM loads Mistral's own layout (params.json, consolidated*.safetensors)."""
+    rope_cache_positions: int | None = None
+    """Rows of the RoPE table; None means `max_position_embeddings`."""
+
+    @property
+    def num_hidden_layers(self) -> int:
+        """Decoder layers of the target."""
+        return sum(group.count for group in self.layers)
+
+    @property
+    def layer_formats(self) -> tuple[LayerGroup, ...]:
+        """One entry per layer, in order; each has count 1."""
+        return tuple(
+            LayerGroup(count=1, attention=group.attention, mlp=group.mlp)
+            for group in self.layers
+            for _ in range(group.count)
+        )

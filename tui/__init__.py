@@ -1,0 +1,1 @@
+"""The wizard: draws what the planner says and computes nothing."""
