@@ -1,6 +1,144 @@
-"""The command line; replaced as commands arrive."""
+"""The command line: find the command, run it, turn errors into words and exit codes.
+
+Every command lives in its own module and is imported only when it is called, because the cold start of a
+plan is part of the product.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from hw_specs.errors import M35Error
+from planner.cli.diagnostics import report_error
+from planner.cli.exit_code import ExitCode
+
+DEFAULT_COMMAND = "plan"
+
+COMMANDS: dict[str, str] = {
+    "plan": "find settings that fit, and say why (the default command)",
+    "gpus": "list the GPU catalogue",
+}
+"""Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""
 
 
-def main() -> int:
-    """Say that nothing is here yet."""
-    return 0
+class LazyGroup(click.Group):
+    """A group that knows its commands by name and imports a module when one is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the table, which is the order of use."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return the command called `cmd_name`."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"planner.cli.commands.{cmd_name.replace('-', '_')}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Put the default command in front of arguments that start with one of its options."""
+        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+            args = [DEFAULT_COMMAND, *args]
+        return super().parse_args(ctx, args)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest command when there is none of that name."""
+        name = args[0]
+        if name not in COMMANDS:
+            from difflib import get_close_matches
+
+            near = get_close_matches(name, COMMANDS, n=3)
+            hint = f"did you mean `{'`, `'.join(near)}`?" if near else "`m35-plan --help` lists the commands"
+            raise M35Usage(f"there is no command `{name}`", hint=hint)
+        return super().resolve_command(ctx, args)
+
+
+class M35Usage(M35Error):
+    """A command line that makes no sense."""
+
+
+def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"m35-plan {version('m35-plan')}")
+        ctx.exit(0)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="show the version")
+def app() -> None:
+    """Plan, launch and verify Mistral-Medium-3.5-128B under vLLM on the GPUs you have.
+
+    `m35-plan --gpus 1xMI300X` is short for `m35-plan plan --gpus 1xMI300X`; `m35-plan plan --help` lists the
+    settings. Exit codes: 0 fits, 2 usage, 3 does not fit, 4 no GPU, 5 launch failed, 6 verification failed,
+    7 timeout, 1 bug.
+    """
+
+
+def _flag(field: str) -> str:
+    """The option that sets a request's field."""
+    return "--" + field.replace("_", "-")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; never raises for expected failures."""
+    from planner.errors import InvalidRequest, LaunchFailed, VerifyFailed
+
+    try:
+        result = app.main(args=argv, prog_name="m35-plan", standalone_mode=False)
+        sys.stdout.flush()
+        return int(result or 0)
+    except InvalidRequest as error:
+        flag = _flag(error.field)
+        report_error(str(error).replace(error.field, flag), error.hint)
+        return ExitCode.USAGE
+    except LaunchFailed as error:
+        report_error(str(error), error.hint)
+        return ExitCode.LAUNCH_FAILED
+    except VerifyFailed as error:
+        report_error(str(error), error.hint)
+        return ExitCode.VERIFY_FAILED
+    except M35Error as error:
+        report_error(str(error), error.hint)
+        return ExitCode.USAGE
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.Abort:
+        return ExitCode.INTERRUPTED
+    except click.ClickException as error:
+        report_error(_one_line(error.format_message()), _usage_hint(error))
+        return ExitCode.USAGE
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        # The reader went away (`| head`); that is its right and no failure of ours.
+        sys.stdout = None
+        return ExitCode.OK
+
+
+def _one_line(message: str) -> str:
+    text = " ".join(message.split()).rstrip(".")
+    return text[:1].lower() + text[1:]
+
+
+def _usage_hint(error: click.ClickException) -> str | None:
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"`{error.ctx.command_path} --help` lists the options"
+    return None
+
+
+def run() -> None:
+    """Console entry point."""
+    sys.exit(main())

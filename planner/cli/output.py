@@ -1,0 +1,48 @@
+"""The only writer to stdout: tables, JSON, commands. It never narrates.
+
+Bytes are the same on a terminal and in a pipe, colour apart; colour obeys NO_COLOR.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from typing import Literal
+
+Align = Literal["<", ">"]
+
+
+def use_colour() -> bool:
+    """Whether stdout may be coloured: a terminal, and nobody said NO_COLOR."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def style(text: str, code: str) -> str:
+    """Return `text` in the SGR `code` (``1`` bold, ``2`` dim, ``32`` green …) where colour is allowed."""
+    return f"\x1b[{code}m{text}\x1b[0m" if use_colour() else text
+
+
+def write(text: str) -> None:
+    """Write `text` and a line end."""
+    sys.stdout.write(text + "\n")
+
+
+def write_json(document: object) -> None:
+    """Write one JSON document, indented, keys in the order of the document."""
+    write(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[Align] = ()) -> str:
+    """Return a plain table: two spaces between columns, no rules, nothing after the last character.
+
+    `align` gives ``<`` or ``>`` per column; missing ones are ``<``.
+    """
+    cells = [list(head), *(list(row) for row in rows)] if any(head) else [list(row) for row in rows]
+    widths = [max((len(row[i]) for row in cells), default=0) for i in range(len(head))]
+    sides = [align[i] if i < len(align) else "<" for i in range(len(head))]
+    return "\n".join(
+        "  ".join(f"{cell:{side}{width}}" for cell, side, width in zip(row, sides, widths, strict=True)).rstrip()
+        for row in cells
+    )
