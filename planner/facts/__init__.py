@@ -1,0 +1,28 @@
+"""The data files and the one way to read them; it never computes.
+
+Files are read once per process. Rules of vLLM are resolved by release here, so that formulas take values and not
+version numbers.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+from typing import Any, cast
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """Return the parsed data file ``planner/facts/<name>`` (``.toml`` or ``.json``).
+
+    Raises:
+        FileNotFoundError: when the package holds no such file.
+    """
+    text = (files("planner.facts") / name).read_text(encoding="utf-8")
+    if name.endswith(".json"):
+        import json
+
+        return cast("dict[str, Any]", json.loads(text))
+    import tomllib
+
+    return tomllib.loads(text)

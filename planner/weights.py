@@ -1,0 +1,162 @@
+"""Weight bytes per rank, as vLLM shards them; exact arithmetic that never rounds.
+
+Source: the layer classes of vLLM 0.33.0 (QKVParallelLinear, RowParallelLinear, VocabParallelEmbedding, pixtral.py),
+executed on a fake device: 0 bytes difference at TP 1 to 16.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from planner.model import LayerGroup, ModelSpec, VisionSpec, WeightFormat
+
+BF16_BYTES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightRules:
+    """How an engine on some hardware stores what the model describes."""
+
+    vision_sharded: bool = True
+    """Whether tensor parallelism shards the vision tower's linears."""
+    projector_sharded: bool = False
+    """Whether it also shards the projector's two linears (Hugging Face layout)."""
+    fp8_row_padding: tuple[int, int] = (0, 0)
+    """``(multiple, padding)`` in bytes: an FP8 row of a multiple of the first gets the second more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankWeights:
+    """Bytes on one rank, without RoPE table and without per-tensor scales."""
+
+    text_bytes: int
+    vision_bytes: int
+    draft_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        """Target and draft together."""
+        return self.text_bytes + self.vision_bytes + self.draft_bytes
+
+
+def split_layers(num_hidden_layers: int, pipeline_parallel_size: int) -> tuple[int, ...]:
+    """Return the layers of each pipeline stage, as vLLM's ``get_pp_indices`` deals them.
+
+    Left-over layers go to the stages before the last one, which also holds the output head.
+
+    >>> split_layers(88, 3)
+    (29, 30, 29)
+    """
+    base, left = divmod(num_hidden_layers, pipeline_parallel_size)
+    layers = [base] * pipeline_parallel_size
+    for offset in range(left):
+        layers[-(offset + 2)] += 1
+    return tuple(layers)
+
+
+def _matrix(fmt: WeightFormat, rows: int, columns: int, rules: WeightRules) -> int:
+    """Bytes of ``[rows, columns]``; FP8 rows are padded where the engine does so."""
+    multiple, padding = rules.fp8_row_padding
+    size_bytes = fmt.matrix_bytes(rows, columns)
+    if padding and fmt.name == "fp8" and columns % multiple == 0:
+        size_bytes += rows * padding
+    return size_bytes
+
+
+def _layer_bytes(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRules) -> int:
+    """One decoder layer on one rank: attention, MLP, two norms, biases where the model has them."""
+    hidden, head = model.hidden_size, model.head_dim
+    kv_heads = max(model.num_key_value_heads, tp)
+    qkv_rows = (model.num_attention_heads + 2 * kv_heads) * head // tp
+    size_bytes = _matrix(group.attention, qkv_rows, hidden, rules)
+    size_bytes += _matrix(group.attention, hidden, model.num_attention_heads * head // tp, rules)
+    size_bytes += _matrix(group.mlp, 2 * model.intermediate_size // tp, hidden, rules)
+    size_bytes += _matrix(group.mlp, hidden, model.intermediate_size // tp, rules)
+    size_bytes += 2 * hidden * BF16_BYTES
+    if model.qkv_bias:
+        size_bytes += qkv_rows * BF16_BYTES
+    if model.mlp_bias:
+        size_bytes += (2 * model.intermediate_size // tp + hidden) * BF16_BYTES
+    if model.qk_norm:
+        size_bytes += 2 * head * BF16_BYTES
+    return size_bytes
+
+
+def embedding_bytes(model: ModelSpec, tp: int) -> int:
+    """Token embedding on one rank; vLLM pads the vocabulary to a multiple of 64 rows."""
+    return -(-model.vocab_size // 64) * 64 * model.hidden_size * BF16_BYTES // tp
+
+
+def _vision_bytes(model: ModelSpec, vision: VisionSpec, tp: int, rules: WeightRules) -> int:
+    """Tower and projector on one rank: linears sharded, norms, patch convolution and merger replicated."""
+    dim, inner, hidden = vision.hidden_size, vision.intermediate_size, model.hidden_size
+    shards = tp if rules.vision_sharded else 1
+    tower = vision.num_hidden_layers * ((4 * dim * dim + 3 * dim * inner) // shards + 2 * dim)
+    patches = vision.num_channels * vision.patch_size**2 * dim + dim
+    merged = vision.spatial_merge_size**2 * dim
+    adapter = (dim * hidden + hidden * hidden) // (tp if rules.projector_sharded else 1)
+    return (tower + patches + dim + merged * dim + adapter) * BF16_BYTES
+
+
+def _draft_bytes(model: ModelSpec, tp: int, rules: WeightRules) -> int:
+    """EAGLE draft on one rank: two plain layers, the fused projection and a norm; embedding and head are shared."""
+    assert model.draft is not None
+    group = LayerGroup(count=1, attention=model.draft.weights, mlp=model.draft.weights)
+    projection = _matrix(model.draft.weights, model.hidden_size, 2 * model.hidden_size // tp, rules)
+    layers = model.draft.num_hidden_layers * _layer_bytes(model, group, tp, rules)
+    return layers + projection + model.hidden_size * BF16_BYTES
+
+
+@lru_cache(maxsize=256)
+def rank_weights(
+    model: ModelSpec,
+    *,
+    tensor_parallel_size: int,
+    pipeline_parallel_size: int = 1,
+    language_model_only: bool = False,
+    draft: bool = False,
+    rules: WeightRules = WeightRules(),  # noqa: B008 - frozen
+) -> tuple[RankWeights, ...]:
+    """Return the bytes of one rank per pipeline stage; all ranks of a stage are equal.
+
+    The embedding sits on the first stage, norm and output head on the last, the vision tower on the first, the draft
+    on the last. With more than one stage a draft or tied weights need the embedding on the last stage too.
+    """
+    tp, pp = tensor_parallel_size, pipeline_parallel_size
+    formats, stages, start = model.layer_formats, [], 0
+    for stage, count in enumerate(split_layers(model.num_hidden_layers, pp)):
+        first, last = stage == 0, stage == pp - 1
+        text = sum(
+            members * _layer_bytes(model, group, tp, rules)
+            for group, members in _runs(formats[start : start + count]).items()
+        )
+        start += count
+        embeddings = int(first) + int(last and not (model.tie_word_embeddings and pp == 1))
+        if last and pp > 1 and draft and not model.tie_word_embeddings:
+            embeddings += 1
+        text += embeddings * embedding_bytes(model, tp)
+        if last:
+            text += model.hidden_size * BF16_BYTES
+        vision = model.vision if first and not language_model_only else None
+        stages.append(
+            RankWeights(
+                text_bytes=text,
+                vision_bytes=_vision_bytes(model, vision, tp, rules) if vision else 0,
+                draft_bytes=_draft_bytes(model, tp, rules) if draft and last else 0,
+            )
+        )
+    return tuple(stages)
+
+
+def _runs(formats: tuple[LayerGroup, ...]) -> dict[LayerGroup, int]:
+    """How many layers of each kind there are."""
+    runs: dict[LayerGroup, int] = {}
+    for group in formats:
+        runs[group] = runs.get(group, 0) + 1
+    return runs
+
+
+def rope_cache_bytes(model: ModelSpec) -> int:
+    """The RoPE table, one per rank: sized by the model's position limit, not by ``max_model_len``."""
+    return (model.rope_cache_positions or model.max_position_embeddings) * model.head_dim * BF16_BYTES
