@@ -56,9 +56,9 @@ class GpuSpec:
     architecture: str
     """CUDA compute capability (``9.0``) or gfx target (``gfx942``)."""
     driver_memory_bytes: int
-    """Total that NVML or amdsmi reports; vLLM picks its batch defaults by it."""
+    """Total that NVML or amdsmi reports; vLLM picks its batch defaults by it. 0 where nobody published it."""
     engine_memory_bytes: int
-    """Total that torch sees; vLLM's budget is a fraction of it."""
+    """Total that torch sees; vLLM's budget is a fraction of it. 0 where nobody published it."""
     engine_memory_low_bytes: int
     """Smallest total seen on this product (driver versions, virtual machines)."""
     engine_memory_high_bytes: int
@@ -74,6 +74,9 @@ class GpuSpec:
     max_gpus_per_node: int
     compute_units: int | None
     """SMs or CUs."""
+    measured_bf16_flops_per_s: int | None = None
+    """Best matrix multiplication anyone measured and published; 51 to 80 % of the peak."""
+    measured_fp8_flops_per_s: int | None = None
     driver_names: tuple[str, ...] = ()
     pci_device_ids: tuple[int, ...] = ()
     facts: dict[str, Fact] = field(default_factory=dict, hash=False, compare=False)
@@ -114,8 +117,13 @@ class GpuSet:
 
     @property
     def fully_connected(self) -> bool:
-        """Whether tensor parallelism has fast links between all GPUs of a node."""
-        return self.count == 1 or (self.spec.link.fully_connected if self.linked is None else self.linked)
+        """Whether tensor parallelism has fast links between all GPUs of a node.
+
+        Without a probe's word the product decides, or that the GPUs are no more than one bridge joins.
+        """
+        if self.count == 1 or self.linked is not None:
+            return self.count == 1 or bool(self.linked)
+        return self.spec.link.fully_connected or self.count <= self.spec.link.domain_gpus
 
     def __str__(self) -> str:
         nodes = f"{self.nodes}x" if self.nodes > 1 else ""

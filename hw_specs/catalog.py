@@ -1,0 +1,109 @@
+"""The GPU catalogue: names to data files to :class:`GpuSpec`; it parses only the file that is asked for.
+
+Data is read with ``pkgutil`` because ``importlib.resources`` costs more time than a whole plan.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from functools import cache
+from pkgutil import get_data
+from typing import Any
+
+from hw_specs.errors import UnknownGpu
+from hw_specs.spec import Fact, GpuSpec, Link
+
+_VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
+_SHOWN_CHARACTERS = 60
+
+
+def read_data(name: str) -> bytes:
+    """Return the bytes of ``hw_specs/data/<name>``, from a folder or a zip file alike."""
+    content = get_data("hw_specs", f"data/{name}")
+    if content is None:
+        raise FileNotFoundError(f"hw_specs/data/{name}")
+    return content
+
+
+def read_toml(name: str) -> dict[str, Any]:
+    """Return one TOML data file as plain values."""
+    return tomllib.loads(read_data(name).decode())
+
+
+def normalise(name: str) -> str:
+    """Return the key under which `name` stands in ``names.toml``.
+
+    Case, the vendor in front, and the choice of blank, ``_``, ``/`` or ``-`` between words do not matter.
+
+    >>> normalise("nvidia/H100 SXM")
+    'h100-sxm'
+    """
+    for separator in " _/\t":
+        name = name.replace(separator, "-")
+    key = "-".join(word for word in name.lower().split("-") if word)
+    for word in _VENDOR_WORDS:
+        key = key.removeprefix(word)
+    return key
+
+
+@cache
+def names() -> dict[str, str]:
+    """Return every known name, normalised, with the id it stands for."""
+    return {str(name): str(gpu_id) for name, gpu_id in read_toml("names.toml").items()}
+
+
+def get_gpu(name: str) -> GpuSpec:
+    """Return the GPU that `name` (an id, a product name or a driver's name) stands for.
+
+    Raises:
+        UnknownGpu: no entry has that name; the hint lists the nearest ones.
+
+    >>> get_gpu("nvidia/h200").id
+    'h200-sxm'
+    """
+    gpu_id = names().get(normalise(name))
+    if gpu_id is None:
+        shown = name.strip()
+        shown = shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…"
+        raise UnknownGpu(f"no GPU is called `{shown}`", hint=_nearest(name))
+    return _load(gpu_id)
+
+
+def list_gpus() -> tuple[GpuSpec, ...]:
+    """Return the whole catalogue, sorted by vendor (NVIDIA first), architecture and memory."""
+    specs = (_load(gpu_id) for gpu_id in set(names().values()))
+    return tuple(sorted(specs, key=lambda spec: (spec.vendor != "nvidia", spec.released is False, _rank(spec))))
+
+
+def _rank(spec: GpuSpec) -> tuple[float, int, str]:
+    digits = "".join(character for character in spec.architecture if character.isdigit() or character == ".")
+    return float(digits), spec.engine_memory_bytes, spec.id
+
+
+def _nearest(name: str) -> str:
+    """Name up to three GPUs that were probably meant."""
+    from difflib import get_close_matches
+
+    key = normalise(name)[:_SHOWN_CHARACTERS]
+    near = [known for known in names() if known.startswith(key)] if len(key) > 1 else []
+    near += get_close_matches(key, names(), n=8, cutoff=0.5)
+    found: list[str] = []
+    for alias in near:
+        spec = _load(names()[alias])
+        if spec.name not in found:
+            found.append(spec.name)
+    if not found:
+        return "`m35-plan gpus` lists the names"
+    return "the nearest names are " + ", ".join(f"`{one}`" for one in found[:3]) + "; `m35-plan gpus` lists all"
+
+
+@cache
+def _load(gpu_id: str) -> GpuSpec:
+    """Parse one data file."""
+    raw = read_toml(f"{gpu_id}.toml")
+    link: dict[str, Any] = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.pop("link")}
+    facts = {key: Fact(**fact) for key, fact in raw.pop("facts").items()}
+    fields: dict[str, Any] = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw}
+    for key in ("driver_names", "pci_device_ids", "notes"):
+        fields[key] = tuple(fields[key])
+    return GpuSpec(**fields, link=Link(**link), facts=facts)

@@ -1,0 +1,122 @@
+"""The grammar ``[NODESx][COUNTx]GPU``: text to :class:`GpuSet`. It knows nothing of this machine."""
+
+from __future__ import annotations
+
+import re
+
+from hw_specs.catalog import get_gpu
+from hw_specs.errors import BadGpuString, UnknownGpu
+from hw_specs.spec import GpuSet, GpuSpec
+from hw_specs.units import GIB, TIB, format_gib
+
+MAX_NODES = 1024
+"""More nodes than any one deployment of a 128B model; larger counts are typing errors."""
+
+_NUMBER = r"[+-]?[0-9][0-9_.,]*"
+_GRAMMAR = re.compile(rf"^(?:({_NUMBER})\s*[x×*]\s*)?(?:({_NUMBER})\s*[x×*]\s*)?(.*)$", re.IGNORECASE | re.DOTALL)
+_ONE_MORE_COUNT = re.compile(rf"^{_NUMBER}\s*[x×*]", re.IGNORECASE)
+_NEAR_MISSES = (
+    (re.compile(r"^(?P<name>.*\S)\s*[x×*]\s*(?P<count>[0-9]{1,4})$", re.I | re.S), "the count stands behind the GPU"),
+    (re.compile(r"^(?P<count>[0-9]{1,4})[\s*-]*(?P<name>[A-Za-z].*)$", re.S), "there is no `x` behind the count"),
+)
+_EXAMPLES = "write a GPU, a count and a GPU, or nodes too: `H200`, `8xH200`, `2x8xB200`"
+_SHOWN_CHARACTERS = 60
+_MAX_MEMORY_BYTES = 2 * TIB
+
+
+def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
+    """Return the GPUs that `text` names.
+
+    Args:
+        text: ``H200`` (one), ``8xH200``, or ``2x8xB200`` (nodes × GPUs per node). Case, blanks and a vendor in
+            front (``nvidia/h200``) do not matter.
+        memory_override_bytes: engine-visible bytes of one GPU where they differ from the catalogue's, as on
+            shared cards. Products whose memory is not publicly known cannot be planned without it.
+
+    Raises:
+        UnknownGpu: the catalogue has no such GPU; the hint names the nearest.
+        BadGpuString: the text does not follow the grammar, or a count or size makes no sense.
+
+    >>> str(parse_gpus("8 x nvidia/h200"))
+    '8xH200'
+    """
+    match = _GRAMMAR.match(text.strip())
+    assert match is not None, "every part of the grammar is optional"
+    first, second, name = match.groups()
+    shown = _shown(text)
+    if not name:
+        raise BadGpuString(f"no GPU is named in `{shown}`", hint=_EXAMPLES)
+    if not any(character.isalpha() for character in name) or _ONE_MORE_COUNT.match(name):
+        raise BadGpuString(f"cannot read `{shown}` as GPUs", hint=_EXAMPLES)
+    nodes = _count(first, text, what="nodes") if second is not None else 1
+    count = _count(second if second is not None else first, text, what="GPUs")
+    spec = _spec(name)
+    _check_counts(spec, count=count, nodes=nodes, shown=shown)
+    _check_memory(spec, memory_override_bytes)
+    return GpuSet(spec=spec, count=count, nodes=nodes, memory_override_bytes=memory_override_bytes)
+
+
+def _shown(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _spec(name: str) -> GpuSpec:
+    """Look the name up, and recognise a count in the wrong place (``H200x8``, ``8 H200``)."""
+    try:
+        return get_gpu(name)
+    except UnknownGpu:
+        for pattern, reason in _NEAR_MISSES:
+            near = pattern.match(name)
+            if near:
+                spec = get_gpu(near["name"])
+                right = f"{int(near['count'])}x{spec.name}"
+                raise BadGpuString(f"{reason} in `{_shown(name)}`", hint=f"write `{right}`") from None
+        raise
+
+
+def _count(digits: str | None, text: str, *, what: str) -> int:
+    """Return a count as a positive whole number."""
+    if digits is None:
+        return 1
+    if not digits.isdecimal() or len(digits) > _SHOWN_CHARACTERS or int(digits) < 1:
+        raise BadGpuString(
+            f"the number of {what} in `{_shown(text)}` is `{_shown(digits)}`, not a positive whole number",
+            hint=_EXAMPLES,
+        )
+    return int(digits)
+
+
+def _check_counts(spec: GpuSpec, *, count: int, nodes: int, shown: str) -> None:
+    """Refuse more GPUs per node than the product comes with, and more nodes than anyone has."""
+    if count > spec.max_gpus_per_node:
+        most = spec.max_gpus_per_node
+        spread = count * nodes // most
+        hint = f"one node holds at most {most} × {spec.name}"
+        if count * nodes % most == 0 and spread <= MAX_NODES:
+            hint += f"; several nodes are written `{spread}x{most}x{spec.name}`"
+        raise BadGpuString(f"`{shown}` asks for {_grouped(count)} GPUs in one node", hint=hint)
+    if nodes > MAX_NODES:
+        raise BadGpuString(
+            f"`{shown}` asks for {_grouped(nodes)} nodes", hint=f"at most {MAX_NODES} nodes are planned at once"
+        )
+
+
+def _grouped(number: int) -> str:
+    return f"{number:,}" if number < 10**12 else "an absurd number of"
+
+
+def _check_memory(spec: GpuSpec, memory_override_bytes: int | None) -> None:
+    """Refuse sizes that no GPU has, and unknown sizes."""
+    if memory_override_bytes is None:
+        if not spec.released or spec.engine_memory_bytes == 0:
+            state = "has not been released" if not spec.released else "has no publicly known memory total"
+            raise BadGpuString(
+                f"{spec.name} {state}, so its memory must be given",
+                hint="say how much one GPU has, for example `--gpu-memory 120GiB`",
+            )
+    elif not GIB <= memory_override_bytes <= _MAX_MEMORY_BYTES:
+        raise BadGpuString(
+            f"a GPU memory of {format_gib(memory_override_bytes, decimals=3)} GiB is out of range",
+            hint=f"give the memory of one GPU, between 1 and {_MAX_MEMORY_BYTES // GIB} GiB, for example `130GiB`",
+        )

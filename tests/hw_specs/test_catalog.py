@@ -1,0 +1,129 @@
+"""The data files are complete, consistent, sourced, and every name means exactly one GPU."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import hw_specs
+from hw_specs import UnknownGpu, get_gpu, list_gpus
+from hw_specs.allreduce import load_allreduce, load_allreduce_thresholds
+from hw_specs.catalog import names, normalise
+from hw_specs.units import GIB, MIB
+
+DATA = Path(hw_specs.__file__).parent / "data"
+NO_GPU_FILES = {"names", "variants", "architectures"}
+SPECS = list_gpus()
+ids = [spec.id for spec in SPECS]
+
+
+def test_every_data_file_is_reachable_by_name_and_every_name_has_a_file() -> None:
+    stems = {path.stem for path in DATA.glob("*.toml")} - NO_GPU_FILES
+    assert stems == set(ids) == set(names().values())
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=ids)
+def test_what_people_and_drivers_write_means_this_gpu(spec: hw_specs.GpuSpec) -> None:
+    for name in (spec.id, spec.name, spec.name.lower(), f"{spec.vendor}/{spec.name}", *spec.driver_names):
+        assert get_gpu(name) is spec
+
+
+def test_names_are_stored_normalised() -> None:
+    assert [name for name in names() if normalise(name) != name] == []
+
+
+def test_product_names_and_pci_ids_are_unique() -> None:
+    assert len({spec.name for spec in SPECS}) == len(SPECS)
+    pairs = [(spec.vendor, device_id) for spec in SPECS for device_id in spec.pci_device_ids]
+    assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize("name", ["gh200", "h100-pcie", "a100-40gb", "h2000", ""])
+def test_ambiguous_and_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(UnknownGpu) as caught:
+        get_gpu(name)
+    assert caught.value.hint
+
+
+def test_the_nearest_name_is_offered() -> None:
+    with pytest.raises(UnknownGpu) as caught:
+        get_gpu("MI300Y")
+    assert "`MI300X`" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=ids)
+def test_every_number_has_a_source(spec: hw_specs.GpuSpec) -> None:
+    raw = tomllib.loads((DATA / f"{spec.id}.toml").read_text())
+    numbers = {key for key, value in raw.items() if isinstance(value, int) and not isinstance(value, bool)}
+    covered = {"engine_memory_high_bytes": "engine_memory_low_bytes"}
+    for key in sorted(numbers | {"link"}):
+        fact = spec.facts[covered.get(key, key)]
+        assert fact.source
+        assert fact.basis in ("exact", "derived", "measured", "assumed")
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=ids)
+def test_numbers_are_plausible(spec: hw_specs.GpuSpec) -> None:
+    assert spec.engine_memory_low_bytes <= spec.engine_memory_bytes <= spec.engine_memory_high_bytes
+    if spec.engine_memory_bytes:
+        assert spec.engine_memory_bytes <= spec.driver_memory_bytes
+        assert spec.driver_memory_bytes - spec.engine_memory_bytes < 2 * GIB
+        assert spec.driver_memory_bytes % MIB == 0
+        assert spec.engine_memory_high_bytes - spec.engine_memory_low_bytes < GIB
+    else:
+        assert spec.facts["engine_memory_bytes"].source == "none"
+    assert spec.vendor != "amd" or spec.engine_memory_bytes == spec.driver_memory_bytes
+    assert 0.5e12 < spec.bandwidth_bytes_per_s < 30e12
+    assert (spec.fp8_flops_per_s is None) == (spec.fp8_kind in ("weight-only", "none"))
+    assert (spec.fp8_kind == "e4m3fnuz") == (spec.architecture == "gfx942")
+    if spec.fp8_flops_per_s:
+        assert 1.9 < spec.fp8_flops_per_s / spec.bf16_flops_per_s < 4.5
+    for measured, peak in (
+        (spec.measured_bf16_flops_per_s, spec.bf16_flops_per_s),
+        (spec.measured_fp8_flops_per_s, spec.fp8_flops_per_s),
+    ):
+        assert measured is None or (peak is not None and 0.5 * peak < measured < peak)
+    assert spec.link.domain_gpus >= 1
+    if spec.link.bytes_per_s and spec.link.pair_bytes_per_s:
+        assert spec.link.pair_bytes_per_s <= spec.link.bytes_per_s
+
+
+def test_known_totals() -> None:
+    """Public start-up logs: `Free memory on device (x/y GiB)`."""
+    seen = {"h200-sxm": 139.80, "mi300x": 191.98, "b200-sxm": 178.35, "h100-nvl": 93.10, "mi325x": 255.98}
+    for gpu, total_gib in seen.items():
+        assert round(get_gpu(gpu).engine_memory_bytes / GIB, 2) == total_gib
+
+
+def test_the_public_surface_is_what_it_says() -> None:
+    assert list(hw_specs.__all__) == sorted(hw_specs.__all__)
+    for name in hw_specs.__all__:
+        assert getattr(hw_specs, name) is not None
+    assert set(hw_specs.__all__) <= set(dir(hw_specs))
+    with pytest.raises(AttributeError):
+        _ = hw_specs.nothing_of_that_name
+
+
+def test_allreduce_tables_are_sorted_and_grow() -> None:
+    files = {path.stem for path in (DATA / "allreduce").glob("*.json")} - {"thresholds"}
+    assert files <= set(ids)
+    for gpu in files:
+        for kernel in ("vllm", "nccl", "vllm-tuned"):
+            table = load_allreduce(gpu, kernel=kernel)
+            if table is None:
+                continue
+            assert table.gpu == gpu
+            assert table.fact.source.startswith(("ai-dynamo/", "https://"))
+            for tensor_parallel_size, row in table.us_by_tp.items():
+                assert tensor_parallel_size in (2, 4, 8)
+                assert list(row) == sorted(row)
+                assert row[max(row)] > row[min(row)] > 0
+    assert load_allreduce("mi300x") is None
+
+
+def test_allreduce_thresholds() -> None:
+    thresholds = load_allreduce_thresholds()
+    assert thresholds.custom_max_bytes == 8 * MIB
+    assert thresholds.fusion_max_bytes["9.0"][8] == MIB // 2
