@@ -10,11 +10,11 @@ from functools import cache
 from pkgutil import get_data
 from typing import Any
 
-from hw_specs.errors import UnknownGpu
+from hw_specs.errors import UnknownGpu, shown
 from hw_specs.spec import Fact, GpuSpec, Link
 
 _VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
-_SHOWN_CHARACTERS = 60
+_COMPARED_CHARACTERS = 60
 
 
 def read_data(name: str) -> bytes:
@@ -63,9 +63,7 @@ def get_gpu(name: str) -> GpuSpec:
     """
     gpu_id = names().get(normalise(name))
     if gpu_id is None:
-        shown = name.strip()
-        shown = shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "…"
-        raise UnknownGpu(f"no GPU is called `{shown}`", hint=_nearest(name))
+        raise UnknownGpu(f"no GPU is called `{shown(name)}`", hint=_nearest(name))
     return _load(gpu_id)
 
 
@@ -84,7 +82,7 @@ def _nearest(name: str) -> str:
     """Name up to three GPUs that were probably meant."""
     from difflib import get_close_matches
 
-    key = normalise(name)[:_SHOWN_CHARACTERS]
+    key = normalise(name)[:_COMPARED_CHARACTERS]
     near = [known for known in names() if known.startswith(key)] if len(key) > 1 else []
     near += get_close_matches(key, names(), n=8, cutoff=0.5)
     found: list[str] = []

@@ -26,3 +26,16 @@ class UnknownGpu(M35Error):
 
 class BadGpuString(M35Error):
     """Text that does not follow the grammar ``[NODESx][COUNTx]GPU``, or a count that makes no sense."""
+
+
+_SHOWN_CHARACTERS = 60
+
+
+def shown(text: str) -> str:
+    """Return foreign text fit for one line of an error: no line ends, no control characters, not too long.
+
+    >>> shown("8x\\nH200")
+    '8x H200'
+    """
+    line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
+    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hw_specs.catalog import get_gpu
-from hw_specs.errors import BadGpuString, UnknownGpu
+from hw_specs.errors import BadGpuString, UnknownGpu, shown
 from hw_specs.spec import GpuSet, GpuSpec
 from hw_specs.units import GIB, TIB, format_gib
 
@@ -20,7 +20,7 @@ _NEAR_MISSES = (
     (re.compile(r"^(?P<count>[0-9]{1,4})[\s*-]*(?P<name>[A-Za-z].*)$", re.S), "there is no `x` behind the count"),
 )
 _EXAMPLES = "write a GPU, a count and a GPU, or nodes too: `H200`, `8xH200`, `2x8xB200`"
-_SHOWN_CHARACTERS = 60
+_MAX_DIGITS = 60
 _MAX_MEMORY_BYTES = 2 * TIB
 
 
@@ -43,22 +43,16 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
     match = _GRAMMAR.match(text.strip())
     assert match is not None, "every part of the grammar is optional"
     first, second, name = match.groups()
-    shown = _shown(text)
     if not name:
-        raise BadGpuString(f"no GPU is named in `{shown}`", hint=_EXAMPLES)
+        raise BadGpuString(f"no GPU is named in `{shown(text)}`", hint=_EXAMPLES)
     if not any(character.isalpha() for character in name) or _ONE_MORE_COUNT.match(name):
-        raise BadGpuString(f"cannot read `{shown}` as GPUs", hint=_EXAMPLES)
+        raise BadGpuString(f"cannot read `{shown(text)}` as GPUs", hint=_EXAMPLES)
     nodes = _count(first, text, what="nodes") if second is not None else 1
     count = _count(second if second is not None else first, text, what="GPUs")
     spec = _spec(name)
-    _check_counts(spec, count=count, nodes=nodes, shown=shown)
+    _check_counts(spec, count=count, nodes=nodes, text=text)
     _check_memory(spec, memory_override_bytes)
     return GpuSet(spec=spec, count=count, nodes=nodes, memory_override_bytes=memory_override_bytes)
-
-
-def _shown(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
 def _spec(name: str) -> GpuSpec:
@@ -71,7 +65,7 @@ def _spec(name: str) -> GpuSpec:
             if near:
                 spec = get_gpu(near["name"])
                 right = f"{int(near['count'])}x{spec.name}"
-                raise BadGpuString(f"{reason} in `{_shown(name)}`", hint=f"write `{right}`") from None
+                raise BadGpuString(f"{reason} in `{shown(name)}`", hint=f"write `{right}`") from None
         raise
 
 
@@ -79,15 +73,15 @@ def _count(digits: str | None, text: str, *, what: str) -> int:
     """Return a count as a positive whole number."""
     if digits is None:
         return 1
-    if not digits.isdecimal() or len(digits) > _SHOWN_CHARACTERS or int(digits) < 1:
+    if not digits.isdecimal() or len(digits) > _MAX_DIGITS or int(digits) < 1:
         raise BadGpuString(
-            f"the number of {what} in `{_shown(text)}` is `{_shown(digits)}`, not a positive whole number",
+            f"the number of {what} in `{shown(text)}` is `{shown(digits)}`, not a positive whole number",
             hint=_EXAMPLES,
         )
     return int(digits)
 
 
-def _check_counts(spec: GpuSpec, *, count: int, nodes: int, shown: str) -> None:
+def _check_counts(spec: GpuSpec, *, count: int, nodes: int, text: str) -> None:
     """Refuse more GPUs per node than the product comes with, and more nodes than anyone has."""
     if count > spec.max_gpus_per_node:
         most = spec.max_gpus_per_node
@@ -95,10 +89,10 @@ def _check_counts(spec: GpuSpec, *, count: int, nodes: int, shown: str) -> None:
         hint = f"one node holds at most {most} × {spec.name}"
         if count * nodes % most == 0 and spread <= MAX_NODES:
             hint += f"; several nodes are written `{spread}x{most}x{spec.name}`"
-        raise BadGpuString(f"`{shown}` asks for {_grouped(count)} GPUs in one node", hint=hint)
+        raise BadGpuString(f"`{shown(text)}` asks for {_grouped(count)} GPUs in one node", hint=hint)
     if nodes > MAX_NODES:
         raise BadGpuString(
-            f"`{shown}` asks for {_grouped(nodes)} nodes", hint=f"at most {MAX_NODES} nodes are planned at once"
+            f"`{shown(text)}` asks for {_grouped(nodes)} nodes", hint=f"at most {MAX_NODES} nodes are planned at once"
         )
 
 
