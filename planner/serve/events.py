@@ -1,0 +1,153 @@
+"""What can happen while a server starts, as values; it never reads, decides or prints.
+
+The parser of the log makes the first five, the follower of a run makes the others. Every event is frozen and has
+a flat JSON form (:func:`event_record`) that stays the same over versions of this project.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+PHASES: tuple[str, ...] = ("configure", "download", "load", "profile", "kv", "compile", "capture", "ready")
+"""The order of a start. A run may skip phases (no download, no capture) but never goes back."""
+
+ENDINGS: tuple[str, ...] = ("failed", "stopped")
+"""What a phase can become after the last one, or instead of it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened, with the place in ``server.log`` that says so."""
+
+    line: int = 0
+    """1-based line of the log; 0 where no line says it."""
+    stamp: str = ""
+    """Time as the engine printed it, ``MM-DD HH:MM:SS``; empty before the first such line."""
+    rank: str = ""
+    """Process that said it: ``APIServer``, ``EngineCore``, ``Worker_TP3`` …"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseStarted(Event):
+    """The start entered a later phase, or ended."""
+
+    phase: str
+    """One of `PHASES` or `ENDINGS`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress(Event):
+    """A part of the current phase is done."""
+
+    phase: str
+    done: int
+    total: int
+    label: str = ""
+    """What is counted: a file, a capture mode; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figure(Event):
+    """A number or name that the engine printed."""
+
+    name: str
+    """Key of the figure, its unit last: ``weights_bytes``, ``load_s``, ``vllm_version``."""
+    value: int | float | str
+    tolerance_bytes: int = 0
+    """Half of the last printed digit, for sizes that were printed in GiB."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailureSeen(Event):
+    """A line that names a known cause of failure."""
+
+    code: str
+    """Key of the cause in the failure table: ``max-model-len``, ``out-of-memory`` …"""
+    phase: str
+    """Phase in which it was printed."""
+    text: str
+    """The message without its prefix."""
+    values: tuple[tuple[str, int | float | str], ...] = ()
+    """What the line says in numbers, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TracebackSeen(Event):
+    """A whole Python traceback of one process."""
+
+    exception: str
+    """Its exception line."""
+    last_line: int
+    text: tuple[str, ...]
+    """Its lines without prefixes."""
+    main_process: bool
+    """Whether it ended the API server itself and not a child or a thread."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Healthy(Event):
+    """``GET /health`` answered 200 for the first time."""
+
+    after_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReady(Event):
+    """The server can be used: health and log agree."""
+
+    url: str
+    after_s: float
+    evidence: str
+    """``health and log``, or ``health`` when the log never said so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerEnded(Event):
+    """The server's processes are gone."""
+
+    exit_code: int | None
+    """As a shell would give it (137 for SIGKILL); None when nobody saw it."""
+    after_s: float
+    was_ready: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TimedOut(Event):
+    """A phase made no progress for longer than its limit."""
+
+    phase: str
+    waited_s: float
+    last_seen: str
+    """The last line of the log."""
+    health: str
+    """The last answer of ``/health``, in words."""
+
+
+_KINDS: dict[type[Event], str] = {
+    PhaseStarted: "phase-started",
+    Progress: "progress",
+    Figure: "figure",
+    FailureSeen: "failure-seen",
+    TracebackSeen: "traceback-seen",
+    Healthy: "healthy",
+    ServerReady: "server-ready",
+    ServerEnded: "server-ended",
+    TimedOut: "timed-out",
+}
+
+
+def event_record(event: Event) -> dict[str, object]:
+    """Return `event` as a flat dict of JSON values, its kind under ``event``.
+
+    >>> event_record(PhaseStarted(phase="load", line=3))
+    {'event': 'phase-started', 'line': 3, 'stamp': '', 'rank': '', 'phase': 'load'}
+    """
+    record: dict[str, object] = {"event": _KINDS[type(event)]}
+    for item in fields(event):
+        value = getattr(event, item.name)
+        if item.name == "values":
+            value = dict(value)
+        elif isinstance(value, tuple):
+            value = list(value)
+        record[item.name] = value
+    return record
