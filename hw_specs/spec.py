@@ -104,6 +104,10 @@ class GpuSet:
     linked: bool | None = None
     """Whether a probe saw a fast link between every pair; None means: as the catalogue says."""
     origin: Literal["catalogue", "detected", "snapshot"] = "catalogue"
+    env: tuple[tuple[str, str], ...] = ()
+    """Environment that makes the engine use just these GPUs of a machine that has more."""
+    holders: tuple[str, ...] = ()
+    """Processes that hold memory on these GPUs, largest first, each as one phrase for people."""
 
     @property
     def total_gpus(self) -> int:

@@ -1,0 +1,110 @@
+"""``m35-plan gpus``: the catalogue as a table, one GPU with its sources, or JSON. It measures nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import click
+
+from hw_specs import GpuSpec, get_gpu, list_gpus
+from hw_specs.units import format_gib
+from planner.cli.output import style, table, write, write_json
+
+_TERA = 10**12
+
+
+@click.command(short_help="list the GPU catalogue")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="write the entries as JSON")
+def command(name: str | None, as_json: bool) -> None:
+    """List every GPU that can be planned for; with NAME, one GPU with the source of every number.
+
+    Memory is what the engine can use, in GiB; speeds are dense vendor peaks. A card that is not listed can be
+    planned where it is installed: `m35-plan detect` reads its memory from the driver.
+    """
+    specs = (get_gpu(name),) if name else list_gpus()
+    if as_json:
+        documents = [asdict(spec) for spec in specs]
+        write_json(documents[0] if name else documents)
+    elif name:
+        _write_one(specs[0])
+    else:
+        _write_all(specs)
+
+
+def _write_all(specs: tuple[GpuSpec, ...]) -> None:
+    head = ["GPU", "GiB", "TB/s", "BF16", "FP8", "arch", "per node", "link"]
+    rows = [
+        [
+            spec.name,
+            format_gib(spec.engine_memory_bytes) if spec.engine_memory_bytes else "unknown",
+            f"{spec.bandwidth_bytes_per_s / _TERA:.2f}",
+            _tera(spec.bf16_flops_per_s),
+            _tera(spec.fp8_flops_per_s),
+            spec.architecture,
+            str(spec.max_gpus_per_node),
+            spec.link.name,
+        ]
+        for spec in specs
+    ]
+    first, *rest = table(head, rows, align=["<", ">", ">", ">", ">", "<", ">", "<"]).splitlines()
+    write(style(first, "1"))
+    write("\n".join(rest))
+    write("\nGiB: what the engine can use. BF16, FP8: dense peak, TFLOP/s.")
+    write("A name shows every number with its source: m35-plan gpus H200")
+
+
+def _tera(per_second: int | None) -> str:
+    return "-" if per_second is None else f"{per_second / _TERA:,.0f}"
+
+
+def _write_one(spec: GpuSpec) -> None:
+    low, high = format_gib(spec.engine_memory_low_bytes), format_gib(spec.engine_memory_high_bytes)
+    memory = f"{format_gib(spec.engine_memory_bytes)} GiB for the engine"
+    if low != high:
+        memory += f" ({low} to {high} seen or possible)"
+    memory += f", {format_gib(spec.driver_memory_bytes)} GiB in the driver"
+    link = spec.link.name
+    if spec.link.bytes_per_s:
+        link += f", {spec.link.bytes_per_s / _TERA:.3f} TB/s one way"
+    rows = [
+        ["id", spec.id],
+        ["vendor", f"{spec.vendor}, {spec.family}, {spec.architecture}"],
+        ["memory", memory if spec.engine_memory_bytes else "no public total"],
+        ["bandwidth", f"{spec.bandwidth_bytes_per_s / _TERA:.3f} TB/s"],
+        ["BF16", f"{_tera(spec.bf16_flops_per_s)} TFLOP/s"],
+        ["FP8", f"{_tera(spec.fp8_flops_per_s)} TFLOP/s, {spec.fp8_kind}" if spec.fp8_flops_per_s else spec.fp8_kind],
+        ["link", f"{link}; {spec.link.topology}"],
+        ["per node", str(spec.max_gpus_per_node)],
+        ["PCI ids", ", ".join(f"0x{one:04x}" for one in spec.pci_device_ids) or "unknown"],
+        ["names", ", ".join(f"`{one}`" for one in spec.driver_names) or "unknown"],
+        *(["note", note] for note in spec.notes),
+    ]
+    write(style(spec.name, "1"))
+    write(_wrapped(rows))
+    write("")
+    write(style("where the numbers come from", "1"))
+    write(
+        _wrapped(
+            [
+                [
+                    "other" if key == "*" else key,
+                    f"{fact.basis}: {fact.source}" + (f" ({fact.note})" if fact.note else ""),
+                ]
+                for key, fact in spec.facts.items()
+            ]
+        )
+    )
+
+
+def _wrapped(rows: list[list[str]], *, width: int = 80) -> str:
+    """Two columns, the second folded to fit `width`."""
+    from textwrap import wrap
+
+    left = max(len(row[0]) for row in rows)
+    cells: list[list[str]] = []
+    for key, text in rows:
+        lines = wrap(text, width - left - 4, break_on_hyphens=False) or [""]
+        cells.append([key, lines[0]])
+        cells += [["", line] for line in lines[1:]]
+    return "\n".join(f"  {key:<{left}}  {text}".rstrip() for key, text in cells)
