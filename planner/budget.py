@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 
-from hw_specs.spec import Basis
+from hw_specs.spec import Basis, GpuSet
+from hw_specs.units import format_gib, format_tokens
+from planner import overheads
+from planner.facts import load
+from planner.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.model import ModelSpec
+from planner.overheads import Calibration, Shape, Size
+from planner.release import Release
+from planner.request import Settings
+from planner.weights import RankWeights, WeightRules, rank_weights, rope_cache_bytes, split_layers
+
+WEIGHTS_SOURCE = "sharding rules of vLLM 0.33.0, executed on a fake device: 0 bytes difference at TP 1 to 16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,3 +60,260 @@ class Ledger:
             if line.name == name:
                 return line
         raise KeyError(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankBudget:
+    """The engine's memory decision on the ranks of one pipeline stage."""
+
+    model: ModelSpec
+    gpus: GpuSet
+    settings: Settings
+    shape: Shape
+    weights: RankWeights
+    geometry: KvGeometry
+    calibration: Calibration | None
+
+    @property
+    def total_bytes(self) -> int:
+        """Engine-visible memory of the GPU."""
+        return self.gpus.memory_bytes
+
+    @property
+    def requested_bytes(self) -> int:
+        """What the engine asks for, to the byte; it must be free when it takes stock."""
+        return math.ceil(self.total_bytes * self.settings.gpu_memory_utilization)
+
+    @property
+    def budget_bytes(self) -> int:
+        """What the ledger shares out: the requested bytes, or the whole GPU when the KV cache is sized by hand."""
+        return self.total_bytes if self.settings.kv_cache_memory_bytes is not None else self.requested_bytes
+
+    @cached_property
+    def rope_bytes(self) -> int:
+        """The RoPE table."""
+        return rope_cache_bytes(self.model)
+
+    @cached_property
+    def sizes(self) -> dict[str, Size]:
+        """Every term beside weights and KV cache, in ledger order."""
+        rounding = load("overheads.toml")["weights"]
+        return {
+            "weights.rounding": Size(
+                bytes=rounding["rounding_bytes"],
+                low_bytes=0,
+                high_bytes=rounding["rounding_high_bytes"],
+                basis=rounding["basis"],
+                source=rounding["source"],
+                formula="scales and 512-byte rounding",
+                bounds="high: 2-MiB segments of the allocator",
+            ),
+            "buffers": overheads.buffers(self.shape, self.calibration),
+            "activations": overheads.activations(self.shape, self.calibration),
+            "outside_torch": overheads.outside_torch(self.shape, self.calibration),
+            "graphs": overheads.graphs(self.shape, self.calibration),
+        }
+
+    @cached_property
+    def available(self) -> tuple[int, int, int]:
+        """Bytes for the KV cache: expected, low, high; negative when the rest does not fit."""
+        if self.settings.kv_cache_memory_bytes is not None:
+            size_bytes = self.settings.kv_cache_memory_bytes
+            return size_bytes, size_bytes, size_bytes
+        room = self.budget_bytes - self.weights.total_bytes - self.rope_bytes
+        sizes = self.sizes.values()
+        return (
+            room - sum(size.bytes for size in sizes),
+            room - sum(size.high_bytes for size in sizes),
+            room - sum(size.low_bytes for size in sizes),
+        )
+
+    @cached_property
+    def slack_use(self) -> dict[str, Size]:
+        """What lives outside the budget, in the slack above it."""
+        return {
+            "context": overheads.context(self.shape),
+            "after_profiling": overheads.after_profiling(self.shape, self.geometry),
+            "graphs": overheads.unsubtracted_graphs(self.shape),
+        }
+
+    @property
+    def free_at_start(self) -> tuple[int, int, int]:
+        """Free memory when the engine takes stock: expected, low, high; from a probe where there is one."""
+        taken = self.slack_use["context"]
+        free = self.gpus.free_memory_bytes if self.gpus.free_memory_bytes is not None else self.total_bytes
+        return free - taken.bytes, free - taken.high_bytes, free - taken.low_bytes
+
+    @cached_property
+    def outside_bytes(self) -> tuple[int, int, int]:
+        """Bytes outside the budget: expected, at the low bound (so the larger figure), at the high bound."""
+        sizes = self.slack_use.values()
+        return sum(s.bytes for s in sizes), sum(s.high_bytes for s in sizes), sum(s.low_bytes for s in sizes)
+
+    @cached_property
+    def room_outside_bytes(self) -> int:
+        """Room for them: the slack, or with a hand-sized KV cache whatever the ledger leaves free."""
+        if self.settings.kv_cache_memory_bytes is None:
+            return self.total_bytes - self.budget_bytes
+        used = self.weights.total_bytes + self.rope_bytes + sum(size.bytes for size in self.sizes.values())
+        return self.total_bytes - used - self.settings.kv_cache_memory_bytes
+
+    @property
+    def loading_peak_bytes(self) -> int:
+        """Largest use while weights load."""
+        return self.weights.total_bytes + self.rope_bytes + overheads.loading_transient_bytes(self.shape)
+
+
+def rank_budgets(
+    model: ModelSpec, gpus: GpuSet, settings: Settings, release: Release, calibration: Calibration | None = None
+) -> tuple[RankBudget, ...]:
+    """Return the budget of one rank per pipeline stage; the ranks of a stage are alike."""
+    tp, pp = settings.tensor_parallel_size, settings.pipeline_parallel_size
+    weights = rank_weights(
+        model,
+        tensor_parallel_size=tp,
+        pipeline_parallel_size=pp,
+        language_model_only=settings.language_model_only,
+        draft=settings.speculative_tokens > 0,
+        rules=weight_rules(gpus.spec.vendor, settings.load_format, release),
+    )
+    budgets = []
+    for stage, layers in enumerate(split_layers(model.num_hidden_layers, pp)):
+        last = stage == pp - 1
+        if last and settings.speculative_tokens and model.draft:
+            layers += model.draft.num_hidden_layers
+        budgets.append(
+            RankBudget(
+                model=model,
+                gpus=gpus,
+                settings=settings,
+                weights=weights[stage],
+                calibration=calibration,
+                geometry=KvGeometry(
+                    bytes_per_token=kv_bytes_per_token(
+                        model, layers=layers, tensor_parallel_size=tp, kv_cache_dtype=settings.kv_cache_dtype
+                    ),
+                    block_size=settings.block_size,
+                    null_block_reserved=release.null_block_reserved,
+                    tokens_rule=release.kv_tokens,
+                ),
+                shape=Shape(
+                    model=model,
+                    gpu=gpus.spec,
+                    release=release,
+                    tensor_parallel_size=tp,
+                    pipeline_parallel_size=pp,
+                    first_stage=stage == 0,
+                    last_stage=last,
+                    max_num_seqs=settings.max_num_seqs,
+                    max_num_batched_tokens=settings.max_num_batched_tokens,
+                    max_model_len=settings.max_model_len,
+                    language_model_only=settings.language_model_only,
+                    enforce_eager=settings.enforce_eager,
+                    speculative_tokens=settings.speculative_tokens,
+                ),
+            )
+        )
+    return tuple(budgets)
+
+
+@lru_cache(maxsize=64)
+def weight_rules(vendor: str, load_format: str, release: Release) -> WeightRules:
+    """How this vendor's engine and this checkpoint layout store the weights."""
+    padding = (0, 0)
+    for row in load("overheads.toml")["fp8_row_padding"]:
+        if row["vendor"] == vendor:
+            padding = (row["multiple_bytes"], row["padding_bytes"])
+    return WeightRules(
+        vision_sharded=release.vision_sharded, projector_sharded=load_format == "hf", fp8_row_padding=padding
+    )
+
+
+def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
+    """Return the lines of one rank with `kv_bytes` of KV cache; ``free`` takes what is left of the budget.
+
+    With ``--kv-cache-memory-bytes`` the engine measures nothing, so ``free`` may be negative without a refusal.
+    """
+    lines = [
+        _exact(
+            "weights.text",
+            rank.weights.text_bytes,
+            "linears as stored, embedding, head and norms in BF16, "
+            f"over TP {rank.settings.tensor_parallel_size}, PP {rank.settings.pipeline_parallel_size}",
+        ),
+        _exact("weights.vision", rank.weights.vision_bytes, "tower and projector in BF16; norms and merger replicated"),
+        _exact("weights.draft", rank.weights.draft_bytes, "EAGLE layers and projection; embedding and head shared"),
+        _exact(
+            "rope_cache",
+            rank.rope_bytes,
+            f"{format_tokens(rank.model.max_position_embeddings)} x {rank.model.head_dim} x 2 B",
+        ),
+    ]
+    lines += [_line(name, size) for name, size in rank.sizes.items()]
+    expected, low, high = rank.available
+    geometry = rank.geometry
+    lines.append(
+        LedgerLine(
+            name="kv_cache",
+            bytes=kv_bytes,
+            low_bytes=max(0, min(kv_bytes, kv_bytes - (expected - low))),
+            high_bytes=max(kv_bytes, kv_bytes + (high - expected)),
+            basis="derived",
+            source="vLLM 0.33.0 v1/core/kv_cache_planning.py",
+            formula=f"{kv_bytes // geometry.block_bytes:,} blocks of {geometry.block_size} tokens x "
+            f"{geometry.bytes_per_token:,} B",
+            bounds="what the other lines leave at their bounds",
+        )
+    )
+    used = sum(line.bytes for line in lines)
+    free = rank.budget_bytes - used
+    lines.append(
+        LedgerLine(
+            name="free",
+            bytes=free,
+            low_bytes=free,
+            high_bytes=free,
+            basis="derived",
+            source="the budget less the lines above",
+            formula=f"budget {format_gib(rank.budget_bytes)} GiB less the lines above",
+        )
+    )
+    inside = ", ".join(
+        f"{name} {format_gib(size.low_bytes)} to {format_gib(size.high_bytes)}"
+        for name, size in rank.slack_use.items()
+        if size.high_bytes
+    )
+    lines.append(
+        _exact(
+            "slack",
+            rank.total_bytes - rank.budget_bytes,
+            f"total - ceil(total x {rank.settings.gpu_memory_utilization}); holds {inside} GiB",
+            "vLLM 0.33.0 v1/worker/utils.py request_memory",
+        )
+    )
+    return Ledger(total_bytes=rank.total_bytes, budget_bytes=rank.budget_bytes, lines=tuple(lines))
+
+
+def _exact(name: str, size_bytes: int, formula: str, source: str = WEIGHTS_SOURCE) -> LedgerLine:
+    return LedgerLine(
+        name=name,
+        bytes=size_bytes,
+        low_bytes=size_bytes,
+        high_bytes=size_bytes,
+        basis="exact",
+        source=source,
+        formula=formula,
+    )
+
+
+def _line(name: str, size: Size) -> LedgerLine:
+    return LedgerLine(
+        name=name,
+        bytes=size.bytes,
+        low_bytes=size.low_bytes,
+        high_bytes=size.high_bytes,
+        basis=size.basis,
+        source=size.source,
+        formula=size.formula,
+        bounds=size.bounds,
+    )

@@ -4,6 +4,7 @@
     └── PlannerError
         ├── InvalidRequest     a setting that no engine would accept, with the field's name
         ├── UnknownVersion     a vLLM version outside what is known
+        ├── UnreadableCheckpoint a checkpoint or configuration that is broken or contradicts itself
         ├── UnsupportedModel   a model outside the planner's scope, named
         ├── LaunchFailed       the engine did not come up
         ├── VerifyFailed       the server answers, but not as planned
@@ -31,6 +32,10 @@ class InvalidRequest(PlannerError):
 
 class UnknownVersion(PlannerError):
     """A vLLM version that is malformed or older than anything known."""
+
+
+class UnreadableCheckpoint(PlannerError):
+    """A checkpoint or configuration that is missing, broken or contradicts itself."""
 
 
 class UnsupportedModel(PlannerError):

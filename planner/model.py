@@ -6,7 +6,7 @@ EAGLE draft. Everything else is refused where models are read (:mod:`planner.che
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,11 +14,11 @@ class WeightFormat:
     """How the elements of a linear layer are stored once loaded."""
 
     name: str
-    """``bf16``, ``fp8``, ``fp8-channel``, ``fp8-block``, ``int4``, ``nvfp4``, ``mxfp4``."""
+    """``bf16``, ``fp8``, ``fp8-channel``, ``fp8-block``, ``int8-channel``, ``int4``, ``nvfp4``."""
     bits: int
     """Bits per element, scales excluded."""
     group_rows: int = 0
-    """Rows that share one scale; 0 means the whole tensor (a few bytes, not counted)."""
+    """Rows that share one scale; 0 means one row."""
     group_columns: int = 0
     """Columns that share one scale; 0 means the whole row."""
     scale_bytes: int = 0
@@ -49,7 +49,13 @@ class LayerGroup:
 
     count: int
     attention: WeightFormat
+    """q, k and v, and the output projection unless that differs."""
     mlp: WeightFormat
+    """gate and up, and the down projection unless that differs."""
+    attention_output: WeightFormat | None = None
+    """Output projection where it is stored unlike q, k and v; None = alike."""
+    mlp_down: WeightFormat | None = None
+    """Down projection where it is stored unlike gate and up; None = alike."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +71,11 @@ class VisionSpec:
     """Pixels of the longer side that the processor allows."""
     num_channels: int
     spatial_merge_size: int
+    """Patches per side that become one embedding; 1 is a tower without a patch merger."""
+    projector_norm: bool = True
+    """Whether a norm stands before the projector."""
+    projector_bias: bool = False
+    """Whether the projector's two linears have biases."""
 
     @property
     def max_image_patches(self) -> int:
@@ -104,6 +115,8 @@ class ModelSpec:
     layers: tuple[LayerGroup, ...]
     tie_word_embeddings: bool
     qkv_bias: bool = False
+    output_bias: bool = False
+    """Whether the attention's output projection has a bias."""
     mlp_bias: bool = False
     qk_norm: bool = False
     vision: VisionSpec | None = None
@@ -118,6 +131,10 @@ class ModelSpec:
     """Whether vLLM loads Mistral's own layout (params.json, consolidated*.safetensors)."""
     rope_cache_positions: int | None = None
     """Rows of the RoPE table; None means `max_position_embeddings`."""
+    rotary_dim: int | None = None
+    """Columns of the RoPE table; None means `head_dim`."""
+    notes: tuple[str, ...] = ()
+    """What reading the checkpoint found that its user should know; one sentence each."""
 
     @property
     def num_hidden_layers(self) -> int:
@@ -127,8 +144,4 @@ class ModelSpec:
     @property
     def layer_formats(self) -> tuple[LayerGroup, ...]:
         """One entry per layer, in order; each has count 1."""
-        return tuple(
-            LayerGroup(count=1, attention=group.attention, mlp=group.mlp)
-            for group in self.layers
-            for _ in range(group.count)
-        )
+        return tuple(replace(group, count=1) for group in self.layers for _ in range(group.count))

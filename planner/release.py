@@ -124,6 +124,6 @@ def resolve_release(version: str | None = None) -> Release:
     )
 
 
-def _at(values: list[list[Any]], number: tuple[int, int, int]) -> Any:  # noqa: ANN401 - data files are untyped
+def _at(values: list[list[Any]], number: tuple[int, int, int]) -> Any:
     """The last value whose first release is not newer than `number`."""
     return next(value for since, value in reversed(values) if parse_version(since) <= number)

@@ -11,6 +11,7 @@ from typing import Literal
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
 from planner.model import ModelSpec
+from planner.overheads import Calibration
 
 Objective = Literal["balanced", "latency", "throughput", "context"]
 
@@ -18,6 +19,28 @@ Objective = Literal["balanced", "latency", "throughput", "context"]
 def _setting(description: str, **more: str) -> dict[str, str]:
     """Metadata of one field: the help text that CLI, wizard and documentation share."""
     return {"help": description, **more}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What vLLM is started with, every value resolved."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    replicas: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    kv_cache_dtype: str
+    language_model_only: bool
+    enforce_eager: bool
+    speculative_tokens: int
+    """0 without a draft."""
+    speculative_max_model_len: int | None = None
+    kv_cache_memory_bytes: int | None = None
+    block_size: int = 16
+    load_format: Literal["mistral", "hf"] = "mistral"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +109,9 @@ class PlanRequest:
     limit_mm_per_prompt_image: int | None = field(
         default=None, metadata=_setting("images per prompt; only 0 saves memory")
     )
+
+    calibrations: tuple[Calibration, ...] = ()
+    """Start-ups measured earlier; those of the same GPU, release and settings replace our terms."""
 
     def __post_init__(self) -> None:
         for name in (

@@ -70,12 +70,16 @@ def _layer_bytes(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRule
     kv_heads = max(model.num_key_value_heads, tp)
     qkv_rows = (model.num_attention_heads + 2 * kv_heads) * head // tp
     size_bytes = _matrix(group.attention, qkv_rows, hidden, rules)
-    size_bytes += _matrix(group.attention, hidden, model.num_attention_heads * head // tp, rules)
+    size_bytes += _matrix(
+        group.attention_output or group.attention, hidden, model.num_attention_heads * head // tp, rules
+    )
     size_bytes += _matrix(group.mlp, 2 * model.intermediate_size // tp, hidden, rules)
-    size_bytes += _matrix(group.mlp, hidden, model.intermediate_size // tp, rules)
+    size_bytes += _matrix(group.mlp_down or group.mlp, hidden, model.intermediate_size // tp, rules)
     size_bytes += 2 * hidden * BF16_BYTES
     if model.qkv_bias:
         size_bytes += qkv_rows * BF16_BYTES
+    if model.output_bias:
+        size_bytes += hidden * BF16_BYTES
     if model.mlp_bias:
         size_bytes += (2 * model.intermediate_size // tp + hidden) * BF16_BYTES
     if model.qk_norm:
@@ -94,9 +98,10 @@ def _vision_bytes(model: ModelSpec, vision: VisionSpec, tp: int, rules: WeightRu
     shards = tp if rules.vision_sharded else 1
     tower = vision.num_hidden_layers * ((4 * dim * dim + 3 * dim * inner) // shards + 2 * dim)
     patches = vision.num_channels * vision.patch_size**2 * dim + dim
-    merged = vision.spatial_merge_size**2 * dim
+    merger = vision.spatial_merge_size**2 * dim * dim if vision.spatial_merge_size > 1 else 0
     adapter = (dim * hidden + hidden * hidden) // (tp if rules.projector_sharded else 1)
-    return (tower + patches + dim + merged * dim + adapter) * BF16_BYTES
+    small = (dim if vision.projector_norm else 0) + (2 * hidden if vision.projector_bias else 0)
+    return (tower + patches + merger + adapter + small) * BF16_BYTES
 
 
 def _draft_bytes(model: ModelSpec, tp: int, rules: WeightRules) -> int:
@@ -116,7 +121,7 @@ def rank_weights(
     pipeline_parallel_size: int = 1,
     language_model_only: bool = False,
     draft: bool = False,
-    rules: WeightRules = WeightRules(),  # noqa: B008 - frozen
+    rules: WeightRules = WeightRules(),
 ) -> tuple[RankWeights, ...]:
     """Return the bytes of one rank per pipeline stage; all ranks of a stage are equal.
 
@@ -159,4 +164,8 @@ def _runs(formats: tuple[LayerGroup, ...]) -> dict[LayerGroup, int]:
 
 def rope_cache_bytes(model: ModelSpec) -> int:
     """The RoPE table, one per rank: sized by the model's position limit, not by ``max_model_len``."""
-    return (model.rope_cache_positions or model.max_position_embeddings) * model.head_dim * BF16_BYTES
+    return (
+        (model.rope_cache_positions or model.max_position_embeddings)
+        * (model.rotary_dim or model.head_dim)
+        * BF16_BYTES
+    )

@@ -1,0 +1,144 @@
+"""Warnings that save a day, each with its reason; it never changes a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hw_specs.spec import GpuSet
+from hw_specs.units import format_gib, format_tokens
+from planner.answer import PlanWarning
+from planner.facts import load
+from planner.model import ModelSpec
+from planner.release import Release, parse_version
+from planner.request import PlanRequest
+from planner.solve import EXPECTED, LOW, Outcome
+
+
+def find_warnings(
+    request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
+) -> tuple[PlanWarning, ...]:
+    """Return everything the user should know before starting this plan."""
+    found = [
+        *_release_warnings(request, model, release),
+        *_flag_warnings(request, model, release),
+        *_hardware_warnings(gpus, outcome),
+        *_memory_warnings(outcome),
+    ]
+    return tuple(PlanWarning(code=code, message=message) for code, message in found)
+
+
+def _release_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> Iterator[tuple[str, str]]:
+    facts = load("vllm.toml")
+    number = parse_version(release.version)
+    if not release.known:
+        yield (
+            "unknown-version",
+            f"vLLM {release.version} is newer than {release.rules_version}, the newest release whose rules are known; "
+            f"planned with those",
+        )
+    if model.native_format:
+        yield from _too_old(facts, number, release, request)
+    bad = facts["packages"]["mistral_common_first_bad"]
+    if parse_version(bad["from_vllm"]) <= number <= parse_version(bad["to_vllm"]) or not release.known:
+        good = facts["packages"]["mistral_common_last_good"]["value"]
+        yield (
+            "mistral-common",
+            f"mistral_common {bad['value']} or newer breaks every chat request of vLLM {release.version} with "
+            f"--tool-call-parser mistral (400, force_tool_names); install mistral_common=={good}",
+        )
+
+
+def _too_old(
+    facts: dict[str, Any], number: tuple[int, int, int], release: Release, request: PlanRequest
+) -> Iterator[tuple[str, str]]:
+    needs = facts["requires"]
+    layout = needs[request.load_format]
+    if number < parse_version(layout["version"]):
+        yield "vllm-too-old", f"vLLM {release.version} is older than {layout['version']}: {layout['source']}"
+    if request.num_speculative_tokens and number < parse_version(needs["eagle"]["version"]):
+        yield (
+            "vllm-too-old-for-eagle",
+            f"vLLM {release.version} has no EAGLE draft for this model; it came with {needs['eagle']['version']}",
+        )
+
+
+def _flag_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> Iterator[tuple[str, str]]:
+    draft = model.draft
+    if request.num_speculative_tokens and draft and release.draft_limits_target:
+        asked = request.speculative_max_model_len
+        if asked is None:
+            yield (
+                "eagle-draft-length",
+                f"the card's draft max_model_len of {format_tokens(draft.card_max_model_len)} would cut the served "
+                f"context to that length on vLLM {release.version}; it is left out here",
+            )
+        elif asked < (request.max_model_len or model.max_position_embeddings):
+            yield (
+                "eagle-draft-length",
+                f"the draft's max_model_len of {format_tokens(asked)} cuts the served context to "
+                f"{format_tokens(asked)} tokens on vLLM {release.version}; leave it out to keep the target's length",
+            )
+    if request.mm_encoder_tp_mode == "data":
+        yield (
+            "mm-encoder-tp-mode",
+            "--mm-encoder-tp-mode data does nothing for this model: vLLM warns and falls back to weights",
+        )
+    if request.limit_mm_per_prompt_image:
+        yield (
+            "limit-mm-per-prompt",
+            f"--limit-mm-per-prompt.image {request.limit_mm_per_prompt_image} saves no GPU memory: the profile does "
+            f"not change; only 0, or --language-model-only, does",
+        )
+    if request.kv_cache_dtype.startswith(("fp8", "int8", "int4", "nvfp4")) and not model.kv_cache_scheme:
+        yield (
+            "kv-cache-dtype",
+            f"--kv-cache-dtype {request.kv_cache_dtype} is your choice, not the checkpoint's: it holds no KV scales, "
+            f"so auto means BF16, and nobody measured the quality",
+        )
+
+
+def _hardware_warnings(gpus: GpuSet, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    spec, tp = gpus.spec, outcome.settings.tensor_parallel_size
+    if spec.fp8_kind == "weight-only":
+        yield (
+            "fp8-weight-only",
+            f"{spec.name} has no FP8 arithmetic: the static FP8 checkpoint runs weight-only through Marlin, "
+            f"at BF16 speed or below",
+        )
+    if spec.fp8_kind == "none":
+        yield "fp8-unsupported", f"{spec.name} cannot load FP8 weights"
+    if tp > 1 and not gpus.fully_connected:
+        yield (
+            "slow-link",
+            f"not every pair of these GPUs has a fast link ({spec.link.name}): custom all-reduce is off beyond two "
+            f"GPUs and tensor parallelism slows down",
+        )
+    if gpus.nodes > 1 and tp > gpus.count and spec.link.domain_gpus < tp:
+        yield "tp-across-nodes", f"TP{tp} spans nodes without a fast link between them"
+
+
+def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    rank = outcome.tightest
+    room, outside = rank.room_outside_bytes, rank.outside_bytes
+    if outside[EXPECTED] <= room < outside[LOW]:
+        yield (
+            "slack",
+            f"what lives outside the budget may need {format_gib(outside[LOW])} GiB, and only {format_gib(room)} GiB "
+            f"are left for it: an out-of-memory error after start-up is possible",
+        )
+    if rank.sizes["graphs"].basis == "assumed":
+        yield (
+            "graphs-assumed",
+            f"graph memory is assumed ({format_gib(rank.sizes['graphs'].low_bytes)} to "
+            f"{format_gib(rank.sizes['graphs'].high_bytes)} GiB); `m35-plan calibrate` replaces it by yours",
+        )
+    free = outcome.ranks[0].gpus.free_memory_bytes
+    if free is not None and rank.requested_bytes > rank.free_at_start[EXPECTED]:
+        passing = int(rank.free_at_start[LOW] / rank.total_bytes * 100) / 100
+        better = f"--gpu-memory-utilization {passing} would pass" if passing > 0 else "stop the processes that hold it"
+        yield (
+            "free-memory",
+            f"only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now, and vLLM wants "
+            f"{format_gib(rank.requested_bytes)} GiB at start; {better}",
+        )

@@ -1,0 +1,186 @@
+"""What would change the answer: each lever is the same request solved once more. It never recommends silently."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from hw_specs.spec import GpuSet
+from hw_specs.units import format_tokens
+from planner.answer import Lever
+from planner.facts import load
+from planner.layout import Layout, layouts
+from planner.model import ModelSpec
+from planner.release import Release
+from planner.request import PlanRequest
+from planner.solve import EXPECTED, LOW, Outcome, solve
+
+MAX_COUNT_SHOWN = 16
+"""Largest number of GPUs per node that the lever "more GPUs" looks at."""
+
+
+def find_levers(
+    request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
+) -> tuple[Lever, ...]:
+    """Return every single change that helps, best first: those that make it fit, then by tokens won."""
+    layout = Layout(
+        tensor_parallel_size=outcome.settings.tensor_parallel_size,
+        pipeline_parallel_size=outcome.settings.pipeline_parallel_size,
+        replicas=outcome.settings.replicas,
+    )
+    wanted = request.max_model_len or model.max_position_embeddings
+    # Pinned to the batch of the answer, so that each lever moves one thing.
+    base = dataclasses.replace(
+        request,
+        max_model_len=wanted,
+        max_num_seqs=outcome.settings.max_num_seqs,
+        max_num_batched_tokens=outcome.settings.max_num_batched_tokens,
+    )
+    before = solve(base, model, gpus, release, layout)
+    found = [*_shorter(request, outcome)]
+    for name, flag, changed, note in _changes(base, model, outcome):
+        after = solve(changed, model, gpus, release, layout)
+        gain_tokens = _tokens(after) - _tokens(before)
+        if gain_tokens > 0 or (after.verdict == "fits") > (before.verdict == "fits"):
+            found.append(
+                Lever(
+                    name=name,
+                    flag=flag,
+                    gain_bytes=after.tightest.available[EXPECTED] - before.tightest.available[EXPECTED],
+                    gain_tokens=gain_tokens,
+                    fits=after.verdict == "fits",
+                    note=note,
+                )
+            )
+    found += _more_gpus(request, model, gpus, release, wanted)
+    if outcome.verdict == "fits":
+        found.sort(key=lambda lever: (lever.name == "gpus", -lever.gain_tokens))
+    else:
+        found.sort(key=lambda lever: (not lever.fits, lever.name == "gpus", -lever.gain_tokens))
+    return tuple(found)
+
+
+def _tokens(outcome: Outcome) -> int:
+    """Tokens the pool would hold at the expected bound; negative budgets count as negative tokens."""
+    rank = outcome.tightest
+    return rank.available[EXPECTED] // rank.geometry.block_bytes * rank.geometry.block_size
+
+
+def _changes(request: PlanRequest, model: ModelSpec, outcome: Outcome) -> Iterator[tuple[str, str, PlanRequest, str]]:
+    """The requests that differ from this one by one flag."""
+    settings, policy = outcome.settings, load("policy.toml")
+    if model.vision is not None and not settings.language_model_only:
+        yield "text-only", "--language-model-only", dataclasses.replace(request, language_model_only=True), "no images"
+    if outcome.tightest.geometry.bytes_per_token and settings.kv_cache_dtype in ("auto", "bfloat16", "float16"):
+        dtype = policy["levers"]["kv_cache_dtype"]["value"]
+        if not model.kv_cache_scheme:
+            yield (
+                "fp8-kv",
+                f"--kv-cache-dtype {dtype}",
+                dataclasses.replace(request, kv_cache_dtype=dtype),
+                "quality not measured",
+            )
+    for batch in policy["batches"]:
+        fewer = batch["max_num_seqs"]
+        if settings.max_num_seqs > fewer >= outcome.sequences:
+            yield "max-num-seqs", f"--max-num-seqs {fewer}", dataclasses.replace(request, max_num_seqs=fewer), ""
+            break
+    for batch in policy["batches"]:
+        batched = batch["max_num_batched_tokens"]
+        if settings.max_num_batched_tokens > batched >= settings.max_num_seqs:
+            yield (
+                "max-num-batched-tokens",
+                f"--max-num-batched-tokens {batched}",
+                dataclasses.replace(request, max_num_batched_tokens=batched),
+                "longer prompts take more steps",
+            )
+            break
+    highest = policy["levers"]["gpu_memory_utilization"]["value"]
+    if settings.gpu_memory_utilization < highest and settings.kv_cache_memory_bytes is None:
+        yield (
+            "gpu-memory-utilization",
+            f"--gpu-memory-utilization {highest}",
+            dataclasses.replace(request, gpu_memory_utilization=highest),
+            "less room for what lives outside the budget",
+        )
+    if not settings.enforce_eager and outcome.tightest.sizes["graphs"].bytes:
+        yield (
+            "enforce-eager",
+            "--enforce-eager",
+            dataclasses.replace(request, enforce_eager=True),
+            "slower decoding",
+        )
+    if settings.speculative_tokens:
+        yield "no-draft", "without --eagle", dataclasses.replace(request, num_speculative_tokens=0), "slower decoding"
+
+
+def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
+    """The length that safely starts, when a longer one was asked for."""
+    step = load("policy.toml")["context"]["round_tokens"]["value"]
+    spare = load("policy.toml")["context"]["spare_blocks"]["value"]
+    lengths = []
+    for rank in outcome.ranks:
+        geometry = rank.geometry
+        blocks = geometry.checkable_bytes(rank.available[LOW]) // geometry.block_bytes - spare
+        lengths.append(max(0, blocks // outcome.sequences * geometry.block_size))
+    length = min(lengths) // step * step
+    if outcome.verdict != "fits" and request.max_model_len is not None and 0 < length < request.max_model_len:
+        yield Lever(
+            name="max-model-len",
+            flag=f"--max-model-len {length}",
+            gain_bytes=0,
+            gain_tokens=0,
+            fits=outcome.blocker(LOW) == "kv",
+            note=f"{format_tokens(length)} tokens fit at the low bound",
+        )
+
+
+def _more_gpus(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, wanted: int) -> Iterator[Lever]:
+    """The next larger number of the same GPUs, and the smallest single product, on which it fits."""
+    free = dataclasses.replace(
+        request, tensor_parallel_size=None, pipeline_parallel_size=None, replicas=None, max_model_len=wanted
+    )
+    count = gpus.count
+    while count < min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
+        count *= 2
+        larger = dataclasses.replace(gpus, count=count, nodes=1, free_memory_bytes=None)
+        found = _fitting(free, model, larger, release)
+        if found is not None:
+            yield found
+            break
+    from hw_specs import list_gpus
+
+    bigger = sorted(
+        (
+            spec
+            for spec in list_gpus()
+            if spec.released
+            and spec.engine_memory_bytes > gpus.memory_bytes
+            and spec.fp8_kind != "none"
+            and spec.max_gpus_per_node >= gpus.count
+        ),
+        key=lambda spec: (spec.engine_memory_bytes, spec.vendor != gpus.spec.vendor),
+    )
+    for spec in bigger:
+        found = _fitting(free, model, GpuSet(spec=spec, count=gpus.count), release)
+        if found is not None:
+            yield found
+            return
+
+
+def _fitting(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release) -> Lever | None:
+    """A lever when the largest tensor-parallel layout of `gpus` fits at the low bound."""
+    layout = layouts(model, gpus, text_only=request.language_model_only)[0]
+    layout = dataclasses.replace(layout, replicas=1)
+    outcome = solve(request, model, gpus, release, layout)
+    if outcome.verdict != "fits":
+        return None
+    kv = outcome.kv_cache
+    return Lever(
+        name="gpus",
+        flag=f"--gpus {gpus}",
+        gain_bytes=0,
+        gain_tokens=0,
+        fits=True,
+        note=f"fits {format_tokens(outcome.settings.max_model_len)} tokens, {kv.max_concurrency:.1f} requests",
+    )

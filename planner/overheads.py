@@ -1,0 +1,341 @@
+"""What one rank needs beside weights and KV cache; pure formulas, coefficients from ``facts/overheads.toml``.
+
+Symbols, as in vLLM: ``T`` max_num_batched_tokens, ``S`` max_num_seqs, ``N = min(T, S)``, ``H`` hidden size, ``F``
+intermediate size, ``V`` vocabulary, ``D`` and ``Fv`` the vision tower's, ``P`` patches of the profiled images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from hw_specs.spec import Basis, GpuSpec
+from hw_specs.units import GIB, format_gib, gib
+from planner.facts import load
+from planner.kv_cache import KvGeometry
+from planner.model import ModelSpec, VisionSpec
+from planner.release import Release
+
+POINTER_ALIGNMENT = 512
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A size with its bounds and where they come from."""
+
+    bytes: int
+    low_bytes: int
+    high_bytes: int
+    basis: Basis
+    source: str
+    formula: str = ""
+    bounds: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one start-up measured, in the shape of the ledger's terms."""
+
+    model: str
+    gpu: str
+    """Catalogue id."""
+    vllm_version: str
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    language_model_only: bool
+    enforce_eager: bool
+    speculative_tokens: int
+    terms: Mapping[str, int] = field(hash=False)
+    """Ledger term → measured bytes: ``activations``, ``outside_torch``, ``graphs``, ``buffers`` …"""
+    run: str
+    """Which start-up, for people."""
+    measured_on: str = ""
+    """ISO date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Everything the overhead formulas look at, for one rank."""
+
+    model: ModelSpec
+    gpu: GpuSpec
+    release: Release
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    first_stage: bool
+    last_stage: bool
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    language_model_only: bool
+    enforce_eager: bool
+    speculative_tokens: int
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of one replica."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def vision(self) -> VisionSpec | None:
+        """The tower when this rank profiles it."""
+        return self.model.vision if self.first_stage and not self.language_model_only else None
+
+
+def profiled_images(shape: Shape) -> int:
+    """Images of the largest size in the engine's encoder profile; the budget counts embeddings.
+
+    Source: vLLM 0.33.0 multimodal/encoder_budget.py; ``--limit-mm-per-prompt`` of 1 or more does not change it.
+    """
+    if shape.vision is None:
+        return 0
+    item = shape.vision.max_image_embeddings
+    tokens = max(shape.max_num_batched_tokens, item)
+    return max(1, min(tokens // item, shape.max_num_seqs * max(1, shape.max_model_len // item)))
+
+
+def _vision_rope_bytes(vision: VisionSpec) -> int:
+    """The tower's rotary table, complex64."""
+    side = vision.max_image_size // vision.patch_size
+    return side * side * (vision.hidden_size // vision.num_attention_heads // 2) * 8
+
+
+def _aligned(size_bytes: int) -> int:
+    return -(-size_bytes // POINTER_ALIGNMENT) * POINTER_ALIGNMENT
+
+
+def _pixels_bytes(vision: VisionSpec, images: int) -> int:
+    return images * vision.num_channels * vision.max_image_size**2 * 2
+
+
+def _encoder_bytes(shape: Shape, vision: VisionSpec, images: int, *, eager: bool) -> int:
+    """Peak of the vision encoder over `images` of the largest size."""
+    tp = shape.tensor_parallel_size if shape.release.vision_sharded else 1
+    D, Fv = vision.hidden_size, vision.intermediate_size
+    P = images * vision.max_image_patches
+    positions = vision.hidden_size // vision.num_attention_heads // 2 * 8 + 16
+    if shape.release.dense_vision_mask:
+        misc = _pixels_bytes(vision, images) + _vision_rope_bytes(vision) + positions * P
+        mask = 2 * P * P
+        # SDPA copies a mask whose rows are no multiple of 8 elements, one copy per layer.
+        attention = P * (8 * D + 12 * D // tp + 8) + mask * (2 if P % 8 else 1)
+        mlp = P * (10 * D + 6 * Fv // tp) + mask
+        reduced = P * (14 * D + 2 * Fv // tp if eager else 22 * D + 4) + mask if tp > 1 else 0
+        return max(attention, mlp, reduced) + misc
+    misc = _pixels_bytes(vision, images) + _vision_rope_bytes(vision) + positions * P
+    mlp = P * (10 * D + 6 * Fv // tp)
+    if eager:
+        norm = P * (14 * D + 2 * Fv // tp) if tp > 1 else 0
+    else:
+        norm = P * ((22 if tp > 1 else 20) * D + 4)
+    return max(mlp, norm) + misc
+
+
+def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, int]:
+    """Peak bytes above the loaded model, by phase of the engine's profile run.
+
+    Keys are ``encoder``, ``forward``, ``logits`` and ``sampler``, as far as this rank runs them. Exact to 0.05 MiB
+    against the engine's own code of 0.33.0 on a fake device, except the compiled forward, which rests on Inductor's
+    buffer plan of one piece.
+    """
+    eager = shape.enforce_eager if eager is None else eager
+    facts = load("overheads.toml")["activations"]
+    tp, T, V = shape.tensor_parallel_size, shape.max_num_batched_tokens, shape.model.vocab_size
+    H, F = shape.model.hidden_size, shape.model.intermediate_size
+    N = min(T, shape.max_num_seqs)
+    phases: dict[str, int] = {}
+    held = 0
+    v1 = shape.release.model_runner == "v1"
+    if shape.vision is not None:
+        images = profiled_images(shape)
+        phases["encoder"] = _encoder_bytes(shape, shape.vision, images, eager=eager)
+        held = images * shape.vision.max_image_embeddings * H * 2 + _aligned(_vision_rope_bytes(shape.vision))
+        if v1:
+            held += _pixels_bytes(shape.vision, images)
+    forward = T * max(4 * H + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
+    if eager and shape.vision is None:
+        forward += 2 * T * H
+    if not eager:
+        forward = T * max(
+            2 * H // tp + 4 * H + 4 * F // tp + max(H, F // tp), 2 * H // tp + 9 * H + 32 if tp > 1 else 0
+        )
+    if shape.speculative_tokens:
+        forward += 2 * T * H * 2
+    phases["forward"] = forward + held
+    if shape.last_stage:
+        rows = 2 * T * H + 2 * N * H * (2 if v1 else 1) + held
+        phases["logits"] = rows + 2 * N * V + (2 * N * V + 2 * N * V // tp if tp > 1 else 0)
+        phases["sampler"] = rows + _sampler_bytes(shape, facts, N, V)
+    return phases
+
+
+def _sampler_bytes(shape: Shape, facts: dict[str, Any], N: int, V: int) -> int:
+    """The sampler's dummy run over `N` rows of `V` logits."""
+    sampler = load("overheads.toml")["sampler"]
+    units = shape.gpu.compute_units or sampler["default_compute_units"]
+    scratch = min(N, units) * V * 4
+    if shape.release.model_runner == "v1":
+        return int(facts["sampler_bytes_per_logit"] * N * V + facts["flashinfer_workspace_bytes"] + scratch)
+    if shape.gpu.vendor in sampler["flashinfer_vendors"]:
+        return int(facts["sampler_bytes_per_logit"] * N * V + facts["flashinfer_workspace_bytes"])
+    return int(facts["native_sampler_bytes_per_logit"] * N * V + scratch)
+
+
+def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
+    """The transient peak of the profile run: the largest of its phases, with bounds."""
+    measured = _measured("activations", calibration)
+    if measured is not None:
+        return measured
+    facts = load("overheads.toml")["activations"]
+    phases = activation_phases(shape)
+    peak = max(phases, key=phases.__getitem__)
+    expected = phases[peak]
+    other_mode = max(activation_phases(shape, eager=not shape.enforce_eager).values())
+    worst = max(expected, other_mode)
+    low = expected
+    bounds = "high: the other execution mode and workspaces inside kernels"
+    sampler = load("overheads.toml")["sampler"]
+    if shape.last_stage and shape.gpu.vendor not in sampler["flashinfer_vendors"]:
+        # Which sampling kernels this vendor takes was not executed: the heavier path is the bound.
+        N, V = min(shape.max_num_batched_tokens, shape.max_num_seqs), shape.model.vocab_size
+        heavier = phases["sampler"] + (facts["sampler_bytes_per_logit"] * N * V - _sampler_bytes(shape, facts, N, V))
+        worst = max(worst, heavier)
+        bounds += ", and the FlashInfer-sized sampler"
+    return Size(
+        bytes=expected,
+        low_bytes=low,
+        high_bytes=worst + facts["bounds"]["unseen_high_bytes"],
+        basis="derived",
+        source=facts["source"],
+        formula=f"max of {', '.join(f'{name} {format_gib(size)}' for name, size in phases.items())} GiB: {peak}",
+        bounds=bounds,
+    )
+
+
+def buffers(shape: Shape, calibration: Calibration | None = None) -> Size:
+    """Tensors the runner keeps: sampling tables, input embeddings, block tables, by runner generation."""
+    measured = _measured("buffers", calibration)
+    if measured is not None:
+        return measured
+    facts = load("overheads.toml")["buffers"]
+    T, S, V, H = shape.max_num_batched_tokens, shape.max_num_seqs, shape.model.vocab_size, shape.model.hidden_size
+    k = shape.speculative_tokens
+    small = facts[shape.release.model_runner]
+    size_bytes = int(small["constant_bytes"] + small["per_token_bytes"] * T + small["per_sequence_bytes"] * S)
+    if shape.release.model_runner == "v1":
+        blocks = -(-shape.max_model_len // 16)
+        size_bytes += T * H * 2 + S * blocks * 4
+        formula = f"2TH + 4S·{blocks} blocks, T={T}, S={S}"
+    else:
+        tables = S * V * 4 + S * V // 8 + S * (1 + k) * V // 8
+        logit_bias = 3 * S * 1024 * 4 + S * 128 * 4 + S * 1024 * 4 + S * 129 * 4
+        embeddings = T * H * 2 if shape.vision is not None else 0
+        size_bytes += (tables + logit_bias if shape.last_stage else 0) + embeddings
+        formula = f"S·V·4 + S·V/8·{2 + k}{' + 2TH' if embeddings else ''} + …, S={S}, T={T}, V={V}"
+    if k:
+        size_bytes += T * H * 2 * (2 if not shape.language_model_only and shape.model.vision else 1)
+        formula += ", draft states 2TH"
+    return Size(
+        bytes=size_bytes,
+        low_bytes=size_bytes,
+        high_bytes=size_bytes,
+        basis="derived",
+        source=facts["source"],
+        formula=formula,
+    )
+
+
+def outside_torch(shape: Shape, calibration: Calibration | None = None) -> Size:
+    """Memory outside torch that appears while profiling and therefore counts against the KV budget."""
+    return _measured("outside_torch", calibration) or _row("outside_torch", shape)
+
+
+def graphs(shape: Shape, calibration: Calibration | None = None) -> Size:
+    """The graph estimate that the engine subtracts; nothing when it runs eagerly or does not subtract it."""
+    facts = load("overheads.toml")["graphs"]
+    if shape.enforce_eager:
+        return _nothing("no graphs with --enforce-eager", facts[0]["source"])
+    if shape.gpu.vendor not in shape.release.graph_estimate_vendors:
+        rule = load("vllm.toml")["rules"]["graph_estimate_vendors"]
+        return _nothing(f"vLLM {shape.release.version} does not subtract them on this vendor", rule["source"])
+    return _measured("graphs", calibration) or _row("graphs", shape)
+
+
+def context(shape: Shape) -> Size:
+    """What is gone before the engine takes stock: outside its budget, inside the slack."""
+    return _row("context", shape)
+
+
+def after_profiling(shape: Shape, geometry: KvGeometry) -> Size:
+    """What the engine allocates after the budget is decided: block tables, slot mapping, attention workspace."""
+    blocks = geometry.blocks_for(shape.max_model_len)
+    size_bytes = shape.max_num_batched_tokens * 8
+    if shape.release.model_runner == "v2":
+        size_bytes += 2 * shape.max_num_seqs * blocks * 4
+    source = "vllm 0.33.0 initialize_kv_cache executed on a fake device"
+    for row in load("overheads.toml")["attention_workspace"]:
+        if shape.gpu.architecture.startswith(row["architecture_prefix"]):
+            heads = shape.model.num_attention_heads // shape.tensor_parallel_size
+            size_bytes += (
+                max(row["min_bytes"], shape.max_num_batched_tokens * heads * row["bytes_per_token_head"])
+                + row["index_bytes_per_block"] * shape.max_num_seqs * blocks
+            )
+            source = row["source"]
+    return Size(bytes=size_bytes, low_bytes=size_bytes, high_bytes=size_bytes, basis="derived", source=source)
+
+
+def unsubtracted_graphs(shape: Shape) -> Size:
+    """Graph memory that the engine captures without having subtracted it: it lives in the slack."""
+    if shape.enforce_eager or shape.gpu.vendor in shape.release.graph_estimate_vendors:
+        return _nothing("in the budget already", "")
+    return _row("graphs", shape)
+
+
+def loading_transient_bytes(shape: Shape) -> int:
+    """Bytes beside the weights while they load: requantised shards, or the draft's own embedding."""
+    per_element = load("vllm.toml")["loading"]["requantise_bytes_per_element"]["value"]
+    model, tp = shape.model, shape.tensor_parallel_size
+    fp8 = any(group.mlp.name == "fp8" for group in model.layers)
+    shard = per_element * model.hidden_size * model.intermediate_size // tp if fp8 else 0
+    draft = model.vocab_size * model.hidden_size * 2 // tp if shape.speculative_tokens and shape.last_stage else 0
+    return max(shard, draft)
+
+
+def _row(table: str, shape: Shape) -> Size:
+    """First row of `table` that matches vendor and world size."""
+    for row in load("overheads.toml")[table]:
+        if row["vendor"] == shape.gpu.vendor and row["min_world"] <= shape.world_size <= row["max_world"]:
+            return Size(
+                bytes=gib(row["expected_gib"]),
+                low_bytes=gib(row["low_gib"]),
+                high_bytes=gib(row["high_gib"]),
+                basis=row["basis"],
+                source=row["source"],
+                formula=f"{row['expected_gib']} GiB, from the table",
+                bounds=f"{row['low_gib']} to {row['high_gib']} GiB over the readings and what they are carried over to",
+            )
+    raise LookupError(f"{table}: no row for {shape.gpu.vendor} with {shape.world_size} ranks")
+
+
+def _nothing(why: str, source: str) -> Size:
+    return Size(bytes=0, low_bytes=0, high_bytes=0, basis="exact", source=source, formula=why)
+
+
+def _measured(term: str, calibration: Calibration | None) -> Size | None:
+    """The measured size of `term`, where this machine has one."""
+    if calibration is None or term not in calibration.terms:
+        return None
+    size_bytes = calibration.terms[term]
+    spread = load("overheads.toml")["calibrated"]["spread_bytes"]
+    return Size(
+        bytes=size_bytes,
+        low_bytes=max(0, size_bytes - spread),
+        high_bytes=size_bytes + spread,
+        basis="measured",
+        source=f"measured here: {calibration.run}",
+        formula=f"{size_bytes / GIB:.2f} GiB measured",
+        bounds=load("overheads.toml")["calibrated"]["source"],
+    )
