@@ -252,6 +252,8 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
     lines += [_line(name, size) for name, size in rank.sizes.items()]
     expected, low, high = rank.available
     geometry = rank.geometry
+    if kv_bytes > expected:
+        low = high = expected  # what a length needs is exact; what is missing shows in `free`
     lines.append(
         LedgerLine(
             name="kv_cache",

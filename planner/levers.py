@@ -28,7 +28,8 @@ def find_levers(
         pipeline_parallel_size=outcome.settings.pipeline_parallel_size,
         replicas=outcome.settings.replicas,
     )
-    wanted = request.max_model_len or model.max_position_embeddings
+    unasked = model.max_position_embeddings if outcome.verdict != "does-not-fit" else outcome.settings.max_model_len
+    wanted = request.max_model_len or unasked
     # Pinned to the batch of the answer, so that each lever moves one thing.
     base = dataclasses.replace(
         request,
@@ -52,7 +53,7 @@ def find_levers(
                     note=note,
                 )
             )
-    found += _more_gpus(request, model, gpus, release, wanted)
+    found += _more_gpus(request, model, gpus, release, outcome)
     if outcome.verdict == "fits":
         found.sort(key=lambda lever: (lever.name == "gpus", -lever.gain_tokens))
     else:
@@ -137,14 +138,13 @@ def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
 
 def _more_gpus(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, wanted: int) -> Iterator[Lever]:
     """The next larger number of the same GPUs, and the smallest single product, on which it fits."""
-    free = dataclasses.replace(
-        request, tensor_parallel_size=None, pipeline_parallel_size=None, replicas=None, max_model_len=wanted
-    )
+    free = dataclasses.replace(request, tensor_parallel_size=None, pipeline_parallel_size=None, replicas=None)
+    beyond = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
     count = gpus.count
     while count < min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
         count *= 2
         larger = dataclasses.replace(gpus, count=count, nodes=1, free_memory_bytes=None)
-        found = _fitting(free, model, larger, release)
+        found = _fitting(free, model, larger, release, beyond)
         if found is not None:
             yield found
             break
@@ -162,18 +162,18 @@ def _more_gpus(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Re
         key=lambda spec: (spec.engine_memory_bytes, spec.vendor != gpus.spec.vendor),
     )
     for spec in bigger:
-        found = _fitting(free, model, GpuSet(spec=spec, count=gpus.count), release)
+        found = _fitting(free, model, GpuSet(spec=spec, count=gpus.count), release, beyond)
         if found is not None:
             yield found
             return
 
 
-def _fitting(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release) -> Lever | None:
-    """A lever when the largest tensor-parallel layout of `gpus` fits at the low bound."""
+def _fitting(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, beyond: int) -> Lever | None:
+    """A lever when the largest tensor-parallel layout of `gpus` fits at the low bound, longer than `beyond` tokens."""
     layout = layouts(model, gpus, text_only=request.language_model_only)[0]
     layout = dataclasses.replace(layout, replicas=1)
     outcome = solve(request, model, gpus, release, layout)
-    if outcome.verdict != "fits":
+    if outcome.verdict != "fits" or outcome.settings.max_model_len <= beyond:
         return None
     kv = outcome.kv_cache
     return Lever(

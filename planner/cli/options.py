@@ -1,0 +1,135 @@
+"""Options that several commands share, with the words of the request's fields; it never decides anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from planner.request import PlanRequest
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_COUNT = re.compile(r"^(\d+(?:\.\d+)?)([kKmMgGtT]?)(?:i?B)?$")
+_SUFFIX = {
+    "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
+    "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
+}  # fmt: skip
+_BINARY_UNITS = ("KiB", "MiB", "GiB", "TiB")
+
+HELP = {field.name: str(field.metadata.get("help", "")) for field in dataclasses.fields(PlanRequest)}
+"""Field → help text, stated once in the request."""
+
+
+class HumanInt(click.ParamType[int | None]):
+    """vLLM's human-readable integers: ``128k`` is 128,000 and ``128K`` is 131,072; ``auto`` where `auto` allows it."""
+
+    name = "INTEGER"
+
+    def __init__(self, *, auto: bool = False) -> None:
+        self.auto = auto
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        """Return the integer, or None for ``auto`` and ``-1``."""
+        if isinstance(value, int):
+            return value
+        text = str(value).strip().replace(",", "").replace("_", "")
+        if self.auto and text in ("auto", "-1"):
+            return None
+        unit = next((unit for unit in _BINARY_UNITS if text.endswith(unit)), None)
+        match = _COUNT.match(text)
+        if match is None or (text.endswith("B") and unit is None):
+            more = ", or `auto`" if self.auto else ""
+            self.fail(f"`{value}` is not a count; write 131072, 128k (128,000) or 128K (131,072){more}", param, ctx)
+        number = float(match[1]) * _SUFFIX[match[2]]
+        if number != int(number):
+            self.fail(f"`{value}` is not a whole number", param, ctx)
+        return int(number)
+
+
+def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of the catalogue behind whatever count was typed."""
+    from hw_specs import list_gpus
+
+    head, _, name = incomplete.rpartition("x")
+    prefix = f"{head}x" if head else ""
+    return [
+        CompletionItem(prefix + spec.name)
+        for spec in list_gpus()
+        if spec.name.lower().startswith(name.lower() if head else incomplete.lower())
+    ]
+
+
+def _option(name: str, *short: str, **more: Any) -> Callable[[F], F]:
+    return click.option("--" + name.replace("_", "-"), *short, name, help=HELP[name], **more)
+
+
+def gpu_options(command: F) -> F:
+    """``--gpus`` and ``--gpu-memory``."""
+    command = click.option(
+        "--gpu-memory",
+        metavar="SIZE",
+        help="engine-visible memory of one GPU, such as 130GiB, where it differs from the catalogue's",
+    )(command)
+    return click.option(
+        "--gpus",
+        metavar="[NODESx][COUNTx]GPU",
+        shell_complete=complete_gpus,
+        help="8xH200, 1xMI300X, 2x8xB200, @host.json, or auto: the GPUs of this machine (default)",
+    )(command)
+
+
+def engine_options(command: F) -> F:
+    """Everything of vLLM's that a plan depends on, under vLLM's names."""
+    for decorate in reversed(
+        (
+            _option("tensor_parallel_size", "-tp", type=int, metavar="N"),
+            _option("pipeline_parallel_size", "-pp", type=int, metavar="N"),
+            _option("replicas", type=int, metavar="N"),
+            _option("max_model_len", type=HumanInt(auto=True), metavar="N|auto"),
+            _option("concurrency", type=int, metavar="N"),
+            _option("max_num_seqs", type=HumanInt(), metavar="N"),
+            _option("max_num_batched_tokens", type=HumanInt(), metavar="N"),
+            _option("gpu_memory_utilization", type=float, metavar="FRACTION"),
+            _option("kv_cache_memory_bytes", type=HumanInt(), metavar="SIZE"),
+            _option("kv_cache_dtype", default="auto", metavar="TYPE"),
+            _option("block_size", type=int, metavar="N"),
+            _option("language_model_only", is_flag=True),
+            _option("enforce_eager", is_flag=True),
+            click.option(
+                "--eagle",
+                "num_speculative_tokens",
+                type=int,
+                is_flag=False,
+                flag_value=3,
+                default=0,
+                metavar="[K]",
+                help="use the EAGLE draft, proposing K tokens per step (3 without K, as on the card)",
+            ),
+            _option("speculative_max_model_len", type=HumanInt(), metavar="N"),
+            click.option(
+                "--load-format",
+                "load_format",
+                type=click.Choice(["mistral", "hf"]),
+                default="mistral",
+                help=HELP["load_format"],
+            ),
+            click.option(
+                "--mm-encoder-tp-mode", type=click.Choice(["weights", "data"]), help=HELP["mm_encoder_tp_mode"]
+            ),
+            click.option(
+                "--limit-mm-per-prompt.image",
+                "limit_mm_per_prompt_image",
+                type=int,
+                metavar="N",
+                help=HELP["limit_mm_per_prompt_image"],
+            ),
+            _option("vllm_version", metavar="VERSION"),
+        )
+    ):
+        command = decorate(command)
+    return command

@@ -1,0 +1,201 @@
+"""The plan as a JSON document: the contract with other programs. It never prints.
+
+The shape is a tree of plain dataclasses, so that writing it costs nothing; pydantic reads it back and makes the
+schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from hw_specs.spec import Basis
+from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
+from planner.command import serve_command
+from planner.emit.shell import shell_text
+from planner.request import Settings
+
+SCHEMA_VERSION = "1.0"
+"""``major.minor``: a minor step adds keys, a major step removes or redefines some."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Which engine the plan is for."""
+
+    name: str
+    vllm_version: str
+    """The release that was asked for."""
+    rules_version: str
+    """The newest known release whose rules were used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpus:
+    """What the plan runs on."""
+
+    name: str
+    id: str
+    vendor: str
+    count: int
+    """GPUs per node."""
+    nodes: int
+    total_bytes: int
+    """Engine-visible memory of one GPU; the ledger sums to it."""
+    free_bytes: int | None
+    """Free memory of the fullest GPU where a probe looked, else null."""
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """Which checkpoint."""
+
+    name: str
+    checkpoint_bytes: int | None
+    max_position_embeddings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One line of the ledger, per GPU."""
+
+    name: str
+    bytes: int
+    low_bytes: int
+    high_bytes: int
+    basis: Basis
+    source: str
+    formula: str
+    bounds: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How one replica is started."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    shell: str
+    """The argv for a POSIX shell; ``shlex.split`` reads it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDocument:
+    """What ``m35-plan --json`` prints, also when nothing fits."""
+
+    schema_version: str
+    feasible: bool
+    verdict: Verdict
+    shortfall_bytes: int
+    """Missing on the tightest GPU at the expected bound; 0 when it fits."""
+    engine: Engine
+    model: Model
+    gpus: Gpus
+    settings: Settings
+    budget_bytes: int
+    """What the engine may use of one GPU."""
+    ledger: tuple[Line, ...]
+    """One GPU of the tightest pipeline stage; sums to ``gpus.total_bytes``."""
+    weights_bytes_per_gpu: tuple[int, ...]
+    """One per rank of TP x PP, target and draft, without RoPE table and scales."""
+    kv_cache: KvCache
+    reasons: tuple[str, ...]
+    alternatives: tuple[Alternative, ...]
+    rejected: tuple[Rejected, ...]
+    levers: tuple[Lever, ...]
+    warnings: tuple[PlanWarning, ...]
+    command: Command
+
+
+def plan_document(plan: Plan) -> PlanDocument:
+    """Return the document of `plan`."""
+    command = serve_command(plan)
+    spec = plan.gpus.spec
+    return PlanDocument(
+        schema_version=SCHEMA_VERSION,
+        feasible=plan.feasible,
+        verdict=plan.verdict,
+        shortfall_bytes=plan.shortfall_bytes,
+        engine=Engine(name="vllm", vllm_version=plan.vllm_version, rules_version=plan.rules_version),
+        model=Model(
+            name=plan.model.name,
+            checkpoint_bytes=plan.model.checkpoint_bytes,
+            max_position_embeddings=plan.model.max_position_embeddings,
+        ),
+        gpus=Gpus(
+            name=spec.name,
+            id=spec.id,
+            vendor=spec.vendor,
+            count=plan.gpus.count,
+            nodes=plan.gpus.nodes,
+            total_bytes=plan.gpus.memory_bytes,
+            free_bytes=plan.gpus.free_memory_bytes,
+            origin=plan.gpus.origin,
+        ),
+        settings=plan.settings,
+        budget_bytes=plan.ledger.budget_bytes,
+        ledger=tuple(
+            Line(
+                name=line.name,
+                bytes=line.bytes,
+                low_bytes=line.low_bytes,
+                high_bytes=line.high_bytes,
+                basis=line.basis,
+                source=line.source,
+                formula=line.formula,
+                bounds=line.bounds,
+            )
+            for line in plan.ledger.lines
+        ),
+        weights_bytes_per_gpu=plan.weights_bytes_per_gpu,
+        kv_cache=plan.kv_cache,
+        reasons=plan.reasons,
+        alternatives=plan.alternatives,
+        rejected=plan.rejected,
+        levers=plan.levers,
+        warnings=plan.warnings,
+        command=Command(argv=command.argv, env=command.env, shell=shell_text(command)),
+    )
+
+
+def to_json_value(document: PlanDocument) -> dict[str, Any]:
+    """Return the document as plain dicts and lists, keys in the order of the contract."""
+    return dataclasses.asdict(document)
+
+
+def read_document(text: str | bytes) -> PlanDocument:
+    """Return the document that `text` holds.
+
+    Raises:
+        pydantic.ValidationError: when it is not a plan document of this major version.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(PlanDocument).validate_json(text)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the document."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(PlanDocument).json_schema()
+
+
+def dump_plan(plan: Plan) -> str:
+    """Return the whole plan, request and facts included, as JSON that :func:`load_plan` reads back equal."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Plan).dump_json(plan, indent=2).decode()
+
+
+def load_plan(text: str | bytes) -> Plan:
+    """Return the plan that :func:`dump_plan` wrote.
+
+    Raises:
+        pydantic.ValidationError: when `text` is no such plan.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Plan).validate_json(text)

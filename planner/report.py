@@ -1,0 +1,226 @@
+"""A plan in words and rows for people: what the table, the wizard and the docs show. It never colours or prints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hw_specs.units import GIB, format_gib, format_tokens
+from planner.answer import Plan
+from planner.budget import LedgerLine
+
+LABELS = {
+    "weights.text": "weights, text",
+    "weights.vision": "weights, vision and projector",
+    "weights.draft": "weights, EAGLE draft",
+    "rope_cache": "RoPE table",
+    "weights.rounding": "scales and rounding",
+    "buffers": "buffers",
+    "activations": "activations",
+    "outside_torch": "outside torch (modules, NCCL)",
+    "graphs": "graphs",
+    "kv_cache": "KV cache",
+    "free": "free",
+    "slack": "slack above the budget",
+}
+"""Ledger name → what people read."""
+
+MARKS = {
+    "weights.text": "█",
+    "weights.vision": "█",
+    "weights.draft": "█",
+    "rope_cache": "█",
+    "weights.rounding": "█",
+    "buffers": "▓",
+    "activations": "▓",
+    "outside_torch": "▒",
+    "graphs": "▒",
+    "kv_cache": "░",
+    "free": " ",
+    "slack": "·",
+}
+"""Ledger name → its mark in the bar."""
+
+LEGEND = "█ weights  ▓ buffers, activations  ▒ outside torch, graphs  ░ KV cache  · slack"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerRow:
+    """One line of the ledger, formatted."""
+
+    name: str
+    label: str
+    gib: str
+    low: str
+    high: str
+    basis: str
+
+
+def ledger_rows(plan: Plan) -> tuple[LedgerRow, ...]:
+    """The lines worth showing, in ledger order; empty ones are left out."""
+    return tuple(_row(line) for line in plan.ledger.lines if line.bytes or line.name == "kv_cache")
+
+
+def _row(line: LedgerLine) -> LedgerRow:
+    spread = (line.low_bytes, line.high_bytes) != (line.bytes, line.bytes)
+    return LedgerRow(
+        name=line.name,
+        label=LABELS[line.name],
+        gib=format_gib(line.bytes),
+        low=format_gib(line.low_bytes) if spread else "",
+        high=format_gib(line.high_bytes) if spread else "",
+        basis="rest" if line.name == "kv_cache" else line.basis,
+    )
+
+
+def bar(plan: Plan, *, width: int) -> str:
+    """One GPU's memory as `width` cells, marks as in :data:`MARKS`; what does not fit is cut off with ``!``.
+
+    Every line with bytes gets its share by the largest remainder, so the cells always add up.
+    """
+    total = plan.ledger.total_bytes
+    lines = [line for line in plan.ledger.lines if line.bytes > 0]
+    if sum(line.bytes for line in lines) > total:
+        used = "".join(MARKS[line.name] * round(line.bytes / total * width) for line in lines if line.name != "slack")
+        return used[: width - 1].ljust(width - 1) + "!"
+    shares = [line.bytes / total * width for line in lines]
+    cells = [int(share) for share in shares]
+    order = sorted(range(len(lines)), key=lambda i: shares[i] - cells[i], reverse=True)
+    for index in order[: width - sum(cells)]:
+        cells[index] += 1
+    return "".join(MARKS[line.name] * count for line, count in zip(lines, cells, strict=True))
+
+
+def headline(plan: Plan) -> str:
+    """Verdict, length and machine in one line."""
+    settings, kv = plan.settings, plan.kv_cache
+    where = f"{plan.gpus.nodes} x {plan.gpus.count} x {plan.gpus.spec.name}" if plan.gpus.nodes > 1 else ""
+    where = where or f"{plan.gpus.count} x {plan.gpus.spec.name}"
+    limit = plan.model.max_position_embeddings
+    length = format_tokens(settings.max_model_len)
+    of = f" of {format_tokens(limit)}" if settings.max_model_len < limit else ""
+    sight = "" if plan.model.vision is None else (", text only" if settings.language_model_only else ", vision on")
+    if not plan.feasible:
+        asked = plan.request.max_model_len is not None
+        best = kv.largest_max_model_len_low
+        start = f"at most {format_tokens(best)} tokens would" if best else "no length would"
+        what = f"{length} tokens" if asked else f"the model{f' ({start} start safely)' if best else ''}"
+        return f"{what} on {where}{sight}, vLLM {plan.vllm_version}"
+    return f"{length}{of} tokens on {where}{sight}, vLLM {plan.vllm_version}"
+
+
+def summary(plan: Plan) -> str:
+    """The second line: what is missing, or what a first lever would change."""
+    if not plan.feasible:
+        return f"{format_gib(plan.shortfall_bytes)} GiB per GPU are missing: {plan.reasons[0]}"
+    if plan.verdict == "tight":
+        low, length = plan.kv_cache.largest_max_model_len_low, format_tokens(plan.settings.max_model_len)
+        return f"{length} fits if every uncertain term is as expected; {format_tokens(low)} is safe"
+    return ""
+
+
+def choice(plan: Plan) -> tuple[tuple[str, str], ...]:
+    """The chosen settings as name and value."""
+    settings = plan.settings
+    rows = [("tensor-parallel-size", str(settings.tensor_parallel_size))]
+    if settings.pipeline_parallel_size > 1:
+        rows.append(("pipeline-parallel-size", str(settings.pipeline_parallel_size)))
+    if settings.replicas > 1:
+        rows.append(("replicas", str(settings.replicas)))
+    rows.append(("max-model-len", str(settings.max_model_len)))
+    rows.append(("max-num-seqs", str(settings.max_num_seqs)))
+    rows.append(("max-num-batched-tokens", str(settings.max_num_batched_tokens)))
+    return tuple(rows)
+
+
+def holds(plan: Plan) -> str:
+    """What the pool holds, with bounds and the length each count was computed at."""
+    kv, settings = plan.kv_cache, plan.settings
+    per_token = kv.bytes_per_token_per_gpu
+    low, high = (max(0, size // per_token) for size in (kv.available_low_bytes, kv.available_high_bytes))
+    spread = f" ({format_thousands(low)} to {format_thousands(high)})" if low != high else ""
+    short = f", {plan.kv_cache.tokens / 4096:,.0f} of 4,096" if settings.max_model_len > 4096 else ""
+    return (
+        f"{format_tokens(kv.tokens)} tokens{spread}: {kv.max_concurrency:,.1f} requests of "
+        f"{format_tokens(settings.max_model_len)}{short}"
+    )
+
+
+def format_thousands(tokens: int) -> str:
+    """Return a token count in thousands or millions, for bounds.
+
+    >>> format_thousands(2_542_000)
+    '2.54 M'
+    """
+    if tokens >= 1_000_000:
+        return f"{tokens / 1_000_000:.2f} M"
+    return f"{tokens / 1_000:.0f} k" if tokens >= 10_000 else str(tokens)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeverRow:
+    """One lever, formatted."""
+
+    flag: str
+    gib: str
+    tokens: str
+    note: str
+
+
+def lever_rows(plan: Plan, *, most: int) -> tuple[LeverRow, ...]:
+    """The best levers; a full stop of gains is said in words."""
+    rows = []
+    for lever in plan.levers[:most]:
+        fits = "fits" if lever.fits and lever.name != "gpus" and plan.verdict != "fits" else ""
+        rows.append(
+            LeverRow(
+                flag=lever.flag,
+                gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
+                tokens=f"{lever.gain_tokens:+,}" if lever.gain_tokens else "",
+                note=", ".join(part for part in (fits, lever.note) if part),
+            )
+        )
+    return tuple(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutRow:
+    """One layout of the same GPUs, formatted."""
+
+    layout: str
+    context: str
+    requests: str
+    note: str
+
+
+def layout_rows(plan: Plan) -> tuple[LayoutRow, ...]:
+    """The other layouts: those that fit with their numbers, the others with their reason."""
+    rows = [
+        LayoutRow(
+            layout=layout_name(alt.tensor_parallel_size, alt.pipeline_parallel_size, alt.replicas),
+            context=format_tokens(alt.max_model_len),
+            requests=(f"{alt.replicas} x " if alt.replicas > 1 else "") + f"{alt.max_concurrency:.1f}",
+            note=alt.reason if alt.verdict == "fits" else f"tight; {alt.reason}",
+        )
+        for alt in plan.alternatives
+    ]
+    rows += [
+        LayoutRow(
+            layout=layout_name(no.tensor_parallel_size, no.pipeline_parallel_size, no.replicas),
+            context="no",
+            requests="",
+            note=no.reason,
+        )
+        for no in plan.rejected
+    ]
+    return tuple(rows)
+
+
+def layout_name(tensor_parallel_size: int, pipeline_parallel_size: int, replicas: int) -> str:
+    """``TP4 x 2``: four GPUs a server, two servers.
+
+    >>> layout_name(2, 4, 1)
+    'TP2 PP4'
+    """
+    stages = f" PP{pipeline_parallel_size}" if pipeline_parallel_size > 1 else ""
+    copies = f" x {replicas}" if replicas > 1 else ""
+    return f"TP{tensor_parallel_size}{stages}{copies}"
