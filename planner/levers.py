@@ -136,7 +136,9 @@ def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
         )
 
 
-def _more_gpus(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, wanted: int) -> Iterator[Lever]:
+def _more_gpus(
+    request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
+) -> Iterator[Lever]:
     """The next larger number of the same GPUs, and the smallest single product, on which it fits."""
     free = dataclasses.replace(request, tensor_parallel_size=None, pipeline_parallel_size=None, replicas=None)
     beyond = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
