@@ -23,17 +23,51 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from planner.serve.events import PHASES, Event, event_record
+    from planner.serve.follower import Follower, follow, follow_async
+    from planner.serve.launcher import Endpoint, launch, resolve_endpoint
+    from planner.serve.progress import StartProgress, expected_durations
+    from planner.serve.run import Run, RunStatus, attach, list_runs
     from planner.serve.startup_log import StartupLog, parse_log
 
 _HOME = {
     "PHASES": "events",
+    "Endpoint": "launcher",
     "Event": "events",
+    "Follower": "follower",
+    "Run": "run",
+    "RunStatus": "run",
+    "StartProgress": "progress",
     "StartupLog": "startup_log",
+    "attach": "run",
     "event_record": "events",
+    "expected_durations": "progress",
+    "follow": "follower",
+    "follow_async": "follower",
+    "launch": "launcher",
+    "list_runs": "run",
     "parse_log": "startup_log",
+    "resolve_endpoint": "launcher",
 }
 
-__all__ = ["PHASES", "Event", "StartupLog", "event_record", "parse_log"]
+__all__ = [
+    "PHASES",
+    "Endpoint",
+    "Event",
+    "Follower",
+    "Run",
+    "RunStatus",
+    "StartProgress",
+    "StartupLog",
+    "attach",
+    "event_record",
+    "expected_durations",
+    "follow",
+    "follow_async",
+    "launch",
+    "list_runs",
+    "parse_log",
+    "resolve_endpoint",
+]
 
 
 def __getattr__(name: str) -> object:

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from planner.serve import Endpoint, Run, launch, list_runs
+
+from .logs import LOGS
+
+SERVER = Path(__file__).parent / "fakes" / "replay_server.py"
+READY_LOG = LOGS / "0.32.0-cpu" / "text-only.log"
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Every test has its own state directory and leaves no process behind."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    yield tmp_path / "state" / "m35-plan"
+    for run in list_runs():
+        run.stop(grace_s=0.2)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+class Fake:
+    """Launches the replaying server and knows its processes by a token on their command lines."""
+
+    def __init__(self) -> None:
+        self.token = f"replay-{secrets.token_hex(6)}"
+
+    def argv(self, fault: str = "", *, log: Path = READY_LOG, workers: int = 0, stubborn: bool = False) -> list[str]:
+        argv = [sys.executable, str(SERVER), "--log", str(log), "--token", self.token, "--workers", str(workers)]
+        if fault:
+            argv += ["--fault", fault]
+        return argv + (["--stubborn"] if stubborn else [])
+
+    def launch(self, fault: str = "", *, log: Path = READY_LOG, workers: int = 0, stubborn: bool = False) -> Run:
+        endpoint = Endpoint(host="127.0.0.1", port=free_port())
+        return launch(self.argv(fault, log=log, workers=workers, stubborn=stubborn), endpoint=endpoint, history_key="t")
+
+    def processes(self) -> list[int]:
+        """Living processes of this server, its workers included."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit() or int(entry.name) == os.getpid():
+                continue
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+                state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
+            except OSError:
+                continue
+            if self.token.encode() in words and state not in "ZX":
+                found.append(int(entry.name))
+        return found
+
+
+@pytest.fixture
+def fake() -> Fake:
+    return Fake()

@@ -1,0 +1,82 @@
+"""A server that replays a start-up log and answers ``/health``: for what a healthy engine cannot be made to do.
+
+    python replay_server.py [serve MODEL] --log FILE --host H --port P [--fault NAME] [--workers N]
+
+Faults: ``never-ready`` stops before the last lines, ``health-500`` answers 500, ``health-slow`` never answers,
+``health-garbage`` answers no HTTP, ``die-after-ready`` exits 1 once healthy, ``crash`` exits 1 at the end of the
+log, ``segfault`` kills itself with SIGKILL. Workers ignore SIGTERM, as an engine busy in a kernel does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("words", nargs="*")
+    parser.add_argument("--log", type=Path, required=True)
+    parser.add_argument("--host", required=True)
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--fault", default="")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--stubborn", action="store_true")
+    parser.add_argument("--token", default="")
+    options = parser.parse_args()
+    for _ in range(options.workers):
+        subprocess.Popen(
+            [
+                sys.executable,
+                "-c",
+                "import signal,time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)",
+                options.token,
+            ]
+        )
+    if options.stubborn:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    lines = options.log.read_bytes().splitlines(keepends=True)
+    ending = next((i for i, line in enumerate(lines) if b"Application startup complete" in line), len(lines))
+    shown = lines[: ending + 1]
+    if options.fault == "never-ready":
+        shown = shown[:-1]
+    listener = socket.create_server((options.host, options.port))
+    answered = threading.Event()
+    threading.Thread(target=serve, args=(listener, options.fault, answered), daemon=True).start()
+    for line in shown:
+        sys.stdout.buffer.write(line)
+    sys.stdout.buffer.flush()
+    if options.fault == "crash":
+        sys.exit(1)
+    if options.fault == "segfault":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if options.fault == "die-after-ready":
+        answered.wait(30)
+        sys.exit(1)
+    while True:
+        time.sleep(60)
+
+
+def serve(listener: socket.socket, fault: str, answered: threading.Event) -> None:
+    while True:
+        connection, _ = listener.accept()
+        with connection:
+            if fault == "health-slow":
+                time.sleep(60)
+            connection.recv(4096)
+            if fault == "health-garbage":
+                connection.sendall(b"\x00\xffnonsense\r\n\r\n")
+                continue
+            status = b"500 Internal Server Error" if fault == "health-500" else b"200 OK"
+            connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        answered.set()
+
+
+main()
