@@ -1,1 +1,89 @@
-"""Plan, launch and verify Mistral-Medium-3.5-128B under vLLM."""
+"""Plan, launch and verify Mistral-Medium-3.5-128B under vLLM.
+
+    from hw_specs import parse_gpus
+    from planner import PlanRequest, plan
+
+    answer = plan(PlanRequest(gpus=parse_gpus("1xMI300X"), language_model_only=True))
+    print(answer.verdict, answer.settings.max_model_len)
+    for line in answer.ledger.lines:
+        print(line.name, line.bytes, line.basis)
+
+Bytes are ints, lengths are tokens, and a plan that does not fit is an answer (``feasible`` is false), not an
+exception. Names are imported when they are used: ``import planner`` loads nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hw_specs.errors import M35Error
+    from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
+    from planner.budget import Ledger, LedgerLine
+    from planner.checkpoint import load_preset
+    from planner.command import ServeCommand, serve_command
+    from planner.document import PlanDocument, json_schema, plan_document, read_document
+    from planner.emitters import EMITTERS, emit
+    from planner.errors import (
+        InvalidRequest,
+        LaunchFailed,
+        LogNotUnderstood,
+        PlannerError,
+        UnknownVersion,
+        UnsupportedModel,
+        VerifyFailed,
+    )
+    from planner.model import ModelSpec
+    from planner.overheads import Calibration
+    from planner.choose import plan
+    from planner.request import PlanRequest, Settings
+
+_HOMES = {
+    "Alternative": "answer",
+    "Calibration": "overheads",
+    "EMITTERS": "emitters",
+    "InvalidRequest": "errors",
+    "KvCache": "answer",
+    "LaunchFailed": "errors",
+    "Ledger": "budget",
+    "LedgerLine": "budget",
+    "Lever": "answer",
+    "LogNotUnderstood": "errors",
+    "M35Error": "errors",
+    "ModelSpec": "model",
+    "Plan": "answer",
+    "PlanDocument": "document",
+    "PlanRequest": "request",
+    "PlanWarning": "answer",
+    "PlannerError": "errors",
+    "Rejected": "answer",
+    "ServeCommand": "command",
+    "Settings": "request",
+    "UnknownVersion": "errors",
+    "UnsupportedModel": "errors",
+    "VerifyFailed": "errors",
+    "emit": "emitters",
+    "json_schema": "document",
+    "load_preset": "checkpoint",
+    "plan": "choose",
+    "plan_document": "document",
+    "read_document": "document",
+    "serve_command": "command",
+}
+"""Public name → module of :mod:`planner` that defines it."""
+
+__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

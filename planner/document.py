@@ -13,7 +13,7 @@ from typing import Any
 from hw_specs.spec import Basis
 from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
 from planner.command import serve_command
-from planner.emit.shell import shell_text
+from planner.emitters.shell import shell_text
 from planner.request import Settings
 
 SCHEMA_VERSION = "1.0"

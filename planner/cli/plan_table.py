@@ -9,7 +9,7 @@ from planner import report
 from planner.answer import Plan
 from planner.cli.output import style
 from planner.command import serve_command
-from planner.emit.shell import wrapped
+from planner.emitters.shell import wrapped
 
 WIDTH = 80
 NAME_WIDTH = 42

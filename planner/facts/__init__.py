@@ -7,7 +7,7 @@ version numbers.
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
+from pkgutil import get_data
 from typing import Any, cast
 
 
@@ -18,7 +18,11 @@ def load(name: str) -> dict[str, Any]:
     Raises:
         FileNotFoundError: when the package holds no such file.
     """
-    text = (files("planner.facts") / name).read_text(encoding="utf-8")
+    # Not importlib.resources: importing it costs a tenth of a plan's cold start.
+    content = get_data("planner.facts", name)
+    if content is None:
+        raise FileNotFoundError(f"planner/facts/{name}")
+    text = content.decode()
     if name.endswith(".json"):
         import json
 

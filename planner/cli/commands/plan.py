@@ -11,8 +11,8 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
-from planner.emit import EMITTERS
-from planner.plan import plan
+from planner.emitters import EMITTERS
+from planner.choose import plan
 from planner.request import PlanRequest
 
 
@@ -50,7 +50,7 @@ def command(
 
         write_json(to_json_value(plan_document(answer)))
     elif emit_kind:
-        from planner.emit import emit
+        from planner.emitters import emit
 
         write(emit(emit_kind, answer, host=host, port=port))
     else:

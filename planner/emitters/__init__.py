@@ -1,0 +1,29 @@
+"""A plan as text for the thing that runs it; one pure function per target, none of which touches the machine."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from planner.answer import Plan
+from planner.errors import InvalidRequest
+
+EMITTERS: dict[str, str] = {
+    "shell": "one line for a POSIX shell",
+    "argv": "the argument vector, one word a line",
+    "env": "the environment, NAME=value lines",
+    "docker": "docker run",
+}
+"""Target → one line of help; the module is ``planner.emitters.<target>``, its function ``emit``."""
+
+
+def emit(kind: str, plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) -> str:
+    """Return `plan` as text for the target `kind`, without a final line end.
+
+    Raises:
+        InvalidRequest: for a target that does not exist.
+    """
+    if kind not in EMITTERS:
+        raise InvalidRequest("emit", f"there is no emitter `{kind}`", hint=f"there are: {', '.join(EMITTERS)}")
+    text = import_module(f"planner.emitters.{kind.replace('-', '_')}").emit(plan, host=host, port=port)
+    assert isinstance(text, str)
+    return text

@@ -1,0 +1,39 @@
+"""The serve command for a POSIX shell; the only place that quotes."""
+
+from __future__ import annotations
+
+import shlex
+
+from planner.answer import Plan
+from planner.command import ServeCommand, serve_command
+
+
+def shell_text(command: ServeCommand) -> str:
+    """Return the argv as one line that ``shlex.split`` reads back to the same words."""
+    return shlex.join(command.argv)
+
+
+def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
+    """Return quoted words over several lines that a shell reads as one; a flag and its value stay together."""
+    units: list[str] = []
+    for index, word in enumerate(words):
+        belongs = index > 0 and words[index - 1].startswith("-") and not word.startswith("-")
+        if belongs:
+            units[-1] += " " + shlex.quote(word)
+        else:
+            units.append(shlex.quote(word))
+    lines = [units[0]]
+    for unit in units[1:]:
+        if len(lines[-1]) + 1 + len(unit) > width - 2:
+            lines[-1] += " \\"
+            lines.append(indent + unit)
+        else:
+            lines[-1] += " " + unit
+    return "\n".join(lines)
+
+
+def emit(plan: Plan, *, host: str, port: int) -> str:
+    """Return the environment as assignments in front of the command, on one line."""
+    command = serve_command(plan, host=host, port=port)
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
+    return " ".join([*assignments, shell_text(command)])
