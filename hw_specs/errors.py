@@ -3,6 +3,8 @@
 M35Error
 ├── UnknownGpu        a GPU name that is not in the catalogue (hint: nearest names)
 ├── BadGpuString      text that is not ``[NODESx][COUNTx]GPU``
+├── BadSnapshot       a file that ``m35-plan detect --json`` did not write
+├── NoGpuFound        a probe or a snapshot without a GPU to plan for
 └── PlannerError      see :mod:`planner.errors`
 """
 
@@ -26,6 +28,14 @@ class UnknownGpu(M35Error):
 
 class BadGpuString(M35Error):
     """Text that does not follow the grammar ``[NODESx][COUNTx]GPU``, or a count that makes no sense."""
+
+
+class BadSnapshot(M35Error):
+    """A file that is no snapshot of a machine, or a damaged one."""
+
+
+class NoGpuFound(M35Error):
+    """This machine, or a snapshot of one, has no GPU that can be planned for."""
 
 
 _SHOWN_CHARACTERS = 60

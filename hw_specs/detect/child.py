@@ -1,0 +1,184 @@
+"""Run a probe where it can hang, crash or print without hurting us: in a child process with a time limit.
+
+The child answers with JSON lines on a pipe of its own, so whatever a vendor library prints goes nowhere. It
+names each call before making it; when it dies, the last name says where.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from typing import Literal, cast
+
+FailureKind = Literal["module-missing", "error", "timeout", "crash", "garbage"]
+
+_MAX_ANSWER_BYTES = 16 * 2**20
+_CHUNK_BYTES = 2**16
+_REAP_S = 2.0
+_START = (
+    "import sys; sys.path.append(sys.argv[1]); from hw_specs.detect.child import answer; "
+    "answer(sys.argv[2], int(sys.argv[3]))"
+)
+
+Note = Callable[[str], None]
+"""A probe calls it with the name of the vendor function it is about to call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """How a probe failed."""
+
+    kind: FailureKind
+    call: str | None = None
+    """Vendor function that was running."""
+    error_type: str | None = None
+    """Name of the Python exception."""
+    code: int | None = None
+    """The vendor's error code, or the signal of a crash."""
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came back from a child: a reading or a failure."""
+
+    reading: dict[str, object] | None = None
+    failure: Failure | None = None
+
+
+class ProbeError(Exception):
+    """A vendor's error, with its code, on its way out of the child."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.text)
+        self.failure = failure
+
+
+def run_probes(modules: Sequence[str], *, timeout_s: float) -> list[Outcome]:
+    """Run the named probe modules at the same time and return one outcome each, in order.
+
+    Args:
+        modules: modules with a function ``probe(note) -> dict``.
+        timeout_s: seconds after which a child is killed.
+    """
+    deadline = time.monotonic() + timeout_s
+    running = [_Child(module) for module in modules]
+    return [child.outcome(deadline, timeout_s) for child in running]
+
+
+class _Child:
+    """One running probe."""
+
+    def __init__(self, module: str) -> None:
+        root = str(Path(__file__).resolve().parents[2])
+        self._pipe, write_end = os.pipe()
+        # A new session, so that one signal also ends whatever the library has started.
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _START, root, module, str(write_end)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(write_end,),
+            start_new_session=True,
+        )
+        os.close(write_end)
+
+    def outcome(self, deadline: float, timeout_s: float) -> Outcome:
+        """Collect the answer until `deadline`."""
+        answer, ended = self._read(deadline)
+        if not ended:
+            self._kill()
+        else:
+            self._reap(max(deadline - time.monotonic(), _REAP_S))
+        return _understand(answer, ended=ended, returncode=self._process.returncode, timeout_s=timeout_s)
+
+    def _read(self, deadline: float) -> tuple[bytes, bool]:
+        """Return what the child wrote, and whether it closed its end in time."""
+        parts: list[bytes] = []
+        with DefaultSelector() as selector, open(self._pipe, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor
+            selector.register(pipe, EVENT_READ)
+            while sum(map(len, parts)) < _MAX_ANSWER_BYTES:
+                if not selector.select(max(deadline - time.monotonic(), 0.0)):
+                    return b"".join(parts), False
+                part = pipe.read(_CHUNK_BYTES)
+                if not part:
+                    return b"".join(parts), True
+                parts.append(part)
+        return b"".join(parts), False
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._reap(_REAP_S)
+
+    def _reap(self, seconds: float) -> None:
+        # A process stuck in the driver cannot be killed; it is left behind rather than waited for.
+        try:
+            self._process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _understand(answer: bytes, *, ended: bool, returncode: int | None, timeout_s: float) -> Outcome:
+    """Turn a child's bytes and its end into an outcome."""
+    call: str | None = None
+    for line in answer.splitlines():
+        try:
+            message = json.loads(line)
+        except ValueError:
+            continue
+        if not isinstance(message, dict):
+            continue
+        if isinstance(message.get("reading"), dict):
+            # The answer is complete: what happens on the way out does not matter any more.
+            return Outcome(reading=message["reading"])
+        if isinstance(message.get("failure"), dict):
+            return Outcome(failure=Failure(**message["failure"]))
+        call = str(message.get("call")) if "call" in message else call
+    if not ended:
+        return Outcome(failure=Failure(kind="timeout", call=call, text=f"{timeout_s:g} s"))
+    if returncode is not None and returncode < 0:
+        return Outcome(failure=Failure(kind="crash", call=call, code=-returncode, text=_signal_name(-returncode)))
+    return Outcome(failure=Failure(kind="crash", call=call, text=f"exit status {returncode}"))
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.strsignal(number) or f"signal {number}"
+    except ValueError:
+        return f"signal {number}"
+
+
+def answer(module: str, descriptor: int) -> None:
+    """Run one probe in this process and write what it found to `descriptor`: the child's half."""
+    from importlib import import_module
+
+    os.set_inheritable(descriptor, False)
+    with open(descriptor, "w", encoding="utf-8") as pipe:
+
+        def say(message: dict[str, object]) -> None:
+            pipe.write(json.dumps(message) + "\n")
+            pipe.flush()
+
+        try:
+            probe = cast("Callable[[Note], dict[str, object]]", import_module(module).probe)
+            say({"reading": probe(lambda call: say({"call": call}))})
+        except ProbeError as error:
+            say({"failure": _plain(error.failure)})
+        except Exception as error:
+            text = " ".join(str(error).split())[:300]
+            say({"failure": _plain(Failure(kind="error", error_type=type(error).__name__, text=text))})
+
+
+def _plain(failure: Failure) -> dict[str, object]:
+    return {name: getattr(failure, name) for name in ("kind", "call", "error_type", "code", "text")}

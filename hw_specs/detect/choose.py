@@ -1,0 +1,235 @@
+"""Which of the GPUs found to plan for: the largest homogeneous set that the engine can use. It is pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hw_specs.detect.match import spec_of
+from hw_specs.detect.report import DetectedGpu, DetectionReport
+from hw_specs.detect.visible import CUDA, CUDA_ORDER, HIP, ROCR, engine_order
+from hw_specs.spec import GpuSet, GpuSpec
+from hw_specs.units import GIB, format_gib
+
+_NOTABLE_BYTES = GIB
+"""Less held memory than this is the display's or the driver's, and stops no engine."""
+_SHARED_FACTOR = 1.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A device that is not planned for, and why."""
+
+    gpu: DetectedGpu
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """What a report amounts to."""
+
+    gpu_set: GpuSet | None
+    chosen: tuple[DetectedGpu, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def select(report: DetectionReport) -> Selection:
+    """Return the GPUs to plan for.
+
+    Devices are alike when vendor, product and partition are; the set with the most memory wins. Only one MIG
+    slice is ever chosen, because a process can use only one.
+    """
+    left_out: list[LeftOut] = []
+    groups: dict[tuple[str, ...], list[DetectedGpu]] = {}
+    for gpu in report.gpus:
+        reason = _unusable(gpu)
+        if reason:
+            left_out.append(LeftOut(gpu=gpu, reason=reason))
+        else:
+            groups.setdefault(_kind(gpu), []).append(gpu)
+    if not groups:
+        return Selection(gpu_set=None, left_out=tuple(left_out))
+    sets = {kind: _largest_usable(group) for kind, group in groups.items()}
+    best = max(sets, key=lambda kind: (_memory(sets[kind]), len(sets[kind]), -sets[kind][0].index))
+    chosen = engine_order(sets[best])
+    partitions = _partitions(report.gpus, chosen[0])
+    spec = spec_of(chosen[0], partitions=partitions)
+    for kind, group in groups.items():
+        for gpu in group:
+            if gpu not in chosen:
+                left_out.append(LeftOut(gpu=gpu, reason=_why_left(gpu, same_kind=kind == best, spec=spec)))
+    return _selection(report, chosen, left_out, spec, partitions)
+
+
+def _selection(
+    report: DetectionReport,
+    chosen: list[DetectedGpu],
+    left_out: list[LeftOut],
+    spec: GpuSpec,
+    partitions: int,
+) -> Selection:
+    memory = min(gpu.engine_total_bytes or 0 for gpu in chosen)
+    warnings = [f"GPU {gpu.label}: {note}" for gpu in chosen for note in gpu.notes]
+    warnings = _once(warnings, chosen)
+    free = _smallest([gpu.free_bytes for gpu in chosen])
+    if partitions > 1 and spec.notes and _is_shared(chosen, spec, partitions):
+        warnings.append(
+            f"the {partitions} partitions of each card share one memory of {format_gib(memory)} GiB; "
+            f"each is planned with its part, {format_gib(memory // partitions)} GiB"
+        )
+        memory, free = memory // partitions, None if free is None else free // partitions
+    linked = _linked(report, chosen)
+    if linked is False:
+        warnings.append(_link_warning(report, chosen))
+    if chosen[0].slice_index is not None:
+        warnings.append("a process can use one MIG slice only, so the plan is for one")
+    if chosen[0].catalogue_id is None and chosen[0].matched_by == "unknown":
+        warnings.append(f"`{spec.name}` is not in the catalogue: memory is the driver's, speeds are guesses")
+    if _mixed_cuda_order(report):
+        warnings.append("CUDA numbers mixed GPUs fastest first; set CUDA_DEVICE_ORDER=PCI_BUS_ID to number by address")
+    holders = _holders(chosen)
+    gpu_set = GpuSet(
+        spec=spec,
+        count=len(chosen),
+        memory_override_bytes=memory,
+        free_memory_bytes=free,
+        linked=linked,
+        origin=report.origin,
+        env=_env(report, chosen),
+        holders=holders,
+    )
+    return Selection(gpu_set=gpu_set, chosen=tuple(chosen), left_out=tuple(left_out), warnings=tuple(warnings))
+
+
+def _unusable(gpu: DetectedGpu) -> str | None:
+    if gpu.hidden_by:
+        return f"hidden by {gpu.hidden_by}"
+    if gpu.mig_enabled and gpu.slice_index is None:
+        return "MIG is on: only its slices can be used"
+    if not gpu.engine_total_bytes:
+        return "the driver does not report its memory; give it as `--gpu-memory`"
+    return None
+
+
+def _kind(gpu: DetectedGpu) -> tuple[str, ...]:
+    product = gpu.catalogue_id or f"{gpu.name}/{gpu.architecture}/{(gpu.driver_total_bytes or 0) // GIB}"
+    return gpu.vendor, product, gpu.partition or ""
+
+
+def _largest_usable(group: list[DetectedGpu]) -> list[DetectedGpu]:
+    if group[0].slice_index is None:
+        return group
+    return [max(group, key=lambda gpu: (gpu.free_bytes or gpu.engine_total_bytes or 0, -gpu.index))]
+
+
+def _memory(gpus: Sequence[DetectedGpu]) -> int:
+    return sum(gpu.engine_total_bytes or 0 for gpu in gpus)
+
+
+def _why_left(gpu: DetectedGpu, *, same_kind: bool, spec: GpuSpec) -> str:
+    if same_kind and gpu.slice_index is not None:
+        return "a process can use one MIG slice only"
+    return f"not a {spec.name}: one engine runs on GPUs of one kind"
+
+
+def _once(warnings: list[str], chosen: list[DetectedGpu]) -> list[str]:
+    """Say a note once when every GPU has it."""
+    every = set.intersection(*(set(gpu.notes) for gpu in chosen)) if len(chosen) > 1 else set()
+    shared = [f"every GPU: {note}" for note in chosen[0].notes if note in every]
+    return shared + [text for text in warnings if not any(text.endswith(f": {note}") for note in every)]
+
+
+def _smallest(sizes: Sequence[int | None]) -> int | None:
+    known = [size for size in sizes if size is not None]
+    return min(known) if len(known) == len(sizes) else None
+
+
+def _partitions(gpus: Sequence[DetectedGpu], gpu: DetectedGpu) -> int:
+    """Number of logical devices on the card of `gpu`."""
+    if gpu.slice_index is not None or not gpu.partition:
+        return 1
+    return max(sum(other.vendor == gpu.vendor and other.board == gpu.board for other in gpus), 1)
+
+
+def _is_shared(chosen: Sequence[DetectedGpu], spec: GpuSpec, partitions: int) -> bool:
+    """Whether each partition reports the whole card's memory, so that their sum exceeds it."""
+    return (chosen[0].driver_total_bytes or 0) * partitions > spec.driver_memory_bytes * _SHARED_FACTOR > 0
+
+
+def _linked(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> bool | None:
+    """Whether every pair has a fast link; None when no probe can tell."""
+    kinds = _pair_kinds(report, chosen)
+    if not kinds or "unknown" in kinds.values():
+        return None
+    return all(kind in ("nvlink", "xgmi") for kind in kinds.values())
+
+
+def _pair_kinds(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> dict[tuple[int, int], str]:
+    known = {(link.vendor, link.a, link.b): link.kind for link in report.links}
+    order = sorted(chosen, key=lambda gpu: gpu.index)
+    return {
+        (a.index, b.index): known.get((a.vendor, a.index, b.index), "unknown")
+        for position, a in enumerate(order)
+        for b in order[position + 1 :]
+    }
+
+
+def _link_warning(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> str:
+    slow = [pair for pair, kind in _pair_kinds(report, chosen).items() if kind == "pcie"]
+    total = len(chosen) * (len(chosen) - 1) // 2
+    if len(slow) == total:
+        return "the GPUs reach each other over PCIe only: tensor parallelism over them is slow"
+    a, b = slow[0]
+    return (
+        f"{len(slow)} of {total} pairs of GPUs have no direct link (GPU {a} and {b}, …): "
+        "tensor parallelism over all of them is slow"
+    )
+
+
+def _mixed_cuda_order(report: DetectionReport) -> bool:
+    """Whether CUDA's default numbering may differ from the driver's."""
+    products = {gpu.catalogue_id or gpu.name for gpu in report.gpus if gpu.vendor == "nvidia"}
+    return len(products) > 1 and report.environment.get(CUDA_ORDER) != "PCI_BUS_ID" and CUDA in report.environment
+
+
+def _holders(chosen: Sequence[DetectedGpu]) -> tuple[str, ...]:
+    """Name what holds memory, largest first."""
+    found: list[tuple[int, str]] = []
+    for gpu in chosen:
+        told = 0
+        for process in gpu.processes:
+            size = process.used_bytes
+            told += size or 0
+            amount = "memory" if size is None else f"{format_gib(size)} GiB"
+            name = process.name or "a process"
+            found.append((size or 0, f"{name} (pid {process.pid}) holds {amount} on GPU {gpu.label}"))
+        rest = (gpu.used_bytes or 0) - told
+        if rest > _NOTABLE_BYTES and all(process.used_bytes is not None for process in gpu.processes):
+            text = f"processes that cannot be seen from here hold {format_gib(rest)} GiB on GPU {gpu.label}"
+            found.append((rest, text))
+    return tuple(text for _, text in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _env(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> tuple[tuple[str, str], ...]:
+    """The settings that make the engine see just the chosen GPUs; nothing where it sees just them anyway."""
+    vendor = chosen[0].vendor
+    if chosen[0].slice_index is not None:
+        return ((CUDA, chosen[0].uuid),)
+    devices = engine_order([gpu for gpu in report.gpus if gpu.vendor == vendor and gpu.slice_index is None])
+    if len(devices) == len(chosen):
+        return ()
+    if vendor == "nvidia":
+        numbers = ",".join(str(devices.index(gpu)) for gpu in chosen)
+        return ((CUDA_ORDER, "PCI_BUS_ID"), (CUDA, numbers))
+    rocr = report.environment.get(ROCR)
+    base = [gpu for gpu in devices if not (gpu.hidden_by or "").startswith(f"{ROCR}=")]
+    numbers = ",".join(str(base.index(gpu)) for gpu in chosen)
+    # The engine refuses two different lists, so the other name gets the same one where it is set.
+    also = ((CUDA, numbers),) if CUDA in report.environment else ()
+    return (((ROCR, rocr),) if rocr is not None else ()) + ((HIP, numbers),) + also
+
+
+def as_snapshot(report: DetectionReport) -> DetectionReport:
+    """Return the report as one read from a file: about another machine, or another time."""
+    return replace(report, origin="snapshot")
