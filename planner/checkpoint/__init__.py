@@ -1,7 +1,77 @@
-"""Where model descriptions come from: shipped presets and, later, local checkpoints. No model code is ever run."""
+"""Where model descriptions come from: shipped presets and local checkpoints. No model code is ever run."""
 
 from __future__ import annotations
 
-from planner.checkpoint.preset import load_preset
+import os
+from dataclasses import replace
+from pathlib import Path
 
-__all__ = ["load_preset"]
+from hw_specs.errors import shown
+from planner.checkpoint.preset import DEFAULT_PRESET, load_preset, preset_stems
+from planner.errors import UnreadableCheckpoint
+from planner.facts import load
+from planner.model import ModelSpec
+
+__all__ = ["DEFAULT_PRESET", "load_model", "load_preset", "preset_stems"]
+
+
+def load_model(name_or_path: str | os.PathLike[str]) -> ModelSpec:
+    """Return the model called or stored at `name_or_path`.
+
+    A path that exists is read: a checkpoint directory, a config.json or a params.json. Anything else is the stem or
+    the repository of a shipped preset.
+
+    Raises:
+        UnreadableCheckpoint: when it is neither, or the files are broken or contradict themselves.
+        UnsupportedModel: for a model outside the scope, by name.
+    """
+    name = os.fspath(name_or_path)
+    if not name or "\0" in name:
+        raise UnreadableCheckpoint("a model needs a name or a path", hint=_presets_hint())
+    path = Path(name)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):
+        exists = False
+    if not exists:
+        return _preset(name)
+    from planner.checkpoint.local import load_local
+
+    return _recognised(load_local(path))
+
+
+def _preset(name: str) -> ModelSpec:
+    wanted = name.casefold()
+    for stem in (*preset_stems(), *_draft_stems()):
+        repository = str(load(f"models/{stem}.toml")["name"])
+        if wanted in (stem, repository.casefold(), repository.casefold().partition("/")[2]):
+            return load_preset(stem)
+    raise UnreadableCheckpoint(
+        f"there is no file `{shown(name)}` and no shipped model of that name", hint=_presets_hint()
+    )
+
+
+def _draft_stems() -> tuple[str, ...]:
+    return tuple(
+        str(stem) for target in preset_stems() if (stem := load(f"models/{target}.toml").get("draft")) is not None
+    )
+
+
+def _presets_hint() -> str:
+    return f"shipped: {', '.join(preset_stems())}; or name a checkpoint directory, its config.json or its params.json"
+
+
+def _recognised(model: ModelSpec) -> ModelSpec:
+    """Give a local copy of a shipped model what only the preset knows: its draft."""
+    for stem in preset_stems():
+        known = load_preset(stem)
+        if known.draft and _dimensions(model) == _dimensions(known):
+            return replace(model, draft=known.draft)
+    return model
+
+
+def _dimensions(model: ModelSpec) -> ModelSpec:
+    """`model` without what differs between copies of one checkpoint."""
+    return replace(
+        model, name="", draft=None, checkpoint_bytes=None, download_bytes=None, native_format=False, notes=()
+    )

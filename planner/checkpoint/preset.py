@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from functools import cache
+from importlib.resources import files
 from typing import Any
 
+from planner.checkpoint.formats import weight_format
+from planner.errors import UnsupportedModel
 from planner.facts import load
-from planner.model import BF16, FP8, DraftSpec, LayerGroup, ModelSpec, VisionSpec, WeightFormat
+from planner.model import DraftSpec, LayerGroup, ModelSpec, VisionSpec
 
 DEFAULT_PRESET = "mistral-medium-3.5-128b"
-FORMATS: dict[str, WeightFormat] = {"bf16": BF16, "fp8": FP8}
+
+
+def preset_stems() -> tuple[str, ...]:
+    """The stems of the shipped models, drafts left out, the default first."""
+    found = {
+        entry.name.removesuffix(".toml") for entry in (files("planner.facts") / "models").iterdir()
+        if entry.name.endswith(".toml")
+    }  # fmt: skip
+    targets = sorted(stem for stem in found if load(f"models/{stem}.toml").get("kind") != "draft")
+    return (DEFAULT_PRESET, *(stem for stem in targets if stem != DEFAULT_PRESET))
 
 
 @cache
@@ -18,17 +30,43 @@ def load_preset(stem: str = DEFAULT_PRESET) -> ModelSpec:
 
     Raises:
         FileNotFoundError: when there is no such file.
+        UnsupportedModel: when it describes a draft, which is no model of its own.
     """
     facts = dict(load(f"models/{stem}.toml"))
+    if facts.get("kind") == "draft":
+        raise UnsupportedModel(
+            f"`{facts['name']}` is a draft: it runs beside its target only",
+            hint=f"plan `{facts['target']}` with a draft",
+        )
     facts.pop("facts", None)
     layers: list[dict[str, Any]] = facts.pop("layers")
     vision: dict[str, Any] | None = facts.pop("vision", None)
-    draft: dict[str, Any] | None = facts.pop("draft", None)
+    draft: str | None = facts.pop("draft", None)
     return ModelSpec(
         layers=tuple(
-            LayerGroup(count=g["count"], attention=FORMATS[g["attention"]], mlp=FORMATS[g["mlp"]]) for g in layers
+            LayerGroup(
+                count=group["count"], attention=weight_format(group["attention"]), mlp=weight_format(group["mlp"])
+            )
+            for group in layers
         ),
         vision=VisionSpec(**vision) if vision else None,
-        draft=DraftSpec(**{**draft, "weights": FORMATS[draft["weights"]]}) if draft else None,
+        draft=load_draft(draft) if draft else None,
         **facts,
+    )
+
+
+@cache
+def load_draft(stem: str) -> DraftSpec:
+    """Return the draft described by ``planner/facts/models/<stem>.toml``.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+    """
+    facts = load(f"models/{stem}.toml")
+    return DraftSpec(
+        name=facts["name"],
+        num_hidden_layers=facts["num_hidden_layers"],
+        weights=weight_format(facts["weights"]),
+        card_num_speculative_tokens=facts["card_num_speculative_tokens"],
+        card_max_model_len=facts["card_max_model_len"],
     )

@@ -1,0 +1,159 @@
+"""JSON files from outside, read with limits; it never trusts a type, a size or a nesting depth.
+
+Every getter of :class:`Section` names the file and the key in its error, so that a person can mend the file.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from hw_specs.errors import shown
+from planner.errors import UnreadableCheckpoint
+
+CONFIG_LIMIT_BYTES = 32 * 2**20
+"""No configuration or index is larger; a quantisation list of 100,000 layers stays below it."""
+INDEX_LIMIT_BYTES = 128 * 2**20
+
+
+def _refuse_constant(text: str) -> object:
+    raise ValueError(f"`{text}` is no number")
+
+
+def parse_object(text: bytes, *, origin: str) -> Section:
+    """Return the JSON object in `text`.
+
+    Raises:
+        UnreadableCheckpoint: when it is no JSON, or no object.
+    """
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deeply" if isinstance(error, RecursionError) else shown(str(error))
+        raise UnreadableCheckpoint(f"`{origin}` is not valid JSON: {reason}") from None
+    if not isinstance(value, dict):
+        raise UnreadableCheckpoint(f"`{origin}` holds {_kind(value)} where an object is needed")
+    return Section(origin=origin, values=value)
+
+
+def read_object(path: Path, *, limit_bytes: int = CONFIG_LIMIT_BYTES) -> Section:
+    """Return the JSON object in the file at `path`.
+
+    Raises:
+        UnreadableCheckpoint: when the file cannot be read, is larger than `limit_bytes` or is no JSON object.
+    """
+    origin = shown(path.name)
+    try:
+        with path.open("rb") as file:
+            text = file.read(limit_bytes + 1)
+    except OSError as error:
+        raise UnreadableCheckpoint(f"cannot read `{origin}`: {error.strerror or error}") from None
+    if len(text) > limit_bytes:
+        raise UnreadableCheckpoint(f"`{origin}` is larger than {limit_bytes // 2**20} MiB: no configuration is")
+    return parse_object(text, origin=origin)
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "nothing"
+    names = {bool: "a truth value", int: "an integer", float: "a number", str: "a text", list: "a list"}
+    return names.get(type(value), "an object")
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One JSON object and where it stands."""
+
+    origin: str
+    """File, and keys below it: ``config.json: text_config``."""
+    values: dict[str, object]
+
+    def __contains__(self, key: str) -> bool:
+        return self.values.get(key) is not None
+
+    def _wrong(self, key: str, wanted: str) -> UnreadableCheckpoint:
+        value = self.values.get(key)
+        found = f"`{shown(str(value))}`" if isinstance(value, (int, float, str)) else _kind(value)
+        return UnreadableCheckpoint(f"`{shown(key)}` in `{self.origin}` must be {wanted}, not {found}")
+
+    def integer(self, key: str, *, limit: int, default: int | None = None) -> int:
+        """Return a positive integer of at most `limit`; `default` where the key is missing or null.
+
+        Raises:
+            UnreadableCheckpoint: for anything else.
+        """
+        value = self.values.get(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+            raise self._wrong(key, f"an integer between 1 and {limit}")
+        return value
+
+    def number(self, key: str, *, low: float, high: float, default: float | None = None) -> float:
+        """Return a number in ``[low, high]``; `default` where the key is missing or null.
+
+        Raises:
+            UnreadableCheckpoint: for anything else.
+        """
+        value = self.values.get(key)
+        if value is None and default is not None:
+            return default
+        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+            raise self._wrong(key, f"a number between {low:g} and {high:g}")
+        return float(value)
+
+    def flag(self, key: str, *, default: bool = False) -> bool:
+        """Return a truth value; `default` where the key is missing or null.
+
+        Raises:
+            UnreadableCheckpoint: for anything else.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
+        return value
+
+    def text(self, key: str, *, default: str = "") -> str:
+        """Return a text; `default` where the key is missing or null.
+
+        Raises:
+            UnreadableCheckpoint: for anything else.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return default
+        if not isinstance(value, str):
+            raise self._wrong(key, "a text")
+        return value
+
+    def texts(self, key: str) -> list[str]:
+        """Return a list of texts; empty where the key is missing or null.
+
+        Raises:
+            UnreadableCheckpoint: for anything else.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return []
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._wrong(key, "a list of texts")
+        return cast("list[str]", value)
+
+    def section(self, key: str) -> Section | None:
+        """Return the object below `key`, None where the key is missing or null.
+
+        Raises:
+            UnreadableCheckpoint: for anything else.
+        """
+        value = self.values.get(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self._wrong(key, "an object")
+        return Section(origin=f"{self.origin}: {shown(key)}", values=value)

@@ -1,0 +1,244 @@
+"""Hugging Face ``config.json`` to a model description; what is outside is refused by name, never guessed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from hw_specs.errors import shown
+from planner.checkpoint.document import Section
+from planner.checkpoint.quantization import Quantization, read_quantization
+from planner.errors import UnreadableCheckpoint, UnsupportedModel
+from planner.facts import load
+from planner.model import ModelSpec, VisionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Largest sizes that a checkpoint can have."""
+
+    layers: int
+    size: int
+    positions: int
+
+
+def limits() -> Limits:
+    """The limits of ``architectures.toml``."""
+    return Limits(**load("architectures.toml")["limits"])
+
+
+def refuse_outside(section: Section) -> None:
+    """Refuse by name what a set key gives away.
+
+    Raises:
+        UnsupportedModel: for a mixture of experts, MLA, hybrids and the like.
+    """
+    for key, what in load("architectures.toml")["refused"].items():
+        if section.values.get(key):
+            raise UnsupportedModel(
+                f"this model is {what} (`{key}` is set in `{section.origin}`)"
+                if what.startswith(("a ", "an "))
+                else f"this model uses {what} (`{key}` is set in `{section.origin}`)",
+                hint="described are dense decoder-only models of Llama, Mistral, Qwen2, Qwen3, Phi-3 and Granite shape",
+            )
+
+
+def _text_section(config: Section) -> tuple[Section, Section | None]:
+    """The text model's section and the vision tower's."""
+    model_type = config.text("model_type")
+    wrappers = load("architectures.toml")["wrappers"]
+    nested = config.section("text_config")
+    vision = config.section("vision_config")
+    for key, what in (("audio_config", "audio"), ("speech_config", "audio"), ("talker_config", "speech")):
+        if key in config:
+            raise UnsupportedModel(f"a model with {what} input is not described (`{key}` is set)")
+    if nested is None:
+        if vision is not None:
+            raise UnsupportedModel(f"the vision model `{shown(model_type)}` is not described")
+        return config, None
+    if vision is not None:
+        tower = vision.text("model_type")
+        if model_type not in wrappers or tower not in wrappers[model_type]["vision"]:
+            raise UnsupportedModel(
+                f"the vision model `{shown(model_type)}` with a `{shown(tower)}` tower is not described",
+                hint="described is the Pixtral tower, in `mistral3` and `llava`",
+            )
+    return nested, vision
+
+
+def _traits(text: Section) -> dict[str, Any]:
+    """What the class of the text model adds to its configuration."""
+    supported = load("architectures.toml")["supported"]
+    model_type = text.text("model_type")
+    if not model_type:
+        named = next(iter(text.texts("architectures")), "")
+        model_type = next((kind for kind, traits in supported.items() if named in traits["architectures"]), named)
+    if model_type not in supported:
+        from difflib import get_close_matches
+
+        near = get_close_matches(model_type, supported, n=1)
+        raise UnsupportedModel(
+            f"model type `{shown(model_type or 'none named')}` is not described",
+            hint=f"described: {', '.join(supported)}" + (f"; did you mean `{near[0]}`?" if near else ""),
+        )
+    traits = supported[model_type]
+    # A draft or a reward model of a known type has other tensors than the type says.
+    architectures = text.texts("architectures")
+    if architectures and not set(architectures) & set(traits["architectures"]):
+        raise UnsupportedModel(
+            f"architecture `{shown(architectures[0])}` is not described",
+            hint=f"for `{model_type}`: {', '.join(traits['architectures'])}",
+        )
+    return {"model_type": model_type, **traits}
+
+
+def _refuse_windows(text: Section, traits: dict[str, Any], positions: int) -> None:
+    kinds = {kind for kind in text.texts("layer_types") if kind != "full_attention"}
+    if kinds:
+        kind = sorted(kinds)[0]
+        what = "sliding-window attention" if "sliding" in kind else "a hybrid of attention kinds"
+        raise UnsupportedModel(f"this model uses {what} (`layer_types` holds `{shown(kind)}`)")
+    switch = traits.get("sliding_window_switch")
+    window = text.values.get("sliding_window")
+    if window is None or (switch and not text.flag(switch)):
+        return
+    if text.integer("sliding_window", limit=limits().positions) < positions:
+        raise UnsupportedModel(f"this model uses sliding-window attention (`sliding_window` is {window})")
+
+
+def rope_rows(scaling: Section | None, positions: int) -> int:
+    """Rows of the RoPE table that vLLM builds for a scaling block.
+
+    Raises:
+        UnsupportedModel: for a scaling type that is not described.
+    """
+    rules: dict[str, str] = load("architectures.toml")["rope"]
+    if scaling is None or not scaling.values:
+        return positions
+    kind = scaling.text("rope_type") or scaling.text("type") or "default"
+    if kind not in rules:
+        raise UnsupportedModel(
+            f"the RoPE scaling `{shown(kind)}` is not described", hint=f"described: {', '.join(rules)}"
+        )
+    rule = rules[kind]
+    if rule == "max":
+        return positions
+    if rule == "scaled":
+        return int(positions * scaling.number("factor", low=1, high=65536))
+    original = scaling.integer("original_max_position_embeddings", limit=limits().positions, default=positions)
+    if rule == "both":
+        return original + positions
+    return int(original * scaling.number("factor", low=1, high=65536))
+
+
+def pixtral(section: Section, *, merge: int, norm: bool, bias: bool) -> VisionSpec:
+    """The Pixtral tower of a vision section; keys are the same in both layouts.
+
+    Raises:
+        UnreadableCheckpoint: for missing or impossible dimensions.
+    """
+    top = limits()
+    hidden = section.integer("hidden_size", limit=top.size)
+    heads = section.integer("num_attention_heads", limit=top.size)
+    patch = section.integer("patch_size", limit=4096)
+    longest = section.integer("max_image_size" if "max_image_size" in section else "image_size", limit=65536)
+    if hidden % heads:
+        raise UnreadableCheckpoint(f"{heads} heads do not divide the hidden size {hidden} in `{section.origin}`")
+    if longest < patch * merge:
+        raise UnreadableCheckpoint(f"an image of {longest} pixels holds no patch of {patch} in `{section.origin}`")
+    return VisionSpec(
+        hidden_size=hidden,
+        num_hidden_layers=section.integer("num_hidden_layers", limit=top.layers),
+        intermediate_size=section.integer("intermediate_size", limit=top.size),
+        num_attention_heads=heads,
+        patch_size=patch,
+        max_image_size=longest,
+        num_channels=section.integer("num_channels", limit=64, default=3),
+        spatial_merge_size=merge,
+        projector_norm=norm,
+        projector_bias=bias,
+    )
+
+
+def read_huggingface(config: Section, *, name: str, quantization: Section | None = None) -> ModelSpec:
+    """Return the model that `config`, a config.json, describes; sizes follow from the dimensions.
+
+    `quantization` is the content of hf_quant_config.json, used where config.json itself has no such block.
+
+    Raises:
+        UnsupportedModel: for a model outside the scope, by name.
+        UnreadableCheckpoint: for missing, wrong or contradictory values.
+    """
+    refuse_outside(config)
+    text, vision = _text_section(config)
+    refuse_outside(text)
+    top = limits()
+    traits = _traits(text)
+    positions = text.integer("max_position_embeddings", limit=top.positions)
+    _refuse_windows(text, traits, positions)
+    hidden = text.integer("hidden_size", limit=top.size)
+    heads = text.integer("num_attention_heads", limit=65536)
+    kv_heads = _kv_heads(text, traits, heads)
+    head_dim = _head_dim(text, traits, hidden, heads)
+    scaling = text.section("rope_parameters") or text.section("rope_scaling")
+    partial = text.number("partial_rotary_factor", low=0.01, high=1, default=1.0)
+    rows = rope_rows(scaling, positions)
+    block = next(
+        (
+            found
+            for section in (config, text)
+            for key in ("quantization_config", "compression_config")
+            if (found := section.section(key)) is not None
+        ),
+        quantization,
+    )
+    stored: Quantization = read_quantization(block)
+    attention_bias = text.flag(traits["attention_bias_key"]) if "attention_bias_key" in traits else False
+    tied = text.flag("tie_word_embeddings", default=config.flag("tie_word_embeddings") if text is not config else False)
+    return ModelSpec(
+        name=name,
+        hidden_size=hidden,
+        num_attention_heads=heads,
+        num_key_value_heads=kv_heads,
+        head_dim=head_dim,
+        intermediate_size=text.integer("intermediate_size", limit=top.size),
+        vocab_size=text.integer("vocab_size", limit=top.size),
+        max_position_embeddings=positions,
+        layers=stored.groups(text.integer("num_hidden_layers", limit=top.layers)),
+        tie_word_embeddings=tied,
+        qkv_bias=attention_bias or traits.get("qkv_bias", False),
+        output_bias=attention_bias,
+        mlp_bias=text.flag(traits["mlp_bias_key"]) if "mlp_bias_key" in traits else False,
+        qk_norm=traits.get("qk_norm", False),
+        vision=_vision(config, vision) if vision else None,
+        kv_cache_scheme=stored.kv_cache_scheme,
+        rope_cache_positions=rows if rows != positions else None,
+        rotary_dim=int(head_dim * partial) if partial != 1 else None,
+    )
+
+
+def _kv_heads(text: Section, traits: dict[str, Any], heads: int) -> int:
+    default = heads if traits.get("default_kv_heads") == "num_attention_heads" else None
+    kv_heads = text.integer("num_key_value_heads", limit=65536, default=default)
+    if heads % kv_heads:
+        raise UnreadableCheckpoint(f"{kv_heads} KV heads do not divide {heads} attention heads in `{text.origin}`")
+    return kv_heads
+
+
+def _head_dim(text: Section, traits: dict[str, Any], hidden: int, heads: int) -> int:
+    if "head_dim" in text or traits.get("head_dim_required"):
+        return text.integer("head_dim", limit=65536)
+    if hidden % heads:
+        raise UnreadableCheckpoint(f"{heads} heads do not divide the hidden size {hidden} in `{text.origin}`")
+    return hidden // heads
+
+
+def _vision(config: Section, vision: Section) -> VisionSpec:
+    """The tower with the projector that its wrapper builds."""
+    defaults = load("architectures.toml")["vision_defaults"][vision.text("model_type")]
+    given = {key: value for key, value in vision.values.items() if value is not None}
+    vision = Section(origin=vision.origin, values={**defaults, **given})
+    if config.text("model_type") == "mistral3":
+        merge = config.integer("spatial_merge_size", limit=64, default=2)
+        return pixtral(vision, merge=merge, norm=True, bias=config.flag("multimodal_projector_bias"))
+    return pixtral(vision, merge=1, norm=False, bias=config.flag("multimodal_projector_bias", default=True))
