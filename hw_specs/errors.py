@@ -41,11 +41,11 @@ class NoGpuFound(M35Error):
 _SHOWN_CHARACTERS = 60
 
 
-def shown(text: str) -> str:
+def shown(text: str, *, characters: int = _SHOWN_CHARACTERS) -> str:
     """Return foreign text fit for one line of an error: no line ends, no control characters, not too long.
 
     >>> shown("8x\\nH200")
     '8x H200'
     """
     line = " ".join("".join(one if one.isprintable() else " " for one in text).split())
-    return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
+    return line if len(line) <= characters else line[:characters] + "…"
