@@ -69,14 +69,17 @@ class _Nvml:
             ) from error
 
     def _maybe(self, name: str, *args: object, **kwargs: object) -> Any:
-        """Call and return None where the driver, the wrapper or the device does not offer it."""
+        """Call and return None where the driver, the wrapper or the device does not offer it.
+
+        Not every such error is an ``NVMLError``: newer wrappers raise another one for an older driver.
+        """
         function: Callable[..., Any] | None = getattr(self._nvml, name, None)
         if function is None:
             return None
         self._note(name)
         try:
             return function(*args, **kwargs)
-        except self._nvml.NVMLError:
+        except Exception:  # None says that it is not known
             return None
 
     def _handles(self, count: int) -> tuple[dict[int, Any], list[dict[str, object]]]:
@@ -145,7 +148,10 @@ class _Nvml:
     def _processes(self, handle: Any) -> list[dict[str, object]]:
         by_pid: dict[int, dict[str, object]] = {}
         for name in ("nvmlDeviceGetComputeRunningProcesses", "nvmlDeviceGetGraphicsRunningProcesses"):
-            for process in self._maybe(name, handle) or []:
+            found = self._maybe(name, handle)
+            if found is None:  # an older driver has only the older form
+                found = self._maybe(f"{name}_v2", handle)
+            for process in found or []:
                 by_pid.setdefault(
                     process.pid,
                     {"pid": process.pid, "name": self._process_name(process.pid), "used_bytes": process.usedGpuMemory},
