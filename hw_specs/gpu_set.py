@@ -101,16 +101,25 @@ def _grouped(number: int) -> str:
 
 
 def _check_memory(spec: GpuSpec, memory_override_bytes: int | None) -> None:
-    """Refuse sizes that no GPU has, and unknown sizes."""
-    if memory_override_bytes is None:
-        if not spec.released or spec.engine_memory_bytes == 0:
-            state = "has not been released" if not spec.released else "has no publicly known memory total"
-            raise BadGpuString(
-                f"{spec.name} {state}, so its memory must be given",
-                hint="say how much one GPU has, for example `--gpu-memory 120GiB`",
-            )
-    elif not GIB <= memory_override_bytes <= _MAX_MEMORY_BYTES:
+    """Refuse sizes that no GPU has, and products of unknown size."""
+    if memory_override_bytes is not None:
+        check_memory(memory_override_bytes)
+    elif not spec.released or spec.engine_memory_bytes == 0:
+        state = "has not been released" if not spec.released else "has no publicly known memory total"
         raise BadGpuString(
-            f"a GPU memory of {format_gib(memory_override_bytes, decimals=3)} GiB is out of range",
+            f"{spec.name} {state}, so its memory must be given",
+            hint="say how much one GPU has, for example `--gpu-memory 120GiB`",
+        )
+
+
+def check_memory(size_bytes: int) -> None:
+    """Refuse a memory size that no GPU has.
+
+    Raises:
+        BadGpuString: it is out of range.
+    """
+    if not GIB <= size_bytes <= _MAX_MEMORY_BYTES:
+        raise BadGpuString(
+            f"a GPU memory of {format_gib(size_bytes, decimals=3)} GiB is out of range",
             hint=f"give the memory of one GPU, between 1 and {_MAX_MEMORY_BYTES // GIB} GiB, for example `130GiB`",
         )

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hw_specs.errors import BadSnapshot, NoGpuFound
-from hw_specs.gpu_set import parse_gpus
+from hw_specs.gpu_set import check_memory, parse_gpus
 from hw_specs.spec import GpuSet
 
 if TYPE_CHECKING:
@@ -26,16 +26,26 @@ def resolve_gpus(text: str | None, *, memory_override_bytes: int | None = None) 
         UnknownGpu: see :func:`hw_specs.parse_gpus`.
         BadGpuString: see :func:`hw_specs.parse_gpus`.
     """
+    report = report_behind(text)
+    if report is None:
+        return parse_gpus(text or "", memory_override_bytes)
+    return gpus_of(report, memory_override_bytes=memory_override_bytes)
+
+
+def report_behind(text: str | None) -> DetectionReport | None:
+    """Return what a probe or a snapshot says where `text` asks for one; None where it is plain grammar.
+
+    Raises:
+        BadSnapshot: the file behind ``@`` is no snapshot.
+    """
     name = "auto" if text is None else text.strip()
     if name.startswith("@"):
-        report = _snapshot(name[1:].strip())
-    elif name.lower() == "auto":
-        from hw_specs.detect import detect_gpus
+        return _snapshot(name[1:].strip())
+    if name.lower() != "auto":
+        return None
+    from hw_specs.detect import detect_gpus
 
-        report = detect_gpus()
-    else:
-        return parse_gpus(name, memory_override_bytes)
-    return gpus_of(report, memory_override_bytes=memory_override_bytes)
+    return detect_gpus()
 
 
 def gpus_of(report: DetectionReport, *, memory_override_bytes: int | None = None) -> GpuSet:
@@ -44,10 +54,17 @@ def gpus_of(report: DetectionReport, *, memory_override_bytes: int | None = None
     Raises:
         NoGpuFound: it has none.
     """
-    gpus = report.gpu_set
+    if memory_override_bytes is None:
+        gpus = report.gpu_set
+    else:
+        check_memory(memory_override_bytes)
+        # A size from the user also makes usable what does not tell its own.
+        told = (replace(gpu, engine_total_bytes=gpu.engine_total_bytes or memory_override_bytes) for gpu in report.gpus)
+        gpus = replace(report, gpus=tuple(told)).gpu_set
+        gpus = gpus and replace(gpus, memory_override_bytes=memory_override_bytes)
     if gpus is None:
         raise _no_gpu(report)
-    return gpus if memory_override_bytes is None else replace(gpus, memory_override_bytes=memory_override_bytes)
+    return gpus
 
 
 def _snapshot(path: str) -> DetectionReport:

@@ -137,8 +137,10 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     if free is not None and rank.requested_bytes > rank.free_at_start[EXPECTED]:
         passing = int(rank.free_at_start[LOW] / rank.total_bytes * 100) / 100
         better = f"--gpu-memory-utilization {passing} would pass" if passing > 0 else "stop the processes that hold it"
+        holders = outcome.ranks[0].gpus.holders
+        held = f" ({'; '.join(holders[:3])})" if holders else ""
         yield (
             "free-memory",
-            f"only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now, and vLLM wants "
+            f"only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now{held}, and vLLM wants "
             f"{format_gib(rank.requested_bytes)} GiB at start; {better}",
         )

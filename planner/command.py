@@ -73,4 +73,4 @@ def serve_command(
         if settings.speculative_max_model_len is not None:
             draft["max_model_len"] = settings.speculative_max_model_len
         argv += ["--speculative-config", json.dumps(draft, separators=(",", ":"))]
-    return ServeCommand(argv=tuple(argv), env=dict(facts.get(f"env_{vendor}", {})))
+    return ServeCommand(argv=tuple(argv), env={**facts.get(f"env_{vendor}", {}), **dict(plan.gpus.env)})

@@ -130,7 +130,7 @@ def _memory(gpus: Sequence[DetectedGpu]) -> int:
 def _why_left(gpu: DetectedGpu, *, same_kind: bool, spec: GpuSpec) -> str:
     if same_kind and gpu.slice_index is not None:
         return "a process can use one MIG slice only"
-    return f"not a {spec.name}: one engine runs on GPUs of one kind"
+    return f"of another kind than {spec.name}; one engine runs on GPUs of one kind"
 
 
 def _once(warnings: list[str], chosen: list[DetectedGpu]) -> list[str]:

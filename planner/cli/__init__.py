@@ -11,7 +11,7 @@ from importlib import import_module
 
 import click
 
-from hw_specs.errors import M35Error
+from hw_specs.errors import M35Error, NoGpuFound
 from planner.cli.diagnostics import report_error
 from planner.cli.exit_code import ExitCode
 
@@ -19,7 +19,10 @@ DEFAULT_COMMAND = "plan"
 
 COMMANDS: dict[str, str] = {
     "plan": "find settings that fit, and say why (the default command)",
+    "detect": "show the GPUs of this machine, and why any is missing",
+    "fleet": "plan for many machines at once, from their snapshots",
     "gpus": "list the GPU catalogue",
+    "verify": "prove that a running server does what was planned",
 }
 """Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""
 
@@ -76,7 +79,14 @@ def _version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
         ctx.exit(0)
 
 
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+# vLLM takes `--max_model_len` for `--max-model-len`, so people type it.
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda token: token.replace("_", "-"),
+    },
+)
 @click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_version, help="show the version")
 def app() -> None:
     """Plan, launch and verify Mistral-Medium-3.5-128B under vLLM on the GPUs you have.
@@ -110,6 +120,9 @@ def main(argv: list[str] | None = None) -> int:
     except VerifyFailed as error:
         report_error(str(error), error.hint)
         return ExitCode.VERIFY_FAILED
+    except NoGpuFound as error:
+        report_error(str(error), error.hint)
+        return ExitCode.NO_GPU
     except M35Error as error:
         report_error(str(error), error.hint)
         return ExitCode.USAGE
