@@ -16,7 +16,7 @@ LABELS = {
     "weights.rounding": "scales and rounding",
     "buffers": "buffers",
     "activations": "activations",
-    "outside_torch": "outside torch (modules, NCCL)",
+    "outside_torch": "outside torch: modules, NCCL",
     "graphs": "graphs",
     "kv_cache": "KV cache",
     "free": "free",
@@ -40,7 +40,7 @@ MARKS = {
 }
 """Ledger name → its mark in the bar."""
 
-LEGEND = "█ weights  ▓ buffers, activations  ▒ outside torch, graphs  ░ KV cache  · slack"
+LEGEND = "█ weights  ▓ buffers, activations  ▒ modules, graphs  ░ KV cache  · slack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,10 +16,7 @@ from planner.choose import plan
 from planner.request import PlanRequest
 
 
-@click.command(
-    name="plan",
-    context_settings={"token_normalize_func": lambda token: token.replace("_", "-") if token[:2] == "--" else token},
-)
+@click.command(name="plan")
 @gpu_options
 @engine_options
 @click.option("--emit", "emit_kind", type=click.Choice([*EMITTERS, "json"]), help="print the command for a target")

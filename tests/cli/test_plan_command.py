@@ -1,0 +1,181 @@
+"""The command line as its users meet it: exit codes, streams, bad input."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner import json_schema
+from planner.cli import COMMANDS, main
+
+
+def run(*argv: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "planner", *argv], capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(list(argv))
+    seen = capsys.readouterr()
+    return code, seen.out, seen.err
+
+
+TIGHT = [
+    "--gpus", "1xMI300X", "--language-model-only", "--max-model-len", "128K",
+    "--max-num-seqs", "1024", "--max-num-batched-tokens", "16384",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["--gpus", "8xH200"], 0),
+        (["plan", "--gpus", "8xH200"], 0),
+        (["--gpus", "1xH100"], 3),
+        (TIGHT, 0),
+        ([*TIGHT, "--strict"], 3),
+        (["--gpus", "9000xH200"], 2),
+        (["--gpus", "H2000"], 2),
+        (["--gpus", "8xH200", "--max-model-len", "plenty"], 2),
+        (["--gpus", "8xH200", "--tensor-parallel-size", "3"], 2),
+        (["--nonsense"], 2),
+        (["plam"], 2),
+        (["--version"], 0),
+        (["--help"], 0),
+        (["plan", "--help"], 0),
+    ],
+)
+def test_exit_codes(argv: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, *argv)[0] == code
+
+
+def test_errors_go_to_stderr_with_a_hint_and_leave_stdout_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "--gpus", "8xH20O")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert "\nhint: " in err
+    assert "`H200`" in err
+
+
+def test_library_errors_speak_flags_here(capsys: pytest.CaptureFixture[str]) -> None:
+    err = call(capsys, "--gpus", "8xH200", "--max-model-len", "300000")[2]
+    assert "--max-model-len" in err
+    assert "max_model_len" not in err
+
+
+@pytest.mark.parametrize("gpus", ["8xH200", "1xH100", "1xMI300X"])
+def test_json_is_one_document_that_obeys_its_schema(gpus: str) -> None:
+    done = run("--gpus", gpus, "--json")
+    document = json.loads(done.stdout)
+    jsonschema.validate(document, json_schema())
+    assert document["feasible"] == (done.returncode == 0)
+    assert sum(line["bytes"] for line in document["ledger"]) == document["gpus"]["total_bytes"]
+    assert {
+        "weights.text",
+        "weights.vision",
+        "weights.draft",
+        "buffers",
+        "activations",
+        "graphs",
+        "kv_cache",
+        "free",
+    } <= {line["name"] for line in document["ledger"]}
+
+
+def test_the_same_bytes_on_a_terminal_apart_from_colour() -> None:
+    import os
+    import pty
+    import re
+
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "planner", "--gpus", "8xH200"], stdout=follower, stderr=subprocess.DEVNULL,
+        env={name: value for name, value in os.environ.items() if name != "NO_COLOR"},
+    )  # fmt: skip
+    os.close(follower)
+    seen = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        seen += chunk
+    process.wait(timeout=30)
+    os.close(leader)
+    text = seen.decode().replace("\r\n", "\n")
+    assert "\x1b[" in text
+    assert re.sub(r"\x1b\[[0-9;]*m", "", text) == run("--gpus", "8xH200").stdout
+
+
+@pytest.mark.parametrize(("text", "tokens"), [("131072", 131072), ("128k", 128000), ("128K", 131072)])
+def test_lengths_as_vllm_writes_them(text: str, tokens: int, capsys: pytest.CaptureFixture[str]) -> None:
+    out = call(capsys, "--gpus", "8xH200", "--max-model-len", text, "--json")[1]
+    assert json.loads(out)["settings"]["max_model_len"] == tokens
+
+
+@pytest.mark.parametrize("text", ["auto", "-1"])
+def test_auto_length_is_ours_to_choose(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+    out = call(capsys, "--gpus", "8xH200", "--max-model-len", text, "--json")[1]
+    assert json.loads(out)["settings"]["max_model_len"] == 262144
+
+
+def test_underscores_as_vllm_allows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(capsys, "--gpus", "8xH200", "--max_model_len", "4096", "--kv_cache_dtype", "fp8")[0] == 0
+
+
+def test_eagle_takes_the_cards_number_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
+    for argv, tokens in ((["--eagle"], 3), (["--eagle", "2"], 2)):
+        out = call(capsys, "--gpus", "8xH200", *argv, "--json")[1]
+        assert json.loads(out)["settings"]["speculative_tokens"] == tokens
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    script = f"{sys.executable} -m planner --gpus 8xH200 --json | head -1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {script}"], capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stderr
+
+
+OPTIONS = [
+    "--gpus", "--gpu-memory", "--tensor-parallel-size", "-tp", "-pp", "--replicas", "--max-model-len", "--concurrency",
+    "--max-num-seqs", "--max-num-batched-tokens", "--gpu-memory-utilization", "--kv-cache-memory-bytes",
+    "--kv-cache-dtype", "--block-size", "--language-model-only", "--enforce-eager", "--eagle", "--vllm-version",
+    "--emit", "--json", "--explain", "--strict", "--load-format", "--mm-encoder-tp-mode", "--port", "--host",
+]  # fmt: skip
+VALUES = [
+    "8xH200",
+    "1xMI300X",
+    "0",
+    "-1",
+    "1e9",
+    "128K",
+    "auto",
+    "fp8",
+    "0.5",
+    "nan",
+    "inf",
+    "",
+    "x",
+    "💥",
+    "--",
+    "json",
+]
+
+
+@given(st.lists(st.sampled_from(OPTIONS) | st.sampled_from(VALUES) | st.text(max_size=8), max_size=8))
+def test_fuzzed_arguments_end_in_words_not_in_a_traceback(argv: list[str]) -> None:
+    argv = ["plan", "--gpus", "8xH200", *[a for a in argv if a not in ("--help", "-h")]]
+    assert main(argv) in (0, 2, 3)
+
+
+@given(st.sampled_from(sorted(COMMANDS)))
+def test_every_command_says_what_it_does(name: str) -> None:
+    assert main([name, "--help"]) == 0

@@ -1,0 +1,114 @@
+"""The house rules that a program can check."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("hw_specs", "planner", "tui")
+SOURCES = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+
+
+def test_imports_run_one_way() -> None:
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("lint-imports"))], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in done.stdout.split("\n")}
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import planner", {"numpy", "click", "pydantic", "textual", "httpx", "tomllib"}),
+        ("import hw_specs", {"pynvml", "amdsmi", "pydantic", "tomllib"}),
+        ("from planner import plan, PlanRequest", {"numpy", "click", "pydantic", "textual", "httpx", "asyncio"}),
+        (
+            "import io, contextlib; from planner.cli import main\n"
+            "with contextlib.redirect_stdout(io.StringIO()): main(['--gpus', '1xMI300X'])",
+            {"numpy", "pydantic", "textual", "httpx", "asyncio", "rich", "yaml", "multiprocessing"},
+        ),
+    ],
+)
+def test_nothing_heavy_is_imported(statement: str, absent: set[str]) -> None:
+    statement = statement if "\n" not in statement else f"exec({statement!r})"
+    assert not loaded_by(statement) & absent
+
+
+def test_public_names_exist_and_are_sorted() -> None:
+    import hw_specs
+    import planner
+
+    for package in (hw_specs, planner):
+        assert list(package.__all__) == sorted(package.__all__)
+        for name in package.__all__:
+            assert getattr(package, name) is not None
+            assert not isinstance(getattr(package, name), type(sys)), f"{name} is shadowed by a module"
+
+
+def test_files_stay_small() -> None:
+    too_long = {
+        str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 500
+    }
+    assert not too_long
+
+
+def test_formulas_know_no_product_and_no_vendor() -> None:
+    """GPU and vendor names are data; the probes and what follows a vendor's own tools may name it."""
+    allowed = re.compile(r"(cli|serve|emitters|detect|checkpoint|speed|accuracy)/|report\.py|fleet\.py|hw_specs/")
+    names = re.compile(r"\b(h100|h200|b200|mi300x|mi325x|nvidia|amd|hopper|blackwell|rocm|cuda)\b", re.IGNORECASE)
+    for path in SOURCES:
+        place = str(path.relative_to(ROOT))
+        if allowed.search(place) or place.startswith("tui/"):
+            continue
+        tree = ast.parse(path.read_text())
+        docs = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node)
+        } | {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+                assert not names.search(node.value) or "GiB" in node.value or " " in node.value, (
+                    f"{place}: {node.value}"
+                )
+
+
+def holds_a_number(value: object) -> bool:
+    if isinstance(value, dict):
+        return any(holds_a_number(item) for item in value.values())
+    if isinstance(value, list):
+        return any(holds_a_number(item) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def test_every_number_of_the_data_files_has_a_source() -> None:
+    for path in (ROOT / "planner/facts").glob("*.toml"):
+        for table, content in tomllib.loads(path.read_text()).items():
+            for row in content if isinstance(content, list) else [content]:
+                if isinstance(row, dict) and holds_a_number(row):
+                    words = repr(row)
+                    assert "source" in words or "reason" in words, f"{path.name}: [{table}] has no source"
+
+
+def test_the_project_speaks_of_itself_alone() -> None:
+    private = re.compile(r"/work/|/tmp/bash_jobs|\bissue \d|\bshared/facts\b|\bsub-?agent\b")
+    for folder in (*PACKAGES, "docs", "tests", "scripts", "benchmarks", "examples", "oracle"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.is_file() and path.suffix in {".py", ".md", ".toml", ".json", ".sh", ".txt", ".yaml", ".yml"}:
+                if path == Path(__file__):
+                    continue
+                found = private.search(path.read_text(encoding="utf-8", errors="replace"))
+                assert not found, f"{path.relative_to(ROOT)}: {found and found.group()}"

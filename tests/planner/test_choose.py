@@ -1,0 +1,171 @@
+"""The planner's answers: what is publicly known, and what a user relies on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hw_specs import parse_gpus
+from planner import InvalidRequest, Plan, PlanRequest, UnknownVersion, plan
+
+
+def answer(gpus: str, **settings: object) -> Plan:
+    return plan(PlanRequest(gpus=parse_gpus(gpus), **settings))  # type: ignore[arg-type]
+
+
+def test_one_mi300x_text_only_on_the_nightly_of_may() -> None:
+    """131,072 starts and 262,144 does not, as the public recipe reports; graphs were not subtracted then."""
+    at = {"language_model_only": True, "vllm_version": "0.22.0"}
+    assert answer("1xMI300X", max_model_len=131072, **at).verdict == "fits"
+    assert answer("1xMI300X", max_model_len=262144, **at).verdict == "does-not-fit"
+
+
+def test_one_mi300x_on_0_33_needs_a_smaller_batch() -> None:
+    defaults = {"max_num_seqs": 1024, "max_num_batched_tokens": 16384}
+    asked = {"language_model_only": True, "max_model_len": 131072}
+    assert answer("1xMI300X", **asked, **defaults).verdict != "fits", "the graph estimate is subtracted since 0.26"
+    relaxed = answer("1xMI300X", **asked)
+    assert relaxed.verdict == "fits"
+    assert relaxed.settings.max_num_seqs < 1024
+
+
+def test_one_h100_does_not_load() -> None:
+    found = answer("1xH100")
+    assert found.verdict == "does-not-fit"
+    assert found.shortfall_bytes > 45 * 2**30
+    assert "weights" in found.reasons[0]
+
+
+def test_what_is_chosen_fits_at_the_low_bound() -> None:
+    for gpus in ("1xMI300X", "1xB200", "2xH100", "4xB200", "8xH200"):
+        found = answer(gpus)
+        assert found.verdict == "fits"
+        assert found.kv_cache.largest_max_model_len_low >= found.settings.max_model_len
+
+
+def test_text_only_is_an_option_never_a_silent_choice() -> None:
+    found = answer("1xMI300X")
+    assert not found.settings.language_model_only
+    assert any(lever.name == "text-only" for lever in found.levers)
+
+
+def test_a_short_length_that_nobody_asked_for_is_no_answer() -> None:
+    found = answer("1xH200")
+    assert found.verdict == "does-not-fit"
+    assert found.settings.max_model_len == 8192
+    assert answer("1xH200", max_model_len=1024, language_model_only=True).verdict == "fits"
+
+
+def test_levers_keep_what_they_promise() -> None:
+    found = answer("1xMI300X", max_model_len=131072, max_num_seqs=1024, max_num_batched_tokens=16384)
+    assert found.levers
+    flags: dict[str, dict[str, object]] = {
+        "text-only": {"language_model_only": True},
+        "fp8-kv": {"kv_cache_dtype": "fp8"},
+        "enforce-eager": {"enforce_eager": True},
+        "max-num-seqs": {"max_num_seqs": 128},
+    }
+    for lever in found.levers:
+        if lever.name in flags:
+            changed = plan(dataclasses.replace(found.request, **flags[lever.name]))  # type: ignore[arg-type]
+            assert (changed.verdict == "fits") == lever.fits
+            gain = changed.kv_cache.available_bytes - found.kv_cache.available_bytes
+            assert gain == lever.gain_bytes
+
+
+def test_concurrency_lowers_the_length_until_all_fit() -> None:
+    one, ten = answer("1xMI300X"), answer("1xMI300X", concurrency=10)
+    assert ten.settings.max_model_len < one.settings.max_model_len
+    assert ten.kv_cache.max_concurrency >= 10
+
+
+def test_the_card_draft_length_is_left_out_and_explained() -> None:
+    found = answer("8xH200", num_speculative_tokens=3)
+    assert found.settings.max_model_len == 262144
+    assert "eagle-draft-length" in {warning.code for warning in found.warnings}
+    cut = answer("8xH200", num_speculative_tokens=3, speculative_max_model_len=65536)
+    assert cut.settings.max_model_len == 65536
+    before = answer("8xH200", num_speculative_tokens=3, speculative_max_model_len=65536, vllm_version="0.32.0")
+    assert before.settings.max_model_len == 262144
+
+
+def test_tp16_saves_no_kv_over_tp8() -> None:
+    eight = answer("2x8xH200", tensor_parallel_size=8)
+    sixteen = answer("2x8xH200", tensor_parallel_size=16)
+    assert eight.kv_cache.bytes_per_token_per_gpu == sixteen.kv_cache.bytes_per_token_per_gpu
+
+
+def test_layouts_are_planned_and_illegal_ones_say_why() -> None:
+    found = answer("8xH200")
+    assert (found.settings.tensor_parallel_size, found.settings.replicas) == (8, 1)
+    layouts = {(a.tensor_parallel_size, a.pipeline_parallel_size, a.replicas) for a in found.alternatives}
+    assert {(4, 1, 2), (2, 1, 4), (4, 2, 1)} <= layouts
+    assert any(no.tensor_parallel_size == 1 and "KV cache" in no.reason for no in found.rejected)
+    three = answer("3xH200")
+    assert three.settings.tensor_parallel_size == 2
+    assert any(no.tensor_parallel_size == 3 for no in three.rejected)
+
+
+@pytest.mark.parametrize(
+    ("settings", "field"),
+    [
+        ({"tensor_parallel_size": 3}, "tensor_parallel_size"),
+        ({"tensor_parallel_size": 16}, "tensor_parallel_size"),
+        ({"max_model_len": 300_000}, "max_model_len"),
+        ({"max_model_len": 0}, "max_model_len"),
+        ({"gpu_memory_utilization": 1.2}, "gpu_memory_utilization"),
+        ({"max_num_seqs": 512, "max_num_batched_tokens": 256}, "max_num_batched_tokens"),
+        ({"kv_cache_dtype": "fp9"}, "kv_cache_dtype"),
+        ({"kv_cache_dtype": "fp8_e5m2"}, "kv_cache_dtype"),
+        ({"replicas": 9}, "replicas"),
+        ({"pipeline_parallel_size": 89}, "pipeline_parallel_size"),
+        ({"num_speculative_tokens": 3, "max_model_len": 32768, "speculative_max_model_len": 65536},
+         "speculative_max_model_len"),
+    ],
+)  # fmt: skip
+def test_what_the_engine_refuses_is_refused_by_name(settings: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        answer("8xH200", **settings)
+    assert caught.value.field == field
+
+
+def test_versions() -> None:
+    newer = answer("8xH200", vllm_version="0.99.1")
+    assert (newer.vllm_version, newer.rules_version) == ("0.99.1", "0.33.0")
+    assert "unknown-version" in {warning.code for warning in newer.warnings}
+    for bad in ("0.11.0", "latest", ""):
+        with pytest.raises(UnknownVersion):
+            answer("8xH200", vllm_version=bad or "x")
+
+
+def test_old_releases_differ_where_the_engine_did() -> None:
+    assert answer("8xH200", vllm_version="0.19.1").settings.gpu_memory_utilization == 0.9
+    old, new = (answer("8xB200", vllm_version=version) for version in ("0.27.0", "0.28.0"))
+    assert (old.settings.max_num_batched_tokens, new.settings.max_num_batched_tokens) == (8192, 16384)
+    assert answer("8xH200", vllm_version="0.20.0").ledger.line("weights.vision").bytes == 990_959_104
+    assert answer("8xH200", vllm_version="0.19.1").ledger.line("weights.vision").bytes == 5_356_443_136
+    assert answer("8xMI300X", vllm_version="0.25.1").ledger.line("graphs").bytes == 0
+    assert answer("8xMI300X", vllm_version="0.26.0").ledger.line("graphs").bytes > 0
+
+
+def test_a100_runs_weight_only_with_a_warning() -> None:
+    found = answer("8xA100")
+    assert found.feasible
+    assert found.settings.max_num_batched_tokens == 2048, "vLLM's default for this name"
+    assert "fp8-weight-only" in {warning.code for warning in found.warnings}
+
+
+def test_free_memory_decides_as_the_engine_does() -> None:
+    gpus = dataclasses.replace(parse_gpus("8xH200"), free_memory_bytes=100 * 2**30)
+    found = plan(PlanRequest(gpus=gpus))
+    assert found.verdict == "does-not-fit"
+    warning = next(warning for warning in found.warnings if warning.code == "free-memory")
+    assert "--gpu-memory-utilization 0.6" in warning.message or "0.7" in warning.message
+
+
+def test_hand_sized_cache_is_taken_as_given() -> None:
+    found = answer("8xH200", kv_cache_memory_bytes=40 * 2**30)
+    assert (found.kv_cache.num_gpu_blocks, found.kv_cache.tokens) == (59578, 953248)
+    assert found.verdict == "fits"
+    assert answer("8xH200", kv_cache_memory_bytes=139 * 2**30).verdict == "does-not-fit"

@@ -1,0 +1,128 @@
+"""Closed forms against peaks that the engine's own code had on a fake device (MiB, CUDA, compute capability 9.0)."""
+
+from __future__ import annotations
+
+import pytest
+
+from hw_specs import get_gpu
+from planner import load_preset
+from planner.kv_cache import KvGeometry
+from planner.overheads import Shape, activation_phases, after_profiling, buffers, loading_transient_bytes
+from planner.release import resolve_release
+
+MIB = 2**20
+MODEL = load_preset()
+
+
+def shape(version: str, tp: int, T: int, S: int, **more: object) -> Shape:
+    values: dict[str, object] = {
+        "language_model_only": False, "enforce_eager": True, "speculative_tokens": 0, "max_model_len": 262144,
+    }  # fmt: skip
+    return Shape(
+        model=MODEL,
+        gpu=get_gpu("h200" if "gpu" not in more else str(more.pop("gpu"))),
+        release=resolve_release(version),
+        tensor_parallel_size=tp,
+        pipeline_parallel_size=1,
+        first_stage=True,
+        last_stage=True,
+        max_num_seqs=S,
+        max_num_batched_tokens=T,
+        **(values | more),  # type: ignore[arg-type]
+    )
+
+
+# T, S, TP: encoder, forward, logits, sampler with --enforce-eager on 0.33.0
+V2_EAGER = {
+    (2048, 256, 1): (782.6, 507.7, 193.7, 578.7),
+    (2048, 256, 8): (315.8, 281.7, 265.7, 578.7),
+    (8192, 1024, 1): (1560.3, 1874.6, 618.6, 2155.6),
+    (8192, 1024, 2): (993.1, 1202.6, 1002.6, 2155.6),
+    (8192, 256, 4): (709.5, 1026.6, 488.6, 793.6),
+    (16384, 1024, 1): (3893.6, 3815.3, 1023.3, 2560.3),
+    (16384, 1024, 8): (1559.9, 2007.3, 1311.3, 2560.3),
+    (16384, 128, 2): (2475.6, 2471.3, 826.3, 971.3),
+    (8192, 16, 8): (626.8, 970.6, 347.5, 368.0),
+}
+# The same compiled: overall bytes
+V2_DEFAULT_BYTES = {
+    (2048, 256, 1): 820_575_744,
+    (8192, 1024, 8): 2_260_354_560,
+    (8192, 256, 2): 1_244_237_824,
+    (16384, 1024, 1): 4_082_735_104,
+    (16384, 128, 8): 2_317_345_280,
+    (8192, 16, 4): 1_110_282_240,
+}
+# T, S, TP: encoder, forward, logits, second sampler pass with --enforce-eager on 0.28.0
+V1_EAGER = {
+    (2048, 256, 1): (1061.8, 521.3, 213.3, 664.3),
+    (8192, 1024, 1): (2677.3, 1901.7, 669.7, 2272.8),
+    (8192, 1024, 4): (1826.6, 1053.7, 989.7, 2272.8),
+    (16384, 1024, 1): (15981.0, 3883.1, 1115.1, 2718.2),
+    (16384, 128, 8): (14972.9, 2075.1, 885.1, 1106.2),
+    (8192, 16, 2): (2110.2, 1229.7, 376.5, 403.5),
+}
+
+
+@pytest.mark.parametrize("key", V2_EAGER)
+def test_v2_phases(key: tuple[int, int, int]) -> None:
+    T, S, tp = key
+    phases = activation_phases(shape("0.33.0", tp, T, S))
+    assert [size / MIB for size in phases.values()] == pytest.approx(V2_EAGER[key], abs=0.06)
+
+
+@pytest.mark.parametrize("key", V2_DEFAULT_BYTES)
+def test_v2_compiled_peak(key: tuple[int, int, int]) -> None:
+    T, S, tp = key
+    peak = max(activation_phases(shape("0.33.0", tp, T, S, enforce_eager=False)).values())
+    assert abs(peak - V2_DEFAULT_BYTES[key]) <= 46_592
+
+
+@pytest.mark.parametrize("key", V1_EAGER)
+def test_v1_phases_with_the_dense_mask(key: tuple[int, int, int]) -> None:
+    T, S, tp = key
+    phases = activation_phases(shape("0.28.0", tp, T, S))
+    assert [size / MIB for size in phases.values()] == pytest.approx(V1_EAGER[key], abs=0.15)
+
+
+def test_text_only_and_draft_forward() -> None:
+    text = shape("0.33.0", 1, 16384, 128, language_model_only=True)
+    assert activation_phases(text)["forward"] / MIB == pytest.approx(3840, abs=0.1)
+    compiled = activation_phases(text, eager=False)
+    assert compiled["forward"] / MIB == pytest.approx(3392, abs=0.1)
+    draft = shape("0.33.0", 1, 16384, 128, speculative_tokens=3)
+    assert max(activation_phases(draft).values()) / MIB == pytest.approx(4583.3, abs=0.1)
+
+
+# T, S: tensors made before and after "Model loading took" on 0.33.0, all TP alike
+@pytest.mark.parametrize(
+    ("T", "S", "engine_bytes"),
+    [
+        (2048, 256, 35_328 + 197_527_552),
+        (8192, 1024, 139_776 + 790_110_208),
+        (16384, 1024, 246_272 + 991_436_800),
+        (16384, 128, 217_600 + 476_251_136),
+        (8192, 16, 110_080 + 210_527_232),
+    ],
+)
+def test_v2_buffers(T: int, S: int, engine_bytes: int) -> None:
+    assert abs(buffers(shape("0.33.0", 8, T, S)).bytes - engine_bytes) < 8192
+
+
+@pytest.mark.parametrize(
+    ("T", "S", "mib"), [(8192, 1024, 256.36), (16384, 1024, 448.65), (16384, 128, 392.59), (2048, 256, 64.09)]
+)
+def test_v1_buffers(T: int, S: int, mib: float) -> None:
+    assert buffers(shape("0.28.0", 1, T, S)).bytes / MIB == pytest.approx(mib, abs=0.02)
+
+
+def test_attention_workspace_of_blackwell_lives_outside_the_budget() -> None:
+    pool = KvGeometry(bytes_per_token=360448, block_size=16, null_block_reserved=True)
+    blackwell = after_profiling(shape("0.33.0", 1, 16384, 1024, gpu="b200"), pool).bytes
+    hopper = after_profiling(shape("0.33.0", 1, 16384, 1024), pool).bytes
+    assert blackwell - hopper == 3_221_225_472 + 1024 * 16384 * 4
+
+
+@pytest.mark.parametrize(("tp", "mib"), [(1, 2016), (2, 1008), (4, 504), (8, 252)])
+def test_loading_holds_three_copies_of_a_shard(tp: int, mib: int) -> None:
+    assert loading_transient_bytes(shape("0.33.0", tp, 8192, 1024)) == mib * MIB

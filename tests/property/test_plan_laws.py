@@ -1,0 +1,109 @@
+"""Laws that hold for every plan."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from hw_specs.spec import GpuSet
+from planner import InvalidRequest, PlanRequest, emit, plan, plan_document, read_document
+from planner.document import dump_plan, load_plan, to_json_value
+from tests.property import strategies as our
+
+
+def planned(request: PlanRequest):  # type: ignore[no-untyped-def]
+    try:
+        return plan(request)
+    except InvalidRequest:
+        assume(False)
+
+
+@given(our.requests())
+def test_ledger_lines_sum_to_the_gpu_and_only_free_may_be_negative(request: PlanRequest) -> None:
+    found = planned(request)
+    assert sum(line.bytes for line in found.ledger.lines) == found.gpus.memory_bytes
+    for line in found.ledger.lines:
+        assert line.low_bytes <= line.bytes <= line.high_bytes
+        if line.name != "free":
+            assert line.bytes >= 0
+    if found.ledger.line("free").bytes < 0:
+        assert not found.feasible
+
+
+@given(our.requests())
+def test_a_plan_is_reproducible_and_survives_json(request: PlanRequest) -> None:
+    found = planned(request)
+    assert plan(request) == found
+    assert load_plan(dump_plan(found)) == found
+    document = plan_document(found)
+    assert read_document(json.dumps(to_json_value(document))) == document
+
+
+@given(our.requests())
+def test_the_shell_reads_the_argv_back(request: PlanRequest) -> None:
+    document = plan_document(planned(request))
+    assert tuple(shlex.split(document.command.shell)) == document.command.argv
+    assert "--enable-mm" not in document.command.argv
+    words = shlex.split(emit("shell", planned(request)))
+    assert tuple(word for word in words[len(document.command.env) :]) == document.command.argv
+
+
+@given(our.requests())
+def test_what_is_chosen_for_the_user_fits_at_the_low_bound(request: PlanRequest) -> None:
+    request = dataclasses.replace(request, max_model_len=None)
+    found = planned(request)
+    assert found.verdict != "tight"
+    if found.feasible:
+        length, limit = found.settings.max_model_len, found.model.max_position_embeddings
+        assert length == limit or length % 1024 == 0
+        assert length >= 8192
+        assert found.kv_cache.largest_max_model_len_low >= length
+
+
+@given(our.specs, st.sampled_from([1, 2, 4, 8]), our.versions, st.booleans())
+def test_a_1024_longer_length_than_the_chosen_one_is_not_safe(spec, count, version, text) -> None:  # type: ignore[no-untyped-def]
+    gpus = GpuSet(spec=spec, count=min(count, spec.max_gpus_per_node))
+    found = plan(PlanRequest(gpus=gpus, vllm_version=version, language_model_only=text))
+    assume(found.feasible and found.settings.max_model_len < 262144)
+    longer = PlanRequest(
+        gpus=gpus,
+        vllm_version=version,
+        language_model_only=text,
+        max_model_len=found.settings.max_model_len + 2048,
+        max_num_seqs=found.settings.max_num_seqs,
+        max_num_batched_tokens=found.settings.max_num_batched_tokens,
+    )
+    assert plan(longer).verdict != "fits"
+
+
+@given(our.requests(), st.integers(1, 40))
+def test_more_memory_never_hurts(request: PlanRequest, more_gib: int) -> None:
+    """For fixed batch sizes: the engine's own defaults step with the memory."""
+    fixed = dataclasses.replace(request, max_num_seqs=128, max_num_batched_tokens=8192)
+    less = planned(fixed)
+    gpus = dataclasses.replace(
+        fixed.gpus, memory_override_bytes=fixed.gpus.memory_bytes + more_gib * 2**30, free_memory_bytes=None
+    )
+    more = planned(dataclasses.replace(fixed, gpus=gpus))
+    order = {"does-not-fit": 0, "tight": 1, "fits": 2}
+    assert order[more.verdict] >= order[less.verdict]
+    assert more.kv_cache.available_bytes >= less.kv_cache.available_bytes
+
+
+@given(our.requests(), st.integers(1, 4096))
+def test_a_shorter_length_never_hurts(request: PlanRequest, length: int) -> None:
+    longer = dataclasses.replace(request, max_model_len=length * 64, max_num_seqs=128, max_num_batched_tokens=8192)
+    shorter = dataclasses.replace(longer, max_model_len=max(1, length * 32))
+    order = {"does-not-fit": 0, "tight": 1, "fits": 2}
+    assert order[planned(shorter).verdict] >= order[planned(longer).verdict]
+
+
+@given(our.requests())
+def test_fp8_kv_is_exactly_half(request: PlanRequest) -> None:
+    bf16 = planned(dataclasses.replace(request, kv_cache_dtype="auto"))
+    fp8 = planned(dataclasses.replace(request, kv_cache_dtype="fp8"))
+    assert fp8.kv_cache.bytes_per_token_per_gpu * 2 == bf16.kv_cache.bytes_per_token_per_gpu
