@@ -1,6 +1,6 @@
 """From a command to a running server that is proved to be what was planned.
 
-    run = launch(command, plan=plan)            # a directory that outlives this process
+    run = launch(command.argv, env=command.env)  # a directory that outlives this process
     for events in follow(run):                  # batches of frozen events until ready, failed or timed out
         ...
     run.stop()                                  # SIGTERM, wait, SIGKILL, the whole process group
@@ -8,7 +8,7 @@
     list_runs()                                 # every run of this machine, newest first
     attach(run_id)                              # the same `Run`, in another process
     diagnose(log_bytes)                         # the cause of a failed start and what cures it
-    measured(events)                            # what the engine measured, to hold against the plan
+    read_measured(events)                       # what the engine measured, to hold against the plan
 
 The server writes to a *file* and everyone tails the file, so a reader that leaves or stalls cannot block it.
 `follow` is a plain iterator that sleeps between polls; `follow_async` is the same for an event loop. Events are
@@ -22,23 +22,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from planner.serve.diagnosis import Diagnosis, diagnose
     from planner.serve.events import PHASES, Event, event_record
     from planner.serve.follower import Follower, follow, follow_async
     from planner.serve.launcher import Endpoint, launch, resolve_endpoint
+    from planner.serve.measured import Measured, compare, read_measured
     from planner.serve.progress import StartProgress, expected_durations
     from planner.serve.run import Run, RunStatus, attach, list_runs
+    from planner.serve.smoke import CheckResult, Expectations, SmokeReport, smoke_record
     from planner.serve.startup_log import StartupLog, parse_log
+    from planner.serve.verifier import selected_checks, verify
 
 _HOME = {
     "PHASES": "events",
+    "Diagnosis": "diagnosis",
+    "CheckResult": "smoke",
     "Endpoint": "launcher",
     "Event": "events",
+    "Expectations": "smoke",
     "Follower": "follower",
+    "Measured": "measured",
     "Run": "run",
     "RunStatus": "run",
     "StartProgress": "progress",
+    "SmokeReport": "smoke",
     "StartupLog": "startup_log",
     "attach": "run",
+    "compare": "measured",
+    "diagnose": "diagnosis",
     "event_record": "events",
     "expected_durations": "progress",
     "follow": "follower",
@@ -46,19 +57,29 @@ _HOME = {
     "launch": "launcher",
     "list_runs": "run",
     "parse_log": "startup_log",
+    "read_measured": "measured",
     "resolve_endpoint": "launcher",
+    "selected_checks": "verifier",
+    "smoke_record": "smoke",
+    "verify": "verifier",
 }
 
 __all__ = [
     "PHASES",
+    "CheckResult",
     "Endpoint",
     "Event",
+    "Expectations",
     "Follower",
+    "Measured",
     "Run",
     "RunStatus",
+    "SmokeReport",
     "StartProgress",
     "StartupLog",
     "attach",
+    "compare",
+    "diagnose",
     "event_record",
     "expected_durations",
     "follow",
@@ -66,7 +87,11 @@ __all__ = [
     "launch",
     "list_runs",
     "parse_log",
+    "read_measured",
     "resolve_endpoint",
+    "selected_checks",
+    "smoke_record",
+    "verify",
 ]
 
 

@@ -64,7 +64,7 @@ class FailureSeen(Event):
     code: str
     """Key of the cause in the failure table: ``max-model-len``, ``out-of-memory`` …"""
     phase: str
-    """Phase in which it was printed."""
+    """What the start was doing when it was printed: one of `PHASES`, also after the failure itself."""
     text: str
     """The message without its prefix."""
     values: tuple[tuple[str, int | float | str], ...] = ()
@@ -80,6 +80,8 @@ class TracebackSeen(Event):
     last_line: int
     text: tuple[str, ...]
     """Its lines without prefixes."""
+    numbers: tuple[int, ...]
+    """Where each of them stands: the lines of other ranks may lie between."""
     main_process: bool
     """Whether it ended the API server itself and not a child or a thread."""
 

@@ -47,6 +47,7 @@ class _OpenTraceback:
     stamp: str
     main_process: bool
     text: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
     exception: str = ""
     """Of the first traceback of a chain: what happened before the handlers had their say."""
     ended: bool = False
@@ -67,6 +68,7 @@ class StartupLog:
         self._line = 1
         self._stamp = ""
         self._phase = ""
+        self._last_work = PHASES[0]
         self._release: tuple[int, int] | None = None
         self._tracebacks: dict[str, _OpenTraceback] = {}
         self._child_header: set[str] = set()
@@ -217,7 +219,7 @@ class StartupLog:
             events.append(
                 FailureSeen(
                     code=pattern.code,
-                    phase=self._phase,
+                    phase=self._last_work,
                     text=message,
                     values=values,
                     line=self._line,
@@ -235,6 +237,8 @@ class StartupLog:
         if self._phase in ENDINGS or _ORDER[phase] <= _ORDER.get(self._phase, -1):
             return []
         self._phase = phase
+        if phase in PHASES:
+            self._last_work = phase
         self._last_progress = None
         return [PhaseStarted(phase=phase, line=self._line, stamp=self._stamp, rank=rank)]
 
@@ -250,6 +254,7 @@ class StartupLog:
                 block.last_line = self._line
                 if len(block.text) < _MAX_TRACEBACK_LINES:
                     block.text.append(text)
+                    block.numbers.append(self._line)
                 if text.startswith("Traceback (most"):
                     block.ended = False
                 elif not inside:
@@ -265,6 +270,7 @@ class StartupLog:
                 stamp=self._stamp,
                 main_process=main,
                 text=[text],
+                numbers=[self._line],
             )
         self._child_header.discard(key)
         if _CHILD_HEADER.match(text):
@@ -278,6 +284,7 @@ class StartupLog:
         seen = TracebackSeen(
             exception=block.exception,
             text=tuple(block.text),
+            numbers=tuple(block.numbers),
             main_process=block.main_process,
             line=block.first_line,
             last_line=block.last_line,

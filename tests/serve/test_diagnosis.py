@@ -1,0 +1,185 @@
+# ruff: noqa: E501 - log lines are as long as they are
+from __future__ import annotations
+
+import re
+import socket
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw_specs import parse_gpus
+from planner.answer import Plan
+from planner.choose import plan
+from planner.facts import load
+from planner.request import PlanRequest
+from planner.serve.diagnosis import diagnose
+from planner.serve.events import TimedOut
+
+from .logs import PUBLIC, REAL, RECONSTRUCTED, read
+
+V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
+BEFORE_KV = V2[: V2.index(b"Available KV")]
+PREFIX = "(Worker_TP0 pid=300) ERROR 11-20 09:03:00 [multiproc_executor.py:953] "
+
+
+def one_gpu(**more: int) -> Plan:
+    return plan(PlanRequest(gpus=parse_gpus("1xMI300X"), max_model_len=262144, **more))
+
+
+def after(text: str, *, log: bytes = b"") -> bytes:
+    return log + f"\n{PREFIX}{text}\n".encode()
+
+
+F3 = "ValueError: To serve at least one request with the model's max seq len (262144), (88.0 GiB KV cache is needed, which is larger than the available KV cache memory (36.5 GiB). Based on the available memory, the estimated maximum model length is 108720. Try"
+OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB. GPU 0 has a total capacity of 139.80 GiB of which 1.25 GiB is free. Of"
+
+
+@pytest.mark.parametrize(
+    ("text", "log", "code", "term"),
+    [
+        (
+            "ValueError: Free memory on device cuda:0 (100.0/139.8 GiB) on startup is less than desired GPU memory utilization (0.92, 128.62 GiB). Decrease",
+            b"",
+            "free-memory",
+            "slack",
+        ),
+        ("ValueError: No available memory for the cache blocks. Try", b"", "no-kv-memory", "kv_cache"),
+        ("ValueError: Cannot auto-fit max_model_len: not enough GPU memory available", b"", "no-kv-memory", "kv_cache"),
+        (F3, b"", "max-model-len", "kv_cache"),
+        (OOM, b"", "oom-load", "weights.text"),
+        (OOM.replace("CUDA", "HIP"), BEFORE_KV, "oom-profile", "activations"),
+        (OOM, V2[: V2.index(b"Starting vLLM")], "oom-capture", "slack"),
+        (OOM, V2, "oom-serve", "slack"),
+        ("Total number of attention heads (96) must be divisible by tensor parallel size (5).", b"", "heads", ""),
+        ("World size (8) is larger than the number of available GPUs (4) in this node.", b"", "world-size", ""),
+        ("max_num_batched_tokens (128) must be greater than or equal to max_num_seqs (256).", b"", "batch-slots", ""),
+        ("speculative_max_model_len=65536 cannot be larger than target_max_model_len=8192", b"", "draft-length", ""),
+        ("KeyError: 'invalid tool call parser: mistrall (chose from { mistral })'", b"", "unknown-parser", ""),
+        ("invalid reasoning parser: nope", b"", "unknown-parser", ""),
+        ("ValueError: tokenizer must be MistralTokenizer", b"", "format-mix", ""),
+        ("KeyError: 'language_model.embed_tokens.weight'", b"", "format-mix", ""),
+        (
+            "RuntimeError: CUDA error: no kernel image is available for execution on the device",
+            b"",
+            "kernel-or-driver",
+            "",
+        ),
+        ("ImportError: libcuda.so.1: cannot open shared object file: No such file", b"", "kernel-or-driver", ""),
+        ("RuntimeError: Failed to infer device type, please set", b"", "no-device", ""),
+        ("RuntimeError: NCCL error: unhandled system error", b"", "collective", ""),
+        ("OSError: [Errno 98] Address already in use", b"", "port-in-use", ""),
+        ("OSError: You are trying to access a gated repo.", b"", "gated-model", ""),
+        ("huggingface_hub.errors.RepositoryNotFoundError: 404", b"", "missing-model", ""),
+        ("OSError: [Errno 28] No space left on device", b"", "disk-full", ""),
+        (
+            "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {'EngineCore': -9}",
+            b"",
+            "killed",
+            "",
+        ),
+        (
+            "User-specified max_model_len (300000) is greater than the derived max_model_len (max_position_embeddings=262144.0 or",
+            b"",
+            "context-limit",
+            "",
+        ),
+        ("m35-plan: cannot start `vllm`: No such file or directory", b"", "not-installed", ""),
+    ],
+)
+def test_every_cause_is_named_with_its_line_and_a_cure(text: str, log: bytes, code: str, term: str) -> None:
+    found = diagnose(after(text, log=log), plan=one_gpu())
+    assert (found.code, found.term) == (code, term)
+    assert found.evidence and text[:60] in found.evidence[0].text
+    assert found.evidence[0].number == log.count(b"\n") + 2
+    assert found.cures and all(found.cures)
+    assert not re.search(r"\{\w+\}", " ".join(found.cures))
+
+
+def test_the_first_cause_wins_and_the_others_are_named() -> None:
+    log = after("RuntimeError: NCCL error: unhandled", log=after("OSError: [Errno 28] No space left on device"))
+    found = diagnose(log)
+    assert found.code == "disk-full" and found.also == ("collective",)
+
+
+def test_a_collective_that_fails_after_an_oom_is_only_a_consequence() -> None:
+    found = diagnose(after(OOM, log=after("RuntimeError: NCCL error: remote process exited", log=BEFORE_KV)))
+    assert found.code == "oom-profile"
+
+
+def test_lengths_come_from_the_engine_and_from_planning_again() -> None:
+    found = diagnose(after(F3), plan=one_gpu())
+    assert "108704" in found.cures[0]  # one block less: the release is unknown, and old ones would wait for ever
+    assert "36.50 GiB" in found.note and "booked as memory outside torch" in found.note
+    again = int(re.search(r"--max-model-len (\d+)`: it fits", " ".join(found.cures))[1])  # type: ignore[index]
+    assert 0 < again <= 108704
+    assert "108720" in diagnose(V2[:2000] + after(F3)).cures[0]
+
+
+def test_without_a_plan_the_engine_s_own_numbers_are_still_there() -> None:
+    found = diagnose(
+        after(
+            "ValueError: Free memory on device cuda:0 (100.0/139.8 GiB) on startup is less than desired GPU memory utilization (0.92, 128.62 GiB). Decrease"
+        )
+    )
+    assert "28.62 GiB are missing" in found.cures[0]
+    assert "`--gpu-memory-utilization 0.71`" in found.cures[1]
+    assert diagnose(after("No available memory for the cache blocks")).cures[0].startswith("a larger `--tensor")
+
+
+def test_a_utilization_is_lowered_by_what_was_missing() -> None:
+    found = diagnose(after(OOM, log=V2))
+    assert "`--gpu-memory-utilization 0.9`" in found.cures[0]
+
+
+def test_a_free_port_is_offered() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        found = diagnose(after("OSError: [Errno 98] Address already in use"), port=port)
+    offered = int(re.search(r"--port (\d+)", found.cures[0])[1])  # type: ignore[index]
+    assert port < offered <= port + 100
+
+
+def test_an_unknown_failure_shows_the_root_not_the_last_line() -> None:
+    log = read(REAL, "fp8-kernel-missing.log").replace(b"expected at most 0 argument(s)", b"went wrong")
+    found = diagnose(log)
+    assert found.code == "unknown" and not found.known
+    assert found.traceback[0].text.startswith("Traceback") and "went wrong" in found.traceback[-1].text
+    assert found.phase == "load"
+    lines = log.decode().split("\n")
+    assert all(line.text in lines[line.number - 1] for line in found.traceback)
+
+
+def test_real_failures_are_known() -> None:
+    assert diagnose(read(REAL, "fp8-kernel-missing.log")).code == "kernel-or-driver"
+    assert diagnose(read(REAL, "draft-longer-than-target.log")).code == "draft-length"
+
+
+def test_a_log_without_failure_says_so() -> None:
+    assert diagnose(read(REAL, "text-only.log")).code == "none"
+    assert "ends in capture" in diagnose(read(PUBLIC, "qwen-27b-rocm-tp1.log")).title
+
+
+def test_causes_that_leave_no_line() -> None:
+    assert diagnose(BEFORE_KV, exit_code=137).code == "killed"
+    timed = TimedOut(phase="load", waited_s=9.0, last_seen="Loading …", health="nothing listens yet")
+    assert diagnose(BEFORE_KV, timed_out=timed).code == "timeout"
+    assert diagnose(b"", exit_code=1).code == "unknown"
+    assert diagnose(b"the last words\n", exit_code=1).traceback[-1].text == "the last words"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=2000))
+def test_no_log_makes_it_raise(data: bytes) -> None:
+    diagnose(data)
+    diagnose(V2[: len(data) * 7] + data, exit_code=1)
+
+
+def test_causes_and_patterns_belong_together() -> None:
+    root = Path(__file__).parents[2] / "planner" / "facts"
+    patterns = {entry["code"] for entry in tomllib.loads((root / "log_patterns.toml").read_text())["failure"]}
+    causes = set(load("failures.toml")["cause"])
+    assert patterns - {"out-of-memory"} <= causes
+    assert causes - patterns == {"oom-load", "oom-profile", "oom-capture", "oom-serve", "timeout", "unknown"}

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from hw_specs import parse_gpus
+from hw_specs.units import gib
+from planner.answer import Plan
+from planner.calibrate import calibration_of, calibrations, keep
+from planner.choose import plan
+from planner.document import plan_document, to_json_value
+from planner.errors import LogNotUnderstood, PlannerError
+from planner.request import PlanRequest
+from planner.serve.measured import compare, read_measured, with_metrics
+from planner.serve.startup_log import parse_log
+
+from .logs import PUBLIC, REAL, RECONSTRUCTED, read
+
+V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
+
+
+def h200() -> Plan:
+    return plan(PlanRequest(gpus=parse_gpus("8xH200"), vllm_version="0.33.0"))
+
+
+@pytest.mark.parametrize("path", [*sorted(PUBLIC.glob("*.log")), *RECONSTRUCTED.glob("*.log")], ids=lambda p: p.stem)
+def test_the_budget_closes_in_either_form(path: Path) -> None:
+    """requested - consumed - (peak + estimate) is the available memory, to the rounding of four printed figures."""
+    found = read_measured(parse_log(path.read_bytes()))
+    assert found.requested_bytes and found.consumed_bytes and found.peak_with_estimate_bytes
+    left = found.requested_bytes - found.consumed_bytes - found.peak_with_estimate_bytes
+    assert left == pytest.approx(found.kv_available_bytes, abs=4 * found.tolerance_bytes)
+
+
+def test_the_estimate_is_taken_out_of_the_peak() -> None:
+    found = read_measured(parse_log(V2))
+    assert found.peak_with_estimate_bytes == gib(3.2) and found.graph_estimate_bytes == gib(1.1)
+    assert found.peak_activation_bytes == gib(3.2) - gib(1.1)
+    assert found.graph_actual_bytes == gib(1.05)
+    assert len(found.ranks) == 8 and found.shards == 27
+
+
+def test_an_estimate_can_be_read_back_from_the_utilization_line() -> None:
+    text = b"\n".join(line for line in V2.split(b"\n") if b"graph pool" not in line)
+    found = read_measured(parse_log(text))
+    assert found.estimate_source == "utilization line"
+    assert found.graph_estimate_bytes == pytest.approx(gib(1.1), abs=gib(0.02))
+
+
+def test_without_an_estimate_the_sum_stays_a_sum() -> None:
+    found = read_measured(parse_log(read(PUBLIC, "llama-3.1-8b-a100-tp1-0.31.0.log")))
+    assert found.peak_activation_bytes is None and found.peak_with_estimate_bytes == gib(1.44)
+
+
+def test_the_length_served_is_the_one_the_cache_was_sized_for() -> None:
+    assert read_measured(parse_log(V2)).max_model_len == 262144
+    assert read_measured(parse_log(read(REAL, "fp8-eagle-vision.log"))).max_model_len == 8192
+
+
+def test_metrics_give_the_exact_block_count() -> None:
+    page = (
+        '# HELP x\nvllm:cache_config_info{block_size="16",num_gpu_blocks="159912",kv_cache_size_tokens="2558592"} 1.0\n'
+    )
+    found = with_metrics(read_measured(parse_log(V2)), page)
+    assert (found.num_gpu_blocks, found.kv_cache_tokens) == (159912, 2558592)
+    assert with_metrics(found, "nothing of use") == found
+
+
+def test_predicted_and_measured_stand_side_by_side() -> None:
+    found = compare(to_json_value(plan_document(h200())), read_measured(parse_log(V2)))
+    names = [item.name for item in found.differences]
+    assert names == [
+        "weights", "consumed", "outside_torch", "activations", "graphs", "graphs.actual", "kv_available", "tokens",
+    ]  # fmt: skip
+    assert found.wrong == () and "within" in found.verdict
+
+
+def test_the_term_that_was_wrong_is_named() -> None:
+    text = V2.replace(b"18.06 GiB for consumed", b"23.06 GiB for consumed").replace(b"107.36", b"102.36")
+    found = compare(to_json_value(plan_document(h200())), read_measured(parse_log(text)))
+    assert found.wrong == ("outside_torch",)
+    assert "memory outside torch was predicted wrong: 4.27 GiB larger" in found.verdict
+
+
+def test_a_calibration_brings_the_prediction_to_the_measurement() -> None:
+    first, measured = h200(), read_measured(parse_log(V2))
+    keep(calibration_of(first, measured, run="run-1"))
+    again = plan(dataclasses.replace(first.request, calibrations=calibrations()))
+    assert again.kv_cache.available_bytes == pytest.approx(gib(107.36), abs=gib(0.02))
+    assert abs(first.kv_cache.available_bytes - gib(107.36)) > gib(1)
+    basis = {line.name: line for line in again.ledger.lines}
+    assert basis["graphs"].basis == "measured" and "measured here: run-1" in basis["graphs"].source
+    other = plan(PlanRequest(gpus=parse_gpus("4xH200"), vllm_version="0.33.0", calibrations=calibrations()))
+    assert "measured here" not in other.ledger.line("graphs").source
+
+
+def test_a_log_of_another_start_is_refused(state: Path) -> None:
+    measured = read_measured(parse_log(V2))
+    for change, words in (
+        ({"tensor_parallel_size": 4}, "tensor_parallel_size 8, the plan says 4"),
+        ({"max_num_seqs": 128}, "max_num_seqs 1024, the plan says 128"),
+        ({"enforce_eager": True}, "enforce_eager False"),
+        ({"vllm_version": "0.32.0"}, "vllm_version 0.33.0"),
+    ):
+        other = plan(dataclasses.replace(h200().request, **change))  # type: ignore[arg-type]
+        with pytest.raises(LogNotUnderstood, match=words):
+            calibration_of(other, measured, run="x")
+    with pytest.raises(PlannerError, match=r"139\.80 GiB"):
+        calibration_of(plan(PlanRequest(gpus=parse_gpus("8xB200"), max_num_batched_tokens=8192)), measured, run="x")
+    with pytest.raises(LogNotUnderstood, match="none of the figures"):
+        calibration_of(h200(), read_measured(parse_log(b"")), run="x")
+    assert calibrations() == () and not (state / "calibration.jsonl").exists()
+
+
+def test_records_that_cannot_be_read_are_left_out(state: Path) -> None:
+    keep(calibration_of(h200(), read_measured(parse_log(V2)), run="good"))
+    path = state / "calibration.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace('"schema":1', '"schema":99') + "broken\n" + text + '{"schema":1}\n')
+    assert [record.run for record in calibrations()] == ["good"]
