@@ -1,0 +1,110 @@
+"""The numbers of a GPU and its link that decide speed, and the time of an all-reduce; it never knows a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from hw_specs.spec import GpuSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hardware:
+    """Peaks of one GPU and what is known of its collectives."""
+
+    name: str
+    vendor: str
+    bandwidth_bytes_per_s: float
+    flops_per_s: Mapping[str, float]
+    """Dense peak by arithmetic; a missing format computes in BF16."""
+    link_bytes_per_s: float | None
+    """One way, all links of a GPU."""
+    pair_bytes_per_s: float | None
+    """One way between two GPUs."""
+    allreduce_s: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
+    """Measured seconds by tensor-parallel size and message bytes; empty when nobody published a table."""
+
+    def peak(self, arithmetic: str) -> float:
+        """Return the peak for an arithmetic, falling back to BF16 where the hardware lacks it."""
+        return self.flops_per_s.get(arithmetic) or self.flops_per_s["bf16"]
+
+
+CUSTOM_KERNEL_MAX_BYTES = 8 * 2**20
+"""Largest message of the engine's own kernel; vLLM distributed/device_communicators/custom_all_reduce.py."""
+
+
+def allreduce_seconds(
+    hardware: Hardware,
+    message_bytes: Floats,
+    tensor_parallel_size: int,
+    *,
+    link_share: float,
+    custom_bytes_per_s: float,
+) -> Floats:
+    """Return the seconds of one all-reduce per message size, from the table where there is one.
+
+    Between table entries the time is linear in the size. Beyond the last one, and without a table, a two-stage
+    exchange over the direct links is assumed: ``2 (n - 1) / n`` of the message leaves each GPU, at `link_share` of
+    the link, and small messages at no more than `custom_bytes_per_s`.
+
+    Raises:
+        ValueError: when neither a table nor a link speed is known.
+    """
+    import numpy as np
+
+    if tensor_parallel_size == 1:
+        return np.zeros_like(message_bytes)
+    speed = usable_link_bytes_per_s(hardware, tensor_parallel_size)
+    volume = 2 * (tensor_parallel_size - 1) / tensor_parallel_size
+    table = hardware.allreduce_s.get(tensor_parallel_size)
+    if not table:
+        if speed is None:
+            raise ValueError(f"no link speed is known for {hardware.name}")
+        large = volume * message_bytes / (speed * link_share)
+        small = volume * message_bytes / min(speed * link_share, custom_bytes_per_s)
+        return np.where(message_bytes <= CUSTOM_KERNEL_MAX_BYTES, small, large)
+    sizes = np.array(list(table), dtype=np.float64)
+    times = np.array(list(table.values()))
+    slope = volume / (speed * link_share) if speed else (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
+    beyond: Floats = slope * np.maximum(message_bytes - sizes[-1], 0)
+    inside: Floats = np.interp(message_bytes, sizes, times)
+    return inside + beyond
+
+
+def usable_link_bytes_per_s(hardware: Hardware, tensor_parallel_size: int) -> float | None:
+    """Return what one GPU can send one way to its group: pair links add up on a mesh, a switch gives all at once."""
+    if hardware.link_bytes_per_s is None:
+        return hardware.pair_bytes_per_s
+    if hardware.pair_bytes_per_s is None:
+        return hardware.link_bytes_per_s
+    return min(hardware.link_bytes_per_s, hardware.pair_bytes_per_s * (tensor_parallel_size - 1))
+
+
+def hardware_of(gpu: GpuSpec) -> Hardware:
+    """Return the speeds of a catalogue entry, with its all-reduce table or that of the GPU whose link it shares."""
+    from hw_specs.allreduce import load_allreduce
+    from planner.facts import load
+
+    table = load_allreduce(gpu.id)
+    if table is None:
+        lender = load("speed.toml")["borrowed_allreduce"].get(gpu.id)
+        table = load_allreduce(lender["from"]) if lender else None
+    flops = {"bf16": gpu.bf16_flops_per_s, "fp8": gpu.fp8_flops_per_s, "fp4": gpu.fp4_flops_per_s}
+    return Hardware(
+        name=gpu.name,
+        vendor=gpu.vendor,
+        bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s,
+        flops_per_s={name: float(peak) for name, peak in flops.items() if peak},
+        link_bytes_per_s=gpu.link.bytes_per_s,
+        pair_bytes_per_s=gpu.link.pair_bytes_per_s,
+        allreduce_s={size: {message: us * 1e-6 for message, us in row.items()} for size, row in table.us_by_tp.items()}
+        if table
+        else {},
+    )

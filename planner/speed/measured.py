@@ -1,0 +1,219 @@
+"""The public measurements and what the model says of them; it never fits and never leaves one out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, Literal
+
+from hw_specs import get_gpu
+from planner import facts
+from planner.checkpoint.preset import load_preset
+from planner.model import BF16, FP8, LayerGroup, ModelSpec, WeightFormat
+from planner.speed.hardware import Hardware, hardware_of
+from planner.speed.profile import EngineProfile, engine_profile
+from planner.speed.simulation import EngineLimits, simulate
+from planner.speed.step import StepModel
+from planner.speed.trace import Trace
+from planner.speed.work import rank_work
+from planner.speed.workload import Workload
+
+NVFP4 = WeightFormat(name="nvfp4", bits=4, group_rows=1, group_columns=16, scale_bytes=1)
+_FORMATS = {"bf16": BF16, "fp8": FP8, "nvfp4": NVFP4}
+_KV_SHARE_OF_MEMORY = 0.9
+_BLOCK = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """One public measurement and how it is used."""
+
+    id: str
+    source: str
+    quality: str
+    role: Literal["fit", "test", "excluded"]
+    reason: str
+    """Why it is excluded; empty otherwise."""
+    model: str
+    gpu: str
+    tensor_parallel_size: int
+    engine_version: str
+    profile: str
+    workload: Workload | None
+    result: dict[str, float]
+    """Figure name → value as the source reports it."""
+    unstated: dict[str, str]
+    """What the source leaves out and how it was read."""
+    raw: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One figure of one measurement against the model."""
+
+    measurement: Measurement
+    figure: str
+    measured: float
+    predicted: float
+
+    @property
+    def error(self) -> float:
+        """Signed relative error of the prediction."""
+        return self.predicted / self.measured - 1
+
+
+@cache
+def measurements() -> tuple[Measurement, ...]:
+    """Return every record of the data file, in file order."""
+    return tuple(_measurement(record) for record in facts.load("measured_speed.json")["records"])
+
+
+def _measurement(record: dict[str, Any]) -> Measurement:
+    workload = None
+    if record["kind"] != "none":
+        workload = Workload(
+            prompt_tokens=record["prompt_tokens"], output_tokens=record["output_tokens"],
+            concurrency=record.get("concurrency"), num_requests=record["num_requests"],
+            prefix_cache_hit_rate=record.get("prefix_cache_hit_rate", 0.0),
+        )  # fmt: skip
+    return Measurement(
+        id=record["id"], source=record["source"], quality=record["quality"], role=record["role"],
+        reason=record.get("reason", ""), model=record.get("model", ""), gpu=record.get("gpu", ""),
+        tensor_parallel_size=record.get("tensor_parallel_size") or 1,
+        engine_version=record.get("engine_version") or "not said", profile=record.get("profile", ""),
+        workload=workload, result=record["result"], unstated=record.get("unstated", {}), raw=record,
+    )  # fmt: skip
+
+
+@cache
+def measured_model(key: str) -> ModelSpec:
+    """Return the dimensions of a model that was measured.
+
+    Raises:
+        KeyError: when the data file does not describe it.
+    """
+    record = facts.load("measured_speed.json")["models"][key]
+    if "preset" in record:
+        return load_preset(record["preset"])
+    weights = _FORMATS[record["weights"]]
+    return ModelSpec(
+        name=key, hidden_size=record["hidden_size"], num_attention_heads=record["num_attention_heads"],
+        num_key_value_heads=record["num_key_value_heads"], head_dim=record["head_dim"],
+        intermediate_size=record["intermediate_size"], vocab_size=record["vocab_size"],
+        max_position_embeddings=131072, tie_word_embeddings=False,
+        layers=(LayerGroup(count=record["num_hidden_layers"], attention=weights, mlp=weights),),
+    )  # fmt: skip
+
+
+@cache
+def measured_hardware(gpu_id: str) -> tuple[Hardware, int]:
+    """Return the speeds and the memory, bytes, of a GPU that was measured, in the catalogue or not."""
+    extra = facts.load("measured_speed.json")["gpus"].get(gpu_id)
+    if extra is None:
+        gpu = get_gpu(gpu_id)
+        return hardware_of(gpu), gpu.engine_memory_bytes
+    hardware = Hardware(
+        name=extra["name"], vendor=extra["vendor"], bandwidth_bytes_per_s=extra["bandwidth_bytes_per_s"],
+        flops_per_s={name: extra[f"{name}_flops_per_s"] for name in ("bf16", "fp8", "fp4")},
+        link_bytes_per_s=extra["link_bytes_per_s"], pair_bytes_per_s=extra["pair_bytes_per_s"],
+    )  # fmt: skip
+    return hardware, extra["memory_bytes"]
+
+
+def step_model(measurement: Measurement, profile: EngineProfile) -> StepModel:
+    """Return the step model of one measured set-up."""
+    raw = measurement.raw
+    tp = measurement.tensor_parallel_size
+    hardware, _ = measured_hardware(measurement.gpu)
+    return StepModel(
+        work=rank_work(
+            measured_model(measurement.model), tensor_parallel_size=tp, kv_cache_dtype=raw["kv_cache_dtype"],
+            language_model_only=True,
+        ),
+        hardware=hardware, profile=profile, tensor_parallel_size=tp,
+        pipeline_parallel_size=raw["pipeline_parallel_size"], enforce_eager=raw.get("enforce_eager", False),
+    )  # fmt: skip
+
+
+def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
+    """Simulate one measured run.
+
+    Raises:
+        ValueError: when the measurement is excluded.
+    """
+    if measurement.workload is None:
+        raise ValueError(f"{measurement.id} cannot be replayed: {measurement.reason}")
+    if measurement.raw["kind"] != "serve":
+        # Offline runs have no front end: everything is queued before the clock starts.
+        profile = replace(profile, frontend_s=0.0)
+    model = step_model(measurement, profile)
+    _, memory_bytes = measured_hardware(measurement.gpu)
+    weight_bytes = sum(linear.weight_bytes for linear in model.work.linears) + 2 * model.work.head_bytes
+    stages = model.pipeline_parallel_size
+    room = (_KV_SHARE_OF_MEMORY * memory_bytes * stages - weight_bytes) / model.work.kv_bytes_per_token
+    longest = measurement.workload.prompt_tokens + measurement.workload.output_tokens
+    return simulate(
+        model,
+        EngineLimits(
+            max_num_seqs=measurement.raw["max_num_seqs"],
+            max_num_batched_tokens=measurement.raw["max_num_batched_tokens"],
+            num_blocks=max(int(room) // _BLOCK, -(-longest // _BLOCK)),
+        ),
+        measurement.workload,
+    )
+
+
+def figures(measurement: Measurement, profile: EngineProfile) -> dict[str, float]:
+    """Return the model's value of every figure that the measurement reports."""
+    if measurement.raw["kind"] == "line":
+        return _line(measurement, profile)
+    trace = replay(measurement, profile)
+    known = {
+        "output_tokens_per_s": trace.output_tokens_per_s,
+        "total_tokens_per_s": trace.total_tokens_per_s,
+        "ttft_ms": float(trace.ttft_s.mean()) * 1e3,
+        "ttft_p99_ms": _percentile(trace.ttft_s, 99) * 1e3,
+        "tpot_ms": float(trace.tpot_s.mean()) * 1e3 if trace.tpot_s.size else 0.0,
+        "itl_ms": trace.mean_gap_s * 1e3,
+        "latency_s": trace.duration_s,
+    }
+    return {name: known[name] for name in measurement.result}
+
+
+def _percentile(values: Any, percent: float) -> float:
+    import numpy as np
+
+    return float(np.percentile(values, percent))
+
+
+def _line(measurement: Measurement, profile: EngineProfile) -> dict[str, float]:
+    """Intercept and slope of the decode time of one sequence over its context."""
+    import numpy as np
+
+    from planner.speed.step import Batch
+
+    model = step_model(measurement, profile)
+    context = np.array([1000.0, 21000.0])
+    one = np.ones(2)
+    low, high = model.seconds(
+        Batch(
+            prefill_tokens=0 * one, prefill_pairs=0 * one, decode_sequences=one,
+            decode_context_tokens=context, sampled_rows=one, images=0 * one,
+        )
+    )  # fmt: skip
+    slope = (high - low) / (context[1] - context[0])
+    return {
+        "itl_intercept_ms": float(low - slope * context[0]) * 1e3,
+        "itl_slope_ms_per_token": float(slope) * 1e3,
+    }
+
+
+def compare(measurement: Measurement, profile: EngineProfile | None = None) -> tuple[Comparison, ...]:
+    """Return measured against predicted for every figure; empty for an excluded measurement."""
+    if measurement.workload is None:
+        return ()
+    predicted = figures(measurement, profile or engine_profile(measurement.profile))
+    return tuple(
+        Comparison(measurement=measurement, figure=name, measured=value, predicted=predicted[name])
+        for name, value in measurement.result.items()
+    )

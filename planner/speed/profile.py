@@ -1,0 +1,133 @@
+"""How much of a GPU's peak an engine reaches: efficiencies and fixed costs as facts; it never computes a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+from planner import facts
+from planner.release import parse_version
+
+Case = Literal["expected", "fast", "slow"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineProfile:
+    """One engine build on one vendor's GPUs. Fractions are of the vendor's peak; seconds are added per step."""
+
+    id: str
+    vendor: str
+    weight_bandwidth: float
+    """Share of memory bandwidth while weights stream through a skinny matrix product."""
+    kv_bandwidth: float
+    """Share of memory bandwidth while attention reads the cache."""
+    matmul_fp8: float
+    matmul_bf16: float
+    matmul_fp4: float
+    attention_bf16: float
+    """Share of the BF16 peak in prefill attention."""
+    link: float
+    """Share of the link in large all-reduces where no latency table exists."""
+    custom_allreduce_bytes_per_s: float
+    """What one GPU moves in the engine's own kernel for small messages where no table exists."""
+    step_s: float
+    """Scheduler, sampler and launch cost of any step."""
+    layer_s: float
+    """Norms, rotary embedding, quantisation, gaps between kernels: per decoder layer."""
+    sequence_s: float
+    """Host work per sequence and step that is not hidden."""
+    allreduce_s: float
+    """Added to each collective on top of its table or link time."""
+    replicated_passes: float
+    """Passes over the hidden state per token and layer that tensor parallelism does not divide, in memory time."""
+    eager_layer_s: float
+    """Launch time per layer, a floor for steps that no graph covers."""
+    frontend_s: float
+    """HTTP, tokenising and hand-over per request, one after the other."""
+    async_scheduling: bool
+    """Whether a step is scheduled while the one before runs."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProfileFact:
+    """One fitted or assumed number with its provenance."""
+
+    name: str
+    value: float
+    low: float
+    high: float
+    basis: str
+    source: str
+    fitted_on: tuple[str, ...] = ()
+
+
+_RATES = (
+    "weight_bandwidth",
+    "kv_bandwidth",
+    "matmul_fp8",
+    "matmul_bf16",
+    "matmul_fp4",
+    "attention_bf16",
+    "link",
+    "custom_allreduce_bytes_per_s",
+)
+
+
+def profile_ids() -> tuple[str, ...]:
+    """Return the ids of all engine builds that were fitted, in file order."""
+    return tuple(facts.load("speed.toml")["profile"])
+
+
+def profile_facts(profile_id: str) -> tuple[ProfileFact, ...]:
+    """Return the numbers of one build, each with bounds, basis, source and the points it was fitted on."""
+    entries: Mapping[str, Any] = facts.load("speed.toml")["profile"][profile_id]["values"]
+    return tuple(
+        ProfileFact(
+            name=name, value=entry["value"], low=entry["low"], high=entry["high"], basis=entry["basis"],
+            source=entry["source"], fitted_on=tuple(entry.get("fitted_on", ())),
+        )
+        for name, entry in entries.items()
+    )  # fmt: skip
+
+
+def engine_profile(profile_id: str, case: Case = "expected") -> EngineProfile:
+    """Return one build's numbers; ``fast`` and ``slow`` take every bound in the same direction.
+
+    Raises:
+        KeyError: when no such build was fitted.
+    """
+    record = facts.load("speed.toml")["profile"][profile_id]
+    numbers: dict[str, float] = {}
+    for fact in profile_facts(profile_id):
+        is_rate = fact.name in _RATES
+        if case == "expected":
+            numbers[fact.name] = fact.value
+        elif (case == "fast") == is_rate:
+            numbers[fact.name] = fact.high
+        else:
+            numbers[fact.name] = fact.low
+    return EngineProfile(id=profile_id, vendor=record["vendor"], async_scheduling=record["async_scheduling"], **numbers)
+
+
+def profile_id_for(vendor: str, vllm_version: str) -> str:
+    """Return the build whose numbers serve `vendor` at `vllm_version`: the newest one not newer than it.
+
+    Raises:
+        KeyError: when nothing was ever measured on that vendor.
+    """
+    asked = parse_version(vllm_version)
+    candidates: list[tuple[tuple[int, int, int], str]] = [
+        (parse_version(record["since"]), profile_id)
+        for profile_id, record in facts.load("speed.toml")["profile"].items()
+        if record["vendor"] == vendor
+    ]
+    if not candidates:
+        raise KeyError(vendor)
+    older = [entry for entry in candidates if entry[0] <= asked]
+    return max(older)[1] if older else min(candidates)[1]
+
+
+PARAMETERS = tuple(
+    field.name for field in fields(EngineProfile) if field.name not in ("id", "vendor", "async_scheduling")
+)

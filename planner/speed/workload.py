@@ -1,0 +1,85 @@
+"""What is asked of a server: how many requests, how long, how fast; it never knows a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planner.errors import InvalidRequest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """A stream of requests, in the terms of ``vllm bench serve``.
+
+    Either `concurrency` requests are kept in flight, or requests arrive at `request_rate` per second on average,
+    or both (then `concurrency` is the cap). With neither, all requests are sent at once.
+
+    Raises:
+        InvalidRequest: when a number is out of range.
+    """
+
+    prompt_tokens: int = 1024
+    """Mean length of a prompt, images not counted."""
+    output_tokens: int = 1024
+    """Mean length of an answer."""
+    length_range_ratio: float = 0.0
+    """Lengths are uniform in ``mean * (1 ± ratio)``, as ``--random-range-ratio``; 0 makes them equal."""
+    concurrency: int | None = None
+    request_rate: float | None = None
+    """Requests per second, exponential gaps."""
+    num_requests: int | None = None
+    """Requests in the run; by default eight times the concurrency, at least 100."""
+    prefix_cache_hit_rate: float = 0.0
+    """Share of each prompt that is found in the prefix cache."""
+    images_per_request: int = 0
+    """Images of the largest size in each prompt."""
+    seed: int = 0
+    """Of lengths and arrivals."""
+
+    def __post_init__(self) -> None:
+        for name in ("prompt_tokens", "output_tokens", "concurrency", "num_requests"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidRequest(name, f"{name} must be a positive integer, not `{value}`")
+        if self.images_per_request < 0:
+            raise InvalidRequest("images_per_request", "images_per_request must not be negative")
+        if self.request_rate is not None and not 0 < self.request_rate < float("inf"):
+            raise InvalidRequest("request_rate", f"request_rate must be above 0, not `{self.request_rate}`")
+        if not 0 <= self.length_range_ratio < 1:
+            raise InvalidRequest(
+                "length_range_ratio",
+                f"length_range_ratio must be at least 0 and below 1, not `{self.length_range_ratio}`",
+            )
+        if not 0 <= self.prefix_cache_hit_rate <= 1:
+            raise InvalidRequest(
+                "prefix_cache_hit_rate",
+                f"prefix_cache_hit_rate must be between 0 and 1, not `{self.prefix_cache_hit_rate}`",
+            )
+
+    @property
+    def total_requests(self) -> int:
+        """Requests in the run."""
+        if self.num_requests is not None:
+            return self.num_requests
+        return max(100, 8 * (self.concurrency or 0))
+
+    def share(self, replicas: int, index: int) -> Workload | None:
+        """Return the part that replica `index` of `replicas` sees; None when nothing is left for it.
+
+        Requests and slots are dealt one by one, as a round-robin balancer does.
+        """
+        if replicas == 1:
+            return self
+        requests = self.total_requests // replicas + (index < self.total_requests % replicas)
+        slots = None
+        if self.concurrency is not None:
+            slots = self.concurrency // replicas + (index < self.concurrency % replicas)
+        if requests == 0 or slots == 0:
+            return None
+        return Workload(
+            prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens,
+            length_range_ratio=self.length_range_ratio, concurrency=slots,
+            request_rate=None if self.request_rate is None else self.request_rate / replicas,
+            num_requests=requests, prefix_cache_hit_rate=self.prefix_cache_hit_rate,
+            images_per_request=self.images_per_request, seed=self.seed + index,
+        )  # fmt: skip

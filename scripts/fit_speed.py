@@ -1,0 +1,208 @@
+"""Fit the speed model's efficiencies on the public measurements and write ``planner/facts/speed.toml``.
+
+Each engine build is fitted on the records whose role is ``fit`` by damped least squares on the logarithm of
+predicted over measured, with a loss that grows linearly beyond 10 % so that one odd figure cannot bend the rest.
+Bounds are the range over fits that each leave one source out. The table of the 128B model is judged by fits that
+never saw the size they predict; those predictions are written to the file as they are.
+
+    python scripts/fit_speed.py            # about two minutes; rewrites the file
+"""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from planner.speed.measured import Measurement, figures, measurements
+from planner.speed.profile import PARAMETERS, EngineProfile
+
+ROOT = Path(__file__).resolve().parents[1]
+SETUP = ROOT / "scripts" / "fit_speed.toml"
+TARGET = ROOT / "planner" / "facts" / "speed.toml"
+SCALE = 0.1
+"""Residual, in log units, beyond which a figure pulls linearly instead of quadratically."""
+FITTED = "fitted; bounds: range over fits without one source, at least 5 %"
+QUALITY_WEIGHT = {"A": 1.0, "B": 0.5, "C": 0.25}
+NARROWEST = 0.05
+NARROWEST_FACTOR = 1.1
+TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
+DECODE = ("output_tokens_per_s", "total_tokens_per_s", "tpot_ms", "itl_ms", "latency_s")
+PREFILL = ("ttft_ms", "ttft_p99_ms")
+
+
+def source_of(record: Measurement) -> str:
+    """The record without the batch size that its page lists beside others."""
+    return record.id.split("/")[0]
+
+
+def fitted_figures(record: Measurement) -> list[str]:
+    return list(record.raw.get("fit_figures", record.result))
+
+
+def residuals(records: Sequence[Measurement], profile: EngineProfile) -> np.ndarray:
+    out = []
+    for record in records:
+        predicted = figures(record, profile)
+        weight = QUALITY_WEIGHT[record.quality]
+        out += [weight * np.log(predicted[name] / record.result[name]) for name in fitted_figures(record)]
+    raw = np.array(out)
+    return raw / (1 + (raw / SCALE) ** 2) ** 0.25
+
+
+def with_values(start: EngineProfile, names: Sequence[str], logs: np.ndarray) -> EngineProfile:
+    return replace(start, **{name: float(np.exp(value)) for name, value in zip(names, logs, strict=True)})
+
+
+def fit(
+    records: Sequence[Measurement], start: EngineProfile, names: Sequence[str], *, rounds: int = 12
+) -> EngineProfile:
+    """Return `start` with `names` fitted: damped Gauss-Newton in the logarithm of each number."""
+    logs = np.log([getattr(start, name) for name in names])
+    damping = 1e-3
+    current = residuals(records, with_values(start, names, logs))
+    for _ in range(rounds):
+        nudge = 1e-3
+        jacobian = np.array(
+            [
+                (residuals(records, with_values(start, names, logs + nudge * row)) - current) / nudge
+                for row in np.eye(len(names))
+            ]
+        ).T
+        gain = 0.0
+        for _ in range(6):
+            normal = jacobian.T @ jacobian + damping * np.eye(len(names))
+            move = np.clip(np.linalg.solve(normal, -jacobian.T @ current), -0.5, 0.5)
+            trial = residuals(records, with_values(start, names, logs + move))
+            if trial @ trial < current @ current:
+                gain = current @ current - trial @ trial
+                logs, current, damping = logs + move, trial, damping / 3
+                break
+            damping *= 4
+        if gain < 1e-6:
+            break
+    return with_values(start, names, logs)
+
+
+def start_profile(name: str, setup: dict[str, Any]) -> EngineProfile:
+    values = {key: float(entry["value"]) for key, entry in setup["values"].items()}
+    return EngineProfile(id=name, vendor=setup["vendor"], async_scheduling=setup["async_scheduling"], **values)
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def number(value: float) -> str:
+    return f"{value:.4g}" if value >= 1e-4 or value == 0 else f"{value:.4e}"
+
+
+def write(lines: list[str]) -> None:
+    TARGET.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    setup = tomllib.loads(SETUP.read_text(encoding="utf-8"))
+    records = [record for record in measurements() if record.workload is not None]
+    lines = [
+        "# How much of the hardware an engine build reaches. Written by scripts/fit_speed.py from measured_speed.json",
+        "# and scripts/fit_speed.toml: edit those, not this file. Shares are of the vendor's peak.",
+        "",
+    ]
+    held_out: list[tuple[str, str, float, float]] = []
+    errors: dict[tuple[str, str], list[float]] = {}
+    for name, build in setup["profile"].items():
+        start = start_profile(name, build)
+        mine = [record for record in records if record.profile == name]
+        train = [record for record in mine if record.role == "fit"]
+        names = build["fitted"]
+        best = fit(train, start, names)
+        sources = sorted({source_of(record) for record in train})
+        others = {s: fit([r for r in train if source_of(r) != s], best, names) for s in sources}
+        print(name, {key: number(getattr(best, key)) for key in names})
+        for record in train:
+            if record.id in TABLE:
+                for figure, value in figures(record, others[record.id]).items():
+                    held_out.append((record.id, figure, record.result[figure], value))
+        for record in mine:
+            left_out = record.role == "fit" and record.id not in TABLE
+            judged_by = others[source_of(record)] if left_out else best
+            if record.role == "fit" and not left_out:
+                continue
+            for figure, value in figures(record, judged_by).items():
+                kind = "decode" if figure in DECODE else "prefill" if figure in PREFILL else ""
+                if kind:
+                    errors.setdefault((build["vendor"], kind), []).append(abs(np.log(value / record.result[figure])))
+        lines += [
+            f"[profile.{name}]", f"vendor = {quoted(build['vendor'])}", f"since = {quoted(build['since'])}",
+            f"until = {quoted(build['until'])}",
+            f"async_scheduling = {str(build['async_scheduling']).lower()}", f"about = {quoted(build['about'])}", "",
+            f"[profile.{name}.values]",
+        ]  # fmt: skip
+        for key in PARAMETERS:
+            entry = build["values"][key]
+            value = getattr(best, key)
+            if key in names:
+                seen = [getattr(other, key) for other in others.values()]
+                low = min(*seen, value * (1 - NARROWEST))
+                high = max(*seen, value * (1 + NARROWEST))
+                if "share" in entry.get("kind", ""):
+                    high = min(high, 1.0)
+                fact = f'basis = "derived", source = {quoted(FITTED)}, fitted_on = [{", ".join(map(quoted, sources))}]'
+            else:
+                low, high = entry["low"], entry["high"]
+                fact = f"basis = {quoted(entry['basis'])}, source = {quoted(entry['source'])}"
+            lines.append(f"{key} = {{ value = {number(value)}, low = {number(low)}, high = {number(high)}, {fact} }}")
+        lines.append("")
+    lines += ["# Predictions of the 128B model's table by fits that did not see the size they predict.", ""]
+    for record_id, figure, measured, predicted in held_out:
+        lines += [
+            "[[held_out]]", f"id = {quoted(record_id)}", f"figure = {quoted(figure)}",
+            f"measured = {measured}", f"predicted = {predicted:.6g}", "",
+        ]  # fmt: skip
+    lines += [
+        "# How far a forecast may be off, as a factor on the expected value: from errors the fits did not see.",
+        "",
+    ]
+    for kind, figure_set in (("decode", DECODE), ("prefill", PREFILL)):
+        table = [abs(np.log(p / m)) for _, figure, m, p in held_out if figure in figure_set]
+        lines += [
+            f"[territory.measured.{kind}]", f"factor = {max(float(np.exp(max(table))), NARROWEST_FACTOR):.3f}",
+            f'source = "largest held-out error above, {np.exp(max(table)) - 1:.1%}; at least 10 %, four sizes are few"',
+            "",
+        ]  # fmt: skip
+    for (vendor, kind), seen in sorted(errors.items()):
+        for territory, percent in (("near", 75), ("far", 95)):
+            lines += [
+                f"[territory.{territory}.{vendor}.{kind}]", f"factor = {np.exp(np.percentile(seen, percent)):.3f}",
+                f'source = "{percent}th percentile of {len(seen)} errors on measurements left out of the fit"', "",
+            ]  # fmt: skip
+    eagle = setup["eagle"]["acceptance_rate"]
+    lines += [
+        "[eagle]",
+        f"acceptance_rate = {{ value = {eagle['value']}, low = {eagle['low']}, high = {eagle['high']}, "
+        f"basis = {quoted(eagle['basis'])}, source = {quoted(eagle['source'])} }}", "",
+        "# Load inside which the table of the 128B model speaks.", "[measured_workload]",
+    ]  # fmt: skip
+    for key, entry in setup["measured_workload"].items():
+        lines.append(f"{key} = {{ low = {entry['low']}, high = {entry['high']}, source = {quoted(entry['source'])} }}")
+    lines.append("")
+    for gpu, entry in setup["borrowed_allreduce"].items():
+        lines += [
+            f"[borrowed_allreduce.{gpu}]",
+            f"from = {quoted(entry['from'])}",
+            'basis = "assumed"',
+            f"source = {quoted(entry['source'])}",
+            "",
+        ]
+    write(lines)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Forecasts: bounds that hold their figure, and territory said plainly."""
+
+from __future__ import annotations
+
+import pytest
+
+from hw_specs import parse_gpus
+from planner import PlanRequest, plan
+from planner.answer import Plan
+from planner.errors import InvalidRequest
+from planner.speed import SpeedForecast, Workload, forecast
+from planner.speed.predict import FIGURES, calibrate
+
+LOAD = Workload(concurrency=32, num_requests=100)
+
+
+def ask(gpus: str, workload: Workload = LOAD, **request: object) -> tuple[Plan, SpeedForecast]:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus), **request))  # type: ignore[arg-type]
+    return answer, predict(answer, workload)
+
+
+def predict(answer: Plan, workload: Workload = LOAD, **more: object) -> SpeedForecast:
+    return forecast(
+        answer.settings, workload, model=answer.model, gpus=answer.gpus,
+        num_gpu_blocks=answer.kv_cache.num_gpu_blocks, vllm_version=answer.vllm_version, **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "gpus", ["8xMI300X", "8xH200", "4xB200", "2xMI300X", "2x8xH200", "8xMI355X", "8xH20", "8xA100"]
+)
+def test_bounds_hold_the_expected_value(gpus: str) -> None:
+    _, speed = ask(gpus)
+    for name in FIGURES:
+        estimate = getattr(speed, name)
+        assert 0 < estimate.low <= estimate.expected <= estimate.high, name
+
+
+def test_territory_widens_the_bounds() -> None:
+    _, inside = ask("8xMI300X", vllm_version="0.21.0", language_model_only=True)
+    _, newer = ask("8xMI300X", language_model_only=True)
+    _, elsewhere = ask("8xMI355X", language_model_only=True)
+    assert (inside.territory, newer.territory, elsewhere.territory) == ("measured", "near", "far")
+
+    def width(speed: SpeedForecast) -> float:
+        return speed.output_tokens_per_s.high / speed.output_tokens_per_s.low
+
+    assert width(inside) < width(newer) < width(elsewhere)
+    assert inside.output_tokens_per_s.basis == "derived"
+    assert elsewhere.output_tokens_per_s.basis == "assumed"
+    assert "MI355X" in elsewhere.notes[0]
+
+
+def test_a_draft_or_a_pipeline_is_never_measured_territory() -> None:
+    _, drafted = ask("8xMI300X", vllm_version="0.21.0", num_speculative_tokens=3)
+    assert drafted.territory == "far"
+    assert any("acceptance" in note for note in drafted.notes)
+
+
+def test_replicas_share_the_load() -> None:
+    answer, speed = ask("8xMI300X", tensor_parallel_size=2)
+    assert answer.settings.replicas == 4
+    assert speed.output_tokens_per_s_per_replica.expected == pytest.approx(speed.output_tokens_per_s.expected / 4)
+    assert speed.output_tokens_per_s_per_gpu.expected == pytest.approx(speed.output_tokens_per_s.expected / 8)
+
+
+def test_a_benchmark_here_moves_the_next_forecast() -> None:
+    answer, before = ask("8xH200")
+    measured = {"output_tokens_per_s": 2000.0, "ttft_ms": 700.0, "tpot_ms": 13.0}
+    record = calibrate(
+        before, measured, answer.settings, model=answer.model, gpus=answer.gpus, vllm_version=answer.vllm_version
+    )
+    after = predict(answer, calibration=record)
+    for name, value in measured.items():
+        assert getattr(after, name).expected == pytest.approx(value)
+        assert getattr(after, name).basis == "measured"
+    assert after.territory == "measured here"
+    assert after.ttft_ms.high / after.ttft_ms.low < before.ttft_ms.high / before.ttft_ms.low
+
+
+def test_a_request_that_never_fits_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="KV cache"):
+        ask("1xMI300X", Workload(prompt_tokens=250_000, output_tokens=10_000, concurrency=1), language_model_only=True)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"concurrency": 0}, {"prompt_tokens": 0}, {"output_tokens": -1}, {"request_rate": 0.0},
+        {"request_rate": float("inf")},
+        {"prefix_cache_hit_rate": 1.5}, {"length_range_ratio": 1.0}, {"num_requests": 0}, {"images_per_request": -1},
+    ],
+)  # fmt: skip
+def test_bad_workloads_name_their_field(bad: dict[str, float]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Workload(**bad)  # type: ignore[arg-type]
+    assert caught.value.field in bad

@@ -1,0 +1,131 @@
+"""The roofline: what it reads, multiplies and sends, and that more never costs less."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw_specs import get_gpu
+from planner.checkpoint import load_preset
+from planner.speed.hardware import Hardware, allreduce_seconds, hardware_of, usable_link_bytes_per_s
+from planner.speed.profile import engine_profile
+from planner.speed.step import Batch, StepModel
+from planner.speed.work import rank_work
+
+M35 = load_preset()
+
+
+def batch(*, prefill: float = 0, decode: float = 0, context: float = 0, images: float = 0) -> Batch:
+    def one(value: float) -> np.ndarray:
+        return np.array([float(value)])
+
+    return Batch(
+        prefill_tokens=one(prefill), prefill_pairs=one(prefill**2 / 2), decode_sequences=one(decode),
+        decode_context_tokens=one(context), sampled_rows=one(decode + (prefill > 0)), images=one(images),
+    )  # fmt: skip
+
+
+def model(tp: int = 1, gpu: str = "mi300x", **more: object) -> StepModel:
+    work = rank_work(M35, tensor_parallel_size=tp, with_draft=bool(more.get("speculative_tokens")))
+    return StepModel(
+        work=work, hardware=hardware_of(get_gpu(gpu)), profile=engine_profile("rocm-2026-05"), tensor_parallel_size=tp,
+        **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
+def test_a_step_reads_what_the_checkpoint_holds_for_it() -> None:
+    """88 layers in FP8 and the head in BF16: 125.02e9 bytes, norms apart."""
+    work = rank_work(M35, language_model_only=True)
+    assert sum(linear.weight_bytes for linear in work.linears) == 121_802_588_160
+    assert work.head_bytes == 3_221_225_472
+    assert work.kv_bytes_per_token == 360_448
+
+
+def test_there_are_177_all_reduces_of_24_kib_per_token() -> None:
+    work = rank_work(M35, tensor_parallel_size=8)
+    assert work.allreduces == 177
+    assert work.message_bytes_per_token == 24 * 1024
+    assert rank_work(M35).allreduces == 0
+
+
+def test_the_all_reduce_table_of_the_catalogue_is_used() -> None:
+    h200 = hardware_of(get_gpu("h200"))
+    seconds = allreduce_seconds(h200, np.array([2.0**20]), 8, link_share=0.8, custom_bytes_per_s=1e11)
+    assert seconds[0] == pytest.approx(14.1e-6)
+
+
+@given(st.integers(1, 2**31), st.sampled_from([2, 4, 8]), st.sampled_from(["h200", "mi300x", "mi355x", "h20", "l40s"]))
+def test_larger_messages_never_take_much_less(size: int, tp: int, gpu: str) -> None:
+    """Measured tables dip where the kernel changes (B200 halves at 1 MiB); elsewhere time grows."""
+    hardware = hardware_of(get_gpu(gpu))
+    pair = allreduce_seconds(hardware, np.array([size, size * 1.5]), tp, link_share=0.7, custom_bytes_per_s=4e11)
+    assert pair[1] >= 0.7 * pair[0] > 0
+
+
+def test_a_mesh_gives_a_pair_one_link_and_a_switch_all() -> None:
+    mesh, switched = hardware_of(get_gpu("mi300x")), hardware_of(get_gpu("h200"))
+    assert usable_link_bytes_per_s(mesh, 2) == 64e9
+    assert usable_link_bytes_per_s(mesh, 8) == 448e9
+    assert usable_link_bytes_per_s(switched, 2) == 450e9
+
+
+@given(st.integers(0, 16384), st.integers(0, 256), st.integers(0, 100_000), st.sampled_from([1, 2, 4, 8]))
+def test_more_work_never_takes_less_time(prefill: int, decode: int, context: int, tp: int) -> None:
+    step = model(tp)
+    before = step.seconds(batch(prefill=prefill, decode=decode, context=context))[0]
+    assert step.seconds(batch(prefill=prefill + 16, decode=decode, context=context))[0] >= before
+    assert step.seconds(batch(prefill=prefill, decode=decode + 1, context=context + 100))[0] >= before
+
+
+@given(st.integers(1, 8192), st.integers(1, 64))
+def test_the_parts_sum_to_the_step(prefill: int, decode: int) -> None:
+    step = model(8)
+    work = batch(prefill=prefill, decode=decode, context=decode * 500)
+    assert sum(part[0] for part in step.parts(work).values()) == pytest.approx(step.seconds(work)[0])
+
+
+def test_an_empty_step_takes_no_time() -> None:
+    assert model(8).seconds(batch())[0] == 0
+
+
+def test_eager_steps_have_a_floor() -> None:
+    step = model(8)
+    profile = replace(step.profile, eager_layer_s=1e-3)
+    graphs, eager = replace(step, profile=profile), replace(step, profile=profile, enforce_eager=True)
+    assert eager.seconds(batch(decode=1, context=100))[0] == pytest.approx(88e-3)
+    assert graphs.seconds(batch(decode=1, context=100))[0] < 88e-3
+
+
+def test_a_format_the_hardware_lacks_computes_in_bf16() -> None:
+    a100 = hardware_of(get_gpu("a100-sxm"))
+    step = replace(model(8), hardware=a100)
+    prefill = step.parts(batch(prefill=8192))["linears"][0]
+    flops = 8192 * step.work.linears[0].flops_per_token
+    assert prefill == pytest.approx(flops / (a100.flops_per_s["bf16"] * step.profile.matmul_bf16))
+
+
+def test_images_cost_time_only_when_the_tower_is_loaded() -> None:
+    assert model(1).parts(batch(prefill=100, images=1))["vision"][0] > 0
+    blind = replace(model(1), work=rank_work(M35, language_model_only=True))
+    assert blind.parts(batch(prefill=100, images=1))["vision"][0] == 0
+
+
+def test_pipeline_stages_share_a_round() -> None:
+    """Two stages with one sequence take as long as one stage would; with many they overlap."""
+    one, two = model(1), model(1, pipeline_parallel_size=2)
+    single = batch(decode=1, context=1000)
+    assert two.seconds(single)[0] == pytest.approx(one.seconds(single)[0] + one.profile.step_s)
+    assert two.seconds(batch(prefill=8192))[0] < 0.6 * one.seconds(batch(prefill=8192))[0]
+
+
+def test_no_link_speed_is_said() -> None:
+    bare = Hardware(
+        name="bare", vendor="amd", bandwidth_bytes_per_s=1e12, flops_per_s={"bf16": 1e14},
+        link_bytes_per_s=None, pair_bytes_per_s=None,
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="no link speed"):
+        allreduce_seconds(bare, np.array([1.0]), 2, link_share=1, custom_bytes_per_s=1)
