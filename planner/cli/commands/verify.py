@@ -1,0 +1,109 @@
+"""``m35-plan verify``: prove that a running server is what was planned. It changes nothing on the server."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from planner.cli.exit_code import ExitCode
+from planner.cli.output import write, write_json
+from planner.cli.smoke_table import result_lines, summary
+from planner.serve.verifier import (
+    DEFAULT_CONCURRENCY,
+    DEFAULT_TIMEOUT_S,
+    DEFAULT_URL,
+    selected_checks,
+    verify,
+)
+
+if TYPE_CHECKING:
+    from planner.serve.smoke import CheckResult, Expectations
+
+
+@click.command(short_help="prove that a running server does what was planned")
+@click.argument("url", required=False)
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="what to expect: a plan as JSON")
+@click.option("--model", help="expected model name")
+@click.option("--max-model-len", type=click.IntRange(1), metavar="N", help="expected context limit")
+@click.option("--vision/--text-only", default=None, help="expect images to be read, or refused")
+@click.option("--eagle/--no-eagle", "draft", default=None, help="expect draft tokens to be accepted, or none")
+@click.option("--long", is_flag=True, help="also send a prompt that fills the context: slow")
+@click.option("--only", multiple=True, metavar="CHECK", help="run this check (repeatable); health and model always run")
+@click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=DEFAULT_CONCURRENCY, help="requests at once")
+@click.option(
+    "--timeout", "timeout_s", type=click.FloatRange(0.1), default=DEFAULT_TIMEOUT_S, help="seconds per answer"
+)
+@click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
+def command(
+    url: str | None,
+    plan_file: Path | None,
+    model: str | None,
+    max_model_len: int | None,
+    vision: bool | None,
+    draft: bool | None,
+    long: bool,
+    only: tuple[str, ...],
+    skip: tuple[str, ...],
+    concurrency: int,
+    timeout_s: float,
+    as_json: bool,
+) -> int:
+    """Run named checks against the server at URL (default http://127.0.0.1:8000).
+
+    With `--plan` the server must be as planned: `m35-plan --gpus 8xH200 --json > plan.json`. Without it, what is
+    found is reported. The API key is read from VLLM_API_KEY. Exit code 0: all passed, 6: a check failed.
+    """
+    planned = _expectations(plan_file)
+    expectations = replace(
+        planned,
+        model=planned.model if model is None else model,
+        max_model_len=planned.max_model_len if max_model_len is None else max_model_len,
+        vision=planned.vision if vision is None else vision,
+        speculative_tokens=planned.speculative_tokens if draft is None else int(draft),
+    )
+    checks = selected_checks(only=only, skip=skip, long=long)
+
+    def show(result: CheckResult) -> None:
+        if not as_json:
+            write("\n".join(result_lines(result)))
+
+    report = verify(
+        url or DEFAULT_URL,
+        expectations,
+        checks=checks,
+        timeout_s=timeout_s,
+        concurrency=concurrency,
+        on_result=show,
+    )
+    if as_json:
+        from planner.serve.smoke import smoke_record
+
+        write_json(smoke_record(report))
+    else:
+        write(summary(report))
+    return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED
+
+
+def _expectations(plan_file: Path | None) -> Expectations:
+    from planner.errors import PlannerError
+    from planner.serve.smoke import Expectations
+
+    if plan_file is None:
+        return Expectations()
+    from pydantic import ValidationError
+
+    from planner.document import read_document
+
+    hint = "`m35-plan --gpus 8xH200 --json > plan.json` writes one"
+    try:
+        return Expectations.from_document(read_document(plan_file.read_bytes()))
+    except OSError as error:
+        raise PlannerError(f"cannot read `{plan_file}`: {(error.strerror or '').lower()}", hint=hint) from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(one) for one in first["loc"]) or "the document"
+        raise PlannerError(f"`{plan_file}` is not a plan: {where}: {first['msg'].lower()}", hint=hint) from error

@@ -1,0 +1,246 @@
+"""HTTP to one OpenAI-compatible server, with deadlines; it never logs, and never shows the API key.
+
+Every way in which a server can misbehave (refuse, hang, answer slowly, break off, answer nonsense) becomes a
+:class:`Failed` with one sentence.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from hw_specs.errors import shown
+from planner.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_BODY_BYTES = 64 * 2**20
+"""An answer larger than this is not an answer."""
+
+
+class Failed(Exception):
+    """A check that did not hold: what was seen, and what to change first."""
+
+    def __init__(self, seen: str, hint: str = "") -> None:
+        super().__init__(seen)
+        self.hint = hint
+
+
+class Skipped(Exception):
+    """A check that does not apply, or cannot know."""
+
+
+def brief(text: str, characters: int = 200) -> str:
+    """Return foreign text as one printable line of about `characters` at most."""
+    return shown(text, characters=characters)
+
+
+def normal_url(url: str) -> str:
+    """Return ``http://host:port`` for what people type: with or without scheme, slash or ``/v1``.
+
+    Raises:
+        InvalidRequest: for anything that is not an HTTP address, and for one that holds a password.
+
+    >>> normal_url("127.0.0.1:8000/v1/")
+    'http://127.0.0.1:8000'
+    """
+    text = url.strip()
+    scheme, mark, rest = text.partition("://")
+    rest = (rest if mark else text).rstrip("/").removesuffix("/v1").rstrip("/")
+    text = f"{scheme if mark else 'http'}://{rest}"
+    try:
+        parts = urlsplit(text)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable or any(one.isspace() for one in text):
+        raise InvalidRequest("url", f"`{shown(url)}` is not the address of a server", hint="try http://127.0.0.1:8000")
+    if parts.username or parts.password:
+        raise InvalidRequest(
+            "url", "the address holds a user name or password", hint="set VLLM_API_KEY in the environment instead"
+        )
+    return f"{parts.scheme}://{parts.netloc}{parts.path}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    text: str
+    duration_s: float
+
+    @property
+    def document(self) -> object:
+        """The JSON of the answer.
+
+        Raises:
+            Failed: when it is none.
+        """
+        try:
+            return json.loads(self.text)
+        except (ValueError, RecursionError) as error:
+            raise Failed(f"answered {self.status} with something that is not JSON: {brief(self.text, 80)!r}") from error
+
+    @property
+    def error_message(self) -> str:
+        """The server's own words about what was wrong, or the start of the body."""
+        try:
+            document = json.loads(self.text)
+        except (ValueError, RecursionError):
+            return brief(self.text)
+        for path in (("error", "message"), ("message",), ("detail",)):
+            found = document
+            for key in path:
+                found = found.get(key) if isinstance(found, dict) else None
+            if isinstance(found, str) and found.strip():
+                return brief(found)
+        return brief(self.text)
+
+    def expect_ok(self) -> object:
+        """Return the JSON of a 200 answer.
+
+        Raises:
+            Failed: for any other status, with the server's words.
+        """
+        if self.status != 200:
+            raise Failed(f"answered {self.status}: {self.error_message}", hint_for(self.status, self.text))
+        return self.document
+
+
+def hint_for(status: int, text: str) -> str:
+    """Return the cure of a known refusal, or an empty string."""
+    if "get_lark_from_jinja" in text:
+        return "this vLLM cannot chat with mistral_common 1.13 or newer: pip install 'mistral_common[image]==1.12.0'"
+    if "chat_template" in text and "Mistral" in text:
+        return "leave chat_template_kwargs out: Mistral's tokenizer makes the prompt itself"
+    if status == 401:
+        return "set VLLM_API_KEY to the server's key"
+    return ""
+
+
+class Server:
+    """One server under test; use it as a context manager.
+
+    Args:
+        base_url: as :func:`normal_url` returns it.
+        api_key: sent as bearer token; None sends nothing.
+        timeout_s: longest wait for one whole answer.
+    """
+
+    def __init__(self, base_url: str, *, api_key: str | None, timeout_s: float) -> None:
+        import httpx
+
+        self.base_url = base_url
+        self.timeout_s = timeout_s
+        loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
+        self._client = httpx.Client(
+            base_url=base_url,
+            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
+            # A proxy from the environment has no business between us and this machine.
+            trust_env=not loopback,
+            follow_redirects=False,
+        )
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def get(self, path: str) -> Reply:
+        """Fetch `path`."""
+        return self._whole("GET", path, None, self.timeout_s)
+
+    def post(self, path: str, body: object, *, timeout_s: float | None = None) -> Reply:
+        """Send `body` as JSON to `path` and wait for the whole answer."""
+        return self._whole("POST", path, body, timeout_s or self.timeout_s)
+
+    def _whole(self, method: str, path: str, body: object, timeout_s: float) -> Reply:
+        started = time.monotonic()
+        with self._open(method, path, body, timeout_s) as response:
+            data = bytearray()
+            for chunk in response.iter_bytes():
+                data += chunk
+                self._mind(started, timeout_s, len(data))
+        text = data.decode(errors="replace")
+        return Reply(status=response.status_code, text=text, duration_s=time.monotonic() - started)
+
+    def stream(self, path: str, body: object) -> Iterator[object]:
+        """Send `body` and yield the JSON of each server-sent event; ends at ``[DONE]``.
+
+        Raises:
+            Failed: when the stream breaks off before ``[DONE]``, or holds an error or nonsense.
+        """
+        started = time.monotonic()
+        with self._open("POST", path, body, self.timeout_s) as response:
+            if response.status_code != 200:
+                text = response.read().decode(errors="replace")
+                Reply(status=response.status_code, text=text, duration_s=0.0).expect_ok()
+            size = 0
+            for line in response.iter_lines():
+                size += len(line)
+                self._mind(started, self.timeout_s, size)
+                if not line.startswith("data:"):
+                    continue
+                payload = line.removeprefix("data:").strip()
+                if payload == "[DONE]":
+                    return
+                try:
+                    event = json.loads(payload)
+                except (ValueError, RecursionError) as error:
+                    raise Failed(f"the stream holds something that is not JSON: {brief(payload, 80)!r}") from error
+                if isinstance(event, dict) and "error" in event:
+                    raise Failed(f"the stream ends in an error: {brief(json.dumps(event['error']))}")
+                yield event
+        raise Failed("the stream broke off before [DONE]")
+
+    def _mind(self, started: float, timeout_s: float, size_bytes: int) -> None:
+        if time.monotonic() - started > timeout_s:
+            raise Failed(f"no complete answer within {timeout_s:g} s")
+        if size_bytes > MAX_BODY_BYTES:
+            raise Failed(f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB")
+
+    @contextmanager
+    def _open(self, method: str, path: str, body: object, timeout_s: float) -> Iterator[httpx.Response]:
+        import httpx
+
+        limits = httpx.Timeout(timeout_s, connect=min(10.0, timeout_s))
+        try:
+            with self._client.stream(method, path, json=body, timeout=limits) as response:
+                yield response
+        except httpx.ConnectError as error:
+            raise Failed(
+                f"no connection to {self.base_url}: {brief(str(error), 80)}", "is the server up, and is this its port?"
+            ) from error
+        except httpx.TimeoutException as error:
+            raise Failed(f"no answer within {timeout_s:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Failed(f"the connection broke: {brief(str(error), 80) or type(error).__name__}") from error
+
+
+def dig(document: object, *path: str | int) -> object:
+    """Return the value at `path` of a JSON document.
+
+    Raises:
+        Failed: when the way ends early, naming it.
+    """
+    found = document
+    for step in path:
+        try:
+            if isinstance(step, int) != isinstance(found, list):
+                raise TypeError
+            found = found[step]  # type: ignore[index]
+        except (TypeError, LookupError) as error:
+            way = ".".join(str(one) for one in path)
+            raise Failed(f"the answer has no `{way}`: {brief(json.dumps(document), 80)}") from error
+    return found

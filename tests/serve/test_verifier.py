@@ -1,0 +1,284 @@
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.cli import main
+from planner.errors import InvalidRequest
+from planner.serve.checks.image import png
+from planner.serve.checks.metrics import samples
+from planner.serve.checks.server import Failed, dig, normal_url
+from planner.serve.smoke import CheckResult, Expectations, SmokeReport, smoke_record
+from planner.serve.verifier import CHECK_NAMES, selected_checks, verify
+
+from .fakes.openai_server import LIMIT, MODEL, fake_server
+
+PLANNED = Expectations(
+    model=MODEL,
+    vllm_version="0.33.0",
+    max_model_len=LIMIT,
+    max_num_seqs=64,
+    vision=True,
+    speculative_tokens=3,
+    kv_cache_dtype="auto",
+    block_size=16,
+    num_gpu_blocks=1000,
+)
+
+
+def run(fault: str = "", expect: Expectations = PLANNED, **more: object) -> SmokeReport:
+    with fake_server(fault) as server:
+        return verify(server.url, expect, timeout_s=2.0, **more)  # type: ignore[arg-type]
+
+
+def statuses(report: SmokeReport) -> dict[str, str]:
+    return {result.name: result.status for result in report.results}
+
+
+def test_a_server_as_planned_passes_every_check() -> None:
+    report = run(checks=selected_checks(long=True))
+    assert statuses(report) == dict.fromkeys(CHECK_NAMES, "pass")
+    assert report.passed
+    assert report.model == MODEL
+
+
+FAULTS = [
+    ("health-500", "health", "answered 500"),
+    ("redirect", "health", "answered 302"),
+    ("no-models", "model", "lists no model"),
+    ("other-model", "model", "serves .*other/model.*, planned was"),
+    ("short", "max-model-len", "2,048 tokens, planned were 4,096"),
+    ("empty", "chat", "the answer is empty"),
+    ("chat-500", "chat", "answered 500: Internal Server Error"),
+    ("jinja", "chat", "get_lark_from_jinja"),
+    ("nonsense", "chat", "not JSON: '<html> \\[31mwelcome </html>'"),
+    ("empty-object", "chat", "no `choices.0`"),
+    ("list", "chat", "no `choices.0`"),
+    ("half-body", "chat", "the connection broke"),
+    ("stream-error", "stream", "ends in an error: .*EngineCore encountered"),
+    ("stream-nonsense", "stream", "not JSON: '{oops'"),
+    ("stream-breaks", "stream", r"broke off before \[DONE\]"),
+    ("stream-empty", "stream", "carries no text"),
+    ("stream-endless", "stream", "without a finish_reason"),
+    ("no-trace", "reasoning-high", "no reasoning, content 'Hello.'"),
+    ("raw-trace", "reasoning-high", r"a raw \[THINK\]"),
+    ("old-field", "reasoning-high", "in message.reasoning_content"),
+    ("always-thinks", "reasoning-none", "reasoned all the same"),
+    ("any-effort", "reasoning-refused", "should have been refused"),
+    ("mute-effort", "reasoning-refused", "does not name reasoning_effort"),
+    ("no-tool", "tool-auto", "no tool call, content 'Hello.'"),
+    ("wrong-tool", "tool-forced", "called 'rm'"),
+    ("bad-arguments", "tool-stream", "not JSON"),
+    ("wrong-arguments", "tool-auto", "lack a text `city`"),
+    ("finish-stop", "tool-auto", "finish_reason is 'stop'"),
+    ("text-only", "image", "answered 400: At most 0 image"),
+    ("colour-blind", "image", "a red square was called 'Blue.'"),
+    ("any-length", "too-long", "should have been refused"),
+    ("mute-length", "too-long", "do not name the length"),
+    ("too-long-500", "too-long", "answered 500, which is no clear refusal"),
+    ("one-in-eight", "concurrent", "1 of 8 at once failed, the first: answered 500"),
+    ("fp8-cache", "kv-cache", "fp8; planned was auto"),
+    ("no-draft", "speculative", "no drafts in /metrics"),
+]
+
+
+@pytest.mark.parametrize(("fault", "name", "seen"), FAULTS, ids=[fault for fault, _, _ in FAULTS])
+def test_each_fault_is_named(fault: str, name: str, seen: str) -> None:
+    report = run(fault, checks=selected_checks(only=[name]))
+    (result,) = [one for one in report.results if one.name == name]
+    assert result.status == "fail"
+    assert re.search(seen, result.seen), result.seen
+    assert result.seen.isprintable()
+    assert not report.passed
+
+
+def test_a_rejected_draft_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.serve.checks.metrics.COUNTERS_LAG_S", 0.3)
+    report = run("draft-rejected", checks=selected_checks(only=["speculative"]))
+    assert report.failed[0].seen == "0 of 3 drafted tokens accepted"
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip", "stream-stalls"])
+def test_no_server_can_hold_a_check_longer_than_its_time(fault: str) -> None:
+    name = "stream" if fault.startswith("stream") else "chat"
+    with fake_server(fault) as server:
+        report = verify(server.url, PLANNED, timeout_s=0.4, checks=selected_checks(only=[name]))
+    assert report.failed[0].name == name
+    assert re.search("no (complete )?answer within 0.4 s", report.failed[0].seen)
+    assert report.duration_s < 3
+
+
+def test_nobody_listening_fails_once_and_skips_the_rest() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+    report = verify(f"127.0.0.1:{port}")
+    assert report.results[0].status == "fail"
+    assert {result.seen for result in report.results[1:]} == {"the server is not up"}
+
+
+def test_a_server_that_talks_no_http_fails_cleanly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"\x00\xffnonsense\r\n\r\n")
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        report = verify(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout_s=2, checks=selected_checks()[:1])
+        thread.join()
+    assert report.failed[0].seen.startswith("the connection broke")
+
+
+def test_without_a_plan_what_is_found_is_reported() -> None:
+    report = run("text-only", Expectations())
+    assert statuses(report)["image"] == "skip"
+    assert statuses(report)["kv-cache"] == "pass"
+    assert report.passed
+
+
+def test_metrics_that_do_not_exist_are_unknown_not_wrong() -> None:
+    report = run("no-metrics", checks=selected_checks(only=["kv-cache"]))
+    assert (report.results[-1].status, report.results[-1].seen) == ("skip", "the server has no /metrics")
+
+
+def test_text_only_as_planned_needs_a_refusal() -> None:
+    text_only = Expectations(vision=False)
+    only = selected_checks(only=["image"])
+    assert run("text-only", text_only, checks=only).passed
+    assert "planned was text only" in run("", text_only, checks=only).failed[0].seen
+    assert "no clear refusal" in run("mute-image", text_only, checks=only).failed[0].seen
+
+
+@pytest.mark.parametrize(("low", "high", "passes"), [(900, 1100, True), (1001, 1100, False), (900, 999, False)])
+def test_blocks_are_judged_by_the_plans_bounds(low: int, high: int, passes: bool) -> None:
+    planned = Expectations(num_gpu_blocks=1010, num_gpu_blocks_low=low, num_gpu_blocks_high=high)
+    report = run("", planned, checks=selected_checks(only=["kv-cache"]))
+    assert report.passed is passes
+    assert "planned 1,010" in report.results[-1].seen
+
+
+def test_callbacks_see_each_check_in_order() -> None:
+    started: list[str] = []
+    seen: list[CheckResult] = []
+    report = run(on_start=started.append, on_result=seen.append)
+    assert started == [result.name for result in report.results]
+    assert tuple(seen) == report.results
+
+
+def test_the_key_comes_from_the_environment_and_is_never_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = "very-secret-key-0123456789"
+    with fake_server(api_key=key) as server:
+        without = verify(server.url, PLANNED, timeout_s=2)
+        assert without.results[1].seen == "answered 401: Unauthorized"
+        assert "VLLM_API_KEY" in without.results[1].hint
+        monkeypatch.setenv("VLLM_API_KEY", key)
+        assert verify(server.url, PLANNED, timeout_s=2).passed
+        assert main(["verify", server.url, "--json"]) == 0
+    captured = capsys.readouterr()
+    assert key not in captured.out + captured.err
+
+
+def test_the_command_prints_a_narrow_table_and_says_what_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    with fake_server("colour-blind") as server:
+        assert main(["verify", server.url]) == 6
+    output = capsys.readouterr().out
+    assert max(map(len, output.splitlines())) <= 80
+    assert "failed: image" in output
+    assert "\x1b" not in output
+
+
+def test_the_json_report_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    with fake_server() as server:
+        assert main(["verify", server.url, "--json", "--skip", "concurrent"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is True
+    assert "concurrent" not in [result["name"] for result in document["results"]]
+    assert set(document["results"][0]) == {"name", "status", "seen", "duration_s", "hint"}
+
+
+def test_a_plan_file_sets_what_to_expect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--gpus", "8xH200", "--json"]) == 0
+    (tmp_path / "plan.json").write_text(capsys.readouterr().out)
+    with fake_server() as server:
+        assert main(["verify", server.url, "--plan", str(tmp_path / "plan.json"), "--only", "max-model-len"]) == 6
+    assert "4,096 tokens, planned were 262,144" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["--plan", "/does/not/exist.json"],
+        ["--only", "chatt"],
+        ["http://user:password@host"],
+        ["ftp://host"],
+        ["http://"],
+        ["http://host:99999"],
+        ["--timeout", "0"],
+    ],
+)
+def test_bad_input_is_refused_with_a_hint(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", *argv]) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("error: ")
+    assert "hint: " in errors
+    assert "Traceback" not in errors
+
+
+@given(st.text(max_size=40))
+def test_any_text_is_an_address_or_refused(text: str) -> None:
+    try:
+        assert normal_url(text).startswith(("http://", "https://"))
+    except InvalidRequest as error:
+        assert error.hint
+
+
+@given(st.text(max_size=200))
+def test_any_text_can_be_read_as_metrics(text: str) -> None:
+    samples(text)
+
+
+json_values: st.SearchStrategy[object] = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["choices", "message"]), inner),
+    max_leaves=6,
+)
+
+
+@given(json_values)
+def test_digging_in_nonsense_fails_cleanly(document: object) -> None:
+    try:
+        dig(document, "choices", 0, "message")
+    except Failed as failure:
+        assert "choices.0.message" in str(failure)
+
+
+def test_labels_with_commas_and_braces_are_read() -> None:
+    (sample,) = samples('vllm:x{a="1,2}",b="say \\"hi\\""} 3 1700000000')
+    assert (sample.name, sample.labels["a"], sample.value) == ("vllm:x", "1,2}", 3.0)
+
+
+def test_png_is_read_by_an_imaging_library() -> None:
+    image = pytest.importorskip("PIL.Image")
+    import io
+
+    picture = image.open(io.BytesIO(png(7, (255, 0, 0))))
+    picture.load()
+    assert (picture.size, picture.getpixel((6, 6))) == ((7, 7), (255, 0, 0))
+
+
+def test_a_report_without_a_pass_has_not_passed() -> None:
+    nothing = SmokeReport(base_url="http://h", model="", results=(), duration_s=0.0)
+    assert not nothing.passed
+    assert smoke_record(nothing)["passed"] is False
