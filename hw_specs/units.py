@@ -15,6 +15,12 @@ GIB = 2**30
 TIB = 2**40
 
 _BINARY = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB, "t": TIB, "tib": TIB}
+_COUNT = re.compile(r"^(\d+(?:\.\d+)?)([kKmMgGtT]?)(?:i?B)?$")
+_COUNT_SUFFIX = {
+    "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
+    "K": KIB, "M": MIB, "G": GIB, "T": TIB,
+}  # fmt: skip
+_BINARY_ENDINGS = ("KiB", "MiB", "GiB", "TiB")
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
 
@@ -63,3 +69,23 @@ def parse_memory(text: str) -> int:
     if size_bytes <= 0:
         raise M35Error(f"a memory size of `{text}` is not positive", hint="write a size such as `130GiB`")
     return size_bytes
+
+
+def parse_count(text: str) -> int:
+    """Return the whole number that `text` names in vLLM's notation: small letters are decimal, capitals binary.
+
+    Raises:
+        M35Error: for anything else.
+
+    >>> parse_count("128k"), parse_count("128K"), parse_count("262,144")
+    (128000, 131072, 262144)
+    """
+    plain = text.strip().replace(",", "").replace("_", "")
+    unit = next((unit for unit in _BINARY_ENDINGS if plain.endswith(unit)), None)
+    match = _COUNT.match(plain)
+    if match is None or (plain.endswith("B") and unit is None):
+        raise M35Error(f"`{text}` is not a count", hint="write 131072, 128k (128,000) or 128K (131,072)")
+    number = float(match[1]) * _COUNT_SUFFIX[match[2]]
+    if number != int(number):
+        raise M35Error(f"`{text}` is not a whole number", hint="write 131072, 128k (128,000) or 128K (131,072)")
+    return int(number)
