@@ -26,6 +26,7 @@ __all__ = [
     "Rejected",
     "Settings",
     "Verdict",
+    "all_levers",
     "plan",
 ]
 
@@ -73,6 +74,21 @@ def plan(request: PlanRequest) -> Plan:
         levers=find_levers(request, model, gpus, release, outcome) if short or outcome.verdict != "fits" else (),
         warnings=find_warnings(request, model, gpus, release, outcome),
     )
+
+
+def all_levers(request: PlanRequest) -> tuple[Lever, ...]:
+    """Every single change that gives the KV cache more room, also when nothing is missing.
+
+    Raises:
+        InvalidRequest: as :func:`plan` does.
+        UnknownVersion: as :func:`plan` does.
+    """
+    model = request.model or load_preset()
+    release = resolve_release(request.vllm_version)
+    check_request(request, model)
+    text_only = request.language_model_only or request.limit_mm_per_prompt_image == 0 or model.vision is None
+    chosen = _chosen_layout(request, model, request.gpus, text_only=text_only)
+    return find_levers(request, model, request.gpus, release, solve(request, model, request.gpus, release, chosen))
 
 
 def _chosen_layout(request: PlanRequest, model: ModelSpec, gpus: GpuSet, *, text_only: bool) -> Layout:

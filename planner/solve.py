@@ -166,6 +166,11 @@ def solve(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release
     return best
 
 
+def engine_settings(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, layout: Layout) -> Settings:
+    """Return what the engine itself sets for what `request` leaves open; nothing is made to fit."""
+    return _Trial(request=request, model=model, gpus=gpus, release=release, layout=layout).settings()
+
+
 def _better(new: Outcome, old: Outcome) -> bool:
     """Whether the smaller batch earns its place: a better verdict, or more room at the same one."""
     rank = {"fits": 2, "tight": 1, "does-not-fit": 0}

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+from hw_specs.errors import M35Error
+from hw_specs.units import parse_count
 from planner.request import PlanRequest
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_COUNT = re.compile(r"^(\d+(?:\.\d+)?)([kKmMgGtT]?)(?:i?B)?$")
-_SUFFIX = {
-    "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
-    "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40,
-}  # fmt: skip
-_BINARY_UNITS = ("KiB", "MiB", "GiB", "TiB")
 
 HELP = {field.name: str(field.metadata.get("help", "")) for field in dataclasses.fields(PlanRequest)}
 """Field → help text, stated once in the request."""
@@ -37,18 +31,14 @@ class HumanInt(click.ParamType[int | None]):
         """Return the integer, or None for ``auto`` and ``-1``."""
         if isinstance(value, int):
             return value
-        text = str(value).strip().replace(",", "").replace("_", "")
+        text = str(value).strip()
         if self.auto and text in ("auto", "-1"):
             return None
-        unit = next((unit for unit in _BINARY_UNITS if text.endswith(unit)), None)
-        match = _COUNT.match(text)
-        if match is None or (text.endswith("B") and unit is None):
+        try:
+            return parse_count(text)
+        except M35Error as error:
             more = ", or `auto`" if self.auto else ""
-            self.fail(f"`{value}` is not a count; write 131072, 128k (128,000) or 128K (131,072){more}", param, ctx)
-        number = float(match[1]) * _SUFFIX[match[2]]
-        if number != int(number):
-            self.fail(f"`{value}` is not a whole number", param, ctx)
-        return int(number)
+            self.fail(f"{error}; {error.hint}{more}", param, ctx)
 
 
 def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw_specs import parse_gpus
+from planner import InvalidRequest, PlanRequest, plan, serve_command
+from planner.argv import read_command, with_flags
+from planner.choose import all_levers
+from planner.curve import context_curve
+from planner.emitters.shell import shell_text
+
+MODEL = "mistralai/Mistral-Medium-3.5-128B"
+
+REQUESTS = st.builds(
+    PlanRequest,
+    gpus=st.sampled_from(["1xMI300X", "8xH200", "4xH100", "8xMI355X", "2xB200", "8xL40S"]).map(parse_gpus),
+    language_model_only=st.booleans(),
+    enforce_eager=st.booleans(),
+    kv_cache_dtype=st.sampled_from(["auto", "fp8"]),
+    num_speculative_tokens=st.sampled_from([0, 3]),
+    gpu_memory_utilization=st.none() | st.sampled_from([0.8, 0.95]),
+    max_model_len=st.none() | st.sampled_from([4096, 65536]),
+    max_num_seqs=st.none() | st.sampled_from([16, 256]),
+    concurrency=st.none() | st.sampled_from([1, 4]),
+    load_format=st.sampled_from(["mistral", "hf"]),
+    kv_cache_memory_bytes=st.none() | st.just(8 * 2**30),
+    vllm_version=st.sampled_from([None, "0.28.0"]),
+)
+
+
+@given(REQUESTS)
+def test_a_command_read_back_plans_the_same_settings(request: PlanRequest) -> None:
+    before = plan(request)
+    command = serve_command(before, port=8123)
+    read = read_command(shell_text(command), plan=before)
+    assert plan(read.request).settings == before.settings
+    assert (read.argv, read.host, read.port) == (command.argv, "127.0.0.1", 8123)
+
+
+@pytest.fixture(scope="module")
+def eight() -> PlanRequest:
+    return PlanRequest(gpus=parse_gpus("8xH200"))
+
+
+def test_spellings_of_the_engine(eight: PlanRequest) -> None:
+    text = (
+        f"A_B=1 vllm serve {MODEL} -tp=4 --max_model_len 64K --max-num-seqs=32 --no-enforce-eager "
+        "--speculative-config.method eagle --speculative-config.num_speculative_tokens 3 --seed 7 "
+        "--limit-mm-per-prompt '{\"image\": 2}' --gpu-memory-utilization .8 --port 9000"
+    )
+    read = read_command(text, plan=plan(eight))
+    assert read.request.tensor_parallel_size == 4
+    assert read.request.max_model_len == 65536
+    assert read.request.num_speculative_tokens == 3
+    assert read.request.limit_mm_per_prompt_image == 2
+    assert read.request.replicas is None
+    assert (read.port, read.env, read.unplanned) == (9000, (("A_B", "1"),), ("--seed", "7"))
+
+
+def test_what_is_left_out_is_what_the_engine_does(eight: PlanRequest) -> None:
+    read = read_command(f"vllm serve {MODEL}", plan=plan(eight))
+    assert (read.request.tensor_parallel_size, read.request.max_model_len) == (1, 262144)
+    assert (read.request.max_num_seqs, read.request.max_num_batched_tokens) == (1024, 8192)
+    assert not plan(read.request).feasible
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "says"),
+    [
+        ("--cpu-offload-gb 4", "cpu_offload_gb", "does to memory"),
+        ("--max-num-seq 4", "max_num_seq", "does to memory"),
+        ("--api-key secret", "api_key", "everyone can read"),
+        ("--max-model-len lots", "max_model_len", "cannot be `lots`"),
+        ("--max-num-seqs", "max_num_seqs", "needs a value"),
+        ("--load-format mistral --tokenizer-mode hf", "load_format", "contradict"),
+        ("--speculative-config '{'", "speculative_config", "not JSON"),
+        ("--speculative-config '[]'", "speculative_config", "object"),
+        ("--speculative-config.method ngram", "speculative_config", "only `eagle`"),
+        ("--port 99999", "port", "between"),
+        ("--enforce-eager=1", "enforce-eager", "takes no value"),
+        ("another", "command", "follows no flag"),
+        ("--max-num-seqs 0", "max_num_seqs", "positive"),
+        ("'unclosed", "command", "cannot be read"),
+    ],
+)
+def test_refusals_name_the_field_and_the_reason(eight: PlanRequest, words: str, field: str, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says) as error:
+        read_command(f"vllm serve {MODEL} {words}", plan=plan(eight))
+    assert error.value.field == field
+
+
+def test_a_near_flag_is_named(eight: PlanRequest) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        read_command(f"vllm serve {MODEL} --max-num-seq 4", plan=plan(eight))
+    assert error.value.hint == "did you mean `--max-num-seqs`?"
+
+
+@pytest.mark.parametrize("text", ["", "python -m vllm", "HF_TOKEN=abc vllm serve", "vllm serve other/model"])
+def test_what_is_no_command_of_this_model_is_refused(eight: PlanRequest, text: str) -> None:
+    with pytest.raises(InvalidRequest):
+        read_command(text, plan=plan(eight))
+
+
+@pytest.mark.parametrize("gpus", ["1xMI300X", "2xH100", "8xH200"])
+def test_every_lever_can_be_switched_on(gpus: str) -> None:
+    request = PlanRequest(gpus=parse_gpus(gpus), num_speculative_tokens=3)
+    levers = all_levers(request)
+    assert {"fp8-kv", "no-draft"} <= {lever.name for lever in levers}
+    for lever in levers:
+        changed = with_flags(request, lever.flag)
+        assert changed != request
+        assert plan(changed).feasible
+
+
+def test_a_lever_must_change_a_setting(eight: PlanRequest) -> None:
+    with pytest.raises(InvalidRequest, match="changes no setting"):
+        with_flags(eight, "--seed 4")
+
+
+@given(st.sampled_from(["1xMI300X", "8xH200", "2xH100"]))
+def test_more_sequences_never_get_more_context(gpus: str) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus)))
+    lengths = [point.max_model_len for point in context_curve(answer)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] == answer.settings.max_model_len
+
+
+def test_every_point_of_the_curve_fits() -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200")))
+    for point in context_curve(answer):
+        if point.max_model_len:
+            asked = dataclasses.replace(
+                answer.request,
+                max_model_len=point.max_model_len,
+                concurrency=point.concurrency,
+                max_num_seqs=answer.settings.max_num_seqs,
+            )
+            assert plan(asked).verdict == "fits"
