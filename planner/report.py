@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
-from planner.answer import Plan
+from planner.answer import Alternative, Plan, Rejected
 from planner.budget import LedgerLine
 
 LABELS = {
@@ -37,8 +37,28 @@ MARKS = {
     "kv_cache": "░",
     "free": " ",
     "slack": "·",
+    "missing": "!",
 }
 """Ledger name → its mark in the bar."""
+
+GROUPS = {
+    "weights": ("weights.text", "weights.vision", "weights.draft", "rope_cache", "weights.rounding"),
+    "activations": ("buffers", "activations"),
+    "outside torch": ("outside_torch",),
+    "graphs": ("graphs",),
+    "KV cache": ("kv_cache",),
+    "free": ("free",),
+    "slack": ("slack",),
+}
+"""What a small picture shows in one row each."""
+
+BASES = {
+    "exact": "exact: the same on every machine",
+    "derived": "derived: follows from the engine's own code",
+    "measured": "measured: an engine printed it",
+    "assumed": "assumed: bounds from measurements of other models or GPUs",
+}
+"""How far a line is to be trusted, in words."""
 
 LEGEND = "█ weights  ▓ buffers, activations  ▒ modules, graphs  ░ KV cache  · slack"
 
@@ -60,6 +80,65 @@ def ledger_rows(plan: Plan) -> tuple[LedgerRow, ...]:
     return tuple(_row(line) for line in plan.ledger.lines if line.bytes or line.name == "kv_cache")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupRow:
+    """Several lines of the ledger as one row of a small picture."""
+
+    label: str
+    mark: str
+    bytes: int
+    low_bytes: int
+    high_bytes: int
+    gib: str
+    bounds: str
+    """``4.5 to 8.9``; empty where the size is certain."""
+
+
+def group_rows(plan: Plan) -> tuple[GroupRow, ...]:
+    """The ledger in the rows of :data:`GROUPS`; empty ones are left out."""
+    rows = []
+    for label, names in GROUPS.items():
+        lines = [plan.ledger.line(name) for name in names]
+        size = sum(line.bytes for line in lines)
+        low, high = sum(line.low_bytes for line in lines), sum(line.high_bytes for line in lines)
+        if abs(size) < GIB // 200 and label != "KV cache":
+            continue
+        bounds = f"{format_gib(low, decimals=1)} to {format_gib(high, decimals=1)}"
+        certain = format_gib(low, decimals=1) == format_gib(high, decimals=1)
+        rows.append(
+            GroupRow(
+                label=label,
+                mark=MARKS[names[0]],
+                bytes=size,
+                low_bytes=low,
+                high_bytes=high,
+                gib=format_gib(size, decimals=1),
+                bounds="" if certain else bounds,
+            )
+        )
+    return tuple(rows)
+
+
+def explanation(plan: Plan, name: str) -> tuple[tuple[str, str], ...]:
+    """One ledger line in full: label and text of its size, formula, bounds and source.
+
+    Raises:
+        KeyError: when the ledger has no such line.
+    """
+    line = plan.ledger.line(name)
+    size = f"{format_gib(line.bytes)} GiB, {line.bytes:,} bytes"
+    if (line.low_bytes, line.high_bytes) != (line.bytes, line.bytes):
+        size += f" ({format_gib(line.low_bytes)} to {format_gib(line.high_bytes)} GiB)"
+    rows = (
+        ("size", size),
+        ("basis", BASES[line.basis]),
+        ("formula", line.formula),
+        ("bounds", line.bounds),
+        ("source", line.source),
+    )
+    return tuple((label, text) for label, text in rows if text)
+
+
 def _row(line: LedgerLine) -> LedgerRow:
     spread = (line.low_bytes, line.high_bytes) != (line.bytes, line.bytes)
     return LedgerRow(
@@ -72,22 +151,32 @@ def _row(line: LedgerLine) -> LedgerRow:
     )
 
 
-def bar(plan: Plan, *, width: int) -> str:
-    """One GPU's memory as `width` cells, marks as in :data:`MARKS`; what does not fit is cut off with ``!``.
+def cells(plan: Plan, *, width: int) -> tuple[tuple[str, int], ...]:
+    """One GPU's memory as `width` cells: ledger name and number of cells, in ledger order.
 
-    Every line with bytes gets its share by the largest remainder, so the cells always add up.
+    Every line with bytes gets its share by the largest remainder, so the cells always add up. What is beyond the
+    GPU is cut off, and the last cell is then called ``missing``.
     """
     total = plan.ledger.total_bytes
     lines = [line for line in plan.ledger.lines if line.bytes > 0]
     if sum(line.bytes for line in lines) > total:
-        used = "".join(MARKS[line.name] * round(line.bytes / total * width) for line in lines if line.name != "slack")
-        return used[: width - 1].ljust(width - 1) + "!"
+        left, found = width - 1, []
+        for line in lines:
+            if line.name != "slack":
+                found.append((line.name, min(left, round(line.bytes / total * width))))
+                left -= found[-1][1]
+        return (*found, ("free", left), ("missing", 1))
     shares = [line.bytes / total * width for line in lines]
-    cells = [int(share) for share in shares]
-    order = sorted(range(len(lines)), key=lambda i: shares[i] - cells[i], reverse=True)
-    for index in order[: width - sum(cells)]:
-        cells[index] += 1
-    return "".join(MARKS[line.name] * count for line, count in zip(lines, cells, strict=True))
+    counts = [int(share) for share in shares]
+    order = sorted(range(len(lines)), key=lambda i: shares[i] - counts[i], reverse=True)
+    for index in order[: width - sum(counts)]:
+        counts[index] += 1
+    return tuple((line.name, count) for line, count in zip(lines, counts, strict=True))
+
+
+def bar(plan: Plan, *, width: int) -> str:
+    """One GPU's memory as `width` cells, marks as in :data:`MARKS`; what does not fit is cut off with ``!``."""
+    return "".join(MARKS[name] * count for name, count in cells(plan, width=width))
 
 
 def headline(plan: Plan) -> str:
@@ -198,7 +287,7 @@ def layout_rows(plan: Plan) -> tuple[LayoutRow, ...]:
         LayoutRow(
             layout=layout_name(alt.tensor_parallel_size, alt.pipeline_parallel_size, alt.replicas),
             context=format_tokens(alt.max_model_len),
-            requests=(f"{alt.replicas} x " if alt.replicas > 1 else "") + f"{alt.max_concurrency:.1f}",
+            requests=_requests(alt.replicas, alt.max_concurrency),
             note=alt.reason if alt.verdict == "fits" else f"tight; {alt.reason}",
         )
         for alt in plan.alternatives
@@ -213,6 +302,59 @@ def layout_rows(plan: Plan) -> tuple[LayoutRow, ...]:
         for no in plan.rejected
     ]
     return tuple(rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutChoice:
+    """One layout to pick: how to ask for it, and its row."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    replicas: int
+    verdict: str
+    """As in a plan."""
+    chosen: bool
+    row: LayoutRow
+
+
+def layout_choices(plan: Plan) -> tuple[LayoutChoice, ...]:
+    """Every layout of these GPUs with the chosen one among them, in an order that does not depend on the choice."""
+    settings, kv = plan.settings, plan.kv_cache
+    here = LayoutChoice(
+        tensor_parallel_size=settings.tensor_parallel_size,
+        pipeline_parallel_size=settings.pipeline_parallel_size,
+        replicas=settings.replicas,
+        verdict=plan.verdict,
+        chosen=True,
+        row=LayoutRow(
+            layout=layout_name(settings.tensor_parallel_size, settings.pipeline_parallel_size, settings.replicas),
+            context=format_tokens(settings.max_model_len) if plan.feasible else "no",
+            requests=_requests(settings.replicas, kv.max_concurrency) if plan.feasible else "",
+            note=plan.reasons[0] if plan.reasons else "",
+        ),
+    )
+    every: tuple[Alternative | Rejected, ...] = (*plan.alternatives, *plan.rejected)
+    others = [
+        LayoutChoice(
+            tensor_parallel_size=one.tensor_parallel_size,
+            pipeline_parallel_size=one.pipeline_parallel_size,
+            replicas=one.replicas,
+            verdict=one.verdict if isinstance(one, Alternative) else "does-not-fit",
+            chosen=False,
+            row=row,
+        )
+        for one, row in zip(every, layout_rows(plan), strict=True)
+    ]
+    return tuple(
+        sorted(
+            [here, *others],
+            key=lambda one: (one.pipeline_parallel_size, -one.tensor_parallel_size, one.replicas),
+        )
+    )
+
+
+def _requests(replicas: int, concurrency: float) -> str:
+    return (f"{replicas} x " if replicas > 1 else "") + f"{concurrency:.1f}"
 
 
 def layout_name(tensor_parallel_size: int, pipeline_parallel_size: int, replicas: int) -> str:
