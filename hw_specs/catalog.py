@@ -73,6 +73,17 @@ def list_gpus() -> tuple[GpuSpec, ...]:
     return tuple(sorted(specs, key=lambda spec: (spec.vendor != "nvidia", spec.released is False, _rank(spec))))
 
 
+def find_gpus(text: str) -> tuple[GpuSpec, ...]:
+    """Return the entries one of whose names contains `text`, in catalogue order; all of them for no text.
+
+    >>> [spec.name for spec in find_gpus("mi32")]
+    ['MI325X']
+    """
+    key = normalise(text)
+    found = {gpu_id for name, gpu_id in names().items() if key in name}
+    return tuple(spec for spec in list_gpus() if spec.id in found)
+
+
 def _rank(spec: GpuSpec) -> tuple[float, int, str]:
     digits = "".join(character for character in spec.architecture if character.isdigit() or character == ".")
     return float(digits), spec.engine_memory_bytes, spec.id

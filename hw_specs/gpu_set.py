@@ -55,6 +55,23 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
     return GpuSet(spec=spec, count=count, nodes=nodes, memory_override_bytes=memory_override_bytes)
 
 
+def split_counts(text: str) -> tuple[int | None, int | None, str]:
+    """Return nodes, GPUs per node and name of a text that may still be half typed; None for what is not there.
+
+    >>> split_counts("2x8xb2"), split_counts("8x"), split_counts("mi3")
+    ((2, 8, 'b2'), (None, 8, ''), (None, None, 'mi3'))
+    """
+    match = _GRAMMAR.match(text.strip())
+    assert match is not None, "every part of the grammar is optional"
+    first, second, name = match.groups()
+    nodes, count = (first, second) if second is not None else (None, first)
+    return (
+        int(nodes) if nodes and nodes.isdecimal() and len(nodes) <= _MAX_DIGITS else None,
+        int(count) if count and count.isdecimal() and len(count) <= _MAX_DIGITS else None,
+        name.strip(),
+    )
+
+
 def _spec(name: str) -> GpuSpec:
     """Look the name up, and recognise a count in the wrong place (``H200x8``, ``8 H200``)."""
     try:

@@ -50,25 +50,22 @@ class _Amdsmi:
         self._note = note
 
     def read(self) -> dict[str, object]:
+        """Ask for everything; amdsmi is never shut down, because this process ends with the answer."""
         self._must("amdsmi_init")
-        try:
-            handles = self._must("amdsmi_get_processor_handles")
-            gpus = [self._gpu(index, handle) for index, handle in enumerate(handles)]
-            driver = self._maybe("amdsmi_get_gpu_driver_info", handles[0]) if handles else None
-            return {
-                "driver": {
-                    "vendor": "amd",
-                    "driver_version": _known((driver or {}).get("driver_version")),
-                    "library_version": self._library_version(),
-                    "runtime": self._rocm(),
-                },
-                "gpus": gpus,
-                "links": self._links(handles),
-                "device_errors": [],
-                "wrapper_is_old": False,
-            }
-        finally:
-            self._maybe("amdsmi_shut_down")
+        handles = self._must("amdsmi_get_processor_handles")
+        driver = self._maybe("amdsmi_get_gpu_driver_info", handles[0]) if handles else None
+        return {
+            "driver": {
+                "vendor": "amd",
+                "driver_version": _known((driver or {}).get("driver_version")),
+                "library_version": self._library_version(),
+                "runtime": self._rocm(),
+            },
+            "gpus": [self._gpu(index, handle) for index, handle in enumerate(handles)],
+            "links": self._links(handles),
+            "device_errors": [],
+            "wrapper_is_old": False,
+        }
 
     def _must(self, name: str, *args: object) -> Any:
         self._note(name)

@@ -160,7 +160,10 @@ def _signal_name(number: int) -> str:
 
 
 def answer(module: str, descriptor: int) -> None:
-    """Run one probe in this process and write what it found to `descriptor`: the child's half."""
+    """Run one probe in this process and write what it found to `descriptor`: the child's half. It never returns.
+
+    The process ends without the libraries' own endings, where some of them hang or crash.
+    """
     from importlib import import_module
 
     os.set_inheritable(descriptor, False)
@@ -178,6 +181,7 @@ def answer(module: str, descriptor: int) -> None:
         except Exception as error:
             text = " ".join(str(error).split())[:300]
             say({"failure": _plain(Failure(kind="error", error_type=type(error).__name__, text=text))})
+    os._exit(0)
 
 
 def _plain(failure: Failure) -> dict[str, object]:

@@ -73,7 +73,7 @@ def _selection(
     warnings = [f"GPU {gpu.label}: {note}" for gpu in chosen for note in gpu.notes]
     warnings = _once(warnings, chosen)
     free = _smallest([gpu.free_bytes for gpu in chosen])
-    if partitions > 1 and spec.notes and _is_shared(chosen, spec, partitions):
+    if partitions > 1 and _is_shared(chosen, spec, partitions):
         warnings.append(
             f"the {partitions} partitions of each card share one memory of {format_gib(memory)} GiB; "
             f"each is planned with its part, {format_gib(memory // partitions)} GiB"

@@ -21,6 +21,10 @@ _SAME_TOTAL_BYTES = 64 * MIB
 _USUAL_TOTAL = 0.02
 """A total that is off by more than this share means a slice, another edition or ECC switched."""
 
+_NO_LINK = Link(
+    name="none", bytes_per_s=None, pair_bytes_per_s=None, fully_connected=False, domain_gpus=1, topology="MIG slice"
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Match:
@@ -102,48 +106,49 @@ def spec_of(gpu: DetectedGpu, *, partitions: int = 1) -> GpuSpec:
     found = match(gpu)
     whole = found.spec or _unknown(gpu)
     if gpu.slice_index is not None:
-        return _slice(gpu, whole)
+        # An unknown card is already described by what its slice reports.
+        part = _slice(gpu, whole) if found.spec else whole
+        return replace(part, link=_NO_LINK, max_gpus_per_node=1)
     if partitions > 1 and gpu.partition:
         name = f"{whole.name} {gpu.partition}"
-        note = f"one of {partitions} partitions of a {whole.name}"
-        return _share(whole, name=name, share=1 / partitions, units=gpu.compute_units, note=note)
+        note = f"one of the {partitions} partitions of one {whole.name}"
+        share = 1 / partitions
+        return _share(whole, name=name, of_compute=share, of_memory=share, units=gpu.compute_units, note=note)
     return whole
 
 
 def _slice(gpu: DetectedGpu, whole: GpuSpec) -> GpuSpec:
-    """A MIG slice: its share of the SMs where the driver tells, its share of the memory otherwise."""
-    total = gpu.driver_total_bytes or 0
-    share = total / whole.driver_memory_bytes if whole.driver_memory_bytes else 1.0
+    """A MIG slice: its part of the memory for bandwidth, its part of the SMs, where the driver tells, for compute."""
+    total = gpu.driver_total_bytes or gpu.engine_total_bytes or 0
+    of_memory = min(total / whole.driver_memory_bytes, 1.0) if whole.driver_memory_bytes else 1.0
+    of_compute = of_memory
     if gpu.compute_units and whole.compute_units:
-        share = min(gpu.compute_units / whole.compute_units, 1.0)
-    spec = _share(
+        of_compute = min(gpu.compute_units / whole.compute_units, 1.0)
+    return _share(
         whole,
         name=f"{whole.name} {gpu.partition}",
-        share=share,
+        of_compute=of_compute,
+        of_memory=of_memory,
         units=gpu.compute_units,
-        note=f"one MIG slice of a {whole.name}",
+        note=f"one MIG slice of the {whole.name}",
     )
-    alone = Link(
-        name="none", bytes_per_s=None, pair_bytes_per_s=None, fully_connected=False, domain_gpus=1, topology="MIG slice"
-    )
-    return replace(spec, link=alone, max_gpus_per_node=1)
 
 
-def _share(whole: GpuSpec, *, name: str, share: float, units: int | None, note: str) -> GpuSpec:
+def _share(whole: GpuSpec, *, name: str, of_compute: float, of_memory: float, units: int | None, note: str) -> GpuSpec:
     """Scale what a part of a GPU gets of the whole."""
     fact = Fact(source=note, basis="assumed", note="speeds scaled by its share")
     return replace(
         whole,
         id=normalise(name),
         name=name,
-        bandwidth_bytes_per_s=round(whole.bandwidth_bytes_per_s * share),
-        bf16_flops_per_s=round(whole.bf16_flops_per_s * share),
-        fp8_flops_per_s=_scaled(whole.fp8_flops_per_s, share),
-        fp4_flops_per_s=_scaled(whole.fp4_flops_per_s, share),
+        bandwidth_bytes_per_s=round(whole.bandwidth_bytes_per_s * of_memory),
+        bf16_flops_per_s=round(whole.bf16_flops_per_s * of_compute),
+        fp8_flops_per_s=_scaled(whole.fp8_flops_per_s, of_compute),
+        fp4_flops_per_s=_scaled(whole.fp4_flops_per_s, of_compute),
         measured_bf16_flops_per_s=None,
         measured_fp8_flops_per_s=None,
         compute_units=units,
-        facts={**whole.facts, "bandwidth_bytes_per_s": fact, "bf16_flops_per_s": fact, "fp8_flops_per_s": fact},
+        facts={**whole.facts, **dict.fromkeys(("bandwidth_bytes_per_s", "bf16_flops_per_s", "fp8_flops_per_s"), fact)},
         notes=(*whole.notes, note),
     )
 

@@ -37,26 +37,23 @@ class _Nvml:
         self._note = note
 
     def read(self) -> dict[str, object]:
+        """Ask for everything; NVML is never shut down, because this process ends with the answer."""
         self._must("nvmlInit")
-        try:
-            count = self._must("nvmlDeviceGetCount")
-            cuda = self._maybe("nvmlSystemGetCudaDriverVersion_v2")
-            handles, errors = self._handles(count)
-            gpus = [gpu for index, handle in handles.items() for gpu in self._gpu(index, handle)]
-            return {
-                "driver": {
-                    "vendor": "nvidia",
-                    "driver_version": self._maybe("nvmlSystemGetDriverVersion"),
-                    "library_version": self._maybe("nvmlSystemGetNVMLVersion"),
-                    "runtime": f"CUDA {cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
-                },
-                "gpus": gpus,
-                "links": self._links(handles),
-                "device_errors": errors,
-                "wrapper_is_old": getattr(self._nvml, "nvmlMemory_v2", None) is None,
-            }
-        finally:
-            self._maybe("nvmlShutdown")
+        count = self._must("nvmlDeviceGetCount")
+        cuda = self._maybe("nvmlSystemGetCudaDriverVersion_v2")
+        handles, errors = self._handles(count)
+        return {
+            "driver": {
+                "vendor": "nvidia",
+                "driver_version": self._maybe("nvmlSystemGetDriverVersion"),
+                "library_version": self._maybe("nvmlSystemGetNVMLVersion"),
+                "runtime": f"CUDA {cuda // 1000}.{cuda % 1000 // 10}" if cuda else None,
+            },
+            "gpus": [gpu for index, handle in handles.items() for gpu in self._gpu(index, handle)],
+            "links": self._links(handles),
+            "device_errors": errors,
+            "wrapper_is_old": getattr(self._nvml, "nvmlMemory_v2", None) is None,
+        }
 
     def _must(self, name: str, *args: object) -> Any:
         """Call and turn an error into the end of the probe."""

@@ -44,7 +44,6 @@ status amdsmi_init(uint64_t flags)
     started = 1;
     return OK;
 }
-status amdsmi_shut_down(void) { started = 0; return OK; }
 status amdsmi_status_code_to_string(status code, const char **out) { (void)code; *out = "stub"; return OK; }
 
 /* One socket per logical device. */

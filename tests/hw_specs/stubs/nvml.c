@@ -53,11 +53,13 @@ status nvmlInitWithFlags(unsigned flags)
         devices[i] = (device){i, -1};
         slices[i] = (device){(int)scenario_value(scenario_line("slice", i), "gpu", 0), i};
     }
-    started++;
+    started = 1;
     return OK;
 }
 status nvmlInit_v2(void) { return nvmlInitWithFlags(0); }
-status nvmlShutdown(void) { return started ? (started--, OK) : UNINITIALIZED; }
+
+/* A library that is trouble to the end: with `fail call=unload`, its destructor hangs or crashes. */
+__attribute__((destructor)) static void unload(void) { scenario_fault("unload"); }
 const char *nvmlErrorString(status code) { (void)code; return "stub"; }
 
 status nvmlSystemGetDriverVersion(char *out, unsigned size) { BEGIN; return put_setting(out, size, "version", "580.159.04"); }
