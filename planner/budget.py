@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from hw_specs.spec import Basis, GpuSet
-from hw_specs.units import format_gib, format_tokens
+from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner import overheads
 from planner.facts import load
 from planner.kv_cache import KvGeometry, kv_bytes_per_token
@@ -15,7 +15,15 @@ from planner.model import ModelSpec
 from planner.overheads import Calibration, Shape, Size
 from planner.release import Release
 from planner.request import Settings
-from planner.weights import RankWeights, WeightRules, rank_weights, rope_cache_bytes, split_layers
+from planner.weights import (
+    Allocator,
+    RankWeights,
+    WeightRules,
+    rank_weights,
+    rope_cache_bytes,
+    rounding_bytes,
+    split_layers,
+)
 
 WEIGHTS_SOURCE = "sharding rules of vLLM 0.33.0, executed on a fake device: 0 bytes difference at TP 1 to 16"
 
@@ -71,6 +79,10 @@ class RankBudget:
     settings: Settings
     shape: Shape
     weights: RankWeights
+    rounding_bytes: int
+    """What the allocator adds to the weights' tensors."""
+    fragmentation_bytes: int
+    """Holes that loading may leave; in the high bound only."""
     geometry: KvGeometry
     calibration: Calibration | None
 
@@ -100,13 +112,19 @@ class RankBudget:
         rounding = load("overheads.toml")["weights"]
         return {
             "weights.rounding": Size(
-                bytes=rounding["rounding_bytes"],
+                bytes=rounding["small_bytes"] + self.rounding_bytes,
                 low_bytes=0,
-                high_bytes=rounding["rounding_high_bytes"],
+                high_bytes=rounding["high_bytes"] + self.rounding_bytes + self.fragmentation_bytes,
                 basis=rounding["basis"],
                 source=rounding["source"],
-                formula="scales and 512-byte rounding",
-                bounds="high: 2-MiB segments of the allocator",
+                formula=f"scales and 512-byte rounding {rounding['small_bytes'] / MIB:.1f} MiB, "
+                f"rest of 2-MiB segments {self.rounding_bytes / MIB:.1f} MiB",
+                bounds=rounding["bounds"]
+                + (
+                    f"; holes of padded rows {self.fragmentation_bytes / GIB:.2f} GiB"
+                    if self.fragmentation_bytes
+                    else ""
+                ),
             ),
             "buffers": overheads.buffers(self.shape, self.calibration),
             "activations": overheads.activations(self.shape, self.calibration),
@@ -134,6 +152,7 @@ class RankBudget:
         return {
             "context": overheads.context(self.shape),
             "after_profiling": overheads.after_profiling(self.shape, self.geometry),
+            "buffers": overheads.uncounted_buffers(self.shape),
             "graphs": overheads.unsubtracted_graphs(self.shape),
         }
 
@@ -169,14 +188,23 @@ def rank_budgets(
 ) -> tuple[RankBudget, ...]:
     """Return the budget of one rank per pipeline stage; the ranks of a stage are alike."""
     tp, pp = settings.tensor_parallel_size, settings.pipeline_parallel_size
+    rules = weight_rules(gpus.spec.vendor, settings.load_format, release)
     weights = rank_weights(
         model,
         tensor_parallel_size=tp,
         pipeline_parallel_size=pp,
         language_model_only=settings.language_model_only,
         draft=settings.speculative_tokens > 0,
-        rules=weight_rules(gpus.spec.vendor, settings.load_format, release),
+        rules=rules,
     )
+    padded = rules.fp8_row_padding[1] > 0
+    # A padded row is copied while the plain one is still there: the copies fill each other's holes, not segments.
+    rounded = (
+        (0,) * pp
+        if padded
+        else rounding_bytes(model, allocator(), tensor_parallel_size=tp, pipeline_parallel_size=pp, rules=rules)
+    )
+    holes = next(row["share"] for row in reversed(load("overheads.toml")["padding_holes"]) if row["tp"] <= tp)
     budgets = []
     for stage, layers in enumerate(split_layers(model.num_hidden_layers, pp)):
         last = stage == pp - 1
@@ -188,6 +216,8 @@ def rank_budgets(
                 gpus=gpus,
                 settings=settings,
                 weights=weights[stage],
+                rounding_bytes=rounded[stage],
+                fragmentation_bytes=round(holes * weights[stage].text_bytes) if padded else 0,
                 calibration=calibration,
                 geometry=KvGeometry(
                     bytes_per_token=kv_bytes_per_token(
@@ -215,6 +245,15 @@ def rank_budgets(
             )
         )
     return tuple(budgets)
+
+
+@lru_cache(maxsize=1)
+def allocator() -> Allocator:
+    """Torch's caching allocator, as far as large weights are concerned."""
+    facts = load("overheads.toml")["allocator"]
+    return Allocator(
+        large_bytes=facts["large_bytes"], segment_bytes=facts["segment_bytes"], remainder_bytes=facts["remainder_bytes"]
+    )
 
 
 @lru_cache(maxsize=64)

@@ -15,7 +15,8 @@ from hw_specs.units import GIB, format_gib, gib
 from planner.facts import load
 from planner.kv_cache import KvGeometry
 from planner.model import ModelSpec, VisionSpec
-from planner.release import Release
+from planner.release import Release, parse_version
+from planner.weights import split_layers
 
 POINTER_ALIGNMENT = 512
 
@@ -78,6 +79,13 @@ class Shape:
     def world_size(self) -> int:
         """Ranks of one replica."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def layers(self) -> int:
+        """Most decoder layers of any rank, the draft's on the last one included."""
+        draft = self.model.draft if self.speculative_tokens and self.last_stage else None
+        layers = max(split_layers(self.model.num_hidden_layers, self.pipeline_parallel_size))
+        return layers + (draft.num_hidden_layers if draft else 0)
 
     @property
     def vision(self) -> VisionSpec | None:
@@ -159,8 +167,10 @@ def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, i
     if eager and shape.vision is None:
         forward += 2 * T * H
     if not eager:
+        inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
         forward = T * max(
-            2 * H // tp + 4 * H + 4 * F // tp + max(H, F // tp), 2 * H // tp + 9 * H + 32 if tp > 1 else 0
+            2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp),
+            2 * H // tp + (8 + min(inputs, 2)) * H + 32 if tp > 1 else 0,
         )
     if shape.speculative_tokens:
         forward += 2 * T * H * 2
@@ -192,11 +202,11 @@ def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
     facts = load("overheads.toml")["activations"]
     phases = activation_phases(shape)
     peak = max(phases, key=phases.__getitem__)
-    expected = phases[peak]
-    other_mode = max(activation_phases(shape, eager=not shape.enforce_eager).values())
-    worst = max(expected, other_mode)
-    low = expected
-    bounds = "high: the other execution mode and workspaces inside kernels"
+    workspace = _workspace_bytes(shape)
+    worst = max(*phases.values(), *activation_phases(shape, eager=not shape.enforce_eager).values())
+    excess = facts["bounds"]["forward_excess_bytes"] * shape.model.hidden_size * shape.max_num_batched_tokens
+    worst = max(worst, int(phases["forward"] + excess))
+    bounds = "high: the other execution mode, the measured excess of a compiled forward, workspaces inside kernels"
     sampler = load("overheads.toml")["sampler"]
     if shape.last_stage and shape.gpu.vendor not in sampler["flashinfer_vendors"]:
         # Which sampling kernels this vendor takes was not executed: the heavier path is the bound.
@@ -205,21 +215,41 @@ def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
         worst = max(worst, heavier)
         bounds += ", and the FlashInfer-sized sampler"
     return Size(
-        bytes=expected,
-        low_bytes=low,
-        high_bytes=worst + facts["bounds"]["unseen_high_bytes"],
+        bytes=phases[peak] + workspace,
+        low_bytes=phases[peak],
+        high_bytes=worst + max(workspace, facts["bounds"]["unseen_high_bytes"]),
         basis="derived",
         source=facts["source"],
-        formula=f"max of {', '.join(f'{name} {format_gib(size)}' for name, size in phases.items())} GiB: {peak}",
+        formula=f"max of {', '.join(f'{name} {format_gib(size)}' for name, size in phases.items())} GiB: {peak}"
+        + (f", and a GEMM workspace of {format_gib(workspace)}" if workspace else ""),
         bounds=bounds,
     )
 
 
+def _workspace_bytes(shape: Shape) -> int:
+    """The GEMM library's first workspace, where it falls into the profile run."""
+    if not shape.release.workspace_counted:
+        return 0
+    for row in load("overheads.toml")["gemm_workspace"]:
+        if row["vendor"] == shape.gpu.vendor and shape.gpu.architecture.startswith(tuple(row["architectures"])):
+            return int(row["bytes"])
+    return 0
+
+
 def buffers(shape: Shape, calibration: Calibration | None = None) -> Size:
     """Tensors the runner keeps: sampling tables, input embeddings, block tables, by runner generation."""
-    measured = _measured("buffers", calibration)
-    if measured is not None:
-        return measured
+    if not shape.release.buffers_counted:
+        rule = load("vllm.toml")["rules"]["buffers_counted"]
+        return _nothing(f"vLLM {shape.release.version} does not subtract them", rule["source"])
+    return _measured("buffers", calibration) or _buffers(shape)
+
+
+def uncounted_buffers(shape: Shape) -> Size:
+    """The same tensors where the engine does not subtract them: they live in the slack."""
+    return _nothing("in the budget already", "") if shape.release.buffers_counted else _buffers(shape)
+
+
+def _buffers(shape: Shape) -> Size:
     facts = load("overheads.toml")["buffers"]
     T, S, V, H = shape.max_num_batched_tokens, shape.max_num_seqs, shape.model.vocab_size, shape.model.hidden_size
     k = shape.speculative_tokens
@@ -305,19 +335,37 @@ def loading_transient_bytes(shape: Shape) -> int:
 
 
 def _row(table: str, shape: Shape) -> Size:
-    """First row of `table` that matches vendor and world size."""
-    for row in load("overheads.toml")[table]:
-        if row["vendor"] == shape.gpu.vendor and row["min_world"] <= shape.world_size <= row["max_world"]:
-            return Size(
-                bytes=gib(row["expected_gib"]),
-                low_bytes=gib(row["low_gib"]),
-                high_bytes=gib(row["high_gib"]),
-                basis=row["basis"],
-                source=row["source"],
-                formula=f"{row['expected_gib']} GiB, from the table",
-                bounds=f"{row['low_gib']} to {row['high_gib']} GiB over the readings and what they are carried over to",
-            )
-    raise LookupError(f"{table}: no row for {shape.gpu.vendor} with {shape.world_size} ranks")
+    """First row of `table` whose keys all match; a size may grow with the layers of the rank."""
+    row = next((row for row in load("overheads.toml")[table] if _applies(row, shape)), None)
+    if row is None:
+        raise LookupError(f"{table}: no row for {shape.gpu.vendor} with {shape.world_size} ranks")
+    per_layer = row.get("per_layer_gib", 0.0)
+    expected = row["expected_gib"] + per_layer * shape.layers
+    low, high = row["low_gib"] + per_layer * shape.layers, row["high_gib"] + per_layer * shape.layers
+    low = max(low, row.get("floor_gib", 0.0))
+    grown = f"{row['expected_gib']} + {per_layer} x {shape.layers} layers = " if per_layer else ""
+    return Size(
+        bytes=gib(expected),
+        low_bytes=gib(low),
+        high_bytes=gib(high),
+        basis=row["basis"],
+        source=row["source"],
+        formula=f"{grown}{expected:.2f} GiB",
+        bounds=f"{low:.2f} to {high:.2f} GiB: {row['bounds']}",
+    )
+
+
+def _applies(row: Mapping[str, Any], shape: Shape) -> bool:
+    """Whether every key of `row` matches; a key that is missing matches everything."""
+    release = parse_version(shape.release.version)
+    return (
+        row["vendor"] == shape.gpu.vendor
+        and row.get("min_world", 1) <= shape.world_size <= row.get("max_world", 1 << 20)
+        and row.get("min_tp", 1) <= shape.tensor_parallel_size <= row.get("max_tp", 1 << 20)
+        and shape.gpu.architecture.startswith(tuple(row.get("architectures", ("",))))
+        and row.get("linked", shape.gpu.link.fully_connected) == shape.gpu.link.fully_connected
+        and ("until" not in row or release < parse_version(row["until"]))
+    )
 
 
 def _nothing(why: str, source: str) -> Size:

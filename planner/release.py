@@ -46,6 +46,10 @@ class Release:
     """``v1`` or ``v2``."""
     dense_vision_mask: bool
     null_block_reserved: bool
+    buffers_counted: bool
+    """Whether the runner's own tensors are subtracted from the KV budget."""
+    workspace_counted: bool
+    """Whether the GEMM library's first workspace falls into the profile run."""
     kv_tokens: str
     """``blocks`` or ``concurrency``: which arithmetic the KV size line prints."""
     draft_limits_target: bool
@@ -108,6 +112,8 @@ def resolve_release(version: str | None = None) -> Release:
         model_runner=rules["model_runner"],
         dense_vision_mask=rules["dense_vision_mask"],
         null_block_reserved=rules["null_block_reserved"],
+        buffers_counted=rules["buffers_counted"],
+        workspace_counted=rules["workspace_counted"],
         kv_tokens=rules["kv_tokens"],
         draft_limits_target=rules["draft_limits_target"],
         graph_ceiling=tuple((prefix, int(size)) for prefix, size in ceilings),

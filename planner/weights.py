@@ -64,27 +64,29 @@ def _matrix(fmt: WeightFormat, rows: int, columns: int, rules: WeightRules) -> i
     return size_bytes
 
 
-def _layer_bytes(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRules) -> int:
-    """One decoder layer on one rank: attention, MLP, two norms, biases where the model has them."""
+def _layer_tensors(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRules) -> tuple[int, ...]:
+    """Bytes of the tensors of one decoder layer on one rank: attention, MLP, two norms, biases where there are any."""
     hidden, head = model.hidden_size, model.head_dim
     kv_heads = max(model.num_key_value_heads, tp)
     qkv_rows = (model.num_attention_heads + 2 * kv_heads) * head // tp
-    size_bytes = _matrix(group.attention, qkv_rows, hidden, rules)
-    size_bytes += _matrix(
-        group.attention_output or group.attention, hidden, model.num_attention_heads * head // tp, rules
+    attended = model.num_attention_heads * head // tp
+    inner = model.intermediate_size // tp
+    return (
+        _matrix(group.attention, qkv_rows, hidden, rules),
+        _matrix(group.attention_output or group.attention, hidden, attended, rules),
+        _matrix(group.mlp, 2 * inner, hidden, rules),
+        _matrix(group.mlp_down or group.mlp, hidden, inner, rules),
+        2 * hidden * BF16_BYTES,
+        qkv_rows * BF16_BYTES if model.qkv_bias else 0,
+        hidden * BF16_BYTES if model.output_bias else 0,
+        (2 * inner + hidden) * BF16_BYTES if model.mlp_bias else 0,
+        2 * head * BF16_BYTES if model.qk_norm else 0,
     )
-    size_bytes += _matrix(group.mlp, 2 * model.intermediate_size // tp, hidden, rules)
-    size_bytes += _matrix(group.mlp_down or group.mlp, hidden, model.intermediate_size // tp, rules)
-    size_bytes += 2 * hidden * BF16_BYTES
-    if model.qkv_bias:
-        size_bytes += qkv_rows * BF16_BYTES
-    if model.output_bias:
-        size_bytes += hidden * BF16_BYTES
-    if model.mlp_bias:
-        size_bytes += (2 * model.intermediate_size // tp + hidden) * BF16_BYTES
-    if model.qk_norm:
-        size_bytes += 2 * head * BF16_BYTES
-    return size_bytes
+
+
+def _layer_bytes(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRules) -> int:
+    """One decoder layer on one rank."""
+    return sum(_layer_tensors(model, group, tp, rules))
 
 
 def embedding_bytes(model: ModelSpec, tp: int) -> int:
@@ -169,3 +171,48 @@ def rope_cache_bytes(model: ModelSpec) -> int:
         * (model.rotary_dim or model.head_dim)
         * BF16_BYTES
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Allocator:
+    """How torch's caching allocator hands out large tensors; sizes in bytes."""
+
+    large_bytes: int
+    """From this size on a tensor gets a segment of its own."""
+    segment_bytes: int
+    """Such segments are multiples of this."""
+    remainder_bytes: int
+    """A rest of at most this stays with the tensor and counts as allocated."""
+
+    def rounding_bytes(self, size_bytes: int) -> int:
+        """Bytes beyond `size_bytes` that count as allocated.
+
+        >>> Allocator(large_bytes=10 << 20, segment_bytes=2 << 20, remainder_bytes=1 << 20).rounding_bytes(21 << 20)
+        1048576
+        """
+        if size_bytes < self.large_bytes:
+            return 0
+        rest = -size_bytes % self.segment_bytes
+        return rest if rest <= self.remainder_bytes else 0
+
+
+def rounding_bytes(
+    model: ModelSpec,
+    allocator: Allocator,
+    *,
+    tensor_parallel_size: int,
+    pipeline_parallel_size: int = 1,
+    rules: WeightRules = WeightRules(),
+) -> tuple[int, ...]:
+    """Return what the allocator adds to the decoder's tensors, on one rank per pipeline stage."""
+    tp, pp = tensor_parallel_size, pipeline_parallel_size
+    formats, stages, start = model.layer_formats, [], 0
+    for stage, count in enumerate(split_layers(model.num_hidden_layers, pp)):
+        added = sum(
+            members * sum(map(allocator.rounding_bytes, _layer_tensors(model, group, tp, rules)))
+            for group, members in _runs(formats[start : start + count]).items()
+        )
+        start += count
+        ends = int(stage == 0) + int(stage == pp - 1 and not model.tie_word_embeddings)
+        stages.append(added + ends * allocator.rounding_bytes(embedding_bytes(model, tp)))
+    return tuple(stages)

@@ -26,8 +26,9 @@ def test_one_mi300x_on_0_33_needs_a_smaller_batch() -> None:
     asked = {"language_model_only": True, "max_model_len": 131072}
     assert answer("1xMI300X", **asked, **defaults).verdict != "fits", "the graph estimate is subtracted since 0.26"
     relaxed = answer("1xMI300X", **asked)
-    assert relaxed.verdict == "fits"
+    assert relaxed.verdict == "tight", "fits as expected; holes of padded FP8 rows could cost up to 1.6 GiB"
     assert relaxed.settings.max_num_seqs < 1024
+    assert any(lever.fits for lever in relaxed.levers)
 
 
 def test_one_h100_does_not_load() -> None:
