@@ -132,6 +132,12 @@ def _chosen_layout(request: PlanRequest, model: ModelSpec, gpus: GpuSet, *, text
             f"{copies} x TP{tp} x PP{stages} needs {per_replica * copies} GPUs, and {gpus} has {gpus.total_gpus}",
             hint="lower replicas, tensor_parallel_size or pipeline_parallel_size",
         )
+    if per_replica > gpus.count and per_replica % gpus.count:
+        raise InvalidRequest(
+            "pipeline_parallel_size" if pp else "tensor_parallel_size",
+            f"TP{tp} x PP{stages} is {per_replica} GPUs per server, which does not fill whole nodes of {gpus.count}",
+            hint=f"make tensor x pipeline size a multiple of {gpus.count}, or at most that",
+        )
     return Layout(tensor_parallel_size=tp, pipeline_parallel_size=stages, replicas=copies)
 
 
@@ -208,6 +214,12 @@ def _why_not(outcome: Outcome) -> str:
             f"{format_gib(rank.room_outside_bytes)} GiB"
         )
     available = rank.available[EXPECTED]
+    if outcome.too_short and available > 0:
+        safe = format_tokens(outcome.kv_cache.largest_max_model_len_low)
+        return (
+            f"{weights} GiB of weights per GPU leave room for {safe} tokens at most if every uncertain term is at its "
+            f"worst; ask for a --max-model-len under {format_tokens(outcome.settings.max_model_len)} if that is enough"
+        )
     if available <= 0:
         return f"{weights} GiB of weights per GPU leave no room for a KV cache ({format_gib(available)} GiB)"
     longest = format_tokens(outcome.kv_cache.largest_max_model_len)

@@ -11,7 +11,7 @@ from planner.facts import load
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeCommand:
-    """How one replica is started."""
+    """How a server is started."""
 
     argv: tuple[str, ...]
     """``("vllm", "serve", MODEL, …)``; the truth from which every text is rendered."""
@@ -25,9 +25,16 @@ class ServeCommand:
 
 
 def serve_command(
-    plan: Plan, *, host: str = "127.0.0.1", port: int = 8000, served_model_name: str | None = None
+    plan: Plan,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    served_model_name: str | None = None,
+    data_parallel: bool = True,
 ) -> ServeCommand:
-    """Return the command that starts one replica of `plan`.
+    """Return the command that starts `plan` on one node, all its replicas behind one port.
+
+    With `data_parallel` false it starts one replica. Plans over several nodes: :mod:`planner.nodes`.
 
     Every planned setting is written out, so that a release with other defaults does not change the plan. Flags have
     vLLM's spelling with dashes.
@@ -41,6 +48,8 @@ def serve_command(
     argv += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     if settings.pipeline_parallel_size > 1:
         argv += ["--pipeline-parallel-size", str(settings.pipeline_parallel_size)]
+    if data_parallel and settings.replicas > 1:
+        argv += ["--data-parallel-size", str(settings.replicas)]
     argv += ["--max-model-len", str(settings.max_model_len)]
     argv += ["--max-num-seqs", str(settings.max_num_seqs)]
     argv += ["--max-num-batched-tokens", str(settings.max_num_batched_tokens)]

@@ -12,9 +12,10 @@ from typing import Any
 
 from hw_specs.spec import Basis
 from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
-from planner.command import serve_command
 from planner.emitters.shell import shell_text
+from planner.nodes import node_commands
 from planner.request import Settings
+from planner.speed.answer import SpeedSection
 
 SCHEMA_VERSION = "1.0"
 """``major.minor``: a minor step adds keys, a major step removes or redefines some."""
@@ -73,12 +74,24 @@ class Line:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """How one replica is started."""
+    """How the head node starts its server."""
 
     argv: tuple[str, ...]
     env: dict[str, str]
     shell: str
     """The argv for a POSIX shell; ``shlex.split`` reads it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What one node runs."""
+
+    node: int
+    replica: int
+    head: bool
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,11 +120,17 @@ class PlanDocument:
     levers: tuple[Lever, ...]
     warnings: tuple[PlanWarning, ...]
     command: Command
+    speed: SpeedSection | None = None
+    """The forecast; present only when a load, a target or an objective was given."""
+    nodes: tuple[Node, ...]
+    """One entry per node, the first is a head; ``HEAD_ADDRESS`` stands for its address."""
 
 
-def plan_document(plan: Plan) -> PlanDocument:
-    """Return the document of `plan`."""
-    command = serve_command(plan)
+def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocument:
+    """Return the document of `plan`, with its forecast where one was made."""
+    nodes = node_commands(plan)
+    command = nodes[0].command
+    assert command is not None, "the first node is a head"
     spec = plan.gpus.spec
     return PlanDocument(
         schema_version=SCHEMA_VERSION,
@@ -157,12 +176,27 @@ def plan_document(plan: Plan) -> PlanDocument:
         levers=plan.levers,
         warnings=plan.warnings,
         command=Command(argv=command.argv, env=command.env, shell=shell_text(command)),
+        speed=speed,
+        nodes=tuple(
+            Node(
+                node=one.node,
+                replica=one.replica,
+                head=one.head,
+                argv=one.command.argv if one.command else (),
+                env=one.command.env if one.command else {},
+                note=one.note,
+            )
+            for one in nodes
+        ),
     )
 
 
 def to_json_value(document: PlanDocument) -> dict[str, Any]:
     """Return the document as plain dicts and lists, keys in the order of the contract."""
-    return dataclasses.asdict(document)
+    value = dataclasses.asdict(document)
+    if document.speed is None:
+        del value["speed"]
+    return value
 
 
 def read_document(text: str | bytes) -> PlanDocument:

@@ -35,6 +35,8 @@ class Outcome:
     """Sequences of full length that must fit at once."""
     length_asked: bool
     """Whether the user fixed the length."""
+    too_short: bool = False
+    """Whether no useful length fits at the low bound, so that a short one stands in to show what is missing."""
 
     @cached_property
     def tightest(self) -> RankBudget:
@@ -43,7 +45,9 @@ class Outcome:
 
     @cached_property
     def verdict(self) -> Verdict:
-        """``fits`` at the low bound, ``tight`` only at the expected one."""
+        """``fits`` at the low bound, ``tight`` only at the expected one; never tight by our own choice."""
+        if self.too_short:
+            return "does-not-fit"
         if self._holds(LOW):
             return "fits"
         return "tight" if self._holds(EXPECTED) else "does-not-fit"
@@ -61,16 +65,17 @@ class Outcome:
 
     @cached_property
     def shortfall_bytes(self) -> int:
-        """Bytes missing on the tightest rank at the expected bound."""
+        """Bytes missing on the tightest rank: at the expected bound, or at the low one for a length of our choice."""
         if self.verdict != "does-not-fit":
             return 0
+        bound = LOW if self.too_short else EXPECTED
         rank = self.tightest
         geometry = rank.geometry
         spare = geometry.block_bytes if geometry.null_block_reserved else 0
         needed = geometry.needed_bytes(self.settings.max_model_len, self.sequences) + spare
-        free = rank.free_at_start[EXPECTED]
+        free = rank.free_at_start[bound]
         return max(
-            needed - rank.available[EXPECTED],
+            needed - rank.available[bound],
             rank.loading_peak_bytes - free,
             rank.budget_bytes - free if self.settings.kv_cache_memory_bytes is None else 0,
             1,
@@ -253,7 +258,8 @@ class _Trial:
         step = policy["round_tokens"]["value"]
         rounded = longest // step * step
         if rounded < policy["shortest_unasked_tokens"]["value"]:
-            return self._at(settings, min(policy["shortest_unasked_tokens"]["value"], self.wanted_length))
+            shortest = min(policy["shortest_unasked_tokens"]["value"], self.wanted_length)
+            return dataclasses.replace(self._at(settings, shortest), too_short=True)
         return self._at(settings, rounded)
 
     def _at(self, settings: Settings, length_tokens: int) -> Outcome:

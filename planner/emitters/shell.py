@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 
 from planner.answer import Plan
-from planner.command import ServeCommand, serve_command
+from planner.command import ServeCommand
+from planner.nodes import node_commands
 
 
 def shell_text(command: ServeCommand) -> str:
@@ -33,7 +34,18 @@ def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
 
 
 def emit(plan: Plan, *, host: str, port: int) -> str:
-    """Return the environment as assignments in front of the command, on one line."""
-    command = serve_command(plan, host=host, port=port)
-    assignments = [f"{name}={shlex.quote(value)}" for name, value in command.env.items()]
-    return " ".join([*assignments, shell_text(command)])
+    """Return the environment as assignments in front of the command, one line a node.
+
+    Where there are several nodes, each line follows a comment that says which node it is for.
+    """
+    lines = []
+    nodes = node_commands(plan, host=host, port=port)
+    for node in nodes:
+        if len(nodes) > 1:
+            lines.append(f"# node {node.node}{', head' if node.head else ''}: {node.note}")
+        for words in node.before:
+            lines.append(shlex.join(words))
+        if node.command is not None:
+            assignments = [f"{name}={shlex.quote(value)}" for name, value in node.command.env.items()]
+            lines.append(" ".join([*assignments, shell_text(node.command)]))
+    return "\n".join(lines)
