@@ -9,18 +9,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planner.speed.predict import Estimate as Estimate
+    from planner.speed.answer import Estimate as Estimate
+    from planner.speed.answer import SpeedCalibration as SpeedCalibration
+    from planner.speed.answer import SpeedForecast as SpeedForecast
     from planner.speed.predict import NoSpeedFacts as NoSpeedFacts
-    from planner.speed.predict import SpeedCalibration as SpeedCalibration
-    from planner.speed.predict import SpeedForecast as SpeedForecast
     from planner.speed.predict import forecast as forecast
     from planner.speed.workload import Workload as Workload
 
 _HOMES = {
-    "Estimate": "planner.speed.predict",
+    "Estimate": "planner.speed.answer",
     "NoSpeedFacts": "planner.speed.predict",
-    "SpeedCalibration": "planner.speed.predict",
-    "SpeedForecast": "planner.speed.predict",
+    "SpeedCalibration": "planner.speed.answer",
+    "SpeedForecast": "planner.speed.answer",
     "forecast": "planner.speed.predict",
     "Workload": "planner.speed.workload",
 }

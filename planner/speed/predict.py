@@ -6,15 +6,15 @@ are the wider of those errors elsewhere and of the range that every uncertain ef
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from hw_specs.spec import Basis, GpuSet
 from planner import facts
 from planner.errors import PlannerError
 from planner.model import ModelSpec
-from planner.release import parse_version, resolve_release
+from planner.release import Release, parse_version, resolve_release
 from planner.request import Settings
+from planner.speed.answer import Estimate, SpeedCalibration, SpeedForecast, Territory
 from planner.speed.hardware import hardware_of
 from planner.speed.profile import Case, engine_profile, profile_id_for
 from planner.speed.simulation import EngineLimits, simulate
@@ -23,72 +23,12 @@ from planner.speed.trace import Trace
 from planner.speed.work import rank_work
 from planner.speed.workload import Workload
 
-Territory = Literal["measured", "near", "far", "measured here"]
-
 _RISING = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s")
 _PREFILL = ("ttft_ms", "ttft_p99_ms")
 
 
 class NoSpeedFacts(PlannerError):
     """Nothing was ever measured for this vendor or link, so a forecast would be a guess."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Estimate:
-    """A figure with its bounds."""
-
-    expected: float
-    low: float
-    high: float
-    basis: Basis
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedCalibration:
-    """How a benchmark on this machine compared with the forecast for it: measured over forecast, by figure."""
-
-    gpu: str
-    """Catalogue id."""
-    model: str
-    vllm_version: str
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    ratios: dict[str, float] = field(hash=False)
-    """``output_tokens_per_s``, ``ttft_ms``, ``tpot_ms``."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedForecast:
-    """What a server of these settings would show under this workload. Times in milliseconds."""
-
-    workload: Workload
-    output_tokens_per_s: Estimate
-    """All replicas together, over the whole run with its ramp and tail."""
-    total_tokens_per_s: Estimate
-    """Prompt and answer tokens."""
-    requests_per_s: Estimate
-    output_tokens_per_s_per_gpu: Estimate
-    output_tokens_per_s_per_replica: Estimate
-    ttft_ms: Estimate
-    """Mean over requests."""
-    ttft_p99_ms: Estimate
-    tpot_ms: Estimate
-    """Mean over requests of the mean time per token after the first."""
-    tpot_p99_ms: Estimate
-    itl_ms: Estimate
-    """Mean gap between two chunks of an answer."""
-    itl_p99_ms: Estimate
-    latency_ms: Estimate
-    """Mean from sending a request to its last token."""
-    kv_cache_peak_use: float
-    """Largest share of the KV blocks in use, of the fullest replica."""
-    kv_cache_mean_use: float
-    preemptions: int
-    territory: Territory
-    profile: str
-    """The engine build whose measured efficiencies were used."""
-    notes: tuple[str, ...]
-    """Why the bounds are what they are, in sentences."""
 
 
 FIGURES = (
@@ -116,15 +56,7 @@ def forecast(
         InvalidRequest: when one request does not fit the KV cache.
     """
     release = resolve_release(vllm_version)
-    try:
-        profile_id = profile_id_for(gpus.spec.vendor, release.version)
-    except KeyError:
-        raise NoSpeedFacts(f"no public measurement tells how fast {gpus.spec.vendor} GPUs serve") from None
-    if gpus.spec.bandwidth_bytes_per_s is None or gpus.spec.bf16_flops_per_s is None:
-        raise NoSpeedFacts(f"the speeds of {gpus.spec.name} are not known")
-    ceiling = next(
-        size for prefix, size in release.graph_ceiling if prefix in ("*", gpus.spec.architecture[: len(prefix)])
-    )
+    profile_id, ceiling = _facts_for(gpus, release)
     territory, notes = _territory(settings, workload, model, gpus, profile_id, release.version)
 
     def run(case: Case) -> dict[str, float]:
@@ -168,6 +100,40 @@ def forecast(
         notes=notes,
         **estimates,
     )
+
+
+def expected_figures(
+    settings: Settings,
+    workload: Workload,
+    *,
+    model: ModelSpec,
+    gpus: GpuSet,
+    num_gpu_blocks: int,
+    vllm_version: str | None = None,
+) -> tuple[dict[str, float], float]:
+    """Return the expected value of every figure and the largest share of the KV cache in use; no bounds, so fast.
+
+    Raises:
+        NoSpeedFacts: as :func:`forecast`.
+        InvalidRequest: when one request does not fit the KV cache.
+    """
+    profile_id, ceiling = _facts_for(gpus, resolve_release(vllm_version))
+    figures, traces = _run("expected", settings, workload, model, gpus, num_gpu_blocks - 1, profile_id, ceiling)
+    return figures, max(trace.kv_peak_blocks / trace.num_blocks for trace in traces)
+
+
+def _facts_for(gpus: GpuSet, release: Release) -> tuple[str, int]:
+    """The engine build to use and the largest batch in tokens its graphs cover."""
+    try:
+        profile_id = profile_id_for(gpus.spec.vendor, release.version)
+    except KeyError:
+        raise NoSpeedFacts(f"no public measurement tells how fast {gpus.spec.vendor} GPUs serve") from None
+    if not gpus.spec.bandwidth_bytes_per_s or not gpus.spec.bf16_flops_per_s:
+        raise NoSpeedFacts(f"the speeds of {gpus.spec.name} are not known")
+    ceiling = next(
+        size for prefix, size in release.graph_ceiling if prefix in ("*", gpus.spec.architecture[: len(prefix)])
+    )
+    return profile_id, ceiling
 
 
 def calibrate(
@@ -248,11 +214,18 @@ def _run(
         side = model.vision.max_image_size // (model.vision.patch_size * model.vision.spatial_merge_size)
         image_tokens = side * (side + 1)
     shares = [workload.share(settings.replicas, index) for index in range(settings.replicas)]
-    traces = [
-        simulate(step, limits, share, image_tokens=image_tokens, vision=not settings.language_model_only)
-        for share in shares
-        if share is not None
-    ]
+    traces: list[Trace] = []
+    played: dict[Workload, Trace] = {}
+    for share in shares:
+        if share is None:
+            continue
+        if share.request_rate is None and not share.length_range_ratio:
+            share = replace(share, seed=0)  # nothing is drawn, so equal shares run alike
+        if share not in played:
+            played[share] = simulate(
+                step, limits, share, image_tokens=image_tokens, vision=not settings.language_model_only
+            )
+        traces.append(played[share])
     return _figures(traces), traces
 
 
@@ -339,6 +312,9 @@ def _territory(
     )
     if not inside:
         notes.append("the measured runs had 1024 tokens in and out at 32 requests in flight")
+    if same_size and settings.max_num_batched_tokens not in {r["max_num_batched_tokens"] for r in same_size}:
+        inside = False
+        notes.append(f"not measured with max_num_batched_tokens {settings.max_num_batched_tokens}")
     whole_table = any(record["kind"] == "serve" and record.get("num_requests") == 100 for record in same_size)
     if same_size and whole_table and inside and not beyond:
         return "measured", ("this model on this GPU count at about this load was measured",)

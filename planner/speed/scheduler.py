@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     Ints = NDArray[np.int64]
 
 _EPSILON = 1e-9
+_STRETCH = 128
+"""Steps computed at once; more would be thrown away at the next arrival."""
 
 
 @dataclass(slots=True)
@@ -185,10 +187,33 @@ class Scheduler:
         """Whether all of a request's tokens are computed or on their way."""
         return bool(self._done[index] >= self._output[index])
 
-    def _compose(self) -> _Step | None:
-        step = _Step(prefill_tokens=0, prefill_pairs=0.0, images=0, sampled=[], ending=[], decoding=0, context=0)
-        budget = self._budget
-        for index in list(self._running):
+    def _decode_all(self, step: _Step, decoding: Ints) -> bool:
+        """Let all decoding requests take their turn at once; False, with nothing changed, when they do not all fit."""
+        np = self._np
+        if not decoding.size:
+            return True
+        reach = self._context[decoding] + 1 + self._ahead
+        wanted = np.maximum(-(-reach // self._block) - self._held[decoding], 0)
+        if decoding.size * (1 + self._ahead) > self._budget or int(wanted.sum()) > self._free:
+            return False
+        self._held[decoding] += wanted
+        self._free -= int(wanted.sum())
+        self._decode_steps[decoding] += 1
+        emitted = 1 + np.floor(self._decode_steps[decoding] * self._emit + _EPSILON).astype(np.int64)
+        emitted = np.minimum(np.maximum(emitted, self._done[decoding] + 1), self._output[decoding])
+        self._context[decoding] += emitted - self._done[decoding]
+        last = self._decode_steps[decoding] >= self._needed_steps[decoding]
+        emitted = np.where(last, self._output[decoding], emitted)
+        self._done[decoding] = emitted
+        step.decoding += decoding.size
+        step.context += int(self._context[decoding].sum())
+        step.sampled += decoding.tolist()
+        step.ending += decoding[emitted >= self._output[decoding]].tolist()
+        return True
+
+    def _one_by_one(self, step: _Step, indices: list[int], budget: int) -> int:
+        """Give running requests their share in order, throwing the youngest back when blocks run out."""
+        for index in indices:
             if budget <= 0:
                 break
             if self._is_over(index) or index not in self._running:
@@ -202,7 +227,22 @@ class Scheduler:
                 break
             budget -= tokens
             self._take(step, index, tokens if todo else 0)
+        return budget
+
+    def _compose(self) -> _Step | None:
+        np = self._np
         preempted = self._preemptions
+        step = _Step(prefill_tokens=0, prefill_pairs=0.0, images=0, sampled=[], ending=[], decoding=0, context=0)
+        budget = self._budget
+        running = np.array(self._running, dtype=np.int64)
+        decoding = running[(self._todo[running] == 0) & (self._done[running] < self._output[running])]
+        prompts = [int(index) for index in running[self._todo[running] > 0]]
+        # Only the request admitted last can be in the middle of its prompt, so the others come first in any case.
+        if self._decode_all(step, decoding):
+            budget -= decoding.size * (1 + self._ahead)
+            budget = self._one_by_one(step, prompts, budget)
+        else:
+            budget = self._one_by_one(step, list(self._running), budget)
         while self._waiting and budget > 0 and len(self._running) < self._seats and preempted == self._preemptions:
             index = self._waiting[0]
             tokens = min(int(self._todo[index]), budget)
@@ -303,7 +343,7 @@ class Scheduler:
             return None
         left = int((self._needed_steps[running] - self._decode_steps[running]).min())
         # The last step of the stretch ends a request, so it is composed the ordinary way.
-        count = left - 1
+        count = min(left - 1, _STRETCH)
         if count < 2:
             return None
         number = np.arange(1, count + 1)

@@ -28,7 +28,7 @@ class Workload:
     request_rate: float | None = None
     """Requests per second, exponential gaps."""
     num_requests: int | None = None
-    """Requests in the run; by default eight times the concurrency, at least 100."""
+    """Requests in the run; by default eight times the concurrency, within 100 and 800 or four waves."""
     prefix_cache_hit_rate: float = 0.0
     """Share of each prompt that is found in the prefix cache."""
     images_per_request: int = 0
@@ -61,7 +61,8 @@ class Workload:
         """Requests in the run."""
         if self.num_requests is not None:
             return self.num_requests
-        return max(100, 8 * (self.concurrency or 0))
+        waves = self.concurrency or 0
+        return max(100, min(8 * waves, 800), 4 * waves)
 
     def share(self, replicas: int, index: int) -> Workload | None:
         """Return the part that replica `index` of `replicas` sees; None when nothing is left for it.

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.choose import plan
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
+from planner.cli.speed_options import NAMES as SPEED_OPTIONS
+from planner.cli.speed_options import asks_for_speed, target_options, workload_options
 from planner.emitters import EMITTERS
-from planner.choose import plan
 from planner.request import PlanRequest
+
+if TYPE_CHECKING:
+    from planner.speed.answer import SpeedSection
 
 
 @click.command(name="plan")
 @gpu_options
 @engine_options
+@workload_options
+@target_options
 @click.option("--emit", "emit_kind", type=click.Choice([*EMITTERS, "json"]), help="print the command for a target")
 @click.option("--host", default="127.0.0.1", help="address the emitted server listens on")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server listens on")
@@ -40,12 +47,23 @@ def command(
 
     Whatever is not given is chosen so that it fits even if every uncertain term is at its worst. Exit code 0: fits
     (or tight, with a warning), 3: does not fit.
+
+    With a load (`--prompt-tokens`, `--output-tokens`, `--request-rate`), a target or an objective the layout follows a
+    speed forecast, and `--concurrency` counts requests of that load in flight.
     """
-    answer = plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **settings))
+    load = {name: settings.pop(name) for name in SPEED_OPTIONS}
+    machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
+    section: SpeedSection | None = None
+    if asks_for_speed(load):
+        from planner.cli.speed_request import plan_with_speed
+
+        answer, section = plan_with_speed(machine, settings, load)
+    else:
+        answer = plan(PlanRequest(gpus=machine, **settings))
     if as_json or emit_kind == "json":
         from planner.document import plan_document, to_json_value
 
-        write_json(to_json_value(plan_document(answer)))
+        write_json(to_json_value(plan_document(answer, speed=section)))
     elif emit_kind:
         from planner.emitters import emit
 
@@ -54,6 +72,10 @@ def command(
         from planner.cli.plan_table import plan_text
 
         write(plan_text(answer, explain=explain))
+        if section is not None:
+            from planner.cli.speed_table import speed_text
+
+            write("\n" + speed_text(section))
     if answer.verdict == "tight":
         say("warning", "tight: it fits if every uncertain term is as expected, not if each is at its worst")
     for warning in answer.warnings:

@@ -1,0 +1,116 @@
+"""A forecast as text of at most 80 columns; it lays out :class:`planner.speed.answer.SpeedSection`."""
+
+from __future__ import annotations
+
+import textwrap
+
+from planner.cli.output import Align, table
+from planner.speed.answer import Cost, Estimate, LayoutSpeed, SpeedSection
+
+WIDTH = 80
+_FIGURES = (
+    ("output tokens/s", "output_tokens_per_s"), ("output tokens/s per GPU", "output_tokens_per_s_per_gpu"),
+    ("TTFT, ms", "ttft_ms"), ("TTFT, 99 of 100, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"),
+    ("gap between chunks, 99 of 100, ms", "itl_p99_ms"), ("whole answer, ms", "latency_ms"),
+)  # fmt: skip
+_RIGHT: tuple[Align, ...] = ("<", ">", ">", ">", ">", "<")
+
+
+def speed_text(section: SpeedSection) -> str:
+    """Return the forecast: load, figures with bounds, why, layouts, cost."""
+    parts = [_figures(section), _layouts(section)]
+    if section.cost is not None:
+        parts.append(_cost(section.cost))
+    return "\n\n".join(parts)
+
+
+def load_words(section: SpeedSection) -> str:
+    """The load in words."""
+    load = section.workload
+    flow = []
+    if load.concurrency is not None:
+        flow.append(f"{load.concurrency} in flight")
+    if load.request_rate is not None:
+        flow.append(f"{load.request_rate:g} requests/s")
+    more = f", {load.prefix_cache_hit_rate:.0%} of prompts cached" if load.prefix_cache_hit_rate else ""
+    more += f", {load.images_per_request} images each" if load.images_per_request else ""
+    return f"{load.prompt_tokens:,} tokens in, {load.output_tokens:,} out, {' and '.join(flow) or 'all at once'}{more}"
+
+
+def _figures(section: SpeedSection) -> str:
+    rows = [[label, *_bounds(getattr(section, name))] for label, name in _FIGURES]
+    rows.append(["KV cache in use at most", f"{section.kv_cache_peak_use:.0%}", "", ""])
+    body = table(
+        ["speed", "expected", "low", "high"], [["  " + row[0], *row[1:]] for row in rows], ("<", ">", ">", ">")
+    )
+    said = [f"load: {load_words(section)}", *section.reasons]
+    said.append(f"bounds: {section.territory} ({'; '.join(section.notes)})")
+    if section.preemptions:
+        said.append(
+            f"the cache is too small for this load: {section.preemptions:,} requests were thrown back and redone"
+        )
+    return "\n".join([body, *(_fold(line) for line in said)])
+
+
+def _bounds(estimate: Estimate) -> list[str]:
+    return [_number(estimate.expected), _number(estimate.low), _number(estimate.high)]
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+def _fold(text: str) -> str:
+    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+
+
+def _layouts(section: SpeedSection) -> str:
+    rows = [
+        [
+            "  " + layout_name(row),
+            f"{row.max_num_batched_tokens:,}",
+            f"{row.output_tokens_per_s:,.0f}",
+            f"{row.ttft_ms:,.0f}",
+            f"{row.tpot_ms:.1f}",
+            _marks(row, section),
+        ]
+        for row in section.layouts
+    ]
+    text = table(["layouts", "batched", "tok/s", "TTFT", "TPOT", ""], rows, _RIGHT)
+    legend = "* on the Pareto front of tok/s, TTFT, TPOT and length"
+    if any(row.speculative_tokens for row in section.layouts):
+        legend += "; EAGLE at an assumed acceptance rate"
+    return f"{text}\n{_fold(legend)}"
+
+
+def layout_name(row: LayoutSpeed) -> str:
+    """``TP4 x 2``, with stages and draft where there are any."""
+    name = f"TP{row.tensor_parallel_size}"
+    if row.pipeline_parallel_size > 1:
+        name += f" x PP{row.pipeline_parallel_size}"
+    if row.replicas > 1:
+        name += f" x {row.replicas}"
+    return name + (f", EAGLE {row.speculative_tokens}" if row.speculative_tokens else "")
+
+
+def _marks(row: LayoutSpeed, section: SpeedSection) -> str:
+    marks = ["*" if row.on_front else " "]
+    if row.chosen:
+        marks.append("chosen")
+    demands = (section.targets.ttft_ms, section.targets.tpot_ms, section.targets.tokens_per_s)
+    if any(value is not None for value in demands) and not row.meets_targets:
+        marks.append("misses a target")
+    return " ".join(marks).rstrip()
+
+
+def _cost(cost: Cost) -> str:
+    rows = [
+        ["  per million output tokens", *(f"{value:,.2f}" for value in _triple(cost.per_million_output_tokens))],
+        ["  per million tokens in and out", *(f"{value:,.2f}" for value in _triple(cost.per_million_total_tokens))],
+    ]
+    head = [f"cost at {cost.price_per_gpu_hour:g} per GPU and hour", "expected", "low", "high"]
+    return table(head, rows, ("<", ">", ">", ">"))
+
+
+def _triple(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.expected, estimate.low, estimate.high

@@ -1,0 +1,204 @@
+"""The engine's own benchmark, ``vllm bench serve``: its command, its result, and what was kept of it.
+
+It measures nothing itself: the engine's tool does, and this module reads what the tool wrote.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.errors import LogNotUnderstood, PlannerError
+from planner.speed.answer import SpeedCalibration
+from planner.speed.workload import Workload
+from planner.store import append_records, read_records, state_dir
+
+SCHEMA = 1
+
+_JSON_KEYS = {
+    "duration_s": "duration", "completed": "completed", "total_input_tokens": "total_input_tokens",
+    "total_output_tokens": "total_output_tokens", "requests_per_s": "request_throughput",
+    "output_tokens_per_s": "output_throughput", "total_tokens_per_s": "total_token_throughput",
+    "ttft_ms": "mean_ttft_ms", "ttft_p99_ms": "p99_ttft_ms", "tpot_ms": "mean_tpot_ms", "tpot_p99_ms": "p99_tpot_ms",
+    "itl_ms": "mean_itl_ms", "itl_p99_ms": "p99_itl_ms",
+}  # fmt: skip
+_TEXT_LABELS = {
+    "duration_s": "Benchmark duration (s)", "completed": "Successful requests",
+    "total_input_tokens": "Total input tokens", "total_output_tokens": "Total generated tokens",
+    "requests_per_s": "Request throughput (req/s)",
+    "output_tokens_per_s": "Output token throughput (tok/s)", "total_tokens_per_s": "Total token throughput (tok/s)",
+    "ttft_ms": "Mean TTFT (ms)", "ttft_p99_ms": "P99 TTFT (ms)", "tpot_ms": "Mean TPOT (ms)",
+    "tpot_p99_ms": "P99 TPOT (ms)",
+    "itl_ms": "Mean ITL (ms)", "itl_p99_ms": "P99 ITL (ms)",
+}  # fmt: skip
+_REQUIRED = ("completed", "output_tokens_per_s", "ttft_ms")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchResult:
+    """What the benchmark reported; a figure it did not report is None. Times in milliseconds, the run in seconds."""
+
+    completed: int
+    output_tokens_per_s: float
+    ttft_ms: float
+    duration_s: float | None = None
+    total_input_tokens: int | None = None
+    total_output_tokens: int | None = None
+    requests_per_s: float | None = None
+    total_tokens_per_s: float | None = None
+    ttft_p99_ms: float | None = None
+    tpot_ms: float | None = None
+    tpot_p99_ms: float | None = None
+    itl_ms: float | None = None
+    itl_p99_ms: float | None = None
+
+    def figures(self) -> dict[str, float]:
+        """The figures that a forecast has too, by its names."""
+        values = dataclasses.asdict(self)
+        return {name: float(value) for name, value in values.items() if value is not None and "total_" not in name[:6]}
+
+
+def bench_argv(
+    workload: Workload,
+    *,
+    model: str,
+    url: str,
+    executable: str = "vllm",
+    tokenizer_mode: str = "mistral",
+    result_path: Path | None = None,
+) -> tuple[str, ...]:
+    """Return the ``vllm bench serve`` call that plays `workload` against the server at `url`."""
+    argv = [
+        executable, "bench", "serve", "--backend", "openai", "--base-url", url, "--endpoint", "/v1/completions",
+        "--model", model, "--tokenizer-mode", tokenizer_mode, "--dataset-name", "random",
+        "--random-input-len", str(workload.prompt_tokens), "--random-output-len", str(workload.output_tokens),
+        "--random-range-ratio", f"{workload.length_range_ratio:g}", "--num-prompts", str(workload.total_requests),
+        "--ignore-eos", "--seed", str(workload.seed), "--percentile-metrics", "ttft,tpot,itl,e2el",
+        "--metric-percentiles", "50,99",
+    ]  # fmt: skip
+    if workload.concurrency is not None:
+        argv += ["--max-concurrency", str(workload.concurrency)]
+    if workload.request_rate is not None:
+        argv += ["--request-rate", f"{workload.request_rate:g}"]
+    if result_path is not None:
+        argv += ["--save-result", "--result-dir", str(result_path.parent), "--result-filename", result_path.name]
+    return tuple(argv)
+
+
+def gsm8k_argv(*, model: str, url: str, concurrency: int = 32) -> tuple[str, ...]:
+    """Return the ``lm_eval`` call for GSM8K, 5-shot, as the public figures of this model were made."""
+    arguments = {
+        "model": model, "base_url": f"{url.rstrip('/')}/v1/completions", "num_concurrent": concurrency,
+        "max_retries": 3, "tokenized_requests": False, "fix_mistral_regex": True,
+    }  # fmt: skip
+    return (
+        "lm_eval", "--model", "local-completions", "--tasks", "gsm8k", "--num_fewshot", "5",
+        "--model_args", ",".join(f"{name}={value}" for name, value in arguments.items()),
+    )  # fmt: skip
+
+
+def run_bench(
+    workload: Workload, *, model: str, url: str, executable: str = "vllm", tokenizer_mode: str = "mistral",
+    timeout_s: float | None = None,
+) -> BenchResult:  # fmt: skip
+    """Run the benchmark and return its result; its narration goes to our stderr.
+
+    The API key travels by environment only: ``VLLM_API_KEY`` is handed on as the ``OPENAI_API_KEY`` the tool reads.
+
+    Raises:
+        PlannerError: when the tool is missing, fails or takes longer than `timeout_s`.
+        LogNotUnderstood: when its result cannot be read.
+    """
+    environment = dict(os.environ)
+    if "VLLM_API_KEY" in environment:
+        environment.setdefault("OPENAI_API_KEY", environment["VLLM_API_KEY"])
+    with tempfile.TemporaryDirectory(prefix="m35-bench-") as folder:
+        path = Path(folder) / "result.json"
+        argv = bench_argv(
+            workload, model=model, url=url, executable=executable, tokenizer_mode=tokenizer_mode, result_path=path
+        )
+        try:
+            done = subprocess.run(argv, env=environment, stdout=2, timeout=timeout_s, check=False)
+        except FileNotFoundError:
+            raise PlannerError(
+                f"there is no executable `{executable}`",
+                hint="install vLLM beside the server, or use --print and run the command where it is",
+            ) from None
+        except subprocess.TimeoutExpired:
+            raise PlannerError(
+                f"the benchmark took longer than {timeout_s:g} s", hint="ask for fewer requests"
+            ) from None
+        if done.returncode:
+            raise PlannerError(
+                f"the benchmark ended with code {done.returncode}", hint="its own words are above; is the server ready?"
+            )
+        return read_result(path.read_text(encoding="utf-8") if path.exists() else "")
+
+
+def read_result(text: str) -> BenchResult:
+    """Return the result in `text`: the JSON that ``--save-result`` writes, or the table the tool prints.
+
+    Raises:
+        LogNotUnderstood: when it is neither, or lacks the figures every release has.
+    """
+    values = _from_json(text) if text.lstrip().startswith("{") else _from_table(text)
+    missing = [name for name in _REQUIRED if values.get(name) is None]
+    if missing:
+        raise LogNotUnderstood(
+            f"the benchmark's result has no {' and no '.join(missing)}",
+            hint="give the JSON of --save-result or the whole table that vllm bench serve prints",
+        )
+    if not values["completed"]:
+        raise LogNotUnderstood(
+            "the benchmark completed no request", hint="does the server answer, under this model name?"
+        )
+    return BenchResult(**values)
+
+
+def _from_json(text: str) -> dict[str, Any]:
+    try:
+        # The file may hold one run per line; the last is the newest.
+        document = json.loads(text) if "\n{" not in text.strip() else json.loads(text.strip().splitlines()[-1])
+    except ValueError:
+        raise LogNotUnderstood("the benchmark's result is no JSON", hint="was the run cut short?") from None
+    if not isinstance(document, dict):
+        return {}
+    found = {name: document[key] for name, key in _JSON_KEYS.items() if isinstance(document.get(key), int | float)}
+    return {name: value for name, value in found.items() if not isinstance(value, bool)}
+
+
+def _from_table(text: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, label in _TEXT_LABELS.items():
+        match = re.search(rf"^\s*{re.escape(label)}:\s+([0-9.,]+)\s*$", text, re.MULTILINE | re.IGNORECASE)
+        if match:
+            number = float(match[1].replace(",", ""))
+            found[name] = int(number) if name in ("completed", "total_input_tokens", "total_output_tokens") else number
+    return found
+
+
+def benchmarks_path() -> Path:
+    """Where benchmarks of this machine are kept."""
+    return state_dir() / "benchmarks.jsonl"
+
+
+def keep_benchmark(calibration: SpeedCalibration) -> None:
+    """Keep how a benchmark compared with its forecast, for later forecasts on this machine."""
+    append_records(benchmarks_path(), [{"schema": SCHEMA, **dataclasses.asdict(calibration)}])
+
+
+def kept_benchmarks() -> tuple[SpeedCalibration, ...]:
+    """Return what was kept, oldest first; records of another schema are left out."""
+    names = {field.name for field in dataclasses.fields(SpeedCalibration)}
+    kept = []
+    for record in read_records(benchmarks_path()):
+        if record.get("schema") == SCHEMA and names <= record.keys():
+            kept.append(SpeedCalibration(**{name: record[name] for name in names}))
+    return tuple(kept)

@@ -1,0 +1,145 @@
+"""The values of a forecast: figures with bounds, and how layouts compare. It never computes and loads nothing heavy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from hw_specs.spec import Basis
+from planner.speed.workload import Workload
+
+Territory = Literal["measured", "near", "far", "measured here"]
+"""How close a forecast is to something measured: this very case, the same GPU, another GPU, or a benchmark here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """A figure with its bounds."""
+
+    expected: float
+    low: float
+    high: float
+    basis: Basis
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedCalibration:
+    """How a benchmark on this machine compared with the forecast for it: measured over forecast, by figure."""
+
+    gpu: str
+    """Catalogue id."""
+    model: str
+    vllm_version: str
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    ratios: dict[str, float] = field(hash=False)
+    """``output_tokens_per_s``, ``ttft_ms``, ``tpot_ms``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedForecast:
+    """What a server of these settings would show under this workload. Times in milliseconds."""
+
+    workload: Workload
+    output_tokens_per_s: Estimate
+    """All replicas together, over the whole run with its ramp and tail."""
+    total_tokens_per_s: Estimate
+    """Prompt and answer tokens."""
+    requests_per_s: Estimate
+    output_tokens_per_s_per_gpu: Estimate
+    output_tokens_per_s_per_replica: Estimate
+    ttft_ms: Estimate
+    """Mean over requests."""
+    ttft_p99_ms: Estimate
+    tpot_ms: Estimate
+    """Mean over requests of the mean time per token after the first."""
+    tpot_p99_ms: Estimate
+    itl_ms: Estimate
+    """Mean gap between two chunks of an answer."""
+    itl_p99_ms: Estimate
+    latency_ms: Estimate
+    """Mean from sending a request to its last token."""
+    kv_cache_peak_use: float
+    """Largest share of the KV blocks in use, of the fullest replica."""
+    kv_cache_mean_use: float
+    preemptions: int
+    territory: Territory
+    profile: str
+    """The engine build whose measured efficiencies were used."""
+    notes: tuple[str, ...]
+    """Why the bounds are what they are, in sentences."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Targets:
+    """What a deployment must reach; None is no demand."""
+
+    ttft_ms: float | None = None
+    """Mean time to first token, at most."""
+    tpot_ms: float | None = None
+    """Mean time per further token, at most."""
+    tokens_per_s: float | None = None
+    """Answer tokens per second over all replicas, at least."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutSpeed:
+    """One way to use the GPUs and what it is forecast to do; expected values."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    replicas: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    speculative_tokens: int
+    max_model_len: int
+    output_tokens_per_s: float
+    ttft_ms: float
+    tpot_ms: float
+    latency_ms: float
+    kv_cache_peak_use: float
+    meets_targets: bool
+    on_front: bool
+    """Whether no other way is at least as good in tokens per second, TTFT, TPOT and length."""
+    chosen: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cost:
+    """What a million tokens cost at the price the user gave; the currency is the user's."""
+
+    price_per_gpu_hour: float
+    per_million_output_tokens: Estimate
+    per_million_total_tokens: Estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedSection:
+    """The ``speed`` part of a plan document."""
+
+    workload: Workload
+    objective: str
+    targets: Targets
+    meets_targets: bool
+    output_tokens_per_s: Estimate
+    total_tokens_per_s: Estimate
+    requests_per_s: Estimate
+    output_tokens_per_s_per_gpu: Estimate
+    output_tokens_per_s_per_replica: Estimate
+    ttft_ms: Estimate
+    ttft_p99_ms: Estimate
+    tpot_ms: Estimate
+    tpot_p99_ms: Estimate
+    itl_ms: Estimate
+    itl_p99_ms: Estimate
+    latency_ms: Estimate
+    kv_cache_peak_use: float
+    kv_cache_mean_use: float
+    preemptions: int
+    territory: Territory
+    profile: str
+    notes: tuple[str, ...]
+    reasons: tuple[str, ...]
+    layouts: tuple[LayoutSpeed, ...]
+    cost: Cost | None = None
