@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,8 @@ def make_private(directory: Path) -> None:
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text`: readers see the old file or the new one, never a part."""
+    import tempfile
+
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:

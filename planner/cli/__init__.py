@@ -22,7 +22,15 @@ COMMANDS: dict[str, str] = {
     "detect": "show the GPUs of this machine, and why any is missing",
     "fleet": "plan for many machines at once, from their snapshots",
     "gpus": "list the GPU catalogue",
+    "check": "check this machine before a start",
+    "rehearse": "try the plan on a tiny twin of the model, before the download",
+    "launch": "check, start and follow a server",
+    "attach": "watch a run that was launched earlier",
+    "stop": "stop a server that was launched",
+    "runs": "list what was launched on this machine",
     "verify": "prove that a running server does what was planned",
+    "diagnose": "name the cause of a failed start from its log",
+    "calibrate": "keep what a start measured, for later plans",
 }
 """Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""
 

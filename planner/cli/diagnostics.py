@@ -27,3 +27,16 @@ def report_error(message: str, hint: str | None = None) -> None:
     if hint:
         print(file=sys.stderr)  # noqa: T201
         say("hint", hint)
+
+
+def narrate(text: str) -> None:
+    """Write `text` and a line end to stderr: what happens while a command runs."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
+def redraw(lines: list[str], *, over: int) -> None:
+    """Replace the last `over` lines of a terminal's stderr by `lines`; for terminals only."""
+    up = f"\x1b[{over}F" if over else ""
+    sys.stderr.write(up + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J")
+    sys.stderr.flush()

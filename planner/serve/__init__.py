@@ -1,5 +1,6 @@
 """From a command to a running server that is proved to be what was planned.
 
+    run_preflight(Situation(...))               # named checks of this machine, before anything starts
     run = launch(command.argv, env=command.env)  # a directory that outlives this process
     for events in follow(run):                  # batches of frozen events until ready, failed or timed out
         ...
@@ -7,7 +8,8 @@
 
     list_runs()                                 # every run of this machine, newest first
     attach(run_id)                              # the same `Run`, in another process
-    diagnose(log_bytes)                         # the cause of a failed start and what cures it
+    conclude(run, last_event)                   # figures against the plan, or the cause with its cures
+    diagnose(log_bytes, plan=plan)              # the cause of a failed start and what cures it
     read_measured(events)                       # what the engine measured, to hold against the plan
 
 The server writes to a *file* and everyone tails the file, so a reader that leaves or stalls cannot block it.
@@ -22,12 +24,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from planner.serve.conclusion import Conclusion, conclude, plan_of
     from planner.serve.diagnosis import Diagnosis, diagnose
     from planner.serve.events import PHASES, Event, event_record
     from planner.serve.follower import Follower, follow, follow_async
     from planner.serve.launcher import Endpoint, launch, resolve_endpoint
     from planner.serve.measured import Measured, compare, read_measured
+    from planner.serve.preflight import Situation, run_preflight
     from planner.serve.progress import StartProgress, expected_durations
+    from planner.serve.rehearsal import RehearsalReport, rehearsal_record, rehearse
     from planner.serve.run import Run, RunStatus, attach, list_runs
     from planner.serve.smoke import CheckResult, Expectations, SmokeReport, smoke_record
     from planner.serve.startup_log import StartupLog, parse_log
@@ -35,20 +40,24 @@ if TYPE_CHECKING:
 
 _HOME = {
     "PHASES": "events",
-    "Diagnosis": "diagnosis",
     "CheckResult": "smoke",
+    "Conclusion": "conclusion",
+    "Diagnosis": "diagnosis",
     "Endpoint": "launcher",
     "Event": "events",
     "Expectations": "smoke",
     "Follower": "follower",
     "Measured": "measured",
+    "RehearsalReport": "rehearsal",
     "Run": "run",
     "RunStatus": "run",
-    "StartProgress": "progress",
+    "Situation": "preflight",
     "SmokeReport": "smoke",
+    "StartProgress": "progress",
     "StartupLog": "startup_log",
     "attach": "run",
     "compare": "measured",
+    "conclude": "conclusion",
     "diagnose": "diagnosis",
     "event_record": "events",
     "expected_durations": "progress",
@@ -57,8 +66,12 @@ _HOME = {
     "launch": "launcher",
     "list_runs": "run",
     "parse_log": "startup_log",
+    "plan_of": "conclusion",
     "read_measured": "measured",
+    "rehearsal_record": "rehearsal",
+    "rehearse": "rehearsal",
     "resolve_endpoint": "launcher",
+    "run_preflight": "preflight",
     "selected_checks": "verifier",
     "smoke_record": "smoke",
     "verify": "verifier",
@@ -67,18 +80,23 @@ _HOME = {
 __all__ = [
     "PHASES",
     "CheckResult",
+    "Conclusion",
+    "Diagnosis",
     "Endpoint",
     "Event",
     "Expectations",
     "Follower",
     "Measured",
+    "RehearsalReport",
     "Run",
     "RunStatus",
+    "Situation",
     "SmokeReport",
     "StartProgress",
     "StartupLog",
     "attach",
     "compare",
+    "conclude",
     "diagnose",
     "event_record",
     "expected_durations",
@@ -87,8 +105,12 @@ __all__ = [
     "launch",
     "list_runs",
     "parse_log",
+    "plan_of",
     "read_measured",
+    "rehearsal_record",
+    "rehearse",
     "resolve_endpoint",
+    "run_preflight",
     "selected_checks",
     "smoke_record",
     "verify",

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planner.answer import Plan
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.serve.run import Run, adopt_child, place_run
 from planner.serve.supervisor import read_stat
@@ -168,7 +169,7 @@ def launch(
     argv: Sequence[str],
     *,
     env: Mapping[str, str] | None = None,
-    plan_document: Mapping[str, Any] | None = None,
+    plan: Plan | None = None,
     target: str = "local",
     endpoint: Endpoint | None = None,
     run_dir: Path | None = None,
@@ -182,7 +183,8 @@ def launch(
     The server is a grandchild: a small supervisor in its own session records it before it exists, writes down how
     it ended and leaves no process behind. Killing the caller, at any moment, changes nothing for the server.
 
-    `env` is added to this process's environment. `plan_document` is kept in the run directory as it is. For a
+    `env` is added to this process's environment. `plan` is kept in the run directory: as the document that every
+    program reads, and whole, so that a failed start can be planned again. For a
     local server without `endpoint` the address is taken from `argv`, loopback and port 8000 by default. `container`
     names the container that `argv` starts.
 
@@ -211,7 +213,7 @@ def launch(
         "argv": list(argv),
         "container": container,
         "stop_argv": [docker, "stop", "--time", "{grace_s}", container] if container else None,
-        "history_key": history_key,
+        "history_key": history_key or (start_key(plan, target) if plan is not None else ""),
         "launcher_pid": os.getpid(),
         "launcher_start_ticks": me[4] if me else None,
     }
@@ -226,11 +228,25 @@ def launch(
         "env.json": json.dumps({"planned": planned, "inherited": shown, "secrets": hidden}, indent=2) + "\n",
         "spawn.json": json.dumps(spawn, indent=2) + "\n",
     }
-    if plan_document is not None:
-        files["plan.json"] = json.dumps(plan_document, indent=2, ensure_ascii=False) + "\n"
+    if plan is not None:
+        from planner.document import dump_plan, plan_document, to_json_value
+
+        files["plan.json"] = json.dumps(to_json_value(plan_document(plan)), indent=2, ensure_ascii=False) + "\n"
+        files["plan.full.json"] = dump_plan(plan) + "\n"
     run = place_run(record, files, directory=run_dir)
     _spawn_supervisor(run, environment)
     return run
+
+
+def start_key(plan: Plan, target: str) -> str:
+    """Return what starts must share to take about as long: model, GPUs, release, layout, features."""
+    settings = plan.settings
+    parts = [
+        plan.model.name, str(plan.gpus), f"vllm {plan.vllm_version}", target, settings.load_format,
+        f"tp{settings.tensor_parallel_size} pp{settings.pipeline_parallel_size}",
+    ]  # fmt: skip
+    parts += ["text" if settings.language_model_only else "vision", "eager" if settings.enforce_eager else "graphs"]
+    return " | ".join([*parts, f"draft {settings.speculative_tokens}"])
 
 
 def new_run_id() -> str:

@@ -10,6 +10,7 @@ from planner.choose import plan
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
+from planner.cli.measured_here import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS
@@ -52,6 +53,7 @@ def command(
     speed forecast, and `--concurrency` counts requests of that load in flight.
     """
     load = {name: settings.pop(name) for name in SPEED_OPTIONS}
+    settings["calibrations"] = known_calibrations()
     machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
     section: SpeedSection | None = None
     if asks_for_speed(load):
@@ -78,6 +80,9 @@ def command(
             write("\n" + speed_text(section))
     if answer.verdict == "tight":
         say("warning", "tight: it fits if every uncertain term is as expected, not if each is at its worst")
+    here = [line.name for line in answer.ledger.lines if line.source.startswith("measured here")]
+    if here:
+        say("note", f"measured here: {', '.join(here)}")
     for warning in answer.warnings:
         say("warning" if warning.code != "graphs-assumed" else "note", warning.message)
     if not answer.feasible or (strict and answer.verdict == "tight"):

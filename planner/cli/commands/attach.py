@@ -1,0 +1,26 @@
+"""``m35-plan attach``: watch a run that somebody launched. It starts nothing and, unless asked, stops nothing."""
+
+from __future__ import annotations
+
+import click
+
+from planner.cli.watching import watch
+from planner.serve.run import attach
+
+
+@click.command(short_help="watch a run that was launched earlier")
+@click.argument("run", default="latest")
+@click.option("--until", type=click.Choice(["ready", "end"]), default="ready", help="when to stop watching")
+@click.option(
+    "--timeout", multiple=True, metavar="[PHASE=]SECONDS", help="time limit of a phase, or of the whole start"
+)
+@click.option("--json", "as_json", is_flag=True, help="print every event as a JSON line")
+def command(run: str, until: str, timeout: tuple[str, ...], as_json: bool) -> int:
+    """Watch RUN: its id, the beginning of one, a run directory, or `latest`.
+
+    Everyone sees the same events from the beginning. Leaving with Ctrl-C asks whether the server should stop.
+    """
+    found = attach(run)
+    return watch(
+        found, limits=timeout, until="end" if until == "end" else "ready", json_lines=as_json, stop_on_timeout=False
+    )

@@ -1,0 +1,112 @@
+"""``m35-plan calibrate``: keep what an engine measured, so that later plans on this machine use it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from hw_specs.units import format_gib
+from planner.calibrate import calibration_of, calibrations, keep
+from planner.cli.commands.diagnose import read_log
+from planner.cli.exit_code import ExitCode
+from planner.cli.gpus_option import resolve_gpus
+from planner.cli.options import engine_options, gpu_options
+from planner.cli.output import table, write, write_json
+from planner.errors import LogNotUnderstood
+from planner.serve.conclusion import plan_of
+from planner.serve.measured import Measured, compare, read_measured
+from planner.serve.startup_log import parse_log
+
+_FROM_LOG = {
+    "vllm_version": "vllm_version",
+    "tensor_parallel_size": "tensor_parallel_size",
+    "pipeline_parallel_size": "pipeline_parallel_size",
+    "max_model_len": "max_model_len",
+    "max_num_seqs": "max_num_seqs",
+    "max_num_batched_tokens": "max_num_batched_tokens",
+    "gpu_memory_utilization": "gpu_memory_utilization",
+    "num_speculative_tokens": "speculative_tokens",
+}
+"""Request field → figure of the log; what the log says need not be typed again."""
+
+
+@click.command(short_help="keep what a start measured, for later plans")
+@click.argument("log", default="latest")
+@gpu_options
+@engine_options
+@click.option("--list", "listing", is_flag=True, help="list what is kept, and stop")
+@click.option("--dry-run", is_flag=True, help="show it, keep nothing")
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def command(
+    log: str,
+    gpus: str | None,
+    gpu_memory: str | None,
+    listing: bool,
+    dry_run: bool,
+    as_json: bool,
+    **settings: Any,
+) -> int:
+    """Read LOG, a log file, `-` or a run, and keep what the engine measured.
+
+    A run knows its plan. For a log, name the GPUs of that start; settings that the log tells are taken from it.
+    Later plans with the same model, GPU, release and layout use the figures and say `measured here`.
+    """
+    if listing:
+        return _list(as_json=as_json)
+    data, run = read_log(log)
+    measured = read_measured(parse_log(data))
+    plan = plan_of(run) if run is not None and gpus is None else None
+    if plan is None:
+        if gpus is None:
+            raise LogNotUnderstood(
+                "a log does not say which GPU it is from", hint="name it: `m35-plan calibrate LOG --gpus 8xH200`"
+            )
+        from planner.choose import plan as make_plan
+        from planner.request import PlanRequest
+
+        plan = make_plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **_settings(settings, measured)))
+    from planner.document import plan_document, to_json_value
+
+    calibration = calibration_of(plan, measured, run=run.id if run is not None else log)
+    comparison = compare(to_json_value(plan_document(plan)), measured)
+    if not dry_run:
+        keep(calibration)
+    if as_json:
+        document = dataclasses.asdict(comparison) | {"verdict": comparison.verdict}
+        write_json({"kept": not dry_run, "calibration": dataclasses.asdict(calibration), "comparison": document})
+        return ExitCode.OK
+    from planner.cli.conclusion_table import comparison_text
+
+    write(comparison_text(comparison))
+    terms = ", ".join(f"{name} {format_gib(size)} GiB" for name, size in calibration.terms.items())
+    write(f"\n{'would keep' if dry_run else 'kept'}: {terms}")
+    return ExitCode.OK
+
+
+def _settings(typed: dict[str, Any], measured: Measured) -> dict[str, Any]:
+    """The typed settings, completed by what the log tells."""
+    known = {field: getattr(measured, name) for field, name in _FROM_LOG.items()}
+    known |= {"language_model_only": measured.language_model_only, "enforce_eager": measured.enforce_eager}
+    return {name: value or known.get(name) or value for name, value in typed.items()}
+
+
+def _list(*, as_json: bool) -> int:
+    kept = calibrations()
+    if as_json:
+        write_json([dataclasses.asdict(item) for item in kept])
+    elif not kept:
+        write("nothing was measured on this machine yet")
+    else:
+        names = ("activations", "outside_torch", "graphs")
+        rows = [
+            (
+                *(item.gpu, f"TP{item.tensor_parallel_size}", item.vllm_version, item.measured_on),
+                *(format_gib(item.terms[name]) if name in item.terms else "-" for name in names),
+            )
+            for item in kept
+        ]
+        head = ("gpu", "layout", "vLLM", "measured on", "activations", "outside torch", "graphs, GiB")
+        write(table(head, rows, ("<", "<", "<", "<", ">", ">", ">")))
+    return ExitCode.OK

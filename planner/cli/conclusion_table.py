@@ -1,0 +1,79 @@
+"""A conclusion in words, at most 80 columns: measured against predicted, or the cause and its cures. It never reads."""
+
+from __future__ import annotations
+
+from textwrap import wrap
+
+from hw_specs.units import format_gib
+from planner.cli.output import style, table
+from planner.serve.diagnosis import Diagnosis, LogLine
+from planner.serve.measured import Comparison, Difference
+
+WIDTH = 80
+_TRACEBACK_LINES = 40
+
+
+def comparison_text(comparison: Comparison) -> str:
+    """Return the table of predicted and measured components, GiB per GPU."""
+    sizes = [item for item in comparison.differences if item.unit == "bytes"]
+    counts = [item for item in comparison.differences if item.unit != "bytes"]
+    parts = []
+    if sizes:
+        rows = [_row(item, comparison) for item in sizes]
+        head = ("one GPU, GiB", "predicted", "low", "high", "measured", "off", "")
+        parts.append(table(head, rows, ("<", ">", ">", ">", ">", ">", "<")))
+    if counts:
+        rows = [(item.title, f"{item.predicted:,}", f"{item.measured:,}", f"{item.difference:+,}") for item in counts]
+        parts.append(table(("", "predicted", "measured", "off"), rows, ("<", ">", ">", ">")))
+    return "\n\n".join([*parts, "\n".join(wrap(comparison.verdict, WIDTH))])
+
+
+def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
+    outside = item.outside(2 * comparison.tolerance_bytes)
+    mark = "outside its bounds" if item.name in comparison.wrong else "outside" if outside else ""
+    title = {
+        "consumed": "weights, buffers, other",
+        "outside_torch": "outside torch",
+        "activations+graphs": "activation + graphs",
+        "graphs": "graphs, estimate",
+    }.get(item.name, item.title)
+    values = (item.predicted, item.low, item.high, item.measured)
+    sign = "+" if item.difference >= 0 else ""
+    return (title, *(format_gib(value) for value in values), f"{sign}{format_gib(item.difference)}", mark[:10])
+
+
+def diagnosis_text(diagnosis: Diagnosis) -> str:
+    """Return cause, evidence, ledger term and cures."""
+    lines = [style(line, "1") for line in wrap(f"{diagnosis.code}: {diagnosis.title}", WIDTH)]
+    if diagnosis.code == "none":
+        return "\n".join(lines)
+    while_doing = f"while doing: {diagnosis.phase}"
+    if diagnosis.term:
+        while_doing += f"; ledger line: {diagnosis.term}"
+    lines.append(while_doing)
+    if diagnosis.evidence:
+        lines.append("")
+        for item in diagnosis.evidence:
+            lines += _log_line(item)
+    if diagnosis.traceback:
+        lines.append("")
+        shown = diagnosis.traceback
+        if len(shown) > _TRACEBACK_LINES:
+            half = _TRACEBACK_LINES // 2
+            shown = (*shown[:half], LogLine(number=0, text="…"), *shown[-half:])
+        lines += [f"{item.number or '':>6}  {item.text}" for item in shown]
+    if diagnosis.cures:
+        lines += ["", "what cures it"]
+        for cure in diagnosis.cures:
+            lines += wrap(cure, WIDTH, initial_indent="  * ", subsequent_indent="    ", break_on_hyphens=False)
+    if diagnosis.note:
+        lines += ["", *wrap(diagnosis.note, WIDTH)]
+    if diagnosis.also:
+        lines += ["", *wrap(f"the log also names: {', '.join(diagnosis.also)}", WIDTH)]
+    return "\n".join(lines)
+
+
+def _log_line(item: LogLine) -> list[str]:
+    number = f"{item.number or '':>6}  "
+    text = item.text if len(item.text) <= 400 else item.text[:400] + " …"
+    return wrap(text, WIDTH, initial_indent=number, subsequent_indent=" " * len(number), break_on_hyphens=False)

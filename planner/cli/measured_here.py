@@ -1,0 +1,22 @@
+"""What was measured on this machine, for commands that plan; it costs nothing where nothing was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from planner.store import calibrations_path
+
+if TYPE_CHECKING:
+    from planner.overheads import Calibration
+
+
+def known_calibrations() -> tuple[Calibration, ...]:
+    """Return the kept calibrations, without importing anything when there are none."""
+    try:
+        if not calibrations_path().stat().st_size:
+            return ()
+    except OSError:
+        return ()
+    from planner.calibrate import calibrations
+
+    return calibrations()

@@ -1,0 +1,114 @@
+"""A start as people watch it: a block that redraws itself on a terminal, plain lines in a pipe. It never decides."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+
+from planner.cli.diagnostics import narrate, redraw
+from planner.serve.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, TimedOut
+from planner.serve.progress import TITLES, PhaseView, StartProgress, StartView
+
+WIDTH = 80
+_BAR = 20
+_MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}
+_PLAIN_STEPS = 10
+"""Progress lines per phase in a pipe."""
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    >>> duration(4.06), duration(95), duration(4000)
+    ('4.1 s', '1 min 35 s', '1 h 6 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(view: PhaseView) -> str:
+    """Return what is counted in a phase, ``13/21`` or a size; empty when nothing is."""
+    if view.done is None or not view.total:
+        return ""
+    if view.total >= 2**20:
+        return f"{view.done / 2**30:.2f} of {view.total / 2**30:.2f} GiB"
+    return f"{view.done}/{view.total}"
+
+
+def phase_line(view: PhaseView) -> str:
+    """Return one line of the block, at most 80 columns."""
+    text = f"{_MARKS[view.state]} {view.title:<14}"
+    if view.state == "now":
+        fraction = view.fraction
+        if fraction is not None:
+            full = round(min(1.0, fraction) * _BAR)
+            text += f"{'▓' * full}{'░' * (_BAR - full)} {fraction:4.0%}  {count(view)}  "
+        text += duration(view.elapsed_s or 0.0)
+        if fraction is None and view.expected_s is not None:
+            text += f" of about {duration(view.expected_s)}"
+    elif view.state == "done" and view.phase != "ready":
+        text += f"{duration(view.elapsed_s or 0.0)}"
+    elif view.state == "next" and view.expected_s:
+        text += f"about {duration(view.expected_s)}"
+    return text[:WIDTH].rstrip()
+
+
+def closing_line(view: StartView) -> str:
+    """Return the line with the time gone and the time left."""
+    text = f"  {duration(view.elapsed_s)} since the launch"
+    if view.remaining_s:
+        starts = "one earlier start" if view.earlier_starts == 1 else f"{view.earlier_starts} earlier starts"
+        text += f", about {duration(view.remaining_s)} left ({starts})"
+    return text
+
+
+class StartDisplay:
+    """Shows events as they come; on a terminal with a clock that moves."""
+
+    def __init__(self, progress: StartProgress) -> None:
+        self._progress = progress
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._drawn = 0
+        self._step = (-1, "")
+
+    def show(self, events: Iterable[Event], *, at_s: float) -> None:
+        """Take in `events` seen `at_s` seconds after the launch and bring the display up to date."""
+        batch = list(events)
+        self._progress.add(batch, at_s=at_s)
+        if self._live:
+            self._draw(at_s)
+            return
+        for event in batch:
+            if (line := self._plain(event, at_s)) is not None:
+                narrate(f"{at_s:8.1f} s  {line}")
+
+    def _draw(self, at_s: float) -> None:
+        view = self._progress.view(at_s=at_s)
+        lines = [phase_line(row) for row in view.phases if row.state != "skipped"] + [closing_line(view)]
+        redraw(lines, over=self._drawn)
+        self._drawn = len(lines)
+
+    def _plain(self, event: Event, at_s: float) -> str | None:
+        if isinstance(event, PhaseStarted):
+            title = TITLES.get(event.phase, event.phase)
+            left = self._progress.view(at_s=at_s).remaining_s
+            return f"{title}{f', about {duration(left)} left' if left else ''}"
+        if isinstance(event, Progress):
+            step = (event.done * _PLAIN_STEPS // max(1, event.total), event.phase + event.label)
+            if step == self._step:
+                return None
+            self._step = step
+            title = TITLES[event.phase]
+            return f"{title} {event.done}/{event.total} {event.label}".rstrip()
+        if isinstance(event, FailureSeen):
+            return f"log line {event.line}: {event.text[:200]}"
+        if isinstance(event, TimedOut):
+            return f"no progress in {TITLES.get(event.phase, event.phase)} for {duration(event.waited_s)}"
+        if isinstance(event, ServerReady):
+            return f"answers at {event.url}"
+        return None

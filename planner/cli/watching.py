@@ -1,0 +1,144 @@
+"""Following a run for a person or a program until there is a result, with Ctrl-C on the way. It never launches."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+
+import click
+
+from planner.cli.diagnostics import narrate, say
+from planner.cli.exit_code import ExitCode
+from planner.cli.output import write
+from planner.serve.conclusion import Conclusion, conclude, conclusion_document
+from planner.serve.events import Event, ServerEnded, ServerReady, TimedOut, event_record
+from planner.serve.follower import Until, follow
+from planner.serve.progress import StartProgress, expected_durations
+from planner.serve.run import Run
+from planner.store import history_path, read_records
+
+_LIMIT = re.compile(r"^(?:(?P<phase>[a-z]+)=)?(?P<seconds>\d+(?:\.\d+)?)$")
+
+
+def read_limits(values: tuple[str, ...]) -> tuple[dict[str, float], float | None]:
+    """Return limits by phase and of the whole, from ``PHASE=SECONDS`` and ``SECONDS``.
+
+    Raises:
+        click.BadParameter: for anything else.
+    """
+    phases: dict[str, float] = {}
+    whole = None
+    for value in values:
+        match = _LIMIT.match(value)
+        if match is None:
+            raise click.BadParameter(f"`{value}` is not PHASE=SECONDS or SECONDS", param_hint="--timeout")
+        if match["phase"]:
+            phases[match["phase"]] = float(match["seconds"])
+        else:
+            whole = float(match["seconds"])
+    return phases, whole
+
+
+def watch(run: Run, *, limits: tuple[str, ...], until: Until, json_lines: bool, stop_on_timeout: bool) -> int:
+    """Follow `run`, show what happens and what it came to, and return the exit code."""
+    phases, whole = read_limits(limits)
+    expected, starts = expected_durations(read_records(history_path()), run.history_key)
+    from planner.cli.start_display import StartDisplay
+
+    display = None if json_lines else StartDisplay(StartProgress(expected_s=expected, earlier_starts=starts))
+    last: Event | None = None
+    concluded: Conclusion | None = None
+    try:
+        for batch in follow(run, until=until, stall_limits_s=phases, total_limit_s=whole, tick=display is not None):
+            for event in batch:
+                last = event
+                if json_lines:
+                    write(json.dumps(event_record(event), ensure_ascii=False))
+                    sys.stdout.flush()
+            if display is not None:
+                display.show(batch, at_s=max(0.0, time.time() - run.created_at_s))
+            if until == "end" and any(isinstance(event, ServerReady) for event in batch):
+                concluded = _show(run, last, json_lines=json_lines)
+    except KeyboardInterrupt:
+        return _interrupted(run)
+    if concluded is not None and isinstance(last, ServerEnded):
+        return _ended_after_ready(run, last)
+    if isinstance(last, TimedOut) and stop_on_timeout:
+        say("note", "stopping the server")
+        run.stop()
+    return _exit_code(_show(run, last, json_lines=json_lines))
+
+
+def _show(run: Run, last: Event | None, *, json_lines: bool) -> Conclusion:
+    found = conclude(run, last)
+    if json_lines:
+        write(json.dumps({"event": "conclusion", **conclusion_document(found)}, ensure_ascii=False))
+        return found
+    from planner.cli.conclusion_table import comparison_text, diagnosis_text
+
+    narrate("")
+    if found.outcome == "ready":
+        write(f"ready    {run.url}")
+        write(f"run      {run.id}   (m35-plan stop, attach, verify, calibrate)")
+        write(f"log      {run.log_path}")
+        if found.comparison is not None and found.comparison.differences:
+            write("\n" + comparison_text(found.comparison))
+    elif found.diagnosis is not None:
+        write(diagnosis_text(found.diagnosis))
+        write(f"\nlog: {run.log_path}")
+        if isinstance(last, TimedOut):
+            say("error", f"no progress in phase {last.phase} for {last.waited_s:.0f} s; /health: {last.health}")
+            say("hint", f"last line of the log: {last.last_seen[:200]}")
+        else:
+            say("error", f"the server did not come up (exit code {run.status().exit_code})")
+    else:
+        write(f"{found.outcome}   run {run.id}")
+    return found
+
+
+def _exit_code(found: Conclusion) -> int:
+    return {
+        "ready": ExitCode.OK,
+        "stopped": ExitCode.OK,
+        "open": ExitCode.OK,
+        "failed": ExitCode.LAUNCH_FAILED,
+        "timed out": ExitCode.TIMEOUT,
+    }[found.outcome]
+
+
+def _ended_after_ready(run: Run, last: ServerEnded) -> int:
+    status = run.status()
+    if status.state in ("stopped", "ended"):
+        write(f"{status.state}   run {run.id}")
+        return ExitCode.OK
+    from planner.cli.conclusion_table import diagnosis_text
+
+    found = conclude(run, last)
+    if found.diagnosis is not None:
+        write(diagnosis_text(found.diagnosis))
+    say("error", f"the server died after it was ready (exit code {status.exit_code})")
+    return ExitCode.LAUNCH_FAILED
+
+
+def _interrupted(run: Run) -> int:
+    """Ctrl-C: ask on a terminal, stop cleanly elsewhere."""
+    leave = False
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        narrate("")
+        try:
+            answer = click.prompt(
+                "stop the server, or leave it running?",
+                type=click.Choice(["stop", "leave"]), default="stop", err=True,
+            )  # fmt: skip
+            leave = answer == "leave"
+        except (click.Abort, KeyboardInterrupt):
+            leave = False
+    if leave:
+        say("note", f"the server goes on: `m35-plan attach {run.id}`, `m35-plan stop {run.id}`")
+    else:
+        say("note", "stopping the server")
+        report = run.stop()
+        say("note", f"{report.how} after {report.took_s:.1f} s")
+    return ExitCode.INTERRUPTED

@@ -1,0 +1,280 @@
+"""Checks of the checkpoint: is it here, whole, and of the right layout; is there room for it. It downloads nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hw_specs.units import format_gib
+from planner.facts import load
+from planner.release import parse_version
+from planner.serve.launcher import option_value
+from planner.serve.preflight.engine import vllm_version
+from planner.serve.preflight.situation import CheckResult, Situation
+
+_INDEX = {"mistral": "consolidated.safetensors.index.json", "hf": "model.safetensors.index.json"}
+_WHOLE = {"mistral": "consolidated.safetensors", "hf": "model.safetensors"}
+_CONFIG = {"mistral": ("params.json", "tekken.json"), "hf": ("config.json",)}
+_FETCH = {
+    "mistral": "--include 'consolidated*' params.json tekken.json",
+    "hf": "--exclude 'consolidated*'",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutState:
+    """How much of one layout of a checkpoint is on disk."""
+
+    layout: str
+    files: int
+    """Weight files that are whole."""
+    size_bytes: int
+    """Their sizes together."""
+    missing: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    """Files that are shorter than their own header says."""
+    partial_bytes: int = 0
+    """Already downloaded of files that are not whole yet."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is here and whole."""
+        return self.files > 0 and not self.missing and not self.broken
+
+
+def hub_cache(environment: Mapping[str, str]) -> Path:
+    """Return the folder of the hub's cache, by the hub's own rules.
+
+    >>> str(hub_cache({"HF_HOME": "/data/hf"}))
+    '/data/hf/hub'
+    """
+    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if environment.get(name):
+            return Path(environment[name]).expanduser()
+    if environment.get("HF_HOME"):
+        return Path(environment["HF_HOME"]).expanduser() / "hub"
+    base = environment.get("XDG_CACHE_HOME")
+    root = Path(base).expanduser() if base else Path(environment.get("HOME") or Path.home()) / ".cache"
+    return root / "huggingface" / "hub"
+
+
+def snapshot_of(name: str, environment: Mapping[str, str], *, revision: str = "main") -> Path | None:
+    """Return the cached snapshot of the repository `name`; None when there is none."""
+    home = hub_cache(environment) / f"models--{name.replace('/', '--')}"
+    try:
+        commit = (home / "refs" / revision).read_text(encoding="utf-8").strip()
+    except OSError:
+        commit = revision
+    snapshot = home / "snapshots" / commit
+    if commit and snapshot.is_dir():
+        return snapshot
+    try:
+        others = sorted((home / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime)
+    except OSError:
+        return None
+    return others[-1] if others else None
+
+
+def layout_state(folder: Path, layout: str) -> LayoutState:
+    """Return what `folder` holds of `layout`; files are compared with the size that their own header implies."""
+    missing = [name for name in _CONFIG[layout] if not (folder / name).is_file()]
+    names = _weight_files(folder, layout)
+    whole, size_bytes, broken = 0, 0, []
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            missing.append(name)
+        elif (expected := _expected_size(path)) is None or path.stat().st_size < expected:
+            broken.append(name)
+        else:
+            whole += 1
+            size_bytes += path.stat().st_size
+    if not names:
+        missing.append(_INDEX[layout])
+    return LayoutState(
+        layout=layout, files=whole, size_bytes=size_bytes, missing=tuple(missing), broken=tuple(broken),
+        partial_bytes=_partial_bytes(folder),
+    )  # fmt: skip
+
+
+def _weight_files(folder: Path, layout: str) -> list[str]:
+    index = _read_object(folder / _INDEX[layout])
+    if index is not None and isinstance(index.get("weight_map"), dict):
+        return sorted({str(name) for name in index["weight_map"].values()})
+    if (folder / _WHOLE[layout]).exists():
+        return [_WHOLE[layout]]
+    pattern = "consolidated*.safetensors" if layout == "mistral" else "model-*.safetensors"
+    return sorted(path.name for path in folder.glob(pattern))
+
+
+def _expected_size(path: Path) -> int | None:
+    """Bytes that the header of a safetensors file says it has; None when the header is not whole."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if not 0 < length < 100_000_000:
+                return None
+            header = json.loads(file.read(length))
+        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+        return 8 + length + max(ends, default=0)
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return None
+
+
+def _partial_bytes(folder: Path) -> int:
+    blobs = folder.parent.parent / "blobs"
+    try:
+        return sum(path.stat().st_size for path in blobs.glob("*.incomplete"))
+    except OSError:
+        return 0
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _folder_of(name: str, situation: Situation) -> Path | None:
+    local = Path(name)
+    if local.is_dir():
+        return local
+    return snapshot_of(name, situation.environment)
+
+
+def _offline(situation: Situation) -> bool:
+    return situation.environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+
+
+def check_checkpoint(situation: Situation) -> CheckResult:
+    """Whether the planned layout of the model is here and whole."""
+    if situation.model is None:
+        return CheckResult(name="checkpoint", status="unknown", seen="the command names no model")
+    return _describe("checkpoint", situation.model, situation, situation.load_format)
+
+
+def check_draft(situation: Situation) -> CheckResult | None:
+    """The same for the EAGLE draft, where one is used."""
+    text = option_value(situation.engine_argv, "speculative-config")
+    if text is None:
+        return None
+    try:
+        name = json.loads(text).get("model")
+    except (ValueError, AttributeError):
+        return CheckResult(name="draft", status="fail", seen="--speculative-config is no JSON object")
+    if not name:
+        return None
+    return _describe("draft", str(name), situation, "mistral")
+
+
+def _describe(check: str, name: str, situation: Situation, layout: str) -> CheckResult:
+    folder = _folder_of(name, situation)
+    if folder is None and Path(name).is_absolute():
+        return CheckResult(
+            name=check, status="fail", seen=f"there is no folder `{name}`", hint="check the path of the model"
+        )
+    state = layout_state(folder, layout) if folder is not None else None
+    if state is not None and state.complete:
+        files = f"{state.files} file{'s' if state.files > 1 else ''}"
+        return CheckResult(
+            name=check, status="pass", seen=f"{layout} layout complete: {files}, {format_gib(state.size_bytes)} GiB"
+        )
+    other = "hf" if layout == "mistral" else "mistral"
+    fetch = f"`hf download {name} {_FETCH[layout]}` fetches this layout alone"
+    if folder is not None and layout_state(folder, other).complete:
+        return CheckResult(
+            name=check, status="warn", seen=f"only the {other} layout is here, the plan loads {layout}",
+            hint=f"--load-format {other} uses what is here; {fetch}",
+        )  # fmt: skip
+    if folder is not None and folder == Path(name):
+        faults = ", ".join([*(state.missing if state else ()), *(f"{part} cut short" for part in _broken(state))][:4])
+        return CheckResult(name=check, status="fail", seen=f"not whole: {faults}", hint="copy the folder again")
+    if _offline(situation):
+        return CheckResult(
+            name=check, status="fail", seen="not complete in the cache, and HF_HUB_OFFLINE forbids the download",
+            hint=f"unset HF_HUB_OFFLINE once: {fetch}",
+        )  # fmt: skip
+    if state is None or not (state.files or state.broken or state.partial_bytes):
+        return CheckResult(name=check, status="warn", seen=f"not in {hub_cache(situation.environment)}", hint=fetch)
+    lacking = len(state.missing) + len(state.broken)
+    return CheckResult(
+        name=check, status="warn", seen=f"{state.files} files whole, {lacking} missing or cut short: {_some(state)}",
+        hint=f"the start downloads the rest; {fetch}",
+    )  # fmt: skip
+
+
+def _broken(state: LayoutState | None) -> tuple[str, ...]:
+    return state.broken if state is not None else ()
+
+
+def _some(state: LayoutState) -> str:
+    names = [*state.missing, *state.broken]
+    return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
+
+
+def check_disk(situation: Situation) -> CheckResult | None:
+    """Whether there is room for what will really be downloaded: one layout, less what is here."""
+    name = situation.model
+    plan = situation.plan
+    if name is None or Path(name).is_dir() or plan is None:
+        return None
+    whole = plan.model.checkpoint_bytes
+    if whole is None:
+        return CheckResult(name="disk", status="unknown", seen="the size of this checkpoint is not known")
+    folder = snapshot_of(name, situation.environment)
+    here = 0
+    if folder is not None:
+        state = layout_state(folder, situation.load_format)
+        here = whole if state.complete else min(whole, state.size_bytes + state.partial_bytes)
+    need = whole - here
+    if need <= 0:
+        return CheckResult(name="disk", status="pass", seen="nothing to download")
+    place = hub_cache(situation.environment)
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    both = plan.model.download_bytes
+    one_only = (
+        f"; vLLM fetches one layout, a careless download of the repository {format_gib(both)} GiB"
+        if both and both > whole
+        else ""
+    )
+    said = f"{format_gib(need)} GiB to download, {format_gib(free)} GiB free at {place}"
+    if free < need:
+        return CheckResult(name="disk", status="fail", seen=said, hint=f"put HF_HOME on a larger disk{one_only}")
+    if not os.access(place, os.W_OK):
+        return CheckResult(name="disk", status="fail", seen=f"{place} cannot be written", hint="set HF_HOME")
+    return CheckResult(name="disk", status="pass", seen=said + one_only)
+
+
+def check_configuration(situation: Situation) -> CheckResult | None:
+    """Whether config.json carries the old YaRN key that newer engines obey."""
+    name = situation.model
+    folder = _folder_of(name, situation) if name is not None else None
+    config = _read_object(folder / "config.json") if folder is not None else None
+    if config is None:
+        if situation.load_format == "mistral":
+            return None
+        return CheckResult(name="configuration", status="unknown", seen="config.json is not here yet")
+    trap = load("preflight.toml")["yarn_trap"]
+    text = config.get("text_config", config)
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {} if isinstance(text, dict) else {}
+    if rope.get("mscale_all_dim") != trap["bad_value"]:
+        return CheckResult(name="configuration", status="pass", seen="mscale_all_dim is as it should be")
+    seen = f"config.json has mscale_all_dim {trap['bad_value']}: wrong attention scale over long contexts"
+    hint = "fetch config.json again (fixed on 2026-05-01) or set the key to 0.0"
+    if situation.load_format == "mistral":
+        return CheckResult(
+            name="configuration", status="warn", seen=seen + "; Mistral's own layout does not read it", hint=hint
+        )
+    version = vllm_version(situation) if not situation.in_container else None
+    version = version or (situation.plan.vllm_version if situation.plan is not None else None)
+    obeyed = version is None or parse_version(version.partition("+")[0]) >= parse_version(trap["from_vllm"])
+    return CheckResult(name="configuration", status="fail" if obeyed else "warn", seen=seen, hint=hint)

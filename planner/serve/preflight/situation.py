@@ -1,0 +1,138 @@
+"""What the checks look at, and what they say; it decides nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+from planner.answer import Plan
+from planner.facts import load
+from planner.serve.launcher import Endpoint, option_value
+
+Status = Literal["pass", "warn", "fail", "unknown"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One check, done."""
+
+    name: str
+    status: Status
+    seen: str
+    """One line: what was found."""
+    hint: str = ""
+    """What to do, where something is to be done."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """One start that is about to happen on this machine."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    """Variables that the launch adds to this process's."""
+    plan: Plan | None
+    endpoint: Endpoint
+    target: str = "local"
+    """``local``, ``cuda`` or ``rocm``; the last two are docker."""
+
+    @property
+    def in_container(self) -> bool:
+        """Whether the engine is the one of an image, not of this machine."""
+        return self.target != "local"
+
+    @cached_property
+    def environment(self) -> dict[str, str]:
+        """What the engine will see."""
+        return {**os.environ, **self.env}
+
+    @property
+    def engine_argv(self) -> tuple[str, ...]:
+        """What vLLM's own parser gets: everything behind ``serve``, or behind the image."""
+        for mark in ("serve",):
+            if mark in self.argv:
+                return self.argv[self.argv.index(mark) + 1 :]
+        if self.plan is not None:
+            from planner.command import serve_command
+
+            return serve_command(self.plan).engine_args
+        return ()
+
+    @property
+    def model(self) -> str | None:
+        """The model as the engine gets it."""
+        words = self.engine_argv
+        return words[0] if words and not words[0].startswith("-") else option_value(words, "model")
+
+    @property
+    def load_format(self) -> str:
+        """``mistral`` or ``hf``."""
+        if self.plan is not None:
+            return self.plan.settings.load_format
+        return "mistral" if option_value(self.engine_argv, "load-format") == "mistral" else "hf"
+
+    @cached_property
+    def program(self) -> Path | None:
+        """The program that will be started; None when it cannot be found."""
+        found = shutil.which(self.argv[0], path=self.environment.get("PATH"))
+        return Path(found) if found else None
+
+    @cached_property
+    def interpreter(self) -> Path | None:
+        """The Python that the vllm program runs in: its own, which is mostly not ours."""
+        if self.program is None:
+            return None
+        if self.program.name.startswith("python"):
+            return self.program
+        try:
+            first = self.program.read_bytes()[:512].splitlines()[0].decode()
+        except (OSError, IndexError, UnicodeDecodeError):
+            first = ""
+        words = first.removeprefix("#!").split() if first.startswith("#!") else []
+        if words and Path(words[0]).name.startswith("python") and Path(words[0]).exists():
+            return Path(words[0])
+        # Paths that are too long for a shebang get a shell line; the interpreter is a neighbour all the same.
+        for name in ("python", "python3"):
+            neighbour = self.program.parent / name
+            if neighbour.exists():
+                return neighbour
+        return None
+
+    @cached_property
+    def versions(self) -> dict[str, str] | None:
+        """Installed distributions of that Python, by metadata alone; None when it cannot be asked."""
+        if self.interpreter is None:
+            return None
+        code = (
+            "import importlib.metadata as m, json\n"
+            "print(json.dumps({(d.metadata['Name'] or '').lower().replace('-', '_'): d.version"
+            " for d in m.distributions() if d.metadata}))"
+        )
+        answer = self.run([str(self.interpreter), "-c", code])
+        if answer is None or answer.returncode:
+            return None
+        try:
+            found: Any = json.loads(answer.stdout.splitlines()[-1])
+        except (ValueError, IndexError):
+            return None
+        return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else None
+
+    def run(
+        self, argv: list[str], *, timeout_s: float | None = None, stdin: str = "", env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str] | None:
+        """Run a helper program in the engine's environment; None when it cannot run or takes too long."""
+        limit = timeout_s or float(load("preflight.toml")["commands"]["timeout_s"])
+        try:
+            return subprocess.run(
+                argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=limit, check=False,
+                env={**self.environment, **(env or {})},
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return None
