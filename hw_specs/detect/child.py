@@ -71,8 +71,23 @@ def run_probes(modules: Sequence[str], *, timeout_s: float) -> list[Outcome]:
         timeout_s: seconds after which a child is killed.
     """
     deadline = time.monotonic() + timeout_s
-    running = [_Child(module) for module in modules]
-    return [child.outcome(deadline, timeout_s) for child in running]
+    try:
+        running = [_Child(module) for module in modules]
+    except OSError as error:
+        failure = Failure(kind="error", error_type="OSError", text=f"no child process can be started: {error.strerror}")
+        return [Outcome(failure=failure)] * len(modules)
+    # All pipes are read together: a child that waits for a reader would look like one that hangs.
+    with DefaultSelector() as selector:
+        for child in running:
+            selector.register(child.pipe, EVENT_READ, child)
+        while selector.get_map():
+            ready = selector.select(max(deadline - time.monotonic(), 0.0))
+            if not ready:
+                break
+            for key, _ in ready:
+                if not key.data.read():
+                    selector.unregister(key.fileobj)
+    return [child.outcome(timeout_s) for child in running]
 
 
 class _Child:
@@ -80,53 +95,45 @@ class _Child:
 
     def __init__(self, module: str) -> None:
         root = str(Path(__file__).resolve().parents[2])
-        self._pipe, write_end = os.pipe()
-        # A new session, so that one signal also ends whatever the library has started.
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _START, root, module, str(write_end)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(write_end,),
-            start_new_session=True,
-        )
-        os.close(write_end)
+        read_end, write_end = os.pipe()
+        self.pipe = os.fdopen(read_end, "rb", 0)
+        self._answer = b""
+        self._ended = False
+        try:
+            # A new session, so that one signal also ends whatever the library has started.
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _START, root, module, str(write_end)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(write_end,),
+                start_new_session=True,
+            )
+        finally:
+            os.close(write_end)
 
-    def outcome(self, deadline: float, timeout_s: float) -> Outcome:
-        """Collect the answer until `deadline`."""
-        answer, ended = self._read(deadline)
-        if not ended:
+    def read(self) -> bool:
+        """Take what is there; return whether more may come."""
+        part = self.pipe.read(_CHUNK_BYTES)
+        self._answer += part or b""
+        self._ended = not part
+        return bool(part) and len(self._answer) < _MAX_ANSWER_BYTES
+
+    def outcome(self, timeout_s: float) -> Outcome:
+        """End the child, and say what came of it."""
+        self.pipe.close()
+        if not self._ended:
             self._kill()
-        else:
-            self._reap(max(deadline - time.monotonic(), _REAP_S))
-        return _understand(answer, ended=ended, returncode=self._process.returncode, timeout_s=timeout_s)
-
-    def _read(self, deadline: float) -> tuple[bytes, bool]:
-        """Return what the child wrote, and whether it closed its end in time."""
-        parts: list[bytes] = []
-        with DefaultSelector() as selector, open(self._pipe, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor
-            selector.register(pipe, EVENT_READ)
-            while sum(map(len, parts)) < _MAX_ANSWER_BYTES:
-                if not selector.select(max(deadline - time.monotonic(), 0.0)):
-                    return b"".join(parts), False
-                part = pipe.read(_CHUNK_BYTES)
-                if not part:
-                    return b"".join(parts), True
-                parts.append(part)
-        return b"".join(parts), False
+        # A process stuck in the driver cannot be killed; it is left behind rather than waited for.
+        try:
+            self._process.wait(_REAP_S)
+        except subprocess.TimeoutExpired:
+            self._kill()
+        return _understand(self._answer, ended=self._ended, returncode=self._process.returncode, timeout_s=timeout_s)
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        self._reap(_REAP_S)
-
-    def _reap(self, seconds: float) -> None:
-        # A process stuck in the driver cannot be killed; it is left behind rather than waited for.
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _understand(answer: bytes, *, ended: bool, returncode: int | None, timeout_s: float) -> Outcome:

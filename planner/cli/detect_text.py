@@ -91,8 +91,8 @@ def _device_table(gpus: Sequence[DetectedGpu], selection: Selection) -> str:
 def _facts(report: DetectionReport, selection: Selection) -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for driver in report.drivers:
-        parts = [_VENDORS[driver.vendor], driver.driver_version, driver.runtime]
-        rows.append(("driver", ", ".join(part for part in parts if part)))
+        versions = ", ".join(part for part in (driver.driver_version, driver.runtime) if part)
+        rows.append(("driver", f"{_VENDORS[driver.vendor]} {versions}".rstrip()))
     rows += [("links", text) for text in _link_lines(report)]
     rows += [("state", text) for text in _grouped(_states(report.gpus))]
     rows += [("known by", text) for text in _grouped((_MATCHED_BY[gpu.matched_by], gpu) for gpu in report.gpus)]

@@ -147,6 +147,31 @@ def test_a_broken_vendor_does_not_hide_the_other(machine: Callable[..., None], m
     assert any(problem.vendor == "amd" and "crashed" in problem.message for problem in report.problems)
 
 
+def test_a_long_answer_beside_a_library_that_hangs(machine: Callable[..., None], tmp_path: Path) -> None:
+    """The second child writes more than a pipe holds while the first one hangs."""
+    from hw_specs.detect.child import run_probes
+
+    (tmp_path / "long_probe.py").write_text("def probe(note):\n    return {'text': 'x' * 2**20}\n")
+    (tmp_path / "hanging_probe.py").write_text(
+        "import threading\ndef probe(note):\n    note('wait')\n    threading.Event().wait()\n"
+    )
+    machine(None)
+    import os
+    from unittest import mock
+
+    with mock.patch.dict(os.environ, {"PYTHONPATH": str(tmp_path)}):
+        hanging, long = run_probes(["hanging_probe", "long_probe"], timeout_s=3)
+    assert hanging.failure is not None
+    assert (hanging.failure.kind, hanging.failure.call) == ("timeout", "wait")
+    assert long.reading == {"text": "x" * 2**20}
+
+
+def test_no_process_can_be_started(detect: Detect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    report = detect("8xh200")
+    assert "no child process can be started" in _problem(report, "nvidia").message
+
+
 # ---- words, without any process ----
 
 CALLS = st.none() | st.sampled_from(["import amdsmi", "nvmlInit", "amdsmi_init"])
