@@ -31,8 +31,8 @@ class FakeServer(ThreadingHTTPServer):
     # Connections that a client left open must not hold up the end of a test.
     block_on_close = False
 
-    def __init__(self, fault: str, api_key: str | None) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, fault: str, api_key: str | None, port: int = 0) -> None:
+        super().__init__(("127.0.0.1", port), Handler)
         self.fault = fault
         self.api_key = api_key
         self.drafts = 0

@@ -1,0 +1,123 @@
+"""``m35-plan rehearse``: try the plan on a tiny twin of the model. It downloads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from planner.choose import plan
+from planner.cli.diagnostics import report_error, say
+from planner.cli.exit_code import ExitCode
+from planner.cli.gpus_option import resolve_gpus
+from planner.cli.options import engine_options, gpu_options
+from planner.cli.output import table, write, write_json
+from planner.request import PlanRequest
+
+if TYPE_CHECKING:
+    from planner.serve.rehearsal import RehearsalReport, Stage
+    from planner.serve.rehearsal_plan import Change
+    from planner.serve.smoke import CheckResult
+
+_STAGES: dict[Stage, str] = {
+    "twin": "making the twin",
+    "start": "starting the engine",
+    "checks": "running the checks",
+    "stop": "stopping the engine",
+}
+_WIDTH = 80
+
+
+@click.command(short_help="try the plan on a tiny twin of the model, before the download")
+@gpu_options
+@engine_options
+@click.option("--vllm", "executable", default="vllm", metavar="PATH", help="the engine's executable")
+@click.option("--port", type=click.IntRange(1, 65535), help="port of the rehearsed server; a free one by default")
+@click.option("--run-dir", type=click.Path(path_type=Path), help="keep log and report here")
+@click.option("--keep-twin", type=click.Path(path_type=Path), metavar="DIR", help="keep the twin here")
+@click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")
+@click.option("--start-limit", "start_limit_s", type=click.FloatRange(1), metavar="S", help="seconds to readiness")
+@click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
+def command(
+    gpus: str | None,
+    gpu_memory: str | None,
+    executable: str,
+    port: int | None,
+    run_dir: Path | None,
+    keep_twin: Path | None,
+    skip: tuple[str, ...],
+    start_limit_s: float | None,
+    as_json: bool,
+    **settings: Any,
+) -> int:
+    """Start the installed vLLM with the plan's flags on a tiny twin of the model, test it, stop it.
+
+    It finds faults of versions, flags, tokenizer, parsers and tool calls in a minute or two, also on a machine
+    without a GPU, where vLLM's CPU build serves. What was changed for that, and what it cannot prove, is printed.
+    Exit code 0: passed, 5: the engine did not come up, 6: a check failed, 7: it took too long.
+    """
+    from planner.serve.engine import find_engine
+    from planner.serve.rehearsal import START_LIMIT_S, rehearsal_record, rehearse
+    from planner.serve.rehearsal_plan import rehearsal_plan
+    from planner.serve.verifier import selected_checks
+
+    checks = selected_checks(skip=skip)
+    answer = plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **settings))
+    if not answer.feasible:
+        report_error("the plan does not fit, so there is nothing to rehearse", hint="`m35-plan plan` shows the levers")
+        return ExitCode.DOES_NOT_FIT
+    engine = find_engine(executable)
+    if not as_json:
+        write(f"rehearsing on vLLM {engine.version or 'of unknown version'}{', a CPU build' if engine.cpu else ''}\n")
+        write(_changes(rehearsal_plan(answer, engine).changes) + "\n")
+    report = rehearse(
+        answer,
+        engine=engine,
+        twin_directory=keep_twin,
+        run_dir=run_dir,
+        port=port,
+        checks=checks,
+        start_limit_s=start_limit_s or START_LIMIT_S,
+        on_stage=lambda stage: say("note", _STAGES[stage]),
+        on_result=None if as_json else _show,
+    )
+    if as_json:
+        write_json(rehearsal_record(report))
+    else:
+        _write_end(report)
+    if report.passed:
+        return ExitCode.OK
+    if report.smoke is not None:
+        return ExitCode.VERIFY_FAILED
+    return ExitCode.TIMEOUT if report.timed_out else ExitCode.LAUNCH_FAILED
+
+
+def _show(result: CheckResult) -> None:
+    from planner.cli.smoke_table import result_lines
+
+    write("\n".join(result_lines(result)))
+
+
+def _changes(changes: tuple[Change, ...]) -> str:
+    rows = [[change.what, change.planned, change.rehearsed] for change in changes]
+    return table(["", "planned", "rehearsed"], rows)
+
+
+def _write_end(report: RehearsalReport) -> None:
+    from planner.cli.smoke_table import summary
+
+    if report.smoke is not None:
+        write(summary(report.smoke))
+        write(f"ready after {report.start_s:.1f} s, {report.duration_s:.1f} s in all")
+    elif report.diagnosis is not None:
+        write(f"did not come up: {report.diagnosis.title}")
+        for line in report.diagnosis.evidence:
+            write("\n".join(wrap(f"{line.number}: {line.text}", _WIDTH, initial_indent="  ", subsequent_indent="    ")))
+        for cure in report.diagnosis.cures:
+            write("\n".join(wrap(cure, _WIDTH, initial_indent="  - ", subsequent_indent="    ")))
+    write("\nnot rehearsed")
+    for unproved in report.unproved:
+        write("\n".join(wrap(unproved, _WIDTH, initial_indent="  - ", subsequent_indent="    ")))
+    write(f"\nlog and report: {report.run_directory}")

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from hw_specs import parse_gpus
+from planner import Plan, PlanRequest, plan, serve_command
+from planner.cli import main
+from planner.errors import InvalidRequest, LaunchFailed
+from planner.serve.engine import InstalledEngine, find_engine
+from planner.serve.rehearsal import rehearse
+from planner.serve.rehearsal_plan import rehearsal_command, rehearsal_plan
+from planner.serve.run import list_runs
+
+FAKE = Path(__file__).parent / "fakes" / "fake_engine.py"
+GPU = InstalledEngine(executable=Path("/opt/vllm/bin/vllm"), version="0.33.0")
+CPU = InstalledEngine(executable=Path("/opt/vllm/bin/vllm"), version="0.32.0+cpu")
+PLUMBING = {"--host", "--port", "--served-model-name"}
+
+
+def planned(gpus: str = "8xH200", **settings: object) -> Plan:
+    return plan(PlanRequest(gpus=parse_gpus(gpus), **settings))  # type: ignore[arg-type]
+
+
+PLANS = {
+    "plain": planned(),
+    "eagle": planned(num_speculative_tokens=3),
+    "rocm": planned("1xMI300X", language_model_only=True, max_model_len=65536),
+    "fp8 KV": planned("4xB200", kv_cache_dtype="fp8"),
+    "odd KV": planned("8xB200", kv_cache_dtype="nvfp4"),
+    "blocks": planned(block_size=64),
+    "odd blocks": planned(block_size=16),
+    "pipeline": planned("2x8xH100", tensor_parallel_size=8, pipeline_parallel_size=2),
+    "by hand": planned(kv_cache_memory_bytes=2**34, enforce_eager=True),
+}
+
+
+def options(argv: tuple[str, ...]) -> dict[str, str]:
+    """Option → value of an argv, flags with an empty value."""
+    found = {}
+    for index, part in enumerate(argv):
+        if part.startswith("--"):
+            following = argv[index + 1] if index + 1 < len(argv) else "--"
+            found[part] = "" if following.startswith("--") else following
+    return found
+
+
+@pytest.mark.parametrize("engine", [GPU, CPU], ids=["gpu", "cpu"])
+@pytest.mark.parametrize("answer", PLANS.values(), ids=PLANS)
+def test_every_difference_from_the_plan_is_named(answer: Plan, engine: InstalledEngine) -> None:
+    rehearsal = rehearsal_plan(answer, engine)
+    draft = "/twin/draft" if rehearsal.twin.draft_layers else None
+    command = rehearsal_command(answer, rehearsal, model="/twin/model", draft=draft, engine=engine, port=5)
+    before, after = options(serve_command(answer).argv), options(command.argv)
+    if "--speculative-config" in before:
+        config = json.loads(before["--speculative-config"]) | {"model": "/twin/draft"}
+        assert json.loads(after.pop("--speculative-config")) == config
+        del before["--speculative-config"]
+    changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} - PLUMBING
+    named = {change.what for change in rehearsal.changes}
+    if "--tensor-parallel-size" in named:
+        named.add("--pipeline-parallel-size")
+    assert changed <= named
+    assert command.argv[:3] == ("/opt/vllm/bin/vllm", "serve", "/twin/model")
+    assert after["--served-model-name"] == answer.model.name
+    assert all(change.unproved for change in rehearsal.changes)
+
+
+@pytest.mark.parametrize("answer", PLANS.values(), ids=PLANS)
+def test_a_gpu_build_changes_the_checkpoint_alone(answer: Plan) -> None:
+    rehearsal = rehearsal_plan(answer, GPU)
+    assert [change.what for change in rehearsal.changes] == ["checkpoint"]
+    assert rehearsal.twin.fp8
+    assert rehearsal.expectations.num_gpu_blocks is None
+
+
+@pytest.mark.parametrize("answer", PLANS.values(), ids=PLANS)
+def test_a_cpu_build_gets_room_for_one_whole_sequence(answer: Plan) -> None:
+    rehearsal = rehearsal_plan(answer, CPU)
+    blocks, size = rehearsal.expectations.num_gpu_blocks, rehearsal.expectations.block_size
+    assert blocks is not None
+    assert size is not None
+    assert size % 32 == 0
+    assert (blocks - 1) * size >= answer.settings.max_model_len
+
+
+def test_a_layout_that_no_twin_has_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="own checkpoint layout"):
+        rehearsal_plan(planned(load_format="hf"), GPU)
+
+
+@pytest.fixture
+def vllm(tmp_path: Path) -> Path:
+    """A fake engine of release 0.33.0 in an environment of its own."""
+    executable = tmp_path / "engine" / "bin" / "vllm"
+    executable.parent.mkdir(parents=True)
+    executable.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(FAKE))} "$@"\n')
+    executable.chmod(0o755)
+    metadata = tmp_path / "engine" / "lib" / "python3.11" / "site-packages" / "vllm-0.33.0.dist-info"
+    metadata.mkdir(parents=True)
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.33.0\n")
+    return executable
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders go, so that a test sees whether they are gone."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
+def test_the_version_is_read_from_the_metadata(vllm: Path) -> None:
+    engine = find_engine(str(vllm))
+    assert (engine.version, engine.release, engine.cpu) == ("0.33.0", "0.33.0", False)
+
+
+def test_no_engine_is_an_error_with_a_way_out() -> None:
+    with pytest.raises(LaunchFailed, match="no executable `/none/vllm`") as raised:
+        find_engine("/none/vllm")
+    assert "--vllm" in str(raised.value.hint)
+
+
+def test_a_rehearsal_runs_from_twin_to_report(vllm: Path, scratch: Path) -> None:
+    stages: list[str] = []
+    answer = planned(max_model_len=4096, num_speculative_tokens=3)
+    report = rehearse(answer, engine=find_engine(str(vllm)), start_limit_s=30, on_stage=stages.append)
+    assert report.smoke is not None
+    assert [result.seen for result in report.smoke.failed] == []
+    assert report.passed
+    assert stages == ["twin", "start", "checks", "stop"]
+    assert list(scratch.iterdir()) == []
+    (run,) = list_runs()
+    assert not run.status().alive
+    assert json.loads((run.directory / "report.json").read_text())["passed"] is True
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "words"),
+    [("crash", 5, "did not come up"), ("colour-blind", 6, "failed: image"), ("never-up", 7, "did not come up")],
+)
+def test_each_failure_has_its_exit_code(
+    fault: str,
+    code: int,
+    words: str,
+    vllm: Path,
+    scratch: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("M35_FAKE_FAULT", fault)
+    argv = ["rehearse", "--gpus", "8xH200", "--eagle", "--max-model-len", "4096", "--vllm", str(vllm)]
+    assert main([*argv, "--start-limit", "1" if fault == "never-up" else "30"]) == code
+    output = capsys.readouterr().out
+    assert words in output
+    assert "not rehearsed" in output
+    assert max(map(len, output.splitlines()[:-1])) <= 80
+    assert list(scratch.iterdir()) == []
+    assert not list_runs()[0].status().alive
+
+
+def test_a_failed_start_names_the_cause(
+    vllm: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("M35_FAKE_FAULT", "crash")
+    assert main(["rehearse", "--gpus", "8xH200", "--vllm", str(vllm), "--json"]) == 5
+    document = json.loads(capsys.readouterr().out)
+    assert document["smoke"] is None
+    assert document["failure"]["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (["--gpus", "1xH100"], 3),
+        (["--gpus", "8xH200", "--load-format", "hf"], 2),
+        (["--gpus", "8xH200", "--skip", "nothing"], 2),
+        (["--gpus", "8xH200", "--vllm", "/none"], 5),
+    ],
+)
+def test_what_cannot_be_rehearsed_is_refused(
+    argv: list[str], code: int, vllm: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = [] if "--vllm" in argv else ["--vllm", str(vllm)]
+    assert main(["rehearse", *argv, *engine]) == code
+    assert "hint: " in capsys.readouterr().err
+    assert list_runs() == []
