@@ -174,6 +174,8 @@ def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, i
         )
     if shape.speculative_tokens:
         forward += 2 * T * H * 2
+    if shape.pipeline_parallel_size > 1:
+        forward += 4 * T * H  # hidden states and residual that travel between stages
     phases["forward"] = forward + held
     if shape.last_stage:
         rows = 2 * T * H + 2 * N * H * (2 if v1 else 1) + held

@@ -137,8 +137,8 @@ def _gptq(config: Section) -> Quantization:
             raise UnsupportedModel(f"per-module GPTQ settings (`{key}`) are not described")
     group = config.values.get("group_size", -1)
     columns = 0 if group == -1 else config.integer("group_size", limit=_GROUP_LIMIT)
-    # vLLM keeps qzeros only for asymmetric weights: the Marlin kernels drop them otherwise.
-    inner = _int(config.integer("bits", limit=64), columns, zero_points=not config.flag("sym", default=True))
+    # qzeros are stored for symmetric weights too, and vLLM's Machete kernel (Hopper) keeps them; Marlin drops them.
+    inner = _int(config.integer("bits", limit=64), columns, zero_points=True)
     return Quantization(_skipping(inner, config.texts("modules_to_not_convert")))
 
 

@@ -70,7 +70,7 @@ def _matrix_format(parts: Mapping[str, Tensor], rows: int, columns: int, where: 
         if scale.dtype == "F8_E4M3" and groups * 16 == columns:
             return weight_format("nvfp4")
         if scale.dtype in _PLAIN and groups * rows == scale.elements:
-            zero = parts.get("weight_zero_point") or (parts.get("qzeros") if "g_idx" not in parts else None)
+            zero = parts.get("weight_zero_point") or parts.get("qzeros")
             return weight_format(
                 "int4",
                 group_columns=-(-columns // groups) if groups > 1 else 0,
@@ -109,16 +109,9 @@ def _declared(group: LayerGroup, matrix: str) -> WeightFormat:
     return group.attention if matrix[0] in "qkv" else group.mlp
 
 
-def _refined(stored: WeightFormat, declared: WeightFormat, parts: Mapping[str, Tensor]) -> WeightFormat:
-    """`declared` where it is the same kind and knows what shapes cannot tell.
-
-    A block larger than the matrix has one scale whatever its size, and GPTQ stores zero points that it may not need.
-    """
-    if stored.name != declared.name:
-        return stored
-    if stored.name == "fp8-block" or (stored.name == "int4" and "g_idx" in parts):
-        return declared
-    return stored
+def _refined(stored: WeightFormat, declared: WeightFormat) -> WeightFormat:
+    """`declared` for blocks: one that is larger than the matrix has one scale whatever its size."""
+    return declared if stored.name == declared.name == "fp8-block" else stored
 
 
 def layer_formats(tensors: Mapping[str, Tensor], model: ModelSpec) -> tuple[LayerGroup, ...]:
@@ -162,7 +155,7 @@ def layer_formats(tensors: Mapping[str, Tensor], model: ModelSpec) -> tuple[Laye
                 if weight.shape == allowed[1]:
                     rows = allowed[1][0]
             stored = _matrix_format(parts, rows, columns, where)
-            by_matrix[matrix] = _refined(stored, _declared(declared[layer], matrix), parts)
+            by_matrix[matrix] = _refined(stored, _declared(declared[layer], matrix))
         layers.append(LayerFormats(layer=layer, by_matrix=by_matrix))
     return layer_groups(layers)
 

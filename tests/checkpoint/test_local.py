@@ -119,6 +119,11 @@ STORED: dict[str, tuple[dict[str, Any], int]] = {
     "int4": (
         {"weight_packed": ("I32", lambda r, c: (r, c // 8)), "weight_scale": ("BF16", lambda r, c: (r, c // 128))}, 0,
     ),
+    "gptq": (
+        {"qweight": ("I32", lambda r, c: (c // 8, r)), "scales": ("BF16", lambda r, c: (c // 128, r)),
+         "qzeros": ("I32", lambda r, c: (c // 128, r // 8)), "g_idx": ("I32", lambda r, c: (c,))},
+        16384,  # the order of the groups is not kept
+    ),
     "awq": (
         {"qweight": ("I32", lambda r, c: (c, r // 8)), "scales": ("BF16", lambda r, c: (c // 128, r)),
          "qzeros": ("I32", lambda r, c: (c // 128, r // 8))}, 0,
@@ -133,7 +138,7 @@ def test_headers_give_the_formats_and_the_bytes(tmp_path: Path, kind: str) -> No
     write(tmp_path / "config.json", {**SMALL, **(block if kind == "fp8-block" else {})})
     total = write_shard(tmp_path / "model.safetensors", llama(parts))
     model = load_model(tmp_path)
-    assert {group.mlp.name for group in model.layers} == {"int4" if kind == "awq" else kind}
+    assert {group.mlp.name for group in model.layers} == {"int4" if kind in ("awq", "gptq") else kind}
     assert model.checkpoint_bytes == total
     assert rank_weights(model, tensor_parallel_size=1)[0].total_bytes == total - on_disk_only
 
@@ -145,7 +150,7 @@ def test_headers_give_the_formats_and_the_bytes(tmp_path: Path, kind: str) -> No
         ({"quant_method": "fp8", "activation_scheme": "static"}, "fp8"),
         ({"quant_method": "fbgemm_fp8"}, "fp8-channel"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, "awq"),
-        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}, "int4"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}, "gptq"),
         (
             {"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {"group_0": {
                 "targets": ["Linear"],
