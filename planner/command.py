@@ -30,11 +30,11 @@ def serve_command(
     host: str = "127.0.0.1",
     port: int = 8000,
     served_model_name: str | None = None,
-    data_parallel: bool = True,
+    local_replicas: int | None = None,
 ) -> ServeCommand:
     """Return the command that starts `plan` on one node, all its replicas behind one port.
 
-    With `data_parallel` false it starts one replica. Plans over several nodes: :mod:`planner.nodes`.
+    `local_replicas` says how many of them, where the plan spreads over more nodes (:mod:`planner.nodes`).
 
     Every planned setting is written out, so that a release with other defaults does not change the plan. Flags have
     vLLM's spelling with dashes.
@@ -48,8 +48,9 @@ def serve_command(
     argv += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     if settings.pipeline_parallel_size > 1:
         argv += ["--pipeline-parallel-size", str(settings.pipeline_parallel_size)]
-    if data_parallel and settings.replicas > 1:
-        argv += ["--data-parallel-size", str(settings.replicas)]
+    replicas = settings.replicas if local_replicas is None else local_replicas
+    if replicas > 1:
+        argv += ["--data-parallel-size", str(replicas)]
     argv += ["--max-model-len", str(settings.max_model_len)]
     argv += ["--max-num-seqs", str(settings.max_num_seqs)]
     argv += ["--max-num-batched-tokens", str(settings.max_num_batched_tokens)]

@@ -57,7 +57,7 @@ def node_commands(
 
 def _spanning(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
     """Each replica over `spanned` nodes by vLLM's multi-node executor; replicas are independent servers."""
-    base = serve_command(plan, host=host, port=port, data_parallel=False)
+    base = serve_command(plan, host=host, port=port, local_replicas=1)
     facts = load("vllm.toml")["multi_node"]
     found = []
     for node in range(spanned * plan.settings.replicas):
@@ -82,7 +82,7 @@ def _spanning(plan: Plan, spanned: int, *, head_address: str, host: str, port: i
 
 def _ray(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
     """Each replica over a Ray cluster of `spanned` nodes; only the head starts the engine."""
-    base = serve_command(plan, host=host, port=port, data_parallel=False)
+    base = serve_command(plan, host=host, port=port, local_replicas=1)
     ray_port = load("vllm.toml")["multi_node"]["ray_port"]
     found = []
     for node in range(spanned * plan.settings.replicas):
@@ -110,7 +110,7 @@ def _ray(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -
 def _data_parallel(plan: Plan, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
     """Replicas inside nodes: vLLM's data parallelism joins them, every node answers for its own."""
     settings, gpus = plan.settings, plan.gpus
-    base = serve_command(plan, host=host, port=port, data_parallel=False)
+    base = serve_command(plan, host=host, port=port, local_replicas=1)
     per_replica = settings.tensor_parallel_size * settings.pipeline_parallel_size
     local = min(settings.replicas, gpus.count // per_replica)
     used = -(-settings.replicas // local)

@@ -12,6 +12,12 @@ EMITTERS: dict[str, str] = {
     "argv": "the argument vector, one word a line",
     "env": "the environment, NAME=value lines",
     "docker": "docker run",
+    "compose": "a Docker Compose file",
+    "kubernetes": "Deployment, Service and PersistentVolumeClaim",
+    "lws": "a LeaderWorkerSet for servers that span nodes",
+    "kserve": "a KServe InferenceService",
+    "llm-d": "values for the llm-d model service chart",
+    "systemd": "a systemd unit",
 }
 """Target → one line of help; the module is ``planner.emitters.<target>``, its function ``emit``."""
 

@@ -6,8 +6,8 @@ import shlex
 
 from planner.answer import Plan
 from planner.command import serve_command
+from planner.emitters.image import ANY_ADDRESS, API_PORT, SECRETS, image
 from planner.emitters.shell import wrapped
-from planner.facts import load
 
 CACHE_IN_IMAGE = "/root/.cache/huggingface"
 HF_CACHE = "${HF_HOME:-$HOME/.cache/huggingface}"
@@ -18,26 +18,20 @@ DEVICES = {
 """What each vendor's runtime needs to reach the GPUs."""
 
 
-def image(plan: Plan) -> str:
-    """The engine's image for this vendor and release."""
-    template: str = load("vllm.toml")["images"][plan.gpus.spec.vendor]
-    return template.format(version=plan.vllm_version)
-
-
 def docker_argv(plan: Plan, *, host: str, port: int, cache: str = HF_CACHE, name: str | None = None) -> tuple[str, ...]:
     """Return ``docker run …``; the port is published on `host`, the server listens inside the container only.
 
     ``HF_TOKEN`` and ``VLLM_API_KEY`` are passed by name, so their values never stand in the command.
     """
-    command = serve_command(plan, host="0.0.0.0", port=8000)
+    command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
     argv = ["docker", "run", "--rm"]
     if name:
         argv += ["--name", name]
     argv += [*DEVICES[plan.gpus.spec.vendor], "--ipc", "host"]
-    argv += ["--publish", f"{host}:{port}:8000", "--volume", f"{cache}:{CACHE_IN_IMAGE}"]
+    argv += ["--publish", f"{host}:{port}:{API_PORT}", "--volume", f"{cache}:{CACHE_IN_IMAGE}"]
     for variable, value in command.env.items():
         argv += ["--env", f"{variable}={value}"]
-    for secret in ("HF_TOKEN", "VLLM_API_KEY"):
+    for secret in SECRETS:
         argv += ["--env", secret]
     return (*argv, image(plan), *command.engine_args)
 

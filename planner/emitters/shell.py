@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 
 from planner.answer import Plan
 from planner.command import ServeCommand
@@ -31,6 +32,12 @@ def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
         else:
             lines[-1] += " " + unit
     return "\n".join(lines)
+
+
+def command_lines(argv: tuple[str, ...], env: Mapping[str, str], *, width: int) -> str:
+    """Return a command with its variables over several lines, for people; a shell and ``shlex`` read it as one."""
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
+    return " \\\n".join([*assignments, wrapped(argv, width=width)])
 
 
 def emit(plan: Plan, *, host: str, port: int) -> str:

@@ -1,0 +1,55 @@
+"""A Docker Compose file with the same argv, environment and devices as ``docker run``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planner.answer import Plan
+from planner.command import serve_command
+from planner.emitters.docker import CACHE_IN_IMAGE
+from planner.emitters.image import (
+    ANY_ADDRESS,
+    API_PORT,
+    HEALTH_COMMAND,
+    SECRETS,
+    gpus_per_node,
+    heading,
+    image,
+    resource_name,
+    startup_s,
+)
+from planner.emitters.yaml_text import yaml_documents
+
+
+def compose_file(plan: Plan, *, host: str, port: int) -> dict[str, Any]:
+    """Return the file as a value; secrets are passed through from the caller's environment by name."""
+    command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
+    service: dict[str, Any] = {
+        "image": image(plan),
+        # Compose reads `$` as a variable, so a literal one is doubled.
+        "command": [word.replace("$", "$$") for word in command.engine_args],
+        "environment": [*(f"{name}={value}" for name, value in command.env.items()), *SECRETS],
+        "ports": [f"{host}:{port}:{API_PORT}"],
+        "volumes": [f"${{HF_HOME:-${{HOME}}/.cache/huggingface}}:{CACHE_IN_IMAGE}"],
+        "ipc": "host",
+        "restart": "unless-stopped",
+        "healthcheck": {
+            "test": ["CMD", *HEALTH_COMMAND],
+            "interval": "10s",
+            "timeout": "10s",
+            "retries": 3,
+            "start_period": f"{startup_s(plan)}s",
+        },
+    }
+    if plan.gpus.spec.vendor == "nvidia":
+        devices = [{"driver": "nvidia", "count": gpus_per_node(plan), "capabilities": ["gpu"]}]
+        service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
+    else:
+        service["devices"] = ["/dev/kfd", "/dev/dri"]
+        service["group_add"] = ["video", "render"]
+    return {"name": resource_name(plan), "services": {"vllm": service}}
+
+
+def emit(plan: Plan, *, host: str, port: int) -> str:
+    """Return the Compose file; run it with ``docker compose up``."""
+    return yaml_documents([compose_file(plan, host=host, port=port)], heading=heading(plan, "Docker Compose"))

@@ -1,0 +1,27 @@
+"""YAML for every emitter that writes it; strings that look like numbers stay strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+
+def yaml_documents(documents: Iterable[dict[str, Any]], *, heading: str) -> str:
+    """Return the documents as one YAML stream under comment lines, keys in the order given."""
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        """Lists are indented under their key, as people write them."""
+
+        def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002
+            super().increase_indent(flow, False)
+
+        def ignore_aliases(self, _data: object) -> bool:
+            return True
+
+    parts = [
+        yaml.dump(document, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=1000, allow_unicode=True)
+        for document in documents
+    ]
+    comment = "".join(f"# {line}\n" for line in heading.splitlines())
+    return (comment + "---\n".join(parts)).rstrip("\n")
