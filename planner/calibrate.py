@@ -1,7 +1,7 @@
 """From a measured start-up to a `Calibration` that later plans use; it keeps what was measured and invents nothing.
 
 A term is stored only when the log gives it: the graph *estimate* (that is what the budget loses), the peak
-activation without it, and memory outside torch as consumed memory less weights less the predicted buffers.
+activation without it, and memory outside torch as consumed memory less the predicted weights and buffers.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from planner.serve.measured import Measured
 from planner.store import append_records, calibrations_path, read_records
 
 SCHEMA = 1
+_CONSUMED = ("rope_cache", "buffers")
 
 
 def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
@@ -33,8 +34,9 @@ def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
     if measured.peak_activation_bytes is not None:
         terms["activations"] = max(0, measured.peak_activation_bytes)
     outside = measured.non_torch_bytes
-    if outside is None and measured.consumed_bytes is not None and measured.weights_bytes is not None:
-        outside = measured.consumed_bytes - measured.weights_bytes - plan.ledger.line("buffers").bytes
+    if outside is None and measured.consumed_bytes is not None:
+        known = [line.bytes for line in plan.ledger.lines if line.name in _CONSUMED or line.name.startswith("weights.")]
+        outside = measured.consumed_bytes - sum(known)
     if outside is not None:
         terms["outside_torch"] = max(0, outside)
     if not terms:

@@ -77,6 +77,7 @@ def _show(run: Run, last: Event | None, *, json_lines: bool) -> Conclusion:
         write(json.dumps({"event": "conclusion", **conclusion_document(found)}, ensure_ascii=False))
         return found
     from planner.cli.conclusion_table import comparison_text, diagnosis_text
+    from planner.cli.start_display import duration
 
     narrate("")
     if found.outcome == "ready":
@@ -89,7 +90,7 @@ def _show(run: Run, last: Event | None, *, json_lines: bool) -> Conclusion:
         write(diagnosis_text(found.diagnosis))
         write(f"\nlog: {run.log_path}")
         if isinstance(last, TimedOut):
-            say("error", f"no progress in phase {last.phase} for {last.waited_s:.0f} s; /health: {last.health}")
+            say("error", f"no progress in phase {last.phase} for {duration(last.waited_s)}; /health: {last.health}")
             say("hint", f"last line of the log: {last.last_seen[:200]}")
         else:
             say("error", f"the server did not come up (exit code {run.status().exit_code})")

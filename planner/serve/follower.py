@@ -162,6 +162,8 @@ class Follower:
         if waited_s <= self._limits[phase] and not total:
             return []
         self.done = True
+        # The last answer may be seconds old, and a lot can be read from this one.
+        self._health = ask_health(self.run.url, timeout_s=float(load("startup.toml")["health"]["timeout_s"]))
         return [
             TimedOut(
                 phase=phase,

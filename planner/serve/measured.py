@@ -278,6 +278,8 @@ def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
         return sum(int(lines[name][key]) for name in names if name in lines)
 
     weights = [name for name in lines if name.startswith("weights.")] + ["rope_cache"]
+    # What loading reports is allocated bytes: the allocator's segments come on top, with consumed memory.
+    loaded = [name for name in weights if name != "weights.rounding"]
     found: list[Difference] = []
 
     def note(name: str, title: str, terms: Sequence[str], value: int | None) -> None:
@@ -285,11 +287,14 @@ def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
             bounds = total(terms, "bytes"), total(terms, "low_bytes"), total(terms, "high_bytes")
             found.append(_difference(name, title, "bytes", bounds, value))
 
-    note("weights", "weights", weights, measured.weights_bytes)
+    if measured.weights_bytes is not None:
+        exact_bytes = total(loaded, "bytes")
+        bounds = exact_bytes, exact_bytes, total(weights, "high_bytes")
+        found.append(_difference("weights", "weights", "bytes", bounds, measured.weights_bytes))
     consumed = [*weights, "buffers", "outside_torch"]
     note("consumed", "weights, buffers and memory outside torch", consumed, measured.consumed_bytes)
-    if measured.consumed_bytes is not None and measured.weights_bytes is not None and measured.non_torch_bytes is None:
-        rest = measured.consumed_bytes - measured.weights_bytes - total(["buffers"], "bytes")
+    if measured.consumed_bytes is not None and measured.non_torch_bytes is None:
+        rest = measured.consumed_bytes - total([*weights, "buffers"], "bytes")
         note("outside_torch", "memory outside torch", ["outside_torch"], rest)
     note("outside_torch", "memory outside torch", ["outside_torch"], measured.non_torch_bytes)
     if measured.peak_activation_bytes is not None:

@@ -1,0 +1,375 @@
+"""Preflight against a made-up environment: distributions, a parser and a hub cache that really lie on disk."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from hw_specs import parse_gpus
+from planner.choose import plan
+from planner.command import serve_command
+from planner.errors import InvalidRequest
+from planner.request import PlanRequest
+from planner.serve import Endpoint
+from planner.serve.preflight import CHECKS, CheckResult, Situation, run_preflight
+from planner.serve.preflight.checkpoint import hub_cache, layout_state, snapshot_of
+
+from .conftest import free_port
+
+MODEL = "mistralai/Mistral-Medium-3.5-128B"
+PARSER = """
+import argparse
+class FlexibleArgumentParser(argparse.ArgumentParser):
+    def parse_args(self, args=None):
+        return super().parse_args([a.split("=")[0].replace("_", "-") if a.startswith("--") else a for a in args])
+"""
+CLI_ARGS = """
+def make_arg_parser(parser):
+    parser.add_argument("model")
+    for name in ("host", "port", "tensor-parallel-size", "max-model-len", "max-num-seqs", "max-num-batched-tokens",
+                 "gpu-memory-utilization", "tokenizer-mode", "config-format", "load-format", "tool-call-parser",
+                 "reasoning-parser"):
+        parser.add_argument("--" + name)
+    for name in ("enable-auto-tool-choice", "enable-mm-embeds"):
+        parser.add_argument("--" + name, action="store_true")
+    print("INFO an import may talk")
+    return parser
+def validate_parsed_serve_args(args):
+    if args.enable_auto_tool_choice and not args.tool_call_parser:
+        raise TypeError("Error: --enable-auto-tool-choice requires --tool-call-parser")
+"""
+
+
+class Machine:
+    """A folder that plays the engine's environment."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.site = root / "site"
+        self.program = root / "bin" / "vllm"
+        self.program.parent.mkdir(parents=True)
+        self.program.write_text(f"#!{sys.executable}\nraise SystemExit('never run')\n")
+        self.program.chmod(0o755)
+        self.env = {"PYTHONPATH": str(self.site), "HF_HOME": str(root / "hf"), "HF_HUB_OFFLINE": ""}
+
+    def install(self, name: str, version: str) -> None:
+        for old in self.site.glob(f"{name}-*.dist-info"):
+            (old / "METADATA").unlink()
+            old.rmdir()
+        folder = self.site / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+
+    def add_parser(self, room: str = "common", text: str = CLI_ARGS) -> None:
+        for folder in ("vllm", "vllm/entrypoints", f"vllm/entrypoints/{room}", "vllm/utils"):
+            (self.site / folder).mkdir(parents=True, exist_ok=True)
+            (self.site / folder / "__init__.py").touch()
+        (self.site / "vllm" / "utils" / "argparse_utils.py").write_text(PARSER)
+        (self.site / "vllm" / "entrypoints" / room / "cli_args.py").write_text(text)
+
+    def situation(
+        self, *extra: str, gpus: str = "8xH200", version: str = "0.33.0", target: str = "local", **settings: object
+    ) -> Situation:
+        answer = plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version=version, **settings))  # type: ignore[arg-type]
+        endpoint = Endpoint(host="127.0.0.1", port=free_port())
+        argv = (str(self.program), *serve_command(answer).argv[1:], *extra)
+        return Situation(argv=argv, env=self.env, plan=answer, endpoint=endpoint, target=target)
+
+    def cache(self, files: dict[str, bytes], *, name: str = MODEL) -> Path:
+        home = self.root / "hf" / "hub" / f"models--{name.replace('/', '--')}"
+        snapshot = home / "snapshots" / "abc"
+        snapshot.mkdir(parents=True, exist_ok=True)
+        (home / "blobs").mkdir(exist_ok=True)
+        (home / "refs").mkdir(exist_ok=True)
+        (home / "refs" / "main").write_text("abc")
+        for number, (file, data) in enumerate(files.items()):
+            blob = home / "blobs" / f"b{number}"
+            blob.write_bytes(data)
+            (snapshot / file).unlink(missing_ok=True)
+            (snapshot / file).symlink_to(blob)
+        return snapshot
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path / "machine")
+    made.install("vllm", "0.33.0")
+    made.install("mistral_common", "1.12.0")
+    made.install("transformers", "5.19.0")
+    return made
+
+
+def one(situation: Situation, name: str) -> CheckResult:
+    [result] = run_preflight(situation, only=[name])
+    return result
+
+
+def tensors(size: int = 64, *, cut: int = 0) -> bytes:
+    header = json.dumps({"w": {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}}).encode()
+    whole = len(header).to_bytes(8, "little") + header + bytes(size)
+    return whole[: len(whole) - cut]
+
+
+def index(*names: str) -> bytes:
+    return json.dumps({"weight_map": {f"w{i}": name for i, name in enumerate(names)}}).encode()
+
+
+NATIVE = {
+    "params.json": b"{}",
+    "tekken.json": b"{}",
+    "consolidated.safetensors.index.json": index("consolidated-1.safetensors", "consolidated-2.safetensors"),
+    "consolidated-1.safetensors": tensors(),
+    "consolidated-2.safetensors": tensors(),
+}
+HF = {
+    "config.json": b'{"text_config": {"rope_parameters": {"mscale_all_dim": 0.0}}}',
+    "model.safetensors.index.json": index("model-1.safetensors"),
+    "model-1.safetensors": tensors(),
+}
+
+
+# ---------------------------------------------------------------- the engine
+
+
+def test_the_version_is_read_without_importing_anything(machine: Machine) -> None:
+    assert one(machine.situation(), "vllm").status == "pass"
+    (machine.site / "vllm").mkdir()
+    (machine.site / "vllm" / "__init__.py").write_text("raise SystemExit('imported')")
+    assert one(machine.situation(), "vllm").seen.startswith("0.33.0 at ")
+
+
+@pytest.mark.parametrize(
+    ("installed", "settings", "status", "words"),
+    [
+        ("0.19.1", {}, "fail", "needs 0.20.0 or newer"),
+        ("0.20.0", {"num_speculative_tokens": 3}, "fail", "EAGLE drafts of this model needs 0.21.0"),
+        ("0.32.0+cpu", {}, "warn", "0.32.0+cpu is installed, the plan is for 0.33.0"),
+        ("0.33.0", {}, "pass", "0.33.0"),
+        ("weird", {}, "unknown", "development build"),
+    ],
+)
+def test_releases_against_the_model_s_needs(
+    machine: Machine, installed: str, settings: dict[str, object], status: str, words: str
+) -> None:
+    machine.install("vllm", installed)
+    result = one(machine.situation(**settings), "vllm")  # type: ignore[arg-type]
+    assert result.status == status and words in result.seen
+
+
+def test_no_vllm_at_all(machine: Machine) -> None:
+    situation = machine.situation()
+    missing = Situation(argv=("/nowhere/vllm", "serve", MODEL), plan=situation.plan, endpoint=situation.endpoint)
+    assert one(missing, "vllm").status == "fail"
+    assert one(missing, "arguments").status == "unknown"
+    (machine.site / "vllm-0.33.0.dist-info" / "METADATA").unlink()
+    assert "has no vLLM" in one(machine.situation(), "vllm").seen
+
+
+@pytest.mark.parametrize(
+    ("version", "engine", "status"),
+    [
+        ("1.13.0", "0.33.0", "fail"),
+        ("1.13.1", "0.32.0", "fail"),
+        ("1.12.0", "0.33.0", "pass"),
+        ("1.13.1", "0.34.0", "warn"),
+        ("1.11.0", "0.33.0", "fail"),
+        ("1.13.1", "0.31.0", "pass"),
+    ],
+)
+def test_the_mistral_common_that_breaks_chat(machine: Machine, version: str, engine: str, status: str) -> None:
+    machine.install("vllm", engine)
+    machine.install("mistral_common", version)
+    result = one(machine.situation(version=engine), "mistral_common")
+    assert result.status == status
+    assert bool(result.hint) == (status != "pass")
+
+
+def test_an_old_transformers(machine: Machine) -> None:
+    machine.install("transformers", "5.4.0")
+    assert "needs 5.16.1" in one(machine.situation(), "transformers").seen
+
+
+@pytest.mark.parametrize("room", ["common", "launchers", "openai"])
+def test_the_parser_is_found_in_each_of_its_places(machine: Machine, room: str) -> None:
+    machine.add_parser(room)
+    result = one(machine.situation(), "arguments")
+    assert result.status == "pass", result
+
+
+def test_what_the_parser_refuses_is_repeated(machine: Machine) -> None:
+    machine.add_parser()
+    assert "unrecognized arguments: --enable-nonsense" in one(machine.situation("--enable-nonsense"), "arguments").seen
+    alone = Situation(
+        argv=(str(machine.program), "serve", "M", "--enable-auto-tool-choice"), env=machine.env, plan=None,
+        endpoint=Endpoint(host="127.0.0.1", port=1),
+    )  # fmt: skip
+    assert "requires --tool-call-parser" in one(alone, "arguments").seen
+
+
+def test_an_abbreviation_is_no_flag(machine: Machine) -> None:
+    machine.add_parser()
+    result = one(machine.situation("--enable-mm"), "arguments")
+    assert result.status == "fail" and "`--enable-mm`: taken only as an abbreviation" in result.seen
+
+
+def test_a_parser_that_cannot_be_asked_is_unknown(machine: Machine) -> None:
+    machine.add_parser(text="import a_package_that_is_not_there")
+    assert one(machine.situation(), "arguments").status == "unknown"
+    machine.add_parser(text="raise RuntimeError('Failed to infer device type')")
+    result = one(machine.situation(), "arguments")
+    assert result.status == "unknown" and "Failed to infer device type" in result.seen
+
+
+def test_an_image_is_not_looked_into(machine: Machine) -> None:
+    situation = machine.situation(target="cuda")
+    for name in ("vllm", "mistral_common", "transformers", "arguments"):
+        assert one(situation, name).status == "unknown"
+
+
+# ---------------------------------------------------------------- the checkpoint
+
+
+def test_a_complete_layout_in_the_cache(machine: Machine) -> None:
+    machine.cache(NATIVE)
+    result = one(machine.situation(), "checkpoint")
+    assert result.status == "pass" and "mistral layout complete: 2 files" in result.seen
+    assert one(machine.situation(), "disk").seen == "nothing to download"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"consolidated-2.safetensors": None}, "consolidated-2.safetensors"),
+        ({"consolidated-2.safetensors": tensors(cut=1)}, "consolidated-2.safetensors"),
+        ({"consolidated-2.safetensors": b"12"}, "consolidated-2.safetensors"),
+        ({"tekken.json": None}, "tekken.json"),
+    ],
+)
+def test_missing_and_cut_files_are_named(machine: Machine, change: dict[str, bytes | None], words: str) -> None:
+    machine.cache({name: data for name, data in {**NATIVE, **change}.items() if data is not None})
+    result = one(machine.situation(), "checkpoint")
+    assert result.status == "warn" and words in result.seen and "--include" in result.hint
+    offline = machine.situation()
+    offline = Situation(
+        argv=offline.argv, env={**machine.env, "HF_HUB_OFFLINE": "1"}, plan=offline.plan, endpoint=offline.endpoint
+    )
+    assert one(offline, "checkpoint").status == "fail"
+
+
+def test_the_other_layout_is_not_the_planned_one(machine: Machine) -> None:
+    machine.cache(HF)
+    result = one(machine.situation(), "checkpoint")
+    assert result.status == "warn" and "only the hf layout is here" in result.seen
+    assert one(machine.situation(load_format="hf"), "checkpoint").status == "pass"
+
+
+def test_an_empty_cache_says_how_to_fetch_one_layout(machine: Machine) -> None:
+    result = one(machine.situation(), "checkpoint")
+    assert result.status == "warn" and "--include 'consolidated*'" in result.hint
+    assert "--exclude 'consolidated*'" in one(machine.situation(load_format="hf"), "checkpoint").hint
+
+
+def test_disk_room_is_for_one_layout_less_what_is_here(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage:
+        free = 100 * 2**30
+
+    monkeypatch.setattr("planner.serve.preflight.checkpoint.shutil.disk_usage", lambda place: Usage)
+    result = one(machine.situation(), "disk")
+    assert result.status == "fail" and "124.43 GiB to download, 100.00 GiB free" in result.seen
+    assert "248.86 GiB" in result.hint and "GB " not in result.seen + result.hint
+    Usage.free = 300 * 2**30
+    assert one(machine.situation(), "disk").status == "pass"
+
+
+def test_the_draft_is_looked_for_where_one_is_used(machine: Machine) -> None:
+    assert list(run_preflight(machine.situation(), only=["draft"])) == []
+    situation = machine.situation(num_speculative_tokens=3)
+    assert one(situation, "draft").status == "warn"
+    draft = {name: data for name, data in NATIVE.items() if "index" not in name and "-" not in name}
+    machine.cache({**draft, "consolidated.safetensors": tensors()}, name=f"{MODEL}-EAGLE")
+    assert one(situation, "draft").status == "pass"
+
+
+def test_the_yarn_trap(machine: Machine) -> None:
+    bad = b'{"text_config": {"rope_parameters": {"mscale_all_dim": 1.0}}}'
+    assert list(run_preflight(machine.situation(), only=["configuration"])) == []
+    machine.cache({**NATIVE, **HF, "config.json": bad})
+    assert one(machine.situation(), "configuration").status == "warn"
+    assert one(machine.situation(load_format="hf"), "configuration").status == "fail"
+    machine.install("vllm", "0.29.0")
+    assert one(machine.situation(load_format="hf", version="0.29.0"), "configuration").status == "warn"
+    machine.cache({**NATIVE, **HF})
+    assert one(machine.situation(load_format="hf"), "configuration").status == "pass"
+
+
+def test_the_cache_is_where_the_hub_says(tmp_path: Path) -> None:
+    assert hub_cache({"HF_HUB_CACHE": "/a", "HF_HOME": "/b"}) == Path("/a")
+    assert hub_cache({"HF_HOME": "/b"}) == Path("/b/hub")
+    assert hub_cache({"XDG_CACHE_HOME": "/c"}) == Path("/c/huggingface/hub")
+    assert hub_cache({"HOME": "/home/u"}) == Path("/home/u/.cache/huggingface/hub")
+    assert snapshot_of("a/b", {"HF_HOME": str(tmp_path)}) is None
+    assert not layout_state(tmp_path, "mistral").complete
+
+
+# ---------------------------------------------------------------- the machine
+
+
+def test_a_taken_port_and_a_free_one(machine: Machine) -> None:
+    situation = machine.situation()
+    assert one(situation, "port").status == "pass"
+    with socket.create_server(("127.0.0.1", situation.endpoint.port)):
+        result = one(situation, "port")
+    assert result.status == "fail" and "--port" in result.hint
+
+
+def test_an_open_address_without_a_key(machine: Machine) -> None:
+    base = machine.situation()
+    opened = Situation(argv=base.argv, env=machine.env, plan=base.plan, endpoint=Endpoint(host="0.0.0.0", port=1))
+    assert one(opened, "api_key").status == "fail"
+    keyed = {**machine.env, "VLLM_API_KEY": "secret-secret"}
+    result = one(Situation(argv=base.argv, env=keyed, plan=base.plan, endpoint=opened.endpoint), "api_key")
+    assert result.status == "pass" and "secret-secret" not in result.seen
+
+
+def test_no_gpu_here_is_a_failure_with_a_reason(machine: Machine) -> None:
+    result = one(machine.situation(), "gpus")
+    assert result.status == "fail" and "8 needed" in result.seen and result.hint
+
+
+def test_a_cpu_build_needs_no_gpu(machine: Machine) -> None:
+    machine.install("vllm", "0.32.0+cpu")
+    assert {one(machine.situation(version="0.32.0"), name).status for name in ("gpus", "gpu_memory", "driver")} == {
+        "pass"
+    }
+
+
+def test_docker_only_where_it_is_needed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(run_preflight(machine.situation(), only=["docker"])) == []
+    monkeypatch.setattr("planner.serve.preflight.machine.shutil.which", lambda name: None)
+    assert one(machine.situation(target="cuda"), "docker").status == "fail"
+
+
+def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
+    machine.add_parser()
+    results = list(run_preflight(machine.situation(num_speculative_tokens=3)))
+    assert {result.name for result in results} >= set(CHECKS) - {"docker", "configuration"}
+    assert all("\n" not in result.seen + result.hint and result.seen for result in results)
+    assert all(result.hint for result in results if result.status == "fail")
+    skipped = list(run_preflight(machine.situation(), only=["port", "api_key"], skip=["port"]))
+    assert [result.name for result in skipped] == ["api_key"]
+    with pytest.raises(InvalidRequest, match="there is no check `ports`"):
+        list(run_preflight(machine.situation(), only=["ports"]))
+
+
+def test_what_cannot_be_looked_at_is_unknown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(path: str) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("planner.serve.preflight.machine.os.statvfs", broken)
+    assert one(machine.situation(), "shared_memory").status == "unknown"
+    monkeypatch.setattr("planner.serve.preflight.checkpoint.shutil.disk_usage", broken)
+    assert one(machine.situation(), "disk").status == "unknown"

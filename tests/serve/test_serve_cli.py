@@ -1,0 +1,216 @@
+"""The commands of the loop, through the real entry point."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from planner.cli import main
+from planner.serve import attach, list_runs
+
+from .conftest import Fake, free_port
+from .logs import REAL, RECONSTRUCTED
+
+V2 = str(RECONSTRUCTED / "v2-8xh200-0.33.0.log")
+
+
+class Said:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    def json(self) -> object:
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def m35(capsys: pytest.CaptureFixture[str]) -> object:
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        code = main(list(words))
+        captured = capsys.readouterr()
+        assert "Traceback (most recent call last):\n  File" not in captured.err
+        return Said(code, captured.out, captured.err)
+
+    return call
+
+
+def started(fake: Fake, *faults: str, **more: object) -> list[str]:
+    return ["--no-check", "--", *fake.argv(*faults, **more), "--port", str(free_port())]  # type: ignore[arg-type]
+
+
+def test_launch_runs_attach_stop(m35, fake: Fake) -> None:
+    said = m35("launch", *started(fake))
+    assert said.code == 0 and "ready    http://127.0.0.1:" in said.out
+    assert "weights" in said.err and "answers at" in said.err and "\x1b" not in said.err
+    [listed] = m35("runs", "--json").json()
+    assert listed["state"] == "running" and listed["id"] in m35("runs").out
+    again = m35("attach", "--json")
+    events = [json.loads(line) for line in again.out.splitlines()]
+    assert events[-1]["event"] == "conclusion" and events[-1]["outcome"] == "ready"
+    assert events[-2]["event"] == "server-ready"
+    assert "terminated" in m35("stop").out
+    assert m35("stop", "--all").out == "nothing is running\n"
+    assert m35("stop", "nope").code == 2
+    assert m35("runs", "--remove", listed["id"]).out == "no runs on this machine\n"
+
+
+def test_a_failed_launch_diagnoses_itself(m35, fake: Fake) -> None:
+    said = m35("launch", *started(fake, "crash", log=REAL / "fp8-kernel-missing.log"))
+    assert said.code == 5
+    assert said.out.startswith("kernel-or-driver: ") and "what cures it" in said.out
+    assert "did not come up (exit code 1)" in said.err
+    run = list_runs()[0]
+    report = json.loads((run.directory / "report.json").read_text())
+    assert report["outcome"] == "failed" and report["diagnosis"]["code"] == "kernel-or-driver"
+    assert m35("diagnose").code == 5 and m35("diagnose").out.startswith("kernel-or-driver: ")
+
+
+def test_a_launch_that_takes_too_long_is_stopped(m35, fake: Fake) -> None:
+    said = m35("launch", "--timeout", "capture=0.3", *started(fake, "never-ready", workers=1))
+    assert said.code == 7
+    assert "no progress in phase capture" in said.err and "Waiting for application startup" in said.err
+    assert "/health: HTTP 200" in said.err
+    assert fake.processes() == []
+    assert m35("launch", "--timeout", "boot=1", *started(fake)).code == 2
+    assert m35("launch", "--timeout", "soon", *started(fake)).code == 2
+
+
+def test_detached_and_in_a_directory_of_ones_own(m35, fake: Fake, tmp_path: Path) -> None:
+    home = tmp_path / "here"
+    said = m35("launch", "--detach", "--json", "--run-dir", str(home), *started(fake))
+    assert said.code == 0 and said.json()["directory"] == str(home)
+    assert m35("attach", str(home)).code == 0
+    assert "terminated" in m35("stop", str(home)).out
+
+
+def test_what_would_be_started(m35) -> None:
+    said = m35("launch", "--gpus", "8xH200", "--dry-run", "--", "--served-model-name", "m35")
+    assert said.out.startswith("vllm serve mistralai/Mistral-Medium-3.5-128B ")
+    assert said.out.endswith("--served-model-name m35 --host 127.0.0.1 --port 8000\n")
+    cuda = m35("launch", "--gpus", "8xH200", "--target", "docker", "--dry-run", "--json").json()["argv"]
+    rocm = m35("launch", "--gpus", "8xMI300X", "--target", "docker", "--dry-run", "--json").json()["argv"]
+    assert cuda[:2] == rocm[:2] == ["docker", "run"] and "--gpus" in cuda and "/dev/kfd" in rocm
+    assert "127.0.0.1:8000:8000" in cuda and "--privileged" not in cuda + rocm
+    assert list_runs() == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["--gpus", "1xH100"], 3, "the plan does not fit"),
+        (["--gpus", "8xH200", "--host", "0.0.0.0"], 5, "VLLM_API_KEY is not set"),
+        (["--gpus", "8xH200", "--", "--api-key", "x"], 2, "must not be on the command line"),
+        (["--gpus", "8xH200", "--", "--max-num-seqs", "4"], 2, "would make the server differ from its plan"),
+        (["--gpus", "8xH200", "--vllm", "/nowhere/vllm"], 5, "preflight check"),
+        (["--target", "docker", "--", "vllm", "serve", "M"], 2, "target docker starts a plan"),
+        (["--port", "0", "--gpus", "8xH200"], 2, "port"),
+    ],
+)
+def test_what_is_not_started(m35, words: list[str], code: int, message: str) -> None:
+    said = m35("launch", *words)
+    assert said.code == code and message in said.err
+    assert list_runs() == []
+
+
+def test_ctrl_c_in_a_pipe_stops_cleanly(fake: Fake) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "planner", "launch", "--stay", *started(fake)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("ready")
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 130 and "stopping the server" in err
+    assert fake.processes() == []
+
+
+def test_ctrl_c_on_a_terminal_may_leave_the_server(fake: Fake) -> None:
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "planner", "launch", "--stay", *started(fake)],
+        stdin=follower, stdout=follower, stderr=follower, start_new_session=True,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": "1"},
+    )  # fmt: skip
+    os.close(follower)
+
+    def read_until(word: bytes) -> bytes:
+        seen = b""
+        deadline = time.monotonic() + 30
+        while word not in seen:
+            assert time.monotonic() < deadline, seen
+            seen += os.read(leader, 65536)
+        return seen
+
+    shown = read_until(b"ready    http")
+    assert "● ".encode() in shown and b"\x1b[2K" in shown  # the block that redraws itself
+    process.send_signal(signal.SIGINT)
+    read_until(b"leave it running?")
+    os.write(leader, b"leave\n")
+    read_until(b"the server goes on")
+    assert process.wait(timeout=30) == 130
+    os.close(leader)
+    assert attach().status().alive and fake.processes()
+
+
+def test_a_log_can_be_diagnosed_from_a_file_or_a_pipe(m35, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    log = REAL / "draft-longer-than-target.log"
+    said = m35("diagnose", str(log))
+    assert said.code == 5 and "  59  Value error, speculative_max_model_len=65536" in said.out
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(log.read_bytes())))
+    assert m35("diagnose", "-", "--json").json()["code"] == "draft-length"
+    assert m35("diagnose", str(REAL / "text-only.log")).code == 0
+    assert m35("diagnose", str(tmp_path / "none.log")).code == 2
+    f3 = tmp_path / "f3.log"
+    f3.write_text(
+        "ValueError: To serve at least one request with the model's max seq len (262144), (88.0 GiB KV cache is needed,"
+        " which is larger than the available KV cache memory (36.5 GiB). Based on the available memory, the estimated"
+        " maximum model length is 108720. Try\n"
+    )
+    planned = m35("diagnose", str(f3), "--gpus", "1xMI300X", "--max-model-len", "262144")
+    assert "booked as memory outside torch" in planned.out and "it fits then" in planned.out
+
+
+def test_calibrate_and_plan_again(m35) -> None:
+    assert "GPU" in m35("calibrate", V2).err
+    assert m35("calibrate", V2, "--gpus", "8xH200", "--dry-run").out.count("would keep") == 1
+    assert m35("calibrate", "--list").out == "nothing was measured on this machine yet\n"
+    said = m35("calibrate", V2, "--gpus", "8xH200")
+    assert said.code == 0 and "kept: " in said.out
+    assert "h200-sxm" in m35("calibrate", "--list").out
+    again = m35("--gpus", "8xH200")
+    assert "measured here: activations, outside_torch, graphs" in again.err
+    wrong = m35("calibrate", V2, "--gpus", "8xH200", "--max-num-seqs", "128")
+    assert wrong.code == 2 and "max_num_seqs 1024, the plan says 128" in wrong.err
+    assert m35("calibrate", str(REAL / "text-only.log"), "--gpus", "8xH200").code == 2
+
+
+def test_check_is_a_program_s_answer_too(m35) -> None:
+    said = m35("check", "--gpus", "8xH200", "--vllm", "/nowhere/vllm", "--json")
+    document = said.json()
+    assert said.code == 5 and document["ok"] is False
+    assert {"name", "status", "seen", "hint"} == set(document["checks"][0])
+    assert m35("check", "--gpus", "8xH200", "--only", "api_key").code == 0
+    assert m35("check", "--gpus", "8xH200", "--only", "mistral_common", "--strict").code == 5
+    assert m35("check", "--only", "nope", "--gpus", "8xH200").code == 2
+
+
+def test_nothing_is_wider_than_a_terminal(m35, fake: Fake) -> None:
+    m35("launch", *started(fake, "crash", log=REAL / "fp8-kernel-missing.log"))
+    m35("calibrate", V2, "--gpus", "8xH200")
+    texts = [
+        m35("diagnose").out, m35("runs").out, m35("check", "--gpus", "8xH200").out, m35("calibrate", "--list").out,
+        m35("calibrate", V2, "--gpus", "8xH200").out,
+    ]  # fmt: skip
+    wide = [line for text in texts for line in text.splitlines() if len(line) > 80 and "log: /" not in line]
+    assert wide == []
+    assert not [text for text in texts if "GB" in text.replace("GiB", "")]
