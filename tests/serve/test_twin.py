@@ -173,7 +173,7 @@ def test_a_failure_leaves_the_old_twin(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"hidden_size": 64}, {"num_key_value_heads": 2, "num_attention_heads": 4}, {"vocab_size": 1500}]
+    "wrong", [{"hidden_size": 48}, {"num_key_value_heads": 2, "num_attention_heads": 4}, {"vocab_size": 1500}]
 )
 def test_dimensions_that_cannot_hold_the_script_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidRequest):

@@ -50,12 +50,12 @@ class TwinSpec:
     seed: int = 35
 
     def __post_init__(self) -> None:
-        if self.hidden_size < 128 or self.head_dim < 8 or self.vision_hidden_size < 16:
+        if self.hidden_size < 64 or self.head_dim < 8 or self.vision_hidden_size < 16:
             raise InvalidRequest(
                 "hidden_size",
                 f"a twin of hidden size {self.hidden_size}, head_dim {self.head_dim}, vision hidden size "
                 f"{self.vision_hidden_size} is too small for its script",
-                hint="hidden_size 128, head_dim 8 and vision_hidden_size 16 are the least",
+                hint="hidden_size 64, head_dim 8 and vision_hidden_size 16 are the least",
             )
         if self.num_key_value_heads < 3 or self.num_attention_heads % self.num_key_value_heads:
             raise InvalidRequest(
