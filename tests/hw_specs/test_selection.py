@@ -156,3 +156,16 @@ def test_a_virtual_gpu_is_noticed() -> None:
     found = match(device(0, driver_total_bytes=40000 * MIB))
     assert found.spec is get_gpu("h200-sxm")
     assert any("virtual GPU" in note for note in found.notes)
+
+
+def test_a_real_machine() -> None:
+    """Snapshots of a real H100, idle and with 10 GiB held by torch, which saw total and free as given here."""
+    folder = Path(__file__).parent / "snapshots"
+    torch_total_bytes, torch_free_bytes = 85_017_493_504, 73_727_672_320
+    idle, busy = (load_report(folder / f"h100-{state}.json").gpu_set for state in ("idle", "busy"))
+    assert idle is not None
+    assert busy is not None
+    assert idle.memory_bytes == busy.memory_bytes == torch_total_bytes == get_gpu("H100").engine_memory_bytes
+    assert idle.free_memory_bytes == torch_total_bytes
+    assert busy.free_memory_bytes == torch_free_bytes
+    assert busy.holders == ("python3 (pid 491) holds 10.51 GiB on GPU 0",)
