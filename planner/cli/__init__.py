@@ -22,6 +22,9 @@ COMMANDS: dict[str, str] = {
     "detect": "show the GPUs of this machine, and why any is missing",
     "fleet": "plan for many machines at once, from their snapshots",
     "gpus": "list the GPU catalogue",
+    "spec": "print the command line and the JSON schemas, for machines",
+    "sweep": "compare many settings at once",
+    "bench": "measure a running server and hold it against the forecast",
     "check": "check this machine before a start",
     "rehearse": "try the plan on a tiny twin of the model, before the download",
     "launch": "check, start and follow a server",
@@ -31,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "verify": "prove that a running server does what was planned",
     "diagnose": "name the cause of a failed start from its log",
     "calibrate": "keep what a start measured, for later plans",
+    "accuracy": "hold the planner against measured start-ups",
 }
 """Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""
 

@@ -1,0 +1,63 @@
+"""``m35-plan spec``: the command line, the exit codes and the JSON schemas, for machines. It plans nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from planner.cli.output import write_json
+
+
+def option_spec(parameter: click.Parameter) -> dict[str, Any]:
+    """One option or argument, in plain values."""
+    found: dict[str, Any] = {
+        "name": parameter.name,
+        "flags": [*parameter.opts, *parameter.secondary_opts],
+        "kind": "argument" if isinstance(parameter, click.Argument) else "option",
+        "type": parameter.type.name,
+        "required": parameter.required,
+        "multiple": getattr(parameter, "multiple", False) or parameter.nargs == -1,
+    }
+    if isinstance(parameter, click.Option):
+        found["is_flag"] = parameter.is_flag
+        found["help"] = parameter.help or ""
+        if isinstance(parameter.default, bool | int | float | str):
+            found["default"] = parameter.default
+    if isinstance(parameter.type, click.Choice):
+        found["choices"] = [str(choice) for choice in parameter.type.choices]
+    return found
+
+
+def specification() -> dict[str, Any]:
+    """Everything a program needs to call m35-plan and read its answers."""
+    from importlib.metadata import version
+
+    from planner.cli import COMMANDS, DEFAULT_COMMAND, app
+    from planner.cli.exit_code import ExitCode
+    from planner.document import SCHEMA_VERSION, json_schema
+
+    context = click.Context(app)
+    commands = {}
+    for name in COMMANDS:
+        found = app.get_command(context, name)
+        assert found is not None
+        commands[name] = {
+            "help": COMMANDS[name],
+            "parameters": [option_spec(parameter) for parameter in found.params],
+        }
+    return {
+        "program": "m35-plan",
+        "version": version("m35-plan"),
+        "default_command": DEFAULT_COMMAND,
+        "commands": commands,
+        "exit_codes": {str(code.value): code.name.lower().replace("_", "-") for code in ExitCode},
+        "schema_version": SCHEMA_VERSION,
+        "schemas": {"plan": json_schema()},
+    }
+
+
+@click.command(name="spec")
+def command() -> None:
+    """Print the command line, the exit codes and the JSON schemas as one JSON document."""
+    write_json(specification())

@@ -1,0 +1,98 @@
+"""Every example runs, as its own text says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(*argv: str, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        argv, capture_output=True, text=True, cwd=ROOT, check=False, timeout=60, env={**os.environ, **env}
+    )
+
+
+def test_pick_gpus() -> None:
+    offers = ["--offer", "8xH200=22.00", "--offer", "4xB200=16.80", "--offer", "1xH100=2.00", "--offer", "9xX=1"]
+    done = run(sys.executable, "examples/pick_gpus.py", "--context", "131072", *offers)
+    assert (done.returncode, done.stdout.strip()) == (0, "4xB200")
+    assert run(sys.executable, "examples/pick_gpus.py", "--offer", "1xH100=2.00").returncode == 3
+
+
+def test_fastapi_app() -> None:
+    testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
+    client = testclient.TestClient(load("fastapi_app").app)
+    answer = client.get("/plan", params={"gpus": "8xH200"})
+    assert (answer.status_code, answer.json()["settings"]["max_model_len"]) == (200, 262144)
+    assert client.get("/plan", params={"gpus": "1xH100"}).status_code == 409
+    wrong = client.get("/plan", params={"gpus": "8xH2O0"})
+    assert wrong.status_code == 422
+    assert "H200" in wrong.json()["detail"]["hint"]
+
+
+def test_ansible_filter() -> None:
+    module = load("ansible_filter")
+    m35_plan = module.FilterModule().filters()["m35_plan"]
+    assert m35_plan("8xH200", context=131072)["feasible"] is True
+    for bad in ({"gpus": "nonsense"}, {"gpus": "8xH200", "max_num_seqz": 3}):
+        with pytest.raises(module.AnsibleFilterError):
+            m35_plan(**bad)
+
+
+def pod(gpus: str, args: list[str], product: str = "NVIDIA-H200") -> dict[str, Any]:
+    container = {"command": ["vllm", "serve"], "args": args, "resources": {"limits": {"nvidia.com/gpu": gpus}}}
+    spec = {"nodeSelector": {"nvidia.com/gpu.product": product}, "containers": [container]}
+    return {"request": {"uid": "7", "object": {"kind": "Pod", "spec": spec}}}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "args", "allowed"),
+    [
+        ("8", ["--tensor-parallel-size", "8"], True),
+        ("1", ["--max-model-len", "262144"], False),
+        ("4", ["--tensor-parallel-size", "3"], False),
+    ],
+)
+def test_admission_check(gpus: str, args: list[str], allowed: bool) -> None:
+    review = pod(gpus, ["mistralai/Mistral-Medium-3.5-128B", *args])
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "admission_check.py")], input=json.dumps(review), capture_output=True,
+        text=True, check=True, timeout=60,
+    )  # fmt: skip
+    response = json.loads(done.stdout)["response"]
+    assert (response["uid"], response["allowed"]) == ("7", allowed)
+    assert allowed or response["status"]["message"]
+
+
+def test_admission_lets_through_what_it_does_not_know() -> None:
+    check = load("admission_check")
+    assert check.verdict(pod("1", ["mistralai/Mistral-Medium-3.5-128B"], product="TPU")["request"]["object"]) is None
+    assert check.verdict({"spec": {"containers": [{"name": "web", "image": "nginx"}]}}) is None
+
+
+@pytest.mark.parametrize(("gpus", "code", "says"), [("8xH200", 0, "go: fits"), ("1xH100", 3, "no-go: does-not-fit")])
+def test_gate(gpus: str, code: int, says: str) -> None:
+    m35_plan = Path(sys.executable).with_name("m35-plan")
+    done = run("bash", "examples/gate.sh", GPUS=gpus, M35_PLAN=str(m35_plan))
+    assert (done.returncode, says in done.stdout) == (code, True), done.stdout
