@@ -1,0 +1,12 @@
+"""Predicted against measured: every term of the ledger, on start-ups that nobody fitted it to.
+
+It never changes a coefficient. Terms that are fitted are fitted again without the model under test.
+"""
+
+from __future__ import annotations
+
+from planner.accuracy.evaluate import Comparison, Group, Report, evaluate
+from planner.accuracy.page import PLOT, goals, render_page
+from planner.accuracy.plot import render_plot
+
+__all__ = ["PLOT", "Comparison", "Group", "Report", "evaluate", "goals", "render_page", "render_plot"]

@@ -1,0 +1,216 @@
+"""The accuracy page as Markdown, made from a report; it never computes a figure of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from planner.accuracy.data import left_out
+from planner.accuracy.evaluate import Group, Report
+from planner.facts import load
+
+NAMES = {
+    "weights": "weights, from dimensions",
+    "activations": "activations",
+    "outside_torch": "outside torch",
+    "graphs": "graph estimate",
+    "buffers": "buffers",
+    "kv_pool": "**KV pool**, measured weights given",
+}
+GOALS = (
+    ("KV pool, mean absolute error", "in scope", "kv_pool", "mean_absolute_percent", 2.0, "at most"),
+    ("the same at TP2 and TP4", "TP2, TP4", "kv_pool", "mean_absolute_percent", 3.0, "at most"),
+    ("low bound not above the measured pool", "in scope", "kv_pool", "safe_percent", 95.0, "at least"),
+    ("weights of siblings, worst error", "in scope", "weights", "worst_percent", 0.5, "at most"),
+)
+PLOT = "accuracy.svg"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "|".join("---:" if i else "---" for i in range(len(head))) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def _group_row(group: Group) -> list[str]:
+    return [
+        NAMES[group.component],
+        f"{group.count} of {group.models}",
+        f"{group.mean_gib:+.3f}",
+        f"{group.mean_absolute_gib:.3f}",
+        f"{group.mean_absolute_percent:.2f}",
+        f"{group.by_model_percent:.2f}",
+        f"{group.worst_percent:+.2f}",
+        f"{group.safe_percent:.0f}",
+    ]
+
+
+def goals(report: Report) -> list[tuple[str, str, str, bool]]:
+    """Return each goal: what, how much, reached value, whether it is reached."""
+    found = []
+    for what, name, component, figure, limit, side in GOALS:
+        value = abs(getattr(report.group(name, component), figure))
+        reached = value <= limit if side == "at most" else value >= limit
+        found.append((what, f"{side} {limit:g} %", f"{value:.2f} %", reached))
+    return found
+
+
+def _groups(report: Report) -> str:
+    names = list(dict.fromkeys(group.name for group in report.groups))
+    head = ["component", "start-ups of models", "mean GiB", "abs GiB", "abs %", "abs %, by model", "worst %", "safe %"]
+    return "\n\n".join(
+        f"### {name[0].upper()}{name[1:]}\n\n"
+        + _table(head, [_group_row(group) for group in report.groups if group.name == name])
+        for name in names
+    )
+
+
+def _startups(report: Report) -> str:
+    """Every KV pool, equal lines once with their number."""
+    rows: dict[tuple[str, ...], int] = {}
+    for one in report.comparisons:
+        if one.component == "kv_pool":
+            key = (
+                one.startup.label,
+                f"{one.measured_gib:.2f}",
+                f"{one.predicted_gib:.2f}",
+                f"{one.low_gib:.2f}",
+                f"{one.error_percent:+.2f}",
+            )
+            rows[key] = rows.get(key, 0) + 1
+    return _table(
+        ["start-up", "measured GiB", "predicted", "low bound", "error %", "times"],
+        [[*key, str(times)] for key, times in sorted(rows.items())],
+    )
+
+
+def _readings(report: Report) -> str:
+    def shown(value: float | None) -> str:
+        return "" if value is None else f"{value:.2f}"
+
+    return _table(
+        ["model, cards, vLLM", "weights read", "predicted", "KV read", "its tokens take", "source"],
+        [
+            [
+                f"{one.reading.model.name.partition('/')[2]}, {one.reading.gpus} TP{one.reading.tensor_parallel_size}"
+                + (f" PP{one.reading.pipeline_parallel_size}" if one.reading.pipeline_parallel_size > 1 else "")
+                + f", {one.reading.vllm_version or 'release not said'}",
+                shown(one.reading.weights_gib),
+                shown(one.weights_gib),
+                shown(one.reading.kv_available_gib),
+                shown(one.kv_gib),
+                one.reading.source,
+            ]
+            for one in report.readings
+        ],
+    )
+
+
+def _coverage() -> str:
+    """Where each uncertain term is measured and where it is carried over, from the planner's own tables."""
+    rows = []
+    for term in ("outside_torch", "graphs", "context"):
+        for row in load("overheads.toml")[term]:
+            size = "TP" if "max_tp" in row or "min_tp" in row else "ranks"
+            low = row.get("min_tp", row.get("min_world", 1))
+            high = row.get("max_tp", row.get("max_world"))
+            span = (
+                f"{size} {low}"
+                if low == high
+                else f"{size} {low} to {high}"
+                if high and high < 64
+                else f"{size} {low}+"
+            )
+            where = [
+                row["vendor"],
+                *row.get("architectures", ()),
+                *({True: ["fast link"], False: ["no fast link"]}.get(row.get("linked"), [])),
+            ]
+            grown = f" + {row['per_layer_gib']} per layer" if "per_layer_gib" in row else ""
+            rows.append(
+                [
+                    f"`{term}`",
+                    ", ".join(where),
+                    f"before {row['until']}" if "until" in row else "any",
+                    span,
+                    f"{row['expected_gib']:g}{grown}",
+                    f"{row['low_gib']:g} … {row['high_gib']:g}",
+                    "**measured**" if row["basis"] == "measured" else "carried over or assumed",
+                ]
+            )
+    return _table(["term", "cards", "vLLM", "ranks", "GiB", "bounds", "basis"], rows)
+
+
+def render_page(report: Report, by_family: Report) -> str:
+    """Return the whole page; `by_family` is the same report with whole model families left out."""
+    pool, strict = report.group("in scope", "kv_pool"), by_family.group("in scope", "kv_pool")
+    reached = _table(
+        ["goal", "wanted", "reached", ""],
+        [[what, wanted, value, "yes" if good else "**no**"] for what, wanted, value, good in goals(report)],
+    )
+    unused = "\n".join(f"* {count} × {reason}" for reason, count in sorted(left_out().items(), key=lambda one: -one[1]))
+    return f"""<!-- Made by `m35-plan accuracy --write docs/explanation`. Do not edit: a test compares it. -->
+
+# How right the ledger is
+
+Every figure here is computed from data files in the repository: start-ups that somebody else measured and published,
+set against what the planner says for the same settings. Each model is predicted by terms that were fitted **without
+it**, in all its copies and quantisations. Errors are shown per component, because two errors that cancel are still two.
+
+{reached}
+
+![KV pool, predicted less measured]({PLOT})
+
+With whole families left out instead of models (all Granite, all Llama …) the KV pool's mean absolute error is
+{strict.mean_absolute_percent:.2f} %, and the low bound holds in {strict.safe_percent:.0f} % of the start-ups:
+the Granite models alone take 0.2 GiB more outside torch than any other, and nothing else shows that this can happen.
+
+## What is compared
+
+{pool.count} start-ups of {pool.models} dense models on H100-80 with vLLM 0.19.0, T = 8192, S = 1024 and utilisation
+0.95, from {load("measured/startups-h100-0.19.json")["source"]}. *Relatives* are models
+outside the planner's scope whose dimensions still decide the terms beside weights and KV cache.
+
+* **mean**: predicted less measured; positive is too much. **abs**: its size without sign. **by model**: every model
+  counted once, however often it was started.
+* **safe**: how often the careful bound held: the pool was at least the low bound, or a term at most its high bound.
+* vLLM prints two decimals, so nothing below 0.005 GiB means anything.
+* Release 0.19 prints the graph estimate and does not subtract it: these pools say nothing about graphs. The graph rows
+  below are judged on their own.
+
+{_groups(report)}
+
+## What is formula and what is fit
+
+* **Weights** follow from the dimensions, and from the rule by which torch's allocator keeps the rest of a 2-MiB segment
+  with a large tensor. Nothing is fitted.
+* **Activations** are closed forms of what the engine's code allocates, plus the GEMM library's workspace, which torch's
+  source gives. Nothing is fitted. Where the sampler is the peak they are right to the printed digit. Where the compiled
+  forward is the peak (CodeLlama, Granite-8B, pipeline stages) they are 5 to 9 % low; the high bound covers it.
+* **Outside torch** is fitted: the median over models per tensor-parallel size, with the range of readings and
+  0.1 GiB either way.
+* **Graph estimate** is fitted: a Theil-Sen line over the layers of a rank, bounded by the largest misses. Two start-ups
+  of small models are estimated 0.9 GiB higher than their neighbours; nothing in the configuration tells them apart.
+* The formulas were chosen with these data in view, so leaving a model out tests the fitted terms fully and the formulas
+  only as far as they come from source. Of the single readings below, the L40S and RTX PRO 6000 ones set the term
+  outside torch for cards without a fast link; their weights and bytes per token were used for nothing.
+
+## Where it is measured, and where it is carried over
+
+No start-up of this model has been published with enough figures to test a whole ledger. On every other card and
+release than those marked measured the terms are carried over, and their bounds are widened.
+
+{_coverage()}
+
+## Single readings
+
+Weights and bytes per token against other cards and releases; the settings that decide the rest are not published.
+
+{_readings(report)}
+
+## Every start-up
+
+{_startups(report)}
+
+## Not used
+
+{unused}
+"""

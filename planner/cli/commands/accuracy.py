@@ -1,0 +1,89 @@
+"""``m35-plan accuracy``: the planner against start-ups that others measured. It fits nothing and changes no plan."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from planner.cli.output import style, table, write, write_json
+
+_SHORT = {
+    "weights": "weights",
+    "activations": "activations",
+    "outside_torch": "outside torch",
+    "graphs": "graph estimate",
+    "buffers": "buffers",
+    "kv_pool": "KV pool",
+}
+
+
+@click.command(short_help="hold the planner against measured start-ups")
+@click.option("--json", "as_json", is_flag=True, help="write every comparison as JSON")
+@click.option(
+    "--write",
+    "directory",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="write accuracy.md and its picture into this directory",
+)
+def command(as_json: bool, directory: Path | None) -> None:
+    """Predict every published start-up without its model, and show the errors per component.
+
+    The data come with the program, so this needs no GPU and no network. KV pool takes the measured weights as given;
+    `safe` is how often the careful bound held.
+    """
+    from planner.accuracy import PLOT, evaluate, goals, render_page, render_plot
+
+    report = evaluate()
+    if directory:
+        from planner.store import write_atomic
+
+        directory.mkdir(parents=True, exist_ok=True)
+        write_atomic(directory / "accuracy.md", render_page(report, evaluate(left_out="family")))
+        write_atomic(directory / PLOT, render_plot(report))
+    if as_json:
+        write_json(
+            {
+                "goals": [
+                    {"goal": what, "wanted": wanted, "reached": value, "met": met}
+                    for what, wanted, value, met in goals(report)
+                ],
+                "groups": [asdict(group) for group in report.groups],
+                "comparisons": [
+                    {
+                        "startup": one.startup.label,
+                        "component": one.component,
+                        "predicted_gib": round(one.predicted_gib, 3),
+                        "low_gib": round(one.low_gib, 3),
+                        "high_gib": round(one.high_gib, 3),
+                        "measured_gib": round(one.measured_gib, 3),
+                        "source": one.startup.source,
+                    }
+                    for one in report.comparisons
+                ],
+            }
+        )
+        return
+    rows, last = [], ""
+    for group in report.groups:
+        rows.append(
+            [
+                group.name if group.name != last else "",
+                _SHORT[group.component],
+                str(group.count),
+                f"{group.mean_gib:+.3f}",
+                f"{group.mean_absolute_gib:.3f}",
+                f"{group.mean_absolute_percent:.2f}",
+                f"{group.worst_percent:+.1f}",
+                f"{group.safe_percent:.0f}",
+            ]
+        )
+        last = group.name
+    head = ["start-ups", "component", "n", "mean GiB", "abs GiB", "abs %", "worst %", "safe %"]
+    first, *rest = table(head, rows, align=["<", "<", ">", ">", ">", ">", ">", ">"]).splitlines()
+    write(style(first, "1"))
+    write("\n".join(rest))
+    write("")
+    for what, wanted, value, met in goals(report):
+        write(f"{'met    ' if met else 'missed '}  {what}: {value}, wanted {wanted}")
