@@ -188,3 +188,18 @@ def test_the_reference_page_is_current() -> None:
     spec.loader.exec_module(module)
     page = (root / "docs/reference/gpus.md").read_text(encoding="utf-8")
     assert page == module.render(), "run `python scripts/gpu_reference.py`"
+
+
+def test_the_guide_shows_what_the_command_prints() -> None:
+    guide = (HERE.parents[1] / "docs/how-to/plan-for-this-machine.md").read_text(encoding="utf-8")
+    table = (GOLDEN / "detect-mixed.txt").read_text(encoding="utf-8").replace("test-host", "node-7")
+    assert table.rstrip() in guide
+
+
+def test_the_code_of_the_guide_runs(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    guide = (HERE.parents[1] / "docs/how-to/plan-for-this-machine.md").read_text(encoding="utf-8")
+    code = guide.partition("```python\n")[2].partition("```")[0]
+    for scenario, expected in (("8xh200", "fits"), ("empty", "→")):
+        machine(scenario)
+        exec(compile(code, "guide", "exec"), {})
+        assert expected in capsys.readouterr().out
