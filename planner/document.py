@@ -7,6 +7,7 @@ schema.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,10 +212,35 @@ def read_document(text: str | bytes) -> PlanDocument:
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of the document."""
+    """Return the JSON schema of the document; descriptions are the docstrings under the fields."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(PlanDocument).json_schema()
+    schema = TypeAdapter(PlanDocument).json_schema()
+    homes = [sys.modules[cls.__module__] for cls in (PlanDocument, Settings, KvCache)]
+    for name, definition in [("PlanDocument", schema), *schema.get("$defs", {}).items()]:
+        cls = next((vars(home)[name] for home in homes if name in vars(home)), None)
+        if cls is None:
+            continue
+        for key, text in _field_docs(cls).items():
+            if key in definition.get("properties", {}):
+                definition["properties"][key]["description"] = text
+    return schema
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """Field → the string that stands under it in the source of a dataclass."""
+    import ast
+    import inspect
+    import textwrap
+    from itertools import pairwise
+
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, text in pairwise(definition.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
 
 
 def dump_plan(plan: Plan) -> str:
