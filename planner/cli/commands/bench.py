@@ -1,0 +1,189 @@
+"""``m35-plan bench``: run the engine's own benchmark and hold it against the forecast. It changes no server."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from planner.cli.diagnostics import say
+from planner.cli.output import table, write, write_json
+from planner.cli.speed_options import workload_options
+from planner.cli.speed_request import require_numpy, workload_of
+from planner.errors import InvalidRequest, PlannerError
+
+if TYPE_CHECKING:
+    from planner.answer import Plan
+    from planner.document import PlanDocument
+    from planner.serve.bench import BenchResult
+    from planner.speed.answer import SpeedForecast
+    from planner.speed.workload import Workload
+
+COMPARED = (
+    ("output tokens/s", "output_tokens_per_s"), ("total tokens/s", "total_tokens_per_s"), ("TTFT, ms", "ttft_ms"),
+    ("TTFT, 99 of 100, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"), ("TPOT, 99 of 100, ms", "tpot_p99_ms"),
+    ("gap between chunks, ms", "itl_ms"), ("gap, 99 of 100, ms", "itl_p99_ms"),
+)  # fmt: skip
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@click.command(short_help="measure a running server and hold it against the forecast")
+@click.argument("url", default=DEFAULT_URL)
+@click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="what runs there: a plan as JSON")
+@click.option("--concurrency", type=click.IntRange(1), metavar="N", help="requests in flight; 32 by default")
+@workload_options
+@click.option("--model", help="model name at the server; the plan's, or this project's model")
+@click.option("--vllm", "executable", default="vllm", help="the vllm executable that holds the benchmark")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(1), metavar="S", help="give up after so many seconds")
+@click.option("--result", "result_file", type=click.Path(path_type=Path), help="read this result instead of running")
+@click.option("--print", "print_only", is_flag=True, help="print the commands and run nothing")
+@click.option("--keep", is_flag=True, help="let the result correct later forecasts on this machine")
+@click.option("--json", "as_json", is_flag=True, help="write JSON")
+def command(
+    url: str, plan_file: Path | None, concurrency: int | None, model: str | None, executable: str,
+    timeout_s: float | None, result_file: Path | None, print_only: bool, keep: bool, as_json: bool, **load: Any,
+) -> int:  # fmt: skip
+    """Run `vllm bench serve` against the server at URL, or print the command with `--print`.
+
+    With `--plan` (`m35-plan --gpus 8xH200 --json > plan.json`) the forecast for that plan stands beside the measured
+    figures, and `--keep` lets it correct later forecasts for the same GPUs, release and layout. The API key is read
+    from VLLM_API_KEY. `--print` also shows the lm_eval call for GSM8K.
+    """
+    from planner.serve.bench import bench_argv, gsm8k_argv, keep_benchmark, read_result, run_bench
+
+    workload = workload_of(load, concurrency=concurrency)
+    if workload.num_requests is None:
+        # As the public benchmark of this model: about three waves and a tail.
+        requests = max(100, 3 * (workload.concurrency or 0) + 4)
+        workload = dataclasses.replace(workload, num_requests=requests)
+    document = _document(plan_file)
+    name = model or (document.model.name if document else _default_model())
+    if print_only:
+        commands = [bench_argv(workload, model=name, url=url, executable=executable), gsm8k_argv(model=name, url=url)]
+        if as_json:
+            write_json({"commands": [list(argv) for argv in commands]})
+        else:
+            write("\n\n".join(shlex.join(argv) for argv in commands))
+        return 0
+    if keep and document is None:
+        raise InvalidRequest(
+            "keep", "keep needs to know what was measured", hint="name the plan that runs: --plan plan.json"
+        )
+    if result_file is not None:
+        result = read_result(_text(result_file))
+    else:
+        result = run_bench(workload, model=name, url=url, executable=executable, timeout_s=timeout_s)
+    forecasted, plan = _forecast(document, workload)
+    if as_json:
+        write_json(
+            {
+                "workload": dataclasses.asdict(workload),
+                "measured": dataclasses.asdict(result),
+                "forecast": dataclasses.asdict(forecasted) if forecasted else None,
+            }
+        )
+    else:
+        _write(result, forecasted)
+    if keep and forecasted is not None and plan is not None:
+        from planner.speed.predict import calibrate
+
+        record = calibrate(
+            forecasted,
+            result.figures(),
+            plan.settings,
+            model=plan.model,
+            gpus=plan.gpus,
+            vllm_version=plan.vllm_version,
+        )
+        keep_benchmark(record)
+        say("note", "kept: later forecasts for these GPUs, this release and this layout use it")
+    return 0
+
+
+def _default_model() -> str:
+    from planner.checkpoint import load_preset
+
+    return load_preset().name
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise PlannerError(
+            f"cannot read `{path}`: {(error.strerror or str(error)).lower()}", hint="name a file that exists"
+        ) from error
+
+
+def _document(path: Path | None) -> PlanDocument | None:
+    if path is None:
+        return None
+    from planner.document import read_document
+
+    try:
+        return read_document(_text(path))
+    except ValueError:
+        raise InvalidRequest(
+            "plan", f"`{path}` is not a plan", hint="write one with `m35-plan --gpus 8xH200 --json > plan.json`"
+        ) from None
+
+
+def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedForecast | None, Plan | None]:
+    """The forecast for the planned settings, and the plan made anew from them."""
+    if document is None:
+        return None, None
+    require_numpy()
+    from hw_specs import parse_gpus
+    from planner.choose import plan
+    from planner.request import PlanRequest
+    from planner.speed.predict import forecast
+
+    gpus, settings = document.gpus, document.settings
+    nodes = f"{gpus.nodes}x" if gpus.nodes > 1 else ""
+    machine = dataclasses.replace(parse_gpus(f"{nodes}{gpus.count}x{gpus.id}"), memory_override_bytes=gpus.total_bytes)
+    again = plan(
+        PlanRequest(
+            gpus=machine, vllm_version=document.engine.vllm_version,
+            tensor_parallel_size=settings.tensor_parallel_size,
+            pipeline_parallel_size=settings.pipeline_parallel_size, replicas=settings.replicas,
+            max_model_len=settings.max_model_len, max_num_seqs=settings.max_num_seqs,
+            max_num_batched_tokens=settings.max_num_batched_tokens,
+            gpu_memory_utilization=settings.gpu_memory_utilization, kv_cache_dtype=settings.kv_cache_dtype,
+            language_model_only=settings.language_model_only, enforce_eager=settings.enforce_eager,
+            num_speculative_tokens=settings.speculative_tokens,
+        )
+    )  # fmt: skip
+    figures = forecast(
+        again.settings, workload, model=again.model, gpus=machine,
+        num_gpu_blocks=document.kv_cache.num_gpu_blocks, vllm_version=again.vllm_version,
+    )  # fmt: skip
+    return figures, again
+
+
+def _write(result: BenchResult, forecasted: SpeedForecast | None) -> None:
+    rows = []
+    for label, name in COMPARED:
+        measured = getattr(result, name)
+        if measured is None:
+            continue
+        row = [label, _number(measured)]
+        if forecasted is not None:
+            estimate = getattr(forecasted, name)
+            inside = estimate.low <= measured <= estimate.high
+            row += [
+                _number(estimate.expected), _number(estimate.low), _number(estimate.high),
+                f"{estimate.expected / measured - 1:+.0%}", "" if inside else "outside the bounds",
+            ]  # fmt: skip
+        rows.append(row)
+    head = ["", "measured"] + (["forecast", "low", "high", "off by", ""] if forecasted else [])
+    write(table(head, rows, ("<", ">", ">", ">", ">", ">", "<")))
+    write(
+        f"\n{result.completed:,} requests completed" + (f" in {result.duration_s:,.1f} s" if result.duration_s else "")
+    )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"

@@ -1,0 +1,221 @@
+"""``m35-plan sweep``: a grid of settings as table, CSV, JSON or plot. It never chooses."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from hw_specs.errors import M35Error
+from hw_specs.units import format_gib, parse_count
+from planner.cli.diagnostics import say
+from planner.cli.output import Align, table, use_colour, write, write_json
+from planner.cli.speed_options import asks_for_speed, workload_options
+from planner.cli.speed_request import require_numpy, workload_of
+from planner.errors import InvalidRequest
+from planner.sweep.plot import AXES, MEASURES
+
+if TYPE_CHECKING:
+    from planner.sweep.grid import Grid
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+TABLE_ROWS = 60
+
+
+def _numbers(field: str, convert: Callable[[str], Any]) -> Callable[..., tuple[Any, ...]]:
+    """A callback that reads ``1,2,4`` and repeated options alike."""
+
+    def read(_ctx: click.Context, _param: click.Parameter, value: tuple[str, ...]) -> tuple[Any, ...]:
+        found = []
+        for text in ",".join(value).split(","):
+            if not text.strip():
+                continue
+            try:
+                found.append(convert(text.strip()))
+            except (ValueError, M35Error):
+                raise InvalidRequest(
+                    field, f"cannot read `{text.strip()}` in {field}", hint="write values as 1,2,4"
+                ) from None
+        return tuple(dict.fromkeys(found))
+
+    return read
+
+
+def _axis(
+    name: str, field: str, text: str, convert: Callable[[str], Any] = parse_count, *, short: tuple[str, ...] = ()
+) -> Callable[[F], F]:
+    return click.option(
+        name,
+        *short,
+        field,
+        multiple=True,
+        metavar="A,B,…",
+        callback=_numbers(name.removeprefix("--").replace("-", "_"), convert),
+        help=text,
+    )
+
+
+@click.command(short_help="compare many settings at once")
+@_axis("--gpus", "gpus", "kinds of GPU: 8xH200,4xB200", str)
+@_axis("--counts", "counts", "counts to try of each kind: 1,2,4,8", int)
+@_axis(
+    "--tensor-parallel-size",
+    "tensor_parallel_sizes",
+    "tensor-parallel sizes; all valid ones by default",
+    int,
+    short=("-tp",),
+)
+@_axis("--max-model-len", "max_model_lens", "context lengths; 32768,131072,262144 by default")
+@_axis(
+    "--concurrency",
+    "concurrencies",
+    "sequences of full length at once per server, or with a load requests in flight; 1 by default",
+)
+@_axis("--kv-cache-dtype", "kv_cache_dtypes", "KV data types: auto,fp8", str)
+@_axis("--eagle", "speculative_tokens", "drafted tokens per step: 0,3", int)
+@_axis("--gpu-memory-utilization", "gpu_memory_utilizations", "fractions of each GPU: 0.85,0.9,0.92", float)
+@_axis("--max-num-seqs", "max_num_seqs", "sequences per step")
+@_axis("--max-num-batched-tokens", "max_num_batched_tokens", "tokens per step")
+@click.option("--language-model-only", is_flag=True, help="text only")
+@click.option("--enforce-eager", is_flag=True, help="no graphs")
+@click.option("--vllm-version", metavar="VERSION", help="vLLM release; the newest known one by default")
+@workload_options
+@click.option("--fits-only", is_flag=True, help="leave out what does not fit")
+@click.option("--csv", "as_csv", is_flag=True, help="write CSV")
+@click.option("--json", "as_json", is_flag=True, help="write JSON")
+@click.option("--plot", metavar="terminal|FILE", help="plot in the terminal, or to FILE.svg, FILE.png or FILE.pdf")
+@click.option("-x", "x_axis", metavar="COLUMN", help=f"axis of the plot: {', '.join(AXES[:8])}")
+@click.option("-y", "y_axis", metavar="COLUMN", help=f"height of the plot: {', '.join(MEASURES)}")
+def command(
+    vllm_version: str | None, fits_only: bool, as_csv: bool, as_json: bool, plot: str | None, x_axis: str | None,
+    y_axis: str | None, counts: tuple[int, ...], gpus: tuple[str, ...], **options: Any,
+) -> int:  # fmt: skip
+    """Judge every combination of the given values, exactly as a plan would.
+
+    Any option of a load (`--prompt-tokens`, …) adds columns of a speed forecast, with `--concurrency` requests in
+    flight. Nothing is written but the table, unless asked.
+    """
+    require_numpy()
+    from planner.checkpoint import load_preset
+    from planner.release import resolve_release
+    from planner.sweep.grid import Grid
+    from planner.sweep.memory import block_rows, sweep_memory
+
+    load = {name: options.pop(name) for name in _LOAD}
+    in_flight = options["concurrencies"] or (1,)
+    with_load = asks_for_speed(load)
+    if with_load:
+        options["concurrencies"] = ()  # the load's own lengths count then, not sequences of full length
+    axes = {name: value for name, value in options.items() if value != ()}
+    grid = Grid(gpus=_machines(gpus, counts), **axes)
+    model, release = load_preset(), resolve_release(vllm_version)
+    blocks = sweep_memory(grid, model=model, release=release)
+    rows: Iterator[dict[str, Any]]
+    if with_load:
+        from planner.sweep.speed import rows_with_speed
+
+        rows = rows_with_speed(
+            blocks, workload_of(load, concurrency=1), concurrencies=in_flight, model=model, vllm_version=release.version
+        )
+    else:
+        rows = (row for block in blocks for row in block_rows(block))
+    if fits_only:
+        rows = (row for row in rows if row["verdict"] != "does-not-fit")
+    if as_csv:
+        _write_csv(rows)
+        return 0
+    kept = list(rows)
+    if as_json:
+        write_json({"schema_version": "1.0", "vllm_version": release.version, "rows": kept})
+    elif plot is None or plot == "terminal":
+        _write_table(kept, grid)
+    if plot is not None:
+        _plot(kept, plot, x_axis, y_axis, narrate=as_json)
+    return 0
+
+
+_LOAD = (
+    "prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "num_requests", "prefix_cache_hit_rate",
+    "images_per_request",
+)  # fmt: skip
+
+
+def _machines(names: tuple[str, ...], counts: tuple[int, ...]) -> tuple[Any, ...]:
+    import dataclasses
+
+    from hw_specs import parse_gpus
+
+    if not names:
+        raise InvalidRequest("gpus", "a sweep needs gpus", hint="name kinds of GPU, such as `--gpus 8xH200,4xB200`")
+    machines = [parse_gpus(name) for name in names]
+    if not counts:
+        return tuple(machines)
+    for count in counts:
+        if not 1 <= count <= 1024:
+            raise InvalidRequest("counts", f"counts must be between 1 and 1024, not `{count}`")
+    return tuple(dataclasses.replace(machine, count=count) for machine in machines for count in counts)
+
+
+def _write_csv(rows: Iterator[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer: csv.DictWriter[str] | None = None
+    for row in rows:
+        if writer is None:
+            writer = csv.DictWriter(text, fieldnames=list(row), lineterminator="\n")
+            writer.writeheader()
+        writer.writerow(row)
+    write(text.getvalue().rstrip("\n"))
+
+
+def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
+    shown = rows[:TABLE_ROWS]
+    speed = bool(rows) and "ttft_ms" in rows[0]
+    head = ["GPUs", "layout", "length", "at once", "KV", "EAGLE", "util", "verdict", "KV GiB", "tokens", "holds"]
+    sides: list[Align] = ["<", "<", ">", ">", "<", ">", ">", "<", ">", ">", ">"]
+    if speed:
+        head += ["tok/s", "TTFT", "TPOT"]
+        sides += [">", ">", ">"]
+    cells = []
+    for row in shown:
+        copies = f" x {row['replicas']}" if row["replicas"] > 1 else ""
+        cells.append(
+            [
+                row["gpus"], f"TP{row['tensor_parallel_size']}{copies}", f"{row['max_model_len']:,}",
+                f"{row['concurrency']:,}", row["kv_cache_dtype"], str(row["speculative_tokens"] or "-"),
+                f"{row['gpu_memory_utilization']:g}", row["verdict"], format_gib(row["available_bytes"]),
+                f"{row['kv_cache_tokens']:,}", f"{row['max_concurrency']:,.1f}",
+                *(_number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),
+            ]
+        )  # fmt: skip
+    write(table(head, cells, sides))
+    if len(rows) > TABLE_ROWS:
+        say("note", f"{len(rows) - TABLE_ROWS:,} more rows; --csv or --json writes all")
+    if not rows:
+        say("note", f"none of up to {grid.largest_size:,} configurations is left")
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+def _plot(rows: list[dict[str, Any]], target: str, x: str | None, y: str | None, *, narrate: bool) -> None:
+    from planner.sweep.plot import file_plot, lines_of, terminal_plot
+
+    lines = lines_of(rows, x=x, y=y)
+    if lines.left_out:
+        say("note", f"{lines.left_out} more lines are left out; fix more axes to see them")
+    if target == "terminal":
+        text = terminal_plot(lines, colour=use_colour())
+        if narrate:
+            say("note", "the terminal plot is left out beside JSON")
+        else:
+            write("\n" + text)
+        return
+    path = Path(target)
+    file_plot(lines, path)
+    say("note", f"wrote {path}")

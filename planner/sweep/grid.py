@@ -1,0 +1,146 @@
+"""The axes of a sweep and the settings they span; it never judges any."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from hw_specs.spec import GpuSet
+from planner.errors import InvalidRequest
+from planner.kv_cache import resolve_dtype, vector_bytes
+from planner.layout import tensor_parallel_fault
+from planner.model import ModelSpec
+from planner.release import Release
+from planner.request import Settings
+from planner.solve import default_batch
+
+OPTIONS = {
+    "tensor_parallel_sizes": "tensor_parallel_size", "max_model_lens": "max_model_len", "concurrencies": "concurrency",
+    "speculative_tokens": "eagle", "max_num_seqs": "max_num_seqs", "max_num_batched_tokens": "max_num_batched_tokens",
+}  # fmt: skip
+"""Axis → the option that sets it."""
+
+MOST_CONFIGURATIONS = 50_000_000
+"""More would not fit in the memory of a laptop (about 60 bytes each)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grid:
+    """What to vary. Every combination is one configuration; combinations no engine accepts are left out, and counted.
+
+    Raises:
+        InvalidRequest: for an empty axis, a value out of range, or a grid too large to hold.
+    """
+
+    gpus: tuple[GpuSet, ...]
+    tensor_parallel_sizes: tuple[int, ...] = ()
+    """Empty: every size that the model and the GPUs allow."""
+    max_model_lens: tuple[int, ...] = (32768, 131072, 262144)
+    concurrencies: tuple[int, ...] = (1,)
+    """Sequences of ``max_model_len`` to hold at once."""
+    kv_cache_dtypes: tuple[str, ...] = ("auto",)
+    speculative_tokens: tuple[int, ...] = (0,)
+    gpu_memory_utilizations: tuple[float, ...] = ()
+    """Empty: the release's default."""
+    max_num_seqs: tuple[int, ...] = ()
+    """Empty: the engine's default for the GPU."""
+    max_num_batched_tokens: tuple[int, ...] = ()
+    language_model_only: bool = False
+    enforce_eager: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.gpus:
+            raise InvalidRequest("gpus", "a sweep needs at least one kind of GPU", hint="--gpus 8xH200")
+        for name in ("max_model_lens", "concurrencies", "kv_cache_dtypes", "speculative_tokens"):
+            if not getattr(self, name):
+                raise InvalidRequest(name, f"{name} must not be empty")
+        for name, least in (
+            ("tensor_parallel_sizes", 1), ("max_model_lens", 1), ("concurrencies", 1), ("speculative_tokens", 0),
+            ("max_num_seqs", 1), ("max_num_batched_tokens", 1),
+        ):  # fmt: skip
+            for value in getattr(self, name):
+                if value < least:
+                    raise InvalidRequest(OPTIONS[name], f"{OPTIONS[name]} must be at least {least}, not `{value}`")
+        for value in self.gpu_memory_utilizations:
+            if not 0 < value <= 1:
+                raise InvalidRequest(
+                    "gpu_memory_utilization", f"gpu_memory_utilization must be above 0 and at most 1, not `{value}`"
+                )
+        if self.largest_size > MOST_CONFIGURATIONS:
+            raise InvalidRequest(
+                "gpus", f"the grid has up to {self.largest_size:,} configurations, more than {MOST_CONFIGURATIONS:,}",
+                hint="shorten an axis",
+            )  # fmt: skip
+
+    @property
+    def largest_size(self) -> int:
+        """Configurations before impossible ones are left out."""
+        size = len(self.gpus) * (len(self.tensor_parallel_sizes) or 6)
+        for axis in (
+            self.max_model_lens, self.concurrencies, self.kv_cache_dtypes, self.speculative_tokens,
+            self.gpu_memory_utilizations, self.max_num_seqs, self.max_num_batched_tokens,
+        ):  # fmt: skip
+            size *= max(1, len(axis))
+        return size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cell:
+    """The part of a grid that shares everything but utilization and concurrency."""
+
+    gpus: GpuSet
+    settings: Settings
+    """At the first utilization of the grid."""
+
+
+def cells(grid: Grid, model: ModelSpec, release: Release) -> Iterator[Cell]:
+    """Yield the cells of `grid` in its order; what the engine would refuse is left out.
+
+    Raises:
+        InvalidRequest: for a KV data type that is not known.
+    """
+    for dtype in grid.kv_cache_dtypes:
+        vector_bytes(resolve_dtype(model, dtype), model.head_dim)
+    text_only = grid.language_model_only or model.vision is None
+    utilization = grid.gpu_memory_utilizations[0] if grid.gpu_memory_utilizations else release.gpu_memory_utilization
+    for gpus in grid.gpus:
+        tier = default_batch(gpus, release)
+        sizes = grid.tensor_parallel_sizes or tuple(range(1, gpus.count + 1))
+        for tp in sizes:
+            if tp > gpus.count or tensor_parallel_fault(model, tp, text_only=text_only):
+                continue
+            for batched in grid.max_num_batched_tokens or (tier.max_num_batched_tokens,):
+                for sequences in grid.max_num_seqs or (min(tier.max_num_seqs, batched),):
+                    for length in grid.max_model_lens:
+                        for dtype in grid.kv_cache_dtypes:
+                            for drafted in grid.speculative_tokens:
+                                settings = Settings(
+                                    tensor_parallel_size=tp,
+                                    pipeline_parallel_size=1,
+                                    replicas=(gpus.count // tp) * gpus.nodes,
+                                    max_model_len=length,
+                                    max_num_seqs=sequences,
+                                    max_num_batched_tokens=batched,
+                                    gpu_memory_utilization=utilization,
+                                    kv_cache_dtype=dtype,
+                                    language_model_only=text_only,
+                                    enforce_eager=grid.enforce_eager,
+                                    speculative_tokens=drafted,
+                                )
+                                if _accepted(settings, model):
+                                    yield Cell(gpus=gpus, settings=settings)
+
+
+def _accepted(settings: Settings, model: ModelSpec) -> bool:
+    """Whether the engine would take these settings before it looks at memory."""
+    if settings.max_model_len > model.max_position_embeddings:
+        return False
+    if settings.max_num_batched_tokens < max(settings.max_num_seqs, settings.speculative_tokens + 1):
+        return False
+    return not settings.speculative_tokens or model.draft is not None
+
+
+def at_utilization(settings: Settings, gpu_memory_utilization: float) -> Settings:
+    """Return `settings` with another utilization."""
+    return dataclasses.replace(settings, gpu_memory_utilization=gpu_memory_utilization)

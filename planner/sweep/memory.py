@@ -1,0 +1,133 @@
+"""Verdict and KV pool of every configuration of a grid, as arrays; equal to the scalar planner, bit for bit.
+
+What depends on the layout and the length is computed once per cell by :mod:`planner.budget` itself; utilization and
+concurrency, which only enter comparisons, are numpy axes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from planner.budget import RankBudget, rank_budgets
+from planner.model import ModelSpec
+from planner.release import Release
+from planner.solve import EXPECTED, LOW
+from planner.sweep.grid import Cell, Grid, cells
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Ints = NDArray[np.int64]
+    Floats = NDArray[np.float64]
+
+VERDICTS = ("does-not-fit", "tight", "fits")
+"""By their code in :attr:`MemoryBlock.verdict`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryBlock:
+    """One cell's answers; arrays are ``[utilizations]`` or ``[utilizations, concurrencies]``."""
+
+    cell: Cell
+    utilizations: Floats
+    concurrencies: Ints
+    verdict: NDArray[np.int8]
+    """``[utilizations, concurrencies]``: index into :data:`VERDICTS`."""
+    available_bytes: Ints
+    """``[utilizations]``: for the KV cache of one GPU, expected."""
+    available_low_bytes: Ints
+    num_gpu_blocks: Ints
+    tokens: Ints
+    """``[utilizations]``: what the engine prints as KV cache size."""
+    max_concurrency: Floats
+    """``[utilizations]``: sequences of ``max_model_len`` the pool holds."""
+
+    @property
+    def size(self) -> int:
+        """Configurations in the block."""
+        return int(self.verdict.size)
+
+
+def sweep_memory(grid: Grid, *, model: ModelSpec, release: Release) -> Iterator[MemoryBlock]:
+    """Yield one block per cell of `grid`, in its order.
+
+    Raises:
+        InvalidRequest: for a KV data type that is not known.
+    """
+    import numpy as np
+
+    utilizations = np.array(grid.gpu_memory_utilizations or (release.gpu_memory_utilization,), dtype=np.float64)
+    concurrencies = np.array(grid.concurrencies, dtype=np.int64)
+    for cell in cells(grid, model, release):
+        ranks = rank_budgets(model, cell.gpus, cell.settings, release)
+        assert len(ranks) == 1, "a sweep has no pipeline stages"
+        yield _block(cell, ranks[0], utilizations, concurrencies)
+
+
+def _block(cell: Cell, rank: RankBudget, utilizations: Floats, concurrencies: Ints) -> MemoryBlock:
+    import numpy as np
+
+    total = rank.total_bytes
+    requested = np.ceil(total * utilizations).astype(np.int64)
+    # The scalar planner subtracts the same terms from its own request, so their sum is the difference of the two.
+    fixed = [rank.requested_bytes - available for available in rank.available]
+    geometry, length = rank.geometry, cell.settings.max_model_len
+    available, low = requested - fixed[EXPECTED], requested - fixed[LOW]
+    blocks = np.maximum(available // geometry.block_bytes, 0)
+    per_sequence = geometry.blocks_for(length)
+    held = blocks / per_sequence
+    tokens = blocks * geometry.block_size if geometry.tokens_rule == "blocks" else (held * length).astype(np.int64)
+    fits = _holds(rank, requested, low, LOW, length, concurrencies)
+    tight = _holds(rank, requested, available, EXPECTED, length, concurrencies)
+    verdict = np.where(fits, 2, np.where(tight, 1, 0)).astype(np.int8)
+    return MemoryBlock(
+        cell=cell, utilizations=utilizations, concurrencies=concurrencies, verdict=verdict, available_bytes=available,
+        available_low_bytes=low, num_gpu_blocks=blocks, tokens=tokens, max_concurrency=held,
+    )  # fmt: skip
+
+
+def _holds(
+    rank: RankBudget, requested: Ints, available: Ints, bound: int, length: int, concurrencies: Ints
+) -> NDArray[np.bool_]:
+    """Whether nothing stops a configuration at `bound`: :func:`planner.solve.rank_fault` over two axes."""
+    geometry = rank.geometry
+    free = rank.free_at_start[bound]
+    starts = (
+        (requested <= free)
+        & (rank.loading_peak_bytes <= free)
+        & (rank.outside_bytes[bound] <= rank.total_bytes - requested)
+    )
+    check = available - (geometry.block_bytes if geometry.null_block_reserved else 0)
+    one = geometry.needed_bytes(length)
+    roomy = (check > 0) & (one <= check)
+    holds: NDArray[np.bool_] = (starts & roomy)[:, None] & (concurrencies[None, :] * one <= check[:, None])
+    return holds
+
+
+def block_rows(block: MemoryBlock) -> Iterator[dict[str, Any]]:
+    """Yield one plain dict per configuration of a block, utilization outermost."""
+    settings, gpus = block.cell.settings, block.cell.gpus
+    for i, utilization in enumerate(block.utilizations.tolist()):
+        for j, concurrency in enumerate(block.concurrencies.tolist()):
+            yield {
+                "gpus": str(gpus),
+                "gpu": gpus.spec.name,
+                "gpu_count": gpus.total_gpus,
+                "tensor_parallel_size": settings.tensor_parallel_size,
+                "replicas": settings.replicas,
+                "max_model_len": settings.max_model_len,
+                "concurrency": concurrency,
+                "kv_cache_dtype": settings.kv_cache_dtype,
+                "speculative_tokens": settings.speculative_tokens,
+                "gpu_memory_utilization": utilization,
+                "max_num_seqs": settings.max_num_seqs,
+                "max_num_batched_tokens": settings.max_num_batched_tokens,
+                "verdict": VERDICTS[int(block.verdict[i, j])],
+                "available_bytes": int(block.available_bytes[i]),
+                "num_gpu_blocks": int(block.num_gpu_blocks[i]),
+                "kv_cache_tokens": int(block.tokens[i]),
+                "max_concurrency": float(block.max_concurrency[i]),
+            }

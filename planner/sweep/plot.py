@@ -1,0 +1,140 @@
+"""A sweep as lines: in the terminal with plotext, in a file with matplotlib; both are optional. It never computes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from planner.errors import InvalidRequest, PlannerError
+
+AXES = (
+    "max_model_len", "concurrency", "gpu_memory_utilization", "tensor_parallel_size", "gpu_count", "max_num_seqs",
+    "max_num_batched_tokens", "speculative_tokens", "gpus", "kv_cache_dtype",
+)  # fmt: skip
+MEASURES = (
+    "kv_cache_tokens", "max_concurrency", "num_gpu_blocks", "available_bytes", "output_tokens_per_s", "ttft_ms",
+    "tpot_ms", "latency_ms",
+)  # fmt: skip
+MOST_LINES = 8
+MARKS = "ox+*#@%&"
+"""One per line of a plot without colour."""
+_NUMBERS = AXES[:8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lines:
+    """What is drawn: one line per combination of the other axes that vary."""
+
+    x: str
+    y: str
+    lines: tuple[tuple[str, tuple[float, ...], tuple[float, ...]], ...]
+    """Label, x values, y values."""
+    left_out: int
+    """Lines beyond :data:`MOST_LINES`."""
+
+
+def lines_of(rows: Sequence[dict[str, Any]], *, x: str | None = None, y: str | None = None) -> Lines:
+    """Group `rows` into lines of `y` over `x`; by default the longest numeric axis, and speed before memory.
+
+    Raises:
+        InvalidRequest: when a column does not exist or nothing is left to draw.
+    """
+    if not rows:
+        raise InvalidRequest("plot", "nothing to plot: no configuration is left")
+    y = y or ("output_tokens_per_s" if "output_tokens_per_s" in rows[0] else "kv_cache_tokens")
+    varying = [axis for axis in AXES if len({row[axis] for row in rows}) > 1]
+    x = x or max((axis for axis in _NUMBERS), key=lambda axis: len({row[axis] for row in rows}))
+    for option, name, known in (("x", x, _NUMBERS), ("y", y, MEASURES)):
+        if name not in known or name not in rows[0]:
+            there = [column for column in known if column in rows[0]]
+            raise InvalidRequest(option, f"there is no column `{name}` to plot", hint=f"there are: {', '.join(there)}")
+    groups: dict[str, dict[float, float]] = {}
+    others = [axis for axis in varying if axis not in (x, "gpu_count")]
+    for row in rows:
+        if row[y] is None or row["verdict"] == "does-not-fit":
+            continue
+        label = ", ".join(_label(axis, row[axis]) for axis in others) or y
+        groups.setdefault(label, {})[float(row[x])] = float(row[y])
+    if not groups:
+        raise InvalidRequest("plot", "nothing to plot: no configuration fits")
+    drawn = [
+        (label, tuple(sorted(points)), tuple(points[value] for value in sorted(points)))
+        for label, points in groups.items()
+    ]
+    return Lines(x=x, y=y, lines=tuple(drawn[:MOST_LINES]), left_out=max(0, len(drawn) - MOST_LINES))
+
+
+def _label(axis: str, value: object) -> str:
+    short = {
+        "tensor_parallel_size": f"TP{value}", "gpus": str(value), "kv_cache_dtype": f"KV {value}",
+        "speculative_tokens": f"EAGLE {value}" if value else "no draft",
+    }  # fmt: skip
+    return short.get(axis, f"{axis} {value:,}" if isinstance(value, int) else f"{axis} {value}")
+
+
+def terminal_plot(lines: Lines, *, width: int = 80, height: int = 20, colour: bool = False) -> str:
+    """Return the plot as text.
+
+    Raises:
+        PlannerError: when plotext is not installed.
+    """
+    try:
+        import plotext
+    except ImportError:
+        raise _missing("plotext") from None
+    figure = plotext.figure
+    figure.clear()
+    figure.plot_size(width, height)
+    figure.theme("default" if colour else "colorless")
+    # Without colour the lines are told apart by their marks.
+    for mark, (label, xs, ys) in zip(MARKS, lines.lines, strict=False):
+        signal = figure.signal(list(xs), list(ys), marker="braille" if colour else mark)
+        figure.draw(signal.lines().label(label))
+    figure.title(lines.y)
+    figure.label(lines.x)
+    text = str(figure.build())
+    if not colour:
+        text = str(plotext.uncolorize(text))
+    return "\n".join(line.rstrip() for line in text.splitlines())
+
+
+def file_plot(lines: Lines, path: Path) -> None:
+    """Write the plot to `path`, SVG, PNG or PDF by its ending.
+
+    Raises:
+        PlannerError: when matplotlib is not installed or the file cannot be written.
+    """
+    if path.suffix.lower() not in (".svg", ".png", ".pdf"):
+        raise InvalidRequest(
+            "plot", f"cannot plot to `{path.name}`", hint="name a file that ends in .svg, .png or .pdf"
+        )
+    try:
+        import matplotlib
+    except ImportError:
+        raise _missing("matplotlib") from None
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "m35-plan"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for label, xs, ys in lines.lines:
+        axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.4, label=label)
+    axes.set_xlabel(lines.x)
+    axes.set_ylabel(lines.y)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.ticklabel_format(style="plain")
+    if len(lines.lines) > 1:
+        axes.legend(fontsize=8)
+    try:
+        figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
+    except OSError as error:
+        raise PlannerError(f"cannot write `{path}`: {(error.strerror or str(error)).lower()}") from error
+    finally:
+        pyplot.close(figure)
+
+
+def _missing(package: str) -> PlannerError:
+    return PlannerError(f"plots need {package}", hint="pip install 'm35-plan[plot]'")

@@ -1,0 +1,69 @@
+"""Speed columns for the rows of a sweep; expected values, one simulation a row. It never judges memory."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from planner.errors import InvalidRequest
+from planner.model import ModelSpec
+from planner.speed.workload import Workload
+from planner.sweep.grid import at_utilization
+from planner.sweep.memory import MemoryBlock, block_rows
+
+COLUMNS = ("output_tokens_per_s", "ttft_ms", "tpot_ms", "latency_ms")
+MOST_FORECASTS = 2000
+"""Rows with a forecast per sweep; each is a simulation of some hundredths of a second."""
+
+
+def rows_with_speed(
+    blocks: Iterable[MemoryBlock],
+    workload: Workload,
+    *,
+    concurrencies: Sequence[int],
+    model: ModelSpec,
+    vllm_version: str,
+) -> Iterator[dict[str, Any]]:
+    """Yield a row per configuration of `blocks` and number of requests in flight over all replicas.
+
+    The blocks say whether a server starts, so their own concurrency should be 1. The columns of the forecast are None
+    where it does not, or where one request of the load is longer than the cache.
+
+    Raises:
+        InvalidRequest: when more than :data:`MOST_FORECASTS` rows would need a forecast.
+    """
+    made = 0
+    for block in blocks:
+        for row in block_rows(block):
+            for concurrency in concurrencies:
+                figures: dict[str, float] = {}
+                if row["verdict"] != "does-not-fit":
+                    made += 1
+                    if made > MOST_FORECASTS:
+                        raise InvalidRequest(
+                            "gpus",
+                            f"more than {MOST_FORECASTS:,} configurations fit, too many to forecast each",
+                            hint="shorten an axis, or leave the load out",
+                        )
+                    load = dataclasses.replace(workload, concurrency=concurrency)
+                    figures = _figures(block, row, load, model, vllm_version)
+                yield row | {"concurrency": concurrency} | {name: figures.get(name) for name in COLUMNS}
+
+
+def _figures(
+    block: MemoryBlock, row: dict[str, Any], load: Workload, model: ModelSpec, vllm_version: str
+) -> dict[str, float]:
+    from planner.speed.predict import expected_figures
+
+    settings = at_utilization(block.cell.settings, row["gpu_memory_utilization"])
+    if settings.max_model_len < load.prompt_tokens + load.output_tokens:
+        return {}
+    try:
+        figures, _ = expected_figures(
+            settings, load, model=model, gpus=block.cell.gpus, num_gpu_blocks=row["num_gpu_blocks"],
+            vllm_version=vllm_version,
+        )  # fmt: skip
+    except InvalidRequest:
+        return {}
+    return figures

@@ -1,0 +1,107 @@
+"""The choice by speed: targets first, then the objective, and only what fits in memory."""
+
+from __future__ import annotations
+
+import pytest
+
+from hw_specs import parse_gpus
+from planner import PlanRequest
+from planner.answer import Plan
+from planner.objective import SpeedPlan, plan_for_workload
+from planner.speed.answer import SpeedCalibration, Targets
+from planner.speed.workload import Workload
+
+SHORT = Workload(prompt_tokens=512, output_tokens=64, concurrency=8, num_requests=24)
+
+
+def ask(gpus: str = "8xMI300X", workload: Workload = SHORT, **more: object) -> SpeedPlan:
+    request = PlanRequest(gpus=parse_gpus(gpus), **more.pop("request", {}))  # type: ignore[call-overload]
+    answer = plan_for_workload(request, workload, **more)  # type: ignore[arg-type]
+    assert isinstance(answer, SpeedPlan)
+    return answer
+
+
+def test_latency_picks_the_fastest_and_context_the_longest() -> None:
+    latency, context = ask(objective="latency"), ask(objective="context")
+    fastest = min(row.latency_ms for row in latency.section.layouts if not row.speculative_tokens)
+    chosen = next(row for row in latency.section.layouts if row.chosen)
+    assert chosen.latency_ms <= 1.03 * fastest
+    assert context.plan.settings.max_model_len == max(
+        row.max_model_len for row in context.section.layouts if not row.speculative_tokens
+    )
+
+
+def test_the_front_holds_nothing_that_is_beaten() -> None:
+    rows = ask().section.layouts
+    for row in (row for row in rows if row.on_front):
+        for other in rows:
+            better = (
+                other.output_tokens_per_s >= row.output_tokens_per_s,
+                other.ttft_ms <= row.ttft_ms,
+                other.tpot_ms <= row.tpot_ms,
+                other.max_model_len >= row.max_model_len,
+            )
+            same = (other.output_tokens_per_s, other.ttft_ms, other.tpot_ms, other.max_model_len) == (
+                row.output_tokens_per_s, row.ttft_ms, row.tpot_ms, row.max_model_len,
+            )  # fmt: skip
+            assert not all(better) or same
+
+
+def test_what_the_user_fixes_stays() -> None:
+    answer = ask(request={"tensor_parallel_size": 2, "max_num_batched_tokens": 4096}, objective="latency")
+    assert answer.plan.settings.tensor_parallel_size == 2
+    assert answer.plan.settings.max_num_batched_tokens == 4096
+
+
+def test_a_draft_is_taken_only_when_asked_for() -> None:
+    assert ask(objective="latency").plan.settings.speculative_tokens == 0
+    assert ask(objective="latency", request={"num_speculative_tokens": 3}).plan.settings.speculative_tokens == 3
+
+
+def test_unreachable_targets_are_said_and_the_nearest_is_chosen() -> None:
+    answer = ask(targets=Targets(tpot_ms=0.5))
+    assert not answer.section.meets_targets
+    assert "no layout meets every target" in answer.section.reasons[0]
+    plain = [row for row in answer.section.layouts if not row.speculative_tokens]
+    assert next(row for row in plain if row.chosen).tpot_ms == min(row.tpot_ms for row in plain)
+
+
+def test_a_ttft_target_shrinks_the_steps() -> None:
+    load = Workload(prompt_tokens=4096, output_tokens=64, concurrency=32, num_requests=64)
+    free = ask(workload=load, request={"tensor_parallel_size": 8}, objective="latency")
+    target = 0.95 * free.forecast.ttft_ms.expected
+    bound = ask(
+        workload=load, request={"tensor_parallel_size": 8}, objective="latency", targets=Targets(ttft_ms=target)
+    )
+    reached = min(row.ttft_ms for row in free.section.layouts if not row.speculative_tokens)
+    if reached <= target:
+        assert bound.forecast.ttft_ms.expected <= target
+
+
+def test_nothing_fits_is_a_plan_with_levers() -> None:
+    answer = plan_for_workload(PlanRequest(gpus=parse_gpus("1xH100")), SHORT)
+    assert isinstance(answer, Plan)
+    assert not answer.feasible
+
+
+def test_price_becomes_cost() -> None:
+    answer = ask(price_per_gpu_hour=3.0)
+    cost = answer.section.cost
+    assert cost is not None
+    per_s = 8 * 3.0 / 3600
+    rate = answer.forecast.output_tokens_per_s
+    assert cost.per_million_output_tokens.expected == pytest.approx(per_s / rate.expected * 1e6)
+    assert cost.per_million_output_tokens.low < cost.per_million_output_tokens.high
+
+
+def test_the_newest_benchmark_here_is_used() -> None:
+    def kept(ratio: float) -> SpeedCalibration:
+        return SpeedCalibration(
+            gpu="mi300x", model="mistralai/Mistral-Medium-3.5-128B", vllm_version="0.33.0", tensor_parallel_size=8,
+            pipeline_parallel_size=1, ratios={"tpot_ms": ratio},
+        )  # fmt: skip
+
+    plain = ask(request={"tensor_parallel_size": 8})
+    corrected = ask(request={"tensor_parallel_size": 8}, calibrations=(kept(3.0), kept(0.5)))
+    assert corrected.forecast.tpot_ms.expected == pytest.approx(0.5 * plain.forecast.tpot_ms.expected)
+    assert corrected.section.territory == "measured here"

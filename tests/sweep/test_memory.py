@@ -1,0 +1,84 @@
+"""A sweep says, bit for bit, what the scalar planner says."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hw_specs import parse_gpus
+from planner.budget import rank_budgets
+from planner.checkpoint import load_preset
+from planner.errors import InvalidRequest
+from planner.release import resolve_release
+from planner.solve import Outcome
+from planner.sweep.grid import Grid
+from planner.sweep.memory import VERDICTS, sweep_memory
+
+M35 = load_preset()
+GPUS = ("8xH200", "4xB200", "1xMI300X", "8xMI300X", "2xH100", "4xA100", "2x8xH200", "8xL40S")
+LENGTHS = st.integers(16, 262_144)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gpus=st.sampled_from(GPUS), version=st.sampled_from(["0.20.0", "0.21.0", "0.28.0", "0.33.0"]),
+    lengths=st.lists(LENGTHS, min_size=1, max_size=3, unique=True),
+    concurrencies=st.lists(st.integers(1, 300), min_size=1, max_size=4, unique=True),
+    utilizations=st.lists(st.floats(0.3, 1.0), min_size=1, max_size=4, unique=True),
+    dtypes=st.sampled_from([("auto",), ("fp8",), ("auto", "fp8")]), drafted=st.sampled_from([(0,), (3,)]),
+    sequences=st.sampled_from([(), (128,), (1024,)]), batched=st.sampled_from([(), (2048,), (16384,)]),
+    text_only=st.booleans(), eager=st.booleans(),
+)  # fmt: skip
+def test_every_configuration_is_judged_as_a_single_plan_would_be(
+    gpus: str, version: str, lengths: list[int], concurrencies: list[int], utilizations: list[float],
+    dtypes: tuple[str, ...], drafted: tuple[int, ...], sequences: tuple[int, ...], batched: tuple[int, ...],
+    text_only: bool, eager: bool,
+) -> None:  # fmt: skip
+    release = resolve_release(version)
+    grid = Grid(
+        gpus=(parse_gpus(gpus),), max_model_lens=tuple(lengths), concurrencies=tuple(concurrencies),
+        gpu_memory_utilizations=tuple(utilizations), kv_cache_dtypes=dtypes, speculative_tokens=drafted,
+        max_num_seqs=sequences, max_num_batched_tokens=batched, language_model_only=text_only, enforce_eager=eager,
+    )  # fmt: skip
+    for block in sweep_memory(grid, model=M35, release=release):
+        for i, utilization in enumerate(utilizations):
+            chosen = dataclasses.replace(block.cell.settings, gpu_memory_utilization=utilization)
+            ranks = rank_budgets(M35, block.cell.gpus, chosen, release)
+            for j, concurrency in enumerate(concurrencies):
+                alone = Outcome(settings=chosen, ranks=ranks, sequences=concurrency, length_asked=True)
+                assert VERDICTS[block.verdict[i, j]] == alone.verdict
+            kv = alone.kv_cache
+            assert block.available_bytes[i] == kv.available_bytes
+            assert block.available_low_bytes[i] == kv.available_low_bytes
+            assert block.num_gpu_blocks[i] == kv.num_gpu_blocks
+            assert block.tokens[i] == kv.tokens
+            assert block.max_concurrency[i] == kv.max_concurrency
+
+
+def test_impossible_layouts_are_left_out() -> None:
+    grid = Grid(gpus=(parse_gpus("8xH200"),), tensor_parallel_sizes=(3, 8, 16), max_model_lens=(8192, 10**6))
+    blocks = list(sweep_memory(grid, model=M35, release=resolve_release(None)))
+    assert [block.cell.settings.tensor_parallel_size for block in blocks] == [8]
+
+
+@pytest.mark.parametrize(
+    ("bad", "field"),
+    [
+        ({"max_model_lens": (0,)}, "max_model_len"), ({"concurrencies": ()}, "concurrencies"),
+        ({"gpu_memory_utilizations": (1.5,)}, "gpu_memory_utilization"), ({"speculative_tokens": (-1,)}, "eagle"),
+        ({"concurrencies": tuple(range(1, 10**6)), "max_model_lens": tuple(range(16, 1616))}, "gpus"),
+    ],
+)  # fmt: skip
+def test_bad_axes_name_their_option(bad: dict[str, tuple[int, ...]], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Grid(gpus=(parse_gpus("8xH200"),), **bad)  # type: ignore[arg-type]
+    assert caught.value.field == field
+
+
+def test_an_unknown_kv_type_is_refused() -> None:
+    grid = Grid(gpus=(parse_gpus("8xH200"),), kv_cache_dtypes=("int3",))
+    with pytest.raises(InvalidRequest, match="int3"):
+        list(sweep_memory(grid, model=M35, release=resolve_release(None)))

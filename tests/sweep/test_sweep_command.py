@@ -1,0 +1,123 @@
+"""``m35-plan sweep`` and ``bench`` as people call them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from planner.cli import main
+from planner.sweep.plot import file_plot, lines_of, terminal_plot
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(list(argv))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_the_table_the_csv_and_the_json_hold_the_same_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    grid = ("sweep", "--gpus", "8xH200,4xB200", "--max-model-len", "32K,128K", "--concurrency", "1,4")
+    _, table, _ = run(capsys, *grid)
+    _, text, _ = run(capsys, *grid, "--csv")
+    _, document, _ = run(capsys, *grid, "--json")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    parsed = json.loads(document)["rows"]
+    assert len(rows) == len(parsed) == len(table.splitlines()) - 1 == (4 + 3) * 4
+    assert [row["verdict"] for row in rows] == [row["verdict"] for row in parsed]
+    assert all(row["gpus"] in ("8xH200", "4xB200") for row in rows)
+
+
+def test_a_load_adds_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(
+        capsys, "sweep", "--gpus", "8xMI300X", "--tensor-parallel-size", "4,8", "--max-model-len", "32K",
+        "--concurrency", "2,8", "--prompt-tokens", "512", "--output-tokens", "64", "--json",
+    )  # fmt: skip
+    rows = json.loads(out)["rows"]
+    assert code == 0
+    assert [row["concurrency"] for row in rows] == [2, 8, 2, 8]
+    assert all(row["output_tokens_per_s"] > 0 for row in rows)
+    assert rows[1]["output_tokens_per_s"] > rows[0]["output_tokens_per_s"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("sweep",), "needs --gpus"),
+        (("sweep", "--gpus", "8xH200", "--concurrency", "1,a"), "`a`"),
+        (("sweep", "--gpus", "8xH200", "--concurrency", "0"), "--concurrency must be at least 1"),
+        (("sweep", "--gpus", "8xFOO"), "FOO"),
+        (("sweep", "--gpus", "8xH200", "--counts", "0"), "--counts"),
+        (("sweep", "--gpus", "8xH200", "--plot", "x.gif"), "x.gif"),
+        (("sweep", "--gpus", "8xH200", "--plot", "terminal", "-x", "colour"), "colour"),
+        (("bench", "--result", "/nowhere"), "cannot read"),
+        (("bench", "--keep"), "--keep"),
+        (("--gpus", "8xH200", "--ttft-ms", "-1"), "--ttft-ms"),
+        (("--gpus", "8xH200", "--objective", "latency", "--price-per-gpu-hour", "0"), "--price-per-gpu-hour"),
+        (("--gpus", "8xH200", "--max-model-len", "1024", "--prompt-tokens", "2000"), "longer than"),
+    ],
+)
+def test_mistakes_are_told_in_words(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], said: str) -> None:
+    code, out, err = run(capsys, *argv)
+    assert code == 2
+    assert said in err
+    assert "hint:" in err or "must" in err
+    assert "Traceback" not in err + out
+
+
+def test_plots(tmp_path: Path) -> None:
+    pytest.importorskip("plotext")
+    pytest.importorskip("matplotlib")
+    rows = [
+        {
+            "gpus": "8xH200", "gpu_count": 8, "tensor_parallel_size": tp, "max_model_len": length, "concurrency": 1,
+            "gpu_memory_utilization": 0.9, "max_num_seqs": 128, "max_num_batched_tokens": 8192, "speculative_tokens": 0,
+            "kv_cache_dtype": "auto", "kv_cache_tokens": tp * 1000 + length, "verdict": "fits",
+        }
+        for tp in (4, 8)
+        for length in (1024, 2048, 4096)
+    ]  # fmt: skip
+    lines = lines_of(rows)
+    assert (lines.x, lines.y) == ("max_model_len", "kv_cache_tokens")
+    assert [label for label, _, _ in lines.lines] == ["TP4", "TP8"]
+    text = terminal_plot(lines, width=60, height=15)
+    assert "TP8" in text
+    assert "\x1b" not in text
+    assert max(map(len, text.splitlines())) <= 60
+    for ending, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
+        path = tmp_path / f"plot{ending}"
+        file_plot(lines, path)
+        assert path.read_bytes().startswith(magic)
+
+
+def test_a_load_in_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(
+        capsys, "--gpus", "8xH200", "--prompt-tokens", "1000", "--output-tokens", "100", "--concurrency", "8",
+        "--tpot-ms", "50", "--objective", "latency", "--price-per-gpu-hour", "2", "--json",
+    )  # fmt: skip
+    document = json.loads(out)
+    speed = document["speed"]
+    assert code == 0
+    assert speed["meets_targets"] is True
+    for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms", "itl_ms", "latency_ms"):
+        assert speed[name].keys() == {"expected", "low", "high", "basis"}
+    assert speed["cost"]["per_million_output_tokens"]["expected"] > 0
+    chosen = [row for row in speed["layouts"] if row["chosen"]]
+    assert len(chosen) == 1
+    assert chosen[0]["tensor_parallel_size"] == document["settings"]["tensor_parallel_size"]
+    assert any(row["on_front"] for row in speed["layouts"])
+    assert not any(row["chosen"] and row["speculative_tokens"] for row in speed["layouts"])
+
+
+def test_no_load_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "--gpus", "8xH200", "--json")
+    assert "speed" not in json.loads(out)
+
+
+def test_the_forecast_as_text_fits_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "--gpus", "2xMI300X", "--concurrency", "4", "--objective", "balanced", "--tpot-ms", "1")
+    assert "no layout meets every target" in out
+    assert max(len(line) for line in out.splitlines()) <= 80
