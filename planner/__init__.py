@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
     from planner.budget import Ledger, LedgerLine
     from planner.checkpoint import load_preset
+    from planner.choose import plan
     from planner.command import ServeCommand, serve_command
     from planner.document import PlanDocument, json_schema, plan_document, read_document
     from planner.emitters import EMITTERS, emit
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     )
     from planner.model import ModelSpec
     from planner.overheads import Calibration
-    from planner.choose import plan
     from planner.request import PlanRequest, Settings
 
 _HOMES = {
@@ -73,10 +73,41 @@ _HOMES = {
 }
 """Public name → module of :mod:`planner` that defines it."""
 
-__all__ = sorted(_HOMES)  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "Alternative",
+    "Calibration",
+    "EMITTERS",
+    "InvalidRequest",
+    "KvCache",
+    "LaunchFailed",
+    "Ledger",
+    "LedgerLine",
+    "Lever",
+    "LogNotUnderstood",
+    "M35Error",
+    "ModelSpec",
+    "Plan",
+    "PlanDocument",
+    "PlanRequest",
+    "PlanWarning",
+    "PlannerError",
+    "Rejected",
+    "ServeCommand",
+    "Settings",
+    "UnknownVersion",
+    "UnsupportedModel",
+    "VerifyFailed",
+    "emit",
+    "json_schema",
+    "load_preset",
+    "plan",
+    "plan_document",
+    "read_document",
+    "serve_command",
+]
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - PEP 562
+def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,7 @@ It validates single fields and their plain contradictions; whether they fit is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from hw_specs.spec import GpuSet
@@ -130,3 +130,7 @@ class PlanRequest:
             raise InvalidRequest("num_speculative_tokens", "num_speculative_tokens must not be negative")
         if self.limit_mm_per_prompt_image is not None and self.limit_mm_per_prompt_image < 0:
             raise InvalidRequest("limit_mm_per_prompt_image", "limit_mm_per_prompt_image must not be negative")
+
+
+FIELD_HELP = {one.name: str(one.metadata.get("help", "")) for one in fields(PlanRequest)}
+"""Field → the line of help that command line, wizard and documentation share."""

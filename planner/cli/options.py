@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,12 +10,9 @@ from click.shell_completion import CompletionItem
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
-from planner.request import PlanRequest
+from planner.request import FIELD_HELP
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-HELP = {field.name: str(field.metadata.get("help", "")) for field in dataclasses.fields(PlanRequest)}
-"""Field → help text, stated once in the request."""
 
 
 class HumanInt(click.ParamType[int | None]):
@@ -55,7 +51,7 @@ def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str)
 
 
 def _option(name: str, *short: str, **more: Any) -> Callable[[F], F]:
-    return click.option("--" + name.replace("_", "-"), *short, name, help=HELP[name], **more)
+    return click.option("--" + name.replace("_", "-"), *short, name, help=FIELD_HELP[name], **more)
 
 
 def gpu_options(command: F) -> F:
@@ -106,17 +102,17 @@ def engine_options(command: F) -> F:
                 "load_format",
                 type=click.Choice(["mistral", "hf"]),
                 default="mistral",
-                help=HELP["load_format"],
+                help=FIELD_HELP["load_format"],
             ),
             click.option(
-                "--mm-encoder-tp-mode", type=click.Choice(["weights", "data"]), help=HELP["mm_encoder_tp_mode"]
+                "--mm-encoder-tp-mode", type=click.Choice(["weights", "data"]), help=FIELD_HELP["mm_encoder_tp_mode"]
             ),
             click.option(
                 "--limit-mm-per-prompt.image",
                 "limit_mm_per_prompt_image",
                 type=int,
                 metavar="N",
-                help=HELP["limit_mm_per_prompt_image"],
+                help=FIELD_HELP["limit_mm_per_prompt_image"],
             ),
             _option("vllm_version", metavar="VERSION"),
         )

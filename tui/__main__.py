@@ -1,0 +1,5 @@
+"""``python -m tui``."""
+
+from tui import main
+
+raise SystemExit(main())

@@ -1,0 +1,208 @@
+"""Step 4: the exact command; it can be edited, and is read back before it is believed."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.widgets import Static, TextArea
+
+from hw_specs import M35Error
+from planner import EMITTERS, Plan, emit, report, serve_command
+from planner.argv import read_command
+from planner.emitters.shell import command_lines
+from tui.backend import Backend
+from tui.screens.dialogues import AskText
+from tui.screens.step import StepScreen
+from tui.widgets.fields import Choice
+from tui.widgets.plan_panel import PlanPanel
+from tui.wizard import Answers, Step
+
+LOCAL = "shell"
+SUFFIXES = {"shell": "sh", "docker": "sh", "env": "env", "argv": "txt", "systemd": "service"}
+"""File suffix of each target; what is not here is YAML."""
+
+
+class CommandScreen(StepScreen):
+    """The command for one target, editable for the local one."""
+
+    STEP: ClassVar[Step] = Step.COMMAND
+    HELP_TEXT: ClassVar[str] = (
+        "What will run, word for word. Left and right turn through the targets. `i` edits the local command: every "
+        "change is read back and planned again, and refused with the reason where the engine or the planner would not "
+        "take it. Flags that change nothing in memory are kept as you typed them."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("left", "turn(-1)", "target", key_display="←→"),
+        Binding("right", "turn(1)", "target", show=False),
+        Binding("i", "edit", "edit"),
+        Binding("r", "reset", "as planned"),
+        Binding("c", "copy", "copy"),
+        Binding("s", "save", "save"),
+    ]
+
+    def __init__(self, answers: Answers, *, backend: Backend) -> None:
+        super().__init__(answers, backend=backend)
+        self._refusal: M35Error | None = None
+        self._editing = False
+
+    def compose_body(self) -> ComposeResult:
+        """Target and text at the left, what it amounts to at the right."""
+        with Horizontal():
+            with Vertical(classes="question wide"):
+                with Horizontal(classes="titled"):
+                    yield Choice(tuple(EMITTERS), value=LOCAL, id="target")
+                    yield Static(id="target-help", classes="note", markup=False)
+                text = TextArea("", id="command", read_only=True, soft_wrap=True, show_line_numbers=False)
+                text.cursor_blink = False
+                yield text
+                yield Static(id="read-back", markup=False)
+            with Vertical(classes="answer narrow"):
+                yield PlanPanel()
+
+    def on_mount(self) -> None:
+        """Write the command."""
+        self.replan()
+        self.call_after_refresh(self._write)
+        self.query_one("#target").focus()
+
+    @property
+    def _target(self) -> str:
+        return self.query_one("#target", Choice).value
+
+    def _write(self) -> None:
+        """Render the command of the current target."""
+        area = self.query_one("#command", TextArea)
+        self.query_one("#target-help", Static).update(EMITTERS[self._target])
+        self.query_one(PlanPanel).show(self._refusal or self.answer)
+        if not isinstance(self.answer, Plan):
+            area.text = ""
+            return
+        with self.prevent(TextArea.Changed):
+            edited = self.answers.edited
+            planned = serve_command(self.answer)
+            argv, env = (edited.argv, dict(edited.env)) if edited else (planned.argv, planned.env)
+            if self._target == LOCAL:
+                area.text = command_lines(argv, env, width=max(40, area.content_size.width or 48))
+            else:
+                area.text = emit(self._target, self.answer, port=edited.port if edited else 8000)
+        self._say()
+
+    def _say(self) -> None:
+        """What reading the text back brought."""
+        line = self.query_one("#read-back", Static)
+        line.set_class(self._refusal is not None, "refused")
+        if self._refusal is not None:
+            hint = f" ({self._refusal.hint})" if self._refusal.hint else ""
+            line.update(f"✗ {self._refusal}{hint}")
+        elif self.answers.edited is not None and isinstance(self.answer, Plan):
+            kept = self.answers.edited.unplanned
+            line.update(
+                f"✓ read back: {self.answer.verdict}, {report.headline(self.answer)}"
+                + (f"; kept as typed: {' '.join(kept)}" if kept else "")
+            )
+        elif self._target == LOCAL:
+            line.update("✓ as planned; `i` edits it")
+        else:
+            line.update("✓ as planned; edit the local command and this one follows")
+
+    @on(Choice.Changed, "#target")
+    def _turned(self) -> None:
+        self._write()
+
+    def action_turn(self, by: int) -> None:
+        """Show the next or the previous target."""
+        if not self._editing:
+            self.query_one("#target", Choice).action_turn(by)
+
+    def action_edit(self) -> None:
+        """Edit the local command."""
+        self.query_one("#target", Choice).value = LOCAL
+        self._write()
+        area = self.query_one("#command", TextArea)
+        area.read_only = False
+        self._editing = True
+        self.set_class(True, "-editing")
+        area.focus()
+        self.refresh_bindings()
+
+    @on(TextArea.Changed, "#command")
+    def _edited(self) -> None:
+        if self._editing:
+            self._read_back(self.query_one("#command", TextArea).text)
+
+    def _read_back(self, text: str) -> None:
+        """Plan what was typed, or keep the reason why it cannot be."""
+        if not isinstance(self.answer, Plan):
+            return
+        try:
+            edited = read_command(text, plan=self.answer)
+            planned = self.backend.plan(edited.request)
+        except M35Error as refusal:
+            self._refusal = refusal
+        else:
+            self._refusal = None
+            self.answers = dataclasses.replace(self.answers, edited=edited)
+            self.answer = planned
+        self.query_one(PlanPanel).show(self._refusal or self.answer)
+        self._say()
+
+    def action_back(self) -> None:
+        """Leave the editor first, then the step."""
+        if not self._editing:
+            super().action_back()
+            return
+        self._editing = False
+        self.set_class(False, "-editing")
+        self.query_one("#command", TextArea).read_only = True
+        self.refresh_bindings()
+
+    def action_next(self) -> None:
+        """Go on when the text can be read."""
+        if self._refusal is not None:
+            self.say_refused(self._refusal)
+        elif isinstance(self.answer, M35Error):
+            self.say_refused(self.answer)
+        else:
+            super().action_next()
+
+    def action_reset(self) -> None:
+        """Throw the edit away."""
+        self._refusal = None
+        self.answers = dataclasses.replace(self.answers, edited=None)
+        self.replan()
+        self._write()
+
+    def action_copy(self) -> None:
+        """Put the text into the terminal's clipboard."""
+        self.app.copy_to_clipboard(self.query_one("#command", TextArea).text)
+        self.notify("copied; over SSH this needs a terminal that allows OSC 52", title="copied")
+
+    def action_save(self) -> None:
+        """Ask for a file name and write the text there."""
+        suffix = SUFFIXES.get(self._target, "yaml")
+        self.app.push_screen(
+            AskText("save as", value=f"m35-{self._target}.{suffix}", note="an existing file is replaced"), self._save
+        )
+
+    def _save(self, name: str | None) -> None:
+        if not name:
+            return
+        text = self.query_one("#command", TextArea).text
+        try:
+            path = self.backend.save(Path(name), text)
+        except M35Error as failure:
+            self.say_refused(failure)
+        else:
+            self.notify(str(path), title="saved")
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """While editing, letters are text."""
+        if self._editing and action in ("edit", "copy", "save", "reset", "turn", "next", "warnings", "leave", "help"):
+            return False
+        return super().check_action(action, parameters)

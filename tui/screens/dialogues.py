@@ -1,0 +1,206 @@
+"""Small screens over a step: help, warnings, questions; each returns a plain value or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, OptionList, Static
+from textual.widgets.option_list import Option
+
+from planner import Plan, report
+from planner.curve import context_curve
+from tui.widgets.columns import Column, Row, fit
+from tui.widgets.curve_plot import curve_lines
+from tui.widgets.fields import Line
+from tui.widgets.table import Table
+
+Result = TypeVar("Result")
+
+
+class Dialogue(ModalScreen[Result | None]):
+    """A box in the middle that Escape closes without a result."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "back")]
+
+    def action_close(self) -> None:
+        """Close without a result."""
+        self.dismiss(None)
+
+    def frame(self, title: str) -> Vertical:
+        """The box."""
+        box = Vertical(classes="box")
+        box.border_title = title
+        return box
+
+
+class Help(Dialogue[None]):
+    """What a step is for, and its keys."""
+
+    def __init__(self, title: str, text: str, keys: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+        self._keys = keys
+
+    def compose(self) -> ComposeResult:
+        """The text above the keys."""
+        with self.frame(self._title), VerticalScroll():
+            yield Static(self._text, classes="prose", markup=False)
+            lines = [
+                Content.assemble((fit(key, 12, right=True), "bold $accent"), "  ", text) for key, text in self._keys
+            ]
+            everywhere = (("ctrl+p", "command palette: steps, themes, screenshots"), ("alt+1…6", "go to a step"))
+            lines += [
+                Content.assemble((fit(key, 12, right=True), "bold $accent"), "  ", text) for key, text in everywhere
+            ]
+            yield Static(Content("\n").join(lines))
+        yield Footer(show_command_palette=False, compact=True)
+
+
+class Warnings(Dialogue[None]):
+    """Sentences in full."""
+
+    def __init__(self, messages: Sequence[str], *, title: str = "warnings") -> None:
+        super().__init__()
+        self._messages = messages
+        self._title = title
+
+    def compose(self) -> ComposeResult:
+        """One paragraph each."""
+        with self.frame(self._title), VerticalScroll():
+            for message in self._messages or ("nothing to warn about",):
+                yield Static(message, classes="prose", markup=False)
+        yield Footer(show_command_palette=False, compact=True)
+
+
+class Ask(Dialogue[str]):
+    """A question with a few answers; the first one is the default. Returns the key of the answer."""
+
+    def __init__(self, question: str, answers: Sequence[tuple[str, str]], *, title: str) -> None:
+        super().__init__()
+        self._question = question
+        self._answers = answers
+        self._title = title
+
+    def compose(self) -> ComposeResult:
+        """The question above its answers."""
+        with self.frame(self._title):
+            yield Static(self._question, classes="prose", markup=False)
+            yield OptionList(*(Option(text, id=key) for key, text in self._answers), compact=True)
+        yield Footer(show_command_palette=False, compact=True)
+
+    @on(OptionList.OptionSelected)
+    def _answered(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        self.dismiss(event.option.id)
+
+
+class AskText(Dialogue[str]):
+    """A line to type: a file name, a search."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "next", "take", show=False)]
+
+    def __init__(self, title: str, *, value: str = "", note: str = "") -> None:
+        super().__init__()
+        self._title = title
+        self._value = value
+        self._note = note
+
+    def compose(self) -> ComposeResult:
+        """The line and what it is for."""
+        with self.frame(self._title):
+            if self._note:
+                yield Static(self._note, classes="prose", markup=False)
+            yield Line(self._value)
+        yield Footer(show_command_palette=False, compact=True)
+
+    def action_move(self, by: int) -> None:
+        """One line has nowhere to go."""
+
+    def action_next(self) -> None:
+        """Take what was typed."""
+        self.dismiss(self.query_one(Line).value)
+
+
+class Explain(Dialogue[None]):
+    """The whole ledger, and one line of it with formula, bounds and source."""
+
+    def __init__(self, plan: Plan, *, name: str = "kv_cache") -> None:
+        super().__init__()
+        self._plan = plan
+        self._rows = report.ledger_rows(plan)
+        names = [row.name for row in self._rows]
+        self._start = names.index(name) if name in names else 0
+
+    def compose(self) -> ComposeResult:
+        """Lines above, the explanation of the current one below."""
+        with self.frame("one GPU, line by line"):
+            yield Table(
+                Column(""),
+                Column("GiB", right=True),
+                Column("low", right=True),
+                Column("high", right=True),
+                Column("basis"),
+                id="ledger",
+            )
+            with VerticalScroll(id="explanation"):
+                yield Static(id="explained")
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Draw the lines."""
+        table = self.query_one("#ledger", Table)
+        table.show(
+            [Row(cells=(row.label, row.gib, row.low, row.high, row.basis)) for row in self._rows], cursor=self._start
+        )
+        table.rows_widget.focus()
+        self._explain(self._start)
+
+    @on(Table.Moved, "#ledger")
+    def _moved(self, event: Table.Moved) -> None:
+        self._explain(event.index)
+
+    def _explain(self, index: int) -> None:
+        parts = [
+            Content.assemble((f"{label:<9}", "$secondary"), text)
+            for label, text in report.explanation(self._plan, self._rows[index].name)
+        ]
+        self.query_one("#explained", Static).update(Content("\n").join(parts))
+
+    def action_next(self) -> None:
+        """Enter closes too."""
+        self.dismiss(None)
+
+
+class Curve(Dialogue[None]):
+    """How the context falls as more requests are held at once."""
+
+    def __init__(self, plan: Plan) -> None:
+        super().__init__()
+        self._plan = plan
+
+    def compose(self) -> ComposeResult:
+        """The plot."""
+        with self.frame("context against concurrency"):
+            yield Static(id="curve")
+            yield Static(
+                "the longest context each request may have while that many are held in full at once, with every "
+                "uncertain term at its worst",
+                classes="prose note",
+            )
+        yield Footer(show_command_palette=False, compact=True)
+
+    def on_mount(self) -> None:
+        """Draw once the size is known."""
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        plot = self.query_one("#curve", Static)
+        plot.update(Content("\n").join(curve_lines(context_curve(self._plan), width=plot.content_size.width)))

@@ -1,0 +1,196 @@
+"""Step 1: which GPUs; those of this machine, or any of the catalogue."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.widgets import Input, Static
+
+from hw_specs import DetectionReport, GpuSet, M35Error, parse_gpus
+from hw_specs.catalog import find_gpus
+from hw_specs.gpu_set import split_counts
+from hw_specs.units import format_gib, parse_memory
+from planner import PlanRequest
+from tui.backend import Backend
+from tui.messages import GpusSeen
+from tui.screens.step import StepScreen
+from tui.widgets.columns import Column, Row
+from tui.widgets.detected import detected_lines
+from tui.widgets.fields import Choice, Line
+from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.table import Table
+from tui.wizard import Answers, Step, with_request
+
+COUNTS = tuple(str(number) for number in (1, 2, 4, 8, 16))
+NODES = tuple(str(number) for number in range(1, 17))
+HERE = "this machine"
+
+
+class GpusScreen(StepScreen):
+    """What was detected, live, and a searchable catalogue."""
+
+    STEP: ClassVar[Step] = Step.GPUS
+    HELP_TEXT: ClassVar[str] = (
+        "Which GPUs is the plan for? The first row is this machine as its driver describes it, looked at again every "
+        "few seconds. Below it stands the catalogue: type a part of a name, or all of it as in 8xH200 or 2x8xB200 "
+        "(nodes × GPUs × name). The plan at the side follows every key."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "move(1)", "choose", key_display="↑↓"),
+        Binding("up", "move(-1)", "choose", show=False),
+        Binding("tab", "app.focus_next", "count, nodes, memory"),
+    ]
+
+    def __init__(self, answers: Answers, *, backend: Backend) -> None:
+        super().__init__(answers, backend=backend)
+        self._seen: DetectionReport | None = None
+        self._here: GpuSet | None = None
+        self._found: list[str] = []
+        """What each row stands for: HERE or a catalogue id."""
+        self._problem: M35Error | None = None
+
+    def compose_body(self) -> ComposeResult:
+        """Machine, search, list and counts at the left, the plan at the right."""
+        gpus = self.answers.request.gpus if self.answers.request else None
+        with Horizontal():
+            with Vertical(classes="question"):
+                yield Static("this machine", classes="title")
+                yield Static("looking for GPUs …", id="detected")
+                with Horizontal(classes="titled"):
+                    yield Static("catalogue", classes="title")
+                    yield Static("GPUs", classes="label")
+                    yield Choice(COUNTS, value=str(gpus.count if gpus else 8), id="count")
+                    yield Static("nodes", classes="label")
+                    yield Choice(NODES, value=str(gpus.nodes if gpus else 1), id="nodes")
+                with Horizontal(classes="titled"):
+                    yield Line(placeholder="a name, or 8xH200", id="search")
+                    yield Static("memory", classes="label")
+                    yield Line(placeholder="as listed", id="memory")
+                yield Table(Column("GPU"), Column("GiB", right=True), Column("link"), id="catalogue")
+            with Vertical(classes="answer"):
+                yield PlanPanel()
+
+    def on_mount(self) -> None:
+        """Fill the list and start looking."""
+        self._fill()
+        self._choose_current()
+        self.query_one("#search").focus()
+        self._look()
+        if self.backend.detect_every_s:
+            self.set_interval(self.backend.detect_every_s, self._look)
+
+    @work(thread=True, exclusive=True, group="detect")
+    def _look(self) -> None:
+        self.post_message(GpusSeen(self.backend.detect()))
+
+    @on(GpusSeen)
+    def _looked(self, message: GpusSeen) -> None:
+        first = self._seen is None
+        self._seen = message.report
+        self._here = message.report.gpu_set
+        detected = self.query_one("#detected", Static)
+        width = max(20, detected.content_size.width or 40)
+        detected.update(Content("\n").join(detected_lines(message.report, width=width)))
+        self._fill()
+        if first and self._here is not None and self.answers.request is None:
+            self._pick(HERE)
+
+    @on(Input.Changed, "#search")
+    def _searched(self, event: Input.Changed) -> None:
+        nodes, count, _ = split_counts(event.value)
+        for field, number in (("#nodes", nodes), ("#count", count)):
+            choice = self.query_one(field, Choice)
+            if number is not None and number > 0:
+                if str(number) not in choice.words:
+                    choice.words = (*choice.words, str(number))
+                choice.value = str(number)
+        self._fill()
+        if event.value.strip() and self._found:
+            names = [row for row in self._found if row != HERE]
+            if names:
+                self._pick(names[0])
+
+    @on(Input.Changed, "#memory")
+    def _sized(self) -> None:
+        self._counted()
+
+    @on(Table.Moved, "#catalogue")
+    def _moved(self, event: Table.Moved) -> None:
+        self._pick(self._found[event.index])
+
+    @on(Choice.Changed)
+    def _counted(self) -> None:
+        cursor = self.query_one("#catalogue", Table).cursor
+        if cursor is not None and self._found[cursor] == HERE and len(self._found) > 1:
+            cursor = 1
+        if cursor is not None:
+            self._pick(self._found[cursor])
+
+    def action_move(self, by: int) -> None:
+        """Move through the list from anywhere on the screen."""
+        self.query_one("#catalogue", Table).move(by)
+
+    def action_next(self) -> None:
+        """Go on once there are GPUs."""
+        if self.answers.request is None or self._problem is not None:
+            self.say_refused(self._problem or M35Error("no GPUs are chosen", hint="choose a row of the catalogue"))
+        else:
+            super().action_next()
+
+    def _fill(self) -> None:
+        """List what the search leaves, this machine first."""
+        text = split_counts(self.query_one("#search", Line).value)[2]
+        table = self.query_one("#catalogue", Table)
+        current = self._current()
+        rows, self._found = [], []
+        if self._here is not None and not text:
+            memory = format_gib(self._here.memory_bytes, decimals=1)
+            rows.append(Row(cells=(f"{HERE}: {self._here}", memory, "detected"), style="bold"))
+            self._found.append(HERE)
+        for spec in find_gpus(text):
+            memory = format_gib(spec.engine_memory_bytes, decimals=1) if spec.engine_memory_bytes else "?"
+            rows.append(Row(cells=(spec.name, memory, spec.link.name if spec.released else "not released yet")))
+            self._found.append(spec.id)
+        table.show(rows, cursor=self._found.index(current) if current in self._found else None)
+
+    def _current(self) -> str | None:
+        """The row that the answers stand for."""
+        if self.answers.request is None:
+            return None
+        gpus = self.answers.request.gpus
+        return HERE if gpus.origin == "detected" else gpus.spec.id
+
+    def _choose_current(self) -> None:
+        if self.answers.request is None:
+            self._pick("h200-sxm" if "h200-sxm" in self._found else self._found[0])
+        self.replan()
+        self.query_one(PlanPanel).show(self._problem or self.answer)
+
+    def _pick(self, row: str) -> None:
+        """Plan for a row with the counts beside it."""
+        self._problem = None
+        try:
+            gpus = self._here if row == HERE and self._here is not None else self._named(row)
+            old = self.answers.request
+            request = dataclasses.replace(old, gpus=gpus) if old else PlanRequest(gpus=gpus)
+            self.answers = with_request(self.answers, request)
+        except M35Error as refusal:
+            self._problem = refusal
+        self.replan()
+        self.query_one(PlanPanel).show(self._problem or self.answer)
+        table = self.query_one("#catalogue", Table)
+        if row in self._found and table.cursor != self._found.index(row):
+            with self.prevent(Table.Moved):
+                table.rows_widget.highlighted = self._found.index(row)
+
+    def _named(self, row: str) -> GpuSet:
+        count = self.query_one("#count", Choice).value
+        nodes = self.query_one("#nodes", Choice).value
+        memory = self.query_one("#memory", Line).value.strip()
+        return parse_gpus(f"{nodes}x{count}x{row}", parse_memory(memory) if memory else None)

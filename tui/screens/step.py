@@ -1,0 +1,133 @@
+"""What the six steps share: frame, keys and how they end; it knows no step in particular."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Container
+from textual.events import Resize
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from hw_specs import M35Error
+from planner import Plan
+from tui.backend import Backend
+from tui.screens.dialogues import Help, Warnings
+from tui.widgets.step_bar import StepBar
+from tui.wizard import Answers, Move, Step, effective_request
+
+MIN_WIDTH, MIN_HEIGHT = 80, 24
+
+
+class StepScreen(Screen[Move]):
+    """One step of the wizard."""
+
+    STEP: ClassVar[Step]
+    HELP_TEXT: ClassVar[str] = ""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "next", "next"),
+        Binding("escape", "back", "back"),
+        Binding("question_mark,f1", "help", "help", key_display="?"),
+        Binding("w", "warnings", "warnings", show=False),
+        Binding("q", "leave", "quit", show=False),
+        *(
+            Binding(f"alt+{number}", f"go('{step.value}')", step.label, show=False)
+            for number, step in enumerate(Step, 1)
+        ),
+    ]
+
+    def __init__(self, answers: Answers, *, backend: Backend) -> None:
+        super().__init__()
+        self.answers = answers
+        self.backend = backend
+        self.answer: Plan | M35Error | None = None
+        """The plan as it stands, or why there is none."""
+
+    def compose(self) -> ComposeResult:
+        """Steps at the top, keys at the bottom, the step itself between them."""
+        yield StepBar(self.STEP, answers=self.answers)
+        with Container(id="body"):
+            yield from self.compose_body()
+        yield Static(id="too-small")
+        yield Footer(show_command_palette=False, compact=True)
+
+    def compose_body(self) -> ComposeResult:
+        """Everything between the two bars."""
+        yield from ()
+
+    def replan(self) -> None:
+        """Ask the planner again; a refusal is an answer too."""
+        try:
+            self.answer = self.backend.plan(effective_request(self.answers)) if self.answers.request else None
+        except M35Error as refusal:
+            self.answer = refusal
+        bar = self.query_one(StepBar)
+        bar.answers = self.answers
+        if isinstance(self.answer, Plan):
+            bar.note = f"vLLM {self.answer.vllm_version}"
+
+    @property
+    def feasible_plan(self) -> Plan | None:
+        """The plan, when there is one that fits."""
+        return self.answer if isinstance(self.answer, Plan) and self.answer.feasible else None
+
+    def leave_to(self, move: Move) -> None:
+        """End this step."""
+        self.dismiss(move)
+
+    def action_next(self) -> None:
+        """Go on to the following step."""
+        self.leave_to(Move(to="next", answers=self.answers))
+
+    def action_back(self) -> None:
+        """Go to the step before; the first one asks whether to quit."""
+        if self.STEP is Step.GPUS:
+            self.action_leave()
+        else:
+            self.leave_to(Move(to="back", answers=self.answers))
+
+    def action_go(self, step: str) -> None:
+        """Go to any step that can be entered."""
+        if Step(step) is not self.STEP:
+            self.leave_to(Move(to=Step(step), answers=self.answers))
+
+    def action_leave(self) -> None:
+        """Quit the wizard; a running server is asked about."""
+        self.app.run_worker(self._leave(), exclusive=True, group="leave")
+
+    async def _leave(self) -> None:
+        await self.app.run_action("quit")
+
+    def action_help(self) -> None:
+        """Say what this step is for and which keys it has."""
+        keys = [
+            (active.binding.key_display or self.app.get_key_display(active.binding), active.binding.description)
+            for active in self.active_bindings.values()
+            if active.enabled and (active.binding.show or active.binding.action in ("warnings", "leave"))
+        ]
+        self.app.push_screen(Help(self.STEP.label, self.HELP_TEXT, tuple(dict.fromkeys(keys))))
+
+    def action_warnings(self) -> None:
+        """Show the plan's warnings in full."""
+        if isinstance(self.answer, Plan):
+            self.app.push_screen(Warnings(tuple(warning.message for warning in self.answer.warnings)))
+
+    def say_refused(self, error: M35Error) -> None:
+        """Show an expected failure without leaving the step."""
+        self.notify(error.hint or "", title=str(error), severity="error", timeout=8)
+
+    @on(Resize)
+    def _measure(self, event: Resize) -> None:
+        small = event.size.width < MIN_WIDTH or event.size.height < MIN_HEIGHT
+        self.set_class(small, "-too-small")
+        self.set_class(event.size.width >= 110, "-wide")
+        self.set_class(event.size.height >= 34, "-tall")
+        if small:
+            self.query_one("#too-small", Static).update(
+                f"this terminal is {event.size.width} × {event.size.height}\n\n"
+                f"the wizard needs {MIN_WIDTH} × {MIN_HEIGHT}: make the window larger or the font smaller"
+            )

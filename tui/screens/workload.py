@@ -1,0 +1,217 @@
+"""Step 2: what the server must do; every field has a default and a line of help."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import DescendantFocus
+from textual.widget import Widget
+from textual.widgets import Input, Static
+
+from hw_specs import M35Error
+from hw_specs.units import parse_count
+from planner import PlanRequest
+from planner.errors import InvalidRequest
+from planner.facts import load
+from planner.request import FIELD_HELP
+from tui.screens.step import StepScreen
+from tui.widgets.fields import Choice, Line
+from tui.widgets.plan_panel import PlanPanel
+from tui.wizard import Step, with_request
+
+YES, NO = "yes", "no"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One line of the form: a field of the request, how it is shown and read."""
+
+    name: str
+    label: str
+    words: tuple[str, ...] = ()
+    """Words to turn through; empty for a line to type in."""
+    read: Callable[[str], Any]
+    show: Callable[[Any], str]
+    placeholder: str = "choose for me"
+
+
+def _number(text: str) -> int | None:
+    return parse_count(text) if text.strip() else None
+
+
+def _fraction(text: str) -> float | None:
+    try:
+        return float(text) if text.strip() else None
+    except ValueError:
+        raise InvalidRequest(
+            "gpu_memory_utilization", f"`{text}` is not a number", hint="a fraction such as 0.92"
+        ) from None
+
+
+def _shown(value: object) -> str:
+    return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _yes(value: object) -> str:
+    return YES if value else NO
+
+
+def fields() -> tuple[Field, ...]:
+    """The form, top to bottom."""
+    facts = load("vllm.toml")
+    return (
+        Field(
+            name="language_model_only",
+            label="text only",
+            words=(NO, YES),
+            read=lambda word: word == YES,
+            show=_yes,
+        ),
+        Field(
+            name="max_model_len", label="context, tokens", read=_number, show=_shown, placeholder="longest that fits"
+        ),
+        Field(name="concurrency", label="requests at once", read=_number, show=_shown, placeholder="at least 1"),
+        Field(
+            name="num_speculative_tokens",
+            label="EAGLE draft tokens",
+            words=("off", "1", "2", "3", "4", "5"),
+            read=lambda word: 0 if word == "off" else int(word),
+            show=lambda value: str(value) if value else "off",
+        ),
+        Field(
+            name="kv_cache_dtype",
+            label="KV cache type",
+            words=tuple(facts["kv_cache"]["dtypes"]),
+            read=str,
+            show=str,
+        ),
+        Field(
+            name="gpu_memory_utilization",
+            label="GPU memory share",
+            read=_fraction,
+            show=lambda value: "" if value is None else f"{value:g}",
+            placeholder="the release's own",
+        ),
+        Field(name="max_num_seqs", label="sequences a step", read=_number, show=_shown),
+        Field(name="max_num_batched_tokens", label="tokens a step", read=_number, show=_shown),
+        Field(
+            name="enforce_eager", label="eager, no graphs", words=(NO, YES), read=lambda word: word == YES, show=_yes
+        ),
+        Field(
+            name="vllm_version",
+            label="vLLM release",
+            words=tuple(reversed(facts["read"])),
+            read=str,
+            show=lambda value: value or facts["newest"],
+        ),
+        Field(
+            name="load_format",
+            label="checkpoint files",
+            words=("mistral", "hf"),
+            read=str,
+            show=str,
+        ),
+    )
+
+
+class WorkloadScreen(StepScreen):
+    """A form beside the plan it leads to."""
+
+    STEP: ClassVar[Step] = Step.WORKLOAD
+    HELP_TEXT: ClassVar[str] = (
+        "What shall the server do? Leave a line empty and the planner chooses what fits for certain. Numbers may be "
+        "written as vLLM reads them: 128k is 128,000 and 128K is 131,072. The plan at the side follows every key; "
+        "what it refuses, it refuses with the reason."
+    )
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "move(1)", "choose", key_display="↑↓"),
+        Binding("up", "move(-1)", "choose", show=False),
+    ]
+
+    def compose_body(self) -> ComposeResult:
+        """The form at the left, the plan at the right."""
+        request = self.answers.request
+        assert request is not None, "the wizard enters this step with GPUs"
+        self._fields = {field.name: field for field in fields()}
+        with Horizontal():
+            with Vertical(classes="question"):
+                yield Static(str(request.gpus), classes="title", markup=False)
+                for field in self._fields.values():
+                    value = field.show(getattr(request, field.name))
+                    control: Widget
+                    if field.words:
+                        control = Choice(field.words, value=value, id=field.name)
+                    else:
+                        control = Line(value, placeholder=field.placeholder, id=field.name)
+                    control.tooltip = FIELD_HELP[field.name]
+                    with Horizontal(classes="field"):
+                        yield Static(field.label, classes="label")
+                        yield control
+                yield Static(id="field-help", markup=False)
+            with Vertical(classes="answer"):
+                yield PlanPanel()
+
+    def on_mount(self) -> None:
+        """Draw the plan and start at the first field."""
+        self._problem: M35Error | None = None
+        self._update()
+        self.query_one("#language_model_only").focus()
+
+    @on(DescendantFocus)
+    def _focused(self, event: DescendantFocus) -> None:
+        if event.widget.id in self._fields:
+            self.query_one("#field-help", Static).update(FIELD_HELP[event.widget.id])
+
+    @on(Choice.Changed)
+    @on(Input.Changed)
+    def _changed(self) -> None:
+        self._update()
+
+    def _update(self) -> None:
+        """Read the form and plan anew."""
+        request = self.answers.request
+        assert request is not None
+        try:
+            self._problem = None
+            request = self._read(request)
+            self.answers = with_request(self.answers, request)
+            self.replan()
+        except M35Error as refusal:
+            self._problem = refusal
+        self.query_one(PlanPanel).show(self._problem or self.answer)
+
+    def _read(self, request: PlanRequest) -> PlanRequest:
+        """Return the request that the form says.
+
+        Raises:
+            M35Error: for a line that is no number, or a value out of range.
+        """
+        changes: dict[str, Any] = {}
+        for field in self._fields.values():
+            control = self.query_one(f"#{field.name}")
+            assert isinstance(control, (Choice, Line))
+            if control.value != field.show(getattr(request, field.name)):
+                changes[field.name] = field.read(control.value)
+        return dataclasses.replace(request, **changes)
+
+    def action_move(self, by: int) -> None:
+        """Go to the next or the previous field."""
+        if by > 0:
+            self.focus_next()
+        else:
+            self.focus_previous()
+
+    def action_next(self) -> None:
+        """Go on when the form can be read and the engine would accept it."""
+        refusal = self._problem or (self.answer if isinstance(self.answer, M35Error) else None)
+        if refusal is not None:
+            self.say_refused(refusal)
+        else:
+            super().action_next()

@@ -1,0 +1,1 @@
+"""Widgets, each of which draws one value; none knows a screen."""

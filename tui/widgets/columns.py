@@ -1,0 +1,62 @@
+"""Rows of text in aligned columns; it knows no widget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, set_cell_size
+from textual.content import Content
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its head and which side its cells keep to."""
+
+    head: str
+    right: bool = False
+    flex: bool = False
+    """Takes the room that is left, and is cut where there is too little."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One row of cells; `style` colours all of it."""
+
+    cells: tuple[str, ...]
+    style: str = ""
+
+
+GAP = 2
+
+
+def fit(text: str, width: int, *, right: bool = False) -> str:
+    """Return `text` in exactly `width` cells, cut with an ellipsis where it is longer.
+
+    >>> fit("weights", 5), fit("7", 3, right=True)
+    ('weig…', '  7')
+    """
+    if width <= 0:
+        return ""
+    length = cell_len(text)
+    if length > width:
+        return set_cell_size(text, width - 1) + "…"
+    pad = " " * (width - length)
+    return pad + text if right else text + pad
+
+
+def lay_out(columns: Sequence[Column], rows: Sequence[Row], *, width: int) -> tuple[Content, list[Content]]:
+    """Return the head and the rows, `width` cells each; the last column is the flexible one unless another is."""
+    widths = [
+        max([cell_len(column.head), *(cell_len(row.cells[index]) for row in rows)])
+        for index, column in enumerate(columns)
+    ]
+    flexible = next((index for index, column in enumerate(columns) if column.flex), len(columns) - 1)
+    widths[flexible] = max(0, width - sum(widths) + widths[flexible] - GAP * (len(columns) - 1))
+
+    def line(cells: Sequence[str]) -> str:
+        parts = [fit(cell, size, right=column.right) for cell, size, column in zip(cells, widths, columns, strict=True)]
+        return fit((" " * GAP).join(parts), width)
+
+    head = Content.styled(line([column.head for column in columns]), "$secondary")
+    return head, [Content.styled(line(row.cells), row.style) for row in rows]

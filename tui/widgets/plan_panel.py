@@ -1,0 +1,150 @@
+"""The living plan at the side: verdict, one GPU as a picture, what it holds; it draws a `Plan` and nothing else."""
+
+from __future__ import annotations
+
+from rich.cells import cell_len
+from textual.app import RenderResult
+from textual.content import Content
+from textual.reactive import reactive
+from textual.widget import Widget
+
+from hw_specs import M35Error
+from hw_specs.units import format_gib
+from planner import Plan, report
+from tui.widgets.columns import fit
+
+VERDICTS = {
+    "fits": ("✓ fits", "bold $text-success"),
+    "tight": ("≈ tight", "bold $text-warning"),
+    "does-not-fit": ("✗ does not fit", "bold $text-error"),
+}
+"""Verdict → words and colour; the mark in front says it without colour."""
+
+STYLES = {
+    "weights": "$foreground",
+    "activations": "$secondary",
+    "outside torch": "$secondary",
+    "graphs": "$secondary",
+    "KV cache": "$accent",
+    "free": "$text-error",
+    "slack": "$secondary",
+}
+"""Row of the picture → colour."""
+
+CELL_STYLES = {
+    "kv_cache": "$accent",
+    "missing": "bold $text-error",
+    "slack": "$secondary",
+    "free": "$secondary",
+}
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+
+
+def blocks(size: float, *, mark: str = "█") -> str:
+    """Return a bar of `size` cells, the last one in eighths.
+
+    >>> blocks(2.5), blocks(0)
+    ('██▌', '')
+    """
+    whole, part = divmod(round(max(0.0, size) * 8), 8)
+    if mark != "█":
+        return mark * (whole + (part >= 4))
+    return mark * whole + (_EIGHTHS[part] if part else "")
+
+
+def picture(plan: Plan, *, width: int) -> list[Content]:
+    """One row per group of the ledger, `width` cells: name, GiB, bar; what is uncertain is hatched."""
+    room = max(4, width - 22)
+    groups = report.group_rows(plan)
+    scale = room / max(max(row.bytes, row.high_bytes) for row in groups)
+    rows = []
+    for row in groups:
+        style = STYLES[row.label]
+        if row.label == "slack":
+            bar = Content.styled(blocks(row.bytes * scale, mark="·"), style)
+        else:
+            sure = blocks(max(0, row.low_bytes) * scale)
+            full = min(room, round(max(row.bytes, row.high_bytes) * scale))
+            bar = Content.assemble((sure, style), ("▒" * (full - cell_len(sure)), style))
+        rows.append(Content.assemble(fit(row.label, 13), fit(row.gib, 8, right=True), " ", bar))
+    return rows
+
+
+def gpu_bar(plan: Plan, *, width: int) -> Content:
+    """The whole GPU in one line, every share with its own mark."""
+    return Content.assemble(
+        *(
+            (report.MARKS[name] * count, CELL_STYLES.get(name, "$foreground"))
+            for name, count in report.cells(plan, width=width)
+        )
+    )
+
+
+def wrapped(text: str, *, width: int, style: str = "", indent: str = "") -> list[Content]:
+    """Return `text` over as many lines as it takes."""
+    from textwrap import wrap
+
+    lines = wrap(text, max(10, width), subsequent_indent=indent, break_on_hyphens=False)
+    return [Content.styled(line, style) for line in lines]
+
+
+class PlanPanel(Widget):
+    """Everything that matters of one plan in one column."""
+
+    plan: reactive[Plan | None] = reactive(None)
+    problem: reactive[M35Error | None] = reactive(None)
+    """Why there is no plan; it wins over `plan`."""
+
+    def show(self, answer: Plan | M35Error | None) -> None:
+        """Draw a plan, or the reason why there is none."""
+        if isinstance(answer, M35Error):
+            self.problem = answer
+        else:
+            self.problem = None
+            self.plan = answer
+
+    def render(self) -> RenderResult:
+        """The column, as long as the widget is high."""
+        width = max(20, self.content_size.width)
+        if self.problem is not None:
+            lines = wrapped(f"✗ {self.problem}", width=width, style="bold $text-error", indent="  ")
+            if self.problem.hint:
+                lines += [Content(""), *wrapped(self.problem.hint, width=width)]
+            return Content("\n").join(lines)
+        if self.plan is None:
+            return Content.styled("choose GPUs to see a plan", "$secondary")
+        return Content("\n").join(self._lines(self.plan, width)[: self.content_size.height or None])
+
+    def _lines(self, plan: Plan, width: int) -> list[Content]:
+        words, style = VERDICTS[plan.verdict]
+        lines = [Content.styled(words, style), *wrapped(report.headline(plan), width=width)]
+        second = report.summary(plan)
+        if second:
+            lines += wrapped(second, width=width, style="$secondary")
+        ranks = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
+        head = f"one GPU{f' of {ranks}' if ranks > 1 else ''}"
+        lines += [
+            Content(""),
+            Content.styled(f"{fit(head, 13)}{'GiB':>8} of {format_gib(plan.ledger.total_bytes)}", "$secondary"),
+            *picture(plan, width=width),
+            Content(""),
+            gpu_bar(plan, width=width),
+            Content(""),
+        ]
+        if plan.feasible:
+            lines += wrapped(report.holds(plan), width=width)
+        return lines + self._remarks(plan, width, room=self.content_size.height - len(lines))
+
+    def _remarks(self, plan: Plan, width: int, *, room: int) -> list[Content]:
+        """Warnings in full where there is room, else their number."""
+        if not plan.warnings:
+            return []
+        full = [
+            line
+            for warning in plan.warnings
+            for line in wrapped(f"! {warning.message}", width=width, style="$text-warning", indent="  ")
+        ]
+        if len(full) + 1 <= room:
+            return [Content(""), *full]
+        count = f"{len(plan.warnings)} warning{'s' if len(plan.warnings) > 1 else ''}"
+        return [Content.styled(f"! {count}: w shows {'them' if len(plan.warnings) > 1 else 'it'}", "$text-warning")]

@@ -1,0 +1,159 @@
+"""The steps and what was answered so far, as plain values; it never draws and never imports Textual."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from planner import Lever, Plan, PlanRequest
+from planner.argv import ReadCommand, with_flags
+
+
+class Step(StrEnum):
+    """The six steps, in order."""
+
+    GPUS = "gpus"
+    WORKLOAD = "workload"
+    PLAN = "plan"
+    COMMAND = "command"
+    LAUNCH = "launch"
+    VERIFY = "verify"
+
+    @property
+    def label(self) -> str:
+        """What people read."""
+        return "GPUs" if self is Step.GPUS else self.value.capitalize()
+
+
+FIRST = Step.GPUS
+ORDER = tuple(Step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickedLayout:
+    """A layout that was picked by hand."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """Everything the user decided; what is None is still open."""
+
+    request: PlanRequest | None = None
+    """GPUs and workload."""
+    layout: PickedLayout | None = None
+    levers: tuple[Lever, ...] = ()
+    """Levers that are switched on, in that order."""
+    edited: ReadCommand | None = None
+    """A command that was edited by hand; it replaces layout and levers."""
+    run_id: str | None = None
+    """The server that was started, or found running."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Move:
+    """How a screen ends: where to go, and the answers it leaves behind."""
+
+    to: Literal["next", "back", "quit"] | Step
+    answers: Answers
+
+
+def advance(step: Step, move: Move) -> tuple[Answers, Step | None]:
+    """Return the answers and the step that follow; None is the end.
+
+    A step that lacks its answers cannot be entered: the nearest one before it that can is entered instead.
+    """
+    place = ORDER.index(step)
+    if move.to == "quit":
+        return move.answers, None
+    if move.to == "next":
+        wanted = ORDER[min(place + 1, len(ORDER) - 1)]
+    elif move.to == "back":
+        wanted = ORDER[max(place - 1, 0)]
+    else:
+        wanted = move.to
+    while not reachable(wanted, move.answers):
+        wanted = ORDER[ORDER.index(wanted) - 1]
+    return move.answers, wanted
+
+
+def reachable(step: Step, answers: Answers) -> bool:
+    """Whether `step` has what it needs."""
+    if step is Step.GPUS:
+        return True
+    if step is Step.VERIFY:
+        return answers.run_id is not None
+    if step is Step.LAUNCH:
+        return answers.request is not None or answers.run_id is not None
+    return answers.request is not None
+
+
+def with_request(answers: Answers, request: PlanRequest) -> Answers:
+    """Return the answers with another question; what no longer applies is dropped."""
+    if request == answers.request:
+        return answers
+    same_gpus = answers.request is not None and request.gpus == answers.request.gpus
+    return dataclasses.replace(
+        answers,
+        request=request,
+        layout=answers.layout if same_gpus else None,
+        levers=answers.levers if same_gpus else (),
+        edited=None,
+    )
+
+
+def with_layout(answers: Answers, layout: PickedLayout | None) -> Answers:
+    """Return the answers with another layout."""
+    return dataclasses.replace(answers, layout=layout, edited=None)
+
+
+def with_lever(answers: Answers, lever: Lever) -> Answers:
+    """Return the answers with one lever switched over; one of the same name gives way."""
+    kept = tuple(one for one in answers.levers if one.name != lever.name)
+    on = lever in answers.levers
+    layout = None if lever.name == "gpus" else answers.layout
+    return dataclasses.replace(answers, levers=kept if on else (*kept, lever), layout=layout, edited=None)
+
+
+def effective_request(answers: Answers) -> PlanRequest:
+    """Return the question as it stands: workload, then layout, then levers; or the edited command's.
+
+    Raises:
+        ValueError: before any GPUs were chosen.
+    """
+    if answers.request is None:
+        raise ValueError("no GPUs are chosen yet")
+    if answers.edited is not None:
+        return answers.edited.request
+    request = answers.request
+    if answers.layout is not None:
+        request = dataclasses.replace(
+            request,
+            tensor_parallel_size=answers.layout.tensor_parallel_size,
+            pipeline_parallel_size=answers.layout.pipeline_parallel_size,
+            replicas=answers.layout.replicas,
+        )
+    for lever in answers.levers:
+        request = with_flags(request, lever.flag)
+    return request
+
+
+def offered_levers(answers: Answers, offered: tuple[Lever, ...]) -> tuple[Lever, ...]:
+    """Return the levers to show: those that are on where they were, and what is offered beyond them."""
+    on = {lever.name for lever in answers.levers}
+    return (*answers.levers, *(lever for lever in offered if lever.name not in on))
+
+
+def layout_of(plan: Plan) -> PickedLayout:
+    """Return the layout that `plan` settled on."""
+    settings = plan.settings
+    return PickedLayout(
+        tensor_parallel_size=settings.tensor_parallel_size,
+        pipeline_parallel_size=settings.pipeline_parallel_size,
+        replicas=settings.replicas,
+    )
