@@ -6,7 +6,8 @@ Data is read with ``pkgutil`` because ``importlib.resources`` costs more time th
 from __future__ import annotations
 
 import tomllib
-from functools import cache
+from collections.abc import Iterator, Mapping
+from functools import cache, cached_property
 from pkgutil import get_data
 from typing import Any
 
@@ -106,13 +107,33 @@ def _nearest(name: str) -> str:
     return "the nearest names are " + ", ".join(f"`{one}`" for one in found[:3]) + "; `m35-plan gpus` lists all"
 
 
+class _Facts(Mapping[str, Fact]):
+    """The ``[facts]`` table of a data file, parsed when somebody asks: sources are half of every file."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def _facts(self) -> dict[str, Fact]:
+        return {key: Fact(**fact) for key, fact in tomllib.loads(self._text)["facts"].items()}
+
+    def __getitem__(self, key: str) -> Fact:
+        return self._facts[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._facts)
+
+    def __len__(self) -> int:
+        return len(self._facts)
+
+
 @cache
 def _load(gpu_id: str) -> GpuSpec:
-    """Parse one data file."""
-    raw = read_toml(f"{gpu_id}.toml")
+    """Read one data file; its ``[facts]`` table stands last."""
+    head, mark, facts = read_data(f"{gpu_id}.toml").decode().partition("[facts]\n")
+    raw = tomllib.loads(head)
     link: dict[str, Any] = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.pop("link")}
-    facts = {key: Fact(**fact) for key, fact in raw.pop("facts").items()}
     fields: dict[str, Any] = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw}
     for key in ("driver_names", "pci_device_ids", "notes"):
         fields[key] = tuple(fields[key])
-    return GpuSpec(**fields, link=Link(**link), facts=facts)
+    return GpuSpec(**fields, link=Link(**link), facts=_Facts(mark + facts))

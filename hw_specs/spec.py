@@ -5,6 +5,7 @@ One value per question: :class:`GpuSpec` is a product, :class:`GpuSet` is what o
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -79,7 +80,7 @@ class GpuSpec:
     measured_fp8_flops_per_s: int | None = None
     driver_names: tuple[str, ...] = ()
     pci_device_ids: tuple[int, ...] = ()
-    facts: dict[str, Fact] = field(default_factory=dict, hash=False, compare=False)
+    facts: Mapping[str, Fact] = field(default_factory=dict, hash=False, compare=False, repr=False)
     """Provenance by field name; the key ``*`` covers what is not listed."""
     released: bool = True
     """False for announced products: they are listed, but planned only with an explicit memory size."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
 import click
 
@@ -24,12 +24,18 @@ def command(name: str | None, as_json: bool) -> None:
     """
     specs = (get_gpu(name),) if name else list_gpus()
     if as_json:
-        documents = [asdict(spec) for spec in specs]
+        documents = [_document(spec) for spec in specs]
         write_json(documents[0] if name else documents)
     elif name:
         _write_one(specs[0])
     else:
         _write_all(specs)
+
+
+def _document(spec: GpuSpec) -> dict[str, object]:
+    return {
+        field.name: asdict(spec.link) if field.name == "link" else getattr(spec, field.name) for field in fields(spec)
+    } | {"facts": {key: asdict(fact) for key, fact in spec.facts.items()}}
 
 
 def _write_all(specs: tuple[GpuSpec, ...]) -> None:
