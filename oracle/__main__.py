@@ -6,18 +6,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from oracle import environment, facts_file, run
+from oracle import changes, environment, facts_file, run, truth
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m oracle", description=__doc__)
-    parser.add_argument("--vllm", metavar="VERSION", action="append", required=True, help="release to read, repeatable")
+    parser.add_argument("--vllm", metavar="VERSION", action="append", default=[], help="release to read, repeatable")
+    parser.add_argument("--truth", action="store_true", help="compare with measured start-ups: writes residuals.json")
+    parser.add_argument("--changes", action="store_true", help="write docs/reference/engine-changes.md from the files")
     parser.add_argument("--scope", choices=("full", "core", "slice"), default="full", help="how many points (full)")
     parser.add_argument("--processes", type=int, default=1, help="platforms to run at once, 3 GiB each (1)")
     parser.add_argument("--scratch", type=Path, default=Path("~/.cache/m35-oracle").expanduser(), help="work folder")
     parser.add_argument("--out", type=Path, default=facts_file.FOLDER, help="where the facts file goes")
     given = parser.parse_args(argv)
+    if not (given.vllm or given.truth or given.changes):
+        parser.error("nothing to do: name a release with --vllm, or ask for --truth or --changes")
     status = 0
     for version in given.vllm:
         try:
@@ -35,6 +39,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{path}  {path.stat().st_size} bytes, {seconds:.0f} s, {len(gaps)} gaps")
         for gap in gaps:
             print(f"  gap: {gap['part']} on {gap['platform']} ({gap['tasks']}): {gap['reason']}", file=sys.stderr)
+    if given.truth:
+        try:
+            print(truth.write(truth.compare(given.scratch.resolve()), given.out))
+        except environment.EnvironmentFailure as error:
+            print(f"error: truth check: {error}", file=sys.stderr)
+            status = 1
+    if given.changes:
+        print(changes.write(given.out))
     return status
 
 

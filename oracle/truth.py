@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from oracle import environment, facts_file, run
-from oracle.environment import HERE
+from oracle.environment import HERE, Release
 from oracle.inside_names import PHASES
 
 GIB = 1 << 30
@@ -75,6 +75,11 @@ def compare(scratch: Path) -> dict[str, Any]:
     failed = [a for a in answers if "error" in a]
     if failed:
         raise environment.EnvironmentFailure(f"{failed[0]['task']['model']}: {failed[0]['error']}")
+    return document(release, answers)
+
+
+def document(release: Release, answers: run.Results) -> dict[str, Any]:
+    """The residuals of measured start-ups against the answers of `_tasks`."""
     rows = []
     for measured, two, three in zip(TRUTH["measured"]["rows"], answers[::2], answers[1::2], strict=True):
         rows.append(_row(measured, two["result"], three["result"]))
