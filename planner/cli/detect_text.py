@@ -30,6 +30,17 @@ def report_text(report: DetectionReport) -> str:
     return "\n\n".join(block for block in blocks if block)
 
 
+def ids_text(report: DetectionReport) -> str:
+    """Return what names each device for other tools: bus address, PCI id, UUID."""
+    head = ["GPU", "bus", "PCI id", "UUID"]
+    rows = [
+        [gpu.label, gpu.pci_bus_id, "-" if gpu.pci_device_id is None else f"0x{gpu.pci_device_id:04x}", gpu.uuid]
+        for gpu in report.gpus
+    ]
+    first, *rest = table(head, rows).splitlines()
+    return "\n".join([style(first, "1"), *rest])
+
+
 def narrate(report: DetectionReport, gpus: GpuSet) -> None:
     """Say on stderr what was chosen, what was left out, and what makes the plan less certain."""
     selection = report.selection

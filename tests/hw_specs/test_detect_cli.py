@@ -57,6 +57,14 @@ def test_detect_json_is_one_document_and_reads_back(
         assert "(snapshot)" in capsys.readouterr().out
 
 
+def test_detect_ids(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
+    machine("mig")
+    assert main(["detect", "--ids"]) == 0
+    out = capsys.readouterr().out
+    assert "0.2  00000000:18:00.0  0x2335  MIG-6b000001-1111-4222-8333-000000000001" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
 def test_a_plan_without_gpus_is_for_this_machine(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine("mixed")
     assert main(["--json"]) == 0

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 @click.command(short_help="show the GPUs of this machine, and why any is missing")
 @click.argument("snapshot", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="write the report as JSON; `--gpus @FILE` reads it back")
+@click.option("--ids", "show_ids", is_flag=True, help="also show bus addresses, PCI ids and UUIDs")
 @click.option(
     "--timeout",
     "timeout_s",
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="seconds a driver's library may take",
 )
-def command(snapshot: Path | None, as_json: bool, timeout_s: float) -> int:
+def command(snapshot: Path | None, as_json: bool, show_ids: bool, timeout_s: float) -> int:
     """Show the GPUs of this machine as `m35-plan` without `--gpus` plans for them.
 
     With SNAPSHOT, show what another machine wrote with `--json`. `*` marks the GPUs that are planned for: the
@@ -38,9 +39,11 @@ def command(snapshot: Path | None, as_json: bool, timeout_s: float) -> int:
     if as_json:
         write_json(to_document(report))
     elif report.gpus:
-        from planner.cli.detect_text import report_text
+        from planner.cli.detect_text import ids_text, report_text
 
         write(report_text(report))
+        if show_ids:
+            write("\n" + ids_text(report))
     if report.gpu_set is not None:
         return ExitCode.OK
     _explain(report)
