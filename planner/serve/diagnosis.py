@@ -19,7 +19,9 @@ from planner.serve.remedy import cure_values, describe_lever, find_free_port, re
 from planner.serve.startup_log import parse_log
 
 _OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
-_LAST = ("killed", "collective", "out-of-memory-bare")
+_LAST = ("killed", "collective")
+"""Mostly consequences: they count only when nothing else is named."""
+
 _KILLED_CODES = (137, 134, 135, 139)
 _MAX_LEVERS = 5
 
@@ -100,7 +102,7 @@ def diagnose(
         evidence=_evidence(cause, failures),
         cures=tuple(cures) or (_GENERAL.get(code, ""),),
         note=note,
-        also=tuple(dict.fromkeys(c for f in failures if (c := _precise_code(f)) != code)),
+        also=tuple(dict.fromkeys(c for f in failures if (c := _precise_code(f)) != code and f.code not in _LAST)),
         measured=measured,
     )
 

@@ -140,8 +140,9 @@ class Follower:
             return events
         if self._health_since is None:
             self._health_since = now
-        # Until the log is near its end, whoever answers on that port is somebody else.
-        alone = near and now - self._health_since >= float(settings["alone_s"])
+        # Whoever answers may be another server on that port: without a word in the log it must be ours.
+        patient = near and now - self._health_since >= float(settings["alone_s"])
+        alone = patient and (self.run.target != "local" or self.run.listens())
         if said_ready or alone:
             if not self._was_healthy:
                 self._was_healthy = True

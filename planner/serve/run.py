@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from planner.errors import PlannerError
+from planner.serve.listener import listens
 from planner.serve.supervisor import boot_id, family, read_stat
 from planner.store import make_private, read_json, runs_dir, write_atomic, write_json
 
@@ -144,6 +145,11 @@ class Run:
         if process is None:
             return self._unstarted()
         return RunStatus(state="lost", pid=None, exit_code=None, note="its processes are gone, nobody saw how")
+
+    def listens(self) -> bool:
+        """Whether a process of this run listens on its port."""
+        session = self._session(read_json(self.directory / "process.json"))
+        return session is not None and listens(self._members(session), int(self.record["port"]))
 
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> StopReport:
         """End the server and everything it started: SIGTERM, wait `grace_s`, SIGKILL.

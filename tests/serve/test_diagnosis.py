@@ -99,9 +99,9 @@ def test_every_cause_is_named_with_its_line_and_a_cure(text: str, log: bytes, co
 
 
 def test_the_first_cause_wins_and_the_others_are_named() -> None:
-    log = after("RuntimeError: NCCL error: unhandled", log=after("OSError: [Errno 28] No space left on device"))
+    log = after("Address already in use", log=after("OSError: [Errno 28] No space left on device"))
     found = diagnose(log)
-    assert found.code == "disk-full" and found.also == ("collective",)
+    assert found.code == "disk-full" and found.also == ("port-in-use",)
 
 
 def test_a_collective_that_fails_after_an_oom_is_only_a_consequence() -> None:
@@ -153,6 +153,9 @@ def test_an_unknown_failure_shows_the_root_not_the_last_line() -> None:
 
 
 def test_real_failures_are_known() -> None:
+    short = diagnose(read(REAL, "cache-too-small.log"))
+    assert (short.code, short.phase, short.also) == ("max-model-len", "kv", ())
+    assert short.cures[0].startswith("`--max-model-len 8064` or less")
     assert diagnose(read(REAL, "fp8-kernel-missing.log")).code == "kernel-or-driver"
     assert diagnose(read(REAL, "draft-longer-than-target.log")).code == "draft-length"
 
