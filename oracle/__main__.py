@@ -29,7 +29,8 @@ def main(argv: list[str] | None = None) -> int:
             results, seconds = run.release(
                 release, given.scratch.resolve(), scope=given.scope, processes=given.processes
             )
-            document = facts_file.assemble(release, results, scope=given.scope, seconds=seconds)
+            fused = run.fused_bytes_per_token(release, given.scratch.resolve())
+            document = facts_file.assemble(release, results, scope=given.scope, seconds=seconds, fused=fused)
             path = facts_file.write(document, given.out)
         except (environment.EnvironmentFailure, ValueError) as error:
             print(f"error: vLLM {version}: {error}", file=sys.stderr)

@@ -90,7 +90,8 @@ def _weights_row(platform: str, task: dict[str, Any], part: str, sums: dict[str,
 class _Tables:
     """The growing tables and the gaps of one release."""
 
-    def __init__(self) -> None:
+    def __init__(self, fused: dict[int, int]) -> None:
+        self.fused = fused
         self.rows: dict[str, list[list[Any]]] = {name: [] for name in COLUMNS}
         self.options: dict[str, Any] = {}
         self.gaps: list[dict[str, str]] = []
@@ -102,10 +103,13 @@ class _Tables:
         compiled = not task["enforce_eager"]
         only_text, draft = bool(task.get("language_model_only")), task.get("speculative_tokens", 0)
         self.runner = out["runner"]
-        phases = [None if compiled and p == "forward" else out[p] for p in PHASES]
+        phases = {p: out[p] for p in PHASES}
+        if compiled:
+            piece = self.fused[task["tensor_parallel_size"]] * task["max_num_batched_tokens"]
+            phases["forward"] = out["held"] + piece
         mode = "compiled" if compiled else "eager"
         self.rows["profile_peaks"].append(
-            [platform, *_point(task), mode, only_text, draft, flashinfer, *phases, out["left"]]
+            [platform, *_point(task), mode, only_text, draft, flashinfer, *phases.values(), out["left"]]
         )
         buffers = [platform, *_point(task), only_text, draft, out["init"], out["after_load"]]
         if buffers not in self.rows["buffers"]:
@@ -159,9 +163,14 @@ class _Tables:
         self.rows["after_profile"].append([platform, *_point(task), draft, out["backend"], out["other_bytes"], items])
 
 
-def assemble(release: Release, results: dict[str, Results], *, scope: str, seconds: float) -> dict[str, Any]:
-    """The facts document of one release; tasks that failed stand in `provenance.gaps`."""
-    tables = _Tables()
+def assemble(
+    release: Release, results: dict[str, Results], *, scope: str, seconds: float, fused: dict[int, int]
+) -> dict[str, Any]:
+    """The facts document of one release; tasks that failed stand in `provenance.gaps`.
+
+    `fused` is the peak of one compiled decoder piece in bytes per token, by tensor parallel size.
+    """
+    tables = _Tables(fused)
     for key, entries in results.items():
         platform, _, variant = key.partition("/")
         for entry in entries:
@@ -196,6 +205,7 @@ def assemble(release: Release, results: dict[str, Results], *, scope: str, secon
             "seconds": round(seconds),
             "packages": release.packages,
             "model_runner": tables.runner,
+            "fused_bytes_per_token": {str(tp): size for tp, size in fused.items()},
             "platforms": DEVICES["platforms"],
             "pretended": list(PRETENDED),
             "gaps": _merged(tables.gaps),

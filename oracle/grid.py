@@ -1,7 +1,7 @@
 """Which points of a release are looked at; it runs nothing.
 
-A point costs one to three seconds once vLLM is imported. Scope `full` is for the newest release, `core` for older ones,
-`slice` for the continuous check of the harness itself.
+A point costs one to three seconds once vLLM is imported. Scope `full` is for the newest release, `core` (one platform
+of each vendor) for older ones, `slice` for the continuous check of the harness itself.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ CORNERS = ((2048, 256), (8192, 1024), (16384, 128))
 DRAFT_TOKENS = 3
 KV_AVAILABLE = 40 << 30
 MAIN = "cuda-9.0"
+ROCM = "rocm-gfx942"
+PLATFORMS = {"full": ("cuda-9.0", "cuda-10.0", "rocm-gfx942", "rocm-gfx950"), "core": (MAIN, ROCM), "slice": (MAIN,)}
 WEIGHT_MODELS = ("shallow", "text+1", "vision+1")
 """Two layers of each kind, and one more of one kind: their differences give a layer's bytes."""
 
@@ -70,7 +72,7 @@ def vectors(head_dim: int, max_model_len: int, layers: int) -> list[Task]:
 def tasks(platform: str, scope: str, *, draft: bool, facts: dict[str, Any], cards: dict[str, Any]) -> list[Task]:
     """Everything to ask on one platform."""
     if scope == "slice":
-        return _peaks(((2048, 256),), (8,)) + _peaks(((8192, 1024),), (2,)) if platform == MAIN else []
+        return _peaks(((2048, 256),), (8,)) + _peaks(((8192, 1024),), (2,))
     asked: list[Task] = [{"kind": "defaults", "card": {"name": n, **c}} for n, c in cards.items()]
     numbers = vectors(facts["head_dim"], facts["max_position_embeddings"], facts["layers"][0]["count"])
     whole: list[Task] = [{"kind": "options"}, {"kind": "kv_vectors", "vectors": numbers}]
@@ -98,13 +100,11 @@ def _full(platform: str, *, draft: bool) -> list[Task]:
 
 
 def _core(platform: str, *, draft: bool) -> list[Task]:
-    card = ((8192, 1024),)
-    if platform == "rocm-gfx950":
-        return _peaks(card, (8,))
+    tier = ((8192, 1024),)
     if platform != MAIN:
-        asked = _peaks(CORNERS, (1, 8)) + _peaks(card, (1, 8), enforce_eager=False) + _after(card, (1, 8))
-        return asked + (_weights((1, 8), draft=draft) if platform.startswith("rocm") else [])
-    asked = _peaks(card, (2,), items=True) + _peaks(POINTS, (1, 8)) + _peaks(CORNERS, (2, 4))
-    asked += _peaks(CORNERS, (1, 8), enforce_eager=False) + _peaks(card, (1, 8), language_model_only=True)
-    asked += _weights((1, 8), draft=draft) + _after(card, (1, 8))
-    return asked + (_peaks(CORNERS, (8,), speculative_tokens=DRAFT_TOKENS) if draft else [])
+        asked = _peaks(CORNERS, (1, 8)) + _peaks(tier, (8,), enforce_eager=False) + _after(tier, (8,))
+        return asked + _weights((8,), draft=draft)
+    asked = _peaks(tier, (2,), items=True) + _peaks(tier, (4,)) + _peaks(POINTS, (1, 8))
+    asked += _peaks(CORNERS, (1, 8), enforce_eager=False) + _peaks(tier, (1, 8), language_model_only=True)
+    asked += _weights((1, 8), draft=draft) + _after(tier, (8,))
+    return asked + (_peaks(CORNERS[1:], (8,), speculative_tokens=DRAFT_TOKENS) if draft else [])

@@ -112,6 +112,42 @@ def child(
     return results
 
 
+def fused_bytes_per_token(release: Release, scratch: Path) -> dict[int, int]:
+    """Peak bytes per token of one compiled decoder piece by tensor parallel size; the same for every release.
+
+    Raises:
+        EnvironmentFailure: when Inductor could not compile the piece.
+    """
+    kept = scratch / f"fused-{release.packages['torch']}.json"
+    if not kept.exists():
+        facts = model_facts()
+        sizes = {
+            "hidden": facts["hidden_size"],
+            "intermediate": facts["intermediate_size"],
+            "kv_width": facts["num_key_value_heads"] * facts["head_dim"],
+        }
+        argv = ["nice", "-n", "5", str(release.python), "-W", "ignore", "-m", "oracle.inside.fused", json.dumps(sizes)]
+        env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor")}
+        done = subprocess.run(argv, capture_output=True, text=True, env=env, cwd=scratch)
+        if done.returncode:
+            raise EnvironmentFailure(f"compiling the decoder piece failed: {done.stderr[-300:]}")
+        kept.write_text(done.stdout.strip().splitlines()[-1], encoding="utf-8")
+    return {int(tp): size for tp, size in json.loads(kept.read_text(encoding="utf-8")).items()}
+
+
+def _cards(platform: str, platforms: tuple[str, ...]) -> dict[str, Any]:
+    """Cards whose defaults are asked on `platform`: its own, and those of its vendor that have no platform here."""
+    vendor = DEVICES["platforms"][platform]["vendor"]
+    first = next(p for p in platforms if DEVICES["platforms"][p]["vendor"] == vendor)
+    found: dict[str, Any] = {}
+    for name, card in DEVICES["defaults"].items():
+        home = card["platform"] if card["platform"] in platforms else first
+        if home == platform and DEVICES["platforms"][card["platform"]]["vendor"] == vendor:
+            capability = card.get("capability", DEVICES["platforms"][card["platform"]]["capability"])
+            found[name] = {"driver_bytes": card["driver_bytes"], "capability": capability}
+    return found
+
+
 def release(release: Release, scratch: Path, *, scope: str, processes: int = 1) -> tuple[dict[str, Results], float]:
     """All platforms of one release; returns results by platform and the seconds it took.
 
@@ -122,15 +158,10 @@ def release(release: Release, scratch: Path, *, scope: str, processes: int = 1) 
     facts = model_facts()
     draft = (release.source / "vllm/model_executor/models/mistral_eagle.py").exists()
     jobs: dict[str, tuple[str, list[grid.Task], dict[str, str] | None]] = {}
-    for platform in DEVICES["platforms"]:
-        cards = {
-            name: {k: v for k, v in card.items() if k != "platform"}
-            for name, card in DEVICES["defaults"].items()
-            if card["platform"] == platform
-        }
+    for platform in grid.PLATFORMS[scope]:
+        cards = _cards(platform, grid.PLATFORMS[scope])
         asked = grid.tasks(platform, scope, draft=draft, facts=facts, cards=cards)
-        if asked:
-            jobs[platform] = (platform, asked, None)
+        jobs[platform] = (platform, asked, None)
     if scope == "full":
         plain = [t for t in jobs[grid.MAIN][1] if t["kind"] == "profile" and t["enforce_eager"]]
         plain = [t for t in plain if t["tensor_parallel_size"] in (1, 8) and not t.get("items")][:6]
@@ -142,4 +173,6 @@ def release(release: Release, scratch: Path, *, scope: str, processes: int = 1) 
 
     with ThreadPoolExecutor(max_workers=processes) as pool:
         answers = dict(pool.map(one, jobs))
+    kept = scratch / f"{release.version}-{scope}.results.json"
+    kept.write_text(json.dumps(answers), encoding="utf-8")
     return answers, time.perf_counter() - began

@@ -12,7 +12,8 @@ from oracle.inside_names import PHASES
 
 
 def peaks(start: Started) -> dict[str, int]:
-    """Peak bytes above the level after load, for each phase, and what stays allocated (`left`).
+    """Peak bytes above the level after load, for each phase; what stays allocated (`left`); what the forward pass finds
+    already allocated (`held`).
 
     The phases follow one another: everything up to the dummy forward pass is the encoder's, everything after the
     logits is the sampler's.
@@ -22,15 +23,19 @@ def peaks(start: Started) -> dict[str, int]:
     counter.phases = {}
     forward, logits = runner._dummy_run, runner.model.compute_logits
     logits_of_forward = False
+    held = 0
 
     def watched_forward(*args: Any, **kwargs: Any) -> Any:
-        nonlocal logits_of_forward
+        nonlocal logits_of_forward, held
+        held = counter.current - base
         counter.enter_phase("forward")
         logits_of_forward = True
         try:
             return forward(*args, **kwargs)
         finally:
             logits_of_forward = False
+
+    held = 0
 
     def watched_logits(*args: Any, **kwargs: Any) -> Any:
         if logits_of_forward:
@@ -52,5 +57,4 @@ def peaks(start: Started) -> dict[str, int]:
         runner.model.compute_logits = logits
     gc.collect()
     result = {name: max(0, counter.phases.get(name, base) - base) for name in PHASES}
-    result["left"] = counter.current - base
-    return result
+    return result | {"left": counter.current - base, "held": held}
