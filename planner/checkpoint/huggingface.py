@@ -24,7 +24,8 @@ class Limits:
 
 def limits() -> Limits:
     """The limits of ``architectures.toml``."""
-    return Limits(**load("architectures.toml")["limits"])
+    limits = load("architectures.toml")["limits"]
+    return Limits(layers=limits["layers"], size=limits["size"], positions=limits["positions"])
 
 
 def refuse_outside(section: Section) -> None:
