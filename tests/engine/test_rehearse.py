@@ -1,0 +1,62 @@
+"""The whole rehearsal from the command line, and the real geometry's KV cache."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from planner.checkpoint import load_preset
+from planner.cli import main
+from planner.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.serve.engine import InstalledEngine
+from planner.serve.events import Figure, ServerReady
+from planner.serve.launcher import Endpoint, launch
+from planner.serve.rehearsal import free_port
+from planner.serve.twin import TwinSpec, make_twin
+
+from .conftest import ENV, follow_all
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+
+
+def test_a_text_only_plan_is_rehearsed(engine: InstalledEngine, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["rehearse", "--gpus", "1xMI300X", "--language-model-only", "--max-model-len", "16384", "--kv-cache-dtype"]
+    assert main([*argv, "fp8", "--vllm", str(engine.executable), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    results = {result["name"]: result for result in document["smoke"]["results"]}
+    assert "At most 0 image(s)" in results["image"]["seen"]
+    assert results["speculative"]["seen"] == "no draft, as planned"
+    assert "fp8" in results["kv-cache"]["seen"]
+    assert "--language-model-only" in document["argv"]
+    assert "VLLM_ROCM_USE_AITER" not in document["env"]
+    assert any("FP8 kernels" in unproved for unproved in document["unproved"])
+
+
+def test_the_real_geometry_has_the_planned_blocks(engine: InstalledEngine, tmp_path: Path) -> None:
+    real = load_preset()
+    spec = TwinSpec(
+        vision=False,
+        hidden_size=64,
+        intermediate_size=64,
+        num_hidden_layers=real.num_hidden_layers,
+        num_attention_heads=real.num_attention_heads,
+        num_key_value_heads=real.num_key_value_heads,
+        head_dim=real.head_dim,
+    )
+    twin = make_twin(tmp_path / "t", spec=spec)
+    bytes_per_token = kv_bytes_per_token(real, layers=real.num_hidden_layers, tensor_parallel_size=1)
+    geometry = KvGeometry(bytes_per_token=bytes_per_token, block_size=128, null_block_reserved=True)
+    size_bytes, length = 2 * 2**30, 2048
+    mode = [word for name in ("tokenizer-mode", "config-format", "load-format") for word in (f"--{name}", "mistral")]
+    limits = ["--max-model-len", str(length), "--kv-cache-memory-bytes", str(size_bytes), "--max-num-seqs", "4"]
+    argv = [str(engine.executable), "serve", str(twin.path), "--enforce-eager", *mode, *limits]
+    run = launch(argv, env=ENV, endpoint=Endpoint(host="127.0.0.1", port=free_port()))
+    try:
+        events = follow_all(run)
+    finally:
+        run.stop()
+    assert isinstance(events[-1], ServerReady), run.read_log()[-2000:].decode()
+    told = {event.name: event.value for event in events if isinstance(event, Figure)}
+    assert told["kv_cache_tokens"] == geometry.tokens(geometry.num_blocks(size_bytes), length)
