@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hw_specs import get_gpu
@@ -14,14 +16,14 @@ MIB = 2**20
 MODEL = load_preset()
 
 
-def shape(version: str, tp: int, T: int, S: int, **more: object) -> Shape:
+def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: object) -> Shape:
     values: dict[str, object] = {
         "language_model_only": False, "enforce_eager": True, "speculative_tokens": 0, "max_model_len": 262144,
     }  # fmt: skip
     return Shape(
         model=MODEL,
         gpu=get_gpu("h200" if "gpu" not in more else str(more.pop("gpu"))),
-        release=resolve_release(version),
+        release=replace(resolve_release(version), **({"model_runner": runner} if runner else {})),
         tensor_parallel_size=tp,
         pipeline_parallel_size=1,
         first_stage=True,
@@ -53,7 +55,7 @@ V2_DEFAULT_BYTES = {
     (16384, 128, 8): 2_317_345_280,
     (8192, 16, 4): 1_110_282_240,
 }
-# T, S, TP: encoder, forward, logits, second sampler pass with --enforce-eager on 0.28.0
+# T, S, TP: encoder, forward, logits, second sampler pass with --enforce-eager on 0.28.0, runner V1 forced
 V1_EAGER = {
     (2048, 256, 1): (1061.8, 521.3, 213.3, 664.3),
     (8192, 1024, 1): (2677.3, 1901.7, 669.7, 2272.8),
@@ -81,7 +83,7 @@ def test_v2_compiled_peak(key: tuple[int, int, int]) -> None:
 @pytest.mark.parametrize("key", V1_EAGER)
 def test_v1_phases_with_the_dense_mask(key: tuple[int, int, int]) -> None:
     T, S, tp = key
-    phases = activation_phases(shape("0.28.0", tp, T, S))
+    phases = activation_phases(shape("0.28.0", tp, T, S, runner="v1"))
     assert [size / MIB for size in phases.values()] == pytest.approx(V1_EAGER[key], abs=0.15)
 
 
@@ -113,7 +115,7 @@ def test_v2_buffers(T: int, S: int, engine_bytes: int) -> None:
     ("T", "S", "mib"), [(8192, 1024, 256.36), (16384, 1024, 448.65), (16384, 128, 392.59), (2048, 256, 64.09)]
 )
 def test_v1_buffers(T: int, S: int, mib: float) -> None:
-    assert buffers(shape("0.28.0", 1, T, S)).bytes / MIB == pytest.approx(mib, abs=0.02)
+    assert buffers(shape("0.28.0", 1, T, S, runner="v1")).bytes / MIB == pytest.approx(mib, abs=0.02)
 
 
 def test_attention_workspace_of_blackwell_lives_outside_the_budget() -> None:
