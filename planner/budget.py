@@ -19,13 +19,13 @@ from planner.weights import (
     Allocator,
     RankWeights,
     WeightRules,
+    describe_text,
+    describe_vision,
     rank_weights,
     rope_cache_bytes,
     rounding_bytes,
     split_layers,
 )
-
-WEIGHTS_SOURCE = "sharding rules of vLLM 0.33.0, executed on a fake device: 0 bytes difference at TP 1 to 16"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +79,7 @@ class RankBudget:
     settings: Settings
     shape: Shape
     weights: RankWeights
+    rules: WeightRules
     rounding_bytes: int
     """What the allocator adds to the weights' tensors."""
     fragmentation_bytes: int
@@ -216,6 +217,7 @@ def rank_budgets(
                 gpus=gpus,
                 settings=settings,
                 weights=weights[stage],
+                rules=rules,
                 rounding_bytes=rounded[stage],
                 fragmentation_bytes=round(holes * weights[stage].text_bytes) if padded else 0,
                 calibration=calibration,
@@ -273,19 +275,32 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
 
     With ``--kv-cache-memory-bytes`` the engine measures nothing, so ``free`` may be negative without a refusal.
     """
+    tp, stages = rank.settings.tensor_parallel_size, rank.settings.pipeline_parallel_size
+    text = describe_text(rank.model, tensor_parallel_size=tp, rules=rank.rules)
+    vision = describe_vision(rank.model, tensor_parallel_size=tp, rules=rank.rules)
+    model = rank.model
     lines = [
         _exact(
             "weights.text",
             rank.weights.text_bytes,
-            "linears as stored, embedding, head and norms in BF16, "
-            f"over TP {rank.settings.tensor_parallel_size}, PP {rank.settings.pipeline_parallel_size}",
+            f"{text} B" if stages == 1 else f"this stage's share of {text} B",
         ),
-        _exact("weights.vision", rank.weights.vision_bytes, "tower and projector in BF16; norms and merger replicated"),
-        _exact("weights.draft", rank.weights.draft_bytes, "EAGLE layers and projection; embedding and head shared"),
+        _exact(
+            "weights.vision", rank.weights.vision_bytes, vision if rank.weights.vision_bytes else "not on this rank"
+        ),
+        _exact(
+            "weights.draft",
+            rank.weights.draft_bytes,
+            f"{model.draft.num_hidden_layers} layers, projection {2 * model.hidden_size} x {model.hidden_size} / {tp} "
+            "and a norm; embedding and head are the target's"
+            if model.draft and rank.weights.draft_bytes
+            else "no draft on this rank",
+        ),
         _exact(
             "rope_cache",
             rank.rope_bytes,
-            f"{format_tokens(rank.model.max_position_embeddings)} x {rank.model.head_dim} x 2 B",
+            f"{format_tokens(model.rope_cache_positions or model.max_position_embeddings)} positions x "
+            f"{model.rotary_dim or model.head_dim} x 2 B",
         ),
     ]
     lines += [_line(name, size) for name, size in rank.sizes.items()]
@@ -300,7 +315,7 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
             low_bytes=max(0, min(kv_bytes, kv_bytes - (expected - low))),
             high_bytes=max(kv_bytes, kv_bytes + (high - expected)),
             basis="derived",
-            source="vLLM 0.33.0 v1/core/kv_cache_planning.py",
+            source=load("vllm.toml")["ledger_sources"]["kv_cache"],
             formula=f"{kv_bytes // geometry.block_bytes:,} blocks of {geometry.block_size} tokens x "
             f"{geometry.bytes_per_token:,} B",
             bounds="what the other lines leave at their bounds",
@@ -329,21 +344,22 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
             "slack",
             rank.total_bytes - rank.budget_bytes,
             f"total - ceil(total x {rank.settings.gpu_memory_utilization}); holds {inside} GiB",
-            "vLLM 0.33.0 v1/worker/utils.py request_memory",
         )
     )
     return Ledger(total_bytes=rank.total_bytes, budget_bytes=rank.budget_bytes, lines=tuple(lines))
 
 
-def _exact(name: str, size_bytes: int, formula: str, source: str = WEIGHTS_SOURCE) -> LedgerLine:
+def _exact(name: str, size_bytes: int, formula: str) -> LedgerLine:
+    sources = load("vllm.toml")["ledger_sources"]
     return LedgerLine(
         name=name,
         bytes=size_bytes,
         low_bytes=size_bytes,
         high_bytes=size_bytes,
         basis="exact",
-        source=source,
+        source=sources[name],
         formula=formula,
+        bounds=sources["exact_bounds"] if name.startswith("weights") else "exact",
     )
 
 

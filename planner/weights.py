@@ -89,6 +89,23 @@ def _layer_bytes(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRule
     return sum(_layer_tensors(model, group, tp, rules))
 
 
+def describe_text(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = WeightRules()) -> str:
+    """The text weights of a rank that holds the whole model depth, as a sum with its numbers."""
+    terms = []
+    for group, members in _runs(model.layer_formats).items():
+        qkv, output, gate_up, down, *small = _layer_tensors(model, group, tensor_parallel_size, rules)
+        stored = group.attention.name if group.attention == group.mlp else f"{group.attention.name}, {group.mlp.name}"
+        terms.append(
+            f"{members} layers ({stored}) x (qkv {qkv:,} + o {output:,} + gate and up {gate_up:,} + down {down:,} "
+            f"+ norms {sum(small):,})"
+        )
+    ends = 1 if model.tie_word_embeddings else 2
+    terms.append(
+        f"{ends} x {embedding_bytes(model, tensor_parallel_size):,} embedding{' and head' if ends == 2 else ''}"
+    )
+    return " + ".join([*terms, f"{model.hidden_size * BF16_BYTES:,} last norm"])
+
+
 def embedding_bytes(model: ModelSpec, tp: int) -> int:
     """Token embedding on one rank; vLLM pads the vocabulary to a multiple of 64 rows."""
     return -(-model.vocab_size // 64) * 64 * model.hidden_size * BF16_BYTES // tp
@@ -104,6 +121,23 @@ def _vision_bytes(model: ModelSpec, vision: VisionSpec, tp: int, rules: WeightRu
     adapter = (dim * hidden + hidden * hidden) // (tp if rules.projector_sharded else 1)
     small = (dim if vision.projector_norm else 0) + (2 * hidden if vision.projector_bias else 0)
     return (tower + patches + merger + adapter + small) * BF16_BYTES
+
+
+def describe_vision(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = WeightRules()) -> str:
+    """The vision weights of one rank, as a sum with its numbers."""
+    vision = model.vision
+    if vision is None:
+        return "no vision tower"
+    dim, inner, hidden = vision.hidden_size, vision.intermediate_size, model.hidden_size
+    shards = tensor_parallel_size if rules.vision_sharded else 1
+    merger = f" + merger {vision.spatial_merge_size**2} x {dim}^2" if vision.spatial_merge_size > 1 else ""
+    projector = f"({dim} + {hidden}) x {hidden}"
+    if rules.projector_sharded and tensor_parallel_size > 1:
+        projector += f" / {tensor_parallel_size}"
+    return (
+        f"2 B x ({vision.num_hidden_layers} layers x ((4 x {dim}^2 + 3 x {dim} x {inner}) / {shards} + 2 x {dim})"
+        f"{merger} + projector {projector} + patches and norms)"
+    )
 
 
 def _draft_bytes(model: ModelSpec, tp: int, rules: WeightRules) -> int:
