@@ -147,7 +147,13 @@ def _recognise(report: DetectionReport) -> DetectionReport:
                 matched_by=found.by,
                 engine_total_bytes=engine_total,
                 hidden_by=hidden.get(key(gpu)),
+                processes=tuple(replace(process, name=_printable(process.name)) for process in gpu.processes),
                 notes=notes,
             )
         )
     return replace(report, gpus=tuple(known))
+
+
+def _printable(name: str | None) -> str | None:
+    """Return a process's name, which its user chose, without what could steer a terminal."""
+    return name and "".join(one if one.isprintable() else "?" for one in name)

@@ -64,6 +64,7 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
     hint = "write it on the machine with `m35-plan detect --json > host.json`"
     try:
         raw = json.loads(text)
+        steers = _has_control_characters(raw)
     except (ValueError, RecursionError) as error:
         raise BadSnapshot(f"{where} is not JSON", hint=hint) from error
     if not isinstance(raw, dict) or "schema_version" not in raw or "gpus" not in raw:
@@ -73,12 +74,23 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
             f"{where} has schema version {str(raw['schema_version'])[:20]}, this program reads {SCHEMA_VERSION}",
             hint="write it again with the same version of m35-plan",
         )
+    if steers:
+        raise BadSnapshot(f"{where} holds control characters", hint=hint)
     try:
         return as_snapshot(_adapter().validate_python(raw, strict=False))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise BadSnapshot(f"{where} is damaged at `{place}`: {first['msg'].lower()}", hint=hint) from error
+
+
+def _has_control_characters(value: object) -> bool:
+    """Whether any text in a document could steer a terminal; what a probe writes never does."""
+    if isinstance(value, str):
+        return not value.isprintable()
+    if isinstance(value, dict):
+        return any(_has_control_characters(one) for pair in value.items() for one in pair)
+    return isinstance(value, list) and any(map(_has_control_characters, value))
 
 
 def load_report(path: Path) -> DetectionReport:

@@ -38,6 +38,7 @@ def report(*gpus: DetectedGpu, **changes: object) -> DetectionReport:
 
 
 _WORDS = st.text("abcXYZ019 -_é", max_size=12)
+_SAID = st.text("abc", min_size=1, max_size=12)
 _BYTES = st.none() | st.integers(0, 2**42)
 
 
@@ -88,6 +89,6 @@ def reports(draw: st.DrawFn) -> DetectionReport:
         environment=draw(st.dictionaries(st.sampled_from(["CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"]), _WORDS)),
         drivers=(Driver(vendor="nvidia", driver_version=draw(st.none() | _WORDS)),),
         problems=tuple(
-            draw(st.lists(st.builds(Problem, kind=st.just("broken"), message=_WORDS, hint=_WORDS), max_size=2))
+            draw(st.lists(st.builds(Problem, kind=st.just("broken"), message=_SAID, hint=_SAID), max_size=2))
         ),
     )

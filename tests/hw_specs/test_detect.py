@@ -86,6 +86,13 @@ def test_memory_held_out_of_sight(detect: Detect) -> None:
     assert gpus.holders == ("processes that cannot be seen from here hold 40.00 GiB on GPU 0",)
 
 
+def test_the_name_of_a_process_cannot_steer_a_terminal(detect: Detect) -> None:
+    text = "gpu name=NVIDIA H200; device=0x2335; used_mib=4096\nprocess gpu=0; pid=7; mib=4096; name=a\x1b[31mb\n"
+    gpus = detect(text=text).gpu_set
+    assert gpus is not None
+    assert gpus.holders == ("a?[31mb (pid 7) holds 4.00 GiB on GPU 0",)
+
+
 def test_a_mixed_host_plans_for_the_largest_homogeneous_set(detect: Detect) -> None:
     selection = detect("mixed").selection
     assert str(selection.gpu_set) == "2xH100"

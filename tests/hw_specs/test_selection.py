@@ -67,11 +67,28 @@ def test_a_damaged_snapshot_is_refused_in_words(machine: DetectionReport, data: 
         assert "\n" not in str(error)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "nonsense", '{"schema_version": 99, "gpus": []}', "[" * 5000])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "nonsense",
+        '{"schema_version": 99, "gpus": []}',
+        "[" * 5000,
+        '{"schema_version": 1, "gpus": ' + "[" * 700 + "]" * 700 + "}",
+    ],
+)
 def test_what_is_no_snapshot_is_refused(text: str) -> None:
     with pytest.raises(BadSnapshot) as caught:
         from_json(text)
     assert caught.value.hint
+
+
+def test_a_snapshot_cannot_steer_a_terminal() -> None:
+    document = to_document(report(device(0, name="NVIDIA \x1b]0;owned\x07 H200")))
+    with pytest.raises(BadSnapshot, match="control characters"):
+        from_json(json.dumps(document))
 
 
 def test_a_snapshot_file_is_planned_from(tmp_path: Path) -> None:
