@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
-from importlib.metadata import distributions
 from pathlib import Path
 
 from planner.errors import LaunchFailed
+from planner.serve.launcher import DEFAULT_HOST, DEFAULT_PORT, Endpoint
+from planner.serve.preflight.engine import vllm_version
+from planner.serve.preflight.situation import Situation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +17,7 @@ class InstalledEngine:
 
     executable: Path
     version: str | None
-    """Such as ``0.33.0`` or ``0.32.0+cpu``; None when the metadata cannot be found."""
+    """Such as ``0.33.0`` or ``0.32.0+cpu``; None when its environment cannot be asked."""
 
     @property
     def cpu(self) -> bool:
@@ -35,35 +36,11 @@ def find_engine(name: str = "vllm") -> InstalledEngine:
     Raises:
         LaunchFailed: when there is no such executable.
     """
-    found = shutil.which(name)
-    if found is None:
+    endpoint = Endpoint(host=DEFAULT_HOST, port=DEFAULT_PORT)
+    situation = Situation(argv=(name, "serve"), plan=None, endpoint=endpoint)
+    if situation.program is None:
         raise LaunchFailed(
             f"there is no executable `{name}`",
             hint="install vLLM, activate its environment, or name its executable with --vllm",
         )
-    executable = Path(found).absolute()
-    return InstalledEngine(executable=executable, version=_version(executable))
-
-
-def _version(executable: Path) -> str | None:
-    """The version of the distribution ``vllm`` beside the interpreter that runs `executable`."""
-    for prefix in _prefixes(executable):
-        sites = [str(site) for site in prefix.glob("lib*/python3*/site-packages")]
-        for distribution in distributions(name="vllm", path=sites):
-            return distribution.version
-    return None
-
-
-def _prefixes(executable: Path) -> list[Path]:
-    """Environments that `executable` may belong to: its interpreter's, its own, that of the file it links to."""
-    prefixes = []
-    try:
-        with executable.open("rb") as script:
-            first = script.readline(512)
-    except OSError:
-        first = b""
-    if first.startswith(b"#!"):
-        words = first[2:].decode(errors="replace").split()
-        if words:
-            prefixes.append(Path(words[0]).parent.parent)
-    return [*prefixes, executable.parent.parent, executable.resolve().parent.parent]
+    return InstalledEngine(executable=situation.program.absolute(), version=vllm_version(situation))

@@ -139,7 +139,7 @@ def rehearse(
     finally:
         if scratch:
             shutil.rmtree(scratch, ignore_errors=True)
-    write_json(run.directory / "report.json", rehearsal_record(report))
+    write_json(run.directory / "rehearsal.json", rehearsal_record(report))
     return report
 
 

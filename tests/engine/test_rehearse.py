@@ -14,9 +14,13 @@ from planner.serve.engine import InstalledEngine
 from planner.serve.events import Figure, ServerReady
 from planner.serve.launcher import Endpoint, launch
 from planner.serve.rehearsal import free_port
+from planner.serve.smoke import Expectations
 from planner.serve.twin import TwinSpec, make_twin
+from planner.serve.verifier import verify
 
 from .conftest import ENV, follow_all
+
+FP8_PLUGIN = Path(__file__).parent / "fp8_plugin"
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 
@@ -60,3 +64,26 @@ def test_the_real_geometry_has_the_planned_blocks(engine: InstalledEngine, tmp_p
     assert isinstance(events[-1], ServerReady), run.read_log()[-2000:].decode()
     told = {event.name: event.value for event in events if isinstance(event, Figure)}
     assert told["kv_cache_tokens"] == geometry.tokens(geometry.num_blocks(size_bytes), length)
+
+
+def test_the_fp8_twin_is_loaded_and_keeps_to_its_script(engine: InstalledEngine, tmp_path: Path) -> None:
+    spec = TwinSpec(fp8=True, head_dim=32, image_size=448, draft_layers=2)
+    twin = make_twin(tmp_path / "t", spec=spec)
+    draft = json.dumps({"model": str(twin.draft_path), "method": "eagle", "num_speculative_tokens": 3})
+    mode = [word for name in ("tokenizer-mode", "config-format", "load-format") for word in (f"--{name}", "mistral")]
+    parsers = ["--enable-auto-tool-choice", "--tool-call-parser", "mistral", "--reasoning-parser", "mistral"]
+    limits = ["--max-model-len", "4096", "--kv-cache-memory-bytes", "64M", "--max-num-seqs", "8"]
+    argv = [str(engine.executable), "serve", str(twin.path), "--enforce-eager", *mode, *parsers, *limits]
+    run = launch(
+        [*argv, "--speculative-config", draft],
+        env=ENV | {"PYTHONPATH": str(FP8_PLUGIN)},
+        endpoint=Endpoint(host="127.0.0.1", port=free_port()),
+    )
+    try:
+        events = follow_all(run)
+        assert isinstance(events[-1], ServerReady), run.read_log()[-3000:].decode()
+        report = verify(run.url, Expectations(vision=True, speculative_tokens=3), timeout_s=300)
+    finally:
+        run.stop()
+    assert [(result.name, result.seen) for result in report.results if result.status != "pass"] == []
+    assert "fp8" in run.read_log().decode().lower()

@@ -13,7 +13,7 @@ from planner import Plan, PlanRequest, plan, serve_command
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.serve.engine import InstalledEngine, find_engine
-from planner.serve.rehearsal import rehearse
+from planner.serve.rehearsal import free_port, rehearse
 from planner.serve.rehearsal_plan import rehearsal_command, rehearsal_plan
 from planner.serve.run import list_runs
 
@@ -101,7 +101,12 @@ def vllm(tmp_path: Path) -> Path:
     executable.parent.mkdir(parents=True)
     executable.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(FAKE))} "$@"\n')
     executable.chmod(0o755)
-    metadata = tmp_path / "engine" / "lib" / "python3.11" / "site-packages" / "vllm-0.33.0.dist-info"
+    # An interpreter beside it, as in a virtual environment, to be asked for the metadata.
+    base = Path(sys.executable).resolve()
+    (executable.parent / "python").symlink_to(base)
+    (tmp_path / "engine" / "pyvenv.cfg").write_text(f"home = {base.parent}\n")
+    python = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    metadata = tmp_path / "engine" / "lib" / python / "site-packages" / "vllm-0.33.0.dist-info"
     metadata.mkdir(parents=True)
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: vllm\nVersion: 0.33.0\n")
     return executable
@@ -138,7 +143,7 @@ def test_a_rehearsal_runs_from_twin_to_report(vllm: Path, scratch: Path) -> None
     assert list(scratch.iterdir()) == []
     (run,) = list_runs()
     assert not run.status().alive
-    assert json.loads((run.directory / "report.json").read_text())["passed"] is True
+    assert json.loads((run.directory / "rehearsal.json").read_text())["passed"] is True
 
 
 @pytest.mark.parametrize(
@@ -191,3 +196,14 @@ def test_what_cannot_be_rehearsed_is_refused(
     assert main(["rehearse", *argv, *engine]) == code
     assert "hint: " in capsys.readouterr().err
     assert list_runs() == []
+
+
+def test_a_launched_run_brings_its_own_address_and_plan(vllm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan_options = ["--gpus", "8xH200", "--max-model-len", "4096", "--port", str(free_port())]
+    assert main(["launch", *plan_options, "--vllm", str(vllm), "--no-check"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "--run", "latest", "--only", "max-model-len", "--only", "chat"]) == 0
+    # The fake draws draft tokens, and the run was planned without a draft.
+    assert main(["verify", "--run", "latest", "--only", "speculative"]) == 6
+    assert main(["verify", "http://127.0.0.1:1", "--run", "latest"]) == 2
+    assert "no draft is planned" in capsys.readouterr().out

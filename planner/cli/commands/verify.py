@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="prove that a running server does what was planned")
 @click.argument("url", required=False)
+@click.option("--run", "run_name", metavar="RUN", help="a launched run (or `latest`): its address and its plan")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="what to expect: a plan as JSON")
 @click.option("--model", help="expected model name")
 @click.option("--max-model-len", type=click.IntRange(1), metavar="N", help="expected context limit")
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
 def command(
     url: str | None,
+    run_name: str | None,
     plan_file: Path | None,
     model: str | None,
     max_model_len: int | None,
@@ -54,10 +56,16 @@ def command(
 ) -> int:
     """Run named checks against the server at URL (default http://127.0.0.1:8000).
 
-    With `--plan` the server must be as planned: `m35-plan --gpus 8xH200 --json > plan.json`. Without it, what is
-    found is reported. The API key is read from VLLM_API_KEY. Exit code 0: all passed, 6: a check failed.
+    With `--run` or `--plan` the server must be as planned; `m35-plan --gpus 8xH200 --json > plan.json` writes a
+    plan. Without them, what is found is reported. The API key is read from VLLM_API_KEY. Exit code 0: all passed,
+    6: a check failed.
     """
-    planned = _expectations(plan_file)
+    if run_name is not None and (url or plan_file):
+        raise click.UsageError("--run brings its own address and plan; leave URL and --plan out")
+    if run_name is not None:
+        url, planned = _of_run(run_name)
+    else:
+        planned = _expectations(plan_file)
     expectations = replace(
         planned,
         model=planned.model if model is None else model,
@@ -86,6 +94,19 @@ def command(
     else:
         write(summary(report))
     return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED
+
+
+def _of_run(name: str) -> tuple[str, Expectations]:
+    from planner.serve.conclusion import plan_of
+    from planner.serve.launcher import option_value
+    from planner.serve.run import attach
+    from planner.serve.smoke import Expectations
+
+    run = attach(name)
+    answer = plan_of(run)
+    expectations = Expectations.from_plan(answer) if answer is not None else Expectations()
+    served_name = option_value(run.argv, "served-model-name") or expectations.model
+    return run.url, replace(expectations, model=served_name)
 
 
 def _expectations(plan_file: Path | None) -> Expectations:
