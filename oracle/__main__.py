@@ -19,9 +19,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--processes", type=int, default=1, help="platforms to run at once, 3 GiB each (1)")
     parser.add_argument("--scratch", type=Path, default=Path("~/.cache/m35-oracle").expanduser(), help="work folder")
     parser.add_argument("--out", type=Path, default=facts_file.FOLDER, help="where the facts file goes")
+    parser.add_argument("--ratchet", action="store_true", help="record how far the planner's closed forms are off")
     given = parser.parse_args(argv)
-    if not (given.vllm or given.truth or given.changes):
-        parser.error("nothing to do: name a release with --vllm, or ask for --truth or --changes")
+    if not (given.vllm or given.truth or given.changes or given.ratchet):
+        parser.error("nothing to do: name a release with --vllm, or ask for --truth, --changes or --ratchet")
     status = 0
     for version in given.vllm:
         try:
@@ -48,6 +49,10 @@ def main(argv: list[str] | None = None) -> int:
             status = 1
     if given.changes:
         print(changes.write(given.out))
+    if given.ratchet:
+        from oracle import closed_forms  # needs the planner's dependencies, which the rest does not
+
+        print(closed_forms.write())
     return status
 
 

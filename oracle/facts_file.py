@@ -108,9 +108,9 @@ class _Tables:
             piece = self.fused[task["tensor_parallel_size"]] * task["max_num_batched_tokens"]
             phases["forward"] = out["held"] + piece
         mode = "compiled" if compiled else "eager"
-        self.rows["profile_peaks"].append(
-            [platform, *_point(task), mode, only_text, draft, flashinfer, *phases.values(), out["left"]]
-        )
+        peaks = [platform, *_point(task), mode, only_text, draft, flashinfer, *phases.values(), out["left"]]
+        if peaks not in self.rows["profile_peaks"]:
+            self.rows["profile_peaks"].append(peaks)
         buffers = [platform, *_point(task), only_text, draft, out["init"], out["after_load"]]
         if buffers not in self.rows["buffers"]:
             self.rows["buffers"].append(buffers)

@@ -91,7 +91,7 @@ def child(
     argv = [
         "nice",
         "-n",
-        "5",
+        "2",
         str(release.python),
         "-W",
         "ignore",
@@ -126,7 +126,7 @@ def fused_bytes_per_token(release: Release, scratch: Path) -> dict[int, int]:
             "intermediate": facts["intermediate_size"],
             "kv_width": facts["num_key_value_heads"] * facts["head_dim"],
         }
-        argv = ["nice", "-n", "5", str(release.python), "-W", "ignore", "-m", "oracle.inside.fused", json.dumps(sizes)]
+        argv = ["nice", "-n", "2", str(release.python), "-W", "ignore", "-m", "oracle.inside.fused", json.dumps(sizes)]
         env = {**os.environ, "PYTHONPATH": str(REPOSITORY), "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor")}
         done = subprocess.run(argv, capture_output=True, text=True, env=env, cwd=scratch)
         if done.returncode:
