@@ -101,6 +101,8 @@ class Scheduler:
             if pending is not None and not lookahead:
                 clock = self._complete(pending)
                 pending = None
+                if self._ended == len(self._prompt):
+                    break
             moment = pending.start_s if pending is not None else clock
             self._admit(moment)
             if pending is None or not pending.ending:
@@ -108,12 +110,14 @@ class Scheduler:
                 if ahead is not None:
                     pending, clock = ahead, ahead.end_s
                     continue
+            thrown_back = self._preemptions
             step = self._compose()
             if step is None:
                 if pending is not None:
                     clock = self._complete(pending)
                     pending = None
-                elif self._arrivals:
+                elif self._preemptions == thrown_back:
+                    assert self._arrivals, "nothing runs, nothing is to arrive, and requests are left"
                     clock = max(clock, self._arrivals[0][0])
                 continue
             step.start_s = self._complete(pending) if pending is not None else moment
@@ -187,15 +191,30 @@ class Scheduler:
         """Whether all of a request's tokens are computed or on their way."""
         return bool(self._done[index] >= self._output[index])
 
-    def _decode_all(self, step: _Step, decoding: Ints) -> bool:
-        """Let all decoding requests take their turn at once; False, with nothing changed, when they do not all fit."""
+    def _decode_in_order(self, step: _Step, decoding: Ints) -> bool:
+        """Let decoding requests take their turn, throwing the youngest back when blocks run out.
+
+        False when a request had to give way itself: then nothing behind it runs either.
+        """
         np = self._np
-        if not decoding.size:
-            return True
-        reach = self._context[decoding] + 1 + self._ahead
-        wanted = np.maximum(-(-reach // self._block) - self._held[decoding], 0)
-        if decoding.size * (1 + self._ahead) > self._budget or int(wanted.sum()) > self._free:
-            return False
+        rest = decoding[: self._budget // (1 + self._ahead)]
+        while rest.size:
+            reach = self._context[rest] + 1 + self._ahead
+            wanted = np.maximum(-(-reach // self._block) - self._held[rest], 0)
+            count = int(np.searchsorted(np.cumsum(wanted), self._free, side="right"))
+            if count:
+                self._decode(step, rest[:count], wanted[:count])
+                rest = rest[count:]
+            if not rest.size:
+                return True
+            if not self._preempt(int(rest[0])):
+                return False
+            rest = rest[self._held[rest] > 0]  # what was thrown back holds nothing
+        return True
+
+    def _decode(self, step: _Step, decoding: Ints, wanted: Ints) -> None:
+        """Give each of these requests one step and the blocks it needs for it."""
+        np = self._np
         self._held[decoding] += wanted
         self._free -= int(wanted.sum())
         self._decode_steps[decoding] += 1
@@ -209,25 +228,16 @@ class Scheduler:
         step.context += int(self._context[decoding].sum())
         step.sampled += decoding.tolist()
         step.ending += decoding[emitted >= self._output[decoding]].tolist()
-        return True
 
-    def _one_by_one(self, step: _Step, indices: list[int], budget: int) -> int:
-        """Give running requests their share in order, throwing the youngest back when blocks run out."""
-        for index in indices:
-            if budget <= 0:
-                break
-            if self._is_over(index) or index not in self._running:
-                continue
-            todo = int(self._todo[index])
-            tokens = min(todo, budget) if todo else min(1 + self._ahead, budget)
-            placed = self._reserve(index, tokens)
-            while not placed and self._preempt(index):
-                placed = self._reserve(index, tokens)
-            if not placed:
-                break
-            budget -= tokens
-            self._take(step, index, tokens if todo else 0)
-        return budget
+    def _prefill(self, step: _Step, index: int, budget: int) -> int:
+        """Give a running request the next part of its prompt; return the tokens it took."""
+        tokens = min(int(self._todo[index]), budget)
+        while tokens and not self._reserve(index, tokens):
+            if not self._preempt(index):
+                return 0
+        if tokens:
+            self._take(step, index, tokens)
+        return tokens
 
     def _compose(self) -> _Step | None:
         np = self._np
@@ -236,13 +246,12 @@ class Scheduler:
         budget = self._budget
         running = np.array(self._running, dtype=np.int64)
         decoding = running[(self._todo[running] == 0) & (self._done[running] < self._output[running])]
-        prompts = [int(index) for index in running[self._todo[running] > 0]]
         # Only the request admitted last can be in the middle of its prompt, so the others come first in any case.
-        if self._decode_all(step, decoding):
-            budget -= decoding.size * (1 + self._ahead)
-            budget = self._one_by_one(step, prompts, budget)
-        else:
-            budget = self._one_by_one(step, list(self._running), budget)
+        if self._decode_in_order(step, decoding):
+            budget -= step.decoding * (1 + self._ahead)
+            for index in list(self._running):
+                if self._todo[index] and self._held[index]:
+                    budget -= self._prefill(step, index, budget)
         while self._waiting and budget > 0 and len(self._running) < self._seats and preempted == self._preemptions:
             index = self._waiting[0]
             tokens = min(int(self._todo[index]), budget)
@@ -257,26 +266,17 @@ class Scheduler:
         return step if step.sampled or step.prefill_tokens else None
 
     def _take(self, step: _Step, index: int, prompt_tokens: int) -> None:
-        """Put one request's share into the step and advance its books."""
-        if prompt_tokens:
-            before = int(self._context[index])
-            step.prefill_tokens += prompt_tokens
-            step.prefill_pairs += prompt_tokens * (before + (prompt_tokens + 1) / 2)
-            self._context[index] += prompt_tokens
-            self._todo[index] -= prompt_tokens
-            if self._todo[index]:
-                return
-            self._done[index] += 1
-            if self._done[index] > 1:
-                self._decode_steps[index] += 1
-        else:
+        """Put a part of one request's prompt into the step and advance its books."""
+        before = int(self._context[index])
+        step.prefill_tokens += prompt_tokens
+        step.prefill_pairs += prompt_tokens * (before + (prompt_tokens + 1) / 2)
+        self._context[index] += prompt_tokens
+        self._todo[index] -= prompt_tokens
+        if self._todo[index]:
+            return
+        self._done[index] += 1
+        if self._done[index] > 1:
             self._decode_steps[index] += 1
-            emitted = 1 + int(self._decode_steps[index] * self._emit + _EPSILON)
-            emitted = min(max(emitted, int(self._done[index]) + 1), int(self._output[index]))
-            self._context[index] += emitted - self._done[index]
-            self._done[index] = emitted
-            step.decoding += 1
-            step.context += int(self._context[index])
         if self._decode_steps[index] >= self._needed_steps[index]:
             self._done[index] = self._output[index]
         step.sampled.append(index)

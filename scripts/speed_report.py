@@ -1,0 +1,280 @@
+"""Write ``docs/explanation/speed.md`` and its plot from the data files; ``--check`` compares instead of writing.
+
+python scripts/speed_report.py [--check]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import median
+
+from hw_specs import parse_gpus
+from planner import PlanRequest, facts, plan
+from planner.speed.measured import Comparison, Measurement, compare, measurements
+from planner.speed.predict import expected_figures
+from planner.speed.profile import profile_facts, profile_ids
+from planner.speed.workload import Workload
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "explanation" / "speed.md"
+PLOT = ROOT / "docs" / "explanation" / "speed.svg"
+TEXT = ROOT / "scripts" / "speed_report.md"
+TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
+LABELS = {
+    "output_tokens_per_s": "tok/s", "total_tokens_per_s": "tok/s, in and out", "ttft_ms": "TTFT, ms",
+    "tpot_ms": "TPOT, ms",
+    "itl_ms": "gap, ms", "latency_s": "run, s", "ttft_p99_ms": "TTFT p99, ms", "itl_intercept_ms": "decode step, ms",
+    "itl_slope_ms_per_token": "ms per context token",
+}  # fmt: skip
+
+
+def number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
+
+
+def table(head: list[str], rows: Iterable[list[str]], right: str = "") -> str:
+    lines = [
+        "| " + " | ".join(head) + " |",
+        "|" + "|".join("---:" if c == "r" else "---" for c in right.ljust(len(head), "l")) + "|",
+    ]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def this_model(found: dict[str, tuple[Comparison, ...]]) -> str:
+    held = {(row["id"], row["figure"]): row["predicted"] for row in facts.load("speed.toml")["held_out"]}
+    rows = []
+    for record_id in TABLE:
+        for one in found[record_id]:
+            unseen = held[record_id, one.figure] / one.measured - 1
+            rows.append(
+                [
+                    f"TP{one.measurement.tensor_parallel_size}", LABELS[one.figure], number(one.measured),
+                    number(one.predicted), f"{one.error:+.1%}", f"{unseen:+.1%}",
+                ]
+            )  # fmt: skip
+    return table(["", "figure", "measured", "fitted", "error", "error when this size was left out"], rows, "llrrrr")
+
+
+def worst(found: dict[str, tuple[Comparison, ...]]) -> tuple[float, float]:
+    held = facts.load("speed.toml")["held_out"]
+    return (
+        max(abs(one.error) for record_id in TABLE for one in found[record_id]),
+        max(abs(row["predicted"] / row["measured"] - 1) for row in held),
+    )
+
+
+def setup(record: Measurement) -> str:
+    raw, load = record.raw, record.workload
+    assert load is not None
+    size = f"TP{record.tensor_parallel_size}" + (
+        f" PP{raw['pipeline_parallel_size']}" if raw["pipeline_parallel_size"] > 1 else ""
+    )
+    many = f"{load.concurrency} in flight" if load.concurrency else f"{load.total_requests} at once"
+    lengths = f"{load.prompt_tokens}/{load.output_tokens}"
+    return f"{record.model} on {raw['gpu_count']} x {record.gpu}, {size}; {lengths}, {many}"
+
+
+def role(one: Comparison) -> str:
+    """What this figure was used for; a fitted record may hold figures that were only compared."""
+    raw = one.measurement.raw
+    return one.measurement.role if one.figure in raw.get("fit_figures", raw["result"]) else "test"
+
+
+def source(record: Measurement) -> str:
+    url = record.source.split(" ")[0]
+    return f"[{record.id}]({url})" if url.startswith("http") else f"{record.id}: {record.source}"
+
+
+def others(found: dict[str, tuple[Comparison, ...]]) -> str:
+    rows = []
+    for record in measurements():
+        if record.id in TABLE or record.workload is None:
+            continue
+        missing = ", ".join(sorted(record.unstated))
+        for one in found[record.id]:
+            rows.append(
+                [
+                    source(record), setup(record), role(one), LABELS[one.figure], number(one.measured),
+                    number(one.predicted), f"{one.error:+.0%}", missing,
+                ]
+            )  # fmt: skip
+    return table(
+        ["source", "run", "used to", "figure", "measured", "model", "error", "not said by the source"], rows, "llllrrrl"
+    )
+
+
+def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
+    offline = [f"T3-0{i}" for i in range(1, 9)]
+    named = {
+        "this model, MI300X": TABLE,
+        "siblings, same tester, MI300X": ("T2",),
+        "70B and 405B FP8, tuned container of 2025, latency": ("T3-09", "T3-10", "T3-11", "T3-12"),
+        "70B and 405B FP8, same container, offline": offline,
+        "70B and 405B FP8, engine generation before (V0)": [f"T3-{i}" for i in range(13, 20)],
+        "405B on MI325X": ("T4",),
+        "8B to 72B BF16 on H100": ("T6", *(f"T7-{i}" for i in range(15, 21))),
+        "32B BF16 on RTX PRO 6000 and H200": ("T7-01", "T7-02", "T7-03", "T7-04", "T7-21"),
+        "this model on H100": ("T1-10", "T1-11"),
+        "this model, NVFP4, on GB10": ("T1-05", "T1-06", "T1-07", "T1-08"),
+    }
+    rows = []
+    seen: set[str] = set()
+    compared = [record for record in measurements() if record.workload is not None]
+    for name, ids in named.items():
+        mine = [c for record in compared if record.id.startswith(tuple(ids)) for c in found[record.id]]
+        seen |= {c.measurement.id for c in mine}
+        for kind, wanted in (("speed of decode", False), ("TTFT", True)):
+            errors = [abs(c.error) for c in mine if c.figure.startswith("ttft") == wanted]
+            if errors:
+                roles = sorted({role(c) for c in mine if c.figure.startswith("ttft") == wanted})
+                rows.append(
+                    [name, "/".join(roles), kind, str(len(errors)), f"{median(errors):.0%}", f"{max(errors):.0%}"]
+                )
+    missing = {r.id for r in measurements() if r.workload is not None} - seen
+    assert not missing, missing
+    return table(["group", "used to", "figures", "number", "median error", "largest"], rows, "lllrrr")
+
+
+def excluded() -> str:
+    rows = [
+        [source(record), record.raw["reported_model"], str(record.result)[:160], record.reason]
+        for record in measurements()
+        if record.role == "excluded"
+    ]
+    return table(["source", "what", "reported", "why it cannot be compared"], rows)
+
+
+def efficiencies() -> str:
+    parts = []
+    for profile_id in profile_ids():
+        about = facts.load("speed.toml")["profile"][profile_id]["about"]
+        rows = [
+            [
+                fact.name, number(fact.value), number(fact.low), number(fact.high), fact.basis,
+                f"fitted on {', '.join(fact.fitted_on)}" if fact.fitted_on else fact.source,
+            ]
+            for fact in profile_facts(profile_id)
+        ]  # fmt: skip
+        parts.append(
+            f"**{profile_id}**: {about}.\n\n"
+            + table(["number", "value", "low", "high", "basis", "from"], rows, "lrrrll")
+        )
+    return "\n\n".join(parts)
+
+
+def territories() -> str:
+    spread = facts.load("speed.toml")["territory"]
+    rows = [
+        [
+            "measured",
+            "this model, GPU and size, at half to twice the measured load, engine not newer than measured",
+            "any",
+            *(f"x {spread['measured'][kind]['factor']:.2f}" for kind in ("decode", "prefill")),
+        ]
+    ]
+    for name, when in (
+        ("near", "the GPU was measured, but not this case"),
+        ("far", "another GPU, or a draft, pipeline, eager, images, cache"),
+    ):
+        for vendor, by_kind in spread[name].items():
+            rows.append([name, when, vendor, *(f"x {by_kind[kind]['factor']:.2f}" for kind in ("decode", "prefill"))])
+    return table(["territory", "when", "vendor", "decode, tok/s", "TTFT"], rows, "lllrr")
+
+
+def another_model() -> str:
+    rows = []
+    for other in facts.load("measured_speed.json")["other_forecasts"]:
+        answer = plan(
+            PlanRequest(
+                gpus=parse_gpus(other["gpus"]),
+                tensor_parallel_size=other["tensor_parallel_size"],
+                language_model_only=True,
+            )
+        )
+        ours, _ = expected_figures(
+            answer.settings, Workload(concurrency=other["concurrency"], num_requests=100), model=answer.model,
+            gpus=answer.gpus, num_gpu_blocks=answer.kv_cache.num_gpu_blocks,
+        )  # fmt: skip
+        for figure, value in other["result"].items():
+            rows.append(
+                [
+                    other["gpus"],
+                    f"TP{other['tensor_parallel_size']}",
+                    LABELS[figure],
+                    number(value),
+                    number(ours[figure]),
+                ]
+            )
+    tool = facts.load("measured_speed.json")["other_forecasts"][0]["tool"]
+    return f"{tool}:\n\n" + table(["GPUs", "", "figure", "theirs", "ours"], rows, "lllrr")
+
+
+def draw(found: dict[str, tuple[Comparison, ...]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"] = "m35-plan"
+    matplotlib.rcParams["svg.fonttype"] = "none"
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    kinds = (
+        ("this model on MI300X", "o", lambda c: c.measurement.id in TABLE),
+        ("fitted elsewhere", "s", lambda c: role(c) == "fit" and c.measurement.id not in TABLE),
+        ("not seen by the fit", "x", lambda c: role(c) == "test"),
+    )
+    comparisons = [c for many in found.values() for c in many if not c.figure.startswith("itl_s")]
+    for label, marker, chosen in kinds:
+        mine = [c for c in comparisons if chosen(c)]
+        axes.plot(
+            [c.measured for c in mine],
+            [c.predicted / c.measured for c in mine],
+            marker,
+            markersize=4,
+            label=label,
+            linestyle="none",
+        )
+    for level, style in ((1.0, "-"), (1.1, ":"), (1 / 1.1, ":")):
+        axes.axhline(level, color="grey", linewidth=0.8, linestyle=style)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_yticks([0.5, 0.7, 0.9, 1.0, 1.1, 1.4, 2.0], labels=["0.5", "0.7", "0.9", "1", "1.1", "1.4", "2"])
+    axes.minorticks_off()
+    axes.set_xlabel("measured (tok/s, ms or s)")
+    axes.set_ylabel("model / measured")
+    axes.legend(fontsize=8)
+    figure.savefig(path, metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def page(found: dict[str, tuple[Comparison, ...]]) -> str:
+    fitted, unseen = worst(found)
+    text = TEXT.read_text(encoding="utf-8")
+    for name, value in {
+        "WORST_FITTED": f"{fitted:.1%}", "WORST_UNSEEN": f"{unseen:.1%}", "THIS_MODEL": this_model(found),
+        "GROUPS": groups(found), "OTHERS": others(found), "EXCLUDED": excluded(), "EFFICIENCIES": efficiencies(),
+        "TERRITORIES": territories(), "ANOTHER_MODEL": another_model(),
+    }.items():  # fmt: skip
+        assert "{{" + name + "}}" in text, name
+        text = text.replace("{{" + name + "}}", value)
+    return text
+
+
+def main() -> int:
+    found = {record.id: compare(record) for record in measurements() if record.workload is not None}
+    text = page(found)
+    if "--check" in sys.argv:
+        if PAGE.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"{PAGE.name} is not current: run python scripts/speed_report.py", file=sys.stderr)
+        return 1
+    PAGE.parent.mkdir(parents=True, exist_ok=True)
+    PAGE.write_text(text, encoding="utf-8")
+    draw(found, PLOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
