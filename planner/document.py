@@ -247,7 +247,8 @@ def dump_plan(plan: Plan) -> str:
     """Return the whole plan, request and facts included, as JSON that :func:`load_plan` reads back equal."""
     from pydantic import TypeAdapter
 
-    return TypeAdapter(Plan).dump_json(plan, indent=2).decode()
+    # The catalogue parses its sources late; what stands in for them is a mapping, but no dict.
+    return TypeAdapter(Plan).dump_json(plan, indent=2, fallback=dict, warnings=False).decode()
 
 
 def load_plan(text: str | bytes) -> Plan:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from planner.answer import Plan
 from planner.serve.diagnosis import Diagnosis, diagnose
 from planner.serve.events import Event, ServerEnded, ServerReady, TimedOut
-from planner.serve.measured import Comparison, Measured, compare, read_measured
+from planner.serve.health import read_metrics
+from planner.serve.measured import Comparison, Measured, compare, read_measured, with_metrics
 from planner.serve.run import Run
 from planner.serve.startup_log import parse_log
 from planner.store import write_json
@@ -19,6 +20,7 @@ Outcome = Literal["ready", "failed", "timed out", "stopped", "open"]
 FULL_PLAN = "plan.full.json"
 """The whole plan, request and model included, from which it can be planned again."""
 
+_METRICS_TIMEOUT_S = 5.0
 _LOG_BYTES = 64 << 20
 """A start is far shorter; what a server says later is not its start."""
 
@@ -43,6 +45,9 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
     """
     log = run.read_log()[:_LOG_BYTES]
     measured = read_measured(parse_log(log))
+    if isinstance(last, ServerReady):
+        # The log rounds and may lack the block count; the server itself knows both exactly.
+        measured = with_metrics(measured, read_metrics(run.url, timeout_s=_METRICS_TIMEOUT_S))
     document = run.plan_document
     comparison = compare(document, measured) if document is not None else None
     status = run.status()

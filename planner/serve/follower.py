@@ -104,6 +104,8 @@ class Follower:
         events: list[Event] = []
         while data := self._tail.read():
             events += self._log.feed(data)
+            if self._until == "ready" and self._log.phase == "ready":
+                break  # what a server has said since it was ready may be gigabytes
         now = time.monotonic()
         self._note_progress(events, now)
         if not status.alive:

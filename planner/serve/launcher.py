@@ -212,7 +212,8 @@ def launch(
         "port": endpoint.port,
         "argv": list(argv),
         "container": container,
-        "stop_argv": [docker, "stop", "--time", "{grace_s}", container] if container else None,
+        "stop_argv": [docker, "stop", "-t", "{grace_s}", container] if container else None,
+        "remove_argv": [docker, "rm", "--force", container] if container else None,
         "history_key": history_key or (start_key(plan, target) if plan is not None else ""),
         "launcher_pid": os.getpid(),
         "launcher_start_ticks": me[4] if me else None,
@@ -220,7 +221,7 @@ def launch(
     spawn = {
         "argv": list(argv),
         "cwd": str(Path.cwd()),
-        "cleanup": [[docker, "rm", "--force", container]] if container else [],
+        "cleanup": [record["remove_argv"]] if container else [],
     }
     planned = {name: value for name, value in (env or {}).items() if name not in hidden}
     files = {

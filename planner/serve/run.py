@@ -24,6 +24,8 @@ from planner.store import make_private, read_json, runs_dir, write_atomic, write
 
 RunState = Literal["preparing", "running", "stopped", "failed", "ended", "lost", "aborted"]
 
+_KEYS = {"id", "created_at_s", "target", "url", "port", "argv", "launcher_pid", "launcher_start_ticks"}
+
 STOP_GRACE_S = 30.0
 """How long a server may take to end by itself before it is killed."""
 
@@ -67,7 +69,7 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         record = read_json(directory / "run.json")
-        if record is None or "id" not in record:
+        if record is None or not record.keys() >= _KEYS:
             raise PlannerError(
                 f"`{directory}` is not a run directory", hint="`m35-plan runs` lists the runs of this machine"
             )
@@ -167,7 +169,7 @@ class Run:
         session = self._session(read_json(self.directory / "process.json"))
         if session is None:
             return StopReport(how="terminated", took_s=time.monotonic() - begun)
-        self._stop_container(grace_s)
+        self._ask_docker("stop_argv", grace_s)
         self._terminate(session)
         if self._wait_gone(session, grace_s):
             how: Literal["terminated", "killed"] = "terminated"
@@ -179,6 +181,8 @@ class Run:
                 self._kill([pid for pid in self._members(session) if pid not in spare])
                 if self._wait_gone(session, 5.0):
                     break
+            # The supervisor's own clean-up may have been among the killed.
+            self._ask_docker("remove_argv", 30.0)
         if read_json(self.directory / "exit.json") is None:
             write_json(
                 self.directory / "exit.json",
@@ -224,8 +228,9 @@ class Run:
             return RunStatus(state="preparing", pid=None, exit_code=None)
         return RunStatus(state="aborted", pid=None, exit_code=None, note="its launcher died before the server started")
 
-    def _stop_container(self, grace_s: float) -> None:
-        command = self.record.get("stop_argv")
+    def _ask_docker(self, key: str, grace_s: float) -> None:
+        """Run the docker command that the record holds for `key`, where the run is a container."""
+        command = self.record.get(key)
         if command:
             argv = [part.replace("{grace_s}", str(round(grace_s))) for part in command]
             with contextlib.suppress(OSError, subprocess.SubprocessError):

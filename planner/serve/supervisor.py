@@ -107,10 +107,12 @@ def main(run_dir: str) -> int:
     spawn = json.loads((folder / "spawn.json").read_text(encoding="utf-8"))
     me = os.getpid()
     stop_asked = False
+    ended = False
 
     def on_terminate(_number: int, _frame: object) -> None:
         nonlocal stop_asked
-        if not stop_asked:
+        # Once the server has ended, what still runs is our own clean-up.
+        if not stop_asked and not ended:
             stop_asked = True
             _signal_all([pid for pid in family(me, root=me) if pid != me], signal.SIGTERM)
 
@@ -155,6 +157,7 @@ def main(run_dir: str) -> int:
                     break
         finally:
             os.close(log)
+    ended = True
     _clear_remains()
     for command in spawn["cleanup"]:
         with contextlib.suppress(OSError, subprocess.SubprocessError):

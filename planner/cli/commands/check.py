@@ -50,6 +50,7 @@ def command(
     A whole command behind `--` is checked without a plan. Exit code 0: nothing failed, 5: a check failed.
     """
     plan = None
+    elsewhere = False
     env: dict[str, str] = {}
     if words and not words[0].startswith("-"):
         argv: tuple[str, ...] = words
@@ -62,6 +63,7 @@ def command(
 
         chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
         plan = make_plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
+        elsewhere = chosen.origin == "snapshot"
         endpoint = resolve_endpoint(words, host=host, port=port)
         planned = serve_command(plan, host=endpoint.host, port=endpoint.port)
         argv, env = (program or planned.argv[0], *planned.argv[1:], *words), dict(planned.env)
@@ -71,7 +73,7 @@ def command(
 
         kind = {"nvidia": "cuda"}.get(plan.gpus.spec.vendor, "rocm")
         argv = (*docker_argv(plan, host=endpoint.host, port=endpoint.port), *words)
-    situation = Situation(argv=argv, env=env, plan=plan, endpoint=endpoint, target=kind)
+    situation = Situation(argv=argv, env=env, plan=plan, endpoint=endpoint, target=kind, elsewhere=elsewhere)
     results: list[CheckResult] = []
     for result in run_preflight(situation, only=only, skip=skip):
         results.append(result)

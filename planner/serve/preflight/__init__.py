@@ -35,6 +35,10 @@ CHECKS: dict[str, str] = {
 """Check → the module that holds ``check_<name>``, in the order in which they run."""
 
 
+_ANYWHERE = ("vllm", "mistral_common", "transformers", "arguments", "api_key")
+"""Checks that say something about a start on another machine, if the same engine is installed here."""
+
+
 def run_preflight(situation: Situation, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Iterator[CheckResult]:
     """Yield the result of each check as it comes; a check that does not apply yields nothing.
 
@@ -46,6 +50,9 @@ def run_preflight(situation: Situation, *, only: Sequence[str] = (), skip: Seque
             raise InvalidRequest("check", f"there is no check `{name}`", hint=f"one of {', '.join(CHECKS)}")
     for name, module in CHECKS.items():
         if (only and name not in only) or name in skip:
+            continue
+        if situation.elsewhere and name not in _ANYWHERE:
+            yield CheckResult(name=name, status="unknown", seen="the plan is for another machine: check it there")
             continue
         check: Callable[[Situation], CheckResult | None] = getattr(
             import_module(f"planner.serve.preflight.{module}"), f"check_{name}"

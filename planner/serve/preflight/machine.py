@@ -6,25 +6,12 @@ import math
 import os
 import shutil
 import socket
-from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hw_specs.units import GIB, format_gib
 from planner.facts import load
 from planner.serve.launcher import API_KEY, option_value
 from planner.serve.preflight.situation import CheckResult, Situation
-
-if TYPE_CHECKING:
-    from hw_specs.detect import DetectionReport
-
-
-@lru_cache(maxsize=1)
-def _report() -> DetectionReport:
-    """What a probe sees; one look serves several checks."""
-    from hw_specs import detect_gpus
-
-    return detect_gpus()
 
 
 def _wanted_gpus(situation: Situation) -> int:
@@ -80,10 +67,10 @@ def check_gpus(situation: Situation) -> CheckResult:
     if _on_cpu(situation):
         return CheckResult(name=name, status="pass", seen="the installed engine runs on the CPU")
     wanted = _wanted_gpus(situation)
-    found = _report().selection
+    found = situation.report.selection
     here = len(found.chosen)
     if not here:
-        problems = _report().problems
+        problems = situation.report.problems
         reason = problems[0] if problems else None
         return CheckResult(
             name=name, status="fail", seen=f"{wanted} needed, none found" + (f": {reason.message}" if reason else ""),
@@ -109,7 +96,7 @@ def check_gpu_memory(situation: Situation) -> CheckResult:
     name = "gpu_memory"
     if _on_cpu(situation):
         return CheckResult(name=name, status="pass", seen="the installed engine runs on the CPU")
-    chosen = _report().selection.chosen
+    chosen = situation.report.selection.chosen
     known = [gpu for gpu in chosen if gpu.free_bytes is not None]
     if not known:
         return CheckResult(name=name, status="unknown", seen="no GPU says how much of it is free")
@@ -136,7 +123,7 @@ def check_driver(situation: Situation) -> CheckResult:
     name = "driver"
     if _on_cpu(situation):
         return CheckResult(name=name, status="pass", seen="none needed: the installed engine runs on the CPU")
-    drivers = _report().drivers
+    drivers = situation.report.drivers
     wanted = situation.plan.gpus.spec.vendor if situation.plan is not None else None
     fitting = [driver for driver in drivers if wanted in (None, driver.vendor)]
     if not fitting:

@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from planner.answer import Plan
 from planner.facts import load
 from planner.serve.launcher import Endpoint, option_value
+
+if TYPE_CHECKING:
+    from hw_specs.detect import DetectionReport
 
 Status = Literal["pass", "warn", "fail", "unknown"]
 
@@ -42,6 +45,8 @@ class Situation:
     endpoint: Endpoint
     target: str = "local"
     """``local``, ``cuda`` or ``rocm``; the last two are docker."""
+    elsewhere: bool = False
+    """Whether the start will happen on another machine than the one that looks."""
 
     @property
     def in_container(self) -> bool:
@@ -77,6 +82,13 @@ class Situation:
         if self.plan is not None:
             return self.plan.settings.load_format
         return "mistral" if option_value(self.engine_argv, "load-format") == "mistral" else "hf"
+
+    @cached_property
+    def report(self) -> DetectionReport:
+        """What a probe of this machine's GPUs sees; one look serves several checks."""
+        from hw_specs import detect_gpus
+
+        return detect_gpus(environment=self.environment)
 
     @cached_property
     def program(self) -> Path | None:
