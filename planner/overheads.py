@@ -163,11 +163,12 @@ def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, i
         held = images * shape.vision.max_image_embeddings * H * 2 + _aligned(_vision_rope_bytes(shape.vision))
         if v1:
             held += _pixels_bytes(shape.vision, images)
-    forward = T * max(4 * H + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
+    inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
+    wide = 2 * H if inputs > 1 else 0  # a 16-bit input stays beside the residual, an FP8 one does not
+    forward = T * max(4 * H + wide + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
     if eager and shape.vision is None:
         forward += 2 * T * H
     if not eager:
-        inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
         forward = T * max(
             2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp),
             2 * H // tp + (8 + min(inputs, 2)) * H + 32 if tp > 1 else 0,
@@ -209,13 +210,6 @@ def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
     excess = facts["bounds"]["forward_excess_bytes"] * shape.model.hidden_size * shape.max_num_batched_tokens
     worst = max(worst, int(phases["forward"] + excess))
     bounds = "high: the other execution mode, the measured excess of a compiled forward, workspaces inside kernels"
-    sampler = load("overheads.toml")["sampler"]
-    if shape.last_stage and shape.gpu.vendor not in sampler["flashinfer_vendors"]:
-        # Which sampling kernels this vendor takes was not executed: the heavier path is the bound.
-        N, V = min(shape.max_num_batched_tokens, shape.max_num_seqs), shape.model.vocab_size
-        heavier = phases["sampler"] + (facts["sampler_bytes_per_logit"] * N * V - _sampler_bytes(shape, facts, N, V))
-        worst = max(worst, heavier)
-        bounds += ", and the FlashInfer-sized sampler"
     return Size(
         bytes=phases[peak] + workspace,
         low_bytes=phases[peak],
