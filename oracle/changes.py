@@ -55,7 +55,7 @@ def _changed(every: list[Facts], read: Callable[[Facts], dict[str, Any]]) -> lis
 
 
 def _defaults(facts: Facts) -> dict[str, Any]:
-    out = {}
+    out: dict[str, Any] = {}
     for row in rows(facts, "defaults"):
         device = row.pop("device")
         row.pop("driver_bytes")
@@ -136,7 +136,7 @@ def page(every: list[Facts]) -> str:
         _table(
             ["release", "part", "platform", "reason"],
             [
-                [f["vllm_version"], g["part"].replace("|", "/"), g["platform"], _one_line(g["reason"])[:160]]
+                [f["vllm_version"], g["part"].replace("|", "/"), g["platform"], str(_one_line(g["reason"]))[:160]]
                 for f in every
                 for g in f["provenance"]["gaps"]
             ]

@@ -15,6 +15,7 @@ import sys
 import zipfile
 from dataclasses import dataclass
 from email.parser import Parser
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -57,9 +58,18 @@ def _run(argv: list[str], what: str) -> str:
 
 def _clean_environment() -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    if "PIP_FIND_LINKS" in env:
-        env.setdefault("UV_FIND_LINKS", env["PIP_FIND_LINKS"])
+    links = env.get("PIP_FIND_LINKS") or _pip_find_links()
+    if links:
+        env.setdefault("UV_FIND_LINKS", ",".join(links.split()))
     return env
+
+
+@cache
+def _pip_find_links() -> str:
+    """Local wheels that pip is set up to use: uv, which installs faster, does not read pip's settings."""
+    argv = [sys.executable, "-m", "pip", "config", "get", "global.find-links"]
+    done = subprocess.run(argv, capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _fetch(python: Path, requirement: str, folder: Path) -> Path:

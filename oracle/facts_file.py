@@ -130,13 +130,13 @@ class _Tables:
         for (platform, tp, draft), depths in self.by_depth.items():
             if set(depths) != set(grid.WEIGHT_MODELS):
                 continue
-            task = {"tensor_parallel_size": tp}
+            point = {"tensor_parallel_size": tp}
             sums = _linear(depths, "target")
             loaded = [platform, tp, draft, sums["loaded"], depths["shallow"]["transient"]]
-            self.rows["weights"].append(_weights_row(platform, task, "target", sums))
+            self.rows["weights"].append(_weights_row(platform, point, "target", sums))
             self.rows["loading"].append(loaded)
             if draft:
-                self.rows["weights"].append(_weights_row(platform, task, "draft", _linear(depths, "draft")))
+                self.rows["weights"].append(_weights_row(platform, point, "draft", _linear(depths, "draft")))
         known = {tuple(r[:6]): r for r in self.rows["weights"]}
         for platform, task, out in self.full:
             if task["model"] != "full":  # text only at two layers: nothing but the vision parts may be missing
@@ -174,7 +174,8 @@ def assemble(
     for key, entries in results.items():
         platform, _, variant = key.partition("/")
         for entry in entries:
-            task, out = entry["task"], entry.get("result")
+            task: dict[str, Any] = entry["task"]
+            out: Any = entry.get("result")
             kind = task["kind"]
             if "error" in entry:
                 tables.gaps.append({"part": _name(task), "platform": key, "reason": entry["error"]})
@@ -218,7 +219,7 @@ def assemble(
 
 def _name(task: dict[str, Any]) -> str:
     notable = {k: task[k] for k in ("language_model_only", "speculative_tokens", "model", "items") if task.get(k)}
-    return task["kind"] + (f" {notable}" if notable else "")
+    return str(task["kind"]) + (f" {notable}" if notable else "")
 
 
 def _merged(gaps: list[dict[str, str]]) -> list[dict[str, Any]]:

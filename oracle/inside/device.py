@@ -39,8 +39,8 @@ class _Nothing:
     def __enter__(self) -> _Nothing:
         return self
 
-    def __exit__(self, *_: Any) -> bool:
-        return False
+    def __exit__(self, *_: Any) -> None:
+        return None
 
     def query(self) -> bool:
         return True
@@ -144,4 +144,4 @@ def pretend(device: Device) -> None:
         setattr(accelerator, name, lambda *_, **__: 0)
     # In-place sampling noise takes a generator that this torch would refuse for a device it does not have.
     draw = torch.Tensor.exponential_
-    torch.Tensor.exponential_ = lambda self, *_, **__: draw(self)  # type: ignore[method-assign,assignment]
+    torch.Tensor.exponential_ = lambda self, *_, **__: draw(self)

@@ -224,7 +224,7 @@ def install() -> None:
 
 def model_of(start: Started) -> torch.nn.Module:
     """The loaded target model."""
-    return start.runner.model  # type: ignore[no-any-return]
+    return start.runner.model
 
 
 def draft_of(start: Started) -> Any:

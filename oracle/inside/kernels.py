@@ -114,7 +114,7 @@ def install_fused_compile() -> None:
 
         return fuse(model) if model is not None else fuse
 
-    torch.compile = compile_  # type: ignore[assignment]
+    torch.compile = compile_
 
 
 def install_kernel_dispatch() -> None:
