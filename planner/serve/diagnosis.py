@@ -15,7 +15,15 @@ from planner.facts import load
 from planner.serve.events import Event, FailureSeen, PhaseStarted, TimedOut, TracebackSeen
 from planner.serve.log_patterns import log_patterns
 from planner.serve.measured import Measured, read_measured
-from planner.serve.remedy import cure_values, describe_lever, find_free_port, replan
+from planner.serve.remedy import (
+    cure_values,
+    describe_lever,
+    find_free_port,
+    peak_cures,
+    replan,
+    utilization_note,
+    weight_cures,
+)
 from planner.serve.startup_log import parse_log
 
 _OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
@@ -92,6 +100,8 @@ def diagnose(
         values["free_port"] = str(free)
     cures = [text for cure in table["cures"] if (text := _fill(cure, values)) is not None]
     note = ""
+    if plan is not None:
+        cures += _planned_cures(code, plan, values)
     if table["replan"] and plan is not None:
         cures, note = _with_levers(cures, plan, replace(measured, **_from_failure(cause, measured)))
     return Diagnosis(
@@ -150,6 +160,19 @@ def _with_levers(cures: list[str], plan: Plan, measured: Measured) -> tuple[list
     chosen = [lever for lever in levers if lever.fits] or list(levers)
     cures += [describe_lever(lever) for lever in chosen[:_MAX_LEVERS]]
     return cures, again.note if again is not None else ""
+
+
+def _planned_cures(code: str, plan: Plan, values: dict[str, str]) -> list[str]:
+    """Cures with numbers of the plan, for causes that the KV cache does not decide."""
+    if code == "oom-profile":
+        return peak_cures(plan)
+    if code == "oom-load":
+        return weight_cures(plan)
+    lower = values.get("utilization") or values.get("utilization_less_tried")
+    if code in ("free-memory", "oom-capture", "oom-serve") and lower is not None:
+        left = utilization_note(plan, float(lower))
+        return [f"planned again with `--gpu-memory-utilization {lower}`: {left}"] if left else []
+    return []
 
 
 def _fill(cure: str, values: dict[str, str]) -> str | None:

@@ -59,21 +59,8 @@ def replan(plan: Plan, measured: Measured) -> Replan | None:
         run="the failed start",
         measured_on=time.strftime("%Y-%m-%d"),
     )
-    request = dataclasses.replace(
-        plan.request,
-        vllm_version=plan.vllm_version,
-        tensor_parallel_size=settings.tensor_parallel_size,
-        pipeline_parallel_size=settings.pipeline_parallel_size,
-        replicas=settings.replicas,
-        max_model_len=settings.max_model_len,
-        max_num_seqs=settings.max_num_seqs,
-        max_num_batched_tokens=settings.max_num_batched_tokens,
-        gpu_memory_utilization=settings.gpu_memory_utilization,
-        calibrations=(*plan.request.calibrations, record),
-    )
-    try:
-        again = make_plan(request)
-    except PlannerError:
+    again = _again(plan, {"calibrations": (*plan.request.calibrations, record)})
+    if again is None:
         return None
     way = "less" if missing > 0 else "more"
     note = (
@@ -81,6 +68,76 @@ def replan(plan: Plan, measured: Measured) -> Replan | None:
         f"{format_gib(abs(missing))} GiB {way} than planned; the difference is booked as memory outside torch"
     )
     return Replan(plan=again, note=note)
+
+
+def peak_cures(plan: Plan) -> list[str]:
+    """Return what makes the profile run's peak smaller, each planned again, largest gain first."""
+    settings = plan.settings
+    changes: list[tuple[str, dict[str, object]]] = [
+        (f"--max-num-batched-tokens {half}", {"max_num_batched_tokens": half})
+        for half in (settings.max_num_batched_tokens // 2,)
+        if half >= settings.max_num_seqs
+    ]
+    fewer = settings.max_num_seqs // 4
+    if fewer:
+        changes.append((f"--max-num-seqs {fewer}", {"max_num_seqs": fewer}))
+    if not settings.language_model_only and plan.model.vision is not None:
+        changes.append(("--language-model-only", {"language_model_only": True}))
+    found = []
+    for flag, change in changes:
+        again = _again(plan, change)
+        gain = _peak(plan) - _peak(again) if again is not None else 0
+        if gain > 0:
+            found.append((gain, f"`{flag}`: {format_gib(gain)} GiB less per GPU"))
+    return [text for _, text in sorted(found, reverse=True)]
+
+
+def weight_cures(plan: Plan) -> list[str]:
+    """Return the next larger tensor parallel sizes with what they leave of the weights per GPU."""
+    settings = plan.settings
+    sizes = legal_tensor_parallel_sizes(plan.model, 32, text_only=settings.language_model_only)
+    found = []
+    for size in [size for size in sizes if size > settings.tensor_parallel_size][:2]:
+        gpus = plan.gpus if size <= plan.gpus.total_gpus else dataclasses.replace(plan.gpus, count=size, nodes=1)
+        again = _again(plan, {"tensor_parallel_size": size, "replicas": 1, "gpus": gpus})
+        if again is not None:
+            flag = "" if size <= plan.gpus.total_gpus else f" on {size} GPUs"
+            weights = format_gib(max(again.weights_bytes_per_gpu))
+            found.append(f"`--tensor-parallel-size {size}`{flag}: {weights} GiB of weights per GPU")
+    return found
+
+
+def utilization_note(plan: Plan, utilization: float) -> str | None:
+    """Return what a plan with `utilization` would still hold, as the end of a sentence."""
+    again = _again(plan, {"gpu_memory_utilization": utilization, "max_model_len": None})
+    if again is None:
+        return None
+    if not again.feasible:
+        return "no useful length fits then"
+    return f"{format_tokens(again.kv_cache.largest_max_model_len_low)} tokens fit at the low bound then"
+
+
+def _again(plan: Plan, change: dict[str, object]) -> Plan | None:
+    """The plan's own request with its settings pinned, and one change."""
+    settings = plan.settings
+    pinned: dict[str, object] = {
+        "vllm_version": plan.vllm_version,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "pipeline_parallel_size": settings.pipeline_parallel_size,
+        "replicas": settings.replicas,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": settings.max_num_batched_tokens,
+        "gpu_memory_utilization": settings.gpu_memory_utilization,
+    }
+    try:
+        return make_plan(dataclasses.replace(plan.request, **(pinned | change)))  # type: ignore[arg-type]
+    except PlannerError:
+        return None
+
+
+def _peak(plan: Plan) -> int:
+    return sum(plan.ledger.line(name).bytes for name in ("activations", "buffers", "weights.vision"))
 
 
 def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) -> dict[str, str]:
@@ -139,11 +196,6 @@ def describe_lever(lever: Lever) -> str:
     if lever.fits:
         text += "; it fits then" if gains else ": it fits then"
     return text + (f" ({lever.note})" if lever.note else "")
-
-
-def describe_length(tokens: int) -> str:
-    """Return a length for people and for the flag."""
-    return f"{format_tokens(tokens)} tokens"
 
 
 def _safe_length(estimate: int, version: str | None) -> int:

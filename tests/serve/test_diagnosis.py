@@ -134,6 +134,16 @@ def test_a_utilization_is_lowered_by_what_was_missing() -> None:
     assert "`--gpu-memory-utilization 0.9`" in found.cures[0]
 
 
+def test_memory_cures_are_planned_again() -> None:
+    eight = plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=2, replicas=1))
+    load = " ".join(diagnose(after(OOM), plan=eight).cures)
+    assert "`--tensor-parallel-size 4`: 31.37 GiB of weights per GPU" in load and "on 8 GPUs" not in load
+    peak = diagnose(after(OOM, log=BEFORE_KV), plan=eight).cures
+    assert any(text.startswith("`--max-num-seqs 256`: ") and "GiB less per GPU" in text for text in peak)
+    free = "ValueError: Free memory on device cuda:0 (100.0/139.8 GiB) on startup is less than desired GPU memory utilization (0.92, 128.62 GiB). Decrease"
+    assert "tokens fit at the low bound then" in diagnose(after(free), plan=eight).cures[-1]
+
+
 def test_a_free_port_is_offered() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
