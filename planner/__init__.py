@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hw_specs.errors import M35Error
     from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
     from planner.budget import Ledger, LedgerLine
-    from planner.checkpoint import load_preset
+    from planner.checkpoint import load_model, load_preset
     from planner.choose import plan
     from planner.command import ServeCommand, serve_command
     from planner.document import PlanDocument, json_schema, plan_document, read_document
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         LogNotUnderstood,
         PlannerError,
         UnknownVersion,
+        UnreadableCheckpoint,
         UnsupportedModel,
         VerifyFailed,
     )
@@ -61,10 +62,12 @@ _HOMES = {
     "ServeCommand": "command",
     "Settings": "request",
     "UnknownVersion": "errors",
+    "UnreadableCheckpoint": "errors",
     "UnsupportedModel": "errors",
     "VerifyFailed": "errors",
     "emit": "emitters",
     "json_schema": "document",
+    "load_model": "checkpoint",
     "load_preset": "checkpoint",
     "plan": "choose",
     "plan_document": "document",
@@ -95,10 +98,12 @@ __all__ = [
     "ServeCommand",
     "Settings",
     "UnknownVersion",
+    "UnreadableCheckpoint",
     "UnsupportedModel",
     "VerifyFailed",
     "emit",
     "json_schema",
+    "load_model",
     "load_preset",
     "plan",
     "plan_document",

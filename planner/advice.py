@@ -64,6 +64,8 @@ def _too_old(
 
 
 def _flag_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> Iterator[tuple[str, str]]:
+    for note in model.notes:
+        yield "checkpoint", note
     draft = model.draft
     if request.num_speculative_tokens and draft and release.draft_limits_target:
         asked = request.speculative_max_model_len

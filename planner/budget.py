@@ -189,7 +189,8 @@ def rank_budgets(
 ) -> tuple[RankBudget, ...]:
     """Return the budget of one rank per pipeline stage; the ranks of a stage are alike."""
     tp, pp = settings.tensor_parallel_size, settings.pipeline_parallel_size
-    rules = weight_rules(gpus.spec.vendor, settings.load_format, release)
+    layout = settings.load_format if model.native_format else "hf"
+    rules = weight_rules(gpus.spec.vendor, layout, release)
     weights = rank_weights(
         model,
         tensor_parallel_size=tp,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
@@ -11,6 +11,9 @@ from click.shell_completion import CompletionItem
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
 from planner.request import FIELD_HELP
+
+if TYPE_CHECKING:
+    from planner.model import ModelSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +38,25 @@ class HumanInt(click.ParamType[int | None]):
         except M35Error as error:
             more = ", or `auto`" if self.auto else ""
             self.fail(f"{error}; {error.hint}{more}", param, ctx)
+
+
+class ModelSource(click.ParamType["ModelSpec"]):
+    """A shipped model's name, a checkpoint directory, its config.json or its params.json."""
+
+    name = "MODEL"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> ModelSpec:  # noqa: ARG002
+        """Read the model; what is wrong with it is told as any other error."""
+        from planner.checkpoint import load_model
+
+        return load_model(value) if isinstance(value, str) else value
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
+        """Names of the shipped models, and files."""
+        from planner.checkpoint import preset_stems
+
+        names = [CompletionItem(stem) for stem in preset_stems() if stem.startswith(incomplete)]
+        return names or [CompletionItem(incomplete, type="file")]
 
 
 def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -73,6 +95,12 @@ def engine_options(command: F) -> F:
     """Everything of vLLM's that a plan depends on, under vLLM's names."""
     for decorate in reversed(
         (
+            click.option(
+                "--model",
+                type=ModelSource(),
+                metavar="NAME|DIR|FILE",
+                help="another model: a shipped one, or a local checkpoint directory, config.json or params.json",
+            ),
             _option("tensor_parallel_size", "-tp", type=int, metavar="N"),
             _option("pipeline_parallel_size", "-pp", type=int, metavar="N"),
             _option("replicas", type=int, metavar="N"),
