@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterable
 from typing import ClassVar
@@ -9,23 +10,46 @@ from typing import ClassVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
+from textual.screen import ModalScreen, Screen
 
+from hw_specs import M35Error
+from planner.serve import Run, attach
+from planner.serve.conclusion import plan_of
 from tui.backend import Backend
 from tui.screens.command import CommandScreen
+from tui.screens.dialogues import Ask
 from tui.screens.gpus import GpusScreen
+from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
 from tui.screens.step import StepScreen
+from tui.screens.verify import VerifyScreen
 from tui.screens.workload import WorkloadScreen
 from tui.themes import DARK, LIGHT, theme_for
-from tui.wizard import FIRST, Answers, Step, advance
+from tui.wizard import FIRST, Answers, Move, Step, advance
 
 SCREENS: dict[Step, Callable[..., StepScreen]] = {
     Step.GPUS: GpusScreen,
     Step.WORKLOAD: WorkloadScreen,
     Step.PLAN: PlanScreen,
     Step.COMMAND: CommandScreen,
+    Step.LAUNCH: LaunchScreen,
+    Step.VERIFY: VerifyScreen,
 }
+
+
+MOST_RUNS = 8
+"""Running servers that are offered; more are not a machine for one wizard."""
+
+
+def alive_run(run_id: str | None) -> Run | None:
+    """Return the run while it is alive."""
+    if run_id is None:
+        return None
+    try:
+        run = attach(run_id)
+    except M35Error:
+        return None
+    return run if run.status().alive else None
 
 
 class M35App(App[int]):
@@ -55,10 +79,59 @@ class M35App(App[int]):
         """GPUs → workload → plan → command → launch → verify, with Back between any two."""
         step: Step | None = self._step
         answers = self._answers
+        if answers.request is None:
+            answers, step = await self._offer_running(answers, self._step)
         while step is not None:
-            move = await self.push_screen_wait(SCREENS[step](answers, backend=self._backend))
-            answers, step = advance(step, move)
+            here = step
+            move = await self.push_screen_wait(SCREENS[here](answers, backend=self._backend))
+            answers, step = advance(here, move)
+            if step is None and not await self._may_leave(answers):
+                step = here
         self.exit(0)
+
+    async def _offer_running(self, answers: Answers, step: Step) -> tuple[Answers, Step]:
+        """Ask whether to take up a server that an earlier session left running."""
+        runs = await asyncio.to_thread(self._backend.running)
+        if not runs:
+            return answers, step
+        words = tuple((run.id, f"watch {run.id} at {run.url}") for run in runs[:MOST_RUNS])
+        many = "A server is" if len(runs) == 1 else f"{len(runs)} servers are"
+        choice = await self.push_screen_wait(
+            Ask(f"{many} running on this machine.", (*words, ("new", "plan something new")), title="welcome back")
+        )
+        run = next((run for run in runs if run.id == choice), None)
+        if run is None:
+            return answers, step
+        plan = await asyncio.to_thread(plan_of, run)
+        port = int(run.record["port"])
+        return Answers(request=plan.request if plan else None, run_id=run.id, port=port), Step.LAUNCH
+
+    async def _may_leave(self, answers: Answers) -> bool:
+        """Ask what becomes of a running server; whether to go on quitting."""
+        run = await asyncio.to_thread(alive_run, answers.run_id)
+        if run is None:
+            return True
+        choice = await self.push_screen_wait(
+            Ask(
+                f"The server at {run.url} is running.",
+                (("leave", "leave it running"), ("stop", "stop it"), ("stay", "do not quit")),
+                title="quit",
+            )
+        )
+        if choice == "stop":
+            self.notify("stopping the server; it may take half a minute")
+            await asyncio.to_thread(run.stop)
+        return choice in ("leave", "stop")
+
+    async def action_quit(self) -> None:
+        """Quit from anywhere; a step asks about its server first."""
+        screen = self.screen
+        if isinstance(screen, ModalScreen):
+            screen.dismiss(None)
+        elif isinstance(screen, StepScreen):
+            screen.leave_to(Move(to="quit", answers=screen.answers))
+        else:
+            self.exit(0)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Steps and palettes beside Textual's own commands."""

@@ -1,11 +1,13 @@
 """What the screens may ask of the engine room; every call is a plain function, so that tests can stand in for one.
 
-It imports nothing heavy: a function loads what it needs when it is called.
+Importing it loads nothing heavy: a function loads what it needs when it is called. Whatever may take longer than a
+frame is called from threads only.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +16,13 @@ from planner import Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
+    from planner.overheads import Calibration
+    from planner.serve import CheckResult as SmokeResult
+    from planner.serve import Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
+    from planner.serve.order import LaunchOrder
+    from planner.serve.preflight import CheckResult
+    from planner.serve.rehearsal import Stage
+    from planner.serve.talk import Piece, Turn
 
 
 def _detect() -> DetectionReport:
@@ -41,15 +50,125 @@ def _save(path: Path, text: str) -> Path:
     return home
 
 
+def _preflight(order: LaunchOrder, plan: Plan) -> Iterator[CheckResult]:
+    from planner.serve import Situation, run_preflight
+
+    return run_preflight(
+        Situation(argv=order.argv, env=order.env, plan=plan, endpoint=order.endpoint, target=order.target)
+    )
+
+
+def _launch(order: LaunchOrder, plan: Plan, run_id: str) -> Run:
+    from planner.serve import launch
+
+    return launch(
+        order.argv,
+        env=order.env,
+        plan=plan,
+        target=order.target,
+        endpoint=order.endpoint,
+        container=order.container,
+        run_id=run_id,
+    )
+
+
+def _follow(run: Run) -> Follower:
+    from planner.serve import Follower
+
+    return Follower(run, until="end")
+
+
+def _rehearse(
+    plan: Plan,
+    directory: Path,
+    on_stage: Callable[[Stage], None],
+    on_events: Callable[[tuple[Event, ...]], None],
+    on_result: Callable[[SmokeResult], None],
+) -> RehearsalReport:
+    from planner.serve import rehearse
+
+    return rehearse(plan, run_dir=directory, on_stage=on_stage, on_events=on_events, on_result=on_result)
+
+
+def _verify(
+    url: str,
+    expectations: Expectations | None,
+    on_start: Callable[[str], None],
+    on_result: Callable[[SmokeResult], None],
+) -> SmokeReport:
+    from planner.serve import verify
+
+    return verify(url, expectations, on_start=on_start, on_result=on_result)
+
+
+def _metrics(url: str) -> str:
+    from planner.serve.talk import read_metrics
+
+    return read_metrics(url)
+
+
+def _talk(url: str, model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
+    from planner.serve.talk import talk
+
+    return talk(url, model=model, turns=turns)
+
+
+def _keep(calibration: Calibration) -> None:
+    from planner.calibrate import keep
+
+    keep(calibration)
+
+
+def _running() -> list[Run]:
+    from planner.serve import list_runs
+
+    return [run for run in list_runs() if run.status().alive]
+
+
+def _calibrations() -> tuple[Calibration, ...]:
+    from planner.calibrate import calibrations
+
+    return calibrations()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """The doors to the planner and to this machine."""
 
     detect: Callable[[], DetectionReport] = _detect
-    """Look for GPUs; may take seconds, called in a thread."""
+    """Look for GPUs; may take seconds."""
     plan: Callable[[PlanRequest], Plan] = _plan
-    """Answer a question; milliseconds."""
+    """Answer a question; milliseconds, so it is called at once."""
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""
+    preflight: Callable[[LaunchOrder, Plan], Iterator[CheckResult]] = _preflight
+    launch: Callable[[LaunchOrder, Plan, str], Run] = _launch
+    """Start a server under a new run id."""
+    follow: Callable[[Run], Follower] = _follow
+    running: Callable[[], list[Run]] = _running
+    """Runs of this machine that are alive."""
+    rehearse: Callable[
+        [
+            Plan,
+            Path,
+            Callable[[Stage], None],
+            Callable[[tuple[Event, ...]], None],
+            Callable[[SmokeResult], None],
+        ],
+        RehearsalReport,
+    ] = _rehearse
+    verify: Callable[[str, Expectations | None, Callable[[str], None], Callable[[SmokeResult], None]], SmokeReport] = (
+        _verify
+    )
+    metrics: Callable[[str], str] = _metrics
+    talk: Callable[[str, str, Sequence[Turn]], Iterator[Piece]] = _talk
+    calibrations: Callable[[], tuple[Calibration, ...]] = _calibrations
+    """What starts on this machine measured."""
+    keep: Callable[[Calibration], None] = _keep
+    now: Callable[[], float] = time.time
+    program: str | None = None
+    """The vllm program; None is the one on PATH."""
     detect_every_s: float | None = 3.0
-    """How often the GPUs are looked at while their step is open; None is once."""
+    """How often the GPUs are looked at; None is once."""
+    poll_s: float = 0.2
+    """How often a server is looked at."""

@@ -51,6 +51,8 @@ class Answers:
     """Levers that are switched on, in that order."""
     edited: ReadCommand | None = None
     """A command that was edited by hand; it replaces layout and levers."""
+    port: int = 8000
+    """Where the server listens on this machine."""
     run_id: str | None = None
     """The server that was started, or found running."""
 

@@ -8,36 +8,13 @@ from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
 from planner.serve.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, TimedOut
-from planner.serve.progress import TITLES, PhaseView, StartProgress, StartView
+from planner.serve.progress import TITLES, PhaseView, StartProgress, StartView, count, duration
 
 WIDTH = 80
 _BAR = 20
 _MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}
 _PLAIN_STEPS = 10
 """Progress lines per phase in a pipe."""
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people say them.
-
-    >>> duration(4.06), duration(95), duration(4000)
-    ('4.1 s', '1 min 35 s', '1 h 6 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def count(view: PhaseView) -> str:
-    """Return what is counted in a phase, ``13/21`` or a size; empty when nothing is."""
-    if view.done is None or not view.total:
-        return ""
-    if view.total >= 2**20:
-        return f"{view.done / 2**30:.2f} of {view.total / 2**30:.2f} GiB"
-    return f"{view.done}/{view.total}"
 
 
 def phase_line(view: PhaseView) -> str:

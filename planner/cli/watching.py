@@ -77,7 +77,7 @@ def _show(run: Run, last: Event | None, *, json_lines: bool) -> Conclusion:
         write(json.dumps({"event": "conclusion", **conclusion_document(found)}, ensure_ascii=False))
         return found
     from planner.cli.conclusion_table import comparison_text, diagnosis_text
-    from planner.cli.start_display import duration
+    from planner.serve.progress import duration
 
     narrate("")
     if found.outcome == "ready":

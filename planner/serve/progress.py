@@ -155,3 +155,26 @@ class StartProgress:
             left = spent / now.fraction - spent
         after = PHASES[PHASES.index(now.phase) + 1 :]
         return left + sum(self._expected.get(phase, 0.0) for phase in after)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    >>> duration(4.06), duration(95), duration(4000)
+    ('4.1 s', '1 min 35 s', '1 h 6 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(view: PhaseView) -> str:
+    """Return what is counted in a phase, ``13/21`` or a size; empty when nothing is."""
+    if view.done is None or not view.total:
+        return ""
+    if view.total >= 2**20:
+        return f"{view.done / 2**30:.2f} of {view.total / 2**30:.2f} GiB"
+    return f"{view.done}/{view.total}"

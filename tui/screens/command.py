@@ -85,12 +85,12 @@ class CommandScreen(StepScreen):
             return
         with self.prevent(TextArea.Changed):
             edited = self.answers.edited
-            planned = serve_command(self.answer)
+            planned = serve_command(self.answer, port=self.answers.port)
             argv, env = (edited.argv, dict(edited.env)) if edited else (planned.argv, planned.env)
             if self._target == LOCAL:
                 area.text = command_lines(argv, env, width=max(40, area.content_size.width or 48))
             else:
-                area.text = emit(self._target, self.answer, port=edited.port if edited else 8000)
+                area.text = emit(self._target, self.answer, port=edited.port if edited else self.answers.port)
         self._say()
 
     def _say(self) -> None:

@@ -97,10 +97,7 @@ class StepScreen(Screen[Move]):
 
     def action_leave(self) -> None:
         """Quit the wizard; a running server is asked about."""
-        self.app.run_worker(self._leave(), exclusive=True, group="leave")
-
-    async def _leave(self) -> None:
-        await self.app.run_action("quit")
+        self.leave_to(Move(to="quit", answers=self.answers))
 
     def action_help(self) -> None:
         """Say what this step is for and which keys it has."""

@@ -82,3 +82,14 @@ class Line(Input):
     def __init__(self, value: str = "", *, placeholder: str = "", id: str | None = None) -> None:
         super().__init__(value, placeholder=placeholder, id=id, compact=True, select_on_focus=False)
         self.cursor_blink = False
+
+
+class Speech(Line):
+    """The line of a chat: enter sends, escape leaves the line before it leaves the screen."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "screen.move(1)", "scroll", key_display="↑↓"),
+        Binding("up", "screen.move(-1)", "scroll", show=False),
+        Binding("enter", "screen.next", "send"),
+        Binding("escape", "screen.hush", "other views"),
+    ]

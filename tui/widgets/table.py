@@ -33,6 +33,12 @@ class SwitchRows(Rows):
     BINDINGS: ClassVar[list[BindingType]] = [Binding("space", "select", "switch")]
 
 
+class RetryRows(Rows):
+    """Rows of which one is tried with enter."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "screen.next", "retry")]
+
+
 class Table(Vertical):
     """Columns under a head. The row under the cursor is announced, and again when it is switched or clicked."""
 
@@ -105,7 +111,11 @@ class Table(Vertical):
 
     @on(Resize)
     def _resized(self) -> None:
-        if self._rows:
+        # Once more when the rows have their own new size, scrollbar included.
+        self.call_after_refresh(self._redraw)
+
+    def _redraw(self) -> None:
+        if self._rows and self.is_mounted:
             self._draw(self.cursor)
 
     @on(OptionList.OptionHighlighted)

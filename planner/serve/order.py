@@ -1,0 +1,56 @@
+"""What exactly a launch starts, from a plan and where it shall run; it starts nothing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from planner.answer import Plan
+from planner.argv import ReadCommand
+from planner.command import serve_command
+from planner.serve.launcher import DEFAULT_HOST, DEFAULT_PORT, Endpoint, resolve_endpoint, with_endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LaunchOrder:
+    """Everything that :func:`planner.serve.launch` and the preflight need."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str] = field(hash=False)
+    endpoint: Endpoint
+    target: str
+    """``local``, ``cuda`` or ``rocm``."""
+    container: str | None = None
+
+
+def local_order(
+    plan: Plan, *, edited: ReadCommand | None = None, program: str | None = None, port: int | None = None
+) -> LaunchOrder:
+    """Return how `plan` starts on this machine; `edited` wins over the planned words, `port` over both."""
+    if edited is not None:
+        argv, env = edited.argv, dict(edited.env)
+    else:
+        planned = serve_command(plan)
+        argv, env = planned.argv, dict(planned.env)
+    endpoint = resolve_endpoint(argv, port=port)
+    return LaunchOrder(
+        argv=with_endpoint((program or argv[0], *argv[1:]), endpoint), env=env, endpoint=endpoint, target="local"
+    )
+
+
+def docker_order(plan: Plan, *, run_id: str, port: int | None = None) -> LaunchOrder:
+    """Return how `plan` starts in the engine's image, reachable from this machine alone."""
+    from planner.emitters.docker import docker_argv
+
+    endpoint = Endpoint(host=DEFAULT_HOST, port=port or DEFAULT_PORT)
+    cache = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
+    container = f"m35-{run_id}"
+    return LaunchOrder(
+        argv=docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=cache, name=container),
+        env={},
+        endpoint=endpoint,
+        target="rocm" if plan.gpus.spec.vendor == "amd" else "cuda",
+        container=container,
+    )

@@ -1,0 +1,75 @@
+"""What to try after a failed start: levers of the re-planned request, another port, or once more as it was."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hw_specs import M35Error
+from hw_specs.units import GIB
+from planner import Lever, Plan
+from planner.serve import Diagnosis
+from planner.serve.remedy import find_free_port, replan
+from tui.wizard import Answers, with_lever
+
+MOST_LEVERS = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cure:
+    """One change and what it brings."""
+
+    label: str
+    gib: str = ""
+    tokens: str = ""
+    apply: Callable[[Answers], Answers]
+
+
+def cures(diagnosis: Diagnosis, *, plan: Plan | None, answers: Answers) -> tuple[Cure, ...]:
+    """Return what can be tried with one key, the best first."""
+    found: list[Cure] = []
+    if diagnosis.code == "port-in-use":
+        free = find_free_port(beside=answers.port)
+        if free is not None:
+            found.append(Cure(label=f"--port {free}", apply=_port(free)))
+    if diagnosis.term and plan is not None and answers.request is not None:
+        again = replan(plan, diagnosis.measured)
+        offered = again.levers if again is not None else ()
+        calibrations = again.plan.request.calibrations if again is not None else answers.request.calibrations
+        request = dataclasses.replace(answers.request, calibrations=calibrations)
+        if again is not None and answers.request.max_model_len is None:
+            found.append(
+                Cure(
+                    label="what fits with the measured memory",
+                    apply=lambda old: dataclasses.replace(old, request=request, edited=None),
+                )
+            )
+        for lever in (offered or _levers(answers))[:MOST_LEVERS]:
+            if lever.name != "gpus":
+                found.append(_cure(lever, Answers(request=request)))
+    return (*found, Cure(label="nothing changed", apply=lambda old: old))
+
+
+def _levers(answers: Answers) -> tuple[Lever, ...]:
+    from planner.choose import all_levers
+    from tui.wizard import effective_request
+
+    try:
+        return all_levers(effective_request(answers))
+    except M35Error:
+        return ()
+
+
+def _cure(lever: Lever, measured: Answers) -> Cure:
+    fits = " (fits then)" if lever.fits else ""
+    return Cure(
+        label=f"{lever.flag}{fits}",
+        gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
+        tokens=f"{lever.gain_tokens:+,}" if lever.gain_tokens else "",
+        apply=lambda old: with_lever(dataclasses.replace(old, request=measured.request), lever),
+    )
+
+
+def _port(port: int) -> Callable[[Answers], Answers]:
+    return lambda old: dataclasses.replace(old, port=port, edited=None)

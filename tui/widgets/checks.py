@@ -1,0 +1,88 @@
+"""Named checks, ticking through; it draws preflight and smoke-test results alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from textual.content import Content
+
+from tui.widgets.columns import fit
+
+MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–", "unknown": "?"}
+STYLES = {
+    "pass": "$text-success",
+    "warn": "$text-warning",
+    "fail": "bold $text-error",
+    "skip": "$secondary",
+    "unknown": "$secondary",
+}
+
+
+class Result(Protocol):
+    """What preflight and smoke test have in common."""
+
+    @property
+    def name(self) -> str:
+        """Stable key."""
+
+    @property
+    def status(self) -> str:
+        """``pass``, ``fail`` …"""
+
+    @property
+    def seen(self) -> str:
+        """One line."""
+
+    @property
+    def hint(self) -> str:
+        """What to do; may be empty."""
+
+
+def check_lines(
+    results: Sequence[Result], *, width: int, running: str = "", hints: bool = True, loud: Sequence[str] = ()
+) -> list[Content]:
+    """Return one line per result and, below what is not well, its hint; `running` is the check under way.
+
+    With `loud` only results of those statuses are shown.
+    """
+    from tui.widgets.plan_panel import wrapped
+
+    names = max([len(result.name) for result in results] + [len(running), 8])
+    lines = []
+    for result in results:
+        if loud and result.status not in loud:
+            continue
+        head = f"{MARKS[result.status]} {result.name:<{names}}"
+        quiet = result.status in ("pass", "skip")
+        if quiet:
+            lines.append(
+                Content.assemble(
+                    (head, STYLES[result.status]), "  ", (fit(result.seen, width - len(head) - 2), "$secondary")
+                )
+            )
+            continue
+        seen = wrapped(result.seen, width=width - len(head) - 2)
+        indent = " " * (len(head) + 2)
+        lines.append(Content.assemble((head, STYLES[result.status]), "  ", *seen[:1]))
+        lines += [Content.assemble(indent, line) for line in seen[1:]]
+        if result.hint and hints:
+            lines += [
+                Content.assemble(indent, line)
+                for line in wrapped(f"→ {result.hint}", width=width - len(indent), style="$secondary", indent="  ")
+            ]
+    if running:
+        lines.append(Content.styled(f"● {running}", "bold $accent"))
+    return lines
+
+
+def tally(results: Sequence[Result]) -> str:
+    """Return the same as :func:`summary` in marks: ``12 ✓ 1 !``."""
+    counts = {mark: sum(result.status == status for result in results) for status, mark in MARKS.items()}
+    return "  ".join(f"{number} {mark}" for mark, number in counts.items() if number)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Return how many ended how: ``12 pass, 1 warn``."""
+    counts = {status: sum(result.status == status for result in results) for status in MARKS}
+    return ", ".join(f"{number} {status}" for status, number in counts.items() if number) or "nothing yet"

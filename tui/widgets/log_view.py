@@ -1,0 +1,156 @@
+"""A live log: filter, search, and follow only while one is at its end; it draws the lines in sight and no others."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.binding import Binding, BindingType
+from textual.geometry import Size
+from textual.message import Message
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from tui.widgets.log_lines import LEVELS, Level, LogLines
+
+
+class LogView(ScrollView, can_focus=True):
+    """Lines of a server's log."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "filter", "filter"),
+        Binding("slash", "screen.search", "search", key_display="/"),
+        Binding("n", "find(1)", "next match", show=False),
+        Binding("N", "find(-1)", "previous match", show=False),
+        Binding("end,G", "scroll_end", "follow", show=False),
+        Binding("enter", "screen.next", "next"),
+    ]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--warning", "log--error", "log--match", "log--found"}
+
+    class Changed(Message):
+        """Level, search or following changed."""
+
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self.log_lines = LogLines()
+        self.level: Level = "all"
+        self.needle = ""
+        self._shown: list[int] = []
+        self._found: int | None = None
+        self._widest = 0
+
+    @property
+    def following(self) -> bool:
+        """Whether new lines scroll into sight."""
+        return self.scroll_offset.y >= self.max_scroll_y
+
+    @property
+    def status(self) -> str:
+        """What stands in the title: number of lines, level, search, following."""
+        parts = [f"{len(self._shown):,} lines"]
+        if self.level != "all":
+            parts.append(f"{self.level} and worse")
+        if self.needle:
+            parts.append(f"/{self.needle}")
+        parts.append("following" if self.following else "end follows")
+        return " · ".join(parts)
+
+    def feed(self, data: bytes) -> None:
+        """Take in a batch; one layout, however many lines."""
+        follow = self.following
+        start = len(self.log_lines.lines)
+        dropped = self.log_lines.dropped
+        if not self.log_lines.feed(data):
+            return
+        if self.log_lines.dropped != dropped:
+            self._refill()
+        else:
+            fresh = self.log_lines.wanted(level=self.level, start=start)
+            self._shown += fresh
+            self._measure(fresh)
+        self._resize(follow=follow)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.log_lines = LogLines()
+        self._found = None
+        self._refill()
+        self._resize(follow=True)
+
+    def search(self, text: str) -> bool:
+        """Look for `text` from the end backwards; return whether it occurs."""
+        self.needle = text.strip()
+        self._found = len(self._shown)
+        return self._find(back=True) if self.needle else True
+
+    def action_filter(self) -> None:
+        """Show the next level: everything, info, warnings, errors."""
+        self.level = LEVELS[(LEVELS.index(self.level) + 1) % len(LEVELS)]
+        self._found = None
+        self._refill()
+        self._resize(follow=True)
+
+    def action_find(self, way: int) -> None:
+        """Go to the next or the previous match."""
+        if self.needle and not self._find(back=way < 0):
+            self.app.bell()
+
+    def _find(self, *, back: bool) -> bool:
+        if not self._shown:
+            return False
+        after = self._found if self._found is not None else self.scroll_offset.y
+        place = self.log_lines.find(self.needle, among=self._shown, after=after, back=back)
+        if place is None:
+            self._found = None
+            self.refresh()
+            return False
+        self._found = place
+        self.scroll_to(y=max(0, place - self.size.height // 2), animate=False)
+        self.refresh()
+        self.post_message(self.Changed())
+        return True
+
+    def _refill(self) -> None:
+        self._shown = self.log_lines.wanted(level=self.level)
+        self._widest = 0
+        self._measure(self._shown)
+
+    def _measure(self, indices: list[int]) -> None:
+        lines = self.log_lines.lines
+        self._widest = max([self._widest, *(len(lines[index]) for index in indices)])
+
+    def _resize(self, *, follow: bool) -> None:
+        self.virtual_size = Size(self._widest, len(self._shown))
+        if follow:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
+        self.refresh()
+        self.post_message(self.Changed())
+
+    def watch_scroll_y(self, old: float, new: float) -> None:
+        """Keep the title true while scrolling."""
+        super().watch_scroll_y(old, new)
+        self.post_message(self.Changed())
+
+    def render_line(self, y: int) -> Strip:
+        """One line in sight."""
+        x, top = self.scroll_offset
+        place = top + y
+        width = self.scrollable_content_region.width
+        base = self.rich_style
+        if place >= len(self._shown):
+            return Strip.blank(width, base)
+        index = self._shown[place]
+        line = self.log_lines.lines[index]
+        rank = self.log_lines.ranks[index]
+        style = base
+        if rank:
+            style = base + self.get_component_rich_style("log--warning" if rank == 1 else "log--error", partial=True)
+        if place == self._found:
+            style += self.get_component_rich_style("log--found", partial=True)
+        segments = [Segment(line, style)]
+        at = line.casefold().find(self.needle.casefold()) if self.needle else -1
+        if at >= 0:
+            end = at + len(self.needle)
+            match = style + self.get_component_rich_style("log--match", partial=True)
+            segments = [Segment(line[:at], style), Segment(line[at:end], match), Segment(line[end:], style)]
+        return Strip(segments).crop_extend(x, x + width, style)

@@ -1,0 +1,58 @@
+"""How far a start is: one line per phase with its progress and time; it draws a `StartView`."""
+
+from __future__ import annotations
+
+from textual.content import Content
+
+from planner.serve.progress import PhaseView, StartView, count, duration
+from tui.widgets.columns import fit
+
+MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}
+STYLES = {"done": "$text-success", "now": "bold $accent", "next": "$secondary", "skipped": "$secondary"}
+
+
+def phase_lines(view: StartView, *, width: int, failed: bool = False) -> list[Content]:
+    """Return one line per phase; the one that a failed start ended in is crossed."""
+    lines = []
+    for phase in view.phases:
+        if phase.phase == "ready":
+            continue
+        mark, style = MARKS[phase.state], STYLES[phase.state]
+        if failed and phase.state == "now":
+            mark, style = "✗", "bold $text-error"
+        right = _right(phase)
+        bar = ""
+        if phase.state == "now" and phase.fraction is not None and not failed:
+            cells = 8
+            full = round(min(1.0, phase.fraction) * cells)
+            bar = f" {'▓' * full}{'░' * (cells - full)}"
+        left = f"{mark} {phase.title}"
+        room = width - len(left) - len(bar) - 1
+        lines.append(
+            Content.assemble((left, style), (bar, "$accent"), " ", (fit(right, room, right=True), "$secondary"))
+        )
+    return [*lines, _ready(view, width, failed=failed)]
+
+
+def _right(phase: PhaseView) -> str:
+    if phase.state == "now":
+        if phase.fraction is not None:
+            return f"{count(phase)} {phase.fraction:4.0%}"
+        spent = duration(phase.elapsed_s or 0.0)
+        return f"{spent} of ~ {duration(phase.expected_s)}" if phase.expected_s else spent
+    if phase.state == "done":
+        return duration(phase.elapsed_s or 0.0)
+    return f"~ {duration(phase.expected_s)}" if phase.expected_s and phase.state == "next" else ""
+
+
+def _ready(view: StartView, width: int, *, failed: bool) -> Content:
+    last = view.phases[-1]
+    if last.state == "done":
+        return Content.assemble(
+            ("✓ ready", "bold $text-success"),
+            (fit(f"after {duration(view.elapsed_s)}", width - 7, right=True), "$secondary"),
+        )
+    left = "" if failed else "no earlier start to go by"
+    if view.remaining_s is not None and not failed:
+        left = f"in about {duration(view.remaining_s)}"
+    return Content.assemble(("○ ready", "$secondary"), (fit(left, width - 7, right=True), "$secondary"))
