@@ -7,7 +7,6 @@ activation without it, and memory outside torch as consumed memory less the pred
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any
 
 from hw_specs.units import format_gib
@@ -15,6 +14,7 @@ from planner.answer import Plan
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.overheads import Calibration
 from planner.serve.measured import Measured
+from planner.serve.remedy import calibration_record
 from planner.store import append_records, calibrations_path, read_records
 
 SCHEMA = 1
@@ -44,22 +44,7 @@ def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
             "the log holds none of the figures that a calibration needs",
             hint="it needs the line `Free memory on device … Actual usage is …`, which a start prints near its end",
         )
-    settings = plan.settings
-    return Calibration(
-        model=plan.model.name,
-        gpu=plan.gpus.spec.id,
-        vllm_version=plan.vllm_version,
-        tensor_parallel_size=settings.tensor_parallel_size,
-        pipeline_parallel_size=settings.pipeline_parallel_size,
-        max_num_seqs=settings.max_num_seqs,
-        max_num_batched_tokens=settings.max_num_batched_tokens,
-        language_model_only=settings.language_model_only,
-        enforce_eager=settings.enforce_eager,
-        speculative_tokens=settings.speculative_tokens,
-        terms=terms,
-        run=run,
-        measured_on=time.strftime("%Y-%m-%d"),
-    )
+    return calibration_record(plan, terms=terms, run=run)
 
 
 def keep(calibration: Calibration) -> None:

@@ -8,6 +8,7 @@ from functools import cache
 
 from planner.errors import UnknownVersion
 from planner.facts import load
+from planner.serve.events import ENDINGS
 
 _GIB = 2**30
 _SUFFIX = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -47,8 +48,10 @@ class LogPatterns:
     lines: tuple[LinePattern, ...]
     failures: tuple[FailurePattern, ...]
     fatal: tuple[FailurePattern, ...]
-    needles: re.Pattern[str]
-    """Matches any line that can matter."""
+    needles: tuple[str, ...]
+    """Texts of which a line that can matter holds at least one."""
+    needles_once_ready: tuple[str, ...]
+    """The same for a server that runs: how it stops, and how it fails."""
     wrappers: tuple[str, ...]
     """Texts of exceptions that only report another one."""
 
@@ -85,12 +88,14 @@ def log_patterns() -> LogPatterns:
     )
     failures = tuple(_failure(entry, entry["code"]) for entry in table["failure"])
     fatal = tuple(_failure(entry, "fatal") for entry in table["fatal"])
-    needles = sorted({item.needle for item in lines} | {item.needle for item in (*failures, *fatal)})
+    failing = {item.needle for item in (*failures, *fatal)}
+    needles = sorted({item.needle for item in lines} | failing)
     return LogPatterns(
         lines=lines,
         failures=failures,
         fatal=fatal,
-        needles=re.compile("|".join(re.escape(needle) for needle in needles)),
+        needles=tuple(needles),
+        needles_once_ready=tuple(sorted({p.needle for p in lines if p.phase in ENDINGS} | failing)),
         wrappers=tuple(table["wrappers"]["texts"]),
     )
 

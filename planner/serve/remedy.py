@@ -9,6 +9,7 @@ import dataclasses
 import math
 import socket
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
@@ -37,14 +38,10 @@ class Replan:
         return self.plan.levers
 
 
-def replan(plan: Plan, measured: Measured) -> Replan | None:
-    """Return `plan` again with the available KV memory that the engine found; None when the log does not say it."""
-    if measured.kv_available_bytes is None:
-        return None
-    missing = plan.kv_cache.available_bytes - measured.kv_available_bytes
-    outside = plan.ledger.line("outside_torch").bytes
+def calibration_record(plan: Plan, *, terms: Mapping[str, int], run: str) -> Calibration:
+    """Return `terms` filed under the settings of `plan`, of today."""
     settings = plan.settings
-    record = Calibration(
+    return Calibration(
         model=plan.model.name,
         gpu=plan.gpus.spec.id,
         vllm_version=plan.vllm_version,
@@ -55,10 +52,19 @@ def replan(plan: Plan, measured: Measured) -> Replan | None:
         language_model_only=settings.language_model_only,
         enforce_eager=settings.enforce_eager,
         speculative_tokens=settings.speculative_tokens,
-        terms={"outside_torch": outside + missing},
-        run="the failed start",
+        terms=terms,
+        run=run,
         measured_on=time.strftime("%Y-%m-%d"),
     )
+
+
+def replan(plan: Plan, measured: Measured) -> Replan | None:
+    """Return `plan` again with the available KV memory that the engine found; None when the log does not say it."""
+    if measured.kv_available_bytes is None:
+        return None
+    missing = plan.kv_cache.available_bytes - measured.kv_available_bytes
+    outside = plan.ledger.line("outside_torch").bytes
+    record = calibration_record(plan, terms={"outside_torch": outside + missing}, run="the failed start")
     again = _again(plan, {"calibrations": (*plan.request.calibrations, record)})
     if again is None:
         return None

@@ -146,7 +146,8 @@ class StartupLog:
             self._stamp = head["stamp"]
             text = text[head.end() :]
         events = self._follow_traceback(rank, f"{rank} {pid}", text)
-        if self._patterns.needles.search(text) is None:
+        needles = self._patterns.needles_once_ready if self._phase == "ready" else self._patterns.needles
+        if not any(needle in text for needle in needles):
             return events
         for pattern in self._patterns.lines:
             if pattern.needle in text and pattern.printed_by(self._release):

@@ -34,6 +34,12 @@ def wait_for(condition: object, limit_s: float = 15.0) -> None:
         time.sleep(0.02)
 
 
+def impatient(monkeypatch: pytest.MonkeyPatch, *, alone_s: float, timeout_s: float) -> None:
+    """Shorten the limits that people would find long enough."""
+    facts = {"health": {"alone_s": alone_s, "timeout_s": timeout_s}, "stall_limit_s": dict.fromkeys(PHASES, 2.5)}
+    monkeypatch.setattr("planner.serve.follower.load", lambda name: facts)
+
+
 def watch(run: Run, **options: object) -> list[Event]:
     return [event for batch in follow(run, poll_s=0.03, **options) for event in batch]  # type: ignore[arg-type]
 
@@ -179,7 +185,10 @@ def test_a_server_that_never_gets_ready_times_out_with_what_was_last_seen(fake: 
 @pytest.mark.parametrize(
     ("fault", "words"), [("health-500", "HTTP 500"), ("health-garbage", "no HTTP answer"), ("health-slow", "no answer")]
 )
-def test_a_server_that_says_ready_but_is_not_healthy(fake: Fake, fault: str, words: str) -> None:
+def test_a_server_that_says_ready_but_is_not_healthy(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, fault: str, words: str
+) -> None:
+    impatient(monkeypatch, alone_s=20.0, timeout_s=0.3)
     events = watch(fake.launch(fault), stall_limits_s={"ready": 0.5})
     last = events[-1]
     assert isinstance(last, TimedOut) and last.phase == "ready" and words in last.health
@@ -195,8 +204,7 @@ def test_a_server_that_dies_after_ready(fake: Fake) -> None:
 
 
 def test_another_server_on_the_port_is_not_taken_for_ours(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = {"health": {"alone_s": 0.0, "timeout_s": 1.0}, "stall_limit_s": dict.fromkeys(PHASES, 2.5)}
-    monkeypatch.setattr("planner.serve.follower.load", lambda name: facts)
+    impatient(monkeypatch, alone_s=0.0, timeout_s=1.0)
     ours = fake.launch(log=EMPTY)
     assert isinstance(watch(ours)[-1], ServerReady)  # no word in the log, but the port is its own
     other = launch(

@@ -80,7 +80,9 @@ def test_phases_never_go_back_whatever_the_order_of_lines(data: st.DataObject) -
 @given(
     noise=st.lists(
         st.text(alphabet=st.characters(codec="ascii", exclude_characters="\r\n\x1b("), min_size=1, max_size=60).filter(
-            lambda text: not text.startswith("Traceback") and log_patterns().needles.search(text) is None
+            lambda text: (
+                not text.startswith("Traceback") and not any(needle in text for needle in log_patterns().needles)
+            )
         ),
         max_size=10,
     ),
