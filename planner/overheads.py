@@ -181,12 +181,14 @@ def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, i
     if shape.last_stage:
         rows = 2 * T * H + 2 * N * H * (2 if v1 else 1) + held
         phases["logits"] = rows + 2 * N * V + (2 * N * V + 2 * N * V // tp if tp > 1 else 0)
-        phases["sampler"] = rows + _sampler_bytes(shape, facts, N, V)
+        phases["sampler"] = rows + _sampler_bytes(shape, facts, N, V, full=shape.release.sampler_profiled)
     return phases
 
 
-def _sampler_bytes(shape: Shape, facts: dict[str, Any], N: int, V: int) -> int:
-    """The sampler's dummy run over `N` rows of `V` logits."""
+def _sampler_bytes(shape: Shape, facts: dict[str, Any], N: int, V: int, *, full: bool) -> int:
+    """Sampling `N` rows of `V` logits: with every feature on, or greedily."""
+    if not full:
+        return int(facts["greedy_sampler_bytes_per_logit"] * N * V + facts["greedy_sampler_bytes_per_row"] * N)
     sampler = load("overheads.toml")["sampler"]
     units = shape.gpu.compute_units or sampler["default_compute_units"]
     scratch = min(N, units) * V * 4
@@ -230,6 +232,23 @@ def _workspace_bytes(shape: Shape) -> int:
         if row["vendor"] == shape.gpu.vendor and shape.gpu.architecture.startswith(tuple(row["architectures"])):
             return int(row["bytes"])
     return 0
+
+
+def unprofiled_sampler(shape: Shape) -> Size:
+    """What full sampling takes above a profile that sampled greedily: it comes with the first such request."""
+    rule = load("vllm.toml")["rules"]["sampler_profiled"]
+    if shape.release.sampler_profiled or not shape.last_stage:
+        return _nothing("profiled", rule["source"])
+    facts = load("overheads.toml")["activations"]
+    N, V = min(shape.max_num_batched_tokens, shape.max_num_seqs), shape.model.vocab_size
+    phases = activation_phases(shape)
+    full = (
+        phases["sampler"]
+        + _sampler_bytes(shape, facts, N, V, full=True)
+        - _sampler_bytes(shape, facts, N, V, full=False)
+    )
+    size_bytes = max(0, full - max(phases.values()))
+    return Size(bytes=size_bytes, low_bytes=0, high_bytes=size_bytes, basis="derived", source=rule["source"])
 
 
 def buffers(shape: Shape, calibration: Calibration | None = None) -> Size:

@@ -48,6 +48,8 @@ class Release:
     null_block_reserved: bool
     buffers_counted: bool
     """Whether the runner's own tensors are subtracted from the KV budget."""
+    sampler_profiled: bool
+    """Whether the profile run samples with every feature on, or only takes the largest logit."""
     workspace_counted: bool
     """Whether the GEMM library's first workspace falls into the profile run."""
     kv_tokens: str
@@ -113,6 +115,7 @@ def resolve_release(version: str | None = None) -> Release:
         dense_vision_mask=rules["dense_vision_mask"],
         null_block_reserved=rules["null_block_reserved"],
         buffers_counted=rules["buffers_counted"],
+        sampler_profiled=rules["sampler_profiled"],
         workspace_counted=rules["workspace_counted"],
         kv_tokens=rules["kv_tokens"],
         draft_limits_target=rules["draft_limits_target"],

@@ -20,10 +20,11 @@ def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: objec
     values: dict[str, object] = {
         "language_model_only": False, "enforce_eager": True, "speculative_tokens": 0, "max_model_len": 262144,
     }  # fmt: skip
+    forced = {"model_runner": runner, "sampler_profiled": True} if runner else {}
     return Shape(
         model=MODEL,
         gpu=get_gpu("h200" if "gpu" not in more else str(more.pop("gpu"))),
-        release=replace(resolve_release(version), **({"model_runner": runner} if runner else {})),
+        release=replace(resolve_release(version), **forced),
         tensor_parallel_size=tp,
         pipeline_parallel_size=1,
         first_stage=True,
