@@ -71,10 +71,14 @@ def bench_argv(
     model: str,
     url: str,
     executable: str = "vllm",
+    tokenizer: str | None = None,
     tokenizer_mode: str = "mistral",
     result_path: Path | None = None,
 ) -> tuple[str, ...]:
-    """Return the ``vllm bench serve`` call that plays `workload` against the server at `url`."""
+    """Return the ``vllm bench serve`` call that plays `workload` against the server at `url`.
+
+    `tokenizer` is a folder or repository, for when `model` is only a name the server answers to.
+    """
     argv = [
         executable, "bench", "serve", "--backend", "openai", "--base-url", url, "--endpoint", "/v1/completions",
         "--model", model, "--tokenizer-mode", tokenizer_mode, "--dataset-name", "random",
@@ -83,6 +87,8 @@ def bench_argv(
         "--ignore-eos", "--seed", str(workload.seed), "--percentile-metrics", "ttft,tpot,itl,e2el",
         "--metric-percentiles", "50,99",
     ]  # fmt: skip
+    if tokenizer is not None:
+        argv += ["--tokenizer", tokenizer]
     if workload.concurrency is not None:
         argv += ["--max-concurrency", str(workload.concurrency)]
     if workload.request_rate is not None:
@@ -105,8 +111,8 @@ def gsm8k_argv(*, model: str, url: str, concurrency: int = 32) -> tuple[str, ...
 
 
 def run_bench(
-    workload: Workload, *, model: str, url: str, executable: str = "vllm", tokenizer_mode: str = "mistral",
-    timeout_s: float | None = None,
+    workload: Workload, *, model: str, url: str, executable: str = "vllm", tokenizer: str | None = None,
+    tokenizer_mode: str = "mistral",    timeout_s: float | None = None,
 ) -> BenchResult:  # fmt: skip
     """Run the benchmark and return its result; its narration goes to our stderr.
 
@@ -122,7 +128,13 @@ def run_bench(
     with tempfile.TemporaryDirectory(prefix="m35-bench-") as folder:
         path = Path(folder) / "result.json"
         argv = bench_argv(
-            workload, model=model, url=url, executable=executable, tokenizer_mode=tokenizer_mode, result_path=path
+            workload,
+            model=model,
+            url=url,
+            executable=executable,
+            tokenizer=tokenizer,
+            tokenizer_mode=tokenizer_mode,
+            result_path=path,
         )
         try:
             done = subprocess.run(argv, env=environment, stdout=2, timeout=timeout_s, check=False)

@@ -31,6 +31,9 @@ class Hardware:
     allreduce_s: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
     """Measured seconds by tensor-parallel size and message bytes; empty when nobody published a table."""
 
+    fusion_max_bytes: Mapping[int, int] = field(default_factory=dict)
+    """Largest message by tensor-parallel size that the engine fuses with the norm behind it."""
+
     def peak(self, arithmetic: str) -> float:
         """Return the peak for an arithmetic, falling back to BF16 where the hardware lacks it."""
         return self.flops_per_s.get(arithmetic) or self.flops_per_s["bf16"]
@@ -47,12 +50,14 @@ def allreduce_seconds(
     *,
     link_share: float,
     custom_bytes_per_s: float,
+    fused_share: float = 1.0,
 ) -> Floats:
     """Return the seconds of one all-reduce per message size, from the table where there is one.
 
     Between table entries the time is linear in the size. Beyond the last one, and without a table, a two-stage
     exchange over the direct links is assumed: ``2 (n - 1) / n`` of the message leaves each GPU, at `link_share` of
-    the link, and small messages at no more than `custom_bytes_per_s`.
+    the link, and small messages at no more than `custom_bytes_per_s`. Messages small enough to be fused with the norm
+    take `fused_share` of the table's time.
 
     Raises:
         ValueError: when neither a table nor a link speed is known.
@@ -75,7 +80,8 @@ def allreduce_seconds(
     slope = volume / (speed * link_share) if speed else (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
     beyond: Floats = slope * np.maximum(message_bytes - sizes[-1], 0)
     inside: Floats = np.interp(message_bytes, sizes, times)
-    return inside + beyond
+    fused = message_bytes <= hardware.fusion_max_bytes.get(tensor_parallel_size, 0)
+    return np.where(fused, fused_share, 1.0) * (inside + beyond)
 
 
 def usable_link_bytes_per_s(hardware: Hardware, tensor_parallel_size: int) -> float | None:
@@ -89,7 +95,7 @@ def usable_link_bytes_per_s(hardware: Hardware, tensor_parallel_size: int) -> fl
 
 def hardware_of(gpu: GpuSpec) -> Hardware:
     """Return the speeds of a catalogue entry, with its all-reduce table or that of the GPU whose link it shares."""
-    from hw_specs.allreduce import load_allreduce
+    from hw_specs.allreduce import load_allreduce, load_allreduce_thresholds
     from planner.facts import load
 
     table = load_allreduce(gpu.id)
@@ -107,4 +113,5 @@ def hardware_of(gpu: GpuSpec) -> Hardware:
         allreduce_s={size: {message: us * 1e-6 for message, us in row.items()} for size, row in table.us_by_tp.items()}
         if table
         else {},
+        fusion_max_bytes=load_allreduce_thresholds().fusion_max_bytes.get(gpu.architecture, {}),
     )

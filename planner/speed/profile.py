@@ -39,6 +39,8 @@ class EngineProfile:
     """Host work per sequence and step that is not hidden."""
     allreduce_s: float
     """Added to each collective on top of its table or link time."""
+    fused_allreduce: float
+    """Share of the table's time left where the engine fuses the all-reduce with the norm behind it."""
     replicated_passes: float
     """Passes over the hidden state per token and layer that tensor parallelism does not divide, in memory time."""
     eager_layer_s: float

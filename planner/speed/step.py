@@ -111,6 +111,7 @@ class StepModel:
         return allreduce_seconds(
             self.hardware, message_bytes, self.tensor_parallel_size, link_share=self.profile.link,
             custom_bytes_per_s=self.profile.custom_allreduce_bytes_per_s,
+            fused_share=self.profile.fused_allreduce,
         )  # fmt: skip
 
     def _linears(self, work: RankWork, tokens: Floats) -> Floats:

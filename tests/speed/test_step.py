@@ -58,6 +58,14 @@ def test_the_all_reduce_table_of_the_catalogue_is_used() -> None:
     assert seconds[0] == pytest.approx(14.1e-6)
 
 
+def test_only_messages_under_the_limit_are_fused() -> None:
+    h200 = hardware_of(get_gpu("h200"))
+    sizes = np.array([2.0**19, 2.0**20])
+    plain = allreduce_seconds(h200, sizes, 8, link_share=0.8, custom_bytes_per_s=1e11)
+    fused = allreduce_seconds(h200, sizes, 8, link_share=0.8, custom_bytes_per_s=1e11, fused_share=0.5)
+    assert (fused / plain).tolist() == [0.5, 1.0]
+
+
 @given(st.integers(1, 2**31), st.sampled_from([2, 4, 8]), st.sampled_from(["h200", "mi300x", "mi355x", "h20", "l40s"]))
 def test_larger_messages_never_take_much_less(size: int, tp: int, gpu: str) -> None:
     """Measured tables dip where the kernel changes (B200 halves at 1 MiB); elsewhere time grows."""

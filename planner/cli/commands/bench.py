@@ -36,6 +36,7 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 @click.option("--concurrency", type=click.IntRange(1), metavar="N", help="requests in flight; 32 by default")
 @workload_options
 @click.option("--model", help="model name at the server; the plan's, or this project's model")
+@click.option("--tokenizer", metavar="PATH", help="folder or repository of the tokenizer; the model's own by default")
 @click.option("--vllm", "executable", default="vllm", help="the vllm executable that holds the benchmark")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(1), metavar="S", help="give up after so many seconds")
 @click.option("--result", "result_file", type=click.Path(path_type=Path), help="read this result instead of running")
@@ -43,8 +44,9 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 @click.option("--keep", is_flag=True, help="let the result correct later forecasts on this machine")
 @click.option("--json", "as_json", is_flag=True, help="write JSON")
 def command(
-    url: str, plan_file: Path | None, concurrency: int | None, model: str | None, executable: str,
-    timeout_s: float | None, result_file: Path | None, print_only: bool, keep: bool, as_json: bool, **load: Any,
+    url: str, plan_file: Path | None, concurrency: int | None, model: str | None, tokenizer: str | None,
+    executable: str, timeout_s: float | None, result_file: Path | None, print_only: bool, keep: bool,
+    as_json: bool, **load: Any,
 ) -> int:  # fmt: skip
     """Run `vllm bench serve` against the server at URL, or print the command with `--print`.
 
@@ -62,7 +64,10 @@ def command(
     document = _document(plan_file)
     name = model or (document.model.name if document else _default_model())
     if print_only:
-        commands = [bench_argv(workload, model=name, url=url, executable=executable), gsm8k_argv(model=name, url=url)]
+        commands = [
+            bench_argv(workload, model=name, url=url, executable=executable, tokenizer=tokenizer),
+            gsm8k_argv(model=name, url=url),
+        ]
         if as_json:
             write_json({"commands": [list(argv) for argv in commands]})
         else:
@@ -75,7 +80,9 @@ def command(
     if result_file is not None:
         result = read_result(_text(result_file))
     else:
-        result = run_bench(workload, model=name, url=url, executable=executable, timeout_s=timeout_s)
+        result = run_bench(
+            workload, model=name, url=url, executable=executable, tokenizer=tokenizer, timeout_s=timeout_s
+        )
     forecasted, plan = _forecast(document, workload)
     if as_json:
         write_json(
