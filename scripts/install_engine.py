@@ -13,7 +13,8 @@ pip alone gives an engine that does not start. What this script does about it:
 3. triton, which is not needed and large, is left out in the same way.
 4. ``vllm`` asks for the metadata of a distribution of its own name, which the CPU build does not have: add it. The
    version must contain "cpu", by which vLLM chooses its platform.
-5. mistral_common from 1.13 on answers 400 to every chat with this vLLM: it is pinned below.
+5. mistral_common from 1.13 on answers 400 to every chat with this vLLM: it is pinned below. The broken one is put
+   beside the environment, in ``mistral_common_1.13``, for the test that a rehearsal finds this.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ CONSTRAINTS = ROOT / "tests" / "engine" / "constraints.txt"
 PYTHON = "3.11"
 CANNOT = 3
 LOCK = "install.lock"
+BREAKING = "mistral_common==1.13.1"
+BREAKING_DIR = "mistral_common_1.13"
 
 TORCHVISION_GUARD = 'if _load_library("_C"):\n\n    def _has_ops():  # noqa: F811\n        return True\n'
 TORCHVISION_PATCH = """
@@ -99,6 +102,8 @@ def install(target: Path) -> None:
     )
     say(f"installing {sum(not line.startswith('#') for line in CONSTRAINTS.open())} packages")
     done = run(*how, "--quiet", "--no-deps", "--requirement", CONSTRAINTS)
+    if not done.returncode:
+        done = run(*how, "--quiet", "--no-deps", "--target", target / BREAKING_DIR, BREAKING)
     if done.returncode:
         raise CannotInstall(
             "the pinned packages cannot be installed (is a CPU build of torch in PIP_FIND_LINKS or "

@@ -7,13 +7,14 @@ import os
 import random
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from planner.kv_cache import KvGeometry
+
+from .conftest import install_engine
 
 pytestmark = pytest.mark.engine
 
@@ -24,15 +25,7 @@ GIB = 2**30
 
 
 def engine_python() -> Path:
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/install_engine.py")], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        reason = done.stderr.strip().splitlines()[-1:] or ["unknown reason"]
-        if os.environ.get("CI"):
-            pytest.fail(f"the engine cannot be installed: {reason[0]}")
-        pytest.skip(f"the engine cannot be installed: {reason[0]}")
-    return Path(done.stdout.strip().splitlines()[-1]) / "bin" / "python"
+    return install_engine() / "bin" / "python"
 
 
 def vectors() -> list[dict[str, Any]]:

@@ -38,6 +38,19 @@ def test_a_text_only_plan_is_rehearsed(engine: InstalledEngine, capsys: pytest.C
     assert any("FP8 kernels" in unproved for unproved in document["unproved"])
 
 
+def test_a_package_that_breaks_every_chat_is_found(
+    engine: InstalledEngine, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server starts and is healthy; only a chat shows that mistral_common and vLLM do not fit."""
+    monkeypatch.setenv("PYTHONPATH", str(engine.executable.parents[1] / "mistral_common_1.13"))
+    argv = ["rehearse", "--gpus", "8xH200", "--max-model-len", "8192", "--vllm", str(engine.executable), "--json"]
+    assert main(argv) == 6
+    results = {result["name"]: result for result in json.loads(capsys.readouterr().out)["smoke"]["results"]}
+    assert results["health"]["status"] == results["model"]["status"] == "pass"
+    assert results["chat"]["status"] == "fail"
+    assert "mistral_common" in results["chat"]["hint"]
+
+
 def test_the_real_geometry_has_the_planned_blocks(engine: InstalledEngine, tmp_path: Path) -> None:
     real = load_preset()
     spec = TwinSpec(

@@ -19,7 +19,6 @@ from planner.request import PlanRequest
 if TYPE_CHECKING:
     from planner.serve.rehearsal import RehearsalReport, Stage
     from planner.serve.rehearsal_plan import Change
-    from planner.serve.smoke import CheckResult
 
 _STAGES: dict[Stage, str] = {
     "twin": "making the twin",
@@ -58,6 +57,7 @@ def command(
     without a GPU, where vLLM's CPU build serves. What was changed for that, and what it cannot prove, is printed.
     Exit code 0: passed, 5: the engine did not come up, 6: a check failed, 7: it took too long.
     """
+    from planner.cli.smoke_table import result_writer
     from planner.serve.engine import find_engine
     from planner.serve.rehearsal import START_LIMIT_S, rehearsal_record, rehearse
     from planner.serve.rehearsal_plan import rehearsal_plan
@@ -81,7 +81,7 @@ def command(
         checks=checks,
         start_limit_s=start_limit_s or START_LIMIT_S,
         on_stage=lambda stage: say("note", _STAGES[stage]),
-        on_result=None if as_json else _show,
+        on_result=None if as_json else result_writer(),
     )
     if as_json:
         write_json(rehearsal_record(report))
@@ -92,12 +92,6 @@ def command(
     if report.smoke is not None:
         return ExitCode.VERIFY_FAILED
     return ExitCode.TIMEOUT if report.timed_out else ExitCode.LAUNCH_FAILED
-
-
-def _show(result: CheckResult) -> None:
-    from planner.cli.smoke_table import result_lines
-
-    write("\n".join(result_lines(result)))
 
 
 def _changes(changes: tuple[Change, ...]) -> str:

@@ -10,7 +10,7 @@ import click
 
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json
-from planner.cli.smoke_table import result_lines, summary
+from planner.cli.smoke_table import result_writer, summary
 from planner.serve.verifier import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_S,
@@ -20,7 +20,7 @@ from planner.serve.verifier import (
 )
 
 if TYPE_CHECKING:
-    from planner.serve.smoke import CheckResult, Expectations
+    from planner.serve.smoke import Expectations
 
 
 @click.command(short_help="prove that a running server does what was planned")
@@ -75,17 +75,13 @@ def command(
     )
     checks = selected_checks(only=only, skip=skip, long=long)
 
-    def show(result: CheckResult) -> None:
-        if not as_json:
-            write("\n".join(result_lines(result)))
-
     report = verify(
         url or DEFAULT_URL,
         expectations,
         checks=checks,
         timeout_s=timeout_s,
         concurrency=concurrency,
-        on_result=show,
+        on_result=None if as_json else result_writer(),
     )
     if as_json:
         from planner.serve.smoke import smoke_record
