@@ -1,4 +1,4 @@
-"""Many machines, one question: a plan for each snapshot, one row per host. It probes nothing and prints nothing."""
+"""Many machines, one question: a plan for each host of an inventory. It probes nothing and prints nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw_specs.errors import M35Error
+from hw_specs.gpu_set import parse_gpus
 from hw_specs.resolve import gpus_of
+from hw_specs.units import parse_memory
 from planner.answer import Plan
 from planner.choose import plan
 from planner.request import PlanRequest
@@ -42,11 +44,52 @@ def plan_fleet(
     """Plan for every snapshot in `paths`; one bad file or host never stops the others.
 
     Args:
-        paths: files that ``m35-plan detect --json`` wrote.
+        paths: files that ``m35-plan detect --json`` wrote, and YAML lists of hosts.
         settings: fields of :class:`PlanRequest` other than `gpus`, the same for all hosts.
         memory_override_bytes: engine-visible bytes of one GPU, on every host.
     """
-    return tuple(_row(path, settings, memory_override_bytes) for path in paths)
+    rows: list[FleetRow] = []
+    for path in paths:
+        if path.suffix in (".yaml", ".yml"):
+            rows += _inventory(path, settings, memory_override_bytes)
+        else:
+            rows.append(_row(path, settings, memory_override_bytes))
+    return tuple(rows)
+
+
+def _inventory(path: Path, settings: Mapping[str, Any], memory_override_bytes: int | None) -> list[FleetRow]:
+    """The hosts of a YAML list: ``- {host: node-1, gpus: 8xH200, gpu_memory: 130GiB}``, the memory where it differs."""
+    import yaml
+
+    try:
+        hosts = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        why = " ".join(str(error).split())[:200]
+        return [FleetRow(host=path.stem, path=str(path), problem=f"cannot read {path.name}: {why}", unreadable=True)]
+    if not isinstance(hosts, list) or not all(isinstance(host, dict) and "gpus" in host for host in hosts):
+        return [
+            FleetRow(
+                host=path.stem,
+                path=str(path),
+                problem=f"{path.name} is no list of hosts",
+                hint="write `- {host: node-1, gpus: 8xH200}` for each",
+                unreadable=True,
+            )
+        ]
+    rows = []
+    for number, host in enumerate(hosts):
+        name = str(host.get("host", f"{path.stem}-{number}"))
+        place = f"{path}#{number}"
+        unknown = sorted(set(map(str, host)) - {"host", "gpus", "gpu_memory"})
+        try:
+            if unknown:
+                raise M35Error(f"`{unknown[0]}` is no field of a host", hint="fields: host, gpus, gpu_memory")
+            memory = parse_memory(str(host["gpu_memory"])) if "gpu_memory" in host else memory_override_bytes
+            gpus = parse_gpus(str(host["gpus"]), memory_override_bytes=memory)
+            rows.append(FleetRow(host=name, path=place, plan=plan(PlanRequest(gpus=gpus, **settings))))
+        except M35Error as error:
+            rows.append(FleetRow(host=name, path=place, problem=str(error), hint=error.hint))
+    return rows
 
 
 def _row(path: Path, settings: Mapping[str, Any], memory_override_bytes: int | None) -> FleetRow:

@@ -10,31 +10,52 @@ import click
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options
 from planner.cli.output import style, table, write, write_json
+from planner.cli.speed_options import NAMES, workload_options
+from planner.report import layout_name
 
 if TYPE_CHECKING:
     from planner.fleet import FleetRow
 
+WORKLOAD_NAMES = NAMES[:7]
+"""The options of a load, without targets and prices."""
 _WIDTH = 80
 _GPUS_WIDTH = 18
 
 
 @click.command(short_help="plan for many machines at once, from their snapshots")
-@click.argument("snapshots", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("hosts", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @engine_options
+@workload_options
+@click.option("--ttft-ms", type=float, metavar="MS", help="mean time to first token to stay under")
+@click.option("--tpot-ms", type=float, metavar="MS", help="mean time per further token to stay under")
 @click.option("--gpu-memory", metavar="SIZE", help="memory of one GPU, on every host")
 @click.option("--json", "as_json", is_flag=True, help="write one object per host as JSON")
-def command(snapshots: tuple[Path, ...], gpu_memory: str | None, as_json: bool, **settings: Any) -> int:
-    """Plan for every SNAPSHOT that `m35-plan detect --json > host.json` wrote: one row per host.
+def command(
+    hosts: tuple[Path, ...],
+    gpu_memory: str | None,
+    as_json: bool,
+    ttft_ms: float | None,
+    tpot_ms: float | None,
+    **settings: Any,
+) -> int:
+    """Plan for every host in HOSTS: one row each.
 
-    Settings hold for all hosts. Exit code 0: every host fits; 3: at least one does not, or has no GPU; 2: a file
-    is no snapshot.
+    HOSTS are snapshots that `m35-plan detect --json > host.json` wrote, or YAML lists such as
+    `- {host: node-1, gpus: 8xH200}`. Settings hold for all hosts. Exit code 0: every host fits; 3: at least one does
+    not, or has no GPU; 2: a file cannot be read.
+
+    With `--request-rate` the wanted load is dealt out instead: which hosts carry it, with what, and which are left
+    over. Exit code 3 then means that the fleet does not carry it.
     """
     from hw_specs.units import parse_memory
     from planner.cli.diagnostics import say
     from planner.fleet import plan_fleet
 
+    load = {name: settings.pop(name) for name in WORKLOAD_NAMES}
     memory_bytes = parse_memory(gpu_memory) if gpu_memory else None
-    rows = plan_fleet(snapshots, settings=settings, memory_override_bytes=memory_bytes)
+    rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
+    if load["request_rate"] is not None and not any(row.unreadable for row in rows):
+        return _share(rows, load, settings, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
     if as_json:
         write_json([_document(row) for row in rows])
     else:
@@ -45,6 +66,70 @@ def command(snapshots: tuple[Path, ...], gpu_memory: str | None, as_json: bool, 
     if any(row.unreadable for row in rows):
         return ExitCode.USAGE
     return ExitCode.OK if all(row.feasible for row in rows) else ExitCode.DOES_NOT_FIT
+
+
+def _share(
+    rows: tuple[FleetRow, ...],
+    load: dict[str, Any],
+    settings: dict[str, Any],
+    *,
+    ttft_ms: float | None,
+    tpot_ms: float | None,
+    as_json: bool,
+) -> int:
+    """Deal the wanted request rate over the hosts and write who carries what."""
+    from planner.cli.diagnostics import say
+    from planner.cli.speed_request import require_numpy, workload_of
+    from planner.fleet_load import share_load
+    from planner.speed.answer import Targets
+
+    require_numpy()
+    workload = workload_of(load, concurrency=None)
+    targets = Targets(ttft_ms=ttft_ms, tpot_ms=tpot_ms)
+    say("note", f"forecasting {len(rows)} hosts")
+    dealt = share_load(rows, workload, targets, settings=settings)
+    if as_json:
+        write_json(
+            {
+                "wanted_requests_per_s": dealt.wanted_requests_per_s,
+                "carried_requests_per_s": dealt.carried_requests_per_s,
+                "carried": dealt.carried,
+                "hosts": [
+                    {
+                        "host": host.host,
+                        "gpus": str(host.plan.gpus) if host.plan else None,
+                        "replicas": host.replicas,
+                        "tensor_parallel_size": host.plan.settings.tensor_parallel_size if host.plan else None,
+                        "capacity_requests_per_s": round(host.capacity_requests_per_s, 3),
+                        "assigned_requests_per_s": round(host.assigned_requests_per_s, 3),
+                        "reason": host.reason,
+                    }
+                    for host in dealt.hosts
+                ],
+            }
+        )
+    else:
+        cells = [
+            [
+                _cut(host.host, 20),
+                _cut(str(host.plan.gpus), _GPUS_WIDTH) if host.plan else "-",
+                layout_name(host.plan.settings.tensor_parallel_size, 1, host.plan.settings.replicas)
+                if host.plan and host.capacity_requests_per_s
+                else "-",
+                f"{host.capacity_requests_per_s:.2f}",
+                f"{host.assigned_requests_per_s:.2f}" if host.assigned_requests_per_s else "",
+                "left over" if host.reason == "left over" else "",
+            ]
+            for host in dealt.hosts
+        ]
+        head = ["host", "GPUs", "layout", "requests/s", "carries", ""]
+        write(table(head, cells, align=["<", "<", "<", ">", ">", "<"]))
+        part = f"{dealt.carried_requests_per_s:.2f} of {dealt.wanted_requests_per_s:.2f} requests/s"
+        write(f"\n{'carried' if dealt.carried else 'not carried'}: {part}")
+    for host in dealt.hosts:
+        if host.reason and host.reason != "left over":
+            say("note", f"{host.host}: {host.reason}")
+    return ExitCode.OK if dealt.carried else ExitCode.DOES_NOT_FIT
 
 
 def _write_table(rows: tuple[FleetRow, ...]) -> None:

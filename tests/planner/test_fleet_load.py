@@ -1,0 +1,95 @@
+"""A wanted load over an inventory: who carries what, and who is left over."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw_specs import parse_gpus
+from planner import InvalidRequest, PlanRequest, fleet_load, plan
+from planner.fleet import FleetRow, plan_fleet
+from planner.speed.answer import Targets
+from planner.speed.workload import Workload
+
+NO_LIMIT = Targets()
+
+
+def rows(*gpus: str) -> list[FleetRow]:
+    return [
+        FleetRow(host=f"node-{index}", path=f"inventory#{index}", plan=plan(PlanRequest(gpus=parse_gpus(name))))
+        for index, name in enumerate(gpus)
+    ]
+
+
+@given(capacities=st.lists(st.floats(0, 50), min_size=1, max_size=8), wanted=st.floats(0.1, 200))
+def test_the_load_is_dealt_out_within_capacities(capacities: list[float], wanted: float) -> None:
+    hosts = [FleetRow(host=f"h{i}", path=f"p{i}") for i in range(len(capacities))]
+    judged = iter(capacities)
+
+    def judge(row: FleetRow, *_args: object) -> fleet_load.HostShare:
+        return fleet_load.HostShare(
+            host=row.host, plan=None, capacity_requests_per_s=next(judged), assigned_requests_per_s=0, reason=""
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fleet_load, "_judge", judge)
+        dealt = fleet_load.share_load(hosts, Workload(request_rate=wanted), NO_LIMIT, settings={})
+    parts = [host.assigned_requests_per_s for host in dealt.hosts]
+    assert sum(parts) == pytest.approx(min(wanted, sum(capacities)), abs=1e-6)
+    assert all(0 <= part <= capacity + 1e-9 for part, capacity in zip(parts, capacities, strict=True))
+    assert dealt.carried == (sum(capacities) >= wanted - 1e-9)
+    used = [part for part in parts if part]
+    if dealt.carried and len(used) > 1:
+        smallest = sorted(capacities, reverse=True)[: len(used) - 1]
+        assert sum(smallest) < wanted, "one host fewer would not have been enough"
+
+
+def test_a_real_forecast_decides() -> None:
+    load = Workload(prompt_tokens=512, output_tokens=128, request_rate=1.0)
+    dealt = fleet_load.share_load(rows("8xH200", "1xH100"), load, Targets(tpot_ms=60), settings={"replicas": 1})
+    first, second = dealt.hosts
+    assert dealt.carried
+    assert (first.assigned_requests_per_s, first.replicas) == (1.0, 1)
+    assert second.capacity_requests_per_s == 0
+    assert "weights" in second.reason
+
+
+def test_tighter_targets_never_carry_more() -> None:
+    (row,) = rows("2xMI300X")
+    assert row.plan is not None
+    load = Workload(prompt_tokens=512, output_tokens=128, request_rate=1.0)
+    loose, tight = (
+        fleet_load.capacity_requests_per_s(row.plan, load, Targets(tpot_ms=limit)) for limit in (200.0, 50.0)
+    )
+    assert tight <= loose
+
+
+def test_a_load_needs_a_rate() -> None:
+    with pytest.raises(InvalidRequest):
+        fleet_load.share_load(rows("8xH200"), Workload(concurrency=4), NO_LIMIT, settings={})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("- {host: a, gpus: 8xH200}\n- {gpus: 1xH100}", None),
+        ("- {host: a, gpus: 8xH2OO}", "H2OO"),
+        ("- {host: a, gpus: 8xH200, gpu_memory: 141GB}", "141GB"),
+        ("- {host: a, gpus: 8xH200, gpu_ram: 1}", "gpu_ram"),
+        ("host: a", "no list of hosts"),
+        ("- [1, 2", "cannot read"),
+        ("\x00", "cannot read"),
+    ],
+)
+def test_yaml_inventories(text: str, problem: str | None, tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yaml"
+    path.write_text(text)
+    found = plan_fleet([path], settings={})
+    if problem is None:
+        assert [row.host for row in found] == ["a", "hosts-1"]
+        assert [row.feasible for row in found] == [True, False]
+    else:
+        assert problem in (found[0].problem or "")
