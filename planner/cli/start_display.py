@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
 from planner.serve.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, TimedOut
-from planner.serve.progress import TITLES, PhaseView, StartProgress, StartView, count, duration
+from planner.serve.progress import TITLES, PhaseView, StartProgress, StartView, count, duration, seconds_after
 
 WIDTH = 80
 _BAR = 20
@@ -47,22 +47,27 @@ def closing_line(view: StartView) -> str:
 class StartDisplay:
     """Shows events as they come; on a terminal with a clock that moves."""
 
-    def __init__(self, progress: StartProgress) -> None:
+    def __init__(self, progress: StartProgress, *, launch_s: float) -> None:
         self._progress = progress
+        self._launch_s = launch_s
+        self._late = True
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = 0
         self._step = (-1, "")
 
     def show(self, events: Iterable[Event], *, at_s: float) -> None:
         """Take in `events` seen `at_s` seconds after the launch and bring the display up to date."""
-        batch = list(events)
-        self._progress.add(batch, at_s=at_s)
+        for event in events:
+            when_s = at_s
+            if self._late and event.stamp:
+                # What happened before anybody watched gets the engine's own time.
+                when_s = seconds_after(event.stamp, launch_s=self._launch_s, at_most_s=at_s)
+            self._progress.add([event], at_s=when_s)
+            if not self._live and (line := self._plain(event, when_s)) is not None:
+                narrate(f"{when_s:8.1f} s  {line}")
+        self._late = False
         if self._live:
             self._draw(at_s)
-            return
-        for event in batch:
-            if (line := self._plain(event, at_s)) is not None:
-                narrate(f"{at_s:8.1f} s  {line}")
 
     def _draw(self, at_s: float) -> None:
         view = self._progress.view(at_s=at_s)

@@ -47,7 +47,11 @@ def watch(run: Run, *, limits: tuple[str, ...], until: Until, json_lines: bool, 
     expected, starts = expected_durations(read_records(history_path()), run.history_key)
     from planner.cli.start_display import StartDisplay
 
-    display = None if json_lines else StartDisplay(StartProgress(expected_s=expected, earlier_starts=starts))
+    display = (
+        None
+        if json_lines
+        else StartDisplay(StartProgress(expected_s=expected, earlier_starts=starts), launch_s=run.created_at_s)
+    )
     last: Event | None = None
     concluded: Conclusion | None = None
     try:
@@ -93,7 +97,8 @@ def _show(run: Run, last: Event | None, *, json_lines: bool) -> Conclusion:
             say("error", f"no progress in phase {last.phase} for {duration(last.waited_s)}; /health: {last.health}")
             say("hint", f"last line of the log: {last.last_seen[:200]}")
         else:
-            say("error", f"the server did not come up (exit code {run.status().exit_code})")
+            what = "died after it was ready" if found.diagnosis.phase == "ready" else "did not come up"
+            say("error", f"the server {what} (exit code {run.status().exit_code})")
     else:
         write(f"{found.outcome}   run {run.id}")
     return found

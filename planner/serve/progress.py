@@ -5,6 +5,7 @@ Times come from the caller. Without an earlier start under the same key there is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -74,6 +75,27 @@ def expected_durations(history: Sequence[Mapping[str, Any]], key: str) -> tuple[
                 if phase in PHASES and isinstance(seconds, (int, float)) and seconds >= 0:
                     times.setdefault(phase, []).append(float(seconds))
     return {phase: median(seconds) for phase, seconds in times.items()}, len(newest)
+
+
+def seconds_after(stamp: str, *, launch_s: float, at_most_s: float) -> float:
+    """Return how long after the launch the engine printed `stamp`, for events that are read late.
+
+    `launch_s` is the Unix time of the launch. A stamp that cannot be, because the engine's clock is in another zone
+    or its text is garbled, gives `at_most_s`.
+
+    >>> seconds_after("garbled", launch_s=0.0, at_most_s=9.0)
+    9.0
+    """
+    year = time.localtime(launch_s).tm_year
+    for candidate in (year, year + 1):
+        try:
+            printed_s = time.mktime(time.strptime(f"{candidate}-{stamp}", "%Y-%m-%d %H:%M:%S"))
+        except (ValueError, OverflowError):
+            continue
+        # Stamps are whole seconds: one may seem to lie just before the launch.
+        if -1.0 <= printed_s - launch_s <= at_most_s:
+            return max(0.0, printed_s - launch_s)
+    return at_most_s
 
 
 class StartProgress:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from planner.errors import InvalidRequest, PlannerError
 from planner.serve.events import PHASES, PhaseStarted, Progress
 from planner.serve.follower import stall_limits
-from planner.serve.progress import StartProgress, expected_durations
+from planner.serve.progress import StartProgress, expected_durations, seconds_after
 from planner.serve.tail import LogTail
 from planner.store import append_records, make_private, read_json, read_records, state_dir, write_json
 
@@ -58,6 +59,14 @@ def test_no_order_of_events_breaks_the_display(steps: list[tuple[str, float]]) -
         assert len(view.phases) == len(PHASES)
         assert sum(row.state == "now" for row in view.phases) <= 1
         assert all(row.elapsed_s is None or row.elapsed_s >= 0 for row in view.phases)
+
+
+def test_events_that_are_read_late_get_the_engine_s_time() -> None:
+    launch_s = time.mktime(time.strptime("2026-12-31 23:59:50", "%Y-%m-%d %H:%M:%S"))
+    assert seconds_after("12-31 23:59:55", launch_s=launch_s, at_most_s=100.0) == 5.0
+    assert seconds_after("01-01 00:00:10", launch_s=launch_s, at_most_s=100.0) == 20.0
+    assert seconds_after("12-31 22:59:55", launch_s=launch_s, at_most_s=100.0) == 100.0
+    assert seconds_after("02-30 25:61:61", launch_s=launch_s, at_most_s=100.0) == 100.0
 
 
 def test_limits_of_phases_are_checked() -> None:
