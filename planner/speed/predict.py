@@ -69,11 +69,13 @@ def forecast(
         ranges = {
             name: (min(fast[name], slow[name], v), max(fast[name], slow[name], v)) for name, v in expected.items()
         }
+    if workload.request_rate is not None and any(_queue_grows(trace) for trace in traces):
+        notes += ("more requests arrive than are served: the queue grows, and TTFT with it, as long as they do",)
     basis: Basis = "assumed" if territory == "far" else "derived"
     ratios = dict.fromkeys(FIGURES, 1.0)
     if calibration is not None:
         territory, basis = "measured here", "measured"
-        notes = ("scaled by a benchmark on this machine",)
+        notes = ("scaled by a benchmark on this machine", *(note for note in notes if note.startswith("more requests")))
         ranges = {name: (value, value) for name, value in expected.items()}
         ratios |= _spread_ratios(calibration.ratios)
     estimates: dict[str, Estimate] = {}
@@ -251,6 +253,12 @@ def _figures(traces: list[Trace]) -> dict[str, float]:
         "itl_p99_ms": slowest_gap * 1e3,
         "latency_ms": float(latency.mean()) * 1e3,
     }
+
+
+def _queue_grows(trace: Trace) -> bool:
+    """Whether more than a tenth of all requests still wait for their first token when the last one arrives."""
+    waiting = trace.first_token_s > trace.sent_s.max()
+    return bool(waiting.mean() > 0.1 and waiting.sum() > 10)
 
 
 def _divided(estimate: Estimate, by: int) -> Estimate:

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from planner.errors import InvalidRequest
 
+MOST_REQUESTS = 20_000
+"""Requests in one simulated run; a batch on real GPUs holds some hundreds at a time."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -28,7 +31,8 @@ class Workload:
     request_rate: float | None = None
     """Requests per second, exponential gaps."""
     num_requests: int | None = None
-    """Requests in the run; by default eight times the concurrency, within 100 and 800 or four waves."""
+    """Requests in the run; by default eight times the concurrency, at least 100, fewer waves of large ones;
+    with a rate a minute of arrivals, 100 to 2000."""
     prefix_cache_hit_rate: float = 0.0
     """Share of each prompt that is found in the prefix cache."""
     images_per_request: int = 0
@@ -41,6 +45,13 @@ class Workload:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidRequest(name, f"{name} must be a positive integer, not `{value}`")
+        if self.total_requests > MOST_REQUESTS:
+            field = "concurrency" if self.num_requests is None else "num_requests"
+            raise InvalidRequest(
+                field,
+                f"{field} {self.total_requests:,} is more than the {MOST_REQUESTS:,} requests a forecast plays",
+                hint="speed hardly changes beyond some thousand requests in flight",
+            )
         if self.images_per_request < 0:
             raise InvalidRequest("images_per_request", "images_per_request must not be negative")
         if self.request_rate is not None and not 0 < self.request_rate < float("inf"):
@@ -61,8 +72,11 @@ class Workload:
         """Requests in the run."""
         if self.num_requests is not None:
             return self.num_requests
-        waves = self.concurrency or 0
-        return max(100, min(8 * waves, 800), 4 * waves)
+        wave = self.concurrency or 0
+        if self.request_rate is not None:
+            # A minute of arrivals shows whether the queue grows.
+            return int(max(100, min(60 * self.request_rate, 2000)))
+        return max(100, min(8 * wave, 800), min(4 * wave, 4000), wave)
 
     def share(self, replicas: int, index: int) -> Workload | None:
         """Return the part that replica `index` of `replicas` sees; None when nothing is left for it.

@@ -95,3 +95,18 @@ def test_bad_workloads_name_their_field(bad: dict[str, float]) -> None:
     with pytest.raises(InvalidRequest) as caught:
         Workload(**bad)  # type: ignore[arg-type]
     assert caught.value.field in bad
+
+
+def test_too_many_arrivals_are_said() -> None:
+    calm, flooded = (
+        ask("8xMI300X", Workload(prompt_tokens=1000, output_tokens=100, request_rate=rate))[1] for rate in (0.5, 40.0)
+    )
+    assert not any("queue grows" in note for note in calm.notes)
+    assert any("queue grows" in note for note in flooded.notes)
+
+
+def test_the_simulated_run_is_bounded() -> None:
+    with pytest.raises(InvalidRequest, match="concurrency"):
+        Workload(concurrency=10**6)
+    assert Workload(concurrency=4096).total_requests <= 4096
+    assert Workload(request_rate=1000.0).total_requests == 2000
