@@ -21,6 +21,16 @@ MOST_LINES = 8
 MARKS = "ox+*#@%&"
 """One per line of a plot without colour."""
 _NUMBERS = AXES[:8]
+_LABEL_ORDER = ("gpus", *(axis for axis in AXES if axis != "gpus"))
+WORDS = {
+    "max_model_len": "context length, tokens", "concurrency": "sequences at once", "gpu_count": "GPUs",
+    "gpu_memory_utilization": "share of the GPU for the engine", "tensor_parallel_size": "tensor parallel size",
+    "kv_cache_tokens": "KV cache, tokens", "max_concurrency": "sequences of full length",
+    "num_gpu_blocks": "KV blocks", "available_bytes": "KV cache of one GPU, bytes",
+    "output_tokens_per_s": "answer tokens per second", "ttft_ms": "TTFT, ms", "tpot_ms": "TPOT, ms",
+    "latency_ms": "whole answer, ms",
+}  # fmt: skip
+"""Column → what stands at the axis."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +54,7 @@ def lines_of(rows: Sequence[dict[str, Any]], *, x: str | None = None, y: str | N
     if not rows:
         raise InvalidRequest("plot", "nothing to plot: no configuration is left")
     y = y or ("output_tokens_per_s" if "output_tokens_per_s" in rows[0] else "kv_cache_tokens")
-    varying = [axis for axis in AXES if len({row[axis] for row in rows}) > 1]
+    varying = [axis for axis in _LABEL_ORDER if _varies(rows, axis)]
     x = x or max((axis for axis in _NUMBERS), key=lambda axis: len({row[axis] for row in rows}))
     for option, name, known in (("x", x, _NUMBERS), ("y", y, MEASURES)):
         if name not in known or name not in rows[0]:
@@ -64,6 +74,14 @@ def lines_of(rows: Sequence[dict[str, Any]], *, x: str | None = None, y: str | N
         for label, points in groups.items()
     ]
     return Lines(x=x, y=y, lines=tuple(drawn[:MOST_LINES]), left_out=max(0, len(drawn) - MOST_LINES))
+
+
+def _varies(rows: Sequence[dict[str, Any]], axis: str) -> bool:
+    """Whether an axis takes several values, beyond what the kind of GPU alone decides (its default batch)."""
+    if axis == "gpus":
+        return len({row[axis] for row in rows}) > 1
+    seen: dict[str, Any] = {}
+    return any(seen.setdefault(row["gpus"], row[axis]) != row[axis] for row in rows)
 
 
 def _label(axis: str, value: object) -> str:
@@ -92,8 +110,8 @@ def terminal_plot(lines: Lines, *, width: int = 80, height: int = 20, colour: bo
     for mark, (label, xs, ys) in zip(MARKS, lines.lines, strict=False):
         signal = figure.signal(list(xs), list(ys), marker="braille" if colour else mark)
         figure.draw(signal.lines().label(label))
-    figure.title(lines.y)
-    figure.label(lines.x)
+    figure.title(WORDS.get(lines.y, lines.y))
+    figure.label(WORDS.get(lines.x, lines.x))
     text = str(figure.build())
     if not colour:
         text = str(plotext.uncolorize(text))
@@ -121,8 +139,8 @@ def file_plot(lines: Lines, path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     for label, xs, ys in lines.lines:
         axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.4, label=label)
-    axes.set_xlabel(lines.x)
-    axes.set_ylabel(lines.y)
+    axes.set_xlabel(WORDS.get(lines.x, lines.x))
+    axes.set_ylabel(WORDS.get(lines.y, lines.y))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.ticklabel_format(style="plain")
