@@ -37,13 +37,18 @@ if TYPE_CHECKING:
         VerifyFailed,
     )
     from planner.model import ModelSpec
+    from planner.objective import SpeedPlan, plan_for_workload
     from planner.overheads import Calibration
     from planner.request import PlanRequest, Settings
+    from planner.speed.answer import Estimate, SpeedForecast, Targets
+    from planner.speed.predict import forecast
+    from planner.speed.workload import Workload
 
 _HOMES = {
     "Alternative": "answer",
     "Calibration": "overheads",
     "EMITTERS": "emitters",
+    "Estimate": "speed.answer",
     "InvalidRequest": "errors",
     "KvCache": "answer",
     "LaunchFailed": "errors",
@@ -61,16 +66,22 @@ _HOMES = {
     "Rejected": "answer",
     "ServeCommand": "command",
     "Settings": "request",
+    "SpeedForecast": "speed.answer",
+    "SpeedPlan": "objective",
+    "Targets": "speed.answer",
     "UnknownVersion": "errors",
     "UnreadableCheckpoint": "errors",
     "UnsupportedModel": "errors",
     "VerifyFailed": "errors",
+    "Workload": "speed.workload",
     "emit": "emitters",
+    "forecast": "speed.predict",
     "json_schema": "document",
     "load_model": "checkpoint",
     "load_preset": "checkpoint",
     "plan": "choose",
     "plan_document": "document",
+    "plan_for_workload": "objective",
     "read_document": "document",
     "serve_command": "command",
 }
@@ -80,6 +91,7 @@ __all__ = [
     "Alternative",
     "Calibration",
     "EMITTERS",
+    "Estimate",
     "InvalidRequest",
     "KvCache",
     "LaunchFailed",
@@ -97,16 +109,22 @@ __all__ = [
     "Rejected",
     "ServeCommand",
     "Settings",
+    "SpeedForecast",
+    "SpeedPlan",
+    "Targets",
     "UnknownVersion",
     "UnreadableCheckpoint",
     "UnsupportedModel",
     "VerifyFailed",
+    "Workload",
     "emit",
+    "forecast",
     "json_schema",
     "load_model",
     "load_preset",
     "plan",
     "plan_document",
+    "plan_for_workload",
     "read_document",
     "serve_command",
 ]
