@@ -15,9 +15,9 @@ DEFAULT_PRESET = "mistral-medium-3.5-128b"
 
 def preset_stems() -> tuple[str, ...]:
     """The stems of the shipped models, drafts left out, the default first."""
-    found = {
-        from importlib.resources import files  # only here: it costs a tenth of a plan's cold start
+    from importlib.resources import files  # only here: it costs a tenth of a plan's cold start
 
+    found = {
         entry.name.removesuffix(".toml") for entry in (files("planner.facts") / "models").iterdir()
         if entry.name.endswith(".toml")
     }  # fmt: skip
