@@ -33,7 +33,7 @@ def _lines(result: CheckResult, hint: str) -> list[str]:
     lines = [style(result.status, _COLOURS[result.status]) + head[4:] + first]
     lines += [" " * len(head) + line for line in rest]
     if hint:
-        lines += [" " * len(head) + line for line in wrap(f"hint: {hint}", WIDTH - len(head))]
+        lines += [" " * len(head) + line for line in wrap(f"hint: {hint}", WIDTH - len(head), break_on_hyphens=False)]
     return lines
 
 

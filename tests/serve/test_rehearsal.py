@@ -146,6 +146,18 @@ def test_a_rehearsal_runs_from_twin_to_report(vllm: Path, scratch: Path) -> None
     assert json.loads((run.directory / "rehearsal.json").read_text())["passed"] is True
 
 
+@pytest.mark.parametrize("stage", ["start", "checks"])
+def test_an_interrupt_leaves_neither_server_nor_twin(stage: str, vllm: Path, scratch: Path) -> None:
+    def interrupt(reached: str) -> None:
+        if reached == stage:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        rehearse(planned(max_model_len=4096), engine=find_engine(str(vllm)), start_limit_s=30, on_stage=interrupt)
+    assert list(scratch.iterdir()) == []
+    assert [run for run in list_runs() if run.status().alive] == []
+
+
 @pytest.mark.parametrize(
     ("fault", "code", "words"),
     [("crash", 5, "did not come up"), ("colour-blind", 6, "failed: image"), ("never-up", 7, "did not come up")],
