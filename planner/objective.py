@@ -67,6 +67,10 @@ class _Candidate:
             factors.append(targets.tokens_per_s / self.figures["output_tokens_per_s"])
         return max(factors)
 
+    def reading(self) -> tuple[str, ...]:
+        """The layout and its figures as people would see them; equal ones are shown once."""
+        return (self.name, *(f"{value:.3g}" for value in self._vector()))
+
     def beats(self, other: _Candidate) -> bool:
         """Whether it is at least as good in every figure and better in one."""
         mine, theirs = self._vector(), other._vector()
@@ -271,7 +275,10 @@ def _choose(candidates: list[_Candidate], objective: Objective, targets: Targets
 def _rows(candidates: list[_Candidate], chosen: _Candidate, targets: Targets) -> tuple[LayoutSpeed, ...]:
     """The chosen way, the front, and the best of every layout that is not on it; fastest first."""
     front = [c for c in candidates if not any(o.beats(c) for o in candidates)]
-    shown: list[_Candidate] = [chosen, *(c for c in front if c is not chosen)]
+    shown: list[_Candidate] = [chosen]
+    for candidate in front:
+        if all(candidate.reading() != other.reading() for other in shown):
+            shown.append(candidate)
     for candidate in sorted(candidates, key=lambda c: c.figures["latency_ms"]):
         if all(candidate.name != other.name for other in shown):
             shown.append(candidate)

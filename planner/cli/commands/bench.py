@@ -144,6 +144,8 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
         return None, None
     require_numpy()
     from hw_specs import parse_gpus
+    from hw_specs.errors import M35Error
+    from planner.checkpoint import load_model
     from planner.choose import plan
     from planner.request import PlanRequest
     from planner.speed.predict import forecast
@@ -151,9 +153,15 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
     gpus, settings = document.gpus, document.settings
     nodes = f"{gpus.nodes}x" if gpus.nodes > 1 else ""
     machine = dataclasses.replace(parse_gpus(f"{nodes}{gpus.count}x{gpus.id}"), memory_override_bytes=gpus.total_bytes)
+    try:
+        spec = load_model(document.model.name)
+    except M35Error:
+        say("note", f"no forecast: the dimensions of `{document.model.name}` cannot be read here")
+        return None, None
     again = plan(
         PlanRequest(
-            gpus=machine, vllm_version=document.engine.vllm_version,
+            gpus=machine,
+            model=spec, vllm_version=document.engine.vllm_version,
             tensor_parallel_size=settings.tensor_parallel_size,
             pipeline_parallel_size=settings.pipeline_parallel_size, replicas=settings.replicas,
             max_model_len=settings.max_model_len, max_num_seqs=settings.max_num_seqs,

@@ -13,6 +13,7 @@ import click
 from hw_specs.errors import M35Error
 from hw_specs.units import format_gib, parse_count
 from planner.cli.diagnostics import say
+from planner.cli.options import ModelSource
 from planner.cli.output import Align, table, use_colour, write, write_json
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy, workload_of
@@ -20,6 +21,7 @@ from planner.errors import InvalidRequest
 from planner.sweep.plot import AXES, MEASURES
 
 if TYPE_CHECKING:
+    from planner.model import ModelSpec
     from planner.sweep.grid import Grid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -83,6 +85,7 @@ def _axis(
 @_axis("--max-num-batched-tokens", "max_num_batched_tokens", "tokens per step")
 @click.option("--language-model-only", is_flag=True, help="text only")
 @click.option("--enforce-eager", is_flag=True, help="no graphs")
+@click.option("--model", type=ModelSource(), metavar="NAME|DIR|FILE", help="another model, as in a plan")
 @click.option("--vllm-version", metavar="VERSION", help="vLLM release; the newest known one by default")
 @workload_options
 @click.option("--fits-only", is_flag=True, help="leave out what does not fit")
@@ -92,6 +95,7 @@ def _axis(
 @click.option("-x", "x_axis", metavar="COLUMN", help=f"axis of the plot: {', '.join(AXES[:8])}")
 @click.option("-y", "y_axis", metavar="COLUMN", help=f"height of the plot: {', '.join(MEASURES)}")
 def command(
+    model: ModelSpec | None,
     vllm_version: str | None, fits_only: bool, as_csv: bool, as_json: bool, plot: str | None, x_axis: str | None,
     y_axis: str | None, counts: tuple[int, ...], gpus: tuple[str, ...], **options: Any,
 ) -> int:  # fmt: skip
@@ -113,7 +117,7 @@ def command(
         options["concurrencies"] = ()  # the load's own lengths count then, not sequences of full length
     axes = {name: value for name, value in options.items() if value != ()}
     grid = Grid(gpus=_machines(gpus, counts), **axes)
-    model, release = load_preset(), resolve_release(vllm_version)
+    model, release = model or load_preset(), resolve_release(vllm_version)
     blocks = sweep_memory(grid, model=model, release=release)
     rows: Iterator[dict[str, Any]]
     if with_load:
