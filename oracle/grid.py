@@ -100,11 +100,11 @@ def _full(platform: str, *, draft: bool) -> list[Task]:
 
 
 def _core(platform: str, *, draft: bool) -> list[Task]:
-    tier = ((8192, 1024),)
+    tier, card = ((8192, 1024),), ((16384, 128),)
     if platform != MAIN:
-        asked = _peaks(CORNERS, (1, 8)) + _peaks(tier, (8,), enforce_eager=False) + _after(tier, (8,))
+        asked = _peaks(tier, (8,)) + _peaks(card, (1,)) + _peaks(tier, (8,), enforce_eager=False)
         return asked + _weights((8,), draft=draft)
-    asked = _peaks(tier, (2,), items=True) + _peaks(tier, (4,)) + _peaks(POINTS, (1, 8))
-    asked += _peaks(CORNERS, (1, 8), enforce_eager=False) + _peaks(tier, (1, 8), language_model_only=True)
-    asked += _weights((1, 8), draft=draft) + _after(tier, (8,))
-    return asked + (_peaks(CORNERS[1:], (8,), speculative_tokens=DRAFT_TOKENS) if draft else [])
+    asked = _peaks(tier, (2,), items=True) + _peaks(POINTS, (8,)) + _peaks(CORNERS, (1,))
+    asked += _peaks(CORNERS, (8,), enforce_eager=False) + _peaks(card, (1,), enforce_eager=False)
+    asked += _peaks(tier, (8,), language_model_only=True) + _weights((8,), draft=draft) + _after(tier, (8,))
+    return asked + (_peaks(card, (8,), speculative_tokens=DRAFT_TOKENS) if draft else [])
