@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 from planner.answer import Plan
 from planner.serve.engine import InstalledEngine, find_engine
 from planner.serve.events import Event, ServerEnded, ServerReady, TimedOut
+from planner.serve.extras import require
 from planner.serve.follower import follow
 from planner.serve.launcher import Endpoint, launch
 from planner.serve.rehearsal_plan import Change, rehearsal_command, rehearsal_plan
@@ -93,7 +94,9 @@ def rehearse(
     Raises:
         InvalidRequest: for a plan that no twin can stand for.
         LaunchFailed: when no engine is installed.
+        PlannerError: when numpy, safetensors or httpx is not installed.
     """
+    require("numpy", "safetensors", "httpx")
     began = time.monotonic()
     tell = on_stage or (lambda _stage: None)
     engine = engine or find_engine()

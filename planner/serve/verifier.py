@@ -16,6 +16,7 @@ from planner.errors import InvalidRequest
 from planner.serve.checks import basics, chat, image, limits, metrics, tools
 from planner.serve.checks.probe import Check, Probe
 from planner.serve.checks.server import Failed, Server, Skipped, normal_url
+from planner.serve.extras import require
 from planner.serve.smoke import CheckResult, Expectations, SmokeReport, Status
 
 API_KEY_VARIABLE = "VLLM_API_KEY"
@@ -108,7 +109,9 @@ def verify(
 
     Raises:
         InvalidRequest: for an address that is none.
+        PlannerError: when httpx is not installed.
     """
+    require("httpx")
     url = normal_url(base_url)
     started = time.monotonic()
     results: list[CheckResult] = []

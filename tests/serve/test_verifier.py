@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -234,6 +235,12 @@ def test_bad_input_is_refused_with_a_hint(argv: list[str], capsys: pytest.Captur
     assert errors.startswith("error: ")
     assert "hint: " in errors
     assert "Traceback" not in errors
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", None)
+    assert main(["verify"]) == 2
+    assert capsys.readouterr().err == "error: httpx is not installed\n\nhint: pip install 'm35-plan[serve]'\n"
 
 
 @given(st.text(max_size=40))
