@@ -269,27 +269,31 @@ def _buffers(shape: Shape) -> Size:
     T, S, V, H = shape.max_num_batched_tokens, shape.max_num_seqs, shape.model.vocab_size, shape.model.hidden_size
     k = shape.speculative_tokens
     small = facts[shape.release.model_runner]
-    size_bytes = int(small["constant_bytes"] + small["per_token_bytes"] * T + small["per_sequence_bytes"] * S)
+    rest = int(small["constant_bytes"] + small["per_token_bytes"] * T + small["per_sequence_bytes"] * S)
+    parts: dict[str, int] = {}
     if shape.release.model_runner == "v1":
         blocks = -(-shape.max_model_len // 16)
-        size_bytes += T * H * 2 + S * blocks * 4
-        formula = f"2TH + 4S·{blocks} blocks, T={T}, S={S}"
+        parts[f"embeddings {T} x {H} x 2"] = T * H * 2
+        parts[f"block table {S} x {blocks} x 4"] = S * blocks * 4
     else:
-        tables = S * V * 4 + S * V // 8 + S * (1 + k) * V // 8
-        logit_bias = 3 * S * 1024 * 4 + S * 128 * 4 + S * 1024 * 4 + S * 129 * 4
-        embeddings = T * H * 2 if shape.vision is not None else 0
-        size_bytes += (tables + logit_bias if shape.last_stage else 0) + embeddings
-        formula = f"S·V·4 + S·V/8·{2 + k}{' + 2TH' if embeddings else ''} + …, S={S}, T={T}, V={V}"
+        if shape.last_stage:
+            parts[f"output counts {S} x {V} x 4"] = S * V * 4
+            parts[f"masks {2 + k} x {S} x {V} / 8"] = S * V // 8 + S * (1 + k) * V // 8
+            rest += 3 * S * 1024 * 4 + S * 128 * 4 + S * 1024 * 4 + S * 129 * 4
+        if shape.vision is not None:
+            parts[f"image embeddings {T} x {H} x 2"] = T * H * 2
     if k:
-        size_bytes += T * H * 2 * (2 if not shape.language_model_only and shape.model.vision else 1)
-        formula += ", draft states 2TH"
+        states = 2 if not shape.language_model_only and shape.model.vision else 1
+        parts[f"draft states {states} x {T} x {H} x 2"] = T * H * 2 * states
+    size_bytes = sum(parts.values()) + rest
     return Size(
         bytes=size_bytes,
         low_bytes=size_bytes,
         high_bytes=size_bytes,
         basis="derived",
         source=facts["source"],
-        formula=formula,
+        formula=" + ".join([*(f"{what} B" for what in parts), f"small tables {rest:,} B"]),
+        bounds=facts["bounds"],
     )
 
 

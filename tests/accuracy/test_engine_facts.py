@@ -23,7 +23,7 @@ def rows(version: str) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], row, strict=True)) for row in table["rows"]]
 
 
-@pytest.mark.parametrize("version", ["0.28.0", "0.33.0"])
+@pytest.mark.parametrize("version", ["0.28.0", "0.31.0", "0.32.0", "0.33.0"])
 @pytest.mark.parametrize("platform", GPUS)
 def test_phases_are_those_of_the_engine(version: str, platform: str) -> None:
     compared = 0
