@@ -206,16 +206,25 @@ def _unknown(
         )
         return Diagnosis(code="none", title=title, phase=reached, term="", evidence=(), cures=(), measured=measured)
     table = load("failures.toml")["cause"]["unknown"]
+    root = _root_traceback(log, events)
     return Diagnosis(
         code="unknown",
         title=table["title"],
         phase=_working_phase(phases),
         term="",
-        evidence=(),
+        evidence=_last_words(root),
         cures=tuple(table["cures"]),
-        traceback=_root_traceback(log, events),
+        traceback=root,
         measured=measured,
     )
+
+
+def _last_words(root: Sequence[LogLine]) -> tuple[LogLine, ...]:
+    """The exception of a traceback: its first line that is not indented, and what belongs to it."""
+    if not root or not root[0].text.startswith("Traceback"):
+        return ()
+    begin = next((i for i, line in enumerate(root) if i and line.text[:1] not in ("", " ", "\t")), None)
+    return tuple(line for line in root[begin : begin + 3] if line.text.strip()) if begin is not None else ()
 
 
 def _root_traceback(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:

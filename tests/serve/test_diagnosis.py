@@ -56,6 +56,13 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB. G
         ("Total number of attention heads (96) must be divisible by tensor parallel size (5).", b"", "heads", ""),
         ("World size (8) is larger than the number of available GPUs (4) in this node.", b"", "world-size", ""),
         ("max_num_batched_tokens (128) must be greater than or equal to max_num_seqs (256).", b"", "batch-slots", ""),
+        ("max_num_batched_tokens (64) is smaller than max_model_len (8192). This", b"", "batch-length", ""),
+        (
+            "Value error, Unrecognized model in /m. Should have a `model_type` key in its config.json.",
+            b"",
+            "format-mix",
+            "",
+        ),
         ("speculative_max_model_len=65536 cannot be larger than target_max_model_len=8192", b"", "draft-length", ""),
         ("KeyError: 'invalid tool call parser: mistrall (chose from { mistral })'", b"", "unknown-parser", ""),
         ("invalid reasoning parser: nope", b"", "unknown-parser", ""),
@@ -157,17 +164,35 @@ def test_an_unknown_failure_shows_the_root_not_the_last_line() -> None:
     found = diagnose(log)
     assert found.code == "unknown" and not found.known
     assert found.traceback[0].text.startswith("Traceback") and "went wrong" in found.traceback[-1].text
-    assert found.phase == "load"
+    assert found.phase == "load" and "went wrong" in found.evidence[0].text
     lines = log.decode().split("\n")
     assert all(line.text in lines[line.number - 1] for line in found.traceback)
 
 
-def test_real_failures_are_known() -> None:
-    short = diagnose(read(REAL, "cache-too-small.log"))
-    assert (short.code, short.phase, short.also) == ("max-model-len", "kv", ())
-    assert short.cures[0].startswith("`--max-model-len 8064` or less")
-    assert diagnose(read(REAL, "fp8-kernel-missing.log")).code == "kernel-or-driver"
-    assert diagnose(read(REAL, "draft-longer-than-target.log")).code == "draft-length"
+@pytest.mark.parametrize(
+    ("name", "code", "phase"),
+    [
+        ("fp8-kernel-missing", "kernel-or-driver", "load"),
+        ("draft-longer-than-target", "draft-length", "configure"),
+        ("cache-too-small", "max-model-len", "kv"),
+        ("cache-beyond-machine", "host-memory", "load"),
+        ("batch-below-length", "batch-length", "configure"),
+        ("context-beyond-model", "context-limit", "configure"),
+        ("mixed-formats", "format-mix", "configure"),
+        ("unknown-tool-parser", "unknown-parser", "configure"),
+        ("unknown-reasoning-parser", "unknown-parser", "configure"),
+        ("unknown-flag", "bad-arguments", "configure"),
+        ("model-not-cached", "missing-model", "configure"),
+    ],
+)
+def test_real_failures_are_known(name: str, code: str, phase: str) -> None:
+    found = diagnose(read(REAL, f"{name}.log"))
+    assert (found.code, found.phase, found.also) == (code, phase, ())
+    assert found.evidence and found.cures
+
+
+def test_the_engine_s_own_estimate_is_the_first_cure() -> None:
+    assert diagnose(read(REAL, "cache-too-small.log")).cures[0].startswith("`--max-model-len 8064` or less")
 
 
 def test_a_log_without_failure_says_so() -> None:
