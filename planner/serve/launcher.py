@@ -214,7 +214,7 @@ def launch(
         "container": container,
         "stop_argv": [docker, "stop", "-t", "{grace_s}", container] if container else None,
         "remove_argv": [docker, "rm", "--force", container] if container else None,
-        "history_key": history_key or (start_key(plan, target) if plan is not None else ""),
+        "history_key": history_key or (start_key(plan, target) if plan is not None else _command_key(argv)),
         "launcher_pid": os.getpid(),
         "launcher_start_ticks": me[4] if me else None,
     }
@@ -248,6 +248,11 @@ def start_key(plan: Plan, target: str) -> str:
     ]  # fmt: skip
     parts += ["text" if settings.language_model_only else "vision", "eager" if settings.enforce_eager else "graphs"]
     return " | ".join([*parts, f"draft {settings.speculative_tokens}"])
+
+
+def _command_key(argv: Sequence[str]) -> str:
+    """The same for a command without a plan: everything but its address."""
+    return shlex.join(with_endpoint(argv, Endpoint(host="", port=0)))
 
 
 def new_run_id() -> str:
