@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from hw_specs import get_gpu
+from hw_specs import get_gpu, parse_gpus
 from hw_specs.spec import GpuSet
 from hw_specs.units import gib
 from planner.checkpoint.document import Section
@@ -16,7 +16,7 @@ from planner.checkpoint.mistral import read_mistral
 from planner.checkpoint.preset import load_preset, preset_stems
 from planner.facts import load
 from planner.model import ModelSpec
-from planner.request import Settings
+from planner.request import PlanRequest, Settings
 
 MODELS, STARTUPS, READINGS = (
     "measured/models.json",
@@ -142,6 +142,36 @@ def left_out() -> dict[str, int]:
         if "outside" in row and not known.get(row["model"], {}).get("relative"):
             reasons[row["outside"]] = reasons.get(row["outside"], 0) + 1
     return reasons
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """Somebody's report that a configuration of the official model starts, or does not."""
+
+    request: PlanRequest
+    gpus: str
+    started: bool
+    note: str
+    source: str
+
+
+def starts() -> tuple[Start, ...]:
+    """Return the public reports of starts and failures."""
+    return tuple(
+        Start(
+            request=PlanRequest(
+                gpus=parse_gpus(row["gpus"]),
+                vllm_version=row["vllm_version"],
+                max_model_len=row["max_model_len"],
+                language_model_only=row["language_model_only"],
+            ),
+            gpus=row["gpus"],
+            started=row["started"],
+            note=row["note"],
+            source=row["source"],
+        )
+        for row in load(READINGS)["starts"]
+    )
 
 
 def readings() -> tuple[Reading, ...]:

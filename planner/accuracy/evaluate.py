@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hw_specs.units import GIB, gib
-from planner.accuracy.data import Reading, Startup, readings, startups
+from planner.accuracy.data import Reading, Start, Startup, readings, starts, startups
 from planner.accuracy.fit import Term, fit_graphs, fit_outside_torch, most_layers
 from planner.budget import RankBudget, rank_budgets
+from planner.choose import plan
 from planner.facts import load
 from planner.kv_cache import kv_bytes_per_token
 from planner.release import resolve_release
@@ -83,12 +84,26 @@ class ReadingCheck:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartCheck:
+    """A reported start or failure beside the planner's verdict."""
+
+    start: Start
+    verdict: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the planner says what happened."""
+        return (self.verdict != "does-not-fit") == self.start.started
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """All comparisons, their groups, and the single readings."""
+    """All comparisons, their groups, the single readings and the reported starts."""
 
     comparisons: tuple[Comparison, ...]
     groups: tuple[Group, ...]
     readings: tuple[ReadingCheck, ...]
+    starts: tuple[StartCheck, ...]
 
     def group(self, name: str, component: str) -> Group:
         """Return one group.
@@ -129,7 +144,10 @@ def evaluate(*, left_out: Literal["base", "family"] = "base") -> Report:
         if any(one.component == component and belongs(one.startup) for one in comparisons)
     ]
     return Report(
-        comparisons=tuple(comparisons), groups=tuple(groups), readings=tuple(_check(one) for one in readings())
+        comparisons=tuple(comparisons),
+        groups=tuple(groups),
+        readings=tuple(_check(one) for one in readings()),
+        starts=tuple(StartCheck(start=one, verdict=plan(one.request).verdict) for one in starts()),
     )
 
 

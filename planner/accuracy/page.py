@@ -104,6 +104,23 @@ def _readings(report: Report) -> str:
     )
 
 
+def _starts(report: Report) -> str:
+    return _table(
+        ["GPUs, vLLM", "length", "happened", "planner", "source"],
+        [
+            [
+                f"{one.start.gpus}, {one.start.request.vllm_version} ({one.start.note})"
+                + (", text only" if one.start.request.language_model_only else ""),
+                f"{one.start.request.max_model_len:,}",
+                "started" if one.start.started else "failed",
+                one.verdict,
+                one.start.source,
+            ]
+            for one in report.starts
+        ],
+    )
+
+
 def _coverage() -> str:
     """Where each uncertain term is measured and where it is carried over, from the planner's own tables."""
     rows = []
@@ -207,6 +224,10 @@ release than those marked measured the terms are carried over, and their bounds 
 Weights and bytes per token against other cards and releases; the settings that decide the rest are not published.
 
 {_readings(report)}
+
+## Starts and failures of this model
+
+{_starts(report)}
 
 ## Every start-up
 

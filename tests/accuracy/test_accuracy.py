@@ -101,6 +101,10 @@ def test_single_readings_agree_to_the_printed_digit(report: Report) -> None:
             assert one.kv_gib == pytest.approx(one.reading.kv_available_gib, abs=0.012), one.reading.model.name
 
 
+def test_reported_starts_and_failures_are_foretold(report: Report) -> None:
+    assert report.starts and all(one.agrees for one in report.starts)
+
+
 def test_every_row_has_a_public_source() -> None:
     for one in readings():
         assert one.source
