@@ -55,13 +55,21 @@ def rehearsal_plan(plan: Plan, engine: InstalledEngine) -> RehearsalPlan:
     """Return what to start on `engine` in place of `plan`.
 
     Raises:
-        InvalidRequest: for a plan of the Hugging Face layout, which no twin has.
+        InvalidRequest: for a plan of the Hugging Face layout, which no twin has, and on a GPU build for a replica
+            that spans several nodes.
     """
     if plan.settings.load_format != "mistral" or not plan.model.native_format:
         raise InvalidRequest(
             "load_format",
             "only Mistral's own checkpoint layout can be rehearsed",
             hint="plan with --load-format mistral",
+        )
+    per_replica = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
+    if not engine.cpu and per_replica > plan.gpus.count:
+        raise InvalidRequest(
+            "gpus",
+            f"a replica over {per_replica} GPUs on several nodes cannot be rehearsed from one of them",
+            hint=f"rehearse one node, --gpus {plan.gpus.count}x{plan.gpus.spec.name}, or use a CPU build",
         )
     twin = _twin(plan, engine)
     changes = [
@@ -143,6 +151,7 @@ def _for_cpu(plan: Plan, twin: TwinSpec) -> tuple[Settings, int | None]:
         planned,
         tensor_parallel_size=1,
         pipeline_parallel_size=1,
+        replicas=1,
         enforce_eager=True,
         kv_cache_dtype=planned.kv_cache_dtype if planned.kv_cache_dtype in cpu["kv_cache_dtypes"] else "auto",
     )
@@ -162,6 +171,13 @@ def _cpu_changes(plan: Plan, settings: Settings, block_size: int | None) -> Iter
             planned=layout,
             rehearsed="TP 1",
             unproved="several ranks: sharding, collectives, NCCL or RCCL",
+        )
+    if planned.replicas > 1:
+        yield Change(
+            what="--data-parallel-size",
+            planned=str(planned.replicas),
+            rehearsed="1",
+            unproved="several replicas behind one port",
         )
     yield Change(
         what="--kv-cache-memory-bytes",

@@ -35,7 +35,8 @@ PLANS = {
     "odd KV": planned("8xB200", kv_cache_dtype="nvfp4"),
     "blocks": planned(block_size=64),
     "odd blocks": planned(block_size=16),
-    "pipeline": planned("2x8xH100", tensor_parallel_size=8, pipeline_parallel_size=2),
+    "pipeline": planned(tensor_parallel_size=4, pipeline_parallel_size=2),
+    "replicas": planned(tensor_parallel_size=4, replicas=2),
     "by hand": planned(kv_cache_memory_bytes=2**34, enforce_eager=True),
 }
 
@@ -92,6 +93,14 @@ def test_a_cpu_build_gets_room_for_one_whole_sequence(answer: Plan) -> None:
 def test_a_layout_that_no_twin_has_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="own checkpoint layout"):
         rehearsal_plan(planned(load_format="hf"), GPU)
+
+
+def test_several_nodes_are_rehearsed_on_a_cpu_build_only() -> None:
+    answer = planned("2x8xH100", tensor_parallel_size=8, pipeline_parallel_size=2)
+    assert "several ranks: sharding, collectives, NCCL or RCCL" in rehearsal_plan(answer, CPU).unproved
+    with pytest.raises(InvalidRequest, match="cannot be rehearsed from one of them") as raised:
+        rehearsal_plan(answer, GPU)
+    assert "--gpus 8xH100" in str(raised.value.hint)
 
 
 @pytest.fixture
