@@ -139,7 +139,8 @@ class _Found:
 
 def _words(text: str) -> list[str]:
     try:
-        return shlex.split(text, comments=False)
+        # A shell joins lines that end in a backslash; shlex does not.
+        return shlex.split(text.replace("\\\n", " "), comments=False)
     except ValueError as error:
         raise InvalidRequest(
             "command", f"the command cannot be read: {str(error).lower()}", hint="close every quotation mark"

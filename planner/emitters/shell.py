@@ -35,7 +35,7 @@ def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
 
 
 def command_lines(argv: tuple[str, ...], env: Mapping[str, str], *, width: int) -> str:
-    """Return a command with its variables over several lines, for people; a shell and ``shlex`` read it as one."""
+    """Return a command with its variables over several lines, for people; a shell reads it as one."""
     assignments = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
     return " \\\n".join([*assignments, wrapped(argv, width=width)])
 

@@ -11,7 +11,7 @@ from planner import InvalidRequest, PlanRequest, plan, serve_command
 from planner.argv import read_command, with_flags
 from planner.choose import all_levers
 from planner.curve import context_curve
-from planner.emitters.shell import shell_text
+from planner.emitters.shell import command_lines, shell_text
 
 MODEL = "mistralai/Mistral-Medium-3.5-128B"
 
@@ -39,6 +39,8 @@ def test_a_command_read_back_plans_the_same_settings(request: PlanRequest) -> No
     read = read_command(shell_text(command), plan=before)
     assert plan(read.request).settings == before.settings
     assert (read.argv, read.host, read.port) == (command.argv, "127.0.0.1", 8123)
+    lines = read_command(command_lines(command.argv, command.env, width=60), plan=before)
+    assert (lines.argv, dict(lines.env)) == (command.argv, command.env)
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,7 @@ from tui.backend import Backend
 from tui.wizard import Answers, Step
 
 FAKE_ENGINE = Path(__file__).parent / "fakes" / "vllm.py"
-WAIT_S = 20.0
+WAIT_S = 40.0
 
 NO_GPU = DetectionReport(
     hostname="desk",

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from hw_specs import DetectionReport, GpuSet, M35Error, parse_gpus
+from hw_specs import GpuSet, M35Error, get_gpu, parse_gpus
 from hw_specs.catalog import find_gpus
 from hw_specs.gpu_set import split_counts
 from hw_specs.units import format_gib, parse_memory
@@ -49,11 +49,12 @@ class GpusScreen(StepScreen):
 
     def __init__(self, answers: Answers, *, backend: Backend) -> None:
         super().__init__(answers, backend=backend)
-        self._seen: DetectionReport | None = None
         self._here: GpuSet | None = None
         self._found: list[str] = []
         """What each row stands for: HERE or a catalogue id."""
         self._problem: M35Error | None = None
+        self._chosen = answers.request is not None
+        """Whether a person chose; until then the GPUs of this machine are."""
 
     def compose_body(self) -> ComposeResult:
         """Machine, search, list and counts at the left, the plan at the right."""
@@ -91,14 +92,13 @@ class GpusScreen(StepScreen):
 
     @on(GpusSeen)
     def _looked(self, message: GpusSeen) -> None:
-        first = self._seen is None
-        self._seen = message.report
         self._here = message.report.gpu_set
         detected = self.query_one("#detected", Static)
         width = max(20, detected.content_size.width or 40)
         detected.update(Content("\n").join(detected_lines(message.report, width=width)))
         self._fill()
-        if first and self._here is not None and self.answers.request is None:
+        if self._here is not None and not self._chosen:
+            self._chosen = True
             self._pick(HERE)
 
     @on(Input.Changed, "#search")
@@ -112,6 +112,7 @@ class GpusScreen(StepScreen):
                 choice.value = str(number)
         self._fill()
         if event.value.strip() and self._found:
+            self._chosen = True
             names = [row for row in self._found if row != HERE]
             if names:
                 self._pick(names[0])
@@ -122,6 +123,7 @@ class GpusScreen(StepScreen):
 
     @on(Table.Moved, "#catalogue")
     def _moved(self, event: Table.Moved) -> None:
+        self._chosen = True
         self._pick(self._found[event.index])
 
     @on(Choice.Changed)
@@ -142,6 +144,13 @@ class GpusScreen(StepScreen):
             self.say_refused(self._problem or M35Error("no GPUs are chosen", hint="choose a row of the catalogue"))
         else:
             super().action_next()
+
+    def _lower_count(self, most: int) -> None:
+        """A count that was not typed gives way to what a node of this product holds."""
+        choice = self.query_one("#count", Choice)
+        typed = split_counts(self.query_one("#search", Line).value)[1]
+        if typed is None and int(choice.value) > most:
+            choice.value = max((word for word in choice.words if int(word) <= most), key=int)
 
     def _fill(self) -> None:
         """List what the search leaves, this machine first."""
@@ -190,6 +199,7 @@ class GpusScreen(StepScreen):
                 table.rows_widget.highlighted = self._found.index(row)
 
     def _named(self, row: str) -> GpuSet:
+        self._lower_count(get_gpu(row).max_gpus_per_node)
         count = self.query_one("#count", Choice).value
         nodes = self.query_one("#nodes", Choice).value
         memory = self.query_one("#memory", Line).value.strip()

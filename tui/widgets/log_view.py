@@ -38,11 +38,8 @@ class LogView(ScrollView, can_focus=True):
         self._shown: list[int] = []
         self._found: int | None = None
         self._widest = 0
-
-    @property
-    def following(self) -> bool:
-        """Whether new lines scroll into sight."""
-        return self.scroll_offset.y >= self.max_scroll_y
+        self.following = True
+        """Whether new lines scroll into sight: until one scrolls up, and again once one is back at the end."""
 
     @property
     def status(self) -> str:
@@ -57,7 +54,6 @@ class LogView(ScrollView, can_focus=True):
 
     def feed(self, data: bytes) -> None:
         """Take in a batch; one layout, however many lines."""
-        follow = self.following
         start = len(self.log_lines.lines)
         dropped = self.log_lines.dropped
         if not self.log_lines.feed(data):
@@ -68,14 +64,15 @@ class LogView(ScrollView, can_focus=True):
             fresh = self.log_lines.wanted(level=self.level, start=start)
             self._shown += fresh
             self._measure(fresh)
-        self._resize(follow=follow)
+        self._resize()
 
     def clear(self) -> None:
         """Forget everything."""
         self.log_lines = LogLines()
         self._found = None
+        self.following = True
         self._refill()
-        self._resize(follow=True)
+        self._resize()
 
     def search(self, text: str) -> bool:
         """Look for `text` from the end backwards; return whether it occurs."""
@@ -87,8 +84,9 @@ class LogView(ScrollView, can_focus=True):
         """Show the next level: everything, info, warnings, errors."""
         self.level = LEVELS[(LEVELS.index(self.level) + 1) % len(LEVELS)]
         self._found = None
+        self.following = True
         self._refill()
-        self._resize(follow=True)
+        self._resize()
 
     def action_find(self, way: int) -> None:
         """Go to the next or the previous match."""
@@ -105,6 +103,7 @@ class LogView(ScrollView, can_focus=True):
             self.refresh()
             return False
         self._found = place
+        self.following = False
         self.scroll_to(y=max(0, place - self.size.height // 2), animate=False)
         self.refresh()
         self.post_message(self.Changed())
@@ -119,17 +118,29 @@ class LogView(ScrollView, can_focus=True):
         lines = self.log_lines.lines
         self._widest = max([self._widest, *(len(lines[index]) for index in indices)])
 
-    def _resize(self, *, follow: bool) -> None:
+    def _resize(self) -> None:
         self.virtual_size = Size(self._widest, len(self._shown))
-        if follow:
-            self.scroll_to(y=self.max_scroll_y, animate=False, force=True)
+        if self.following:
+            # The scrollbars may take a line of their own, so the end is known after the layout only.
+            self.call_after_refresh(self._to_end)
         self.refresh()
         self.post_message(self.Changed())
 
+    def _to_end(self) -> None:
+        if self.following:
+            self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
+
+    def on_resize(self) -> None:
+        """Stay at the end when the window changes."""
+        self._resize()
+
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Keep the title true while scrolling."""
+        """Follow at the end, and stop when one scrolls up."""
         super().watch_scroll_y(old, new)
-        self.post_message(self.Changed())
+        following = new >= self.max_scroll_y or (self.following and new >= old)
+        if following != self.following:
+            self.following = following
+            self.post_message(self.Changed())
 
     def render_line(self, y: int) -> Strip:
         """One line in sight."""

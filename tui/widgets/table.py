@@ -94,7 +94,8 @@ class Table(Vertical):
 
     def _draw(self, cursor: int | None) -> None:
         rows = self.rows_widget
-        width = max(10, rows.scrollable_content_region.width - 1)
+        # The scrollbar may come and go; its column is left free either way.
+        width = max(10, self.size.width - 2)
         head, lines = lay_out(self._columns, self._rows, width=width)
         self.query_one(".head", Static).update(head)
         with self.prevent(OptionList.OptionHighlighted):
@@ -111,11 +112,7 @@ class Table(Vertical):
 
     @on(Resize)
     def _resized(self) -> None:
-        # Once more when the rows have their own new size, scrollbar included.
-        self.call_after_refresh(self._redraw)
-
-    def _redraw(self) -> None:
-        if self._rows and self.is_mounted:
+        if self._rows:
             self._draw(self.cursor)
 
     @on(OptionList.OptionHighlighted)

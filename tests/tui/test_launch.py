@@ -1,0 +1,294 @@
+"""Launch and verify against a server that behaves like vLLM, started by the real launcher."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from textual.widgets import ContentSwitcher
+
+from planner import InvalidRequest, LaunchFailed, Plan
+from planner.calibrate import calibrations
+from planner.serve import attach, list_runs
+from planner.serve.preflight import CheckResult
+from tui.app import M35App
+from tui.screens.dialogues import Ask, AskText
+from tui.screens.launch import LaunchScreen
+from tui.screens.step import StepScreen
+from tui.screens.verify import VerifyScreen
+from tui.widgets.fields import Speech
+from tui.widgets.log_view import LogView
+from tui.wizard import Step
+
+from .world import app_at, backend, blocks_of, free_port, preflight, text_of, typed, until
+
+
+def launch_screen(app: M35App) -> LaunchScreen:
+    assert isinstance(app.screen, LaunchScreen)
+    return app.screen
+
+
+def is_in(app: M35App, state: str) -> bool:
+    return isinstance(app.screen, LaunchScreen) and app.screen.has_class(f"-{state}")
+
+
+async def test_from_preflight_to_a_verified_server_that_stays(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M35_FAKE_BLOCKS", blocks_of())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with app.run_test(size=(100, 34)) as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        assert "pip install 'mistral_common[image]==1.12.0'" in text_of(app)
+        await pilot.press("enter")
+        assert is_in(app, "checked"), "nothing is started by haste"
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "ready"))
+        log = app.screen.query_one(LogView)
+        await until(pilot, lambda: log.log_lines.lines[-1].startswith("\ufffd\ufffd broken bytes"))
+        assert "Application startup complete" in log.log_lines.lines[-2]
+        await until(pilot, lambda: "✓ ready" in text_of(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, VerifyScreen) and "does what was planned" in text_of(app))
+        screen = app.screen
+        assert isinstance(screen, VerifyScreen)
+        await pilot.press("2")
+        await until(pilot, lambda: "within its predicted bounds" in text_of(app))
+        await pilot.press("k")
+        await until(pilot, lambda: len(calibrations()) == 1)
+        assert screen.answers.request is not None
+        assert screen.answers.request.calibrations == calibrations()
+        await pilot.press("right")
+        await until(pilot, lambda: "25.0 %" in text_of(app) and "waiting" in text_of(app))
+        await pilot.press("4")
+        await typed(pilot, "hello")
+        await pilot.press("enter")
+        await until(pilot, lambda: "server Hello." in text_of(app))
+        await pilot.press("escape", "5")
+        await until(pilot, lambda: "curl http://127.0.0.1" in text_of(app))
+        await pilot.press("right", "c")
+        assert "from openai import OpenAI" in app.clipboard
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("enter")
+        await until(pilot, lambda: not app.is_running or app.return_code == 0)
+    (run,) = list_runs()
+    assert run.status().state == "running"
+
+
+async def test_a_running_server_is_found_again_and_stopped_on_request(program: str) -> None:
+    first = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with first.run_test() as pilot:
+        await until(pilot, lambda: is_in(first, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(first, "ready"))
+        await pilot.press("d")
+    (run,) = list_runs()
+    second = M35App(backend=dataclasses.replace(backend(), running=lambda: [run]))
+    async with second.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: isinstance(second.screen, Ask) and run.url in text_of(second))
+        await pilot.press("enter")
+        await until(pilot, lambda: is_in(second, "ready"))
+        assert isinstance(launch_screen(second).answer, Plan)
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(second.screen, Ask))
+        await pilot.press("down", "down", "enter")  # do not quit
+        await until(pilot, lambda: isinstance(second.screen, LaunchScreen))
+        await until(pilot, lambda: is_in(second, "ready"))
+        await pilot.press("q")
+        await until(pilot, lambda: isinstance(second.screen, Ask))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: not second.is_running or second.return_code == 0)
+    assert run.status().state == "stopped"
+
+
+async def test_something_new_beside_a_running_server(program: str) -> None:
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "ready"))
+    (run,) = list_runs()
+    fresh = M35App(backend=backend(running=lambda: [run]))
+    async with fresh.run_test() as pilot:
+        await until(pilot, lambda: isinstance(fresh.screen, Ask))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(fresh.screen, StepScreen) and fresh.screen.STEP is Step.GPUS)
+
+
+async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
+    program: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M35_FAKE_FAIL_UNLESS", "--kv-cache-dtype fp8")
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "failed"))
+        await until(pilot, lambda: "KV cache cannot hold one sequence" in text_of(app))
+        screen = launch_screen(app)
+        labels = [cure.label for cure in screen._cures]
+        assert labels[-1] == "nothing changed"
+        place = next(index for index, label in enumerate(labels) if "--kv-cache-dtype fp8" in label)
+        await pilot.press(*["down"] * place, "enter")
+        await until(pilot, lambda: is_in(app, "ready"))
+        assert isinstance(screen.answer, Plan)
+        assert screen.answer.settings.kv_cache_dtype == "fp8"
+        assert screen.answer.settings.max_model_len < 262_144, "planned with what the engine measured"
+        assert "--kv-cache-dtype" in attach("latest").argv
+
+
+async def test_a_retry_with_what_fits_shortens_the_context(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("M35_FAKE_FAIL_UNLESS", "--max-num-seqs 128")
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "failed"))
+        await pilot.press("o")
+        await until(pilot, lambda: app.screen.query_one("#watching").display)
+        await pilot.press("o", "enter")
+        await until(pilot, lambda: is_in(app, "ready") or is_in(app, "failed"))
+        request = launch_screen(app).answers.request
+        assert request is not None
+        assert request.calibrations
+
+
+async def test_a_taken_port_offers_the_next_free_one(program: str) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+        app = app_at(Step.LAUNCH, doors=backend(program=program), port=port)
+        async with app.run_test() as pilot:
+            await until(pilot, lambda: is_in(app, "checked"))
+            await pilot.press("l")
+            await until(pilot, lambda: is_in(app, "failed"))
+            assert "--port" in text_of(app) or "Address already in use" in text_of(app)
+
+
+async def test_failed_checks_are_asked_about_before_anything_starts(program: str) -> None:
+    failing = CheckResult(name="port", status="fail", seen="8000 is taken by python", hint="--port 8001")
+    app = app_at(Step.LAUNCH, doors=backend(program=program, preflight=preflight(failing)), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        assert "8000 is taken by python" in text_of(app)
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("escape")
+        await until(pilot, lambda: is_in(app, "checked"))
+        assert not list_runs()
+        await pilot.press("l")
+        await until(pilot, lambda: isinstance(app.screen, Ask))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: is_in(app, "ready"))
+
+
+async def test_a_server_that_dies_is_noticed_and_named(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    monkeypatch.setenv("M35_FAKE_DIE", "1.5")
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "failed"))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, StepScreen) and app.screen.STEP is Step.COMMAND)
+
+
+async def test_a_server_that_dies_under_the_dashboard(program: str) -> None:
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "ready"))
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, VerifyScreen) and app.screen._report is not None)
+        screen = app.screen
+        assert isinstance(screen, VerifyScreen)
+        attach("latest").stop(grace_s=0.5)
+        screen._look()
+        await until(pilot, lambda: "the server has ended" in text_of(app))
+        await pilot.press("4")
+        await typed(pilot, "hello")
+        await pilot.press("enter")
+        await until(pilot, lambda: "no connection" in text_of(app))
+        assert app.screen.query_one(ContentSwitcher).current == "view-chat"
+        assert not app.screen.query_one(Speech).value
+
+
+async def test_stopping_from_the_launch_step(program: str) -> None:
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "ready"))
+        await pilot.press("s")
+        await until(pilot, lambda: is_in(app, "stopped"))
+        assert attach("latest").status().state == "stopped"
+
+
+async def test_the_log_is_searched_filtered_and_followed_at_its_end_only(program: str) -> None:
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    async with app.run_test(size=(140, 30)) as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: is_in(app, "ready"))
+        log = app.screen.query_one(LogView)
+        await until(pilot, lambda: log.following and log.scroll_offset.y == log.max_scroll_y)
+        log.focus()
+        await pilot.press("up")
+        await until(pilot, lambda: not log.following)
+        place = log.scroll_offset.y
+        log.feed(b"one more line\n")
+        await pilot.pause()
+        assert log.scroll_offset.y == place
+        await pilot.press("end")
+        await until(pilot, lambda: log.following)
+        await pilot.press("slash")
+        await until(pilot, lambda: isinstance(app.screen, AskText))
+        await typed(pilot, "kv cache")
+        await pilot.press("enter")
+        await until(pilot, lambda: "/kv cache" in text_of(app))
+        found = log._found
+        await pilot.press("N")
+        await until(pilot, lambda: log._found != found)
+        log.feed(b"(APIServer pid=1) ERROR 11-23 10:00:00 [x.py:1] something broke\n")
+        await pilot.press("f", "f", "f")
+        await until(pilot, lambda: "error and worse" in text_of(app) and "something broke" in text_of(app))
+
+
+async def test_a_refused_launch_is_drawn() -> None:
+    def refuse(*_: object) -> None:
+        raise LaunchFailed("cannot start a process", hint="free some memory")
+
+    app = app_at(Step.LAUNCH, doors=backend(launch=refuse), port=free_port())
+    async with app.run_test(notifications=True) as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("l")
+        await until(pilot, lambda: "cannot start a process" in text_of(app))
+        assert is_in(app, "checked")
+
+
+async def test_a_rehearsal_that_is_refused_is_drawn() -> None:
+    def refuse(*_: object) -> None:
+        raise InvalidRequest("rehearse", "there is no executable `vllm`", hint="install vLLM")
+
+    app = app_at(Step.LAUNCH, doors=backend(rehearse=refuse), port=free_port())
+    async with app.run_test(notifications=True) as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("h")
+        await until(pilot, lambda: "there is no executable" in text_of(app))
+
+
+async def test_the_container_is_a_target_too(tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def look(order: object, _plan: object) -> object:
+        seen.append(order.target)  # type: ignore[attr-defined]
+        return iter(())
+
+    app = app_at(Step.LAUNCH, doors=backend(preflight=look), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("t")
+        await until(pilot, lambda: seen == ["local", "cuda"] and is_in(app, "checked"))
+        assert "docker" in text_of(app)

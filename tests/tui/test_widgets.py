@@ -1,0 +1,148 @@
+"""Widgets alone: the log's lines, bars, columns, the dashboard."""
+
+from __future__ import annotations
+
+import itertools
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from textual.app import App, ComposeResult
+
+from planner import plan, report
+from planner.serve.gauges import gauges, read_counters
+from planner.serve.snippets import CLIENTS, client_snippet
+from tui import main
+from tui.widgets.columns import Column, Row, fit, lay_out
+from tui.widgets.dashboard import dashboard_lines
+from tui.widgets.log_lines import LogLines
+from tui.widgets.log_view import LogView
+from tui.widgets.plan_panel import gpu_bar, picture
+
+from .world import request, until
+
+LOG = (
+    b"(A pid=1) INFO one\n\x1b[31mred\x1b[0m\r 50%\r100%\ntail \xff\xfe\x00 end\r\n"
+    b"WARNING two\n  more of two\nERROR three\nopen"
+)
+
+
+@given(st.lists(st.integers(min_value=0, max_value=len(LOG)), max_size=8))
+def test_any_chunking_of_a_log_gives_the_same_lines(cuts: list[int]) -> None:
+    whole, parts = LogLines(), LogLines()
+    whole.feed(LOG)
+    places = [0, *sorted(cuts), len(LOG)]
+    for start, end in itertools.pairwise(places):
+        parts.feed(LOG[start:end])
+    assert parts.lines == whole.lines == [
+        "(A pid=1) INFO one", "100%", "tail �� end", "WARNING two", "  more of two", "ERROR three"
+    ]  # fmt: skip
+    assert parts.ranks == whole.ranks == [0, 0, 0, 1, 1, 2]
+
+
+@given(st.binary(max_size=300))
+def test_broken_bytes_never_reach_the_screen(data: bytes) -> None:
+    lines = LogLines()
+    lines.feed(data + b"\n")
+    assert all(line.isprintable() for line in lines.lines)
+
+
+def test_levels_and_search_go_round() -> None:
+    lines = LogLines()
+    lines.feed(LOG)
+    assert lines.wanted(level="warning") == [3, 4, 5]
+    everything = lines.wanted(level="all")
+    assert lines.find("TWO", among=everything, after=len(everything), back=True) == 4
+    assert lines.find("two", among=everything, after=4) == 3
+    assert lines.find("absent", among=everything, after=0) is None
+
+
+class LogApp(App[None]):
+    CSS = "LogView { height: 1fr; }"
+
+    def compose(self) -> ComposeResult:
+        yield LogView(id="log")
+
+
+async def test_20_000_lines_are_no_strain() -> None:
+    batch = b"".join(b"(Worker_TP%d pid=9) INFO 11-23 10:00:00 [x.py:1] line %d\n" % (n % 8, n) for n in range(200))
+    app = LogApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        log = app.query_one(LogView)
+        started = time.process_time()
+        for _ in range(100):
+            log.feed(batch)
+        await until(pilot, lambda: log.scroll_offset.y == log.max_scroll_y)
+        assert time.process_time() - started < 2.0
+        assert len(log.log_lines.lines) == 20_000
+
+
+@pytest.mark.parametrize("gpus", ["8xH200", "1xMI300X", "1xH100", "2xB200"])
+@pytest.mark.parametrize("width", [36, 60, 120])
+def test_pictures_keep_their_width(gpus: str, width: int) -> None:
+    answer = plan(request(gpus))
+    assert gpu_bar(answer, width=width).cell_length == width
+    assert all(line.cell_length <= width + 1 for line in picture(answer, width=width))
+    assert sum(count for _, count in report.cells(answer, width=width)) == width
+
+
+@given(st.text(max_size=30), st.integers(min_value=0, max_value=40))
+def test_cells_are_cut_and_filled_to_their_width(text: str, width: int) -> None:
+    from rich.cells import cell_len
+
+    if text.isprintable():
+        assert cell_len(fit(text, width)) == width
+
+
+def test_numbers_stand_right_and_the_flexible_column_gives_way() -> None:
+    columns = (Column("name", flex=True), Column("GiB", right=True))
+    head, rows = lay_out(columns, [Row(cells=("a rather long name", "1.0")), Row(cells=("b", "100.0"))], width=20)
+    assert (head.plain, [row.plain for row in rows]) == (
+        "name             GiB", ["a rather lon…    1.0", "b              100.0"]
+    )  # fmt: skip
+
+
+def test_gauges_need_two_looks_for_rates_and_survive_a_restart() -> None:
+    page = 'vllm:generation_tokens_total{{engine="0"}} {n}\nvllm:kv_cache_usage_perc{{engine="0"}} 0.5\n'
+    first, second = read_counters(page.format(n=100), at_s=1.0), read_counters(page.format(n=300), at_s=3.0)
+    assert gauges(first, None).generated_tokens_per_s is None
+    assert gauges(second, first).generated_tokens_per_s == 100.0
+    assert gauges(first, second).generated_tokens_per_s is None
+    assert gauges(second, first).kv_use_fraction == 0.5
+    assert gauges(second, first).running is None
+    text = "\n".join(line.plain for line in dashboard_lines([gauges(first, None), gauges(second, first)], width=80))
+    assert "100 /s" in text
+    assert "50.0 %" in text
+
+
+def test_snippets_hold_no_key_and_compile() -> None:
+    for kind in CLIENTS:
+        text = client_snippet(kind, base_url="http://127.0.0.1:8000", model="m")
+        assert "VLLM_API_KEY" in text
+    compile(client_snippet("openai", base_url="http://h:1", model="m"), "snippet", "exec")
+    with pytest.raises(ValueError, match="no client"):
+        client_snippet("telnet", base_url="http://h:1", model="m")
+
+
+def test_the_command_line_is_kind(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["--help"]) == 0
+    assert main(["--version"]) == 0
+    assert "usage: m35-tui" in capsys.readouterr().out
+    assert main(["--gpus", "8xH2000"]) == 2
+    assert "error: no GPU is called" in capsys.readouterr().err
+    assert main(["--gpus"]) == 2
+    assert main(["--nonsense"]) == 2
+    capsys.readouterr()
+    import builtins
+
+    real = builtins.__import__
+
+    def without(name: str, *rest: object, **more: object) -> object:
+        if name == "textual":
+            raise ModuleNotFoundError(name)
+        return real(name, *rest, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    assert main([]) == 2
+    assert "pip install 'm35-plan[tui]'" in capsys.readouterr().err
