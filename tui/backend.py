@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from planner import Plan, PlannerError, PlanRequest
+from planner import Lever, Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
+    from planner.curve import CurvePoint
     from planner.overheads import Calibration
     from planner.serve import CheckResult as SmokeResult
     from planner.serve import Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from planner.serve.preflight import CheckResult
     from planner.serve.rehearsal import Stage
     from planner.serve.talk import Piece, Turn
+    from planner.speed import SpeedForecast
 
 
 def _detect() -> DetectionReport:
@@ -35,6 +37,31 @@ def _plan(request: PlanRequest) -> Plan:
     from planner import plan
 
     return plan(request)
+
+
+def _levers(request: PlanRequest) -> tuple[Lever, ...]:
+    from planner.choose import all_levers
+
+    return all_levers(request)
+
+
+def _curve(plan: Plan) -> tuple[CurvePoint, ...]:
+    from planner.curve import context_curve
+
+    return context_curve(plan)
+
+
+def _speed(plan: Plan, concurrency: int) -> SpeedForecast:
+    from planner.speed import Workload, forecast
+
+    return forecast(
+        plan.settings,
+        Workload(concurrency=concurrency),
+        model=plan.model,
+        gpus=plan.gpus,
+        num_gpu_blocks=plan.kv_cache.num_gpu_blocks,
+        vllm_version=plan.vllm_version,
+    )
 
 
 def _save(path: Path, text: str) -> Path:
@@ -139,6 +166,12 @@ class Backend:
     """Look for GPUs; may take seconds."""
     plan: Callable[[PlanRequest], Plan] = _plan
     """Answer a question; milliseconds, so it is called at once."""
+    levers: Callable[[PlanRequest], tuple[Lever, ...]] = _levers
+    """Every single change that helps; milliseconds."""
+    curve: Callable[[Plan], tuple[CurvePoint, ...]] = _curve
+    """Context against concurrency; milliseconds."""
+    speed: Callable[[Plan, int], SpeedForecast] = _speed
+    """Forecast for so many requests at once, 1,024 tokens in and out; a second or so."""
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""
     preflight: Callable[[LaunchOrder, Plan], Iterator[CheckResult]] = _preflight

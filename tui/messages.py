@@ -9,6 +9,7 @@ from planner import Plan
 from planner.serve import CheckResult as SmokeResult
 from planner.serve import Conclusion, Event, RehearsalReport, Run, SmokeReport
 from planner.serve.preflight import CheckResult
+from planner.speed import SpeedForecast
 
 
 class GpusSeen(Message):
@@ -16,6 +17,15 @@ class GpusSeen(Message):
 
     def __init__(self, report: DetectionReport) -> None:
         self.report = report
+        super().__init__()
+
+
+class SpeedSeen(Message):
+    """A forecast for so many requests at once, or why there is none."""
+
+    def __init__(self, concurrency: int, forecast: SpeedForecast | M35Error) -> None:
+        self.concurrency = concurrency
+        self.forecast = forecast
         super().__init__()
 
 

@@ -24,6 +24,9 @@ from tui.backend import Backend
 Post = Callable[[Message], object]
 Cancelled = Callable[[], bool]
 
+READY_FACTOR = 5
+"""A server that is up is looked at less often than one that starts."""
+
 MOST_LOG_BYTES = 4 << 20
 """Of one batch; the rest comes with the next."""
 
@@ -71,14 +74,16 @@ def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled
         while not cancelled():
             events = follower.poll()
             last = events[-1] if events else last
-            at_s = max(0.0, backend.now() - run.created_at_s)
-            post(messages.ServerNews(events, read_batch(tail), at_s=at_s))
+            log = read_batch(tail)
+            if events or log or not follower.ready:
+                # While it starts, a message without news moves the clock.
+                post(messages.ServerNews(events, log, at_s=max(0.0, backend.now() - run.created_at_s)))
             ready = next((event for event in events if isinstance(event, ServerReady)), None)
             if follower.done or ready is not None:
                 post(messages.Concluded(conclude(run, last if follower.done else ready)))
             if follower.done:
                 return
-            time.sleep(backend.poll_s)
+            time.sleep(backend.poll_s * (READY_FACTOR if follower.ready else 1))
 
 
 def rehearse_plan(backend: Backend, plan: Plan, *, post: Post) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar, TypeVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -13,9 +13,13 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
+from textual.worker import get_current_worker
 
+from hw_specs import M35Error
 from planner import Plan, report
-from planner.curve import context_curve
+from planner.speed import SpeedForecast
+from tui.backend import Backend
+from tui.messages import SpeedSeen
 from tui.widgets.columns import Column, Row, fit
 from tui.widgets.curve_plot import curve_lines
 from tui.widgets.fields import Line
@@ -180,27 +184,60 @@ class Explain(Dialogue[None]):
 
 
 class Curve(Dialogue[None]):
-    """How the context falls as more requests are held at once."""
+    """How the context falls, and what speed to expect, as more requests are held at once."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, backend: Backend) -> None:
         super().__init__()
         self._plan = plan
+        self._backend = backend
+        self._points = backend.curve(plan)
+        self._speeds: dict[int, SpeedForecast] = {}
+        self._note = "forecasting the speed …"
 
     def compose(self) -> ComposeResult:
         """The plot."""
-        with self.frame("context against concurrency"):
+        with self.frame("context and speed against concurrency"):
             yield Static(id="curve")
             yield Static(
-                "the longest context each request may have while that many are held in full at once, with every "
+                "tokens each: the longest context of every request while so many are held in full at once, every "
                 "uncertain term at its worst",
                 classes="prose note",
             )
+            yield Static(id="speed-note", classes="note", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
-        """Draw once the size is known."""
+        """Draw once the size is known, and forecast beside it."""
         self.call_after_refresh(self._draw)
+        self._forecast()
+
+    @work(thread=True, exclusive=True)
+    def _forecast(self) -> None:
+        worker = get_current_worker()
+        for point in self._points:
+            if worker.is_cancelled or not point.max_model_len:
+                return
+            try:
+                found: SpeedForecast | M35Error = self._backend.speed(self._plan, point.concurrency)
+            except M35Error as refusal:
+                found = refusal
+            self.post_message(SpeedSeen(point.concurrency, found))
+
+    @on(SpeedSeen)
+    def _forecast_seen(self, message: SpeedSeen) -> None:
+        if isinstance(message.forecast, M35Error):
+            self._note = f"no forecast: {message.forecast}"
+        else:
+            self._speeds[message.concurrency] = message.forecast
+            workload = message.forecast.workload
+            self._note = (
+                f"tokens/s and ms/token: forecast for {workload.prompt_tokens:,} tokens in and "
+                f"{workload.output_tokens:,} out, low to high; territory: {message.forecast.territory}"
+            )
+        self._draw()
 
     def _draw(self) -> None:
         plot = self.query_one("#curve", Static)
-        plot.update(Content("\n").join(curve_lines(context_curve(self._plan), width=plot.content_size.width)))
+        lines = curve_lines(self._points, speeds=self._speeds, width=plot.content_size.width)
+        plot.update(Content("\n").join(lines))
+        self.query_one("#speed-note", Static).update(self._note)

@@ -13,8 +13,6 @@ from textual.widgets import Static
 
 from hw_specs import M35Error
 from planner import Lever, Plan, report
-from planner.choose import all_levers
-from planner.curve import context_curve
 from planner.report import LayoutChoice
 from tui.screens.dialogues import Ask, Curve, Explain
 from tui.screens.step import StepScreen
@@ -90,10 +88,12 @@ class PlanScreen(StepScreen):
         ]
         self.query_one("#layouts", Table).show(rows, cursor=chosen)
         self.query_one("#layout-note", Static).update(self._layouts[chosen].row.note)
-        self._draw_levers(all_levers(effective_request(self.answers)))
+        self._draw_levers(self.backend.levers(effective_request(self.answers)))
         curve = self.query_one("#inline-curve", Static)
         if self.has_class("-tall"):
-            curve.update(Content("\n").join(curve_lines(context_curve(plan), width=max(30, curve.content_size.width))))
+            curve.update(
+                Content("\n").join(curve_lines(self.backend.curve(plan), width=max(30, curve.content_size.width)))
+            )
 
     def _draw_levers(self, offered: tuple[Lever, ...]) -> None:
         self._levers = offered_levers(self.answers, offered)
@@ -155,7 +155,7 @@ class PlanScreen(StepScreen):
     def action_curve(self) -> None:
         """Context against concurrency."""
         if isinstance(self.answer, Plan):
-            self.app.push_screen(Curve(self.answer))
+            self.app.push_screen(Curve(self.answer, backend=self.backend))
 
     def action_next(self) -> None:
         """Go on; a plan that does not fit is asked about once more."""
