@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from oracle import changes, environment, facts_file, run, truth
+from oracle import changes, environment, facts_file, grid, run, truth
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -15,7 +15,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--vllm", metavar="VERSION", action="append", default=[], help="release to read, repeatable")
     parser.add_argument("--truth", action="store_true", help="compare with measured start-ups: writes residuals.json")
     parser.add_argument("--changes", action="store_true", help="write docs/reference/engine-changes.md from the files")
-    parser.add_argument("--scope", choices=("full", "core", "slice"), default="full", help="how many points (full)")
+    parser.add_argument("--scope", choices=tuple(grid.PLATFORMS), default="full", help="how many points (full)")
     parser.add_argument("--processes", type=int, default=1, help="platforms to run at once, 3 GiB each (1)")
     parser.add_argument("--scratch", type=Path, default=Path("~/.cache/m35-oracle").expanduser(), help="work folder")
     parser.add_argument("--out", type=Path, default=facts_file.FOLDER, help="where the facts file goes")

@@ -11,7 +11,7 @@ from oracle import changes
 from oracle.environment import HERE
 from oracle.inside_names import PHASES
 from planner import load_preset
-from planner.overheads import Shape, activation_phases, buffers
+from planner.overheads import Shape, activation_phases, buffers, uncounted_buffers
 from planner.release import resolve_release
 from planner.weights import rank_weights
 
@@ -66,7 +66,9 @@ def differences(facts: dict[str, Any]) -> Differences:
         kept = row["init_bytes"] + row["after_load_bytes"]
         key = f"{version}/{row['platform']}/buffers"
         if not row["speculative_tokens"]:
-            _worst(found, key, buffers(shape(version, row)).bytes - kept)
+            planned_shape = shape(version, row)
+            planned_bytes = buffers(planned_shape).bytes + uncounted_buffers(planned_shape).bytes
+            _worst(found, key, planned_bytes - kept)
     return found
 
 

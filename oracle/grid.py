@@ -1,7 +1,8 @@
 """Which points of a release are looked at; it runs nothing.
 
 A point costs one to three seconds once vLLM is imported. Scope `full` is for the newest release, `core` (one platform
-of each vendor) for older ones, `slice` for the continuous check of the harness itself.
+of each vendor) for older ones, `brief` (CUDA, mostly TP 8) for a release whose neighbours have more, `slice` for the
+continuous check of the harness itself.
 """
 
 from __future__ import annotations
@@ -17,7 +18,12 @@ DRAFT_TOKENS = 3
 KV_AVAILABLE = 40 << 30
 MAIN = "cuda-9.0"
 ROCM = "rocm-gfx942"
-PLATFORMS = {"full": ("cuda-9.0", "cuda-10.0", "rocm-gfx942", "rocm-gfx950"), "core": (MAIN, ROCM), "slice": (MAIN,)}
+PLATFORMS = {
+    "full": ("cuda-9.0", "cuda-10.0", "rocm-gfx942", "rocm-gfx950"),
+    "core": (MAIN, ROCM),
+    "brief": (MAIN,),
+    "slice": (MAIN,),
+}
 WEIGHT_MODELS = ("shallow", "text+1", "vision+1")
 """Two layers of each kind, and one more of one kind: their differences give a layer's bytes."""
 
@@ -76,7 +82,8 @@ def tasks(platform: str, scope: str, *, draft: bool, facts: dict[str, Any], card
     asked: list[Task] = [{"kind": "defaults", "card": {"name": n, **c}} for n, c in cards.items()]
     numbers = vectors(facts["head_dim"], facts["max_position_embeddings"], facts["layers"][0]["count"])
     whole: list[Task] = [{"kind": "options"}, {"kind": "kv_vectors", "vectors": numbers}]
-    return asked + (whole if platform == MAIN else []) + (_full if scope == "full" else _core)(platform, draft=draft)
+    points = {"full": _full, "core": _core, "brief": _brief}[scope]
+    return asked + (whole if platform == MAIN else []) + points(platform, draft=draft)
 
 
 def _full(platform: str, *, draft: bool) -> list[Task]:
@@ -107,4 +114,11 @@ def _core(platform: str, *, draft: bool) -> list[Task]:
     asked = _peaks(tier, (2,), items=True) + _peaks(POINTS, (8,)) + _peaks(CORNERS, (1,))
     asked += _peaks(CORNERS, (8,), enforce_eager=False) + _peaks(card, (1,), enforce_eager=False)
     asked += _peaks(tier, (8,), language_model_only=True) + _weights((8,), draft=draft) + _after(tier, (8,))
+    return asked + (_peaks(card, (8,), speculative_tokens=DRAFT_TOKENS) if draft else [])
+
+
+def _brief(_: str, *, draft: bool) -> list[Task]:
+    tier, card = ((8192, 1024),), ((16384, 128),)
+    asked = _peaks(POINTS, (8,)) + _peaks(CORNERS[:2], (1,)) + _peaks(tier, (8,), enforce_eager=False)
+    asked += _peaks(tier, (8,), language_model_only=True) + _weights((8,), draft=draft)
     return asked + (_peaks(card, (8,), speculative_tokens=DRAFT_TOKENS) if draft else [])

@@ -55,6 +55,13 @@ def write_models(release: Release, scratch: Path) -> dict[str, str]:
     return {name: str(folder / name) for name in depths}
 
 
+def _hollow_packages(source: Path) -> list[str]:
+    """Packages of kernels that this release imports at the top of its modules."""
+    quantisation = source / "vllm" / "model_executor" / "layers" / "quantization" / "humming.py"
+    guarded = source / "vllm" / "utils" / "humming.py"
+    return ["triton", "humming"] if quantisation.exists() and not guarded.exists() else ["triton"]
+
+
 def child(
     release: Release,
     platform: str,
@@ -73,6 +80,7 @@ def child(
         "guard": str(release.guard),
         "device": DEVICES["platforms"][platform],
         "flashinfer": {"folder": str(release.flashinfer_folder), "version": release.flashinfer_version},
+        "hollow": _hollow_packages(release.source),
         "models": models,
         "tasks": tasks,
         "verbose": bool(os.environ.get("ORACLE_VERBOSE")),

@@ -223,9 +223,9 @@ class FlashInferFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         module.check_cuda_arch = lambda *_, **__: None
 
 
-def install(flashinfer: FlashInferFinder | None) -> None:
+def install(packages: list[str], flashinfer: FlashInferFinder | None) -> None:
     """Put the hollow packages in front of real ones; before vLLM is imported."""
-    sys.meta_path.insert(0, HollowFinder("triton"))
+    sys.meta_path.insert(0, HollowFinder(*packages))
     if flashinfer is not None:
         sys.meta_path.insert(0, flashinfer)
         importlib.import_module("flashinfer.sampling")  # vLLM reads it as an attribute of the package

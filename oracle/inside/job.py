@@ -36,7 +36,7 @@ def _prepare(job: dict[str, Any]) -> Any:
     if pretended.vendor == "cuda":
         finder = hollow.FlashInferFinder(Path(job["flashinfer"]["folder"]), job["flashinfer"]["version"])
         engine.on_new_start(finder.buffers.clear)
-    hollow.install(finder)
+    hollow.install(job["hollow"], finder)
     kernels.install_compiled_ops(pretended.vendor)
     platform.install(pretended)
     kernels.install_fused_compile()

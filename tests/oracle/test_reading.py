@@ -26,7 +26,7 @@ def test_templates_are_read_whole_and_placeholders_kept(tmp_path: Path) -> None:
     assert found["v2_runner"] is None
 
 
-@pytest.mark.parametrize("scope", ["full", "core", "slice"])
+@pytest.mark.parametrize("scope", grid.PLATFORMS)
 def test_points_fit_their_scope(scope: str) -> None:
     facts = run.model_facts()
     for platform in grid.PLATFORMS[scope]:
