@@ -44,13 +44,14 @@ def _mib(value: int | None) -> str:
 
 
 def _changed(every: list[Facts], read: Callable[[Facts], dict[str, Any]]) -> list[tuple[str, str, Any, Any]]:
-    """(release, name, before, after) wherever a value differs from the release before."""
-    found = []
-    for before, after in pairwise(every):
-        old, new = read(before), read(after)
-        for name in sorted(set(old) | set(new)):
-            if old.get(name) != new.get(name):
-                found.append((after["vllm_version"], name, old.get(name), new.get(name)))
+    """(release, name, before, after) wherever a value differs from the last release that was asked for it."""
+    found: list[tuple[str, str, Any, Any]] = []
+    last: dict[str, Any] = {}
+    for facts in every:
+        for name, value in sorted(read(facts).items()):
+            if name in last and last[name] != value:
+                found.append((facts["vllm_version"], name, last[name], value))
+            last[name] = value
     return found
 
 
@@ -115,7 +116,7 @@ def page(every: list[Facts]) -> str:
         "read off the release's own code for `mistralai/Mistral-Medium-3.5-128B` in the native layout, with images, "
         f"{every[0]['vllm_version']} to {newest}. MiB per GPU, CUDA compute capability 9.0, `--enforce-eager`.",
         "## Defaults",
-        "A line where a default differs from the release before.",
+        "A line where a default differs from the last release that was asked for it.",
         _table(
             ["release", "device and setting", "before", "after"],
             [[v, n, _shown(a), _shown(b)] for v, n, a, b in _changed(every, _defaults)],

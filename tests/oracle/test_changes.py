@@ -40,6 +40,12 @@ def test_changed_default_text_and_option_are_named(next_release: changes.Facts) 
     assert "| 99.0.0 | `--new-switch` | `--max-num-seqs` |" in page
 
 
+def test_a_device_that_was_not_asked_is_no_change(next_release: changes.Facts) -> None:
+    next_release["defaults"]["rows"] = next_release["defaults"]["rows"][:1]
+    page = changes.page([EVERY[-1], next_release])
+    assert not any("99.0.0" in line and "max_num_seqs" in line for line in page.splitlines())
+
+
 def test_gaps_are_shown(next_release: changes.Facts) -> None:
     next_release["provenance"]["gaps"] = [
         {"part": "profile", "platform": "cuda-9.0", "reason": "ImportError: nothing there", "tasks": 3}
