@@ -9,6 +9,7 @@ from hw_specs.spec import GpuSet
 from hw_specs.units import format_gib, format_tokens
 from planner.answer import PlanWarning
 from planner.facts import load
+from planner.layout import tensor_parallel_limit
 from planner.model import ModelSpec
 from planner.release import Release, parse_version
 from planner.request import PlanRequest
@@ -116,7 +117,15 @@ def _hardware_warnings(gpus: GpuSet, outcome: Outcome) -> Iterator[tuple[str, st
             f"not every pair of these GPUs has a fast link ({spec.link.name}): custom all-reduce is off beyond two "
             f"GPUs and tensor parallelism slows down",
         )
-    if gpus.nodes > 1 and tp > gpus.count and spec.link.domain_gpus < tp:
+    dtype = outcome.settings.kv_cache_dtype
+    needs = load("vllm.toml")["kv_cache"]["dtypes"].get(dtype, {}).get("architectures")
+    if needs and not spec.architecture.startswith(tuple(needs)):
+        yield (
+            "kv-cache-dtype-unsupported",
+            f"--kv-cache-dtype {dtype} needs an attention kernel that vLLM has for compute capability "
+            f"{', '.join(f'{prefix}x' for prefix in needs)} only, and {spec.name} is {spec.architecture}",
+        )
+    if tp > tensor_parallel_limit(gpus):
         yield "tp-across-nodes", f"TP{tp} spans nodes without a fast link between them"
 
 

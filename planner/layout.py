@@ -53,9 +53,19 @@ def legal_tensor_parallel_sizes(model: ModelSpec, limit: int, *, text_only: bool
 
 
 def tensor_parallel_limit(gpus: GpuSet) -> int:
-    """GPUs that one fast link domain joins: a node, or several nodes of one rack-scale domain."""
-    domain_nodes = max(1, gpus.spec.link.domain_gpus // max(1, gpus.count))
-    return gpus.count * min(gpus.nodes, domain_nodes)
+    """GPUs that one fast link domain joins: a node, or several nodes of one rack-scale domain.
+
+    A domain no larger than the board never leaves its node, however few of the board's GPUs are used.
+    """
+    most, domain = gpus.spec.max_gpus_per_node, gpus.spec.link.domain_gpus
+    return gpus.count * (min(gpus.nodes, domain // most) if domain > most else 1)
+
+
+def most_replicas(gpus: GpuSet, gpus_per_replica: int) -> int:
+    """Servers of one size that fit: each stays inside one node or fills whole nodes; 0 where it can do neither."""
+    if gpus_per_replica <= gpus.count:
+        return (gpus.count // gpus_per_replica) * gpus.nodes
+    return 0 if gpus_per_replica % gpus.count else gpus.nodes // (gpus_per_replica // gpus.count)
 
 
 def layouts(model: ModelSpec, gpus: GpuSet, *, text_only: bool) -> tuple[Layout, ...]:
@@ -63,30 +73,22 @@ def layouts(model: ModelSpec, gpus: GpuSet, *, text_only: bool) -> tuple[Layout,
 
     The first is the default: the largest TP of one node, one replica, or one per node where there are several.
     """
-    found: list[Layout] = []
     sizes = legal_tensor_parallel_sizes(model, tensor_parallel_limit(gpus), text_only=text_only)
-    in_node = [tp for tp in sizes if tp <= gpus.count]
-    for tp in sorted(in_node, reverse=True):
-        found.append(Layout(tensor_parallel_size=tp, replicas=_replicas(gpus, tp)))
-    for tp in sorted(in_node, reverse=True):
-        for pp in _stages(model, gpus, tp):
-            found.append(
-                Layout(
-                    tensor_parallel_size=tp, pipeline_parallel_size=pp, replicas=max(1, gpus.total_gpus // (tp * pp))
-                )
-            )
-    for tp in sizes:
-        if tp > gpus.count:
-            found.append(Layout(tensor_parallel_size=tp, replicas=max(1, gpus.total_gpus // tp)))
-    return tuple(found)
-
-
-def _replicas(gpus: GpuSet, tp: int) -> int:
-    """Copies that fit when no server spans nodes."""
-    return (gpus.count // tp) * gpus.nodes
+    in_node = sorted((tp for tp in sizes if tp <= gpus.count), reverse=True)
+    shapes = [(tp, 1) for tp in in_node]
+    shapes += [(tp, pp) for tp in in_node for pp in _stages(model, gpus, tp)]
+    shapes += [(tp, 1) for tp in sizes if tp > gpus.count]
+    found = ((tp, pp, most_replicas(gpus, tp * pp)) for tp, pp in shapes)
+    return tuple(
+        Layout(tensor_parallel_size=tp, pipeline_parallel_size=pp, replicas=replicas)
+        for tp, pp, replicas in found
+        if replicas
+    )
 
 
 def _stages(model: ModelSpec, gpus: GpuSet, tp: int) -> list[int]:
-    """Pipeline sizes that use up a node, or all nodes, with `tp` GPUs per stage."""
-    candidates = {gpus.count // tp, gpus.total_gpus // tp, gpus.nodes if tp == gpus.count else 1}
+    """Pipeline sizes that use up a node, or all nodes where no stage is cut by a node's edge."""
+    candidates = {gpus.count // tp}
+    if gpus.count % tp == 0:
+        candidates.add(gpus.total_gpus // tp)
     return sorted(pp for pp in candidates if 1 < pp <= model.num_hidden_layers)

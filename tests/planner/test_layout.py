@@ -1,0 +1,72 @@
+"""Where a server may stand: inside one node, over whole nodes, and tensor parallelism only over fast links."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw_specs import parse_gpus
+from hw_specs.spec import GpuSet
+from planner import Plan, PlanRequest, load_preset, plan
+from planner.layout import layouts, most_replicas, tensor_parallel_limit
+from tests.property.strategies import gpu_sets
+
+
+def answer(gpus: str, **settings: int) -> Plan:
+    return plan(PlanRequest(gpus=parse_gpus(gpus), **settings))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "limit"),
+    [
+        ("8xH100", 8),
+        ("8x1xH100", 1),
+        ("4x2xH100", 2),
+        ("4x4xMI300X", 4),
+        ("4x1xH200 NVL", 1),
+        ("2x4xGB200", 8),
+        ("8x2xGB200", 16),
+        ("40x4xGB200", 72),
+        ("40x2xGB200", 36),
+    ],
+)
+def test_only_a_rack_scale_domain_crosses_nodes(gpus: str, limit: int) -> None:
+    """A GB200 rack has 18 trays of 4; two GPUs used of each tray make 36 in one domain."""
+    assert tensor_parallel_limit(parse_gpus(gpus)) == limit
+
+
+def test_one_server_is_not_stretched_over_nodes_without_a_fast_link() -> None:
+    assert answer("8x1xH100", replicas=1).settings.tensor_parallel_size == 1
+    for other in answer("4x2xH100").alternatives:
+        assert other.tensor_parallel_size <= 2
+        assert "fast link" not in other.reason
+
+
+@pytest.mark.parametrize(("gpus", "warned"), [("8x1xH100", True), ("4x2xH100", True), ("2x4xGB200", False)])
+def test_tensor_parallelism_over_slow_links_is_warned_of(gpus: str, warned: bool) -> None:
+    codes = {warning.code for warning in answer(gpus, tensor_parallel_size=8).warnings}
+    assert ("tp-across-nodes" in codes) == warned
+
+
+@given(gpu_sets(nodes=st.integers(1, 24)), st.booleans())
+def test_servers_stay_inside_a_node_or_fill_whole_ones(gpus: GpuSet, text_only: bool) -> None:
+    found = layouts(load_preset(), gpus, text_only=text_only)
+    assert found[0].pipeline_parallel_size == 1
+    assert len(set(found)) == len(found)
+    for layout in found:
+        size, tp = layout.gpus_per_replica, layout.tensor_parallel_size
+        assert tp <= tensor_parallel_limit(gpus)
+        if size <= gpus.count:
+            assert layout.replicas == gpus.count // size * gpus.nodes
+        else:
+            assert size % gpus.count == 0
+            assert layout.replicas * size <= gpus.total_gpus
+            assert layout.replicas >= 1
+            assert gpus.count % tp == 0 or tp % gpus.count == 0, "a stage would be cut by a node's edge"
+
+
+def test_a_server_that_fits_neither_way_has_no_replica() -> None:
+    assert most_replicas(parse_gpus("2x8xH200"), 12) == 0
+    assert most_replicas(parse_gpus("2x3xH100"), 2) == 2
+    assert most_replicas(parse_gpus("5x2xH100"), 4) == 2
