@@ -147,7 +147,9 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     free = outcome.ranks[0].gpus.free_memory_bytes
     if free is not None and rank.requested_bytes > rank.free_at_start[EXPECTED]:
         passing = int(rank.free_at_start[LOW] / rank.total_bytes * 100) / 100
-        better = f"--gpu-memory-utilization {passing} would pass" if passing > 0 else "stop the processes that hold it"
+        better = "stop the processes that hold it"
+        if passing > 0 and rank.loading_peak_bytes < rank.free_at_start[LOW]:
+            better = f"--gpu-memory-utilization {passing} would pass that check"
         holders = outcome.ranks[0].gpus.holders
         held = f" ({'; '.join(holders[:3])})" if holders else ""
         yield (

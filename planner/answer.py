@@ -97,7 +97,7 @@ class Plan:
     """One per rank of TP x PP: target and draft, without RoPE table and scales."""
     kv_cache: KvCache
     shortfall_bytes: int
-    """Missing at the expected bound; 0 when it fits."""
+    """Missing on the worst rank at the expected bound, or at the low one where only that fails; 0 when it fits."""
     reasons: tuple[str, ...] = ()
     alternatives: tuple[Alternative, ...] = ()
     rejected: tuple[Rejected, ...] = ()

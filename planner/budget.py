@@ -208,9 +208,14 @@ def rank_budgets(
         else rounding_bytes(model, allocator(), tensor_parallel_size=tp, pipeline_parallel_size=pp, rules=rules)
     )
     holes = next(row["share"] for row in reversed(load("overheads.toml")["padding_holes"]) if row["tp"] <= tp)
-    budgets = []
+    budgets: list[RankBudget] = []
+    # Stages in the middle with equally many layers are equal: they share one budget.
+    middle: dict[tuple[int, RankWeights], RankBudget] = {}
     for stage, layers in enumerate(split_layers(model.num_hidden_layers, pp)):
         last = stage == pp - 1
+        if 0 < stage < pp - 1 and (layers, weights[stage]) in middle:
+            budgets.append(middle[layers, weights[stage]])
+            continue
         if last and settings.speculative_tokens and model.draft:
             layers += model.draft.num_hidden_layers
         budgets.append(
@@ -248,6 +253,8 @@ def rank_budgets(
                 ),
             )
         )
+        if 0 < stage < pp - 1:
+            middle[layers, weights[stage]] = budgets[-1]
     return tuple(budgets)
 
 

@@ -15,7 +15,7 @@ from planner.levers import find_levers
 from planner.model import ModelSpec
 from planner.release import Release, resolve_release
 from planner.request import PlanRequest, Settings
-from planner.solve import EXPECTED, Outcome, check_request, default_batch, solve
+from planner.solve import EXPECTED, LOW, Outcome, check_request, default_batch, solve
 
 __all__ = [
     "Alternative",
@@ -53,7 +53,7 @@ def plan(request: PlanRequest) -> Plan:
     chosen = _chosen_layout(request, model, gpus, text_only=text_only)
     outcome = solve(request, model, gpus, release, chosen)
     alternatives, rejected = _others(request, model, gpus, release, chosen, text_only=text_only)
-    short = outcome.settings.max_model_len < (request.max_model_len or model.max_position_embeddings)
+    short = outcome.settings.max_model_len < outcome.wanted_length
     return Plan(
         request=request,
         model=model,
@@ -68,7 +68,7 @@ def plan(request: PlanRequest) -> Plan:
         ),
         kv_cache=outcome.kv_cache,
         shortfall_bytes=outcome.shortfall_bytes,
-        reasons=tuple(_reasons(request, model, outcome, chosen)),
+        reasons=tuple(_reasons(request, outcome, chosen)),
         alternatives=alternatives,
         rejected=rejected,
         levers=find_levers(request, model, gpus, release, outcome) if short or outcome.verdict != "fits" else (),
@@ -199,8 +199,11 @@ def _why_not(outcome: Outcome) -> str:
     rank = outcome.tightest
     blocker = outcome.blocker(EXPECTED)
     weights = format_gib(rank.weights.total_bytes)
-    if blocker == "load" and rank.weights.total_bytes > rank.free_at_start[EXPECTED]:
+    free = rank.free_at_start[EXPECTED]
+    if blocker == "load" and rank.weights.total_bytes > rank.total_bytes:
         return f"{weights} GiB of weights per GPU are more than the {format_gib(rank.total_bytes)} GiB of the GPU"
+    if blocker == "load" and rank.weights.total_bytes > free:
+        return f"{weights} GiB of weights per GPU are more than the {format_gib(free)} GiB that are free of it"
     if blocker == "load":
         return f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
     if blocker == "free":
@@ -214,21 +217,33 @@ def _why_not(outcome: Outcome) -> str:
             f"{format_gib(rank.room_outside_bytes)} GiB"
         )
     available = rank.available[EXPECTED]
-    if outcome.too_short and available > 0:
+    if available <= 0:
+        return f"{weights} GiB of weights per GPU leave no room for a KV cache ({format_gib(available)} GiB)"
+    wanted = format_tokens(outcome.settings.max_model_len)
+    if outcome.sequences > 1:
+        bound = LOW if outcome.too_short else EXPECTED
+        worst = " with every uncertain term at its worst" if outcome.too_short else ""
+        count = outcome.sequences_that_fit(outcome.settings.max_model_len, bound)
+        each = format_tokens(outcome.length_per_sequence(bound))
+        held = f"{count} sequence{'' if count == 1 else 's'}" if count else "no sequence"
+        return (
+            f"{format_gib(rank.available[bound])} GiB of KV cache hold {held} of {wanted} tokens{worst}, not "
+            f"{outcome.sequences}; {outcome.sequences} sequences would have {each} tokens each"
+        )
+    if outcome.too_short:
         safe = format_tokens(outcome.kv_cache.largest_max_model_len_low)
         return (
             f"{weights} GiB of weights per GPU leave room for {safe} tokens at most if every uncertain term is at its "
-            f"worst; ask for a --max-model-len under {format_tokens(outcome.settings.max_model_len)} if that is enough"
+            f"worst; ask for a --max-model-len under {wanted} if that is enough"
         )
-    if available <= 0:
-        return f"{weights} GiB of weights per GPU leave no room for a KV cache ({format_gib(available)} GiB)"
     longest = format_tokens(outcome.kv_cache.largest_max_model_len)
-    wanted = format_tokens(outcome.settings.max_model_len)
-    many = f"{outcome.sequences} sequences of {wanted}" if outcome.sequences > 1 else f"one sequence of {wanted}"
-    return f"{format_gib(available)} GiB of KV cache hold no {many} tokens; at most {longest} would start"
+    return (
+        f"{format_gib(available)} GiB of KV cache are too little for one sequence of {wanted} tokens; "
+        f"at most {longest} would start"
+    )
 
 
-def _reasons(request: PlanRequest, model: ModelSpec, outcome: Outcome, chosen: Layout) -> list[str]:
+def _reasons(request: PlanRequest, outcome: Outcome, chosen: Layout) -> list[str]:
     """Why these settings, in sentences."""
     rank, settings = outcome.tightest, outcome.settings
     if outcome.verdict == "does-not-fit":
@@ -239,7 +254,7 @@ def _reasons(request: PlanRequest, model: ModelSpec, outcome: Outcome, chosen: L
     ]
     if chosen.gpus_per_replica > 1 and request.tensor_parallel_size is None:
         said.append("one server over the largest tensor-parallel size has the most room and the shortest steps")
-    if settings.max_model_len < (request.max_model_len or model.max_position_embeddings):
+    if settings.max_model_len < outcome.wanted_length:
         said.append(
             f"{format_tokens(settings.max_model_len)} tokens is the longest length that fits even if every uncertain "
             f"term is at its worst"

@@ -103,7 +103,7 @@ class PlanDocument:
     feasible: bool
     verdict: Verdict
     shortfall_bytes: int
-    """Missing on the tightest GPU at the expected bound; 0 when it fits."""
+    """Missing per GPU at the expected bound, or at the low one where only that fails; 0 when it fits."""
     engine: Engine
     model: Model
     gpus: Gpus

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from hw_specs.spec import GpuSet
-from hw_specs.units import format_tokens
+from hw_specs.units import MIB, format_tokens
 from planner.answer import Lever
 from planner.facts import load
 from planner.layout import Layout, layouts
@@ -15,6 +15,8 @@ from planner.release import Release
 from planner.request import PlanRequest
 from planner.solve import EXPECTED, LOW, Outcome, solve
 
+VERDICTS = ("does-not-fit", "tight", "fits")
+"""From worst to best."""
 MAX_COUNT_SHOWN = 16
 """Largest number of GPUs per node that the lever "more GPUs" looks at."""
 
@@ -28,8 +30,8 @@ def find_levers(
         pipeline_parallel_size=outcome.settings.pipeline_parallel_size,
         replicas=outcome.settings.replicas,
     )
-    unasked = model.max_position_embeddings if outcome.verdict != "does-not-fit" else outcome.settings.max_model_len
-    wanted = request.max_model_len or unasked
+    # What fits with a shorter length wants the full one; what does not fit wants the length that it was judged at.
+    wanted = outcome.settings.max_model_len if outcome.verdict == "does-not-fit" else outcome.wanted_length
     # Pinned to the batch of the answer, so that each lever moves one thing.
     base = dataclasses.replace(
         request,
@@ -38,11 +40,16 @@ def find_levers(
         max_num_batched_tokens=outcome.settings.max_num_batched_tokens,
     )
     before = solve(base, model, gpus, release, layout)
-    found = [*_shorter(request, outcome)]
+    # More tokens are worth nothing to a plan that something else than the KV cache stops.
+    stopped_by_kv = before.blocker(LOW) in (None, "kv")
+    found = [*_shorter(request, outcome), *_fewer(request, outcome)]
     for name, flag, changed, note in _changes(base, model, outcome):
         after = solve(changed, model, gpus, release, layout)
         gain_tokens = _tokens(after) - _tokens(before)
-        if gain_tokens > 0 or (after.verdict == "fits") > (before.verdict == "fits"):
+        better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
+        if stopped_by_kv and after.blocker(LOW) not in (None, "kv"):
+            continue  # more tokens, but something else would now stop it
+        if better > 0 or (better == 0 and stopped_by_kv and gain_tokens > 0):
             found.append(
                 Lever(
                     name=name,
@@ -96,14 +103,7 @@ def _changes(request: PlanRequest, model: ModelSpec, outcome: Outcome) -> Iterat
                 "longer prompts take more steps",
             )
             break
-    highest = policy["levers"]["gpu_memory_utilization"]["value"]
-    if settings.gpu_memory_utilization < highest and settings.kv_cache_memory_bytes is None:
-        yield (
-            "gpu-memory-utilization",
-            f"--gpu-memory-utilization {highest}",
-            dataclasses.replace(request, gpu_memory_utilization=highest),
-            "less room for what lives outside the budget",
-        )
+    yield from _budgets(request, outcome)
     if not settings.enforce_eager and outcome.tightest.sizes["graphs"].bytes:
         yield (
             "enforce-eager",
@@ -115,16 +115,64 @@ def _changes(request: PlanRequest, model: ModelSpec, outcome: Outcome) -> Iterat
         yield "no-draft", "without --eagle", dataclasses.replace(request, num_speculative_tokens=0), "slower decoding"
 
 
+def _budgets(request: PlanRequest, outcome: Outcome) -> Iterator[tuple[str, str, PlanRequest, str]]:
+    """Another share of the GPU: a smaller one where something outside the budget stops it, else a larger one."""
+    settings = outcome.settings
+    by_hand = settings.kv_cache_memory_bytes
+    if by_hand is not None:
+        rooms = [by_hand + rank.room_outside_bytes - rank.outside_bytes[LOW] for rank in outcome.ranks]
+        smaller = min(rooms) // MIB * MIB
+        if 0 < smaller < by_hand:
+            changed = dataclasses.replace(request, kv_cache_memory_bytes=smaller)
+            yield "kv-cache-memory-bytes", f"--kv-cache-memory-bytes {smaller}", changed, "what is really there"
+        return
+    if outcome.blocker(LOW) in ("free", "physical"):
+        passing = passing_utilization(outcome)
+        if 0 < passing < settings.gpu_memory_utilization:
+            changed = dataclasses.replace(request, gpu_memory_utilization=passing)
+            yield "gpu-memory-utilization", f"--gpu-memory-utilization {passing}", changed, "what is really free"
+        return
+    highest = load("policy.toml")["levers"]["gpu_memory_utilization"]["value"]
+    if settings.gpu_memory_utilization < highest:
+        yield (
+            "gpu-memory-utilization",
+            f"--gpu-memory-utilization {highest}",
+            dataclasses.replace(request, gpu_memory_utilization=highest),
+            "less room for what lives outside the budget",
+        )
+
+
+def passing_utilization(outcome: Outcome) -> float:
+    """Largest share, in hundredths, that is surely free at start and leaves room for what lives outside; 0 if none."""
+    shares = [
+        min(rank.free_at_start[LOW], rank.total_bytes - rank.outside_bytes[LOW]) / rank.total_bytes
+        for rank in outcome.ranks
+    ]
+    return max(0, int(min(shares) * 100)) / 100
+
+
+def _fewer(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
+    """The number of sequences that surely fits, where more were asked for."""
+    if request.concurrency is None or outcome.verdict == "fits":
+        return
+    fitting = outcome.sequences_that_fit(outcome.settings.max_model_len, LOW)
+    if 0 < fitting < request.concurrency:
+        yield Lever(
+            name="concurrency",
+            flag=f"--concurrency {fitting}",
+            gain_bytes=0,
+            gain_tokens=0,
+            fits=outcome.blocker(LOW) == "kv",
+            note=f"sequences of {format_tokens(outcome.settings.max_model_len)} that fit at the low bound",
+        )
+
+
 def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
     """The length that safely starts, when a longer one was asked for."""
-    step = load("policy.toml")["context"]["round_tokens"]["value"]
-    spare = load("policy.toml")["context"]["spare_blocks"]["value"]
-    lengths = []
-    for rank in outcome.ranks:
-        geometry = rank.geometry
-        blocks = geometry.checkable_bytes(rank.available[LOW]) // geometry.block_bytes - spare
-        lengths.append(max(0, blocks // outcome.sequences * geometry.block_size))
-    length = min(lengths) // step * step
+    policy = load("policy.toml")["context"]
+    step, spare = policy["round_tokens"]["value"], policy["spare_blocks"]["value"]
+    blocks = outcome.length_per_sequence(LOW) // outcome.settings.block_size - spare
+    length = max(0, blocks * outcome.settings.block_size) // step * step
     if outcome.verdict != "fits" and request.max_model_len is not None and 0 < length < request.max_model_len:
         yield Lever(
             name="max-model-len",
@@ -145,19 +193,22 @@ def _more_gpus(
     count = gpus.count
     while count < min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
         count *= 2
-        larger = dataclasses.replace(gpus, count=count, nodes=1, free_memory_bytes=None)
+        larger = GpuSet(spec=gpus.spec, count=count, memory_override_bytes=gpus.memory_override_bytes)
         found = _fitting(free, model, larger, release, beyond)
         if found is not None:
             yield found
             break
     from hw_specs import list_gpus
 
+    # A set that cannot hold the weights needs no planning to be ruled out.
+    least_bytes = sum(rank.weights.total_bytes for rank in outcome.ranks) * outcome.settings.tensor_parallel_size
     bigger = sorted(
         (
             spec
             for spec in list_gpus()
             if spec.released
             and spec.engine_memory_bytes > gpus.memory_bytes
+            and spec.engine_memory_bytes * gpus.count > least_bytes
             and spec.fp8_kind != "none"
             and spec.max_gpus_per_node >= gpus.count
         ),

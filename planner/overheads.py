@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from hw_specs.spec import Basis, GpuSpec
@@ -355,14 +356,51 @@ def loading_transient_bytes(shape: Shape) -> int:
 
 def _row(table: str, shape: Shape) -> Size:
     """First row of `table` whose keys all match; a size may grow with the layers of the rank."""
-    row = next((row for row in load("overheads.toml")[table] if _applies(row, shape)), None)
+    return _sized_row(
+        table,
+        vendor=shape.gpu.vendor,
+        architecture=shape.gpu.architecture,
+        linked=shape.gpu.link.fully_connected,
+        version=shape.release.version,
+        world_size=shape.world_size,
+        tensor_parallel_size=shape.tensor_parallel_size,
+        layers=shape.layers,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _sized_row(
+    table: str,
+    *,
+    vendor: str,
+    architecture: str,
+    linked: bool,
+    version: str,
+    world_size: int,
+    tensor_parallel_size: int,
+    layers: int,
+) -> Size:
+    release = parse_version(version)
+
+    def applies(row: Mapping[str, Any]) -> bool:
+        """Whether every key of `row` matches; a key that is missing matches everything."""
+        return (
+            row["vendor"] == vendor
+            and row.get("min_world", 1) <= world_size <= row.get("max_world", world_size)
+            and row.get("min_tp", 1) <= tensor_parallel_size <= row.get("max_tp", tensor_parallel_size)
+            and architecture.startswith(tuple(row.get("architectures", ("",))))
+            and row.get("linked", linked) == linked
+            and ("until" not in row or release < parse_version(row["until"]))
+        )
+
+    row = next((row for row in load("overheads.toml")[table] if applies(row)), None)
     if row is None:
-        raise LookupError(f"{table}: no row for {shape.gpu.vendor} with {shape.world_size} ranks")
+        raise LookupError(f"{table}: no row for {vendor} with {world_size} ranks")
     per_layer = row.get("per_layer_gib", 0.0)
-    expected = row["expected_gib"] + per_layer * shape.layers
-    low, high = row["low_gib"] + per_layer * shape.layers, row["high_gib"] + per_layer * shape.layers
+    expected = row["expected_gib"] + per_layer * layers
+    low, high = row["low_gib"] + per_layer * layers, row["high_gib"] + per_layer * layers
     low = max(low, row.get("floor_gib", 0.0))
-    grown = f"{row['expected_gib']} + {per_layer} x {shape.layers} layers = " if per_layer else ""
+    grown = f"{row['expected_gib']} + {per_layer} x {layers} layers = " if per_layer else ""
     return Size(
         bytes=gib(expected),
         low_bytes=gib(low),
@@ -371,19 +409,6 @@ def _row(table: str, shape: Shape) -> Size:
         source=row["source"],
         formula=f"{grown}{expected:.2f} GiB",
         bounds=f"{low:.2f} to {high:.2f} GiB: {row['bounds']}",
-    )
-
-
-def _applies(row: Mapping[str, Any], shape: Shape) -> bool:
-    """Whether every key of `row` matches; a key that is missing matches everything."""
-    release = parse_version(shape.release.version)
-    return (
-        row["vendor"] == shape.gpu.vendor
-        and row.get("min_world", 1) <= shape.world_size <= row.get("max_world", 1 << 20)
-        and row.get("min_tp", 1) <= shape.tensor_parallel_size <= row.get("max_tp", 1 << 20)
-        and shape.gpu.architecture.startswith(tuple(row.get("architectures", ("",))))
-        and row.get("linked", shape.gpu.link.fully_connected) == shape.gpu.link.fully_connected
-        and ("until" not in row or release < parse_version(row["until"]))
     )
 
 

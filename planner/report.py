@@ -190,6 +190,8 @@ def headline(plan: Plan) -> str:
     sight = "" if plan.model.vision is None else (", text only" if settings.language_model_only else ", vision on")
     if not plan.feasible:
         asked = plan.request.max_model_len is not None
+        if (plan.request.concurrency or 1) > 1:
+            return f"{plan.request.concurrency} x {length} tokens on {where}{sight}, vLLM {plan.vllm_version}"
         best = kv.largest_max_model_len_low
         start = f"at most {format_tokens(best)} tokens would" if best else "no length would"
         what = f"{length} tokens" if asked else f"the model{f' ({start} start safely)' if best else ''}"
@@ -229,7 +231,7 @@ def holds(plan: Plan) -> str:
     spread = f" ({format_thousands(low)} to {format_thousands(high)})" if low != high else ""
     short = f", {plan.kv_cache.tokens / 4096:,.0f} of 4,096" if settings.max_model_len > 4096 else ""
     return (
-        f"{format_tokens(kv.tokens)} tokens{spread}: {kv.max_concurrency:,.1f} requests of "
+        f"{format_tokens(kv.num_gpu_blocks * kv.block_size)} tokens{spread}: {kv.max_concurrency:,.1f} requests of "
         f"{format_tokens(settings.max_model_len)}{short}"
     )
 

@@ -13,6 +13,8 @@ from planner.errors import InvalidRequest
 from planner.model import ModelSpec
 from planner.overheads import Calibration
 
+BLOCK_STEP = 16
+"""Blocks are multiples of this many tokens: vLLM 0.33.0 v1/attention/backends, ``MultipleOf(16)``."""
 Objective = Literal["balanced", "latency", "throughput", "context"]
 
 
@@ -114,22 +116,48 @@ class PlanRequest:
     """Start-ups measured earlier; those of the same GPU, release and settings replace our terms."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.gpus, GpuSet):
+            raise InvalidRequest("gpus", f"gpus must be a GpuSet, not `{self.gpus!r}`", hint="use `parse_gpus`")
         for name in (
             "tensor_parallel_size", "pipeline_parallel_size", "replicas", "max_model_len", "kv_cache_memory_bytes",
             "max_num_seqs", "max_num_batched_tokens", "block_size", "speculative_max_model_len", "concurrency",
         ):  # fmt: skip
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            if value is not None and not (_is_integer(value) and value >= 1):
                 raise InvalidRequest(name, f"{name} must be a positive integer, not `{value}`")
-        if self.gpu_memory_utilization is not None and not 0 < self.gpu_memory_utilization <= 1:
+        for name in ("num_speculative_tokens", "limit_mm_per_prompt_image"):
+            value = getattr(self, name)
+            if value is not None and not (_is_integer(value) and value >= 0):
+                raise InvalidRequest(name, f"{name} must be an integer of at least 0, not `{value}`")
+        for name in ("language_model_only", "enforce_eager"):
+            if not isinstance(getattr(self, name), bool):
+                raise InvalidRequest(name, f"{name} must be true or false, not `{getattr(self, name)}`")
+        share = self.gpu_memory_utilization
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if share is not None and not (number and 0 < share <= 1):
             raise InvalidRequest(
-                "gpu_memory_utilization",
-                f"gpu_memory_utilization must be above 0 and at most 1, not `{self.gpu_memory_utilization}`",
+                "gpu_memory_utilization", f"gpu_memory_utilization must be above 0 and at most 1, not `{share}`"
             )
-        if self.num_speculative_tokens < 0:
-            raise InvalidRequest("num_speculative_tokens", "num_speculative_tokens must not be negative")
-        if self.limit_mm_per_prompt_image is not None and self.limit_mm_per_prompt_image < 0:
-            raise InvalidRequest("limit_mm_per_prompt_image", "limit_mm_per_prompt_image must not be negative")
+        if self.block_size is not None and self.block_size % BLOCK_STEP:
+            raise InvalidRequest(
+                "block_size",
+                f"block_size must be a multiple of {BLOCK_STEP}, not `{self.block_size}`",
+                hint="the attention kernels read whole groups of that many tokens",
+            )
+        if self.load_format not in ("mistral", "hf"):
+            raise InvalidRequest("load_format", f"load_format must be mistral or hf, not `{self.load_format}`")
+        if self.mm_encoder_tp_mode not in (None, "weights", "data"):
+            raise InvalidRequest(
+                "mm_encoder_tp_mode", f"mm_encoder_tp_mode must be weights or data, not `{self.mm_encoder_tp_mode}`"
+            )
+        for name in ("vllm_version", "kv_cache_dtype"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "vllm_version" and value is None):
+                raise InvalidRequest(name, f"{name} must be text, not `{value!r}`")
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 FIELD_HELP = {one.name: str(one.metadata.get("help", "")) for one in fields(PlanRequest)}

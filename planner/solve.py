@@ -35,6 +35,8 @@ class Outcome:
     """Sequences of full length that must fit at once."""
     length_asked: bool
     """Whether the user fixed the length."""
+    wanted_length: int
+    """The asked length, or the longest that model and draft allow."""
     too_short: bool = False
     """Whether no useful length fits at the low bound, so that a short one stands in to show what is missing."""
 
@@ -65,21 +67,39 @@ class Outcome:
 
     @cached_property
     def shortfall_bytes(self) -> int:
-        """Bytes missing on the tightest rank: at the expected bound, or at the low one for a length of our choice."""
+        """Bytes missing on the worst rank: at the expected bound, or at the low one where only that fails."""
         if self.verdict != "does-not-fit":
             return 0
-        bound = LOW if self.too_short else EXPECTED
-        rank = self.tightest
-        geometry = rank.geometry
+        bound = EXPECTED if self.blocker(EXPECTED) else LOW
+        return max(1, *(self._missing_bytes(rank, bound) for rank in self.ranks))
+
+    def _missing_bytes(self, rank: RankBudget, bound: int) -> int:
+        geometry, free = rank.geometry, rank.free_at_start[bound]
         spare = geometry.block_bytes if geometry.null_block_reserved else 0
         needed = geometry.needed_bytes(self.settings.max_model_len, self.sequences) + spare
-        free = rank.free_at_start[bound]
         return max(
             needed - rank.available[bound],
             rank.loading_peak_bytes - free,
-            rank.budget_bytes - free if self.settings.kv_cache_memory_bytes is None else 0,
-            1,
+            rank.requested_bytes - free,
+            rank.outside_bytes[bound] - rank.room_outside_bytes,
         )
+
+    def sequences_that_fit(self, length_tokens: int, bound: int) -> int:
+        """Sequences of `length_tokens` that the pool holds at `bound`."""
+        return min(
+            max(0, rank.geometry.checkable_bytes(rank.available[bound])) // rank.geometry.needed_bytes(length_tokens)
+            for rank in self.ranks
+        )
+
+    def length_per_sequence(self, bound: int) -> int:
+        """Tokens that each of the wanted sequences may take at `bound`."""
+        return min(_room_tokens(rank.geometry, rank.available[bound], self.sequences, 0) for rank in self.ranks)
+
+    def _longest(self, bound: int) -> int:
+        """Longest length of one sequence that would start at `bound`; 0 when something else stops it."""
+        if any(rank_fault(rank, 1, 1, bound) for rank in self.ranks):
+            return 0
+        return min(rank.geometry.longest(rank.available[bound], self.length_limit) for rank in self.ranks)
 
     @cached_property
     def kv_cache(self) -> KvCache:
@@ -87,7 +107,6 @@ class Outcome:
         rank = self.tightest
         geometry, length = rank.geometry, self.settings.max_model_len
         blocks = min(r.geometry.num_blocks(r.available[EXPECTED]) for r in self.ranks)
-        limit = self.length_limit
         return KvCache(
             bytes_per_token_per_gpu=geometry.bytes_per_token,
             block_size=geometry.block_size,
@@ -97,8 +116,8 @@ class Outcome:
             num_gpu_blocks=blocks,
             tokens=geometry.tokens(blocks, length),
             max_concurrency=geometry.concurrency(blocks, length),
-            largest_max_model_len=min(r.geometry.longest(r.available[EXPECTED], limit) for r in self.ranks),
-            largest_max_model_len_low=min(r.geometry.longest(r.available[LOW], limit) for r in self.ranks),
+            largest_max_model_len=self._longest(EXPECTED),
+            largest_max_model_len_low=self._longest(LOW),
         )
 
     @property
@@ -270,6 +289,7 @@ class _Trial:
             ranks=rank_budgets(self.model, self.gpus, settings, self.release, calibration),
             sequences=self.request.concurrency or 1,
             length_asked=self.request.max_model_len is not None,
+            wanted_length=self.wanted_length,
         )
 
     def _longest(self, settings: Settings, full: Outcome) -> int:

@@ -170,3 +170,93 @@ def test_hand_sized_cache_is_taken_as_given() -> None:
     assert (found.kv_cache.num_gpu_blocks, found.kv_cache.tokens) == (59578, 953248)
     assert found.verdict == "fits"
     assert answer("8xH200", kv_cache_memory_bytes=139 * 2**30).verdict == "does-not-fit"
+
+
+def test_a_busy_gpu_is_cured_by_the_share_that_is_free() -> None:
+    for free_gib in (125, 100, 60):
+        gpus = dataclasses.replace(parse_gpus("8xH200"), free_memory_bytes=free_gib * 2**30)
+        found = plan(PlanRequest(gpus=gpus))
+        (lever,) = (lever for lever in found.levers if lever.name == "gpu-memory-utilization")
+        share = float(lever.flag.split()[1])
+        assert lever.fits
+        assert plan(PlanRequest(gpus=gpus, gpu_memory_utilization=share)).verdict == "fits"
+        assert plan(PlanRequest(gpus=gpus, gpu_memory_utilization=share + 0.03)).verdict != "fits"
+
+
+def test_too_large_a_share_is_cured_by_a_smaller_one() -> None:
+    found = answer("8xH200", gpu_memory_utilization=0.999)
+    assert found.kv_cache.largest_max_model_len == 0, "nothing starts"
+    assert [lever.name for lever in found.levers] == ["gpu-memory-utilization"]
+    assert found.levers[0].fits
+
+
+@pytest.mark.parametrize(
+    ("gpus", "settings"),
+    [
+        ("8xH200", {"concurrency": 1000}),
+        ("1xMI300X", {"concurrency": 4, "max_model_len": 65536}),
+        ("2xMI300X", {"concurrency": 4, "max_model_len": 262144}),
+    ],
+)
+def test_too_many_sequences_are_named_with_the_number_that_fits(gpus: str, settings: dict[str, int]) -> None:
+    found = answer(gpus, **settings)
+    assert found.verdict == "does-not-fit"
+    assert f"not {settings['concurrency']}" in found.reasons[0]
+    lever = next(lever for lever in found.levers if lever.name == "concurrency")
+    fitting = int(lever.flag.split()[1])
+    length = settings.get("max_model_len", found.settings.max_model_len)
+    batch = {
+        "max_num_seqs": found.settings.max_num_seqs,
+        "max_num_batched_tokens": found.settings.max_num_batched_tokens,
+    }
+    assert answer(gpus, concurrency=fitting, max_model_len=length, **batch).verdict == "fits"
+    assert answer(gpus, concurrency=fitting + 1, max_model_len=length, **batch).verdict != "fits"
+
+
+def test_a_cache_sized_beyond_the_gpu_is_cured_by_what_is_there() -> None:
+    found = answer("8xH200", kv_cache_memory_bytes=200 * 2**30)
+    assert found.shortfall_bytes > 80 * 2**30
+    lever = next(lever for lever in found.levers if lever.name == "kv-cache-memory-bytes")
+    assert answer("8xH200", kv_cache_memory_bytes=int(lever.flag.split()[1])).verdict == "fits"
+
+
+def test_a_length_that_the_draft_limits_is_no_shortage() -> None:
+    found = answer("1xMI300X", num_speculative_tokens=3, speculative_max_model_len=65536)
+    assert (found.verdict, found.settings.max_model_len, found.levers) == ("fits", 65536, ())
+    assert not any("worst" in reason for reason in found.reasons)
+
+
+@pytest.mark.parametrize("vendor", ["nvidia", "amd"])
+@pytest.mark.parametrize("table", ["outside_torch", "graphs", "context"])
+def test_every_size_of_server_has_a_row(table: str, vendor: str) -> None:
+    from planner.overheads import _sized_row
+
+    for world in (1, 2, 3, 8, 16, 64, 128, 1408):
+        for linked in (True, False):
+            for version in ("0.19.0", "0.20.0", "0.33.0"):
+                for architecture in ("8.0", "9.0", "10.0", "gfx942", "gfx950"):
+                    size = _sized_row(
+                        table, vendor=vendor, architecture=architecture, linked=linked, version=version,
+                        world_size=world, tensor_parallel_size=min(world, 16), layers=88,
+                    )  # fmt: skip
+                    assert 0 <= size.low_bytes <= size.bytes <= size.high_bytes
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("gpus", "8xH200"), ("gpu_memory_utilization", "0.9"), ("gpu_memory_utilization", True),
+        ("limit_mm_per_prompt_image", "a"), ("load_format", "x"), ("vllm_version", 33), ("num_speculative_tokens", 1.5),
+        ("language_model_only", "no"), ("block_size", 7), ("kv_cache_dtype", None),
+    ],
+)  # fmt: skip
+def test_values_of_the_wrong_kind_are_refused_by_name(field: str, value: object) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        PlanRequest(**({"gpus": parse_gpus("8xH200")} | {field: value}))  # type: ignore[arg-type]
+    assert caught.value.field == field
+
+
+def test_a_kv_type_without_a_kernel_for_this_gpu_is_said() -> None:
+    codes = {warning.code for warning in answer("8xA100", kv_cache_dtype="nvfp4").warnings}
+    assert "kv-cache-dtype-unsupported" in codes
+    assert "kv-cache-dtype-unsupported" not in {w.code for w in answer("8xB200", kv_cache_dtype="nvfp4").warnings}

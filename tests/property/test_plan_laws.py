@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hw_specs.spec import GpuSet
 from planner import InvalidRequest, PlanRequest, emit, plan, plan_document, read_document
+from planner.argv import with_flags
 from planner.document import dump_plan, load_plan, to_json_value
 from tests.property import strategies as our
 
@@ -75,7 +76,7 @@ def test_a_longer_length_than_the_chosen_one_is_not_safe(spec, count, version, t
         gpu_memory_utilization=utilization,
     )
     found = plan(request)
-    assume(found.feasible and found.settings.max_model_len < 262144)
+    assume(found.feasible and found.settings.max_model_len <= 262144 - 2048)
     longer = dataclasses.replace(
         request,
         max_model_len=found.settings.max_model_len + 2048,
@@ -112,3 +113,27 @@ def test_fp8_kv_is_exactly_half(request: PlanRequest) -> None:
     bf16 = planned(dataclasses.replace(request, kv_cache_dtype="auto"))
     fp8 = planned(dataclasses.replace(request, kv_cache_dtype="fp8"))
     assert fp8.kv_cache.bytes_per_token_per_gpu * 2 == bf16.kv_cache.bytes_per_token_per_gpu
+
+
+@given(our.requests(), st.none() | st.integers(1, 600))
+def test_a_lever_that_claims_to_fit_does_and_none_makes_it_worse(request: PlanRequest, concurrency: int | None) -> None:
+    if request.max_num_seqs is None:
+        request = dataclasses.replace(request, concurrency=concurrency, max_num_batched_tokens=None)
+    found = planned(request)
+    order = {"does-not-fit": 0, "tight": 1, "fits": 2}
+    for lever in found.levers:
+        if not lever.flag.startswith("--") or lever.name == "gpus":
+            continue
+        pinned = dataclasses.replace(
+            request,
+            max_num_seqs=found.settings.max_num_seqs,
+            max_num_batched_tokens=found.settings.max_num_batched_tokens,
+            max_model_len=request.max_model_len or (None if found.feasible else found.settings.max_model_len),
+        )
+        after = (
+            planned(with_flags(pinned, lever.flag))
+            if lever.name != "concurrency"
+            else planned(dataclasses.replace(pinned, concurrency=int(lever.flag.split()[1])))
+        )
+        assert order[after.verdict] >= order[found.verdict], lever
+        assert not lever.fits or after.verdict == "fits" or found.feasible, lever
