@@ -89,6 +89,7 @@ def _layer_bytes(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRule
     return sum(_layer_tensors(model, group, tp, rules))
 
 
+@lru_cache(maxsize=256)
 def describe_text(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = WeightRules()) -> str:
     """The text weights of a rank that holds the whole model depth, as a sum with its numbers."""
     terms = []
@@ -123,6 +124,7 @@ def _vision_bytes(model: ModelSpec, vision: VisionSpec, tp: int, rules: WeightRu
     return (tower + patches + merger + adapter + small) * BF16_BYTES
 
 
+@lru_cache(maxsize=256)
 def describe_vision(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = WeightRules()) -> str:
     """The vision weights of one rank, as a sum with its numbers."""
     vision = model.vision
@@ -230,6 +232,7 @@ class Allocator:
         return rest if rest <= self.remainder_bytes else 0
 
 
+@lru_cache(maxsize=256)
 def rounding_bytes(
     model: ModelSpec,
     allocator: Allocator,
