@@ -29,6 +29,8 @@ SERVED = "mistralai/Mistral-Medium-3.5-128B"
 PORT = 8035
 READY_SHARE = 2.0
 """A start may take this many times its estimate before it is given up."""
+CLIENT_S = 45.0
+"""The load generator imports the engine too; a zygote saves that."""
 
 TELLING = re.compile(
     r"Model loading took|Available KV cache memory|Estimated CUDA graph memory|CUDA graph pool memory|"
@@ -74,9 +76,9 @@ class Settings:
             environment["PYTHONPATH"] = self.site
         if self.device == "cpu":
             environment["VLLM_CPU_KVCACHE_SPACE"] = "1"
-        elif not self.plain:
-            # `vllm serve` would import everything again in the engine's process.
-            environment["VLLM_WORKER_MULTIPROC_METHOD"] = "fork"
+        else:
+            # A forked engine process could not initialise CUDA: the API server's process has counted the devices.
+            environment["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
         environment["M35_PROBE_FILE"] = str(self.work / "runs" / f"{run['name']}.probe.jsonl")
         environment["M35_PROBE_WEIGHTS"] = "1" if self.weights else "0"
         environment["M35_PROBE_PHASES"] = "1" if run.get("phases") else "0"
@@ -125,7 +127,7 @@ class Launcher:
         command = [self.settings.python, str(HERE / "zygote.py")]
         log = (self.settings.work / "zygote.log").open("ab")
         self.zygote = subprocess.Popen(
-            [*command, "--cpu"] if self.settings.device == "cpu" else command,
+            command,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True, bufsize=1,
         )  # fmt: skip
         assert self.zygote.stdout is not None
@@ -189,10 +191,11 @@ def used_mib() -> list[int]:
 
 def get(path: str, *, timeout_s: float = 2.0) -> str | None:
     """Body of a 200 answer of the server, else None."""
-    with contextlib.suppress(OSError, ValueError):
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=timeout_s) as answer:
-            return answer.read().decode() if answer.status == 200 else None
-    return None
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=timeout_s) as answer:  # noqa: S310
+            return str(answer.read().decode()) if answer.status == 200 else None
+    except (OSError, ValueError):
+        return None
 
 
 def ask(prompt: str) -> dict[str, Any]:
@@ -328,7 +331,7 @@ class Campaign:
         before = metrics()
         client_env = {key: value for key, value in env.items() if not key.startswith("M35_PROBE")}
         client = self.launcher.start(bench_argv(run, load, self.models, result), env=client_env, log=log)
-        until = began + min(load.get("seconds", 15) * READY_SHARE, self.settings.left_s - 5)
+        until = began + min(max(load.get("seconds", 15) * READY_SHARE, CLIENT_S), self.settings.left_s - 5)
         while client.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
         client.kill()

@@ -12,8 +12,6 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$gt" "$out"
 
 if [ ! -e "$gt/unpacked" ]; then
-  "$python" "$here/machine.py" "$out/machine.json" > "$gt/machine.log" 2>&1 &
-  looking=$!
   pieces=()
   for piece in .carry/*.tar.xz; do
     "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="fully_trusted")' \
@@ -22,8 +20,7 @@ if [ ! -e "$gt/unpacked" ]; then
   for pid in "${pieces[@]}"; do wait "$pid" || { echo "a piece did not unpack"; exit 4; }; done
   touch "$gt/unpacked"
   echo "unpacked after $((SECONDS - began)) s"
-  wait "$looking"
-  cat "$gt/machine.log"
+  PYTHONPATH=$gt/site "$python" "$here/machine.py" "$out/machine.json"
   echo "looked after $((SECONDS - began)) s"
 fi
 

@@ -28,14 +28,6 @@ PRELOAD = (
     "vllm.model_executor.models.mistral",
     "vllm.tokenizers.mistral",
 )
-PRELOAD_CUDA = (
-    "vllm.v1.worker.gpu_worker",
-    "vllm.v1.worker.gpu_model_runner",
-    "vllm.v1.worker.gpu.model_runner",
-    "vllm.v1.attention.backends.flash_attn",
-    "vllm.compilation.backends",
-    "torch._inductor.compile_fx",
-)
 
 
 def _say(**message: object) -> None:
@@ -74,7 +66,8 @@ def _start(order: dict[str, object]) -> int:
 
 
 def main() -> None:
-    for name in PRELOAD + (PRELOAD_CUDA if "--cpu" not in sys.argv else ()):
+    # Worker modules are left out: they initialise CUDA, and a process forked after that cannot use the GPU.
+    for name in PRELOAD:
         try:
             importlib.import_module(name)
         except Exception as error:
