@@ -12,6 +12,7 @@ from typing import Literal
 
 from planner.answer import Plan
 from planner.command import ServeCommand, serve_command
+from planner.errors import InvalidRequest
 from planner.facts import load
 
 Executor = Literal["mp", "ray"]
@@ -53,6 +54,17 @@ def node_commands(
             return _ray(plan, spanned, head_address=head_address, host=host, port=port)
         return _spanning(plan, spanned, head_address=head_address, host=host, port=port)
     return _data_parallel(plan, head_address=head_address, host=host, port=port)
+
+
+def require_one_node(plan: Plan, *, what: str, hint: str) -> None:
+    """Refuse a plan that needs a command on each of several nodes; `what` is the thing that only one can have.
+
+    Raises:
+        InvalidRequest: naming the nodes, with `hint`.
+    """
+    nodes = len(node_commands(plan))
+    if nodes > 1:
+        raise InvalidRequest("gpus", f"this plan runs on {nodes} nodes, and {what}", hint=hint)
 
 
 def _spanning(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:

@@ -6,6 +6,7 @@ plan is part of the product.
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 
@@ -124,7 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         return int(result or 0)
     except InvalidRequest as error:
         flag = _flag(error.field)
-        report_error(str(error).replace(error.field, flag), error.hint)
+        report_error(re.sub(rf"(?<![\w`-]){re.escape(error.field)}(?!\w)", flag, str(error)), error.hint)
         return ExitCode.USAGE
     except LaunchFailed as error:
         report_error(str(error), error.hint)

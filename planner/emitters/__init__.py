@@ -26,7 +26,7 @@ def emit(kind: str, plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) ->
     """Return `plan` as text for the target `kind`, without a final line end.
 
     Raises:
-        InvalidRequest: for a target that does not exist.
+        InvalidRequest: for a target that does not exist, or that cannot express a plan over several nodes.
     """
     if kind not in EMITTERS:
         raise InvalidRequest("emit", f"there is no emitter `{kind}`", hint=f"there are: {', '.join(EMITTERS)}")

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from planner.answer import Plan
 from planner.command import serve_command
+from planner.nodes import require_one_node
 
 
 def emit(plan: Plan, *, host: str, port: int) -> str:
-    """Return the words of the serve command."""
+    """Return the words of the serve command.
+
+    Raises:
+        InvalidRequest: for a plan over several nodes.
+    """
+    require_one_node(
+        plan, what="one argument vector starts one", hint="use the emitter `shell`, which gives each node its command"
+    )
     return "\n".join(serve_command(plan, host=host, port=port).argv)

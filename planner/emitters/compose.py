@@ -19,10 +19,20 @@ from planner.emitters.image import (
     startup_s,
 )
 from planner.emitters.yaml_text import yaml_documents
+from planner.nodes import require_one_node
 
 
 def compose_file(plan: Plan, *, host: str, port: int) -> dict[str, Any]:
-    """Return the file as a value; secrets are passed through from the caller's environment by name."""
+    """Return the file as a value; secrets are passed through from the caller's environment by name.
+
+    Raises:
+        InvalidRequest: for a plan over several nodes.
+    """
+    require_one_node(
+        plan,
+        what="a Compose file describes one",
+        hint="use the emitter `docker`, which gives each node its command, or `lws` on Kubernetes",
+    )
     command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
     service: dict[str, Any] = {
         "image": image(plan),

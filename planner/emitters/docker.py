@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 
 from planner.answer import Plan
-from planner.command import serve_command
+from planner.command import ServeCommand, serve_command
 from planner.emitters.image import ANY_ADDRESS, API_PORT, SECRETS, image
-from planner.emitters.shell import wrapped
+from planner.emitters.shell import node_heading, wrapped
+from planner.nodes import node_commands, require_one_node
 
 CACHE_IN_IMAGE = "/root/.cache/huggingface"
 HF_CACHE = "${HF_HOME:-$HOME/.cache/huggingface}"
@@ -22,13 +23,26 @@ def docker_argv(plan: Plan, *, host: str, port: int, cache: str = HF_CACHE, name
     """Return ``docker run …``; the port is published on `host`, the server listens inside the container only.
 
     ``HF_TOKEN`` and ``VLLM_API_KEY`` are passed by name, so their values never stand in the command.
+
+    Raises:
+        InvalidRequest: for a plan over several nodes.
     """
+    require_one_node(
+        plan,
+        what="one container runs on one",
+        hint="`m35-plan --emit docker` prints a command for each node, `--emit lws` a LeaderWorkerSet",
+    )
     command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
+    return _argv(plan, command, network=("--publish", f"{host}:{port}:{API_PORT}"), cache=cache, name=name)
+
+
+def _argv(
+    plan: Plan, command: ServeCommand, *, network: tuple[str, str], cache: str, name: str | None = None
+) -> tuple[str, ...]:
     argv = ["docker", "run", "--rm"]
     if name:
         argv += ["--name", name]
-    argv += [*DEVICES[plan.gpus.spec.vendor], "--ipc", "host"]
-    argv += ["--publish", f"{host}:{port}:{API_PORT}", "--volume", f"{cache}:{CACHE_IN_IMAGE}"]
+    argv += [*DEVICES[plan.gpus.spec.vendor], "--ipc", "host", *network, "--volume", f"{cache}:{CACHE_IN_IMAGE}"]
     for variable, value in command.env.items():
         argv += ["--env", f"{variable}={value}"]
     for secret in SECRETS:
@@ -37,8 +51,23 @@ def docker_argv(plan: Plan, *, host: str, port: int, cache: str = HF_CACHE, name
 
 
 def emit(plan: Plan, *, host: str, port: int) -> str:
-    """Return the command over several lines, ready to paste; the cache folder is expanded by the shell."""
+    """Return the command over several lines, ready to paste; the cache folder is expanded by the shell.
+
+    Where there are several nodes, each has its own behind a comment. Their containers share the node's network,
+    because the engines of all nodes must reach each other on ports of their own choice.
+    """
     marker = "@CACHE@"
-    text = wrapped(docker_argv(plan, host=host, port=port, cache=marker), width=100)
+    nodes = node_commands(plan, host=host, port=port)
+    if len(nodes) == 1:
+        return _text(docker_argv(plan, host=host, port=port, cache=marker), marker)
+    texts = []
+    for node in nodes:
+        assert node.command is not None, "only Ray's workers have no command"
+        argv = _argv(plan, node.command, network=("--network", "host"), cache=marker)
+        texts.append(f"{node_heading(node)}\n{_text(argv, marker)}")
+    return "\n".join(texts)
+
+
+def _text(argv: tuple[str, ...], marker: str) -> str:
     quoted = shlex.quote(f"{marker}:{CACHE_IN_IMAGE}")
-    return text.replace(quoted, f'"{HF_CACHE}:{CACHE_IN_IMAGE}"')
+    return wrapped(argv, width=100).replace(quoted, f'"{HF_CACHE}:{CACHE_IN_IMAGE}"')

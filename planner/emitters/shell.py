@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from planner.answer import Plan
 from planner.command import ServeCommand
-from planner.nodes import node_commands
+from planner.nodes import NodeCommand, node_commands
 
 
 def shell_text(command: ServeCommand) -> str:
@@ -40,6 +40,11 @@ def command_lines(argv: tuple[str, ...], env: Mapping[str, str], *, width: int) 
     return " \\\n".join([*assignments, wrapped(argv, width=width)])
 
 
+def node_heading(node: NodeCommand) -> str:
+    """Return the comment above the command of one node of several."""
+    return f"# node {node.node}{', head' if node.head else ''}: {node.note}"
+
+
 def emit(plan: Plan, *, host: str, port: int) -> str:
     """Return the environment as assignments in front of the command, one line a node.
 
@@ -49,7 +54,7 @@ def emit(plan: Plan, *, host: str, port: int) -> str:
     nodes = node_commands(plan, host=host, port=port)
     for node in nodes:
         if len(nodes) > 1:
-            lines.append(f"# node {node.node}{', head' if node.head else ''}: {node.note}")
+            lines.append(node_heading(node))
         for words in node.before:
             lines.append(shlex.join(words))
         if node.command is not None:

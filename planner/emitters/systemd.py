@@ -24,10 +24,13 @@ def quoted(word: str) -> str:
 
 def emit(plan: Plan, *, host: str, port: int) -> str:
     """Return the unit of the head node; ``systemctl start`` returns when the process runs, not when it serves."""
-    command = node_commands(plan, host=host, port=port)[0].command
+    nodes = node_commands(plan, host=host, port=port)
+    command = nodes[0].command
     assert command is not None, "the first node is a head"
     environment = "\n".join(f"Environment={quoted(f'{name}={value}')}" for name, value in command.env.items())
     lines = [f"# {line}" for line in heading(plan, "systemd").splitlines()]
+    if len(nodes) > 1:
+        lines.append(f"# node 0 of {len(nodes)}; the emitter `shell` prints the command of every node")
     lines += [
         f"# HF_TOKEN and VLLM_API_KEY: {SECRETS_FILE}, mode 0600",
         "[Unit]",

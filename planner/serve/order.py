@@ -10,6 +10,7 @@ from pathlib import Path
 from planner.answer import Plan
 from planner.argv import ReadCommand
 from planner.command import serve_command
+from planner.nodes import require_one_node
 from planner.serve.launcher import DEFAULT_HOST, DEFAULT_PORT, Endpoint, resolve_endpoint, with_endpoint
 
 
@@ -28,7 +29,12 @@ class LaunchOrder:
 def local_order(
     plan: Plan, *, edited: ReadCommand | None = None, program: str | None = None, port: int | None = None
 ) -> LaunchOrder:
-    """Return how `plan` starts on this machine; `edited` wins over the planned words, `port` over both."""
+    """Return how `plan` starts on this machine; `edited` wins over the planned words, `port` over both.
+
+    Raises:
+        InvalidRequest: for a plan over several nodes.
+    """
+    require_one_node(plan, what="this starts one", hint="the targets `shell` and `docker` give each node its command")
     if edited is not None:
         argv, env = edited.argv, dict(edited.env)
     else:
@@ -41,7 +47,11 @@ def local_order(
 
 
 def docker_order(plan: Plan, *, run_id: str, port: int | None = None) -> LaunchOrder:
-    """Return how `plan` starts in the engine's image, reachable from this machine alone."""
+    """Return how `plan` starts in the engine's image, reachable from this machine alone.
+
+    Raises:
+        InvalidRequest: for a plan over several nodes.
+    """
     from planner.emitters.docker import docker_argv
 
     endpoint = Endpoint(host=DEFAULT_HOST, port=port or DEFAULT_PORT)

@@ -14,8 +14,12 @@ import yaml
 
 from hw_specs import parse_gpus
 from planner import InvalidRequest, Plan, PlanRequest, emit, plan, serve_command
+from planner.cli import main
 from planner.emitters import EMITTERS
+from planner.emitters.docker import docker_argv
 from planner.emitters.image import ANY_ADDRESS, SECRETS
+from planner.nodes import node_commands
+from planner.serve.order import docker_order, local_order
 
 CASES: dict[str, dict[str, Any]] = {
     "8xH200": {},
@@ -184,6 +188,50 @@ def test_docker_publishes_on_loopback_and_takes_no_privileges(one_node: Plan) ->
     assert words[words.index("--publish") + 1] == "127.0.0.1:8000:8000"
     assert words[-len(inside(one_node)) :] == inside(one_node)
     assert ("/dev/kfd" in words) == (one_node.gpus.spec.vendor == "amd")
+
+
+@pytest.mark.parametrize("gpus", SPANNING)
+def test_docker_gives_every_node_its_command(gpus: str) -> None:
+    answer = planned(gpus, SPANNING[gpus])
+    nodes = node_commands(answer, host="10.0.0.7", port=9000)
+    texts = emit("docker", answer, host="10.0.0.7", port=9000).split("# node ")[1:]
+    assert len(texts) == len(nodes) == 2
+    for text, node in zip(texts, nodes, strict=True):
+        assert node.command is not None
+        assert text.startswith(f"{node.node}{', head' if node.head else ''}: {node.note}\n")
+        words = shlex.split(text.split("\n", 1)[1].replace("\\\n", " "))
+        assert tuple(words[-len(node.command.engine_args) :]) == node.command.engine_args
+        # a published port would reach neither the other engines' ports nor a server bound inside the container
+        assert words[words.index("--network") + 1] == "host"
+        assert "--publish" not in words
+    no_secret_values("".join(texts))
+
+
+@pytest.mark.parametrize("gpus", SPANNING)
+def test_what_runs_on_one_machine_refuses_a_plan_for_several(gpus: str) -> None:
+    answer = planned(gpus, SPANNING[gpus])
+    for refused in (
+        lambda: emit("compose", answer),
+        lambda: emit("argv", answer),
+        lambda: docker_argv(answer, host="127.0.0.1", port=8000),
+        lambda: docker_order(answer, run_id="x"),
+        lambda: local_order(answer),
+    ):
+        with pytest.raises(InvalidRequest, match="2 nodes") as caught:
+            refused()
+        assert "docker" in (caught.value.hint or "") or "shell" in (caught.value.hint or "")
+    assert "node 0 of 2" in emit("systemd", answer)
+
+
+@pytest.mark.parametrize("target", ["local", "docker"])
+@pytest.mark.parametrize("command", ["launch", "check"])
+def test_a_start_on_one_machine_refuses_a_plan_for_several(
+    command: str, target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command, "--gpus", "2x8xH200", "--target", target]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "2 nodes" in said.err
 
 
 @pytest.mark.parametrize("kind", ["argv", "env", "shell"])

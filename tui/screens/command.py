@@ -90,7 +90,10 @@ class CommandScreen(StepScreen):
             if self._target == LOCAL:
                 area.text = command_lines(argv, env, width=max(40, area.content_size.width or 48))
             else:
-                area.text = emit(self._target, self.answer, port=edited.port if edited else self.answers.port)
+                try:
+                    area.text = emit(self._target, self.answer, port=edited.port if edited else self.answers.port)
+                except M35Error as refusal:
+                    area.text = f"{refusal}\n{refusal.hint or ''}"
         self._say()
 
     def _say(self) -> None:

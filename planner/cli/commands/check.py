@@ -59,10 +59,12 @@ def command(
     else:
         from planner.choose import plan as make_plan
         from planner.command import serve_command
+        from planner.nodes import require_one_node
         from planner.request import PlanRequest
 
         chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
         plan = make_plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
+        require_one_node(plan, what="this checks one", hint="check each node alone, as in `--gpus 8xH200`")
         elsewhere = chosen.origin == "snapshot"
         endpoint = resolve_endpoint(words, host=host, port=port)
         planned = serve_command(plan, host=endpoint.host, port=endpoint.port)

@@ -137,7 +137,9 @@ def _command(
         argv = docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=cache, name=container)
         return (*argv, *extra), {}
     from planner.command import serve_command
+    from planner.nodes import require_one_node
 
+    require_one_node(plan, what="this starts one", hint="`--emit shell` prints the command of each node")
     planned = serve_command(plan, host=endpoint.host, port=endpoint.port)
     for name in ("tensor-parallel-size", "max-model-len", "max-num-seqs", "max-num-batched-tokens"):
         if option_value(extra, name) is not None:
