@@ -1,7 +1,7 @@
 """Starts a real vLLM server again and again, each time with other flags, and keeps what every start says.
 
-Reads ``runs.toml``; weights are random (``--load-format dummy``), sizes are real. Made for a machine that is lent for
-minutes: runs stand in order of value, one that cannot finish in the time left is skipped, and everything known is on
+Reads ``runs.toml``; weights are random (``--load-format dummy``), sizes are real. Made for a machine rented by the
+minute: runs stand in order of value, one that cannot finish in the time left is skipped, and everything known is on
 disk after every run. Called again with the same ``--work`` it goes on where it stopped. Standard library only, so
 that it runs on a bare machine; it never decides what a figure means (``harvest.py`` does).
 """
@@ -192,7 +192,7 @@ def used_mib() -> list[int]:
 def get(path: str, *, timeout_s: float = 2.0) -> str | None:
     """Body of a 200 answer of the server, else None."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=timeout_s) as answer:  # noqa: S310
+        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=timeout_s) as answer:
             return str(answer.read().decode()) if answer.status == 200 else None
     except (OSError, ValueError):
         return None

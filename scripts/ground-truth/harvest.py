@@ -16,14 +16,11 @@ from typing import Any
 
 CLEAN = (
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
-    (re.compile(r"/root/gt/models/"), "/models/"),
-    (re.compile(r"/root/gt/site/"), "/site-packages/"),
-    (re.compile(r"/root/gt/"), "/var/cache/"),
+    (re.compile(r"/[\w./-]*?(?=/lib/python3)"), "/venv"),
     (re.compile(r"/[\w/]*/scripts/ground-truth/"), "/site-packages/"),
-    (re.compile(r"/opt/torch/\.venv/"), "/venv/"),
     (re.compile(r"tcp://(?!127\.0\.0\.1)[\d.]+:"), "tcp://192.0.2.1:"),
 )
-"""Paths and addresses of the machine that was lent."""
+"""Paths and addresses of the machine."""
 FULL = {"cut8": 8, "cut24": 24, "cut44": 44, "full": 88}
 DEFAULTS = {"max_num_batched_tokens": 8192, "max_num_seqs": 1024, "max_model_len": 262144}
 PATTERNS: dict[str, str] = {
@@ -40,7 +37,10 @@ BENCH = (
 )  # fmt: skip
 
 
-def clean(text: str) -> str:
+def clean(text: str, *, work: str) -> str:
+    """Replace what names the machine; `work` is the campaign's folder there."""
+    for part, neutral in (("models", "/models/"), ("site", "/site-packages/"), ("", "/var/cache/")):
+        text = text.replace(f"{work}/{part}/" if part else f"{work}/", neutral)
     for pattern, replacement in CLEAN:
         text = pattern.sub(replacement, text)
     return text
@@ -152,12 +152,15 @@ def main() -> None:
                 rows.append(row(record, log) | {"name": again})
             else:
                 again = f"{name}-failed"
-            text = clean(log)
+            work = str(Path(record["argv"][2]).parents[1])
+            text = clean(log, work=work)
             (args.logs / f"{again}.log").write_text(text, encoding="utf-8")
-            files[f"{again}.log"] = f"{record['purpose']}; {record['status']}: {clean(' '.join(record['argv'][2:]))}"
+            files[f"{again}.log"] = (
+                f"{record['purpose']}; {record['status']}: {clean(' '.join(record['argv'][2:]), work=work)}"
+            )
     machine = json.loads((args.calls[0] / "machine.json").read_text(encoding="utf-8"))
     document = {
-        "source": "our own starts of vLLM 0.26.0 on one lent NVIDIA H200, scripts/ground-truth",
+        "source": "our own starts of vLLM 0.26.0 on one rented NVIDIA H200, scripts/ground-truth",
         "date": args.date,
         "note": "Dummy weights of the real sizes, FP8 values spread over the type's range. The architecture with "
         "`layers` of 88 decoder layers. Bytes are the engine's own integers, read by a plugin; *_s are log lines. "

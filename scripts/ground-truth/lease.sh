@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# One call on a lent GPU machine: unpack the engine if this is the first, look at the machine, go on with the runs.
+# One call on a rented GPU machine: unpack the engine if this is the first, look at the machine, go on with the runs.
 #   lease.sh SECONDS [campaign options…]
-# Reads pieces from ./.carry, works in $GT (default /root/gt), leaves results in $OUT.
+# Reads pieces from ./.carry, works in $GT (default /var/tmp/gt), leaves results in $OUT.
 set -u
 seconds=$1; shift
 began=$SECONDS
-gt=${GT:-/root/gt}
+gt=${GT:-/var/tmp/gt}
 out=${OUT:?set OUT to the folder for results}
 python=${PYTHON:-python3}
 here=$(cd "$(dirname "$0")" && pwd)

@@ -1,6 +1,6 @@
 """A process that has imported the engine once and forks a copy for every run; it never touches the GPU itself.
 
-Importing the engine takes ten seconds and more in each of its processes; on a lent machine that is device time.
+Importing the engine takes ten seconds and more in each of its processes; on a rented machine that is device time.
 Reads one JSON object per line, ``{"argv": […], "env": {…}, "log": path}`` or ``{"kill": pid}``; answers
 ``{"pid": …}`` and ``{"exited": pid, "code": …}``. What runs in the copy is the engine's own ``vllm`` command.
 """
