@@ -21,7 +21,8 @@ _NEAR_MISSES = (
 )
 _EXAMPLES = "write a GPU, a count and a GPU, or nodes too: `H200`, `8xH200`, `2x8xB200`"
 _MAX_DIGITS = 60
-_MAX_MEMORY_BYTES = 2 * TIB
+MAX_MEMORY_BYTES = 2 * TIB
+"""No GPU has more."""
 
 
 def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
@@ -135,8 +136,8 @@ def check_memory(size_bytes: int) -> None:
     Raises:
         BadGpuString: it is out of range.
     """
-    if not GIB <= size_bytes <= _MAX_MEMORY_BYTES:
+    if not GIB <= size_bytes <= MAX_MEMORY_BYTES:
         raise BadGpuString(
             f"a GPU memory of {format_gib(size_bytes, decimals=3)} GiB is out of range",
-            hint=f"give the memory of one GPU, between 1 and {_MAX_MEMORY_BYTES // GIB} GiB, for example `130GiB`",
+            hint=f"give the memory of one GPU, between 1 and {MAX_MEMORY_BYTES // GIB} GiB, for example `130GiB`",
         )

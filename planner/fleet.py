@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hw_specs.errors import M35Error
+from hw_specs.errors import M35Error, shown
 from hw_specs.gpu_set import parse_gpus
 from hw_specs.resolve import gpus_of
 from hw_specs.units import parse_memory
@@ -78,12 +78,15 @@ def _inventory(path: Path, settings: Mapping[str, Any], memory_override_bytes: i
         ]
     rows = []
     for number, host in enumerate(hosts):
-        name = str(host.get("host", f"{path.stem}-{number}"))
+        plain = {key: value for key, value in host.items() if isinstance(value, str | int | float)}
+        name = shown(str(plain.get("host", f"{path.stem}-{number}")))
         place = f"{path}#{number}"
-        unknown = sorted(set(map(str, host)) - {"host", "gpus", "gpu_memory"})
+        unknown = sorted(shown(str(key)) for key in host if key not in ("host", "gpus", "gpu_memory"))
         try:
             if unknown:
                 raise M35Error(f"`{unknown[0]}` is no field of a host", hint="fields: host, gpus, gpu_memory")
+            if len(plain) < len(host):
+                raise M35Error("a field of a host is no plain text", hint="write `- {host: node-1, gpus: 8xH200}`")
             memory = parse_memory(str(host["gpu_memory"])) if "gpu_memory" in host else memory_override_bytes
             gpus = parse_gpus(str(host["gpus"]), memory_override_bytes=memory)
             rows.append(FleetRow(host=name, path=place, plan=plan(PlanRequest(gpus=gpus, **settings))))

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw_specs.detect.choose import as_snapshot
-from hw_specs.detect.report import SCHEMA_VERSION, DetectionReport
-from hw_specs.errors import BadSnapshot
+from hw_specs.detect.report import SCHEMA_VERSION, DetectedGpu, DetectionReport, GpuProcess, PairLink
+from hw_specs.errors import BadSnapshot, shown
+from hw_specs.gpu_set import MAX_MEMORY_BYTES
+from hw_specs.units import GIB, format_gib
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
 _MAX_FILE_BYTES = 16 * 2**20
+_MAX_DEVICES = 256
+"""Twice what any host shows: 8 cards in 8 partitions each, or 16 with 7 slices."""
+_MAX_NUMBER = 2**32 - 1
+"""Of process ids and PCI ids; other counts have tighter limits."""
+_MAX_BY_FIELD = {
+    **dict.fromkeys(("index", "engine_index", "slice_index", "a", "b", "active_links", "hops"), 2**10),
+    **dict.fromkeys(("compute_units", "cores"), 2**20),
+    "bandwidth_bytes_per_s": 2**50,
+}
+"""Limits far above what exists, so that only nonsense is refused."""
 
 
 @cache
@@ -69,19 +83,60 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
         raise BadSnapshot(f"{where} is not JSON", hint=hint) from error
     if not isinstance(raw, dict) or "schema_version" not in raw or "gpus" not in raw:
         raise BadSnapshot(f"{where} is not a report of `m35-plan detect --json`", hint=hint)
-    if raw["schema_version"] != SCHEMA_VERSION:
-        raise BadSnapshot(
-            f"{where} has schema version {str(raw['schema_version'])[:20]}, this program reads {SCHEMA_VERSION}",
-            hint="write it again with the same version of m35-plan",
-        )
     if steers:
         raise BadSnapshot(f"{where} holds control characters", hint=hint)
+    if raw["schema_version"] != SCHEMA_VERSION:
+        version = shown(str(raw["schema_version"]), characters=20)
+        raise BadSnapshot(
+            f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}",
+            hint="write it again with the same version of m35-plan",
+        )
     try:
-        return as_snapshot(_adapter().validate_python(raw, strict=False))
+        report = as_snapshot(_adapter().validate_python(raw, strict=False))
     except ValidationError as error:
         first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise BadSnapshot(f"{where} is damaged at `{place}`: {first['msg'].lower()}", hint=hint) from error
+        place = shown(".".join(str(part) for part in first["loc"]))
+        raise BadSnapshot(f"{where} is damaged at `{place}`: {shown(first['msg'].lower())}", hint=hint) from error
+    fault = next(_faults(report), None)
+    if fault:
+        raise BadSnapshot(f"{where} is damaged at {fault}", hint=hint)
+    return report
+
+
+def _faults(report: DetectionReport) -> Iterator[str]:
+    """Say which numbers cannot be true; a plan would follow them all the same."""
+    if len(report.gpus) > _MAX_DEVICES:
+        yield f"`gpus`: {len(report.gpus):,} devices are more than any host has"
+        return
+    for number, link in enumerate(report.links):
+        yield from _out_of_range(link, f"links.{number}")
+    for number, gpu in enumerate(report.gpus):
+        place = f"gpus.{number}"
+        yield from _out_of_range(gpu, place)
+        for position, process in enumerate(gpu.processes):
+            yield from _out_of_range(process, f"{place}.processes.{position}")
+        total = max(gpu.driver_total_bytes or 0, gpu.engine_total_bytes or 0)
+        if total and (gpu.free_bytes or 0) > total:
+            yield f"`{place}.free_bytes`: {_gib(gpu.free_bytes)} are more than the GPU's {_gib(total)}"
+    gpus = report.gpu_set
+    if gpus is not None and gpus.memory_bytes < GIB:
+        yield f"`gpus`: {_gib(gpus.memory_bytes)} of memory are too little for a GPU to plan for, which has 1 or more"
+
+
+def _out_of_range(value: DetectedGpu | GpuProcess | PairLink, place: str) -> Iterator[str]:
+    for field in fields(value):
+        number = getattr(value, field.name)
+        if not isinstance(number, int) or isinstance(number, bool):
+            continue
+        size = field.name.endswith("_bytes")
+        most = MAX_MEMORY_BYTES if size else _MAX_BY_FIELD.get(field.name, _MAX_NUMBER)
+        if not 0 <= number <= most:
+            limits = f"0 and {_gib(most)}" if size else f"0 and {most:,}"
+            yield f"`{place}.{field.name}`: {shown(str(number), characters=20)} is not between {limits}"
+
+
+def _gib(size_bytes: int | None) -> str:
+    return f"{format_gib(size_bytes or 0, decimals=3)} GiB"
 
 
 def _has_control_characters(value: object) -> bool:

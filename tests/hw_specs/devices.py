@@ -39,7 +39,7 @@ def report(*gpus: DetectedGpu, **changes: object) -> DetectionReport:
 
 _WORDS = st.text("abcXYZ019 -_é", max_size=12)
 _SAID = st.text("abc", min_size=1, max_size=12)
-_BYTES = st.none() | st.integers(0, 2**42)
+_BYTES = st.none() | st.integers(0, 2**41)
 
 
 @st.composite
@@ -49,6 +49,9 @@ def reports(draw: st.DrawFn) -> DetectionReport:
     for index in range(draw(st.integers(0, 6))):
         spec = draw(st.sampled_from(REAL))
         known = draw(st.booleans())
+        driver_total = draw(st.sampled_from([spec.driver_memory_bytes, None]))
+        engine_total = draw(st.sampled_from([spec.engine_memory_bytes, 2**34, 0, None]))
+        most = max(driver_total or 0, engine_total or 0) or 2**41
         gpus.append(
             device(
                 index,
@@ -57,9 +60,9 @@ def reports(draw: st.DrawFn) -> DetectionReport:
                 pci_device_id=spec.pci_device_ids[0] if known else draw(st.none() | st.integers(0, 0xFFFF)),
                 catalogue_id=spec.id if known else None,
                 matched_by="pci-id" if known else "unknown",
-                driver_total_bytes=draw(st.sampled_from([spec.driver_memory_bytes, None])),
-                engine_total_bytes=draw(st.sampled_from([spec.engine_memory_bytes, 2**34, 0, None])),
-                free_bytes=draw(_BYTES),
+                driver_total_bytes=driver_total,
+                engine_total_bytes=engine_total,
+                free_bytes=draw(st.none() | st.integers(0, most)),
                 used_bytes=draw(_BYTES),
                 architecture=draw(st.sampled_from([spec.architecture, "7.5", "gfx90a", None])),
                 compute_units=draw(st.none() | st.integers(1, 400)),

@@ -16,6 +16,7 @@ from hw_specs.detect.report import PairLink
 from hw_specs.detect.snapshot import from_json, load_report, to_document
 from hw_specs.resolve import gpus_of
 from hw_specs.units import GIB, MIB, gib
+from planner.fleet import plan_fleet
 from tests.hw_specs.devices import REAL, device, report, reports
 
 
@@ -83,6 +84,65 @@ def test_what_is_no_snapshot_is_refused(text: str) -> None:
     with pytest.raises(BadSnapshot) as caught:
         from_json(text)
     assert caught.value.hint
+
+
+HOSTILE: dict[str, dict[str, object]] = {
+    "gpus.0.engine_total_bytes": {"engine_total_bytes": -1},
+    "gpus.0.driver_total_bytes": {"driver_total_bytes": 2**41 + 1},
+    "gpus.0.free_bytes": {"free_bytes": 2**40},
+    "gpus.0.used_bytes": {"used_bytes": -5},
+    "gpus.0.index": {"index": -1},
+    "gpus.0.engine_index": {"engine_index": 10**9},
+    "gpus.0.compute_units": {"compute_units": -132},
+    "gpus.0.cores": {"cores": 10**30},
+    "gpus.0.bandwidth_bytes_per_s": {"bandwidth_bytes_per_s": 10**18},
+    "gpus.0.processes.0.used_bytes": {"processes": [{"pid": 1, "used_bytes": 2**60}]},
+    "gpus.0.processes.0.pid": {"processes": [{"pid": -1}]},
+    "`gpus`": {"engine_total_bytes": 1, "free_bytes": 1},
+}
+
+
+@pytest.mark.parametrize("place", HOSTILE)
+def test_numbers_that_cannot_be_true_are_refused(place: str, tmp_path: Path) -> None:
+    document = json.loads(json.dumps(to_document(report(device(0), device(1)))))
+    document["gpus"][0].update(HOSTILE[place])
+    with pytest.raises(BadSnapshot) as caught:
+        from_json(json.dumps(document))
+    assert place in str(caught.value)
+    assert caught.value.hint
+    path = tmp_path / "host.json"
+    path.write_text(json.dumps(document))
+    [row] = plan_fleet([path], settings={})
+    assert row.unreadable
+    assert row.problem
+    assert place in row.problem
+
+
+def test_more_devices_than_a_host_has_are_refused() -> None:
+    with pytest.raises(BadSnapshot, match="257 devices"):
+        from_json(json.dumps(to_document(report(*(device(index) for index in range(257))))))
+
+
+def test_a_link_between_impossible_devices_is_refused() -> None:
+    link = PairLink(vendor="nvidia", a=-1, b=1, kind="nvlink")
+    with pytest.raises(BadSnapshot, match=r"links\.0\.a"):
+        from_json(json.dumps(to_document(report(device(0), links=(link,)))))
+
+
+def test_a_version_is_quoted_fit_for_one_line() -> None:
+    with pytest.raises(BadSnapshot) as caught:
+        from_json(json.dumps({"schema_version": "1\n\x1b[2J", "gpus": []}))
+    assert str(caught.value).isprintable()
+
+
+def test_a_list_of_hosts_holds_plain_text(tmp_path: Path) -> None:
+    path = tmp_path / "hosts.yaml"
+    path.write_text('- {host: "a\\e[2J\\nb", gpus: 8xH200}\n- {host: [x], gpus: 8xH200}\n- {host: c, gpus: {a: 1}}\n')
+    good, *bad = plan_fleet([path], settings={})
+    assert good.host.isprintable()
+    assert good.feasible
+    for row in bad:
+        assert "plain text" in (row.problem or "")
 
 
 def test_a_snapshot_cannot_steer_a_terminal() -> None:
