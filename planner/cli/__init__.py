@@ -6,15 +6,18 @@ plan is part of the product.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from importlib import import_module
+from typing import TextIO, cast
 
 import click
 
 from hw_specs.errors import M35Error, NoGpuFound
 from planner.cli.diagnostics import report_error
 from planner.cli.exit_code import ExitCode
+from planner.cli.output import GuardedStdout, OutputLost
 
 DEFAULT_COMMAND = "plan"
 
@@ -117,6 +120,29 @@ def _flag(field: str) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; never raises for expected failures."""
+    stdout, stderr = sys.stdout, sys.stderr
+    if stderr is None:
+        # print() would send narration to stdout.
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for all of the process
+    if stdout is None:
+        report_error("cannot write the output: stdout is closed")
+        return ExitCode.BUG
+    guarded = GuardedStdout(stdout)
+    sys.stdout = cast("TextIO", guarded)
+    try:
+        return _run(argv)
+    except OutputLost as lost:
+        guarded.abandon()
+        if isinstance(lost.reason, BrokenPipeError):
+            # The reader went away (`| head`); that is its right and no failure of ours.
+            return ExitCode.OK
+        report_error(f"cannot write the output: {(lost.reason.strerror or 'unknown reason').lower()}")
+        return ExitCode.BUG
+    finally:
+        sys.stdout = stdout
+
+
+def _run(argv: list[str] | None) -> int:
     from planner.errors import InvalidRequest, LaunchFailed, VerifyFailed
 
     try:
@@ -148,10 +174,6 @@ def main(argv: list[str] | None = None) -> int:
         return ExitCode.USAGE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        # The reader went away (`| head`); that is its right and no failure of ours.
-        sys.stdout = None
-        return ExitCode.OK
 
 
 def _one_line(message: str) -> str:

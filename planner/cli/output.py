@@ -9,9 +9,47 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, TextIO
 
 Align = Literal["<", ">"]
+
+
+class OutputLost(Exception):
+    """Stdout takes no more text; ``reason`` is the system's. No OSError, because click ends the process at some."""
+
+    def __init__(self, reason: OSError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
+
+
+class GuardedStdout:
+    """A text stream that raises :class:`OutputLost` where its own would raise OSError; all else is the stream's."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write `text`."""
+        try:
+            return self._stream.write(text)
+        except OSError as error:
+            raise OutputLost(error) from error
+
+    def flush(self) -> None:
+        """Hand everything to the system."""
+        try:
+            self._stream.flush()
+        except OSError as error:
+            raise OutputLost(error) from error
+
+    def abandon(self) -> None:
+        """Send what is still buffered nowhere, so that the interpreter's end does not stumble over it."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
 
 
 def use_colour() -> bool:

@@ -147,6 +147,25 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize("argv", ["--gpus 8xH200", "--gpus 1xH100 --json", "gpus --json", "plan --help", "--version"])
+def test_a_reader_that_reads_nothing_is_no_error(argv: str) -> None:
+    script = f"{sys.executable} -m planner {argv} 2>&3 | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", f"exec 3>&2; {script}"], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "0"
+    assert "error" not in done.stderr.lower()
+    assert "Exception" not in done.stderr
+
+
+@pytest.mark.parametrize("argv", ["--gpus 8xH200", "gpus --json", "plan --help"])
+@pytest.mark.parametrize(("stdout", "reason"), [(">/dev/full", "no space left on device"), (">&-", "stdout is closed")])
+def test_output_that_cannot_be_written_is_one_error_line(argv: str, stdout: str, reason: str) -> None:
+    script = f"{sys.executable} -m planner {argv} {stdout}"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if not line.startswith(("warning:", "note:"))]
+    assert errors == [f"error: cannot write the output: {reason}"]
+
+
 OPTIONS = [
     "--gpus", "--gpu-memory", "--tensor-parallel-size", "-tp", "-pp", "--replicas", "--max-model-len", "--concurrency",
     "--max-num-seqs", "--max-num-batched-tokens", "--gpu-memory-utilization", "--kv-cache-memory-bytes",
