@@ -10,7 +10,7 @@ import os
 import re
 import sys
 from importlib import import_module
-from typing import TextIO, cast
+from typing import TYPE_CHECKING, TextIO, cast
 
 import click
 
@@ -18,6 +18,9 @@ from hw_specs.errors import M35Error, NoGpuFound
 from planner.cli.diagnostics import report_error
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import GuardedStdout, OutputLost
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 DEFAULT_COMMAND = "plan"
 
@@ -63,9 +66,30 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """Return the group's own options; a shell that completes also gets those of the default command."""
+        own = super().get_params(ctx)
+        if not ctx.resilient_parsing:
+            return own
+        default = self.get_command(ctx, DEFAULT_COMMAND)
+        assert default is not None
+        return own + [param for param in default.get_params(ctx) if param.name not in {one.name for one in own}]
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Offer the commands without importing them, and options."""
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(name, help=text) for name, text in COMMANDS.items() if name.startswith(incomplete)]
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Put the default command in front of arguments that start with one of its options."""
-        if not args or (args[0].startswith("-") and args[0] not in ("--help", "-h", "--version")):
+        """Put the default command in front of arguments that start with one of its options.
+
+        A shell that completes the first word gives no arguments; that word may become a command.
+        """
+        first = args[0] if args else "" if ctx.resilient_parsing else "-"
+        if first.startswith("-") and first not in ("--help", "-h", "--version"):
             args = [DEFAULT_COMMAND, *args]
         return super().parse_args(ctx, args)
 
@@ -75,6 +99,8 @@ class LazyGroup(click.Group):
         """Name the nearest command when there is none of that name."""
         name = args[0]
         if name not in COMMANDS:
+            if ctx.resilient_parsing:
+                return None, None, []
             from difflib import get_close_matches
 
             near = get_close_matches(name, COMMANDS, n=3)

@@ -60,15 +60,17 @@ class ModelSource(click.ParamType["ModelSpec"]):
 
 
 def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of the catalogue behind whatever count was typed."""
+    """Names of the catalogue behind whatever count was typed, in the letters that were typed."""
     from hw_specs import list_gpus
+    from hw_specs.gpu_set import split_counts
 
-    head, _, name = incomplete.rpartition("x")
-    prefix = f"{head}x" if head else ""
+    typed = split_counts(incomplete)[2]
+    # A blank would end the word in a shell; the catalogue knows the name with a dash, too.
+    names = ["auto", *(spec.name.replace(" ", "-") for spec in list_gpus())]
     return [
-        CompletionItem(prefix + spec.name)
-        for spec in list_gpus()
-        if spec.name.lower().startswith(name.lower() if head else incomplete.lower())
+        CompletionItem(incomplete + name[len(typed) :])
+        for name in names
+        if name.lower().startswith(typed.lower()) and (name != "auto" or typed == incomplete)
     ]
 
 
