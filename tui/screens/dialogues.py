@@ -201,7 +201,7 @@ class Curve(Dialogue[None]):
             yield Static(
                 "tokens each: the longest context of every request while so many are held in full at once, every "
                 "uncertain term at its worst",
-                classes="prose note",
+                classes="prose",
             )
             yield Static(id="speed-note", classes="note", markup=False)
         yield Footer(show_command_palette=False, compact=True)

@@ -12,7 +12,7 @@ from planner.speed import SpeedForecast
 from tui.widgets.columns import fit
 from tui.widgets.plan_panel import blocks
 
-SPEED_WIDTH = 34
+SPEED_WIDTH = 37
 
 
 def curve_lines(
@@ -26,7 +26,7 @@ def curve_lines(
     room = max(4, width - 22 - (SPEED_WIDTH if speeds is not None else 0))
     head = f"{'requests':>8}  {'tokens each':>11} "
     if speeds is not None:
-        head += f"{'':{room}}{'tokens/s':>9}{'low to high':>15}{'ms/token':>10}"
+        head += f"{'':{room}}{'tokens/s':>9}{'low to high':>18}{'ms/token':>10}"
     lines = [Content.styled(head, "$secondary")]
     if not shown:
         return [*lines, Content.styled("no length fits at the low bound", "$text-error")]
@@ -50,4 +50,4 @@ def _speed(forecast: SpeedForecast | None) -> Content:
         return Content.styled(f"{'…':>9}", "$secondary")
     rate, pace = forecast.output_tokens_per_s, forecast.tpot_ms
     spread = f"{rate.low:,.0f} to {rate.high:,.0f}"
-    return Content.assemble(f"{rate.expected:>9,.0f}", (f"{spread:>15}", "$secondary"), f"{pace.expected:>10.1f}")
+    return Content.assemble(f"{rate.expected:>9,.0f}", (f"{spread:>18}", "$secondary"), f"{pace.expected:>10.1f}")

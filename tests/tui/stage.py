@@ -1,0 +1,239 @@
+"""The wizard with recorded answers: what it draws does not change when a fact does.
+
+python -m tests.tui.stage      # records anew; look at what changed before you keep it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from hw_specs import parse_gpus
+from hw_specs.units import GIB
+from planner import Lever, Plan, PlanRequest, plan
+from planner.choose import all_levers
+from planner.curve import CurvePoint, context_curve
+from planner.document import plan_document, to_json_value
+from planner.serve import CheckResult, Conclusion, Diagnosis, Run, SmokeReport, compare, parse_log, read_measured
+from planner.serve.events import ServerReady
+from planner.serve.measured import Measured
+from planner.serve.run import place_run
+from planner.serve.talk import Piece, Turn
+from planner.speed import SpeedForecast, Workload, forecast
+from tui import messages
+from tui.app import M35App
+from tui.backend import Backend
+from tui.screens.launch import LaunchScreen
+from tui.wizard import Answers, Step
+
+from .world import NO_GPU, backend
+
+RECORDED = Path(__file__).parent / "recorded"
+LOG = Path(__file__).parents[1] / "fixtures" / "logs" / "reconstructed" / "v2-8xh200-0.33.0.log"
+RUN_ID = "20260101-120000-abcd"
+BORN_S = 1_767_265_200.0
+MACHINES = ("8xH200", "1xH100", "1xMI300X")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """One answer with everything that is drawn beside it."""
+
+    plan: Plan
+    levers: tuple[Lever, ...]
+    curve: tuple[CurvePoint, ...]
+    speed: SpeedForecast | None
+
+
+_ADAPTER = TypeAdapter(Recording)
+
+
+def record(gpus: str) -> None:
+    """Ask the planner and keep what it says."""
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus)))
+    speed = None
+    if answer.feasible:
+        speed = forecast(
+            answer.settings,
+            Workload(concurrency=1),
+            model=answer.model,
+            gpus=answer.gpus,
+            num_gpu_blocks=answer.kv_cache.num_gpu_blocks,
+        )
+    kept = Recording(plan=answer, levers=all_levers(answer.request), curve=context_curve(answer), speed=speed)
+    (RECORDED / f"{gpus}.json").write_bytes(_ADAPTER.dump_json(kept, indent=1, fallback=dict, warnings=False) + b"\n")
+
+
+def recording(gpus: str) -> Recording:
+    return _ADAPTER.validate_json((RECORDED / f"{gpus}.json").read_bytes())
+
+
+def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
+    """A backend that answers from the record, whatever is asked."""
+    kept = recording(gpus)
+    doors: dict[str, Any] = {
+        "plan": lambda request: dataclasses.replace(kept.plan, request=request),
+        "levers": lambda _request: kept.levers,
+        "curve": lambda _plan: kept.curve,
+        "speed": lambda _plan, _concurrency: kept.speed,
+        "now": lambda: BORN_S + 161,
+        "verify": _verify,
+        "metrics": lambda _url: METRICS,
+        "talk": _talk,
+    }
+    return backend(**{**doors, **changes})
+
+
+def app_at(step: Step, *, gpus: str = "8xH200", doors: Backend | None = None, run_id: str | None = None) -> M35App:
+    """The wizard at one step with recorded answers."""
+    answers = Answers(request=PlanRequest(gpus=parse_gpus(gpus)), run_id=run_id)
+    return M35App(backend=doors or staged(gpus), answers=answers, step=step)
+
+
+METRICS = """\
+vllm:num_requests_running{engine="0"} 14.0
+vllm:num_requests_waiting{engine="0"} 2.0
+vllm:kv_cache_usage_perc{engine="0"} 0.312
+vllm:request_success_total{engine="0"} 1208.0
+vllm:num_preemptions_total{engine="0"} 0.0
+vllm:generation_tokens_total{engine="0"} 912000.0
+vllm:prompt_tokens_total{engine="0"} 3501000.0
+"""
+
+SMOKE = (
+    CheckResult(name="health", status="pass", seen="up, vLLM 0.33.0", duration_s=0.0),
+    CheckResult(name="model", status="pass", seen="mistralai/Mistral-Medium-3.5-128B", duration_s=0.0),
+    CheckResult(name="chat", status="pass", seen="'Hello there.', 5 tokens", duration_s=0.2),
+    CheckResult(name="reasoning-high", status="pass", seen="reasoning '17 times 23 is', content '391'", duration_s=2.0),
+    CheckResult(name="tool-auto", status="pass", seen='get_weather({"city": "Paris"})', duration_s=0.6),
+    CheckResult(
+        name="image",
+        status="fail",
+        seen="answered 400: At most 0 image(s) may be provided in one prompt.",
+        hint="start the server without --language-model-only",
+        duration_s=0.1,
+    ),
+    CheckResult(name="speculative", status="skip", seen="no draft, as planned", duration_s=0.0),
+)
+
+
+def _verify(url: str, _expected: object, _start: object, done: Callable[[CheckResult], None]) -> SmokeReport:
+    for result in SMOKE:
+        done(result)
+    return SmokeReport(base_url=url, model="mistralai/Mistral-Medium-3.5-128B", results=SMOKE, duration_s=3.0)
+
+
+def _talk(_url: str, _model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
+    yield Piece(text="Bonjour! ")
+    yield Piece(text=f"You said: {turns[-1].content}")
+
+
+def finished_run() -> Run:
+    """A run directory as a server leaves it, always the same."""
+    from planner.document import dump_plan
+
+    answer = recording("8xH200").plan
+    record_: dict[str, Any] = {
+        "schema": 1,
+        "id": RUN_ID,
+        "created_at_s": BORN_S,
+        "target": "local",
+        "url": "http://127.0.0.1:8000",
+        "host": "127.0.0.1",
+        "port": 8000,
+        "argv": ["vllm", "serve", answer.model.name],
+        "container": None,
+        "stop_argv": None,
+        "history_key": "",
+        "launcher_pid": 1,
+        "launcher_start_ticks": 0,
+    }
+    files = {
+        "server.log": LOG.read_text(encoding="utf-8"),
+        "plan.json": TypeAdapter(dict[str, Any]).dump_json(to_json_value(plan_document(answer))).decode(),
+        "plan.full.json": dump_plan(answer),
+    }
+    return place_run(record_, files, directory=None)
+
+
+def starting(screen: LaunchScreen, *, share: float) -> None:
+    """Let a start be as far as `share` of its log."""
+    log = LOG.read_bytes()
+    cut = log.rfind(b"\n", 0, int(len(log) * share)) + 1
+    screen._results = []
+    screen._begin(expected_key="")
+    screen._enter("starting")
+    half = log.rfind(b"\n", 0, cut // 2) + 1
+    screen._news(messages.ServerNews(tuple(parse_log(log[:half])), log[:half], at_s=41.0))
+    screen._news(messages.ServerNews(tuple(parse_log(log[:cut])), log[half:cut], at_s=161.0))
+
+
+def ready(screen: LaunchScreen) -> None:
+    """Let the server be up."""
+    starting(screen, share=1.0)
+    up = ServerReady(url="http://127.0.0.1:8000", after_s=161.0, evidence="health and log")
+    screen._news(messages.ServerNews((up,), b"", at_s=161.0))
+
+
+def failed(screen: LaunchScreen) -> None:
+    """Let the start fail for want of memory."""
+    from planner.serve.diagnosis import LogLine
+
+    starting(screen, share=0.6)
+    diagnosis = Diagnosis(
+        code="max-model-len",
+        title="the KV cache cannot hold one sequence of the asked length",
+        phase="kv",
+        term="kv_cache",
+        evidence=(
+            LogLine(
+                number=67,
+                text="ValueError: To serve at least one request with the models's max seq len (262144), (11.0 GiB KV "
+                "cache is needed, which is larger than the available KV cache memory (1.10 GiB).",
+            ),
+        ),
+        cures=("`--max-model-len 26208` or less: what the engine itself says would fit",),
+        measured=Measured(),
+    )
+    screen._concluded(messages.Concluded(Conclusion(outcome="failed", measured=Measured(), diagnosis=diagnosis)))
+
+
+def measured_comparison() -> object:
+    """Predicted against measured of the recorded start."""
+    document = to_json_value(plan_document(recording("8xH200").plan))
+    return compare(document, read_measured(parse_log(LOG.read_bytes())))
+
+
+def detected() -> object:
+    """A machine with two busy GPUs."""
+    from hw_specs.detect.report import DetectedGpu, GpuProcess
+
+    gpus = tuple(
+        DetectedGpu(
+            vendor="nvidia",
+            index=index,
+            name="NVIDIA H200",
+            uuid=f"GPU-{index}",
+            pci_bus_id=f"00000000:0{index}:00.0",
+            architecture="9.0",
+            driver_total_bytes=150_754_820_096,
+            engine_total_bytes=150_110_011_392,
+            free_bytes=round((139.8 - 9.5 * index) * GIB),
+            used_bytes=round(9.5 * index * GIB),
+            processes=(GpuProcess(pid=4711, name="python", used_bytes=round(9.5 * GIB)),) if index else (),
+            engine_index=index,
+            catalogue_id="h200-sxm",
+        )
+        for index in range(2)
+    )
+    return dataclasses.replace(NO_GPU, gpus=gpus, problems=())
+
+
+if __name__ == "__main__":
+    RECORDED.mkdir(exist_ok=True)
+    for machine in MACHINES:
+        record(machine)
