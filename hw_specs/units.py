@@ -15,7 +15,7 @@ GIB = 2**30
 TIB = 2**40
 
 _BINARY = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB, "t": TIB, "tib": TIB}
-_COUNT = re.compile(r"^(\d+(?:\.\d+)?)([kKmMgGtT]?)(?:i?B)?$")
+_COUNT = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([kKmMgGtT]?)(?:i?B)?$")
 _COUNT_SUFFIX = {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
     "K": KIB, "M": MIB, "G": GIB, "T": TIB,

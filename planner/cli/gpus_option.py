@@ -16,7 +16,7 @@ def resolve_gpus(text: str | None, *, gpu_memory: str | None = None) -> GpuSet:
         BadSnapshot: when the file behind ``@`` is no snapshot.
         NoGpuFound: when this machine, or the snapshot, has no GPU to plan for.
     """
-    memory_bytes = parse_memory(gpu_memory) if gpu_memory else None
+    memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     report = report_behind(text)
     if report is None:
         return parse_gpus(text or "", memory_override_bytes=memory_bytes)

@@ -40,6 +40,31 @@ class HumanInt(click.ParamType[int | None]):
             self.fail(f"{error}; {error.hint}{more}", param, ctx)
 
 
+class Filled(click.ParamType[str]):
+    """Text that is not empty, as that of a shell variable nobody set is."""
+
+    name = "TEXT"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text without blanks around it."""
+        text = str(value).strip()
+        if not text:
+            self.fail("the value is empty; leave the option out, or set the shell variable behind it", param, ctx)
+        return text
+
+
+class Host(click.ParamType[str]):
+    """An IP address or a host name."""
+
+    name = "HOST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """Check the form; nothing is resolved."""
+        from planner.address import check_host
+
+        return check_host(str(value))
+
+
 class ModelSource(click.ParamType["ModelSpec"]):
     """A shipped model's name, a checkpoint directory, its config.json or its params.json."""
 
@@ -82,6 +107,7 @@ def gpu_options(command: F) -> F:
     """``--gpus`` and ``--gpu-memory``."""
     command = click.option(
         "--gpu-memory",
+        type=Filled(),
         metavar="SIZE",
         help="engine-visible memory of one GPU, such as 130GiB, where it differs from the catalogue's",
     )(command)
@@ -112,7 +138,7 @@ def engine_options(command: F) -> F:
             _option("max_num_batched_tokens", type=HumanInt(), metavar="N"),
             _option("gpu_memory_utilization", type=float, metavar="FRACTION"),
             _option("kv_cache_memory_bytes", type=HumanInt(), metavar="SIZE"),
-            _option("kv_cache_dtype", default="auto", metavar="TYPE"),
+            _option("kv_cache_dtype", type=Filled(), default="auto", metavar="TYPE"),
             _option("block_size", type=int, metavar="N"),
             _option("language_model_only", is_flag=True),
             _option("enforce_eager", is_flag=True),
@@ -144,7 +170,7 @@ def engine_options(command: F) -> F:
                 metavar="N",
                 help=FIELD_HELP["limit_mm_per_prompt_image"],
             ),
-            _option("vllm_version", metavar="VERSION"),
+            _option("vllm_version", type=Filled(), metavar="VERSION"),
         )
     ):
         command = decorate(command)

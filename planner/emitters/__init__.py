@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
+from planner.address import check_host
 from planner.answer import Plan
 from planner.errors import InvalidRequest
 
@@ -26,10 +27,12 @@ def emit(kind: str, plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) ->
     """Return `plan` as text for the target `kind`, without a final line end.
 
     Raises:
-        InvalidRequest: for a target that does not exist, or that cannot express a plan over several nodes.
+        InvalidRequest: for a target that does not exist, or that cannot express a plan over several nodes; for a host
+            that is no address.
     """
     if kind not in EMITTERS:
         raise InvalidRequest("emit", f"there is no emitter `{kind}`", hint=f"there are: {', '.join(EMITTERS)}")
+    check_host(host)
     text = import_module(f"planner.emitters.{kind.replace('-', '_')}").emit(plan, host=host, port=port)
     assert isinstance(text, str)
     return text

@@ -6,7 +6,7 @@ from typing import Any
 
 from planner.answer import Plan
 from planner.command import serve_command
-from planner.emitters.docker import CACHE_IN_IMAGE
+from planner.emitters.docker import CACHE_IN_IMAGE, published
 from planner.emitters.image import (
     ANY_ADDRESS,
     API_PORT,
@@ -35,11 +35,10 @@ def compose_file(plan: Plan, *, host: str, port: int) -> dict[str, Any]:
     )
     command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
     service: dict[str, Any] = {
-        "image": image(plan),
-        # Compose reads `$` as a variable, so a literal one is doubled.
-        "command": [word.replace("$", "$$") for word in command.engine_args],
-        "environment": [*(f"{name}={value}" for name, value in command.env.items()), *SECRETS],
-        "ports": [f"{host}:{port}:{API_PORT}"],
+        "image": _literal(image(plan)),
+        "command": [_literal(word) for word in command.engine_args],
+        "environment": [*(_literal(f"{name}={value}") for name, value in command.env.items()), *SECRETS],
+        "ports": [published(host, port)],
         "volumes": [f"${{HF_HOME:-${{HOME}}/.cache/huggingface}}:{CACHE_IN_IMAGE}"],
         "ipc": "host",
         "restart": "unless-stopped",
@@ -58,6 +57,11 @@ def compose_file(plan: Plan, *, host: str, port: int) -> dict[str, Any]:
         service["devices"] = ["/dev/kfd", "/dev/dri"]
         service["group_add"] = ["video", "render"]
     return {"name": resource_name(plan), "services": {"vllm": service}}
+
+
+def _literal(text: str) -> str:
+    """Compose reads ``$`` as a variable, so a literal one is doubled."""
+    return text.replace("$", "$$")
 
 
 def emit(plan: Plan, *, host: str, port: int) -> str:

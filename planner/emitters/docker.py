@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shlex
 
+from planner.address import check_host, host_and_port, is_ip_address
 from planner.answer import Plan
 from planner.command import ServeCommand, serve_command
 from planner.emitters.image import ANY_ADDRESS, API_PORT, SECRETS, image
 from planner.emitters.shell import node_heading, wrapped
+from planner.errors import InvalidRequest
 from planner.nodes import node_commands, require_one_node
 
 CACHE_IN_IMAGE = "/root/.cache/huggingface"
@@ -25,7 +27,7 @@ def docker_argv(plan: Plan, *, host: str, port: int, cache: str = HF_CACHE, name
     ``HF_TOKEN`` and ``VLLM_API_KEY`` are passed by name, so their values never stand in the command.
 
     Raises:
-        InvalidRequest: for a plan over several nodes.
+        InvalidRequest: for a plan over several nodes, or a host that is no IP address.
     """
     require_one_node(
         plan,
@@ -33,7 +35,23 @@ def docker_argv(plan: Plan, *, host: str, port: int, cache: str = HF_CACHE, name
         hint="`m35-plan --emit docker` prints a command for each node, `--emit lws` a LeaderWorkerSet",
     )
     command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
-    return _argv(plan, command, network=("--publish", f"{host}:{port}:{API_PORT}"), cache=cache, name=name)
+    return _argv(plan, command, network=("--publish", published(host, port)), cache=cache, name=name)
+
+
+def published(host: str, port: int) -> str:
+    """Return ``ADDRESS:PORT:PORT`` as ``docker run --publish`` and Compose read it.
+
+    Raises:
+        InvalidRequest: for a host name, which Docker refuses.
+    """
+    address = "127.0.0.1" if host == "localhost" else check_host(host)
+    if not is_ip_address(address):
+        raise InvalidRequest(
+            "host",
+            f"docker publishes a port on an IP address, and `{host}` is a name",
+            hint="give the address of one of the machine's network cards, or 0.0.0.0 for all",
+        )
+    return f"{host_and_port(address, port)}:{API_PORT}"
 
 
 def _argv(

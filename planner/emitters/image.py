@@ -63,8 +63,9 @@ def resource_name(plan: Plan) -> str:
 
 def resource_label(name: str) -> str:
     """The last part of a repository name as a DNS label."""
-    label = "".join(letter if letter.isalnum() else "-" for letter in name.rsplit("/", 1)[-1].lower())
-    return label.strip("-")[:50] or "model"
+    word = name.rstrip("/").rsplit("/", 1)[-1].lower()
+    label = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in word)
+    return label.strip("-")[:50].strip("-") or "model"
 
 
 def heading(plan: Plan, what: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hw_specs.errors import shown
 from planner.answer import Plan
 from planner.emitters.image import heading, startup_s
 from planner.nodes import node_commands
@@ -10,15 +11,15 @@ SECRETS_FILE = "/etc/m35-plan/secrets.env"
 
 
 def quoted(word: str) -> str:
-    """Quote one word for ``ExecStart=``, where ``%`` and ``$`` are special.
+    """Quote one word for ``Environment=``, where ``%`` is special.
 
     >>> quoted('{"a": 5}')
     '"{\\\\"a\\\\": 5}"'
     """
-    word = word.replace("%", "%%").replace("$", "$$")
+    word = word.replace("%", "%%")
     if word and all(letter.isalnum() or letter in "-_./:=,@%$" for letter in word):
         return word
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"')
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
@@ -34,7 +35,7 @@ def emit(plan: Plan, *, host: str, port: int) -> str:
     lines += [
         f"# HF_TOKEN and VLLM_API_KEY: {SECRETS_FILE}, mode 0600",
         "[Unit]",
-        f"Description=vLLM serving {plan.model.name}",
+        f"Description=vLLM serving {shown(plan.model.name).replace('%', '%%')}",
         "Wants=network-online.target",
         "After=network-online.target",
         "",
@@ -45,7 +46,7 @@ def emit(plan: Plan, *, host: str, port: int) -> str:
         "Environment=HF_HOME=/var/lib/vllm/huggingface",
         *([environment] if environment else []),
         f"EnvironmentFile=-{SECRETS_FILE}",
-        f"ExecStart=/usr/bin/env {' '.join(quoted(word) for word in command.argv)}",
+        f"ExecStart=/usr/bin/env {' '.join(quoted(word.replace('$', '$$')) for word in command.argv)}",
         "Restart=on-failure",
         "RestartSec=10",
         f"TimeoutStartSec={startup_s(plan)}",

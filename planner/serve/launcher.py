@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from planner.address import check_host, host_and_port
 from planner.answer import Plan
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.serve.run import Run, adopt_child, place_run
@@ -55,7 +56,7 @@ class Endpoint:
         host = self.host
         if host in ("0.0.0.0", "::", ""):
             host = "127.0.0.1"
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"http://{host_and_port(host, self.port)}"
 
 
 def is_loopback(host: str) -> bool:
@@ -90,7 +91,7 @@ def resolve_endpoint(argv: Sequence[str], *, host: str | None = None, port: int 
     """Return where `argv` listens, `host` and `port` winning over it, loopback by default.
 
     Raises:
-        InvalidRequest: for a port that is none.
+        InvalidRequest: for a port or a host that is none.
     """
     text = option_value(argv, "port")
     try:
@@ -99,7 +100,8 @@ def resolve_endpoint(argv: Sequence[str], *, host: str | None = None, port: int 
         number = -1
     if not 0 < number < 65536:
         raise InvalidRequest("port", f"port must be between 1 and 65535, not `{port if port is not None else text}`")
-    return Endpoint(host=host or option_value(argv, "host") or DEFAULT_HOST, port=number)
+    given = host if host is not None else option_value(argv, "host")
+    return Endpoint(host=DEFAULT_HOST if given is None else check_host(given), port=number)
 
 
 def with_endpoint(argv: Sequence[str], endpoint: Endpoint) -> tuple[str, ...]:

@@ -166,6 +166,24 @@ def test_output_that_cannot_be_written_is_one_error_line(argv: str, stdout: str,
     assert errors == [f"error: cannot write the output: {reason}"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--vllm-version", ""], ["--gpu-memory", ""], ["--gpu-memory", " "], ["--model", ""], ["--kv-cache-dtype", ""],
+        ["--gpus", ""], ["--host", ""], ["--host", "-x"], ["--host", "a\nb"], ["--max-model-len", "٣"],
+        ["--max-model-len", "٣k"],
+    ],
+)  # fmt: skip
+def test_what_an_unset_shell_variable_leaves_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("plan", "launch", "check"):
+        gpus = [] if words[0] == "--gpus" else ["--gpus", "8xH200"]
+        code, out, err = call(capsys, command, *gpus, *words)
+        assert (code, out) == (2, "")
+        assert err.startswith("error: ")
+        assert "\nhint: " in err
+        assert len(err.splitlines()) == 3
+
+
 OPTIONS = [
     "--gpus", "--gpu-memory", "--tensor-parallel-size", "-tp", "-pp", "--replicas", "--max-model-len", "--concurrency",
     "--max-num-seqs", "--max-num-batched-tokens", "--gpu-memory-utilization", "--kv-cache-memory-bytes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from importlib.resources import files
@@ -188,6 +189,54 @@ def test_docker_publishes_on_loopback_and_takes_no_privileges(one_node: Plan) ->
     assert words[words.index("--publish") + 1] == "127.0.0.1:8000:8000"
     assert words[-len(inside(one_node)) :] == inside(one_node)
     assert ("/dev/kfd" in words) == (one_node.gpus.spec.vendor == "amd")
+
+
+@pytest.mark.parametrize(
+    ("host", "published"),
+    [("::1", "[::1]:9000:8000"), ("10.0.0.7", "10.0.0.7:9000:8000"), ("localhost", "127.0.0.1:9000:8000")],
+)
+def test_containers_publish_on_an_address(host: str, published: str) -> None:
+    answer = planned("8xH200", {})
+    words = shlex.split(emit("docker", answer, host=host, port=9000).replace("\\\n", " "))
+    assert words[words.index("--publish") + 1] == published
+    assert yaml.safe_load(emit("compose", answer, host=host, port=9000))["services"]["vllm"]["ports"] == [published]
+    for kind in ("docker", "compose"):
+        with pytest.raises(InvalidRequest, match="gpu-7"):
+            emit(kind, answer, host="gpu-7")
+
+
+@pytest.mark.parametrize("kind", EMITTERS)
+def test_a_host_that_is_none_is_refused_by_every_emitter(kind: str) -> None:
+    with pytest.raises(InvalidRequest):
+        emit(kind, planned("8xH200", {}), host="127.0.0.1\nExecStartPre=/bin/sh")
+
+
+def odd(answer: Plan) -> Plan:
+    """The plan for a model and GPUs whose names hold what shells, Compose and systemd read as more than letters."""
+    model = dataclasses.replace(answer.model, name="/models/$HOME/100% é\nx-")
+    return dataclasses.replace(
+        answer, model=model, gpus=dataclasses.replace(answer.gpus, env=(("CUDA_VISIBLE_DEVICES", "GPU-$x%"),))
+    )
+
+
+def test_compose_reads_no_variable_in_what_the_plan_says() -> None:
+    answer = odd(planned("8xH200", {}))
+    file = yaml.safe_load(emit("compose", answer))
+    service = file["services"]["vllm"]
+    assert [word.replace("$$", "\0").count("$") for word in service["command"]] == [0] * len(service["command"])
+    assert [word.replace("$$", "$") for word in service["command"]] == inside(answer)
+    assert "CUDA_VISIBLE_DEVICES=GPU-$$x%" in service["environment"]
+    assert file["name"] == "100----x"
+
+
+def test_systemd_reads_no_specifier_in_what_the_plan_says() -> None:
+    answer = odd(planned("8xH200", {}))
+    text = emit("systemd", answer)
+    lines = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))
+    assert unquote(lines["ExecStart"].replace("\\n", "\n")) == ["/usr/bin/env", *serve_command(answer).argv]
+    assert "Environment=CUDA_VISIBLE_DEVICES=GPU-$x%%" in text.splitlines(), "a dollar means nothing in Environment="
+    assert "%" not in lines["Description"].replace("%%", "")
+    assert [line for line in text.splitlines() if line.startswith("x")] == []
 
 
 @pytest.mark.parametrize("gpus", SPANNING)

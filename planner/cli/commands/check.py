@@ -10,7 +10,7 @@ import click
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.measured_here import known_calibrations
-from planner.cli.options import engine_options, gpu_options
+from planner.cli.options import Host, engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.preflight_table import result_text
 from planner.serve.launcher import resolve_endpoint, with_endpoint
@@ -24,7 +24,7 @@ from planner.serve.preflight import CheckResult, Situation, run_preflight
     "--target", type=click.Choice(["local", "docker"]), default="local", help="check for vLLM here, or its image"
 )
 @click.option("--vllm", "program", metavar="PATH", help="the vllm program, if it is not the one on PATH")
-@click.option("--host", help="address the server will listen on")
+@click.option("--host", type=Host(), metavar="HOST", help="address the server will listen on")
 @click.option("--port", type=click.IntRange(1, 65535), help="port the server will listen on")
 @click.option("--only", multiple=True, metavar="CHECK", help="run this check alone (repeatable)")
 @click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")

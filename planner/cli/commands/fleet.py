@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.exit_code import ExitCode
-from planner.cli.options import engine_options
+from planner.cli.options import Filled, engine_options
 from planner.cli.output import style, table, write, write_json
 from planner.cli.speed_options import NAMES, workload_options
 from planner.report import layout_name
@@ -28,7 +28,7 @@ _GPUS_WIDTH = 18
 @workload_options
 @click.option("--ttft-ms", type=float, metavar="MS", help="mean time to first token to stay under")
 @click.option("--tpot-ms", type=float, metavar="MS", help="mean time per further token to stay under")
-@click.option("--gpu-memory", metavar="SIZE", help="memory of one GPU, on every host")
+@click.option("--gpu-memory", type=Filled(), metavar="SIZE", help="memory of one GPU, on every host")
 @click.option("--json", "as_json", is_flag=True, help="write one object per host as JSON")
 def command(
     hosts: tuple[Path, ...],
@@ -52,7 +52,7 @@ def command(
     from planner.fleet import plan_fleet
 
     load = {name: settings.pop(name) for name in WORKLOAD_NAMES}
-    memory_bytes = parse_memory(gpu_memory) if gpu_memory else None
+    memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
     if load["request_rate"] is not None and not any(row.unreadable for row in rows):
         return _share(rows, load, settings, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)

@@ -13,7 +13,7 @@ from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.measured_here import known_calibrations
-from planner.cli.options import engine_options, gpu_options
+from planner.cli.options import Host, engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.errors import InvalidRequest
 from planner.serve.launcher import (
@@ -37,7 +37,12 @@ if TYPE_CHECKING:
 @engine_options
 @click.option("--target", type=click.Choice(["local", "docker"]), default="local", help="run vLLM here, or its image")
 @click.option("--vllm", "program", metavar="PATH", help="the vllm program, if it is not the one on PATH")
-@click.option("--host", help=f"address to listen on; {DEFAULT_HOST} by default, others need VLLM_API_KEY")
+@click.option(
+    "--host",
+    type=Host(),
+    metavar="HOST",
+    help=f"address to listen on; {DEFAULT_HOST} by default, others need VLLM_API_KEY",
+)
 @click.option("--port", type=click.IntRange(1, 65535), help="port to listen on; 8000 by default")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="directory of this run, instead of one of our own")
 @click.option(

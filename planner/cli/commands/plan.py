@@ -11,7 +11,7 @@ from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.measured_here import known_calibrations
-from planner.cli.options import engine_options, gpu_options
+from planner.cli.options import Host, engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS
 from planner.cli.speed_options import asks_for_speed, target_options, workload_options
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @workload_options
 @target_options
 @click.option("--emit", "emit_kind", type=click.Choice([*EMITTERS, "json"]), help="print the command for a target")
-@click.option("--host", default="127.0.0.1", help="address the emitted server listens on")
+@click.option("--host", type=Host(), metavar="HOST", default="127.0.0.1", help="address the emitted server listens on")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server listens on")
 @click.option("--json", "as_json", is_flag=True, help="print the whole plan as JSON")
 @click.option("--explain", is_flag=True, help="show formula, bounds and source of every line")
