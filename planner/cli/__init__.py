@@ -46,6 +46,9 @@ COMMANDS: dict[str, str] = {
 """Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""
 
 
+_JOINED = re.compile(r"(-tp|-pp)=?([0-9]+)")
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands by name and imports a module when one is called."""
 
@@ -91,7 +94,7 @@ class LazyGroup(click.Group):
         first = args[0] if args else "" if ctx.resilient_parsing else "-"
         if first.startswith("-") and first not in ("--help", "-h", "--version"):
             args = [DEFAULT_COMMAND, *args]
-        return super().parse_args(ctx, args)
+        return super().parse_args(ctx, _separated(args))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -107,6 +110,16 @@ class LazyGroup(click.Group):
             hint = f"did you mean `{'`, `'.join(near)}`?" if near else "`m35-plan --help` lists the commands"
             raise M35Usage(f"there is no command `{name}`", hint=hint)
         return super().resolve_command(ctx, args)
+
+
+def _separated(args: list[str]) -> list[str]:
+    """Part ``-tp4`` and ``-tp=4`` into two words, up to a ``--``; click knows no short options of several letters."""
+    end = args.index("--") if "--" in args else len(args)
+    words: list[str] = []
+    for word in args[:end]:
+        joined = _JOINED.fullmatch(word)
+        words += joined.groups() if joined else [word]
+    return words + args[end:]
 
 
 class M35Usage(M35Error):
