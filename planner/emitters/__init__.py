@@ -23,6 +23,10 @@ EMITTERS: dict[str, str] = {
 """Target → one line of help; the module is ``planner.emitters.<target>``, its function ``emit``."""
 
 
+WITH_COMMENTS = frozenset(EMITTERS) - {"argv", "env"}
+"""Targets whose readers skip lines that start with ``#``."""
+
+
 def emit(kind: str, plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) -> str:
     """Return `plan` as text for the target `kind`, without a final line end.
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from planner import json_schema
 from planner.cli import COMMANDS, main
+from planner.emitters import EMITTERS
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:
@@ -182,6 +183,46 @@ def test_what_an_unset_shell_variable_leaves_is_refused(words: list[str], capsys
         assert err.startswith("error: ")
         assert "\nhint: " in err
         assert len(err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("words", [["-tp4"], ["-tp=4"], ["-tp", "4"], ["--tensor-parallel-size=4"], ["-tp2", "-pp2"]])
+def test_a_short_option_may_hold_its_value(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _err = call(capsys, "--gpus", "8xH200", *words, "--json")
+    settings = json.loads(out)["settings"]
+    assert code == 0
+    assert settings["tensor_parallel_size"] * settings["pipeline_parallel_size"] == 4
+
+
+def test_words_behind_the_dashes_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    out = call(capsys, "launch", "--gpus", "8xH200", "--dry-run", "--", "-tp4")[1]
+    assert "-tp4" in out.split()
+
+
+@pytest.mark.parametrize("kind", EMITTERS)
+def test_what_does_not_fit_says_so_in_what_is_emitted(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "--gpus", "1xH100", "--emit", kind)
+    assert code == 3
+    assert [line for line in err.splitlines() if line.startswith("error: this plan does not fit: ")]
+    first, *rest = out.splitlines()
+    if kind in ("argv", "env"):
+        assert "#" not in out
+    else:
+        assert first.startswith("# does not fit: ")
+        assert rest
+    assert "does not fit:" not in call(capsys, "--gpus", "8xH200", "--emit", kind)[1].replace("verdict:", "")
+
+
+def test_help_fits_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for name in COMMANDS:
+        code, out, _err = call(capsys, name, "--help")
+        assert code == 0
+        assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", ["plan", "fleet", "sweep"])
+def test_help_names_what_forecasts_need(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "m35-plan[speed]" in call(capsys, name, "--help")[1]
 
 
 OPTIONS = [

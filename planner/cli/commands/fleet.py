@@ -45,7 +45,7 @@ def command(
     not, or has no GPU; 2: a file cannot be read.
 
     With `--request-rate` the wanted load is dealt out instead: which hosts carry it, with what, and which are left
-    over. Exit code 3 then means that the fleet does not carry it.
+    over. Exit code 3 then means that the fleet does not carry it. That needs numpy: `pip install 'm35-plan[speed]'`.
     """
     from hw_specs.units import parse_memory
     from planner.cli.diagnostics import say

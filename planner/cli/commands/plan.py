@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hw_specs.errors import shown
 from planner.choose import plan
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 @engine_options
 @workload_options
 @target_options
-@click.option("--emit", "emit_kind", type=click.Choice([*EMITTERS, "json"]), help="print the command for a target")
+@click.option(
+    "--emit", "emit_kind", type=click.Choice([*EMITTERS, "json"]), metavar="TARGET",
+    help=f"print the command for {', '.join(EMITTERS)}, or json",
+)  # fmt: skip
 @click.option("--host", type=Host(), metavar="HOST", default="127.0.0.1", help="address the emitted server listens on")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server listens on")
 @click.option("--json", "as_json", is_flag=True, help="print the whole plan as JSON")
@@ -50,7 +54,8 @@ def command(
     (or tight, with a warning), 3: does not fit.
 
     With a load (`--prompt-tokens`, `--output-tokens`, `--request-rate`), a target or an objective the layout follows a
-    speed forecast, and `--concurrency` counts requests of that load in flight.
+    speed forecast, and `--concurrency` counts requests of that load in flight. Forecasts need numpy:
+    `pip install 'm35-plan[speed]'`.
     """
     load = {name: settings.pop(name) for name in SPEED_OPTIONS}
     settings["calibrations"] = known_calibrations()
@@ -67,9 +72,16 @@ def command(
 
         write_json(to_json_value(plan_document(answer, speed=section)))
     elif emit_kind:
-        from planner.emitters import emit
+        from planner.emitters import WITH_COMMENTS, emit
 
-        write(emit(emit_kind, answer, host=host, port=port))
+        text = emit(emit_kind, answer, host=host, port=port)
+        if not answer.feasible:
+            reason = shown(answer.reasons[0] if answer.reasons else answer.verdict, characters=200)
+            if emit_kind in WITH_COMMENTS:
+                write(f"# does not fit: {reason}")
+            say("error", f"this plan does not fit: {reason}")
+            say("hint", "leave `--emit` out to see what would make it fit")
+        write(text)
     else:
         from planner.cli.plan_table import plan_text
 

@@ -102,7 +102,7 @@ def command(
     """Judge every combination of the given values, exactly as a plan would.
 
     Any option of a load (`--prompt-tokens`, …) adds columns of a speed forecast, with `--concurrency` requests in
-    flight. Nothing is written but the table, unless asked.
+    flight; that needs numpy: `pip install 'm35-plan[speed]'`. Nothing is written but the table, unless asked.
     """
     require_numpy()
     from planner.checkpoint import load_preset
