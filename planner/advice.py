@@ -8,10 +8,11 @@ from typing import Any
 from hw_specs.spec import GpuSet
 from hw_specs.units import format_gib, format_tokens
 from planner.answer import PlanWarning
+from planner.budget import RankBudget
 from planner.facts import load
 from planner.layout import tensor_parallel_limit
 from planner.model import ModelSpec
-from planner.release import Release, parse_version
+from planner.release import Release, known_versions, parse_version
 from planner.request import PlanRequest
 from planner.solve import EXPECTED, LOW, Outcome
 
@@ -38,6 +39,13 @@ def _release_warnings(request: PlanRequest, model: ModelSpec, release: Release) 
             f"vLLM {release.version} is newer than {release.rules_version}, the newest release whose rules are known; "
             f"planned with those",
         )
+    elif number not in (read := [parse_version(version) for version in known_versions()]):
+        before = max((version for version in read if version < number), default=read[0])
+        yield (
+            "unread-version",
+            f"the code of vLLM {release.version} was not read; planned with the rules of "
+            f"{'.'.join(map(str, before))}, the nearest release that was",
+        )
     if model.native_format:
         yield from _too_old(facts, number, release, request)
     bad = facts["packages"]["mistral_common_first_bad"]
@@ -61,6 +69,14 @@ def _too_old(
         yield (
             "vllm-too-old-for-eagle",
             f"vLLM {release.version} has no EAGLE draft for this model; it came with {needs['eagle']['version']}",
+        )
+    broken = facts["broken"]["eagle"]
+    first, last = parse_version(broken["from_vllm"]), parse_version(broken["to_vllm"])
+    if request.num_speculative_tokens and first <= number <= last:
+        yield (
+            "eagle-broken-release",
+            f"vLLM {release.version} dies with this model's EAGLE draft while it profiles ({broken['symptom']}); "
+            f"take a newer release, or leave the draft out",
         )
 
 
@@ -129,6 +145,12 @@ def _hardware_warnings(gpus: GpuSet, outcome: Outcome) -> Iterator[tuple[str, st
         yield "tp-across-nodes", f"TP{tp} spans nodes without a fast link between them"
 
 
+def unprofiled_note(rank: RankBudget) -> str:
+    """What the engine's profile run leaves out, as the end of a sentence; empty where it leaves nothing out."""
+    size = rank.slack_use["unprofiled"]
+    return f"; {size.formula}" if size.high_bytes else ""
+
+
 def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     rank = outcome.tightest
     room, outside = rank.room_outside_bytes, rank.outside_bytes
@@ -136,7 +158,7 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield (
             "slack",
             f"what lives outside the budget may need {format_gib(outside[LOW])} GiB, and only {format_gib(room)} GiB "
-            f"are left for it: an out-of-memory error after start-up is possible",
+            f"are left for it: an out-of-memory error after start-up is possible{unprofiled_note(rank)}",
         )
     if rank.sizes["graphs"].basis == "assumed":
         yield (

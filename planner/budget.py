@@ -154,7 +154,7 @@ class RankBudget:
             "context": overheads.context(self.shape),
             "after_profiling": overheads.after_profiling(self.shape, self.geometry),
             "buffers": overheads.uncounted_buffers(self.shape),
-            "sampler": overheads.unprofiled_sampler(self.shape),
+            "unprofiled": overheads.unprofiled(self.shape),
             "graphs": overheads.unsubtracted_graphs(self.shape),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hw_specs.spec import GpuSet
 from hw_specs.units import KIB, format_gib, format_tokens
-from planner.advice import find_warnings
+from planner.advice import find_warnings, unprofiled_note
 from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
 from planner.budget import ledger
 from planner.checkpoint import load_preset
@@ -197,9 +197,10 @@ def _character(layout: Layout, gpus: GpuSet) -> str:
 def _why_not(outcome: Outcome) -> str:
     """Why nothing fits, with the numbers that say so."""
     rank = outcome.tightest
-    blocker = outcome.blocker(EXPECTED)
+    bound = EXPECTED if outcome.blocker(EXPECTED) else LOW
+    blocker = outcome.blocker(bound)
     weights = format_gib(rank.weights.total_bytes)
-    free = rank.free_at_start[EXPECTED]
+    free = rank.free_at_start[bound]
     if blocker == "load" and rank.weights.total_bytes > rank.total_bytes:
         return f"{weights} GiB of weights per GPU are more than the {format_gib(rank.total_bytes)} GiB of the GPU"
     if blocker == "load" and rank.weights.total_bytes > free:
@@ -207,14 +208,12 @@ def _why_not(outcome: Outcome) -> str:
     if blocker == "load":
         return f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
     if blocker == "free":
-        return (
-            f"vLLM wants {format_gib(rank.requested_bytes)} GiB free at start and "
-            f"{format_gib(rank.free_at_start[EXPECTED])} GiB are"
-        )
+        return f"vLLM wants {format_gib(rank.requested_bytes)} GiB free at start and {format_gib(free)} GiB are"
     if blocker == "physical":
         return (
-            f"what lives outside the budget needs {format_gib(rank.outside_bytes[EXPECTED])} GiB and has "
-            f"{format_gib(rank.room_outside_bytes)} GiB"
+            f"what lives outside the budget {'may need' if bound == LOW else 'needs'} "
+            f"{format_gib(rank.outside_bytes[bound])} GiB and has {format_gib(rank.room_outside_bytes)} GiB"
+            f"{unprofiled_note(rank)}"
         )
     available = rank.available[EXPECTED]
     if available <= 0:

@@ -94,8 +94,8 @@ class Shape:
         return self.model.vision if self.first_stage and not self.language_model_only else None
 
 
-def profiled_images(shape: Shape) -> int:
-    """Images of the largest size in the engine's encoder profile; the budget counts embeddings.
+def images_of_a_step(shape: Shape) -> int:
+    """Images of the largest size that one step encodes, in the profile run too; the budget counts embeddings.
 
     Source: vLLM 0.33.0 multimodal/encoder_budget.py; ``--limit-mm-per-prompt`` of 1 or more does not change it.
     """
@@ -123,6 +123,7 @@ def _pixels_bytes(vision: VisionSpec, images: int) -> int:
 def _encoder_bytes(shape: Shape, vision: VisionSpec, images: int, *, eager: bool) -> int:
     """Peak of the vision encoder over `images` of the largest size."""
     tp = shape.tensor_parallel_size if shape.release.vision_sharded else 1
+    eager = eager and shape.release.eager_norm_kernel
     D, Fv = vision.hidden_size, vision.intermediate_size
     P = images * vision.max_image_patches
     positions = vision.hidden_size // vision.num_attention_heads // 2 * 8 + 16
@@ -143,14 +144,18 @@ def _encoder_bytes(shape: Shape, vision: VisionSpec, images: int, *, eager: bool
     return max(mlp, norm) + misc
 
 
-def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, int]:
-    """Peak bytes above the loaded model, by phase of the engine's profile run.
+def activation_phases(
+    shape: Shape, *, eager: bool | None = None, images: int | None = None, sampling: str | None = None
+) -> dict[str, int]:
+    """Peak bytes above the loaded model, by phase: of the profile run, or of a step with `images` and `sampling`.
 
-    Keys are ``encoder``, ``forward``, ``logits`` and ``sampler``, as far as this rank runs them. Exact to 0.05 MiB
-    against the engine's own code of 0.33.0 on a fake device, except the compiled forward, which rests on Inductor's
-    buffer plan of one piece.
+    Keys are ``encoder``, ``forward``, ``logits`` and ``sampler``, as far as this rank runs them. Within 0.1 MiB of
+    every release's own code on a fake device (``facts/engine``), except the compiled forward, which rests on
+    Inductor's buffer plan of one piece.
     """
     eager = shape.enforce_eager if eager is None else eager
+    if images is None:
+        images = images_of_a_step(shape) if shape.release.encoder_profiled else 0
     facts = load("overheads.toml")["activations"]
     tp, T, V = shape.tensor_parallel_size, shape.max_num_batched_tokens, shape.model.vocab_size
     H, F = shape.model.hidden_size, shape.model.intermediate_size
@@ -158,8 +163,7 @@ def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, i
     phases: dict[str, int] = {}
     held = 0
     v1 = shape.release.model_runner == "v1"
-    if shape.vision is not None:
-        images = profiled_images(shape)
+    if shape.vision is not None and images:
         phases["encoder"] = _encoder_bytes(shape, shape.vision, images, eager=eager)
         held = images * shape.vision.max_image_embeddings * H * 2 + _aligned(_vision_rope_bytes(shape.vision))
         if v1:
@@ -167,8 +171,8 @@ def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, i
     inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
     wide = 2 * H if inputs > 1 else 0  # a 16-bit input stays beside the residual, an FP8 one does not
     forward = T * max(4 * H + wide + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
-    if eager and shape.vision is None:
-        forward += 2 * T * H
+    if eager and (shape.vision is None or (shape.speculative_tokens and not shape.release.draft_takes_images)):
+        forward += 2 * T * H  # token embeddings are made inside
     if not eager:
         forward = T * max(
             2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp),
@@ -182,22 +186,26 @@ def activation_phases(shape: Shape, *, eager: bool | None = None) -> dict[str, i
     if shape.last_stage:
         rows = 2 * T * H + 2 * N * H * (2 if v1 else 1) + held
         phases["logits"] = rows + 2 * N * V + (2 * N * V + 2 * N * V // tp if tp > 1 else 0)
-        phases["sampler"] = rows + _sampler_bytes(shape, facts, N, V, full=shape.release.sampler_profiled)
+        phases["sampler"] = rows + _sampler_bytes(shape, facts, N, V, sampling or shape.release.profiled_sampling)
     return phases
 
 
-def _sampler_bytes(shape: Shape, facts: dict[str, Any], N: int, V: int, *, full: bool) -> int:
+def _sampler_bytes(shape: Shape, facts: dict[str, Any], N: int, V: int, sampling: str) -> int:
     """Sampling `N` rows of `V` logits: with every feature on, or greedily."""
-    if not full:
-        return int(facts["greedy_sampler_bytes_per_logit"] * N * V + facts["greedy_sampler_bytes_per_row"] * N)
+    per_row = facts["sampler_bytes_per_row"] * N
+    if sampling != "full":
+        return int(facts["greedy_sampler_bytes_per_logit"][sampling] * N * V + per_row)
     sampler = load("overheads.toml")["sampler"]
+    flashinfer = shape.release.flashinfer_sampler and shape.gpu.vendor in sampler["flashinfer_vendors"]
+    workspace = facts["flashinfer_workspace_bytes"] if flashinfer else 0
     units = shape.gpu.compute_units or sampler["default_compute_units"]
     scratch = min(N, units) * V * 4
     if shape.release.model_runner == "v1":
-        return int(facts["sampler_bytes_per_logit"] * N * V + facts["flashinfer_workspace_bytes"] + scratch)
-    if shape.gpu.vendor in sampler["flashinfer_vendors"]:
-        return int(facts["sampler_bytes_per_logit"] * N * V + facts["flashinfer_workspace_bytes"])
-    return int(facts["native_sampler_bytes_per_logit"] * N * V + scratch)
+        rejection = facts["rejection_sampler_bytes_per_logit"] if shape.speculative_tokens else 0
+        return int((facts["sampler_bytes_per_logit"] + rejection) * N * V + workspace + scratch)
+    if flashinfer:
+        return int(facts["sampler_bytes_per_logit"] * N * V + workspace)
+    return int(facts["native_sampler_bytes_per_logit"] * N * V + scratch + per_row)
 
 
 def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
@@ -235,21 +243,39 @@ def _workspace_bytes(shape: Shape) -> int:
     return 0
 
 
-def unprofiled_sampler(shape: Shape) -> Size:
-    """What full sampling takes above a profile that sampled greedily: it comes with the first such request."""
-    rule = load("vllm.toml")["rules"]["sampler_profiled"]
-    if shape.release.sampler_profiled or not shape.last_stage:
-        return _nothing("profiled", rule["source"])
-    facts = load("overheads.toml")["activations"]
-    N, V = min(shape.max_num_batched_tokens, shape.max_num_seqs), shape.model.vocab_size
-    phases = activation_phases(shape)
-    full = (
-        phases["sampler"]
-        + _sampler_bytes(shape, facts, N, V, full=True)
-        - _sampler_bytes(shape, facts, N, V, full=False)
+def unprofiled(shape: Shape) -> Size:
+    """What serving takes above a profile run without images or with greedy sampling: it comes with such requests.
+
+    Expected with one image of the largest size at a time; at most with a step full of them.
+    """
+    release, rules = shape.release, load("vllm.toml")["rules"]
+    step = images_of_a_step(shape)
+    gaps: list[str] = []
+    sources: list[str] = []
+    if step and not release.encoder_profiled:
+        gaps.append(f"no image, where a step encodes up to {step}")
+        sources.append(rules["encoder_profiled"]["source"])
+    if shape.last_stage and release.profiled_sampling != "full":
+        gaps.append("no sampling but greedy")
+        sources.append(rules["profiled_sampling"]["source"])
+    if not gaps:
+        return _nothing("all is profiled", rules["encoder_profiled"]["source"])
+    profiled = max(activation_phases(shape).values())
+    usual = step if release.encoder_profiled else min(step, 1)
+    expected, worst = (
+        max(0, max(activation_phases(shape, images=images, sampling="full").values()) - profiled)
+        for images in (usual, step)
     )
-    size_bytes = max(0, full - max(phases.values()))
-    return Size(bytes=size_bytes, low_bytes=0, high_bytes=size_bytes, basis="derived", source=rule["source"])
+    return Size(
+        bytes=expected,
+        low_bytes=0,
+        high_bytes=worst,
+        basis="derived",
+        source="; ".join(sources),
+        formula=f"vLLM {release.version} profiles {' and '.join(gaps)}: "
+        f"serving takes up to {format_gib(worst)} GiB more",
+        bounds="low: no such request; high: as many images of the largest size as a step encodes",
+    )
 
 
 def buffers(shape: Shape, calibration: Calibration | None = None) -> Size:
@@ -284,8 +310,8 @@ def _buffers(shape: Shape) -> Size:
         if shape.vision is not None:
             parts[f"image embeddings {T} x {H} x 2"] = T * H * 2
     if k:
-        states = 2 if not shape.language_model_only and shape.model.vision else 1
-        parts[f"draft states {states} x {T} x {H} x 2"] = T * H * 2 * states
+        parts[f"draft states {T} x {H} x 2"] = T * H * 2
+        parts[f"draft embeddings {draft_embeddings_bytes(shape) // (2 * H)} x {H} x 2"] = draft_embeddings_bytes(shape)
     size_bytes = sum(parts.values()) + rest
     return Size(
         bytes=size_bytes,
@@ -296,6 +322,13 @@ def _buffers(shape: Shape) -> Size:
         formula=" + ".join([*(f"{what} B" for what in parts), f"small tables {rest:,} B"]),
         bounds=facts["bounds"],
     )
+
+
+def draft_embeddings_bytes(shape: Shape) -> int:
+    """The draft's input embeddings, where they have a tensor of their own: always on runner V1, for images on V2."""
+    images = not shape.language_model_only and shape.model.vision is not None
+    takes = shape.release.model_runner == "v1" or (images and shape.release.draft_takes_images)
+    return 2 * shape.max_num_batched_tokens * shape.model.hidden_size if takes else 0
 
 
 def outside_torch(shape: Shape, calibration: Calibration | None = None) -> Size:

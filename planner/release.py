@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from planner.errors import UnknownVersion
@@ -48,8 +48,16 @@ class Release:
     null_block_reserved: bool
     buffers_counted: bool
     """Whether the runner's own tensors are subtracted from the KV budget."""
-    sampler_profiled: bool
-    """Whether the profile run samples with every feature on, or only takes the largest logit."""
+    encoder_profiled: bool
+    """Whether the profile run sends images through the vision encoder and holds what comes out."""
+    profiled_sampling: str
+    """``full``, or what the profile run does instead: ``greedy``, ``greedy-float32``."""
+    flashinfer_sampler: bool
+    """Whether FlashInfer samples by default, where its kernels run."""
+    eager_norm_kernel: bool
+    """Whether ``--enforce-eager`` normalises in one kernel, or operation by operation as the compiled mode counts."""
+    draft_takes_images: bool
+    """Whether the draft's input embeddings, images merged in, are made beside it."""
     workspace_counted: bool
     """Whether the GEMM library's first workspace falls into the profile run."""
     kv_tokens: str
@@ -61,6 +69,7 @@ class Release:
     batch_tiers: tuple[BatchTier, ...]
 
 
+@lru_cache(maxsize=256)
 def parse_version(text: str) -> tuple[int, int, int]:
     """Return the numeric release of ``0.33.0``, ``v0.33`` or ``0.19.2rc1.dev134``.
 
@@ -115,7 +124,11 @@ def resolve_release(version: str | None = None) -> Release:
         dense_vision_mask=rules["dense_vision_mask"],
         null_block_reserved=rules["null_block_reserved"],
         buffers_counted=rules["buffers_counted"],
-        sampler_profiled=rules["sampler_profiled"],
+        encoder_profiled=rules["encoder_profiled"],
+        profiled_sampling=rules["profiled_sampling"],
+        flashinfer_sampler=rules["flashinfer_sampler"],
+        eager_norm_kernel=rules["eager_norm_kernel"],
+        draft_takes_images=rules["draft_takes_images"],
         workspace_counted=rules["workspace_counted"],
         kv_tokens=rules["kv_tokens"],
         draft_limits_target=rules["draft_limits_target"],

@@ -16,7 +16,7 @@ from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner import PlanRequest, plan
 from planner.answer import Plan
 from planner.budget import RankBudget, rank_budgets
-from planner.overheads import activation_phases, profiled_images
+from planner.overheads import activation_phases, images_of_a_step
 from planner.release import resolve_release
 from planner.weights import rank_weights
 
@@ -101,7 +101,7 @@ def page() -> str:
         "forward": format_gib(phases["forward"]),
         "logits": format_gib(phases["logits"]),
         "sampler": format_gib(phases["sampler"]),
-        "images": str(profiled_images(rank.shape)),
+        "images": str(images_of_a_step(rank.shape)),
         "image_size": str(vision.max_image_size),
         "peak": str(peak),
         "activations_high": format_gib(line("activations").high_bytes),

@@ -260,3 +260,35 @@ def test_a_kv_type_without_a_kernel_for_this_gpu_is_said() -> None:
     codes = {warning.code for warning in answer("8xA100", kv_cache_dtype="nvfp4").warnings}
     assert "kv-cache-dtype-unsupported" in codes
     assert "kv-cache-dtype-unsupported" not in {w.code for w in answer("8xB200", kv_cache_dtype="nvfp4").warnings}
+
+
+@pytest.mark.parametrize(("version", "warned"), [("0.24.0", False), ("0.25.1", True), ("0.26.0", False)])
+def test_a_release_that_dies_with_the_draft_is_named(version: str, warned: bool) -> None:
+    found = plan(PlanRequest(gpus=parse_gpus("8xH200"), vllm_version=version, num_speculative_tokens=3))
+    assert ("eagle-broken-release" in [warning.code for warning in found.warnings]) == warned
+
+
+@pytest.mark.parametrize(("version", "rules"), [("0.25.0", "0.24.0"), ("0.27.1", "0.27.0"), ("0.19.0", "0.19.1")])
+def test_a_release_that_nobody_read_says_whose_rules_it_gets(version: str, rules: str) -> None:
+    found = plan(PlanRequest(gpus=parse_gpus("8xH200"), vllm_version=version))
+    (message,) = [warning.message for warning in found.warnings if warning.code == "unread-version"]
+    assert rules in message
+
+
+def test_images_that_are_not_profiled_count_where_the_slack_is_small() -> None:
+    """A step of the model card's 16,384 tokens encodes five images with a dense mask, beside the budget."""
+    asked = PlanRequest(
+        gpus=parse_gpus("8xH200"), vllm_version="0.26.0", max_num_batched_tokens=16384, max_model_len=262144
+    )
+    blind = plan(asked)
+    assert blind.verdict == "tight"
+    (message,) = [warning.message for warning in blind.warnings if warning.code == "slack"]
+    assert "profiles no image" in message
+    assert "gpu-memory-utilization" in [lever.name for lever in blind.levers]
+    assert plan(dataclasses.replace(asked, language_model_only=True)).verdict == "fits"
+    open_length = plan(dataclasses.replace(asked, max_model_len=None))
+    assert open_length.verdict == "does-not-fit", "never tight by our own choice"
+    assert "profiles no image" in open_length.reasons[0]
+    small = plan(dataclasses.replace(asked, gpus=parse_gpus("8xH100"), gpu_memory_utilization=0.98))
+    assert small.verdict == "does-not-fit"
+    assert "profiles no image" in small.reasons[0]

@@ -9,7 +9,15 @@ import pytest
 from hw_specs import get_gpu
 from planner import load_preset
 from planner.kv_cache import KvGeometry
-from planner.overheads import Shape, activation_phases, after_profiling, buffers, loading_transient_bytes
+from planner.overheads import (
+    Shape,
+    activation_phases,
+    after_profiling,
+    buffers,
+    images_of_a_step,
+    loading_transient_bytes,
+    unprofiled,
+)
 from planner.release import resolve_release
 
 MIB = 2**20
@@ -20,7 +28,7 @@ def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: objec
     values: dict[str, object] = {
         "language_model_only": False, "enforce_eager": True, "speculative_tokens": 0, "max_model_len": 262144,
     }  # fmt: skip
-    forced = {"model_runner": runner, "sampler_profiled": True} if runner else {}
+    forced = {"model_runner": runner, "profiled_sampling": "full"} if runner else {}
     return Shape(
         model=MODEL,
         gpu=get_gpu("h200" if "gpu" not in more else str(more.pop("gpu"))),
@@ -129,3 +137,44 @@ def test_attention_workspace_of_blackwell_lives_outside_the_budget() -> None:
 @pytest.mark.parametrize(("tp", "mib"), [(1, 2016), (2, 1008), (4, 504), (8, 252)])
 def test_loading_holds_three_copies_of_a_shard(tp: int, mib: int) -> None:
     assert loading_transient_bytes(shape("0.33.0", tp, 8192, 1024)) == mib * MIB
+
+
+# Points of the engine's own code that are in no facts file: version, TP, T, S, text only, drafted tokens, encoder,
+# forward, logits, sampler; all --enforce-eager, with a draft
+HELD_OUT = [
+    ("0.24.0", 1, 8192, 1024, False, 3, 2_807_395_328, 2_396_770_816, 702_272_000, 4_530_720_256),
+    ("0.24.0", 8, 8192, 16, False, 3, 1_828_553_728, 1_448_858_112, 393_204_224, 456_654_848),
+    ("0.24.0", 8, 16384, 128, True, 3, 0, 2_936_012_800, 480_247_808, 980_432_896),
+    ("0.26.0", 8, 8192, 1024, False, 1, 0, 1_468_039_680, 796_917_760, 496_546_304),
+    ("0.27.0", 1, 8192, 1024, False, 3, 2_807_395_328, 2_569_671_168, 648_646_656, 650_265_088),
+    ("0.27.0", 8, 16384, 128, True, 3, 0, 2_936_017_408, 477_102_080, 439_556_096),
+    ("0.28.0", 1, 2048, 256, False, 3, 1_113_395_712, 633_034_240, 203_108_352, 203_514_368),
+    ("0.28.0", 8, 8192, 1024, True, 3, 0, 1_468_043_776, 796_917_760, 496_550_400),
+]
+
+
+@pytest.mark.parametrize("point", HELD_OUT, ids=lambda point: "-".join(map(str, point[:6])))
+def test_draft_phases_of_older_releases(point: tuple[str, int, int, int, bool, int, int, int, int, int]) -> None:
+    version, tp, T, S, text_only, drafted, *engine = point
+    phases = activation_phases(shape(version, tp, T, S, language_model_only=text_only, speculative_tokens=drafted))
+    for name, size in zip(("encoder", "forward", "logits", "sampler"), engine, strict=True):
+        assert abs(phases.get(name, 0) - size) <= 104_858, name
+
+
+def test_an_encoder_that_is_not_profiled_comes_with_the_first_images() -> None:
+    unseen = shape("0.26.0", 8, 16384, 128)
+    assert "encoder" not in activation_phases(unseen)
+    size = unprofiled(unseen)
+    assert images_of_a_step(unseen) == 5
+    seen = max(activation_phases(shape("0.27.0", 8, 16384, 128)).values())
+    assert size.high_bytes == seen - max(activation_phases(unseen).values())
+    assert 0 == size.low_bytes < size.bytes < size.high_bytes
+    assert "profiles no image" in size.formula
+
+
+def test_only_what_the_profile_left_out_is_unprofiled() -> None:
+    assert unprofiled(shape("0.33.0", 8, 8192, 1024)).high_bytes == 0
+    assert unprofiled(shape("0.24.0", 8, 8192, 1024)).high_bytes == 0
+    greedy = unprofiled(shape("0.28.0", 8, 2048, 1024))
+    assert greedy.bytes == greedy.high_bytes > 0
+    assert unprofiled(shape("0.26.0", 8, 8192, 16, language_model_only=True)).high_bytes == 0
