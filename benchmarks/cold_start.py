@@ -1,6 +1,6 @@
 """How long the main command takes from nothing, and one plan inside a process. It reports; it never fails.
 
-    python benchmarks/cold_start.py [RUNS]
+python benchmarks/cold_start.py [RUNS]
 """
 
 from __future__ import annotations
