@@ -123,6 +123,8 @@ class LaunchScreen(StepScreen):
             self.set_class(name == state, f"-{name}")
         self.refresh_bindings()
         self._draw()
+        # Once more when the new layout has given everything its width.
+        self.call_after_refresh(self._draw)
         if state == "failed":
             self.query_one("#cures", Table).rows_widget.focus()
         else:
@@ -156,7 +158,7 @@ class LaunchScreen(StepScreen):
             if self._state == "checked":
                 failed = sum(result.status == "fail" for result in self._results)
                 told = "l starts the server, h rehearses first" if not failed else f"{failed} failed: l asks once more"
-                lines += [Content(""), Content.styled(told, "bold $accent")]
+                lines = [Content.styled(told, "bold $accent"), Content(""), *lines]
             left.update(Content("\n").join(lines))
         elif self._results:
             mark = "✓" if not any(result.status == "fail" for result in self._results) else "!"

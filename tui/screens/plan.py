@@ -40,7 +40,7 @@ class PlanScreen(StepScreen):
         "is hatched is uncertain. Nothing here touches the machine."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("tab", "app.focus_next", "other list"),
+        Binding("tab", "app.focus_next", "other"),
         Binding("e", "explain", "explain"),
         Binding("c", "curve", "context"),
     ]
@@ -67,6 +67,8 @@ class PlanScreen(StepScreen):
         self._layouts: tuple[LayoutChoice, ...] = ()
         self._levers: tuple[Lever, ...] = ()
         self._draw()
+        # The curve is drawn where the terminal is high enough, which is known after the first layout.
+        self.call_after_refresh(self._draw_curve)
         self.query_one("#layouts", Table).rows_widget.focus()
 
     def _draw(self) -> None:
@@ -89,11 +91,13 @@ class PlanScreen(StepScreen):
         self.query_one("#layouts", Table).show(rows, cursor=chosen)
         self.query_one("#layout-note", Static).update(self._layouts[chosen].row.note)
         self._draw_levers(self.backend.levers(effective_request(self.answers)))
+        self._draw_curve()
+
+    def _draw_curve(self) -> None:
         curve = self.query_one("#inline-curve", Static)
-        if self.has_class("-tall"):
-            curve.update(
-                Content("\n").join(curve_lines(self.backend.curve(plan), width=max(30, curve.content_size.width)))
-            )
+        if self.has_class("-tall") and isinstance(self.answer, Plan):
+            width = max(30, curve.content_size.width)
+            curve.update(Content("\n").join(curve_lines(self.backend.curve(self.answer), width=width)))
 
     def _draw_levers(self, offered: tuple[Lever, ...]) -> None:
         self._levers = offered_levers(self.answers, offered)

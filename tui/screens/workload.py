@@ -131,8 +131,9 @@ class WorkloadScreen(StepScreen):
         "what it refuses, it refuses with the reason."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "move(1)", "choose", key_display="↑↓"),
-        Binding("up", "move(-1)", "choose", show=False),
+        # With priority, so that keys typed ahead reach the field that the arrow went to.
+        Binding("down", "move(1)", "choose", key_display="↑↓", priority=True),
+        Binding("up", "move(-1)", "choose", show=False, priority=True),
     ]
 
     def compose_body(self) -> ComposeResult:

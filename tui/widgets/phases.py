@@ -52,7 +52,7 @@ def _ready(view: StartView, width: int, *, failed: bool) -> Content:
             ("✓ ready", "bold $text-success"),
             (fit(f"after {duration(view.elapsed_s)}", width - 7, right=True), "$secondary"),
         )
-    left = "" if failed else "no earlier start to go by"
+    left = "" if failed else "no estimate yet"
     if view.remaining_s is not None and not failed:
         left = f"in about {duration(view.remaining_s)}"
     return Content.assemble(("○ ready", "$secondary"), (fit(left, width - 7, right=True), "$secondary"))

@@ -63,8 +63,10 @@ def picture(plan: Plan, *, width: int) -> list[Content]:
         if row.label == "slack":
             bar = Content.styled(blocks(row.bytes * scale, mark="·"), style)
         else:
-            sure = blocks(max(0, row.low_bytes) * scale)
             full = min(room, round(max(row.bytes, row.high_bytes) * scale))
+            low = max(0, row.low_bytes) * scale
+            # Eighths only where nothing follows: a part of a cell before the hatching would look like a gap.
+            sure = blocks(low) if full <= low + 1 else "█" * round(low)
             bar = Content.assemble((sure, style), ("▒" * (full - cell_len(sure)), style))
         rows.append(Content.assemble(fit(row.label, 13), fit(row.gib, 8, right=True), " ", bar))
     return rows
