@@ -59,7 +59,9 @@ class Host(click.ParamType[str]):
     name = "HOST"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
-        """Check the form; nothing is resolved."""
+        """Check the form; nothing is resolved. The default is right, and a cold start need not load the check."""
+        if param is not None and value == param.default:
+            return str(value)
         from planner.address import check_host
 
         return check_host(str(value))
