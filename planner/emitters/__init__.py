@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from planner.address import check_host
 from planner.answer import Plan
 from planner.errors import InvalidRequest
 
@@ -36,7 +35,7 @@ def emit(kind: str, plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) ->
     """
     if kind not in EMITTERS:
         raise InvalidRequest("emit", f"there is no emitter `{kind}`", hint=f"there are: {', '.join(EMITTERS)}")
-    check_host(host)
+    import_module("planner.address").check_host(host)
     text = import_module(f"planner.emitters.{kind.replace('-', '_')}").emit(plan, host=host, port=port)
     assert isinstance(text, str)
     return text
