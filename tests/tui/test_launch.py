@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,11 @@ from textual.widgets import ContentSwitcher
 
 from planner import InvalidRequest, LaunchFailed, Plan
 from planner.calibrate import calibrations
-from planner.serve import attach, list_runs
+from planner.serve import CheckResult as SmokeResult
+from planner.serve import RehearsalReport, SmokeReport, attach, list_runs
+from planner.serve.engine import InstalledEngine
 from planner.serve.preflight import CheckResult
+from planner.serve.rehearsal_plan import Change
 from tui.app import M35App
 from tui.screens.dialogues import Ask, AskText
 from tui.screens.launch import LaunchScreen
@@ -266,6 +270,51 @@ async def test_a_refused_launch_is_drawn() -> None:
         await pilot.press("l")
         await until(pilot, lambda: "cannot start a process" in text_of(app))
         assert is_in(app, "checked")
+
+
+async def test_a_rehearsal_ticks_through_and_says_what_it_cannot_prove(tmp_path: Path) -> None:
+    def rehearse(
+        _plan: object,
+        directory: Path,
+        on_stage: Callable[[str], None],
+        on_events: Callable[[tuple[object, ...]], None],
+        on_result: Callable[[SmokeResult], None],
+    ) -> RehearsalReport:
+        for stage in ("twin", "start"):
+            on_stage(stage)
+        directory.mkdir(parents=True)
+        (directory / "server.log").write_text("INFO a line of the twin\n")
+        on_events(())
+        result = SmokeResult(name="chat", status="pass", seen="'Hello.'", duration_s=0.1)
+        on_result(result)
+        return RehearsalReport(
+            engine=InstalledEngine(executable=tmp_path / "vllm", version="0.33.0"),
+            argv=(),
+            env={},
+            changes=(
+                Change(
+                    what="--tensor-parallel-size",
+                    planned="TP 8",
+                    rehearsed="TP 1",
+                    unproved="tensor parallelism over 8 GPUs",
+                ),
+            ),
+            run_directory=directory,
+            twin_bytes=1,
+            start_s=1.0,
+            duration_s=2.0,
+            smoke=SmokeReport(base_url="", model="m", results=(result,), duration_s=1.0),
+            diagnosis=None,
+        )
+
+    app = app_at(Step.LAUNCH, doors=backend(rehearse=rehearse), port=free_port())
+    async with app.run_test(size=(120, 36)) as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        await pilot.press("h")
+        await until(pilot, lambda: is_in(app, "rehearsed"))
+        await until(pilot, lambda: "rehearsal passed: 1 of 1 checks pass" in text_of(app))
+        assert "tensor parallelism over 8 GPUs" in text_of(app)
+        assert "a line of the twin" in text_of(app)
 
 
 async def test_a_rehearsal_that_is_refused_is_drawn() -> None:

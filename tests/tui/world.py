@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import stat
@@ -102,7 +103,7 @@ async def until(pilot: Pilot[Any], true: Callable[[], bool], what: str = "") -> 
     while not true():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited for {what or true}; the screen says:\n{text_of(pilot.app)}")
-        await pilot.pause(0.01)
+        await asyncio.sleep(0.01)
 
 
 def text_of(app: Any) -> str:

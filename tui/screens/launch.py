@@ -33,6 +33,7 @@ from tui.widgets.diagnosis import diagnosis_lines
 from tui.widgets.log_view import LogView
 from tui.widgets.memory import MemoryFill
 from tui.widgets.phases import phase_lines
+from tui.widgets.plan_panel import wrapped
 from tui.widgets.step_bar import StepBar
 from tui.widgets.table import RetryRows, Table
 from tui.wizard import Answers, Step
@@ -79,6 +80,7 @@ class LaunchScreen(StepScreen):
         self._conclusion: Conclusion | None = None
         self._cures: tuple[Cure, ...] = ()
         self._stage = ""
+        self._rehearsal: RehearsalReport | None = None
 
     def compose_body(self) -> ComposeResult:
         """Start-up at the left, log at the right, memory below; trouble takes the upper part."""
@@ -139,7 +141,7 @@ class LaunchScreen(StepScreen):
             "checking": f"looking at this machine, {self._order_name}",
             "checked": f"this machine, {self._order_name}: {summary(self._results)}",
             "rehearsing": f"rehearsal: {STAGES.get(self._stage, '')}",
-            "rehearsed": "rehearsal",
+            "rehearsed": rehearsal_verdict(self._rehearsal) if self._rehearsal else "rehearsal",
         }.get(self._state, "start-up")
         self.query_one("#startup-title", Static).update(title)
         self._draw_left(left, width)
@@ -169,7 +171,12 @@ class LaunchScreen(StepScreen):
     def _smoke_lines(self, width: int) -> list[Content]:
         if not self._smoke:
             return []
-        return [Content(""), *check_lines(self._smoke, width=width)]
+        lines = [Content(""), *check_lines(self._smoke, width=width)]
+        if self._rehearsal is not None:
+            lines += [Content(""), Content.styled("what a twin cannot prove", "bold")]
+            for text in self._rehearsal.unproved:
+                lines += wrapped(f"– {text}", width=width, style="$secondary", indent="  ")
+        return lines
 
     @on(LogView.Changed)
     def _draw_log_title(self) -> None:
@@ -261,6 +268,7 @@ class LaunchScreen(StepScreen):
         self._progress = StartProgress(expected_s=expected_s, earlier_starts=starts)
         self._at_s = 0.0
         self._smoke = []
+        self._rehearsal = None
         self._conclusion = None
         self.query_one(LogView).clear()
 
@@ -358,8 +366,8 @@ class LaunchScreen(StepScreen):
 
     @on(messages.Rehearsed)
     def _rehearsed(self, message: messages.Rehearsed) -> None:
+        self._rehearsal = message.report
         self._enter("rehearsed")
-        self.query_one("#startup-title", Static).update(rehearsal_verdict(message.report))
         if message.report.diagnosis is not None:
             self._cures = ()
             self._enter("failed")
