@@ -14,19 +14,23 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
 from planner.serve.conclusion import Conclusion, conclude, conclusion_document
 from planner.serve.events import Event, ServerEnded, ServerReady, TimedOut, event_record
-from planner.serve.follower import Until, follow
+from planner.serve.follower import Until, follow, stall_limits
 from planner.serve.progress import StartProgress, expected_durations
 from planner.serve.run import Run
 from planner.store import history_path, read_records
 
+Limits = tuple[dict[str, float], float | None]
+"""Seconds by phase, and for the whole start."""
+
 _LIMIT = re.compile(r"^(?:(?P<phase>[a-z]+)=)?(?P<seconds>\d+(?:\.\d+)?)$")
 
 
-def read_limits(values: tuple[str, ...]) -> tuple[dict[str, float], float | None]:
-    """Return limits by phase and of the whole, from ``PHASE=SECONDS`` and ``SECONDS``.
+def read_limits(values: tuple[str, ...]) -> Limits:
+    """Return limits by phase and of the whole, from ``PHASE=SECONDS`` and ``SECONDS``; call it before a launch.
 
     Raises:
         click.BadParameter: for anything else.
+        InvalidRequest: for a phase that does not exist or a time that is not positive.
     """
     phases: dict[str, float] = {}
     whole = None
@@ -38,12 +42,15 @@ def read_limits(values: tuple[str, ...]) -> tuple[dict[str, float], float | None
             phases[match["phase"]] = float(match["seconds"])
         else:
             whole = float(match["seconds"])
+    stall_limits(phases)
+    if whole is not None and not whole > 0:
+        raise click.BadParameter("the whole start needs more than 0 seconds", param_hint="--timeout")
     return phases, whole
 
 
-def watch(run: Run, *, limits: tuple[str, ...], until: Until, json_lines: bool, stop_on_timeout: bool) -> int:
+def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_timeout: bool) -> int:
     """Follow `run`, show what happens and what it came to, and return the exit code."""
-    phases, whole = read_limits(limits)
+    phases, whole = limits
     expected, starts = expected_durations(read_records(history_path()), run.history_key)
     from planner.cli.start_display import StartDisplay
 
@@ -64,19 +71,23 @@ def watch(run: Run, *, limits: tuple[str, ...], until: Until, json_lines: bool, 
             if display is not None:
                 display.show(batch, at_s=max(0.0, time.time() - run.created_at_s))
             if until == "end" and any(isinstance(event, ServerReady) for event in batch):
-                concluded = _show(run, last, json_lines=json_lines)
+                concluded = _show(run, last, conclude(run, last), json_lines=json_lines)
     except KeyboardInterrupt:
         return _interrupted(run)
     if concluded is not None and isinstance(last, ServerEnded):
         return _ended_after_ready(run, last)
+    # Concluded before it is stopped: how we end it is no cause.
+    found = conclude(run, last)
     if isinstance(last, TimedOut) and stop_on_timeout:
         say("note", "stopping the server")
-        run.stop()
-    return _exit_code(_show(run, last, json_lines=json_lines))
+        try:
+            run.stop()
+        except KeyboardInterrupt:
+            return _left_behind(run)
+    return _exit_code(_show(run, last, found, json_lines=json_lines))
 
 
-def _show(run: Run, last: Event | None, *, json_lines: bool) -> Conclusion:
-    found = conclude(run, last)
+def _show(run: Run, last: Event | None, found: Conclusion, *, json_lines: bool) -> Conclusion:
     if json_lines:
         write(json.dumps({"event": "conclusion", **conclusion_document(found)}, ensure_ascii=False))
         return found
@@ -99,16 +110,20 @@ def _show(run: Run, last: Event | None, *, json_lines: bool) -> Conclusion:
         else:
             what = "died after it was ready" if found.diagnosis.phase == "ready" else "did not come up"
             say("error", f"the server {what} (exit code {run.status().exit_code})")
+            if run.status().exit_code == 0:
+                say("hint", "the command ended by itself; a server goes on until it is stopped")
     else:
         write(f"{found.outcome}   run {run.id}")
+        if not found.was_ready:
+            say("error", "the server was stopped before it was ready")
     return found
 
 
 def _exit_code(found: Conclusion) -> int:
     return {
         "ready": ExitCode.OK,
-        "stopped": ExitCode.OK,
-        "open": ExitCode.OK,
+        "stopped": ExitCode.OK if found.was_ready else ExitCode.LAUNCH_FAILED,
+        "open": ExitCode.LAUNCH_FAILED,
         "failed": ExitCode.LAUNCH_FAILED,
         "timed out": ExitCode.TIMEOUT,
     }[found.outcome]
@@ -145,6 +160,16 @@ def _interrupted(run: Run) -> int:
         say("note", f"the server goes on: `m35-plan attach {run.id}`, `m35-plan stop {run.id}`")
     else:
         say("note", "stopping the server")
-        report = run.stop()
+        try:
+            report = run.stop()
+        except KeyboardInterrupt:
+            return _left_behind(run)
         say("note", f"{report.how} after {report.took_s:.1f} s")
+    return ExitCode.INTERRUPTED
+
+
+def _left_behind(run: Run) -> int:
+    """Ctrl-C while the server is being stopped: nobody waits for its end any more."""
+    say("note", "the server was asked to stop and may still run")
+    say("hint", f"`m35-plan stop {run.id}` ends it for certain")
     return ExitCode.INTERRUPTED

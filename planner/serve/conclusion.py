@@ -7,13 +7,14 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from planner.answer import Plan
-from planner.serve.diagnosis import Diagnosis, diagnose
-from planner.serve.events import Event, ServerEnded, ServerReady, TimedOut
+from planner.serve.diagnosis import Diagnosis, LogLine, diagnose
+from planner.serve.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
 from planner.serve.health import read_metrics
+from planner.serve.log_excerpt import LogExcerpt, read_excerpt
 from planner.serve.measured import Comparison, Measured, compare, read_measured, with_metrics
 from planner.serve.run import Run
 from planner.serve.startup_log import parse_log
-from planner.store import write_json
+from planner.store import read_records, write_json
 
 Outcome = Literal["ready", "failed", "timed out", "stopped", "open"]
 
@@ -21,8 +22,10 @@ FULL_PLAN = "plan.full.json"
 """The whole plan, request and model included, from which it can be planned again."""
 
 _METRICS_TIMEOUT_S = 5.0
-_LOG_BYTES = 64 << 20
+_HEAD_BYTES = 8 << 20
 """A start is far shorter; what a server says later is not its start."""
+_TAIL_BYTES = 8 << 20
+"""Its last words, whatever it said while it served."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +39,8 @@ class Conclusion:
     """None without a plan."""
     diagnosis: Diagnosis | None = None
     """None when nothing failed."""
+    was_ready: bool = False
+    """Whether it could be used at some time."""
 
 
 def conclude(run: Run, last: Event | None = None) -> Conclusion:
@@ -43,38 +48,66 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
 
     `last` is the last event of a follower; without it the records of the run decide.
     """
-    log = run.read_log()[:_LOG_BYTES]
-    measured = read_measured(parse_log(log))
+    log = read_excerpt(run.log_path, head_bytes=_HEAD_BYTES, tail_bytes=_TAIL_BYTES)
+    start = parse_log(log.head)
+    measured = read_measured(start)
+    said_ready = any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in start)
     if isinstance(last, ServerReady):
         # The log rounds and may lack the block count; the server itself knows both exactly.
         measured = with_metrics(measured, read_metrics(run.url, timeout_s=_METRICS_TIMEOUT_S))
     document = run.plan_document
     comparison = compare(document, measured) if document is not None else None
     status = run.status()
+    was_ready = (
+        isinstance(last, ServerReady)
+        or (isinstance(last, ServerEnded) and last.was_ready)
+        or any(record.get("event") == "server-ready" for record in read_records(run.events_path))
+        or (said_ready and not isinstance(last, TimedOut))
+    )
     outcome: Outcome
     if isinstance(last, ServerReady):
         outcome = "ready"
     elif isinstance(last, TimedOut):
         outcome = "timed out"
-    elif status.state == "stopped" and not isinstance(last, TimedOut):
+    elif status.state == "stopped":
         outcome = "stopped"
     elif isinstance(last, ServerEnded) or not status.alive:
-        outcome = "failed" if status.exit_code != 0 else "stopped"
+        # A server that ends by itself before it served anybody has failed, whatever it says.
+        outcome = "stopped" if status.exit_code == 0 and was_ready else "failed"
     else:
         outcome = "open"
     diagnosis = None
     if outcome in ("failed", "timed out"):
-        diagnosis = diagnose(
+        timed_out = last if isinstance(last, TimedOut) else None
+        # The code of a server that we ended tells about us, not about its failure.
+        ours = timed_out is not None or (run.directory / "stop").exists()
+        diagnosis = _renumbered(
+            diagnose(
+                log.head + log.tail,
+                plan=plan_of(run),
+                exit_code=None if ours else status.exit_code,
+                timed_out=timed_out,
+                port=int(run.record["port"]),
+            ),
             log,
-            plan=plan_of(run),
-            exit_code=status.exit_code,
-            timed_out=last if isinstance(last, TimedOut) else None,
-            port=int(run.record["port"]),
         )
-    found = Conclusion(outcome=outcome, measured=measured, comparison=comparison, diagnosis=diagnosis)
+    found = Conclusion(
+        outcome=outcome, measured=measured, comparison=comparison, diagnosis=diagnosis, was_ready=was_ready
+    )
     with suppress(OSError):
         write_json(run.directory / "report.json", conclusion_document(found))
     return found
+
+
+def _renumbered(diagnosis: Diagnosis, log: LogExcerpt) -> Diagnosis:
+    """The same with the numbers that lines have in the whole log."""
+    if not log.skipped_lines:
+        return diagnosis
+
+    def moved(lines: tuple[LogLine, ...]) -> tuple[LogLine, ...]:
+        return tuple(dataclasses.replace(line, number=log.line(line.number)) for line in lines)
+
+    return dataclasses.replace(diagnosis, evidence=moved(diagnosis.evidence), traceback=moved(diagnosis.traceback))
 
 
 def plan_of(run: Run) -> Plan | None:

@@ -167,12 +167,15 @@ class Follower:
         self.done = True
         # The last answer may be seconds old, and a lot can be read from this one.
         self._health = ask_health(self.run.url, timeout_s=float(load("startup.toml")["health"]["timeout_s"]))
+        answer = self._health.text
+        if self._health.status is not None and self.run.usurped():
+            answer += f" from another server: port {self.run.record['port']} is not ours"
         return [
             TimedOut(
                 phase=phase,
                 waited_s=whole_s if total else waited_s,
                 last_seen=self._log.last_text,
-                health=self._health.text,
+                health=answer,
                 stamp=self._log.stamp,
             )
         ]

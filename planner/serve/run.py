@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from planner.errors import PlannerError
-from planner.serve.listener import listens
+from planner.serve.listener import listening_inodes, listens
 from planner.serve.supervisor import boot_id, family, read_stat
 from planner.store import make_private, read_json, runs_dir, write_atomic, write_json
 
@@ -152,6 +152,11 @@ class Run:
         """Whether a process of this run listens on its port."""
         session = self._session(read_json(self.directory / "process.json"))
         return session is not None and listens(self._members(session), int(self.record["port"]))
+
+    def usurped(self) -> bool:
+        """Whether its port is held by a process of somebody else; only known of local runs."""
+        port = int(self.record["port"])
+        return self.target == "local" and bool(listening_inodes(port)) and not self.listens()
 
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> StopReport:
         """End the server and everything it started: SIGTERM, wait `grace_s`, SIGKILL.
@@ -291,24 +296,30 @@ def list_runs() -> list[Run]:
     return sorted(runs, key=lambda run: (run.created_at_s, run.id), reverse=True)
 
 
-def attach(name: str | Path = "latest") -> Run:
+def attach(name: str | Path = "latest", *, prefer_running: bool = False) -> Run:
     """Return the run called `name`: an id, the unique beginning of one, a directory, or ``latest``.
+
+    With `prefer_running` the latest is the newest that runs, if any does.
 
     Raises:
         PlannerError: when there is no such run, or more than one.
     """
+    if name == "":
+        raise PlannerError("the name of a run is empty", hint="name its id, its directory or `latest`")
     if isinstance(name, Path) or "/" in name or (Path(name) / "run.json").is_file():
         return Run(Path(name).resolve())
     runs = list_runs()
     if name == "latest":
         if not runs:
             raise PlannerError("there is no run on this machine", hint="`m35-plan launch` makes one")
-        return runs[0]
+        return next((run for run in runs if prefer_running and run.status().alive), runs[0])
     found = [run for run in runs if run.id == name] or [run for run in runs if run.id.startswith(name)]
     if len(found) == 1:
         return found[0]
     if found:
-        raise PlannerError(f"`{name}` names {len(found)} runs", hint=f"one of `{'`, `'.join(run.id for run in found)}`")
+        some = ", ".join(f"`{run.id}`" for run in found[:3])
+        more = f" and {len(found) - 3} more; `m35-plan runs` lists them" if len(found) > 3 else ""
+        raise PlannerError(f"`{name}` names {len(found)} runs", hint=f"one of {some}{more}")
     near = ", ".join(f"`{run.id}`" for run in runs[:3])
     raise PlannerError(f"there is no run `{name}`", hint=f"the newest are {near}" if near else "there are none yet")
 

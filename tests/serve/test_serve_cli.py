@@ -9,13 +9,15 @@ import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from planner.cli import main
-from planner.serve import attach, list_runs
+from planner.serve import Run, attach, list_runs
+from planner.serve.listener import listening_inodes
 
 from .conftest import Fake, free_port
 from .logs import REAL, RECONSTRUCTED
@@ -80,8 +82,78 @@ def test_a_launch_that_takes_too_long_is_stopped(m35, fake: Fake) -> None:
     assert "no progress in phase capture" in said.err and "Waiting for application startup" in said.err
     assert "/health: HTTP 200" in said.err
     assert fake.processes() == []
-    assert m35("launch", "--timeout", "boot=1", *started(fake)).code == 2
-    assert m35("launch", "--timeout", "soon", *started(fake)).code == 2
+    [run] = list_runs()
+    report = json.loads((run.directory / "report.json").read_text())
+    assert report["diagnosis"]["code"] == "timeout"  # and not "killed": the SIGKILL was ours
+
+
+@pytest.mark.parametrize("limit", ["boot=1", "soon", "5m", "load=0", "0"])
+def test_a_limit_that_is_none_starts_nothing(m35, fake: Fake, limit: str) -> None:
+    for more in ([], ["--detach"], ["--dry-run"]):
+        assert m35("launch", "--timeout", limit, *more, *started(fake)).code == 2
+    assert list_runs() == [] and fake.processes() == []
+
+
+def test_a_command_that_ends_before_it_serves_has_failed(m35) -> None:
+    said = m35("launch", "--no-check", "--port", str(free_port()), "--", "true")
+    assert said.code == 5 and "did not come up (exit code 0)" in said.err
+    assert m35("attach").code == 5
+
+
+def test_a_launch_that_somebody_stops_is_no_success(m35, fake: Fake) -> None:
+    words = started(fake, "never-ready")
+    stopper = threading.Thread(target=stop_once_it_answers, args=(int(words[-1]),))
+    stopper.start()
+    said = m35("launch", *words)
+    stopper.join()
+    assert said.code == 5 and "stopped before it was ready" in said.err
+
+
+def stop_once_it_answers(port: int) -> None:
+    deadline = time.monotonic() + 20
+    while not listening_inodes(port) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    list_runs()[0].stop(grace_s=1.0)
+
+
+def test_only_the_server_of_the_run_is_verified(m35, fake: Fake) -> None:
+    words = started(fake)
+    assert m35("launch", "--detach", *words).code == 0
+    impostor = ["--no-check", "--port", words[-1], "--", sys.executable, "-c", "import time; time.sleep(60)"]
+    stop_when = attach()
+    assert m35("attach", stop_when.id).code == 0
+    said = m35("launch", "--timeout", "configure=0.5", *impostor)
+    assert said.code == 7 and f"HTTP 200 from another server: port {words[-1]} is not ours" in said.err
+    assert m35("launch", "--detach", *impostor).code == 0
+    other = list_runs()[0]
+    said = m35("verify", "--run", other.id)
+    assert said.code == 6 and "is not the one of run" in said.err
+    other.stop(grace_s=0.2)
+    said = m35("verify", "--run", other.id)
+    assert said.code == 6 and "does not run any more (stopped)" in said.err
+    # Nobody means the dead one where another one runs.
+    assert attach("latest").id == other.id and attach("latest", prefer_running=True).id == stop_when.id
+    for word in ("attach", "stop"):
+        assert m35(word, "").code == 2
+
+
+def test_a_death_after_long_service_is_diagnosed_from_the_end(
+    m35, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.serve.conclusion._HEAD_BYTES", 4096)
+    monkeypatch.setattr("planner.serve.conclusion._TAIL_BYTES", 2048)
+    chatter = b"INFO 11-23 15:00:00 [loggers.py:1] Avg generation throughput: 1.0 tokens/s\n" * 500
+    last = b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
+    assert m35("launch", *started(fake, "die-after-ready")).code == 0
+    run = attach()
+    while run.status().alive:
+        time.sleep(0.02)
+    ready = run.read_log()
+    run.log_path.write_bytes(ready + chatter + last)
+    said = m35("attach", "--json")
+    conclusion = json.loads(said.out.splitlines()[-1])
+    assert said.code == 5 and conclusion["diagnosis"]["code"].startswith("oom")
+    assert conclusion["diagnosis"]["evidence"][0]["number"] == ready.count(b"\n") + 501
 
 
 def test_detached_and_in_a_directory_of_ones_own(m35, fake: Fake, tmp_path: Path) -> None:
@@ -214,3 +286,17 @@ def test_nothing_is_wider_than_a_terminal(m35, fake: Fake) -> None:
     wide = [line for text in texts for line in text.splitlines() if len(line) > 80 and "log: /" not in line]
     assert wide == []
     assert not [text for text in texts if "GB" in text.replace("GiB", "")]
+
+
+def test_ctrl_c_while_the_server_is_stopped_says_how_to_end_it(
+    m35, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def impatient(self: Run, **_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "stop", impatient)
+        said = m35("launch", "--timeout", "capture=0.1", *started(fake, "never-ready"))
+    [run] = list_runs()
+    assert said.code == 130 and f"`m35-plan stop {run.id}`" in said.err
+    assert m35("stop").code == 0 and fake.processes() == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from planner.cli.watching import watch
+from planner.cli.watching import read_limits, watch
 from planner.serve.run import attach
 
 
@@ -20,7 +20,8 @@ def command(run: str, until: str, timeout: tuple[str, ...], as_json: bool) -> in
 
     Everyone sees the same events from the beginning. Leaving with Ctrl-C asks whether the server should stop.
     """
-    found = attach(run)
+    limits = read_limits(timeout)
+    found = attach(run, prefer_running=True)
     return watch(
-        found, limits=timeout, until="end" if until == "end" else "ready", json_lines=as_json, stop_on_timeout=False
+        found, limits=limits, until="end" if until == "end" else "ready", json_lines=as_json, stop_on_timeout=False
     )

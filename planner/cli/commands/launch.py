@@ -81,6 +81,9 @@ def command(
     The server goes on when this command ends; `m35-plan runs`, `attach` and `stop` find it. Exit code 0: ready,
     3: the plan does not fit, 5: it failed (and why), 7: a phase made no progress.
     """
+    from planner.cli.watching import read_limits, watch
+
+    limits = read_limits(timeout)
     run_id = new_run_id()
     plan: Plan | None = None
     env: dict[str, str] = {}
@@ -118,9 +121,7 @@ def command(
             write(run.id)
         return ExitCode.OK
     narrate(f"run {run.id} in {run.directory}")
-    from planner.cli.watching import watch
-
-    return watch(run, limits=timeout, until="end" if stay else "ready", json_lines=as_json, stop_on_timeout=True)
+    return watch(run, limits=limits, until="end" if stay else "ready", json_lines=as_json, stop_on_timeout=True)
 
 
 def _plan(gpus: str | None, gpu_memory: str | None, settings: dict[str, Any]) -> Plan:

@@ -93,12 +93,24 @@ def command(
 
 
 def _of_run(name: str) -> tuple[str, Expectations]:
+    from planner.errors import VerifyFailed
     from planner.serve.conclusion import plan_of
     from planner.serve.launcher import option_value
     from planner.serve.run import attach
     from planner.serve.smoke import Expectations
 
-    run = attach(name)
+    run = attach(name, prefer_running=True)
+    state = run.status()
+    if not state.alive:
+        raise VerifyFailed(
+            f"run `{run.id}` does not run any more ({state.state}), so there is nothing to verify",
+            hint=f"start it again, or name the address of another server: `m35-plan verify {run.url}`",
+        )
+    if run.usurped():
+        raise VerifyFailed(
+            f"the server at {run.url} is not the one of run `{run.id}`: another process has its port",
+            hint=f"`m35-plan verify {run.url}` checks that one",
+        )
     answer = plan_of(run)
     expectations = Expectations.from_plan(answer) if answer is not None else Expectations()
     served_name = option_value(run.argv, "served-model-name") or expectations.model
