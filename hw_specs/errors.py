@@ -5,6 +5,7 @@ M35Error
 ├── BadGpuString      text that is not ``[NODESx][COUNTx]GPU``
 ├── BadSnapshot       a file that ``m35-plan detect --json`` did not write
 ├── NoGpuFound        a probe or a snapshot without a GPU to plan for
+├── MissingPackage    a dependency that this Python lacks
 └── PlannerError      see :mod:`planner.errors`
 """
 
@@ -36,6 +37,10 @@ class BadSnapshot(M35Error):
 
 class NoGpuFound(M35Error):
     """This machine, or a snapshot of one, has no GPU that can be planned for."""
+
+
+class MissingPackage(M35Error):
+    """A package this program depends on is not installed for the Python that runs it."""
 
 
 _SHOWN_CHARACTERS = 60

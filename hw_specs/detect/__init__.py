@@ -12,6 +12,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+from hw_specs.boundary import type_adapter
 from hw_specs.detect import reasons
 from hw_specs.detect.child import Failure, Outcome, run_probes
 from hw_specs.detect.host import Host, look_at_host
@@ -102,12 +103,10 @@ def _list(reading: Mapping[str, object], name: str) -> list[dict[str, Any]]:
 
 def _validated(reading: Mapping[str, object]) -> tuple[Driver, tuple[DetectedGpu, ...], tuple[PairLink, ...]]:
     """Check a child's answer; pydantic's errors are ValueErrors."""
-    from pydantic import TypeAdapter
-
     return (
-        TypeAdapter(Driver).validate_python(reading["driver"]),
-        TypeAdapter(tuple[DetectedGpu, ...]).validate_python(reading["gpus"]),
-        TypeAdapter(tuple[PairLink, ...]).validate_python(reading["links"]),
+        type_adapter(Driver).validate_python(reading["driver"]),
+        type_adapter(tuple[DetectedGpu, ...]).validate_python(reading["gpus"]),
+        type_adapter(tuple[PairLink, ...]).validate_python(reading["links"]),
     )
 
 

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hw_specs.boundary import type_adapter
 from hw_specs.detect.choose import as_snapshot
 from hw_specs.detect.report import SCHEMA_VERSION, DetectedGpu, DetectionReport, GpuProcess, PairLink
 from hw_specs.errors import BadSnapshot, shown
@@ -33,9 +34,7 @@ _MAX_BY_FIELD = {
 
 @cache
 def _adapter() -> TypeAdapter[DetectionReport]:
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(DetectionReport)
+    return type_adapter(DetectionReport)
 
 
 def to_document(report: DetectionReport) -> dict[str, object]:
@@ -72,7 +71,9 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
 
     Raises:
         BadSnapshot: the text is no such document.
+        MissingPackage: pydantic is not installed.
     """
+    adapter = _adapter()
     from pydantic import ValidationError
 
     hint = "write it on the machine with `m35-plan detect --json > host.json`"
@@ -92,7 +93,7 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
             hint="write it again with the same version of m35-plan",
         )
     try:
-        report = as_snapshot(_adapter().validate_python(raw, strict=False))
+        report = as_snapshot(adapter.validate_python(raw, strict=False))
     except ValidationError as error:
         first = error.errors()[0]
         place = shown(".".join(str(part) for part in first["loc"]))

@@ -8,13 +8,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from hw_specs import list_gpus
-from hw_specs.detect.snapshot import from_json
+from hw_specs.detect.snapshot import _adapter, from_json
 from planner.cli import main
 
 HERE = Path(__file__).parent
@@ -211,3 +212,27 @@ def test_the_code_of_the_guide_runs(machine: Machine, capsys: pytest.CaptureFixt
         machine(scenario)
         exec(compile(code, "guide", "exec"), {})
         assert expected in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"], ["SNAPSHOT"]])
+def test_a_python_without_pydantic_is_told_what_to_install(
+    machine: Machine,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    arguments: list[str],
+) -> None:
+    machine("8xmi300x")
+    host = tmp_path / "host.json"
+    assert main(["detect", "--json"]) == 0
+    host.write_text(capsys.readouterr().out)
+    _adapter.cache_clear()
+    for name in [name for name in sys.modules if name.split(".")[0] == "pydantic"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "pydantic", None)
+    assert main(["detect", *(str(host) if one == "SNAPSHOT" else one for one in arguments)]) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: the package `pydantic` is not installed")
+    assert "hint: `pip install m35-plan`" in err
+    assert "Traceback" not in err
