@@ -1,7 +1,8 @@
 """From a measured start-up to a `Calibration` that later plans use; it keeps what was measured and invents nothing.
 
 A term is stored only when the log gives it: the graph *estimate* (that is what the budget loses), the peak
-activation without it, and memory outside torch as consumed memory less the predicted weights and buffers.
+activation without it, and memory outside torch as consumed memory less the weights that were measured and the buffers.
+A log whose model, weights or settings are not the plan's is refused: its figures would be filed under a wrong key.
 """
 
 from __future__ import annotations
@@ -9,42 +10,57 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from hw_specs.errors import shown
 from hw_specs.units import format_gib
 from planner.answer import Plan
+from planner.document import plan_document, to_json_value
 from planner.errors import LogNotUnderstood, PlannerError
+from planner.kv_cache import resolve_dtype
 from planner.overheads import Calibration
-from planner.serve.measured import Measured
+from planner.serve.measured import Measured, compare, outside_torch_bytes
 from planner.serve.remedy import calibration_record
 from planner.store import append_records, calibrations_path, read_records
 
 SCHEMA = 1
-_CONSUMED = ("rope_cache", "buffers")
+_MODEL_SETTINGS = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "max_model_len",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "enforce_eager",
+    "language_model_only",
+    "speculative_tokens",
+)
 
 
 def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
     """Return what `measured` says about the uncertain terms of `plan`; `run` names the start-up for people.
 
     Raises:
-        LogNotUnderstood: when the log lacks the closing line, or its settings are not those of the plan.
+        LogNotUnderstood: when the log lacks the closing line, contradicts itself, or is of another model or other
+            settings than the plan.
     """
-    _same_settings(plan, measured)
-    terms: dict[str, int] = {}
-    if measured.graph_estimate_bytes is not None and plan.ledger.line("graphs").bytes:
-        terms["graphs"] = max(0, measured.graph_estimate_bytes)
-    if measured.peak_activation_bytes is not None:
-        terms["activations"] = max(0, measured.peak_activation_bytes)
-    outside = measured.non_torch_bytes
-    if outside is None and measured.consumed_bytes is not None:
-        known = [line.bytes for line in plan.ledger.lines if line.name in _CONSUMED or line.name.startswith("weights.")]
-        outside = measured.consumed_bytes - sum(known)
-    if outside is not None:
-        terms["outside_torch"] = max(0, outside)
+    predicted = {line.name: line.bytes for line in plan.ledger.lines}
+    seen = {
+        "graphs": measured.graph_estimate_bytes if predicted.get("graphs") else None,
+        "activations": measured.peak_activation_bytes,
+        "outside_torch": outside_torch_bytes(predicted, measured),
+    }
+    terms = {name: size for name, size in seen.items() if size is not None}
     if not terms:
         raise LogNotUnderstood(
             "the log holds none of the figures that a calibration needs",
             hint="it needs the line `Free memory on device … Actual usage is …`, which a start prints near its end",
         )
-    return calibration_record(plan, terms=terms, run=run)
+    _same_start(plan, measured)
+    for name, size in terms.items():
+        if size < -2 * measured.tolerance_bytes:
+            raise LogNotUnderstood(
+                f"the figures of the log leave {format_gib(size)} GiB for {name}: they cannot be of one start",
+                hint="name the log of a single start",
+            )
+    return calibration_record(plan, terms={name: max(0, size) for name, size in terms.items()}, run=run)
 
 
 def keep(calibration: Calibration) -> None:
@@ -65,23 +81,19 @@ def calibrations() -> tuple[Calibration, ...]:
     return tuple(found)
 
 
-def _same_settings(plan: Plan, measured: Measured) -> None:
-    """Refuse a log of another configuration: its figures would be filed under the wrong key."""
+def _same_start(plan: Plan, measured: Measured) -> None:
+    """Refuse a log of another model or configuration."""
+    _same_model(plan, measured)
     settings = plan.settings
-    pairs: tuple[tuple[str, object, object], ...] = (
-        ("vllm_version", plan.vllm_version, measured.vllm_version),
-        ("tensor_parallel_size", settings.tensor_parallel_size, measured.tensor_parallel_size),
-        ("pipeline_parallel_size", settings.pipeline_parallel_size, measured.pipeline_parallel_size),
-        ("max_num_seqs", settings.max_num_seqs, measured.max_num_seqs),
-        ("max_num_batched_tokens", settings.max_num_batched_tokens, measured.max_num_batched_tokens),
-        ("enforce_eager", settings.enforce_eager, measured.enforce_eager),
-        ("language_model_only", settings.language_model_only, measured.language_model_only),
-    )
+    pairs: list[tuple[str, object, object]] = [("vllm_version", plan.vllm_version, measured.vllm_version)]
+    pairs += [(name, getattr(settings, name), getattr(measured, name)) for name in _MODEL_SETTINGS]
+    if measured.kv_cache_dtype is not None:
+        planned_dtype = resolve_dtype(plan.model, settings.kv_cache_dtype)
+        pairs.append(("kv_cache_dtype", planned_dtype, resolve_dtype(plan.model, measured.kv_cache_dtype)))
     for name, planned, seen in pairs:
         if seen is not None and seen != planned:
             raise LogNotUnderstood(
-                f"the log is of a start with {name} {seen}, the plan says {planned}",
-                hint=f"plan with the settings of the log, such as `--{name.replace('_', '-')} {seen}`",
+                f"the log is of a start with {name} {seen}, the plan says {planned}", hint=_plan_with(name, seen)
             )
     total = measured.total_bytes
     if total is not None and abs(total - plan.gpus.memory_bytes) > plan.gpus.memory_bytes // 20:
@@ -90,3 +102,53 @@ def _same_settings(plan: Plan, measured: Measured) -> None:
             f"the log is of a GPU with {format_gib(total)} GiB, and {plan.gpus} has {format_gib(planned)} GiB each",
             hint="name the GPUs of that start with `--gpus`, and `--gpu-memory` if yours differ from the catalogue",
         )
+    _same_weights(plan, measured)
+
+
+def _plan_with(name: str, seen: object) -> str:
+    flag = {"speculative_tokens": "num-speculative-tokens"}.get(name, name.replace("_", "-"))
+    if isinstance(seen, bool):
+        return f"plan {'with' if seen else 'without'} `--{flag}`, as that start did"
+    return f"plan with the settings of the log, such as `--{flag} {seen}`"
+
+
+def _same_model(plan: Plan, measured: Measured) -> None:
+    """Compare names where both are a hub's; a folder may hold any model, and its weights must tell."""
+    seen = hub_name(measured.model)
+    planned = hub_name(plan.model.name)
+    if seen is not None and planned is not None and seen.lower() != planned.lower():
+        raise LogNotUnderstood(
+            f"the log is of the model `{shown(seen)}`, the plan is for `{shown(planned)}`",
+            hint="name the log of a start of the planned model, or plan that one with `--model`",
+        )
+    if seen is None and measured.weights_bytes is None:
+        raise LogNotUnderstood(
+            "the log says neither which model it is of nor how large its weights are",
+            hint="it needs the line `Model loading took …`, which every start prints",
+        )
+
+
+def _same_weights(plan: Plan, measured: Measured) -> None:
+    document = to_json_value(plan_document(plan))
+    found = next((item for item in compare(document, measured).differences if item.name == "weights"), None)
+    if found is not None and found.outside(2 * measured.tolerance_bytes):
+        raise LogNotUnderstood(
+            f"the log is of {format_gib(found.measured)} GiB of weights per GPU, the plan expects "
+            f"{format_gib(found.predicted)}: it is another model or another layout",
+            hint="name the log of a start of the planned model with the planned settings",
+        )
+
+
+def hub_name(model: str | None) -> str | None:
+    """Return the repository that `model`, as the engine got it, names; None for a folder that may hold any.
+
+    >>> hub_name("/data/hub/models--org--some-model/snapshots/abc")
+    'org/some-model'
+    >>> hub_name("/data/some-model")
+    """
+    if not model:
+        return None
+    for part in model.split("/"):
+        if part.startswith("models--"):
+            return part.removeprefix("models--").replace("--", "/", 1)
+    return model if model.count("/") == 1 and model[0] not in "/.~" and not model.endswith("/") else None

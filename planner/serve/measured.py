@@ -35,12 +35,15 @@ class Measured:
     language_model_only: bool | None = None
     enforce_eager: bool | None = None
     speculative_tokens: int | None = None
+    """0 where the engine's own configuration names no draft."""
     total_bytes: int | None = None
     free_bytes: int | None = None
     """Free when the engine took stock."""
     requested_bytes: int | None = None
     weights_bytes: int | None = None
     """What loading took: target, draft and RoPE table; the largest rank."""
+    rank_weights_bytes: int | None = None
+    """The same of the rank that the sizes below are of."""
     consumed_bytes: int | None = None
     """Weights, persistent buffers and memory outside torch together."""
     peak_activation_bytes: int | None = None
@@ -124,8 +127,9 @@ def read_measured(events: Iterable[Event]) -> Measured:
     estimate, source = _graph_estimate(readings, rank, eager=eager == "True")
     consumed, non_torch = size("consumed_bytes"), size("non_torch_bytes")
     weights = readings.most("weights_bytes")
-    if consumed is None and non_torch is not None and weights is not None:
-        consumed = weights + non_torch
+    own_weights = size("weights_bytes")
+    if consumed is None and non_torch is not None and own_weights is not None:
+        consumed = own_weights + non_torch
     peak, both = size("peak_activation_bytes"), size("peak_with_estimate_bytes")
     if peak is None and both is not None and estimate is not None:
         peak = both - estimate
@@ -134,11 +138,15 @@ def read_measured(events: Iterable[Event]) -> Measured:
     concurrency = readings.last("max_concurrency_ratio")
     length = readings.first("max_model_len")
     served = readings.last("kv_max_model_len")
+    tensor_parallel_size = _whole(readings.first("tensor_parallel_size"))
+    drafts = _whole(readings.first("num_speculative_tokens"))
+    if drafts is None and tensor_parallel_size is not None:
+        drafts = 0  # the line that gives the layout gives the draft, too
     return Measured(
         vllm_version=text("vllm_version"),
         model=text("model"),
         device=text("device"),
-        tensor_parallel_size=_whole(readings.first("tensor_parallel_size")),
+        tensor_parallel_size=tensor_parallel_size,
         pipeline_parallel_size=_whole(readings.first("pipeline_parallel_size")),
         # The draft prints its own length after the target's; what the KV cache was sized for wins over both.
         max_model_len=_whole(served) or _whole(length),
@@ -148,11 +156,12 @@ def read_measured(events: Iterable[Event]) -> Measured:
         kv_cache_dtype=text("kv_cache_dtype"),
         language_model_only=only == "True" if only is not None else text("modality") == "text-only" or None,
         enforce_eager=None if eager is None else eager == "True",
-        speculative_tokens=_whole(readings.first("num_speculative_tokens")),
+        speculative_tokens=drafts,
         total_bytes=size("total_bytes"),
         free_bytes=size("free_bytes"),
         requested_bytes=size("requested_bytes"),
         weights_bytes=weights,
+        rank_weights_bytes=own_weights,
         consumed_bytes=consumed,
         peak_activation_bytes=peak,
         peak_with_estimate_bytes=both,
@@ -269,6 +278,25 @@ class Comparison:
         return f"{worst.title} was predicted wrong: {abs(worst.difference) / 2**30:.2f} GiB {way} than expected"
 
 
+def outside_torch_bytes(terms: Mapping[str, int], measured: Measured) -> int | None:
+    """Return what the engine measured outside torch, negative where the figures contradict each other.
+
+    Where the log gives one sum only, the weights that it measured are taken off, else those of the plan, and what
+    `terms`, predicted bytes by ledger line, says of segments and buffers.
+    """
+    if measured.non_torch_bytes is not None or measured.consumed_bytes is None:
+        return measured.non_torch_bytes
+    loaded = measured.rank_weights_bytes
+    if loaded is None:
+        loaded = sum(size for name, size in terms.items() if _is_loaded(name))
+    return measured.consumed_bytes - loaded - terms.get("weights.rounding", 0) - terms.get("buffers", 0)
+
+
+def _is_loaded(name: str) -> bool:
+    """Whether loading reports this ledger line: allocated bytes; the allocator's segments come on top of them."""
+    return name == "rope_cache" or (name.startswith("weights.") and name != "weights.rounding")
+
+
 def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
     """Return predicted against measured for everything that both know; `plan_document` is the plan's JSON form."""
     lines = {line["name"]: line for line in plan_document["ledger"]}
@@ -278,8 +306,7 @@ def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
         return sum(int(lines[name][key]) for name in names if name in lines)
 
     weights = [name for name in lines if name.startswith("weights.")] + ["rope_cache"]
-    # What loading reports is allocated bytes: the allocator's segments come on top, with consumed memory.
-    loaded = [name for name in weights if name != "weights.rounding"]
+    loaded = [name for name in weights if _is_loaded(name)]
     found: list[Difference] = []
 
     def note(name: str, title: str, terms: Sequence[str], value: int | None) -> None:
@@ -293,10 +320,8 @@ def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
         found.append(_difference("weights", "weights", "bytes", bounds, measured.weights_bytes))
     consumed = [*weights, "buffers", "outside_torch"]
     note("consumed", "weights, buffers and memory outside torch", consumed, measured.consumed_bytes)
-    if measured.consumed_bytes is not None and measured.non_torch_bytes is None:
-        rest = measured.consumed_bytes - total([*weights, "buffers"], "bytes")
-        note("outside_torch", "memory outside torch", ["outside_torch"], rest)
-    note("outside_torch", "memory outside torch", ["outside_torch"], measured.non_torch_bytes)
+    outside = outside_torch_bytes({name: int(line["bytes"]) for name, line in lines.items()}, measured)
+    note("outside_torch", "memory outside torch", ["outside_torch"], outside)
     if measured.peak_activation_bytes is not None:
         note("activations", "peak activation", ["activations"], measured.peak_activation_bytes)
         note("graphs", "graphs, the engine's estimate", ["graphs"], measured.graph_estimate_bytes)

@@ -13,7 +13,7 @@ from planner.choose import plan
 from planner.document import plan_document, to_json_value
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.request import PlanRequest
-from planner.serve.measured import compare, read_measured, with_metrics
+from planner.serve.measured import Measured, compare, read_measured, with_metrics
 from planner.serve.startup_log import parse_log
 
 from .logs import PUBLIC, REAL, RECONSTRUCTED, read
@@ -105,6 +105,9 @@ def test_a_log_of_another_start_is_refused(state: Path) -> None:
         ({"max_num_seqs": 128}, "max_num_seqs 1024, the plan says 128"),
         ({"enforce_eager": True}, "enforce_eager False"),
         ({"vllm_version": "0.32.0"}, "vllm_version 0.33.0"),
+        ({"max_model_len": 65536}, "max_model_len 262144, the plan says 65536"),
+        ({"num_speculative_tokens": 3}, "speculative_tokens 0, the plan says 3"),
+        ({"kv_cache_dtype": "fp8"}, "kv_cache_dtype bfloat16, the plan says fp8"),
     ):
         other = plan(dataclasses.replace(h200().request, **change))  # type: ignore[arg-type]
         with pytest.raises(LogNotUnderstood, match=words):
@@ -114,6 +117,46 @@ def test_a_log_of_another_start_is_refused(state: Path) -> None:
     with pytest.raises(LogNotUnderstood, match="none of the figures"):
         calibration_of(h200(), read_measured(parse_log(b"")), run="x")
     assert calibrations() == () and not (state / "calibration.jsonl").exists()
+
+
+def start_of(path: Path, **changes: object) -> tuple[Plan, Measured]:
+    """A plan for one H200 with the settings of the log at `path`, so that the model alone may differ."""
+    measured = read_measured(parse_log(path.read_bytes()))
+    names = ("vllm_version", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization")
+    told = {name: getattr(measured, name) for name in names} | {
+        "language_model_only": bool(measured.language_model_only),
+        "enforce_eager": bool(measured.enforce_eager),
+    }
+    return plan(PlanRequest(gpus=parse_gpus("1xH200"), **told)), dataclasses.replace(measured, **changes)  # type: ignore[arg-type]
+
+
+H200_LOGS = PUBLIC.parent / "0.26.0-h200"
+
+
+def test_a_log_of_another_model_is_refused() -> None:
+    """The same settings on the same GPU, from engines that loaded a model of the same family with fewer layers."""
+    for name in ("cut8-text-eager.log", "cut44-text-graphs.log"):
+        with pytest.raises(LogNotUnderstood, match=r"GiB of weights per GPU, the plan expects 119\.50"):
+            calibration_of(*start_of(H200_LOGS / name), run="x")
+    whole, measured = start_of(H200_LOGS / "full-text-eager.log")
+    assert calibration_of(whole, measured, run="x").terms["outside_torch"] > 0
+    named = dataclasses.replace(measured, model="/hub/models--mistralai--Other-7B/snapshots/abc")
+    with pytest.raises(LogNotUnderstood, match="the log is of the model `mistralai/Other-7B`"):
+        calibration_of(whole, named, run="x")
+    nameless = dataclasses.replace(measured, weights_bytes=None, rank_weights_bytes=None)
+    with pytest.raises(LogNotUnderstood, match="neither which model"):
+        calibration_of(whole, nameless, run="x")
+
+
+def test_weights_that_were_measured_are_taken_off_and_contradictions_refused() -> None:
+    whole, measured = h200(), read_measured(parse_log(V2))
+    kept = calibration_of(whole, measured, run="x").terms["outside_torch"]
+    assert measured.rank_weights_bytes is not None and measured.consumed_bytes is not None
+    more = dataclasses.replace(measured, rank_weights_bytes=measured.rank_weights_bytes + gib(0.01))
+    assert calibration_of(whole, more, run="x").terms["outside_torch"] == kept - gib(0.01)
+    torn = dataclasses.replace(measured, consumed_bytes=measured.consumed_bytes - gib(4))
+    with pytest.raises(LogNotUnderstood, match="cannot be of one start"):
+        calibration_of(whole, torn, run="x")
 
 
 def test_records_that_cannot_be_read_are_left_out(state: Path) -> None:

@@ -89,7 +89,10 @@ def _settings(typed: dict[str, Any], measured: Measured) -> dict[str, Any]:
     """The typed settings, completed by what the log tells."""
     known = {field: getattr(measured, name) for field, name in _FROM_LOG.items()}
     known |= {"language_model_only": measured.language_model_only, "enforce_eager": measured.enforce_eager}
-    return {name: value or known.get(name) or value for name, value in typed.items()}
+    settings = {name: value or known.get(name) or value for name, value in typed.items()}
+    if measured.kv_cache_dtype is not None and settings.get("kv_cache_dtype") in (None, "auto"):
+        settings["kv_cache_dtype"] = measured.kv_cache_dtype
+    return settings
 
 
 def _list(*, as_json: bool) -> int:
