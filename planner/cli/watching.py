@@ -76,6 +76,8 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
         return _interrupted(run)
     if concluded is not None and isinstance(last, ServerEnded):
         return _ended_after_ready(run, last)
+    if isinstance(last, ServerEnded):
+        run.clear_remains()
     # Concluded before it is stopped: how we end it is no cause.
     found = conclude(run, last)
     if isinstance(last, TimedOut) and stop_on_timeout:

@@ -13,18 +13,20 @@ import shutil
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from planner.errors import PlannerError
 from planner.serve.listener import listening_inodes, listens
-from planner.serve.supervisor import boot_id, family, read_stat
+from planner.serve.sessions import lives, members, recorded_session, server_died, session_at_log
 from planner.store import make_private, read_json, runs_dir, write_atomic, write_json
 
 RunState = Literal["preparing", "running", "stopped", "failed", "ended", "lost", "aborted"]
 
-_KEYS = {"id", "created_at_s", "target", "url", "port", "argv", "launcher_pid", "launcher_start_ticks"}
+_LATEST_S = 1e11
+"""No launch was later: a time beyond the year 5000 is a damaged record."""
 
 STOP_GRACE_S = 30.0
 """How long a server may take to end by itself before it is killed."""
@@ -45,6 +47,8 @@ class RunStatus:
     exit_code: int | None
     """Of the server, as a shell gives it; None while it runs or when nobody saw its end."""
     note: str = ""
+    remains: int = 0
+    """Processes that were left when server and supervisor were killed; `Run.stop` ends them."""
 
     @property
     def alive(self) -> bool:
@@ -69,9 +73,15 @@ class Run:
 
     def __init__(self, directory: Path) -> None:
         record = read_json(directory / "run.json")
-        if record is None or not record.keys() >= _KEYS:
+        if record is None and not (directory / "run.json").exists():
             raise PlannerError(
                 f"`{directory}` is not a run directory", hint="`m35-plan runs` lists the runs of this machine"
+            )
+        if record is None or (wrong := _wrong_key(record)) is not None:
+            what = "is no JSON object" if record is None else f"has no usable `{wrong}`"
+            raise PlannerError(
+                f"the run directory `{directory}` is damaged: its run.json {what}",
+                hint="its server.log is still readable: `m35-plan diagnose` takes the file",
             )
         self.directory = directory
         self.record: dict[str, Any] = record
@@ -136,22 +146,28 @@ class Run:
 
     def status(self) -> RunStatus:
         """Look at the processes and the records."""
-        process = read_json(self.directory / "process.json")
+        process = self._process()
         pid = self._session(process)
-        if pid is not None and self._members(pid):
-            return RunStatus(state="running", pid=pid, exit_code=None)
+        remains = 0
+        if pid is not None and (running := members(pid)):
+            if not server_died(process or {}, pid):
+                return RunStatus(state="running", pid=pid, exit_code=None)
+            remains = len(running)
         # Read after the processes were seen gone: the record is the last thing a supervisor writes.
         ending = read_json(self.directory / "exit.json")
         if ending is not None:
             return self._ended(ending)
         if process is None:
             return self._unstarted()
-        return RunStatus(state="lost", pid=None, exit_code=None, note="its processes are gone, nobody saw how")
+        note = "its processes are gone, nobody saw how"
+        if remains:
+            note = f"its server was killed, and its supervisor as well; {remains} processes are left"
+        return RunStatus(state="lost", pid=None, exit_code=None, note=note, remains=remains)
 
     def listens(self) -> bool:
         """Whether a process of this run listens on its port."""
-        session = self._session(read_json(self.directory / "process.json"))
-        return session is not None and listens(self._members(session), int(self.record["port"]))
+        session = self._session(self._process())
+        return session is not None and listens(members(session), int(self.record["port"]))
 
     def usurped(self) -> bool:
         """Whether its port is held by a process of somebody else; only known of local runs."""
@@ -165,13 +181,15 @@ class Run:
         """
         begun = time.monotonic()
         if not self.status().alive:
+            if self.clear_remains():
+                return StopReport(how="killed", took_s=time.monotonic() - begun)
             return StopReport(how="already ended", took_s=0.0)
         write_atomic(self.directory / "stop", f"{time.time():.3f}\n")
         while self.status().state == "preparing":
             time.sleep(_POLL_S)
         if not self.status().alive:
             return StopReport(how="terminated", took_s=time.monotonic() - begun)
-        session = self._session(read_json(self.directory / "process.json"))
+        session = self._session(self._process())
         if session is None:
             return StopReport(how="terminated", took_s=time.monotonic() - begun)
         self._ask_docker("stop_argv", grace_s)
@@ -180,12 +198,7 @@ class Run:
             how: Literal["terminated", "killed"] = "terminated"
         else:
             how = "killed"
-            for number in range(3):
-                # The supervisor goes last: it writes down how the server ended.
-                spare = {session} if number == 0 else set()
-                self._kill([pid for pid in self._members(session) if pid not in spare])
-                if self._wait_gone(session, 5.0):
-                    break
+            self._kill_all(session)
             # The supervisor's own clean-up may have been among the killed.
             self._ask_docker("remove_argv", 30.0)
         if read_json(self.directory / "exit.json") is None:
@@ -200,32 +213,51 @@ class Run:
             )
         return StopReport(how=how, took_s=time.monotonic() - begun)
 
+    def clear_remains(self) -> bool:
+        """Kill what was left when server and supervisor were both killed; return whether there was anything."""
+        status = self.status()
+        session = self._session(self._process())
+        if status.state != "lost" or session is None:
+            return False
+        self._kill_all(session)
+        self._ask_docker("remove_argv", 30.0)
+        if status.remains:
+            ending = {"exit_code": None, "error": status.note, "stopped": False, "ended_at_s": time.time()}
+            write_json(self.directory / "exit.json", ending)
+        return status.remains > 0
+
+    def _kill_all(self, session: int) -> None:
+        for number in range(3):
+            # The supervisor goes last: it writes down how the server ended.
+            spare = {session} if number == 0 else set()
+            self._kill([pid for pid in members(session) if pid not in spare])
+            if self._wait_gone(session, 5.0):
+                break
+
+    def _process(self) -> dict[str, Any] | None:
+        """What the supervisor recorded; None before it did, empty where the record cannot be read."""
+        path = self.directory / "process.json"
+        record = read_json(path)
+        return {} if record is None and path.exists() else record
+
     def _session(self, process: dict[str, Any] | None) -> int | None:
         """The session's id if its leader is still the process that was recorded, or gone and its group not empty."""
-        if process is None or process.get("boot_id") != boot_id():
+        if process is None:
             return None
-        pid = int(process["pid"])
-        stat = read_stat(pid)
-        if stat is not None and stat[4] != process.get("start_ticks"):
-            return None
-        return pid
-
-    def _members(self, session: int) -> list[int]:
-        return family(session, root=session) + ([session] if self._lives(session) else [])
-
-    @staticmethod
-    def _lives(pid: int) -> bool:
-        stat = read_stat(pid)
-        return stat is not None and stat[0] not in "ZX"
+        try:
+            return recorded_session(process)
+        except ValueError:
+            # A damaged record hides no server.
+            return session_at_log(self.log_path)
 
     def _ended(self, ending: dict[str, Any]) -> RunStatus:
         code = ending.get("exit_code")
+        code = code if isinstance(code, int) else None
         state: RunState = "stopped" if ending.get("stopped") else "ended" if code == 0 else "failed"
         return RunStatus(state=state, pid=None, exit_code=code, note=str(ending.get("error", "")))
 
     def _unstarted(self) -> RunStatus:
-        launcher = read_stat(int(self.record["launcher_pid"]))
-        alive = launcher is not None and launcher[4] == self.record["launcher_start_ticks"] and launcher[0] not in "ZX"
+        alive = lives(self.record["launcher_pid"], start_ticks=self.record["launcher_start_ticks"])
         young = time.time() - self.created_at_s < _SUPERVISOR_START_S
         stopped = (self.directory / "stop").exists()
         # A supervisor that is still on its way reads the mark of a stop before it starts anything.
@@ -242,11 +274,11 @@ class Run:
                 subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=grace_s + 30, check=False)
 
     def _terminate(self, session: int) -> None:
-        if self._lives(session):
+        if lives(session):
             # The supervisor passes it on to the whole family, once.
             self._kill([session], signal.SIGTERM)
         else:
-            self._kill(self._members(session), signal.SIGTERM)
+            self._kill(members(session), signal.SIGTERM)
 
     @staticmethod
     def _kill(pids: list[int], number: int = signal.SIGKILL) -> None:
@@ -256,12 +288,34 @@ class Run:
 
     def _wait_gone(self, session: int, wait_s: float) -> bool:
         deadline = time.monotonic() + wait_s
-        while self._members(session):
+        while members(session):
             reap_children()
             if time.monotonic() > deadline:
                 return False
             time.sleep(_POLL_S)
         return True
+
+
+def _wrong_key(record: dict[str, Any]) -> str | None:
+    """The first entry of a ``run.json`` that no launch writes like that."""
+
+    def words(value: object) -> bool:
+        return isinstance(value, list) and bool(value) and all(isinstance(word, str) for word in value)
+
+    def whole(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+    created = record.get("created_at_s")
+    fits = {
+        **{name: bool(record.get(name)) and isinstance(record[name], str) for name in ("id", "target", "url")},
+        "created_at_s": isinstance(created, (int, float)) and 0 <= created < _LATEST_S,
+        "port": whole(record.get("port")) and record["port"] < 1 << 16,
+        "argv": words(record.get("argv")),
+        "launcher_pid": whole(record.get("launcher_pid")),
+        "launcher_start_ticks": record.get("launcher_start_ticks") is None or whole(record["launcher_start_ticks"]),
+        **{name: record.get(name) is None or words(record[name]) for name in ("stop_argv", "remove_argv")},
+    }
+    return next((name for name, right in fits.items() if not right), None)
 
 
 _CHILDREN: dict[str, subprocess.Popen[bytes]] = {}
@@ -280,8 +334,8 @@ def reap_children() -> None:
             del _CHILDREN[run_id]
 
 
-def list_runs() -> list[Run]:
-    """Return every run of this machine, newest first; broken directories are left out."""
+def list_runs(*, on_damaged: Callable[[PlannerError], None] | None = None) -> list[Run]:
+    """Return every run of this machine, newest first; damaged directories are left out and told to `on_damaged`."""
     reap_children()
     runs = []
     try:
@@ -291,8 +345,11 @@ def list_runs() -> list[Run]:
     for entry in entries:
         if entry.name.startswith("."):
             continue
-        with contextlib.suppress(PlannerError):
+        try:
             runs.append(Run(entry.resolve()))
+        except PlannerError as error:
+            if on_damaged is not None and entry.exists():
+                on_damaged(error)
     return sorted(runs, key=lambda run: (run.created_at_s, run.id), reverse=True)
 
 
@@ -332,6 +389,7 @@ def remove_run(run: Run) -> None:
     """
     if run.status().alive:
         raise PlannerError(f"run `{run.id}` is still running", hint=f"stop it first: `m35-plan stop {run.id}`")
+    run.clear_remains()
     link = runs_dir() / run.id
     if link.is_symlink():
         link.unlink()

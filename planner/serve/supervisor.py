@@ -64,7 +64,9 @@ def family(session: int, *, root: int | None = None) -> list[int]:
 
 def _write(path: Path, document: dict[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(json.dumps(document, indent=2) + "\n")
     draft.replace(path)
 
 
@@ -145,7 +147,9 @@ def main(run_dir: str) -> int:
             status = 127 if isinstance(failure, FileNotFoundError) else 126
             os.write(log, f"m35-plan: {error}\n".encode())
         else:
-            _write(folder / "process.json", process | {"server_pid": server.pid})
+            stat = read_stat(server.pid)
+            born = {"server_pid": server.pid, "server_start_ticks": stat[4] if stat else None}
+            _write(folder / "process.json", process | born)
             if (folder / "stop").exists():
                 # Asked while the server was being born: the asker may have looked too early to find it.
                 on_terminate(signal.SIGTERM, None)

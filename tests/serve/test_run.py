@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed, PlannerError
 from planner.serve import Endpoint, Run, attach, follow, follow_async, launch, list_runs
 from planner.serve.events import PHASES, Event, Healthy, PhaseStarted, ServerEnded, ServerReady, TimedOut, event_record
@@ -294,3 +295,77 @@ def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: py
     os.waitpid(child, 0)
     assert run.status().state == "stopped"
     assert fake.processes() == []
+
+
+# ---------------------------------------------------------------- damage
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("run.json", {"created_at_s": "abc"}),
+        ("run.json", {"created_at_s": 1e300}),
+        ("run.json", {"launcher_pid": None}),
+        ("run.json", {"argv": []}),
+        ("run.json", {"port": "12a"}),
+        ("run.json", {"stop_argv": 7}),
+        ("process.json", {"pid": None}),
+        ("process.json", {"pid": "12a"}),
+        ("process.json", None),
+        ("exit.json", {"exit_code": "abc"}),
+        ("plan.json", {"kv_cache": {}}),
+    ],
+)
+def test_a_damaged_run_directory_gives_no_traceback(
+    fake: Fake, capsys: pytest.CaptureFixture[str], file: str, change: dict[str, object] | None
+) -> None:
+    run = launch([sys.executable, "-c", ""], endpoint=Endpoint(host="127.0.0.1", port=free_port()))
+    watch(run)
+    path = run.directory / file
+    document = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text("{" if change is None else json.dumps(document | change))
+    (run.directory / "exit.json").unlink() if file == "process.json" else None
+    for words in (["runs"], ["runs", "--json"], ["attach", str(run.directory)], ["stop", str(run.directory)]):
+        assert main(words) in (0, 2, 5)
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    assert ("is damaged: its run.json has no usable" in said.err) == (file == "run.json")
+
+
+@pytest.mark.parametrize("text", ["", '{"pid": 12', '{"pid": null}'])
+def test_a_damaged_record_hides_no_server(fake: Fake, text: str) -> None:
+    run = fake.launch(workers=1)
+    watch(run)
+    (run.directory / "process.json").write_text(text)
+    assert run.status().state == "running" and run.listens()
+    with pytest.raises(PlannerError, match="still running"):
+        remove_run(run)
+    run.stop(grace_s=0.2)
+    assert fake.processes() == [] and not run.status().alive
+
+
+def test_what_a_killed_server_and_supervisor_leave_is_no_running_server(fake: Fake) -> None:
+    run = fake.launch("never-ready", workers=2)
+    wait_for(run.listens)
+    process = json.loads((run.directory / "process.json").read_text())
+    os.kill(process["pid"], signal.SIGKILL)
+    os.kill(process["server_pid"], signal.SIGKILL)
+    wait_for(lambda: run.status().remains == 2)
+    assert run.status().state == "lost" and len(fake.processes()) == 2
+    assert isinstance(watch(run)[-1], ServerEnded)
+    assert main(["attach", run.id]) == 5  # it does not hang, and clears
+    assert fake.processes() == []
+    assert run.status().state == "failed" and "2 processes are left" in run.status().note
+
+
+def test_the_records_are_the_owner_s_alone(fake: Fake) -> None:
+    old = os.umask(0o022)
+    try:
+        run = fake.launch()
+    finally:
+        os.umask(old)
+    watch(run)
+    run.stop(grace_s=1.0)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in run.directory.iterdir() if path.is_file()}
+    assert {"process.json", "exit.json"} <= modes.keys()
+    assert {name: mode for name, mode in modes.items() if mode != 0o600} == {}

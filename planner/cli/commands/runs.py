@@ -6,6 +6,7 @@ import time
 
 import click
 
+from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import table, write, write_json
 from planner.serve.run import Run, attach, list_runs, remove_run
@@ -18,7 +19,7 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
     """List every run, newest first: its state, address and directory."""
     for name in remove:
         remove_run(attach(name))
-    rows = [(run, run.status()) for run in list_runs()]
+    rows = [(run, run.status()) for run in list_runs(on_damaged=lambda error: say("note", str(error)))]
     if as_json:
         write_json(
             [

@@ -6,7 +6,7 @@ import click
 
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json
-from planner.serve.run import STOP_GRACE_S, attach, list_runs
+from planner.serve.run import STOP_GRACE_S, Run, attach, list_runs
 
 
 @click.command(short_help="stop a server that was launched")
@@ -16,7 +16,7 @@ from planner.serve.run import STOP_GRACE_S, attach, list_runs
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
     """Stop RUN: SIGTERM to its processes, wait, SIGKILL. Nothing of it is left; its directory stays."""
-    chosen = [item for item in list_runs() if item.status().alive] if everything else [attach(run)]
+    chosen = [item for item in list_runs() if _has_processes(item)] if everything else [attach(run)]
     results = []
     for item in chosen:
         report = item.stop(grace_s=grace_s)
@@ -28,3 +28,8 @@ def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
     elif not results:
         write("nothing is running")
     return ExitCode.OK
+
+
+def _has_processes(run: Run) -> bool:
+    status = run.status()
+    return status.alive or status.remains > 0
