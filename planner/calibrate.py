@@ -10,7 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from hw_specs.errors import shown
+from hw_specs import get_gpu
+from hw_specs.errors import M35Error, shown
 from hw_specs.units import format_gib
 from planner.answer import Plan
 from planner.document import plan_document, to_json_value
@@ -64,21 +65,66 @@ def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
 
 
 def keep(calibration: Calibration) -> None:
-    """Append `calibration` to this machine's store."""
+    """Append `calibration` to this machine's store.
+
+    Raises:
+        PlannerError: when the store cannot be written.
+    """
     record: dict[str, Any] = {"schema": SCHEMA, **dataclasses.asdict(calibration)}
-    append_records(calibrations_path(), [record])
+    path = calibrations_path()
+    try:
+        append_records(path, [record])
+    except OSError as error:
+        raise PlannerError(
+            f"cannot keep it in `{path}`: {(error.strerror or str(error)).lower()}",
+            hint="make room, or set XDG_STATE_HOME to a folder you can write; nothing was kept",
+        ) from error
 
 
 def calibrations() -> tuple[Calibration, ...]:
-    """Return everything measured on this machine, oldest first; records of another schema are left out."""
-    names = {field.name for field in dataclasses.fields(Calibration)}
-    found = []
+    """Return everything measured on this machine, oldest first; what cannot be true is left out."""
+    return read_calibrations()[0]
+
+
+def read_calibrations() -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
+    """Return the kept calibrations, oldest first, and why others are left out; another schema's are no concern."""
+    found, faults = [], []
     for record in read_records(calibrations_path()):
-        values = {name: value for name, value in record.items() if name in names}
-        terms = values.get("terms")
-        if record.get("schema") == SCHEMA and len(values) == len(names) and isinstance(terms, dict):
-            found.append(Calibration(**{**values, "terms": {name: int(size) for name, size in terms.items()}}))
-    return tuple(found)
+        if record.get("schema") != SCHEMA:
+            continue
+        fault = _fault(record)
+        if fault is not None:
+            faults.append(fault)
+            continue
+        found.append(Calibration(**{field.name: record[field.name] for field in dataclasses.fields(Calibration)}))
+    return tuple(found), tuple(faults)
+
+
+_TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool}
+
+
+def _fault(record: dict[str, Any]) -> str | None:
+    """What is wrong with a kept record: a value of another type, or a size that no GPU of its kind can have had."""
+    for field in dataclasses.fields(Calibration):
+        # The annotations are text; `type` and not isinstance, because true is an int to Python.
+        if field.name not in record:
+            return f"it has no {field.name}"
+        wanted = _TYPES.get(str(field.type))
+        if wanted is not None and type(record[field.name]) is not wanted:
+            return f"{field.name} is `{shown(str(record[field.name]))}`"
+    terms = record["terms"]
+    if not isinstance(terms, dict) or not terms:
+        return f"terms is `{shown(str(terms))}`"
+    for name, size in terms.items():
+        if type(size) is not int or size < 0:
+            return f"{shown(name)} is `{shown(str(size))}`, no size in bytes"
+    try:
+        memory_bytes = get_gpu(record["gpu"]).driver_memory_bytes
+    except M35Error:
+        return f"the GPU `{shown(record['gpu'])}` is not known"
+    if sum(terms.values()) > memory_bytes:
+        return f"its terms are {format_gib(sum(terms.values()))} GiB, {record['gpu']} has {format_gib(memory_bytes)}"
+    return None
 
 
 def _same_start(plan: Plan, measured: Measured) -> None:

@@ -11,12 +11,17 @@ if TYPE_CHECKING:
 
 
 def known_calibrations() -> tuple[Calibration, ...]:
-    """Return the kept calibrations, without importing anything when there are none."""
+    """Return the kept calibrations, without importing anything when there are none; warn of those left out."""
     try:
         if not calibrations_path().stat().st_size:
             return ()
     except OSError:
         return ()
-    from planner.calibrate import calibrations
+    from planner.calibrate import read_calibrations
+    from planner.cli.diagnostics import say
 
-    return calibrations()
+    kept, faults = read_calibrations()
+    if faults:
+        more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+        say("warning", f"a kept measurement is left out: {faults[0]}{more}; remove it from {calibrations_path()}")
+    return kept

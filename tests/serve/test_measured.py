@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +10,7 @@ import pytest
 from hw_specs import parse_gpus
 from hw_specs.units import gib
 from planner.answer import Plan
-from planner.calibrate import calibration_of, calibrations, keep
+from planner.calibrate import calibration_of, calibrations, keep, read_calibrations
 from planner.choose import plan
 from planner.document import plan_document, to_json_value
 from planner.errors import LogNotUnderstood, PlannerError
@@ -165,3 +167,36 @@ def test_records_that_cannot_be_read_are_left_out(state: Path) -> None:
     text = path.read_text()
     path.write_text(text.replace('"schema":1', '"schema":99') + "broken\n" + text + '{"schema":1}\n')
     assert [record.run for record in calibrations()] == ["good"]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"terms": {"graphs": "x"}}, "graphs is `x`"),
+        ({"terms": {"graphs": -1}}, "graphs is `-1`"),
+        ({"terms": {"outside_torch": 2**60}}, "GiB, h200-sxm has"),
+        ({"terms": {"graphs": 1.5}}, "graphs is `1.5`"),
+        ({"terms": [1]}, "terms is `\\[1\\]`"),
+        ({"gpu": ["h200"]}, "gpu is"),
+        ({"gpu": "gpu-of-dreams"}, "`gpu-of-dreams` is not known"),
+        ({"max_num_seqs": True}, "max_num_seqs is `True`"),
+        ({"tensor_parallel_size": None}, "tensor_parallel_size is `None`"),
+    ],
+)
+def test_a_kept_record_that_cannot_be_true_is_left_out_and_named(
+    state: Path, change: dict[str, object], words: str
+) -> None:
+    keep(calibration_of(h200(), read_measured(parse_log(V2)), run="good"))
+    path = state / "calibration.jsonl"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | change) + "\n" + path.read_text())
+    kept, faults = read_calibrations()
+    assert [item.run for item in kept] == ["good"]
+    assert len(faults) == 1 and re.search(words, faults[0])
+
+
+def test_a_full_disk_is_no_traceback(state: Path) -> None:
+    state.mkdir(parents=True)
+    (state / "calibration.jsonl").symlink_to("/dev/full")
+    with pytest.raises(PlannerError, match="no space left on device"):
+        keep(calibration_of(h200(), read_measured(parse_log(V2)), run="x"))

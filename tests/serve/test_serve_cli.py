@@ -266,6 +266,28 @@ def test_calibrate_and_plan_again(m35) -> None:
     assert m35("calibrate", str(REAL / "text-only.log"), "--gpus", "8xH200").code == 2
 
 
+def test_one_bad_record_does_not_break_every_plan(m35, state: Path) -> None:
+    m35("calibrate", V2, "--gpus", "8xH200")
+    path = state / "calibration.jsonl"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"terms": {"graphs": "x"}}) + "\n" + path.read_text())
+    said = m35("--gpus", "8xH200")
+    assert said.code == 0 and "left out: graphs is `x`, no size in bytes" in said.err
+    assert "measured here: activations, outside_torch, graphs" in said.err
+    assert "left out" in m35("calibrate", "--list").err
+
+
+def test_what_has_no_plan_or_no_log_says_so(m35, fake: Fake, tmp_path: Path) -> None:
+    m35("launch", *started(fake))
+    run = list_runs()[0]
+    said = m35("calibrate", run.id)
+    assert said.code == 2 and f"run `{run.id}` was started without a plan" in said.err
+    (tmp_path / "logs").mkdir()
+    assert "holds no run" in m35("diagnose", str(tmp_path / "logs")).err
+    (tmp_path / "logs" / "server.log").touch()
+    assert "logs/server.log`" in m35("diagnose", str(tmp_path / "logs")).err
+
+
 def test_check_is_a_program_s_answer_too(m35) -> None:
     said = m35("check", "--gpus", "8xH200", "--vllm", "/nowhere/vllm", "--json")
     document = said.json()

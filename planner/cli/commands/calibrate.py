@@ -8,10 +8,11 @@ from typing import Any
 import click
 
 from hw_specs.units import format_gib
-from planner.calibrate import calibration_of, calibrations, keep
+from planner.calibrate import calibration_of, keep
 from planner.cli.commands.diagnose import read_log
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
+from planner.cli.measured_here import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_json
 from planner.errors import LogNotUnderstood
@@ -59,6 +60,11 @@ def command(
     measured = read_measured(parse_log(data))
     plan = plan_of(run) if run is not None and gpus is None else None
     if plan is None:
+        if gpus is None and run is not None:
+            raise LogNotUnderstood(
+                f"run `{run.id}` was started without a plan, so nothing says which GPUs it had",
+                hint=f"name them: `m35-plan calibrate {run.id} --gpus 8xH200`",
+            )
         if gpus is None:
             raise LogNotUnderstood(
                 "a log does not say which GPU it is from", hint="name it: `m35-plan calibrate LOG --gpus 8xH200`"
@@ -96,7 +102,7 @@ def _settings(typed: dict[str, Any], measured: Measured) -> dict[str, Any]:
 
 
 def _list(*, as_json: bool) -> int:
-    kept = calibrations()
+    kept = known_calibrations()
     if as_json:
         write_json([dataclasses.asdict(item) for item in kept])
     elif not kept:

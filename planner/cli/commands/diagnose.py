@@ -68,6 +68,10 @@ def read_log(name: str) -> tuple[bytes, Run | None]:
             raise PlannerError(f"cannot read `{name}`: {(error.strerror or str(error)).lower()}") from error
     if not path.is_dir() and ("/" in name or path.suffix):
         raise PlannerError(f"there is no file `{name}`", hint="name a log file, a run directory or a run's id")
+    if path.is_dir() and not (path / "run.json").is_file():
+        logs = sorted(path.glob("*.log"))
+        hint = f"name the log in it: `{logs[0]}`" if logs else "`m35-plan runs` lists the runs of this machine"
+        raise PlannerError(f"the folder `{name}` holds no run", hint=hint)
     run = attach(name)
     return run.read_log(), run
 
