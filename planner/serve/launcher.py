@@ -179,6 +179,8 @@ def launch(
     docker: str = "docker",
     history_key: str = "",
     run_id: str | None = None,
+    end_with_launcher: bool = False,
+    scratch: Sequence[Path] = (),
 ) -> Run:
     """Start `argv` in a session of its own and return its run at once.
 
@@ -188,7 +190,8 @@ def launch(
     `env` is added to this process's environment. `plan` is kept in the run directory: as the document that every
     program reads, and whole, so that a failed start can be planned again. For a
     local server without `endpoint` the address is taken from `argv`, loopback and port 8000 by default. `container`
-    names the container that `argv` starts.
+    names the container that `argv` starts. With `end_with_launcher` the server is stopped when this process ends,
+    however it ends. The folders `scratch` are deleted after the server's end.
 
     Raises:
         InvalidRequest: when the command line carries a key.
@@ -224,6 +227,8 @@ def launch(
         "argv": list(argv),
         "cwd": str(Path.cwd()),
         "cleanup": [record["remove_argv"]] if container else [],
+        "scratch": [str(folder.absolute()) for folder in scratch],
+        "end_with": [record["launcher_pid"], record["launcher_start_ticks"]] if end_with_launcher else None,
     }
     planned = {name: value for name, value in (env or {}).items() if name not in hidden}
     files = {

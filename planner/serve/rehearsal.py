@@ -2,7 +2,7 @@
 
     report = rehearse(plan, engine=find_engine())
 
-It downloads nothing, and the server is gone when it returns, however it returns.
+It downloads nothing, and the server is gone when it returns, however it returns, or when its process is killed.
 """
 
 from __future__ import annotations
@@ -114,7 +114,15 @@ def rehearse(
         )
         env = {**command.env, **_environment(engine)}
         tell("start")
-        run = launch(command.argv, env=env, endpoint=endpoint, run_dir=run_dir, history_key=_history_key(engine, plan))
+        run = launch(
+            command.argv,
+            env=env,
+            endpoint=endpoint,
+            run_dir=run_dir,
+            history_key=_history_key(engine, plan),
+            end_with_launcher=True,
+            scratch=(scratch,) if scratch else (),
+        )
         try:
             ending, start_s = _wait(run, start_limit_s, on_events)
             smoke = None

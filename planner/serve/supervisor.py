@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -23,6 +24,9 @@ GRACE_S = 3.0
 """How long left-over processes may take to end after the server did."""
 
 _POLL_S = 0.05
+
+_WATCH_S = 0.5
+"""How often a supervisor looks for the launcher that its server shall not outlive."""
 
 
 def read_stat(pid: int) -> tuple[str, int, int, int, int] | None:
@@ -118,7 +122,22 @@ def main(run_dir: str) -> int:
             stop_asked = True
             _signal_all([pid for pid in family(me, root=me) if pid != me], signal.SIGTERM)
 
+    gone_at: float | None = None
+
+    def on_watch(_number: int, _frame: object) -> None:
+        nonlocal gone_at
+        stat = read_stat(spawn["end_with"][0])
+        if stat is not None and stat[0] not in "ZX" and stat[4] == spawn["end_with"][1]:
+            return
+        gone_at = time.monotonic() if gone_at is None else gone_at
+        on_terminate(signal.SIGTERM, None)
+        if time.monotonic() - gone_at > GRACE_S:
+            _signal_all([pid for pid in family(me, root=me) if pid != me], signal.SIGKILL)
+
     signal.signal(signal.SIGTERM, on_terminate)
+    if spawn["end_with"]:
+        signal.signal(signal.SIGALRM, on_watch)
+        signal.setitimer(signal.ITIMER_REAL, _WATCH_S, _WATCH_S)
     # Handlers that do nothing, not SIG_IGN: the server would inherit that.
     signal.signal(signal.SIGINT, lambda *_: None)
     signal.signal(signal.SIGHUP, lambda *_: None)
@@ -162,10 +181,13 @@ def main(run_dir: str) -> int:
         finally:
             os.close(log)
     ended = True
+    signal.setitimer(signal.ITIMER_REAL, 0)
     _clear_remains()
     for command in spawn["cleanup"]:
         with contextlib.suppress(OSError, subprocess.SubprocessError):
             subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False)
+    for scratch in spawn["scratch"]:
+        shutil.rmtree(scratch, ignore_errors=True)
     stopped = stop_asked or (folder / "stop").exists()
     _write(folder / "exit.json", {"exit_code": status, "error": error, "stopped": stopped, "ended_at_s": time.time()})
     return 0

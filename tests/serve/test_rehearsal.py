@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -16,6 +18,8 @@ from planner.serve.engine import InstalledEngine, find_engine
 from planner.serve.rehearsal import free_port, rehearse
 from planner.serve.rehearsal_plan import rehearsal_command, rehearsal_plan
 from planner.serve.run import list_runs
+
+from .test_run import wait_for
 
 FAKE = Path(__file__).parent / "fakes" / "fake_engine.py"
 GPU = InstalledEngine(executable=Path("/opt/vllm/bin/vllm"), version="0.33.0")
@@ -165,6 +169,26 @@ def test_an_interrupt_leaves_neither_server_nor_twin(stage: str, vllm: Path, scr
         rehearse(planned(max_model_len=4096), engine=find_engine(str(vllm)), start_limit_s=30, on_stage=interrupt)
     assert list(scratch.iterdir()) == []
     assert [run for run in list_runs() if run.status().alive] == []
+
+
+def test_a_killed_rehearsal_leaves_neither_server_nor_twin(
+    vllm: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("M35_FAKE_FAULT", "never-up")
+    child = os.fork()
+    if child == 0:
+        try:
+            rehearse(planned(max_model_len=4096), engine=find_engine(str(vllm)), start_limit_s=60)
+        finally:
+            os._exit(0)
+    wait_for(lambda: [run for run in list_runs() if run.status().state == "running"])
+    assert list(scratch.iterdir()) != []
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    (run,) = list_runs()
+    wait_for(lambda: not run.status().alive)
+    assert run.status().state == "stopped"
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize(
