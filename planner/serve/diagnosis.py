@@ -12,7 +12,7 @@ from typing import Any
 
 from planner.answer import Plan
 from planner.facts import load
-from planner.serve.events import Event, FailureSeen, PhaseStarted, TimedOut, TracebackSeen
+from planner.serve.events import PHASES, Event, FailureSeen, Figure, PhaseStarted, TimedOut, TracebackSeen
 from planner.serve.log_patterns import log_patterns
 from planner.serve.measured import Measured, read_measured
 from planner.serve.remedy import (
@@ -24,7 +24,7 @@ from planner.serve.remedy import (
     utilization_note,
     weight_cures,
 )
-from planner.serve.startup_log import parse_log
+from planner.serve.startup_log import StartupLog
 
 _OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
 _LAST = ("killed", "collective")
@@ -82,9 +82,14 @@ def diagnose(
     `plan` lets the cures be planned again from what the engine measured. `exit_code` is the server's, as a shell
     gives it, and `timed_out` what a follower saw, for causes that leave no line. `port` is the one that was asked for.
     """
-    events = parse_log(log)
+    reader = StartupLog()
+    events = reader.feed(log) + reader.finish()
     measured = read_measured(events)
     failures = [event for event in events if isinstance(event, FailureSeen)]
+    if exit_code is None and timed_out is None and not _is_engine_log(log, events, reader):
+        failures = [event for event in failures if not _anyones(event)]
+        if not failures:
+            return _not_an_engine_log(log, measured)
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
     cause = _first_cause(failures)
     if cause is None and exit_code in _KILLED_CODES:
@@ -175,9 +180,42 @@ def _planned_cures(code: str, plan: Plan, values: dict[str, str]) -> list[str]:
     return []
 
 
+def _anyones(failure: FailureSeen) -> bool:
+    """Whether other programs print such a line, too."""
+    return _precise_code(failure) in load("failures.toml")["anyones"]["codes"]
+
+
+def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> bool:
+    """Whether anything but the words of a failure says that vLLM wrote it."""
+    return (
+        bool(reader.stamp)
+        or any(isinstance(event, (PhaseStarted, Figure)) or event.rank for event in events)
+        or b"vllm" in log
+        or b"vLLM" in log
+    )
+
+
+def _not_an_engine_log(log: bytes, measured: Measured) -> Diagnosis:
+    table = load("failures.toml")["cause"]["unknown"]
+    return Diagnosis(
+        code="unknown",
+        title=table["not_engine_title" if log.strip() else "empty_title"],
+        phase=PHASES[0],
+        term="",
+        evidence=(),
+        cures=tuple(table["not_engine_cures"]),
+        measured=measured,
+    )
+
+
+def _plain(text: str) -> str:
+    """`text` without what a terminal would obey: the log is anyone's."""
+    return "".join(one if one.isprintable() or one == "\t" else " " for one in text)
+
+
 def _fill(cure: str, values: dict[str, str]) -> str | None:
     try:
-        return cure.format(**values)
+        return _plain(cure.format(**values))
     except KeyError:
         return None
 
@@ -186,7 +224,7 @@ def _evidence(cause: FailureSeen, failures: Sequence[FailureSeen]) -> tuple[LogL
     """The telling lines; the same message from several ranks is shown once."""
     lines: dict[str, LogLine] = {}
     for failure in (cause, *(item for item in failures if item.code == cause.code)):
-        lines.setdefault(failure.text[:80], LogLine(number=failure.line, text=failure.text))
+        lines.setdefault(failure.text[:80], LogLine(number=failure.line, text=_plain(failure.text)))
     return tuple(lines.values())[:3]
 
 
@@ -213,7 +251,7 @@ def _unknown(
         phase=_working_phase(phases),
         term="",
         evidence=_last_words(root),
-        cures=tuple(table["cures"]),
+        cures=tuple(table["cures" if root and root[0].text.startswith("Traceback") else "silent_cures"]),
         traceback=root,
         measured=measured,
     )
@@ -235,7 +273,7 @@ def _root_traceback(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
     if root is None and blocks:
         root = blocks[0]
     if root is not None:
-        return tuple(LogLine(number=n, text=text) for n, text in zip(root.numbers, root.text, strict=True))
+        return tuple(LogLine(number=n, text=_plain(text)) for n, text in zip(root.numbers, root.text, strict=True))
     lines = log.decode("utf-8", "replace").split("\n")
     kept = [(number, text) for number, text in enumerate(lines, 1) if text.strip()][-20:]
-    return tuple(LogLine(number=number, text=text.rstrip()[:400]) for number, text in kept)
+    return tuple(LogLine(number=number, text=_plain(text.rstrip()[:400])) for number, text in kept)

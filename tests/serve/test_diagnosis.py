@@ -208,6 +208,38 @@ def test_causes_that_leave_no_line() -> None:
     assert diagnose(b"the last words\n", exit_code=1).traceback[-1].text == "the last words"
 
 
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        (b"", "the log is empty"),
+        (b" \n\n", "the log is empty"),
+        (b"root:x:0:0:root:/root:/bin/bash\nnobody:x:65534:65534::/:/sbin/nologin\n", "does not look like a log of"),
+        (b"nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)\n", "does not look like a log of"),
+        (b"rsync: write failed: No space left on device (28)\n", "does not look like a log of"),
+        (bytes(range(256)) * 20, "does not look like a log of"),
+    ],
+)
+def test_a_log_that_is_not_the_engine_s_names_no_cause(log: bytes, words: str) -> None:
+    found = diagnose(log)
+    assert found.code == "unknown" and words in found.title and found.also == ()
+    assert "traceback" not in " ".join(found.cures)
+
+
+def test_an_excerpt_of_the_engine_s_own_words_is_enough() -> None:
+    assert diagnose(f"{F3}\n".encode()).code == "max-model-len"
+    assert diagnose(b"OSError: [Errno 98] Address already in use", exit_code=1).code == "port-in-use"
+
+
+def test_no_control_character_of_the_log_comes_out() -> None:
+    evil = "\x1b]0;title\x07\x9b31m\x00\u202e"
+    unknown = diagnose(f'{PREFIX}Traceback (most recent call last):\n  File "x", line 1\nOops: {evil}\n'.encode())
+    named = diagnose(after(f"invalid tool call parser: x{evil} OSError: [Errno 28] No space left on device {evil}"))
+    bare = diagnose(f"words {evil}\n".encode(), exit_code=1)
+    for found in (unknown, named, bare):
+        texts = [found.title, *found.cures, *(line.text for line in (*found.evidence, *found.traceback))]
+        assert texts and all(one.isprintable() for text in texts for one in text)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=2000))
 def test_no_log_makes_it_raise(data: bytes) -> None:
