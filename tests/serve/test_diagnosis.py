@@ -1,6 +1,7 @@
 # ruff: noqa: E501 - log lines are as long as they are
 from __future__ import annotations
 
+import io
 import re
 import socket
 import tomllib
@@ -16,6 +17,7 @@ from planner.choose import plan
 from planner.facts import load
 from planner.request import PlanRequest
 from planner.serve.diagnosis import diagnose
+from planner.serve.diagnosis_log import read_thinned
 from planner.serve.events import TimedOut
 
 from .logs import PUBLIC, REAL, RECONSTRUCTED, read
@@ -238,6 +240,18 @@ def test_no_control_character_of_the_log_comes_out() -> None:
     for found in (unknown, named, bare):
         texts = [found.title, *found.cures, *(line.text for line in (*found.evidence, *found.traceback))]
         assert texts and all(one.isprintable() for text in texts for one in text)
+
+
+def test_a_long_log_is_thinned_to_what_tells_and_keeps_its_line_numbers() -> None:
+    chatter = b'(APIServer pid=1) INFO:     127.0.0.1:5000 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n' * 40_000
+    crash = f"{PREFIX}Traceback (most recent call last):\n{PREFIX}{OOM}\n".encode()
+    log = V2 + chatter + chatter + crash + chatter + chatter
+    thinned = read_thinned(io.BytesIO(log))
+    assert len(log) > 12 << 20 > len(thinned) and thinned.count(b"\n") == log.count(b"\n")
+    assert thinned.startswith(V2) and thinned.endswith(chatter[-(1 << 19) :])
+    found = diagnose(thinned)
+    assert found.code == "oom-serve" and log.split(b"\n")[found.evidence[0].number - 1].endswith(b"is free. Of")
+    assert read_thinned(io.BytesIO(V2)) == V2
 
 
 @settings(max_examples=60, deadline=None)

@@ -16,6 +16,7 @@ from planner.cli.output import write, write_json
 from planner.errors import PlannerError
 from planner.serve.conclusion import plan_of
 from planner.serve.diagnosis import Diagnosis, diagnose
+from planner.serve.diagnosis_log import read_thinned
 from planner.serve.run import Run, attach
 
 
@@ -59,11 +60,12 @@ def read_log(name: str) -> tuple[bytes, Run | None]:
         PlannerError: when it is neither a readable file nor a run.
     """
     if name == "-":
-        return sys.stdin.buffer.read(), None
+        return read_thinned(sys.stdin.buffer), None
     path = Path(name)
     if path.is_file():
         try:
-            return path.read_bytes(), None
+            with path.open("rb") as file:
+                return read_thinned(file), None
         except OSError as error:
             raise PlannerError(f"cannot read `{name}`: {(error.strerror or str(error)).lower()}") from error
     if not path.is_dir() and ("/" in name or path.suffix):
@@ -73,7 +75,11 @@ def read_log(name: str) -> tuple[bytes, Run | None]:
         hint = f"name the log in it: `{logs[0]}`" if logs else "`m35-plan runs` lists the runs of this machine"
         raise PlannerError(f"the folder `{name}` holds no run", hint=hint)
     run = attach(name)
-    return run.read_log(), run
+    try:
+        with run.log_path.open("rb") as file:
+            return read_thinned(file), run
+    except OSError:
+        return b"", run
 
 
 def _document(found: Diagnosis) -> dict[str, Any]:
