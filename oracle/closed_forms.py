@@ -11,8 +11,10 @@ from oracle import changes
 from oracle.environment import HERE
 from oracle.inside_names import PHASES
 from planner import load_preset
-from planner.overheads import Shape, activation_phases, buffers, draft_embeddings_bytes, uncounted_buffers
+from planner.activation import activation_phases
+from planner.overheads import buffers, draft_embeddings_bytes, uncounted_buffers
 from planner.release import resolve_release
+from planner.shape import Shape
 from planner.weights import rank_weights
 
 RATCHET = HERE.parent / "tests" / "oracle" / "differences.json"

@@ -38,15 +38,15 @@ if TYPE_CHECKING:
     )
     from planner.model import ModelSpec
     from planner.objective import SpeedPlan, plan_for_workload
-    from planner.overheads import Calibration
     from planner.request import PlanRequest, Settings
+    from planner.shape import Calibration
     from planner.speed.answer import Estimate, SpeedForecast, Targets
     from planner.speed.predict import forecast
     from planner.speed.workload import Workload
 
 _HOMES = {
     "Alternative": "answer",
-    "Calibration": "overheads",
+    "Calibration": "shape",
     "EMITTERS": "emitters",
     "Estimate": "speed.answer",
     "InvalidRequest": "errors",

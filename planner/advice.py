@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from hw_specs.spec import GpuSet
-from hw_specs.units import format_gib, format_tokens
+from hw_specs.units import GIB, format_gib, format_tokens
+from planner.activation import cold_compile_bytes
 from planner.answer import PlanWarning
 from planner.budget import RankBudget
 from planner.facts import load
@@ -15,6 +16,9 @@ from planner.model import ModelSpec
 from planner.release import Release, known_versions, parse_version
 from planner.request import PlanRequest
 from planner.solve import EXPECTED, LOW, Outcome
+
+WORTH_A_WORD_BYTES = GIB // 2
+"""Smaller differences between two starts are not worth a warning."""
 
 
 def find_warnings(
@@ -165,6 +169,13 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
             "graphs-assumed",
             f"graph memory is assumed ({format_gib(rank.sizes['graphs'].low_bytes)} to "
             f"{format_gib(rank.sizes['graphs'].high_bytes)} GiB); `m35-plan calibrate` replaces it by yours",
+        )
+    cold = max(cold_compile_bytes(rank.shape) for rank in outcome.ranks)
+    if cold > WORTH_A_WORD_BYTES and "activations" not in (rank.calibration.terms if rank.calibration else {}):
+        yield (
+            "cold-compile",
+            f"the first start of a configuration compiles inside the profile run and may leave {format_gib(cold)} GiB "
+            f"less for KV cache than later starts; the low bound allows for it",
         )
     free = outcome.ranks[0].gpus.free_memory_bytes
     if free is not None and rank.requested_bytes > rank.free_at_start[EXPECTED]:

@@ -8,13 +8,14 @@ from functools import cached_property, lru_cache
 
 from hw_specs.spec import Basis, GpuSet
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
-from planner import overheads
+from planner import activation, overheads
 from planner.facts import load
 from planner.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.layout import tensor_parallel_limit
 from planner.model import ModelSpec
-from planner.overheads import Calibration, Shape, Size
 from planner.release import Release
 from planner.request import Settings
+from planner.shape import Calibration, Shape, Size
 from planner.weights import (
     Allocator,
     RankWeights,
@@ -128,7 +129,7 @@ class RankBudget:
                 ),
             ),
             "buffers": overheads.buffers(self.shape, self.calibration),
-            "activations": overheads.activations(self.shape, self.calibration),
+            "activations": activation.activations(self.shape, self.calibration),
             "outside_torch": overheads.outside_torch(self.shape, self.calibration),
             "graphs": overheads.graphs(self.shape, self.calibration),
         }
@@ -154,7 +155,7 @@ class RankBudget:
             "context": overheads.context(self.shape),
             "after_profiling": overheads.after_profiling(self.shape, self.geometry),
             "buffers": overheads.uncounted_buffers(self.shape),
-            "unprofiled": overheads.unprofiled(self.shape),
+            "unprofiled": activation.unprofiled(self.shape),
             "graphs": overheads.unsubtracted_graphs(self.shape),
         }
 
@@ -250,6 +251,7 @@ def rank_budgets(
                     language_model_only=settings.language_model_only,
                     enforce_eager=settings.enforce_eager,
                     speculative_tokens=settings.speculative_tokens,
+                    linked=gpus.fully_connected and tp <= tensor_parallel_limit(gpus),
                 ),
             )
         )

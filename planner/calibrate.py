@@ -17,9 +17,9 @@ from planner.answer import Plan
 from planner.document import plan_document, to_json_value
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.kv_cache import resolve_dtype
-from planner.overheads import Calibration
 from planner.serve.measured import Measured, compare, outside_torch_bytes
 from planner.serve.remedy import calibration_record
+from planner.shape import Calibration
 from planner.store import append_records, calibrations_path, read_records
 
 SCHEMA = 1
@@ -122,7 +122,7 @@ def _fault(record: dict[str, Any]) -> str | None:
         memory_bytes = get_gpu(record["gpu"]).driver_memory_bytes
     except M35Error:
         return f"the GPU `{shown(record['gpu'])}` is not known"
-    if sum(terms.values()) > memory_bytes:
+    if memory_bytes and sum(terms.values()) > memory_bytes:
         return f"its terms are {format_gib(sum(terms.values()))} GiB, {record['gpu']} has {format_gib(memory_bytes)}"
     return None
 

@@ -10,7 +10,14 @@ from planner.budget import ledger
 from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
 from planner.facts import load
-from planner.layout import Layout, layouts, legal_tensor_parallel_sizes, tensor_parallel_fault, tensor_parallel_limit
+from planner.layout import (
+    Layout,
+    layouts,
+    legal_tensor_parallel_sizes,
+    most_replicas,
+    tensor_parallel_fault,
+    tensor_parallel_limit,
+)
 from planner.levers import find_levers
 from planner.model import ModelSpec
 from planner.release import Release, resolve_release
@@ -125,18 +132,25 @@ def _chosen_layout(request: PlanRequest, model: ModelSpec, gpus: GpuSet, *, text
             room = max(1, min(room, gpus.total_gpus // (stages * replicas)))
         tp = legal_tensor_parallel_sizes(model, room, text_only=text_only)[-1]
     per_replica = tp * stages
-    copies = replicas or max(1, gpus.total_gpus // per_replica)
-    if per_replica * copies > gpus.total_gpus:
+    if per_replica > gpus.total_gpus:
         raise InvalidRequest(
-            "replicas" if replicas else "pipeline_parallel_size",
-            f"{copies} x TP{tp} x PP{stages} needs {per_replica * copies} GPUs, and {gpus} has {gpus.total_gpus}",
-            hint="lower replicas, tensor_parallel_size or pipeline_parallel_size",
+            "pipeline_parallel_size",
+            f"TP{tp} x PP{stages} needs {per_replica} GPUs, and {gpus} has {gpus.total_gpus}",
+            hint="lower tensor_parallel_size or pipeline_parallel_size",
         )
-    if per_replica > gpus.count and per_replica % gpus.count:
+    most = most_replicas(gpus, per_replica)
+    if not most:
         raise InvalidRequest(
             "pipeline_parallel_size" if pp else "tensor_parallel_size",
             f"TP{tp} x PP{stages} is {per_replica} GPUs per server, which does not fill whole nodes of {gpus.count}",
             hint=f"make tensor x pipeline size a multiple of {gpus.count}, or at most that",
+        )
+    copies = replicas or most
+    if copies > most:
+        raise InvalidRequest(
+            "replicas",
+            f"{copies} x TP{tp} x PP{stages} do not fit {gpus}: each server stays inside a node or fills whole ones",
+            hint=f"at most {most} of that size",
         )
     return Layout(tensor_parallel_size=tp, pipeline_parallel_size=stages, replicas=copies)
 

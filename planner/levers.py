@@ -41,13 +41,13 @@ def find_levers(
     )
     before = solve(base, model, gpus, release, layout)
     # More tokens are worth nothing to a plan that something else than the KV cache stops.
-    stopped_by_kv = before.blocker(LOW) in (None, "kv")
+    stopped_by_kv = not before.stopped_otherwise(LOW)
     found = [*_shorter(request, outcome), *_fewer(request, outcome)]
     for name, flag, changed, note in _changes(base, model, outcome):
         after = solve(changed, model, gpus, release, layout)
         gain_tokens = _tokens(after) - _tokens(before)
         better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
-        if stopped_by_kv and after.blocker(LOW) not in (None, "kv"):
+        if stopped_by_kv and after.stopped_otherwise(LOW):
             continue  # more tokens, but something else would now stop it
         if better > 0 or (better == 0 and stopped_by_kv and gain_tokens > 0):
             found.append(

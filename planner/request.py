@@ -11,7 +11,7 @@ from typing import Literal
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
 from planner.model import ModelSpec
-from planner.overheads import Calibration
+from planner.shape import Calibration
 
 BLOCK_STEP = 16
 """Blocks are multiples of this many tokens: vLLM 0.33.0 v1/attention/backends, ``MultipleOf(16)``."""

@@ -17,9 +17,9 @@ from planner.facts import load
 from planner.kv_cache import KvGeometry
 from planner.layout import Layout
 from planner.model import ModelSpec
-from planner.overheads import Calibration
 from planner.release import BatchTier, Release
 from planner.request import PlanRequest, Settings
+from planner.shape import Calibration
 
 LOW, EXPECTED = 1, 0
 """Index of a bound in the ``(expected, low, high)`` triples."""
@@ -64,6 +64,14 @@ class Outcome:
             if fault:
                 return fault
         return None
+
+    def stopped_otherwise(self, bound: int) -> bool:
+        """Whether something else than the KV cache stops it at `bound`, whatever the length."""
+        return any(
+            max(rank.loading_peak_bytes, rank.requested_bytes) > rank.free_at_start[bound]
+            or rank.outside_bytes[bound] > rank.room_outside_bytes
+            for rank in self.ranks
+        )
 
     @cached_property
     def shortfall_bytes(self) -> int:
@@ -147,9 +155,7 @@ def rank_fault(rank: RankBudget, length_tokens: int, sequences: int, bound: int)
         return "kv"
     if geometry.needed_bytes(length_tokens, sequences) > geometry.checkable_bytes(available):
         return "kv"
-    if rank.outside_bytes[bound] > rank.room_outside_bytes:
-        return "physical"
-    return None
+    return "physical" if rank.outside_bytes[bound] > rank.room_outside_bytes else None
 
 
 def default_batch(gpus: GpuSet, release: Release) -> BatchTier:

@@ -14,9 +14,9 @@ from pathlib import Path
 from hw_specs import parse_gpus
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner import PlanRequest, plan
+from planner.activation import activation_phases, images_of_a_step
 from planner.answer import Plan
 from planner.budget import RankBudget, rank_budgets
-from planner.overheads import activation_phases, images_of_a_step
 from planner.release import resolve_release
 from planner.weights import rank_weights
 

@@ -17,7 +17,7 @@ from planner import Lever, Plan, PlannerError, PlanRequest
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
     from planner.curve import CurvePoint
-    from planner.overheads import Calibration
+    from planner.shape import Calibration
     from planner.serve import CheckResult as SmokeResult
     from planner.serve import Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
     from planner.serve.order import LaunchOrder

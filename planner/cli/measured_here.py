@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from planner.store import calibrations_path
 
 if TYPE_CHECKING:
-    from planner.overheads import Calibration
+    from planner.shape import Calibration
 
 
 def known_calibrations() -> tuple[Calibration, ...]:

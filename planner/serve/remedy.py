@@ -17,9 +17,9 @@ from planner.answer import Lever, Plan
 from planner.choose import plan as make_plan
 from planner.errors import PlannerError
 from planner.layout import legal_tensor_parallel_sizes
-from planner.overheads import Calibration
 from planner.serve.events import FailureSeen
 from planner.serve.measured import Measured
+from planner.shape import Calibration
 
 _UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 

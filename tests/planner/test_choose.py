@@ -102,7 +102,7 @@ def test_layouts_are_planned_and_illegal_ones_say_why() -> None:
     assert (found.settings.tensor_parallel_size, found.settings.replicas) == (8, 1)
     layouts = {(a.tensor_parallel_size, a.pipeline_parallel_size, a.replicas) for a in found.alternatives}
     assert {(4, 1, 2), (2, 1, 4), (4, 2, 1)} <= layouts
-    assert any(no.tensor_parallel_size == 1 and "KV cache" in no.reason for no in found.rejected)
+    assert any(no.tensor_parallel_size == 1 and "weights" in no.reason for no in found.rejected)
     three = answer("3xH200")
     assert three.settings.tensor_parallel_size == 2
     assert any(no.tensor_parallel_size == 3 for no in three.rejected)
@@ -147,7 +147,11 @@ def test_old_releases_differ_where_the_engine_did() -> None:
     assert answer("8xH200", vllm_version="0.20.0").ledger.line("weights.vision").bytes == 990_959_104
     assert answer("8xH200", vllm_version="0.19.1").ledger.line("weights.vision").bytes == 5_356_443_136
     assert answer("8xMI300X", vllm_version="0.25.1").ledger.line("graphs").bytes == 0
-    assert answer("8xMI300X", vllm_version="0.26.0").ledger.line("graphs").bytes > 0
+    assert answer("8xMI300X", vllm_version="0.29.0").ledger.line("graphs").bytes > 0
+    for version in ("0.25.1", "0.28.0"):
+        assert answer("8xH200", vllm_version=version).ledger.line("graphs").bytes == 0, (
+            "runner V2 estimates nothing yet"
+        )
 
 
 def test_a100_runs_weight_only_with_a_warning() -> None:
@@ -237,7 +241,8 @@ def test_every_size_of_server_has_a_row(table: str, vendor: str) -> None:
                 for architecture in ("8.0", "9.0", "10.0", "gfx942", "gfx950"):
                     size = _sized_row(
                         table, vendor=vendor, architecture=architecture, linked=linked, version=version,
-                        world_size=world, tensor_parallel_size=min(world, 16), layers=88,
+                        world_size=world, tensor_parallel_size=min(world, 16), layers=88, max_num_seqs=128,
+                        draft=False,
                     )  # fmt: skip
                     assert 0 <= size.low_bytes <= size.bytes <= size.high_bytes
 

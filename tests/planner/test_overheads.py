@@ -9,19 +9,12 @@ import pytest
 
 from hw_specs import get_gpu
 from planner import load_preset
+from planner.activation import activation_phases, activations, cold_compile_bytes, images_of_a_step, unprofiled
 from planner.facts import load
 from planner.kv_cache import KvGeometry
-from planner.overheads import (
-    Shape,
-    activation_phases,
-    activations,
-    after_profiling,
-    buffers,
-    images_of_a_step,
-    loading_transient_bytes,
-    unprofiled,
-)
+from planner.overheads import after_profiling, buffers, context, loading_transient_bytes, outside_torch
 from planner.release import resolve_release
+from planner.shape import Shape
 
 MIB = 2**20
 MODEL = load_preset()
@@ -186,13 +179,13 @@ def test_only_what_the_profile_left_out_is_unprofiled() -> None:
 STARTS = [
     start
     for start in load("measured/startups-h200-0.26.json")["startups"]
-    if start["compile_cache"] != "cold" and "activation_peak_bytes" in start["measured"]
+    if "activation_peak_bytes" in start["measured"]
 ]
 
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start["name"])
 def test_measured_peaks_lie_within_the_bounds(start: dict[str, Any]) -> None:
-    """Starts on one H200 that compile nothing; where runner V1 was asked for, it profiles as 0.24.0's does."""
+    """Starts on one H200, first ones too; where runner V1 was asked for, it profiles as 0.24.0's does."""
     measured = shape(
         "0.24.0" if start["model_runner"] == 1 else "0.26.0", 1, start["max_num_batched_tokens"],
         start["max_num_seqs"], language_model_only=start["language_model_only"],
@@ -201,3 +194,20 @@ def test_measured_peaks_lie_within_the_bounds(start: dict[str, Any]) -> None:
     planned = activations(measured)
     assert planned.low_bytes <= start["measured"]["activation_peak_bytes"] + 2**20
     assert start["measured"]["activation_peak_bytes"] <= planned.high_bytes
+
+
+@pytest.mark.parametrize("start", STARTS, ids=lambda start: start["name"])
+def test_measured_terms_outside_torch_lie_within_the_bounds(start: dict[str, Any]) -> None:
+    measured = shape("0.26.0", 1, start["max_num_batched_tokens"], start["max_num_seqs"])
+    for term, key in ((outside_torch, "non_torch_bytes"), (context, "context_bytes")):
+        planned = term(measured)
+        assert planned.low_bytes <= start["measured"][key] <= planned.high_bytes
+        assert planned.basis == "measured"
+
+
+def test_the_first_compiled_start_without_images_peaks_higher() -> None:
+    text = shape("0.26.0", 1, 8192, 1024, language_model_only=True, enforce_eager=False)
+    assert cold_compile_bytes(text) == (3552 - 1888) * MIB
+    seen = shape("0.26.0", 1, 16384, 128, enforce_eager=False)
+    assert cold_compile_bytes(seen) == 128 * MIB
+    assert cold_compile_bytes(shape("0.26.0", 1, 8192, 1024)) == 0, "eager"

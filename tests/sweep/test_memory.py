@@ -48,7 +48,13 @@ def test_every_configuration_is_judged_as_a_single_plan_would_be(
             chosen = dataclasses.replace(block.cell.settings, gpu_memory_utilization=utilization)
             ranks = rank_budgets(M35, block.cell.gpus, chosen, release)
             for j, concurrency in enumerate(concurrencies):
-                alone = Outcome(settings=chosen, ranks=ranks, sequences=concurrency, length_asked=True)
+                alone = Outcome(
+                    settings=chosen,
+                    ranks=ranks,
+                    sequences=concurrency,
+                    length_asked=True,
+                    wanted_length=chosen.max_model_len,
+                )
                 assert VERDICTS[block.verdict[i, j]] == alone.verdict
             kv = alone.kv_cache
             assert block.available_bytes[i] == kv.available_bytes
