@@ -21,8 +21,18 @@ DEVICES = {
 """What each vendor's runtime needs to reach the GPUs."""
 
 
-def docker_argv(plan: Plan, *, host: str, port: int, cache: str = HF_CACHE, name: str | None = None) -> tuple[str, ...]:
+def docker_argv(
+    plan: Plan,
+    *,
+    host: str,
+    port: int,
+    cache: str = HF_CACHE,
+    hub_cache: str | None = None,
+    name: str | None = None,
+) -> tuple[str, ...]:
     """Return ``docker run …``; the port is published on `host`, the server listens inside the container only.
+
+    `cache` is the hub's folder on the host, `hub_cache` its downloaded files where those lie elsewhere.
 
     ``HF_TOKEN`` and ``VLLM_API_KEY`` are passed by name, so their values never stand in the command.
 
@@ -35,7 +45,9 @@ def docker_argv(plan: Plan, *, host: str, port: int, cache: str = HF_CACHE, name
         hint="`m35-plan --emit docker` prints a command for each node, `--emit lws` a LeaderWorkerSet",
     )
     command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
-    return _argv(plan, command, network=("--publish", published(host, port)), cache=cache, name=name)
+    volumes = () if hub_cache is None else ("--volume", f"{hub_cache}:{CACHE_IN_IMAGE}/hub")
+    network = ("--publish", published(host, port))
+    return _argv(plan, command, network=(*network, *volumes), cache=cache, name=name)
 
 
 def published(host: str, port: int) -> str:
@@ -55,7 +67,7 @@ def published(host: str, port: int) -> str:
 
 
 def _argv(
-    plan: Plan, command: ServeCommand, *, network: tuple[str, str], cache: str, name: str | None = None
+    plan: Plan, command: ServeCommand, *, network: tuple[str, ...], cache: str, name: str | None = None
 ) -> tuple[str, ...]:
     argv = ["docker", "run", "--rm"]
     if name:

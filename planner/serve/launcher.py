@@ -32,6 +32,9 @@ API_KEY = "VLLM_API_KEY"
 
 _SECRET_NAME = re.compile(r"KEY|TOKEN(?!IZER|S_)|SECRET|PASSW|CREDENTIAL|(?:^|_)AUTH|COOKIE|PRIVATE", re.IGNORECASE)
 _URL_WITH_PASSWORD = re.compile(r"://[^/\s:@]+:[^/\s@]+@")
+_SECRET_FLAGS = {"--api-key": ("--api-k", API_KEY), "--hf-token": ("--hf-t", "HF_TOKEN")}
+"""Flags that carry a key, the shortest form that the engine takes for each, and the variable to use instead."""
+
 _TELLING = re.compile(
     r"^(?:VLLM|CUDA|NVIDIA|HIP|ROCR|ROCM|HSA|NCCL|RCCL|HF|HUGGINGFACE|TORCH|PYTORCH|OMP|MKL|TRITON|SAFETENSORS|LD|"
     r"PYTHON|GPU|GLOO)_|^(?:PATH|VIRTUAL_ENV|CONDA_PREFIX|PYTHONPATH|TMPDIR|HOME|LANG)$"
@@ -141,13 +144,21 @@ def refuse_secrets(argv: Sequence[str], environment: Mapping[str, str]) -> None:
     Raises:
         InvalidRequest: with the way to pass it instead.
     """
-    for name in ("api-key", "hf-token"):
-        if option_value(argv, name) is not None or f"--{name}" in argv:
-            variable = API_KEY if name == "api-key" else "HF_TOKEN"
+    for part in argv:
+        for name, (least, variable) in _SECRET_FLAGS.items():
+            typed = part.partition("=")[0].replace("_", "-")
+            if typed.startswith(least) and name.startswith(typed):
+                field = name[2:].replace("-", "_")
+                raise InvalidRequest(
+                    field,
+                    f"{field} must not be on the command line, where everyone can read it",
+                    hint=f"export it as {variable}",
+                )
+        if _URL_WITH_PASSWORD.search(part):
             raise InvalidRequest(
-                name.replace("-", "_"),
-                f"{name.replace('-', '_')} must not be on the command line, where everyone can read it",
-                hint=f"export it as {variable}",
+                "argv",
+                "the command line contains an address with a password, and everyone can read it",
+                hint="pass the address by environment or in a file",
             )
     for name, value in environment.items():
         if _SECRET_NAME.search(name) and len(value) >= 8 and any(value in part for part in argv):

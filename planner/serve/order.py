@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from planner.answer import Plan
 from planner.argv import ReadCommand
 from planner.command import serve_command
 from planner.nodes import require_one_node
 from planner.serve.launcher import DEFAULT_HOST, DEFAULT_PORT, Endpoint, resolve_endpoint, with_endpoint
+from planner.serve.preflight.checkpoint import hub_cache
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +55,24 @@ def docker_order(plan: Plan, *, run_id: str, port: int | None = None) -> LaunchO
     from planner.emitters.docker import docker_argv
 
     endpoint = Endpoint(host=DEFAULT_HOST, port=port or DEFAULT_PORT)
-    cache = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
+    home, hub = docker_caches(os.environ)
     container = f"m35-{run_id}"
     return LaunchOrder(
-        argv=docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=cache, name=container),
+        argv=docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=home, hub_cache=hub, name=container),
         env={},
         endpoint=endpoint,
         target="rocm" if plan.gpus.spec.vendor == "amd" else "cuda",
         container=container,
     )
+
+
+def docker_caches(environment: Mapping[str, str]) -> tuple[str, str | None]:
+    """Return the hub's folder on this machine, which a container shares, and its cache where that lies elsewhere.
+
+    Both are absolute: docker takes a relative path for the name of a volume.
+    """
+    cache = hub_cache(environment).absolute()
+    # Without its own two variables the cache lies in the hub's folder, where a login leaves its token, too.
+    plain = {name: value for name, value in environment.items() if not name.endswith("HUB_CACHE")}
+    home = hub_cache(plain).absolute().parent
+    return str(home), None if cache == home / "hub" else str(cache)

@@ -64,3 +64,32 @@ def test_a_client_that_is_killed_does_not_leave_its_container(calls: Path, fake:
 def test_preflight_asks_docker(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", "--gpus", "8xH200", "--target", "docker", "--only", "docker"]) == 0
     assert "pass" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("variables", "home", "hub"),
+    [
+        ({}, "{home}/.cache/huggingface", None),
+        ({"HF_HOME": "hf"}, "{cwd}/hf", None),
+        ({"HF_HOME": "~/hf"}, "{home}/hf", None),
+        ({"HF_HUB_CACHE": "/data/models"}, "{home}/.cache/huggingface", "/data/models"),
+        ({"HF_HOME": "/hf", "HF_HUB_CACHE": "~/models"}, "/hf", "{home}/models"),
+        ({"HF_HOME": "/hf", "HF_HUB_CACHE": "/hf/hub"}, "/hf", None),
+    ],
+)
+def test_the_container_shares_the_cache_that_the_hub_uses(
+    variables: dict[str, str], home: str, hub: str | None,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"HOME": str(tmp_path / "me"), **variables}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    assert main(["launch", "--gpus", "8xH200", "--target", "docker", "--dry-run", "--json"]) == 0
+    argv = json.loads(capsys.readouterr().out)["argv"]
+    volumes = [argv[index + 1] for index, word in enumerate(argv) if word == "--volume"]
+    places = {"home": str(tmp_path / "me"), "cwd": str(tmp_path)}
+    inside = "/root/.cache/huggingface"
+    wanted = {home.format(**places) + f":{inside}"} | ({hub.format(**places) + f":{inside}/hub"} if hub else set())
+    assert set(volumes) == wanted

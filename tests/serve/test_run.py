@@ -139,11 +139,22 @@ def test_no_secret_is_ever_written_down(fake: Fake, monkeypatch: pytest.MonkeyPa
     assert shown["planned"] == {"VLLM_LOGGING_LEVEL": "DEBUG"}
 
 
-@pytest.mark.parametrize("extra", [["--api-key", "abc"], ["--api_key=abc"], ["--hf-token", "x"]])
+@pytest.mark.parametrize(
+    "extra",
+    [["--api-key", "abc"], ["--api_key=abc"], ["--hf-token", "x"], ["--api-ke", "x"], ["--api_k=x"], ["--hf-t"]],
+)
 def test_a_key_on_the_command_line_is_refused(fake: Fake, extra: list[str]) -> None:
     with pytest.raises(InvalidRequest, match="must not be on the command line") as caught:
         launch([*fake.argv(), *extra], endpoint=Endpoint(host="127.0.0.1", port=1))
     assert "export it as" in str(caught.value.hint)
+    assert list_runs() == []
+
+
+def test_an_address_with_a_password_is_refused(fake: Fake) -> None:
+    for extra in ("--otlp-traces-endpoint=http://me:hidden@collector", "s3://me:hidden@bucket/model"):
+        with pytest.raises(InvalidRequest, match="address with a password") as caught:
+            launch([*fake.argv(), extra], endpoint=Endpoint(host="127.0.0.1", port=1))
+        assert "hidden" not in str(caught.value)
     assert list_runs() == []
 
 

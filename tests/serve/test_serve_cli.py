@@ -176,12 +176,45 @@ def test_what_would_be_started(m35) -> None:
 
 
 @pytest.mark.parametrize(
+    "flag",
+    [
+        "-tp 4", "-pp=2", "-dp 2", "-sc {}", "--tensor-para 4", "--tensor_parallel_size=4", "--max-num-seqs 4",
+        "--max-model 9", "--kv-cache-dtype fp8", "--kv-cache-memory-bytes 9", "--language-model-only", "--block-size 4",
+        "--no-language-model-only", "--gpu-memory-utilization 0.5", "--gpu-mem 0.5", "--enforce-eager", "--enf",
+        "--load-format dummy", "--config-format hf", "--tokenizer-mode hf", "--speculative-config {}",
+        "--speculative-config.method eagle", "--limit-mm-per-prompt {}", "--model other",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("target", ["local", "docker"])
+def test_what_the_plan_decides_is_not_given_behind_it(m35, flag: str, target: str) -> None:
+    said = m35("launch", "--gpus", "8xH200", "--target", target, "--dry-run", "--", *flag.split())
+    assert said.code == 2 and "would make the server differ from its plan" in said.err
+    assert "hint: give `--" in said.err
+
+
+def test_what_the_plan_leaves_open_may_stand_behind_it(m35) -> None:
+    free = [
+        "--tokenizer",
+        "x",
+        "--config",
+        "c.yaml",
+        "--seed",
+        "1",
+        "--no-enable-prefix-caching",
+        "-n",
+        "--max-logprobs=2",
+    ]
+    assert " ".join(free) in m35("launch", "--gpus", "8xH200", "--dry-run", "--", *free).out
+
+
+@pytest.mark.parametrize(
     ("words", "code", "message"),
     [
         (["--gpus", "1xH100"], 3, "the plan does not fit"),
         (["--gpus", "8xH200", "--host", "0.0.0.0"], 5, "VLLM_API_KEY is not set"),
         (["--gpus", "8xH200", "--", "--api-key", "x"], 2, "must not be on the command line"),
-        (["--gpus", "8xH200", "--", "--max-num-seqs", "4"], 2, "would make the server differ from its plan"),
+        (["--gpus", "2x8xH200", "-tp", "8", "-pp", "2"], 2, "nodes"),
+        (["--gpus", "2x8xH200", "-tp", "8", "-pp", "2", "--target", "docker"], 2, "nodes"),
         (["--gpus", "8xH200", "--vllm", "/nowhere/vllm"], 5, "preflight check"),
         (["--target", "docker", "--", "vllm", "serve", "M"], 2, "target docker starts a plan"),
         (["--port", "0", "--gpus", "8xH200"], 2, "port"),

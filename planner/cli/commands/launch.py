@@ -21,7 +21,6 @@ from planner.serve.launcher import (
     Endpoint,
     launch,
     new_run_id,
-    option_value,
     refuse_secrets,
     require_key,
     resolve_endpoint,
@@ -136,24 +135,21 @@ def _command(
     plan: Plan, endpoint: Endpoint, extra: tuple[str, ...], *, container: str | None, program: str | None
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The argv of the target with the user's own flags, and its environment."""
+    from planner.serve.extra_words import refuse_planned
+
+    refuse_planned(extra)
     if container is not None:
         from planner.emitters.docker import docker_argv
+        from planner.serve.order import docker_caches
 
-        cache = os.environ.get("HF_HOME") or str(Path.home() / ".cache" / "huggingface")
-        argv = docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=cache, name=container)
+        home, hub = docker_caches(os.environ)
+        argv = docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=home, hub_cache=hub, name=container)
         return (*argv, *extra), {}
     from planner.command import serve_command
     from planner.nodes import require_one_node
 
     require_one_node(plan, what="this starts one", hint="`--emit shell` prints the command of each node")
     planned = serve_command(plan, host=endpoint.host, port=endpoint.port)
-    for name in ("tensor-parallel-size", "max-model-len", "max-num-seqs", "max-num-batched-tokens"):
-        if option_value(extra, name) is not None:
-            raise InvalidRequest(
-                name.replace("-", "_"),
-                f"{name.replace('-', '_')} behind `--` would make the server differ from its plan",
-                hint=f"give `--{name}` to m35-plan itself, before the `--`",
-            )
     return (program or planned.argv[0], *planned.argv[1:], *extra), dict(planned.env)
 
 
