@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from hw_specs import resolve_gpus
 from planner import InvalidRequest, PlanRequest
+from planner.calibrate import calibrations
 from tui.app import M35App
 from tui.wizard import FIRST, Answers, Step
 
@@ -25,5 +26,6 @@ def start(words: Sequence[str]) -> int:
         text = value if mark else next(rest, None)
         if not text:
             raise InvalidRequest("gpus", "`--gpus` needs a value", hint="such as `--gpus 8xH200`")
-        answers, step = Answers(request=PlanRequest(gpus=resolve_gpus(text))), Step.WORKLOAD
+        request = PlanRequest(gpus=resolve_gpus(text), calibrations=calibrations())
+        answers, step = Answers(request=request), Step.WORKLOAD
     return M35App(answers=answers, step=step).run() or 0

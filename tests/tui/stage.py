@@ -150,7 +150,7 @@ def finished_run() -> Run:
         "stop_argv": None,
         "history_key": "",
         "launcher_pid": 1,
-        "launcher_start_ticks": 0,
+        "launcher_start_ticks": 1,
     }
     files = {
         "server.log": LOG.read_text(encoding="utf-8"),

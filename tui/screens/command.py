@@ -104,10 +104,10 @@ class CommandScreen(StepScreen):
             hint = f" ({self._refusal.hint})" if self._refusal.hint else ""
             line.update(f"✗ {self._refusal}{hint}")
         elif self.answers.edited is not None and isinstance(self.answer, Plan):
-            kept = self.answers.edited.unplanned
+            kept = " ".join(self.answers.edited.unplanned)
             line.update(
-                f"✓ read back: {self.answer.verdict}, {report.headline(self.answer)}"
-                + (f"; kept as typed: {' '.join(kept)}" if kept else "")
+                (f"✓ kept as typed: {kept}; read back" if kept else "✓ read back")
+                + f" as {self.answer.verdict}: {report.headline(self.answer)}"
             )
         elif self._target == LOCAL:
             line.update("✓ as planned; `i` edits it")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from hw_specs import M35Error
 from hw_specs.units import GIB
-from planner import Lever, Plan
+from planner import Lever, Plan, PlanRequest
 from planner.serve import Diagnosis
 from planner.serve.remedy import find_free_port, replan
-from tui.wizard import Answers, with_lever
+from tui.wizard import Answers, effective_request, with_lever
 
 MOST_LEVERS = 6
 
@@ -26,8 +26,14 @@ class Cure:
     apply: Callable[[Answers], Answers]
 
 
-def cures(diagnosis: Diagnosis, *, plan: Plan | None, answers: Answers) -> tuple[Cure, ...]:
-    """Return what can be tried with one key, the best first."""
+def cures(
+    diagnosis: Diagnosis,
+    *,
+    plan: Plan | None,
+    answers: Answers,
+    levers: Callable[[PlanRequest], tuple[Lever, ...]],
+) -> tuple[Cure, ...]:
+    """Return what can be tried with one key, the best first; `levers` answers where the log has no figures."""
     found: list[Cure] = []
     if diagnosis.code == "port-in-use":
         free = find_free_port(beside=answers.port)
@@ -45,18 +51,15 @@ def cures(diagnosis: Diagnosis, *, plan: Plan | None, answers: Answers) -> tuple
                     apply=lambda old: dataclasses.replace(old, request=request, edited=None),
                 )
             )
-        for lever in (offered or _levers(answers))[:MOST_LEVERS]:
+        for lever in (offered or _offered(answers, levers))[:MOST_LEVERS]:
             if lever.name != "gpus":
                 found.append(_cure(lever, Answers(request=request)))
     return (*found, Cure(label="nothing changed", apply=lambda old: old))
 
 
-def _levers(answers: Answers) -> tuple[Lever, ...]:
-    from planner.choose import all_levers
-    from tui.wizard import effective_request
-
+def _offered(answers: Answers, levers: Callable[[PlanRequest], tuple[Lever, ...]]) -> tuple[Lever, ...]:
     try:
-        return all_levers(effective_request(answers))
+        return levers(effective_request(answers))
     except M35Error:
         return ()
 

@@ -187,7 +187,7 @@ class GpusScreen(StepScreen):
         try:
             gpus = self._here if row == HERE and self._here is not None else self._named(row)
             old = self.answers.request
-            request = dataclasses.replace(old, gpus=gpus) if old else PlanRequest(gpus=gpus)
+            request = dataclasses.replace(old, gpus=gpus) if old else self._first_request(gpus)
             self.answers = with_request(self.answers, request)
         except M35Error as refusal:
             self._problem = refusal
@@ -197,6 +197,10 @@ class GpusScreen(StepScreen):
         if row in self._found and table.cursor != self._found.index(row):
             with self.prevent(Table.Moved):
                 table.rows_widget.highlighted = self._found.index(row)
+
+    def _first_request(self, gpus: GpuSet) -> PlanRequest:
+        """What starts on this machine measured replaces our own terms from the beginning."""
+        return PlanRequest(gpus=gpus, calibrations=self.backend.calibrations())
 
     def _named(self, row: str) -> GpuSet:
         self._lower_count(get_gpu(row).max_gpus_per_node)

@@ -304,7 +304,7 @@ class LaunchScreen(StepScreen):
         diagnosis = conclusion.diagnosis
         assert diagnosis is not None
         plan = self.answer if isinstance(self.answer, Plan) else None
-        self._cures = cures(diagnosis, plan=plan, answers=self.answers)
+        self._cures = cures(diagnosis, plan=plan, answers=self.answers, levers=self.backend.levers)
         self._enter("failed")
         box = self.query_one("#diagnosis", Static)
         width = max(40, self.size.width - 4)
