@@ -17,13 +17,13 @@ from planner import Lever, Plan, PlannerError, PlanRequest
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
     from planner.curve import CurvePoint
-    from planner.shape import Calibration
     from planner.serve import CheckResult as SmokeResult
     from planner.serve import Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
     from planner.serve.order import LaunchOrder
     from planner.serve.preflight import CheckResult
     from planner.serve.rehearsal import Stage
     from planner.serve.talk import Piece, Turn
+    from planner.shape import Calibration
     from planner.speed import SpeedForecast
 
 
