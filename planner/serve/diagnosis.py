@@ -27,6 +27,7 @@ from planner.serve.remedy import (
 from planner.serve.startup_log import StartupLog
 
 _OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
+_OOM_BY_PHASE_CODES = frozenset(f"oom-{name}" for name in ("load", "profile", "capture", "serve"))
 _LAST = ("killed", "collective")
 """Mostly consequences: they count only when nothing else is named."""
 
@@ -136,6 +137,10 @@ def _first_cause(failures: Sequence[FailureSeen]) -> FailureSeen | None:
     if not telling:
         return failures[0] if failures else None
     first = telling[0]
+    named = next((item for item in telling if item.code in _OOM_BY_PHASE_CODES), None)
+    if first.code == "out-of-memory" and named is not None:
+        # The engine says itself what it was doing, which is more than the phase lines may tell.
+        return named
     if first.code == "out-of-memory" and not first.values:
         # The class name alone; the message with the numbers is the same failure.
         return next((item for item in telling if item.code == "out-of-memory" and item.values), first)

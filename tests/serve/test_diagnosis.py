@@ -79,6 +79,30 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB. G
         ("ImportError: libcuda.so.1: cannot open shared object file: No such file", b"", "kernel-or-driver", ""),
         ("RuntimeError: Failed to infer device type, please set", b"", "no-device", ""),
         ("RuntimeError: NCCL error: unhandled system error", b"", "collective", ""),
+        ("ModuleNotFoundError: No module named 'vllm._C'", b"", "kernel-or-driver", ""),
+        ("ModuleNotFoundError: No module named 'vllm'", b"", "not-installed", ""),
+        ("Watchdog caught collective operation timeout: WorkNCCL(SeqNum=4", b"", "collective", ""),
+        ("torch.AcceleratorError: CUDA error: an illegal memory access was encountered", b"", "device-fault", ""),
+        ("RuntimeError: Cannot re-initialize CUDA in forked subprocess. To use", b"", "forked", ""),
+        (
+            "safetensors_rust.SafetensorError: Error while deserializing header: incomplete metadata",
+            b"",
+            "damaged-checkpoint",
+            "",
+        ),
+        (
+            "urllib3: HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded with url: /api",
+            b"",
+            "network",
+            "",
+        ),
+        ("httpx.ConnectError: [Errno -3] Temporary failure in name resolution: cannot resolve", b"", "network", ""),
+        (
+            "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests. Please try",
+            b"",
+            "oom-profile",
+            "activations",
+        ),
         ("OSError: [Errno 98] Address already in use", b"", "port-in-use", ""),
         ("OSError: You are trying to access a gated repo.", b"", "gated-model", ""),
         ("huggingface_hub.errors.RepositoryNotFoundError: 404", b"", "missing-model", ""),
@@ -116,6 +140,11 @@ def test_the_first_cause_wins_and_the_others_are_named() -> None:
 def test_a_collective_that_fails_after_an_oom_is_only_a_consequence() -> None:
     found = diagnose(after(OOM, log=after("RuntimeError: NCCL error: remote process exited", log=BEFORE_KV)))
     assert found.code == "oom-profile"
+
+
+def test_the_engine_s_own_word_for_the_moment_beats_the_phase_lines() -> None:
+    words = "RuntimeError: CUDA out of memory occurred when warming up sampler with 1024 dummy requests. Please try"
+    assert diagnose(after(words, log=after(OOM))).code == "oom-profile"
 
 
 def test_lengths_come_from_the_engine_and_from_planning_again() -> None:
@@ -266,4 +295,4 @@ def test_causes_and_patterns_belong_together() -> None:
     patterns = {entry["code"] for entry in tomllib.loads((root / "log_patterns.toml").read_text())["failure"]}
     causes = set(load("failures.toml")["cause"])
     assert patterns - {"out-of-memory"} <= causes
-    assert causes - patterns == {"oom-load", "oom-profile", "oom-capture", "oom-serve", "timeout", "unknown"}
+    assert causes - patterns == {"oom-load", "oom-capture", "oom-serve", "timeout", "unknown"}
