@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
 from planner.serve.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, TimedOut
-from planner.serve.progress import TITLES, PhaseView, StartProgress, StartView, count, duration, seconds_after
+from planner.serve.progress import PhaseView, StartProgress, StartView, count, duration, seconds_after
 
 WIDTH = 80
 _BAR = 20
@@ -77,7 +77,7 @@ class StartDisplay:
 
     def _plain(self, event: Event, at_s: float) -> str | None:
         if isinstance(event, PhaseStarted):
-            title = TITLES.get(event.phase, event.phase)
+            title = self._progress.title(event.phase)
             left = self._progress.view(at_s=at_s).remaining_s
             return f"{title}{f', about {duration(left)} left' if left else ''}"
         if isinstance(event, Progress):
@@ -85,12 +85,12 @@ class StartDisplay:
             if step == self._step:
                 return None
             self._step = step
-            title = TITLES[event.phase]
+            title = self._progress.title(event.phase)
             return f"{title} {event.done}/{event.total} {event.label}".rstrip()
         if isinstance(event, FailureSeen):
             return f"log line {event.line}: {event.text[:200]}"
         if isinstance(event, TimedOut):
-            return f"no progress in {TITLES.get(event.phase, event.phase)} for {duration(event.waited_s)}"
+            return f"no progress in {self._progress.title(event.phase)} for {duration(event.waited_s)}"
         if isinstance(event, ServerReady):
             return f"answers at {event.url}"
         return None

@@ -128,6 +128,11 @@ class StartProgress:
         """The phase that the start is in."""
         return [phase for phase in PHASES if phase in self._began][-1]
 
+    def title(self, phase: str) -> str:
+        """What people read for `phase`; without graphs the step in which they are captured only warms up."""
+        eager = self.figures.get("enforce_eager") == "True" or self.figures.get("device") == "cpu"
+        return TITLES["compile"] if phase == "capture" and eager else TITLES.get(phase, phase)
+
     def view(self, *, at_s: float) -> StartView:
         """Return the state `at_s` seconds after the launch."""
         current = PHASES.index(self.phase)
@@ -146,7 +151,7 @@ class StartProgress:
             rows.append(
                 PhaseView(
                     phase=phase,
-                    title=TITLES[phase],
+                    title=self.title(phase),
                     state=state,
                     elapsed_s=None if began is None else self._end_of(index, at_s) - began,
                     expected_s=self._expected.get(phase),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import InvalidRequest, PlannerError
-from planner.serve.events import PHASES, PhaseStarted, Progress
+from planner.serve.events import PHASES, Figure, PhaseStarted, Progress
 from planner.serve.follower import stall_limits
 from planner.serve.progress import StartProgress, expected_durations, seconds_after
 from planner.serve.tail import LogTail
@@ -59,6 +59,16 @@ def test_no_order_of_events_breaks_the_display(steps: list[tuple[str, float]]) -
         assert len(view.phases) == len(PHASES)
         assert sum(row.state == "now" for row in view.phases) <= 1
         assert all(row.elapsed_s is None or row.elapsed_s >= 0 for row in view.phases)
+
+
+@pytest.mark.parametrize(
+    ("figure", "title"),
+    [(("enforce_eager", "True"), "warm-up"), (("device", "cpu"), "warm-up"), (("device", "cuda"), "graphs")],
+)
+def test_a_start_without_graphs_captures_none(figure: tuple[str, str], title: str) -> None:
+    progress = StartProgress()
+    progress.add([Figure(name=figure[0], value=figure[1]), PhaseStarted(phase="capture")], at_s=1.0)
+    assert [row.title for row in progress.view(at_s=2.0).phases if row.state == "now"] == [title]
 
 
 def test_events_that_are_read_late_get_the_engine_s_time() -> None:

@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
-from planner.serve import Run, attach, list_runs
+from planner.serve import Endpoint, Run, attach, launch, list_runs
 from planner.serve.listener import listening_inodes
+from planner.serve.run import place_run
 
 from .conftest import Fake, free_port
 from .logs import REAL, RECONSTRUCTED
@@ -54,7 +55,8 @@ def test_launch_runs_attach_stop(m35, fake: Fake) -> None:
     assert said.code == 0 and "ready    http://127.0.0.1:" in said.out
     assert "weights" in said.err and "answers at" in said.err and "\x1b" not in said.err
     [listed] = m35("runs", "--json").json()
-    assert listed["state"] == "running" and listed["id"] in m35("runs").out
+    assert (listed["state"], listed["serving"]) == ("running", "ready")
+    assert f"{listed['id']}  ready " in m35("runs").out
     again = m35("attach", "--json")
     events = [json.loads(line) for line in again.out.splitlines()]
     assert events[-1]["event"] == "conclusion" and events[-1]["outcome"] == "ready"
@@ -355,3 +357,34 @@ def test_ctrl_c_while_the_server_is_stopped_says_how_to_end_it(
     [run] = list_runs()
     assert said.code == 130 and f"`m35-plan stop {run.id}`" in said.err
     assert m35("stop").code == 0 and fake.processes() == []
+
+
+def test_the_list_of_runs_fits_a_terminal_and_tells_ready_from_starting(
+    m35, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = started(fake, "health-500")
+    assert m35("launch", "--detach", *words).code == 0
+    long_name = "a-model-with-a-rather-long-name-" * 4
+    monkeypatch.setenv("VLLM_API_KEY", "k" * 16)
+    far = Endpoint(host="fe80:1234:5678:9abc:def0:1234:5678:9abc", port=65535)
+    near = Endpoint(host="127.0.0.1", port=free_port())
+    launch([sys.executable, "-c", "import time; time.sleep(60)", long_name], endpoint=near, target="cuda")
+    failed = launch(["false", "serve", long_name], endpoint=far, target="cuda")
+    while failed.status().alive:
+        time.sleep(0.02)
+    listed = m35("runs").out
+    assert max(map(len, listed.splitlines())) <= 80
+    assert listed.count("  starting  ") == 2 and "  failed (1)  " in listed and "…" in listed
+
+
+def test_a_short_beginning_of_many_names_lists_a_few(m35, fake: Fake) -> None:
+    for number in range(5):
+        place_run(
+            {
+                "id": f"2026-{number}", "created_at_s": 1.0, "target": "local", "url": "http://127.0.0.1:1", "port": 1,
+                "argv": ["x"], "launcher_pid": 1, "launcher_start_ticks": 1,
+            }, {}, directory=None,
+        )  # fmt: skip
+    said = m35("stop", "2026")
+    assert said.code == 2 and "names 5 runs" in said.err and "and 2 more; `m35-plan runs` lists them" in said.err
+    assert max(map(len, said.err.splitlines())) <= 120

@@ -50,6 +50,13 @@ def test_a_server_as_planned_passes_every_check() -> None:
     assert report.model == MODEL
 
 
+def test_a_limit_that_no_prompt_can_reach_is_not_tried() -> None:
+    report = run("boundless", Expectations(), checks=selected_checks(only=["too-long", "long"], long=True))
+    seen = {result.name: (result.status, result.seen) for result in report.results}
+    for name in ("too-long", "long"):
+        assert seen[name][0] == "skip" and "99,999,999,999,999 tokens" in seen[name][1]
+
+
 FAULTS = [
     ("health-500", "health", "answered 500"),
     ("redirect", "health", "answered 302"),

@@ -9,11 +9,23 @@ import click
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import table, write, write_json
-from planner.serve.run import Run, attach, list_runs, remove_run
+from planner.serve.health import ask_health
+from planner.serve.run import Run, RunStatus, attach, list_runs, remove_run
+from planner.store import read_records
+
+_WIDTH = 80
+_LEAST_MODEL = 8
+_HEALTH_S = 1.0
+"""A healthy server answers in milliseconds; a list must not wait for a hung one."""
 
 
 @click.command(short_help="list what was launched on this machine")
-@click.option("--remove", multiple=True, metavar="RUN", help="delete the directory of an ended run (repeatable)")
+@click.option(
+    "--remove",
+    multiple=True,
+    metavar="RUN",
+    help="delete the directory of an ended run, also one that --run-dir named, with all that is in it (repeatable)",
+)
 @click.option("--json", "as_json", is_flag=True, help="print the list as JSON")
 def command(remove: tuple[str, ...], as_json: bool) -> int:
     """List every run, newest first: its state, address and directory."""
@@ -24,8 +36,8 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
         write_json(
             [
                 {
-                    "id": run.id, "state": status.state, "exit_code": status.exit_code, "url": run.url,
-                    "target": run.target, "created_at_s": run.created_at_s, "model": _model(run),
+                    "id": run.id, "state": status.state, "serving": _serving(run, status),
+                    "exit_code": status.exit_code, "url": run.url, "target": run.target, "created_at_s": run.created_at_s, "model": _model(run),
                     "directory": str(run.directory), "note": status.note,
                 }
                 for run, status in rows
@@ -38,10 +50,36 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
     cells = []
     for run, status in rows:
         state = status.state + (f" ({status.exit_code})" if status.exit_code else "")
+        if status.state == "running":
+            state = _serving(run, status)
         since = time.strftime("%m-%d %H:%M", time.localtime(run.created_at_s))
-        cells.append((run.id, state, since, run.url.removeprefix("http://"), _model(run)[:18]))
-    write(table(("run", "state", "since", "address", "model"), cells))
+        cells.append([run.id, state, since, run.url.removeprefix("http://"), _model(run)])
+    head = ["run", "state", "since", "address", "model"]
+    _fit(cells, head)
+    write(table(head, cells))
     return ExitCode.OK
+
+
+def _serving(run: Run, status: RunStatus) -> str:
+    """``ready``, ``starting``, or ``silent`` when it was ready and does not answer now; empty when nothing runs."""
+    if status.state != "running":
+        return ""
+    # A local server that has no port yet needs no question, and an answer there is another server's.
+    if (run.target != "local" or run.listens()) and ask_health(run.url, timeout_s=_HEALTH_S).ok:
+        return "ready"
+    was_ready = any(record.get("event") == "server-ready" for record in read_records(run.events_path))
+    return "silent" if was_ready else "starting"
+
+
+def _fit(cells: list[list[str]], head: list[str]) -> None:
+    """Cut address and model, the columns that may be long, so that every line fits a terminal."""
+    fixed = sum(max(len(row[column]) for row in (head, *cells)) + 2 for column in range(3))
+    for column, least in ((3, _LEAST_MODEL + 2), (4, 0)):
+        room = _WIDTH - fixed - least
+        for row in cells:
+            if len(row[column]) > room:
+                row[column] = row[column][: max(1, room - 1)] + "…"
+        fixed += max(len(row[column]) for row in (head, *cells)) + 2
 
 
 def _model(run: Run) -> str:

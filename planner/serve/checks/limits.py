@@ -13,6 +13,8 @@ WORD = " a"
 """Never shorter than one token in any tokenizer that splits text at words."""
 SPARE_TOKENS = 32
 LONG_TIMEOUT_FACTOR = 10
+LARGEST_PROMPT_TOKENS = 1 << 24
+"""No longer prompt is made: it would take tens of MiB here, whatever limit a server claims."""
 _ABOUT_LENGTH = re.compile(r"context length|max_model_len|too long|exceed|longer than|maximum", re.IGNORECASE)
 
 
@@ -54,6 +56,8 @@ def _limit(probe: Probe) -> int:
     limit = probe.max_model_len or probe.expect.max_model_len
     if limit is None:
         raise Skipped("the server does not tell its max_model_len, and none is planned")
+    if limit > LARGEST_PROMPT_TOKENS:
+        raise Skipped(f"the server claims a limit of {limit:,} tokens; no prompt of that size is sent")
     return limit
 
 

@@ -119,7 +119,8 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "no-models":
             return {"object": "list", "data": []}
         name = "other/model" if fault == "other-model" else MODEL
-        return {"object": "list", "data": [{"id": name, "max_model_len": 2048 if fault == "short" else LIMIT}]}
+        limits = {"short": 2048, "boundless": 99_999_999_999_999}
+        return {"object": "list", "data": [{"id": name, "max_model_len": limits.get(fault, LIMIT)}]}
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
