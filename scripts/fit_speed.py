@@ -32,13 +32,25 @@ QUALITY_WEIGHT = {"A": 1.0, "B": 0.5, "C": 0.25}
 NARROWEST = 0.05
 NARROWEST_FACTOR = 1.1
 TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
-DECODE = ("output_tokens_per_s", "total_tokens_per_s", "tpot_ms", "itl_ms", "latency_s")
+OWN = "H200/"
+"""Runs of this project: several sizes and loads, so each is predicted without its size and without its load."""
+DECODE = ("output_tokens_per_s", "total_tokens_per_s", "tpot_ms", "itl_ms", "itl_p50_ms", "latency_s")
 PREFILL = ("ttft_ms", "ttft_p99_ms")
 
 
 def source_of(record: Measurement) -> str:
     """The record without the batch size that its page lists beside others."""
     return record.id.split("/")[0]
+
+
+def group_of(record: Measurement) -> str:
+    """What is left out together: a source, or one model size of a source with several."""
+    return str(record.raw.get("group", source_of(record)))
+
+
+def load_of(record: Measurement) -> str:
+    assert record.workload is not None
+    return f"{record.workload.concurrency} in flight"
 
 
 def fitted_figures(record: Measurement) -> list[str]:
@@ -89,6 +101,17 @@ def fit(
     return with_values(start, names, logs)
 
 
+def fit_without(
+    train: Sequence[Measurement], hidden: Sequence[Measurement], build: dict[str, Any], best: EngineProfile
+) -> EngineProfile:
+    """Fit on `train` less `hidden`; a number that only a hidden run tells stays where the set-up starts it."""
+    seen = [record for record in train if record not in hidden]
+    ids = {record.id for record in seen}
+    blind = [name for run, told in build.get("told_by", {}).items() if run not in ids for name in told]
+    start = replace(best, **{name: float(build["values"][name]["value"]) for name in blind})
+    return fit(seen, start, [name for name in build["fitted"] if name not in blind])
+
+
 def start_profile(name: str, setup: dict[str, Any]) -> EngineProfile:
     values = {key: float(entry["value"]) for key, entry in setup["values"].items()}
     return EngineProfile(id=name, vendor=setup["vendor"], async_scheduling=setup["async_scheduling"], **values)
@@ -115,32 +138,47 @@ def main() -> int:
         "",
     ]
     held_out: list[tuple[str, str, float, float]] = []
+    left_out: list[tuple[str, str, str, float, float]] = []
     errors: dict[tuple[str, str], dict[str, list[float]]] = {}
     for name, build in setup["profile"].items():
         start = start_profile(name, build)
         mine = [record for record in records if record.profile == name]
-        train = [record for record in mine if record.role == "fit"]
+        train = [record for record in records if record.teaches(name)]
         names = build["fitted"]
         best = fit(train, start, names)
         sources = sorted({source_of(record) for record in train})
-        others = {s: fit([r for r in train if source_of(r) != s], best, names) for s in sources}
+        others = {
+            group: fit_without(train, [record for record in train if group_of(record) == group], build, best)
+            for group in sorted({group_of(record) for record in train})
+        }
         print(name, {key: number(getattr(best, key)) for key in names})
         for record in train:
             if record.id in TABLE:
                 for figure, value in figures(record, others[record.id]).items():
                     held_out.append((record.id, figure, record.result[figure], value))
+        own = [record for record in train if record.id.startswith(OWN)]
+        by_load = {
+            load: fit_without(train, [record for record in own if load_of(record) == load], build, best)
+            for load in sorted(set(map(load_of, own)))
+        }
+        for record in own:
+            group, load = group_of(record), load_of(record)
+            for without, seen_by in ((group, others[group]), (load, by_load[load])):
+                for figure, value in figures(record, seen_by).items():
+                    left_out.append((record.id, without, figure, record.result[figure], value))
         for record in mine:
-            left_out = record.role == "fit" and record.id not in TABLE
-            judged_by = others[source_of(record)] if left_out else best
-            if record.role == "fit" and not left_out:
+            if record.id in TABLE:
                 continue
+            judged_by = others[group_of(record)] if record.role == "fit" else best
             for figure, value in figures(record, judged_by).items():
                 kind = "decode" if figure in DECODE else "prefill" if figure in PREFILL else ""
                 if kind:
                     by_source = errors.setdefault((build["vendor"], kind), {})
                     by_source.setdefault(source_of(record), []).append(np.log(value / record.result[figure]))
         lines += [
-            f"[profile.{name}]", f"vendor = {quoted(build['vendor'])}", f"since = {quoted(build['since'])}",
+            f"[profile.{name}]", f"vendor = {quoted(build['vendor'])}",
+            *(f"{key} = {quoted(build[key])}" for key in ("architecture", "arithmetic") if key in build),
+            f"since = {quoted(build['since'])}",
             f"until = {quoted(build['until'])}",
             f"async_scheduling = {str(build['async_scheduling']).lower()}", f"about = {quoted(build['about'])}", "",
             f"[profile.{name}.values]",
@@ -166,17 +204,27 @@ def main() -> int:
             "[[held_out]]", f"id = {quoted(record_id)}", f"figure = {quoted(figure)}",
             f"measured = {measured}", f"predicted = {predicted:.6g}", "",
         ]  # fmt: skip
+    lines += ["# Predictions of this project's own runs by fits that saw no run of that size, or of that load.", ""]
+    for record_id, without, figure, measured, predicted in left_out:
+        lines += [
+            "[[left_out]]", f"id = {quoted(record_id)}", f"without = {quoted(without)}", f"figure = {quoted(figure)}",
+            f"measured = {measured}", f"predicted = {predicted:.6g}", "",
+        ]  # fmt: skip
     lines += [
         "# How far a forecast may be off, as a factor on the expected value: from errors the fits did not see.",
         "",
     ]
-    for kind, figure_set in (("decode", DECODE), ("prefill", PREFILL)):
-        table = [abs(np.log(p / m)) for _, figure, m, p in held_out if figure in figure_set]
-        lines += [
-            f"[territory.measured.{kind}]", f"factor = {max(float(np.exp(max(table))), NARROWEST_FACTOR):.3f}",
-            f'source = "largest held-out error above, {np.exp(max(table)) - 1:.1%}; at least 10 %, four sizes are few"',
-            "",
-        ]  # fmt: skip
+    whole = [record.id for record in records if record.id.startswith(OWN) and record.model == "mistral-medium-3.5-128b"]
+    unseen = {"amd": held_out, "nvidia": [(i, figure, m, p) for i, _, figure, m, p in left_out if i in whole]}
+    for vendor, rows in unseen.items():
+        for kind, figure_set in (("decode", DECODE), ("prefill", PREFILL)):
+            table = [abs(np.log(p / m)) for _, figure, m, p in rows if figure in figure_set]
+            lines += [
+                f"[territory.measured.{vendor}.{kind}]",
+                f"factor = {max(float(np.exp(max(table))), NARROWEST_FACTOR):.3f}",
+                f'source = "largest held-out error of this model above, {np.exp(max(table)) - 1:.1%}; at least 10 %, '
+                'so few runs are"', "",
+            ]  # fmt: skip
     for (vendor, kind), by_source in sorted(errors.items()):
         # One value per source, so that a page with forty rows counts no more than a page with one.
         seen = [float(np.sqrt(np.mean(np.square(logs)))) for logs in by_source.values()]
@@ -190,11 +238,19 @@ def main() -> int:
         "[eagle]",
         f"acceptance_rate = {{ value = {eagle['value']}, low = {eagle['low']}, high = {eagle['high']}, "
         f"basis = {quoted(eagle['basis'])}, source = {quoted(eagle['source'])} }}", "",
-        "# Load inside which the table of the 128B model speaks.", "[measured_workload]",
+        "# Loads inside which the measured tables of the 128B model speak.",
     ]  # fmt: skip
-    for key, entry in setup["measured_workload"].items():
-        lines.append(f"{key} = {{ low = {entry['low']}, high = {entry['high']}, source = {quoted(entry['source'])} }}")
-    lines.append("")
+    for name, box in setup["measured_workload"].items():
+        lines += [
+            f"[measured_workload.{name}]", f"about = {quoted(box['about'])}",
+            f"records = [{', '.join(map(quoted, box['records']))}]",
+        ]  # fmt: skip
+        lines += [
+            f"{key} = {{ low = {entry['low']}, high = {entry['high']}, source = {quoted(entry['source'])} }}"
+            for key, entry in box.items()
+            if isinstance(entry, dict)
+        ]
+        lines.append("")
     for gpu, entry in setup["borrowed_allreduce"].items():
         lines += [
             f"[borrowed_allreduce.{gpu}]",

@@ -22,10 +22,13 @@ PAGE = ROOT / "docs" / "explanation" / "speed.md"
 PLOT = ROOT / "docs" / "explanation" / "speed.svg"
 TEXT = ROOT / "scripts" / "speed_report.md"
 TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
+OWN = "H200/"
+WHOLE = "H200/L88"
 LABELS = {
     "output_tokens_per_s": "tok/s", "total_tokens_per_s": "tok/s, in and out", "ttft_ms": "TTFT, ms",
     "tpot_ms": "TPOT, ms",
-    "itl_ms": "gap, ms", "latency_s": "run, s", "ttft_p99_ms": "TTFT p99, ms", "itl_intercept_ms": "decode step, ms",
+    "itl_ms": "gap, ms", "itl_p50_ms": "median gap, ms",
+    "latency_s": "run, s", "ttft_p99_ms": "TTFT p99, ms", "itl_intercept_ms": "decode step, ms",
     "itl_slope_ms_per_token": "ms per context token",
 }  # fmt: skip
 
@@ -65,6 +68,55 @@ def worst(found: dict[str, tuple[Comparison, ...]]) -> tuple[float, float]:
     )
 
 
+def own_runs(found: dict[str, tuple[Comparison, ...]]) -> str:
+    unseen: dict[tuple[str, str], dict[str, float]] = {}
+    for row in facts.load("speed.toml")["left_out"]:
+        fold = "load" if row["without"].endswith("in flight") else "size"
+        unseen.setdefault((row["id"], row["figure"]), {})[fold] = row["predicted"]
+    rows = []
+    for record in measurements():
+        if not record.id.startswith(OWN):
+            continue
+        for one in found[record.id]:
+            left = unseen.get((record.id, one.figure), {})
+            used = {"fit": "", "test": " (not fitted)"}[role(one)]
+            rows.append(
+                [
+                    record.id.removeprefix(OWN), LABELS[one.figure] + used, number(one.measured),
+                    f"{record.raw['predicted_before'][one.figure] / one.measured - 1:+.1%}", f"{one.error:+.1%}",
+                    *(f"{left[fold] / one.measured - 1:+.1%}" if fold in left else "–" for fold in ("size", "load")),
+                ]
+            )  # fmt: skip
+    return table(
+        ["run", "figure", "measured", "before", "fitted", "its size left out", "its load left out"], rows, "llrrrrr"
+    )
+
+
+def own_summary(found: dict[str, tuple[Comparison, ...]]) -> str:
+    rows = facts.load("speed.toml")["left_out"]
+    lines = []
+    for label, chosen in (("all 88 layers", True), ("8, 24 and 44 layers", False)):
+        for figure in ("output_tokens_per_s", "ttft_ms", "tpot_ms", "itl_p50_ms"):
+            mine = [
+                c for i, many in found.items() for c in many
+                if i.startswith(OWN) and i.startswith(WHOLE) == chosen and c.figure == figure and role(c) == "fit"
+            ]  # fmt: skip
+            names = {c.measurement.id for c in mine}
+            before = [abs(c.measurement.raw["predicted_before"][figure] / c.measured - 1) for c in mine]
+            folds = [
+                [
+                    abs(row["predicted"] / row["measured"] - 1) for row in rows
+                    if row["id"] in names and row["figure"] == figure and row["without"].endswith("in flight") == load
+                ]
+                for load in (False, True)
+            ]  # fmt: skip
+            errors = (before, [abs(c.error) for c in mine], *folds)
+            lines.append([label, LABELS[figure], str(len(mine)), *(f"{median(e):.1%} / {max(e):.1%}" for e in errors)])
+    return table(
+        ["model", "figure", "runs", "before", "fitted", "its size left out", "its load left out"], lines, "llrrrrr"
+    )
+
+
 def setup(record: Measurement) -> str:
     raw, load = record.raw, record.workload
     assert load is not None
@@ -90,7 +142,7 @@ def source(record: Measurement) -> str:
 def others(found: dict[str, tuple[Comparison, ...]]) -> str:
     rows = []
     for record in measurements():
-        if record.id in TABLE or record.workload is None:
+        if record.id in TABLE or record.id.startswith(OWN) or record.workload is None:
             continue
         missing = ", ".join(sorted(record.unstated))
         for one in found[record.id]:
@@ -116,6 +168,8 @@ def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
         "405B on MI325X": ("T4",),
         "8B to 72B BF16 on H100": ("T6", *(f"T7-{i}" for i in range(15, 21))),
         "32B BF16 on RTX PRO 6000 and H200": ("T7-01", "T7-02", "T7-03", "T7-04", "T7-21"),
+        "this model, one H200, dummy weights": (WHOLE,),
+        "8, 24 and 44 of its layers, one H200": ("H200/L8-", "H200/L24", "H200/L44"),
         "this model on H100": ("T1-10", "T1-11"),
         "this model, NVFP4, on GB10": ("T1-05", "T1-06", "T1-07", "T1-08"),
     }
@@ -166,15 +220,9 @@ def efficiencies() -> str:
 
 def territories() -> str:
     spread = facts.load("speed.toml")["territory"]
-    rows = [
-        [
-            "measured",
-            "this model, GPU and size, at half to twice the measured load, engine not newer than measured",
-            "any",
-            *(f"x {spread['measured'][kind]['factor']:.2f}" for kind in ("decode", "prefill")),
-        ]
-    ]
+    rows = []
     for name, when in (
+        ("measured", "this model, GPU and size, at about the measured load, engine not newer than measured"),
         ("near", "the GPU was measured, but not this case"),
         ("far", "another GPU, or a draft, pipeline, eager, images, cache"),
     ):
@@ -222,7 +270,16 @@ def draw(found: dict[str, tuple[Comparison, ...]], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     kinds = (
         ("this model on MI300X", "o", lambda c: c.measurement.id in TABLE),
-        ("fitted elsewhere", "s", lambda c: role(c) == "fit" and c.measurement.id not in TABLE),
+        (
+            "this model, all layers or some, on H200",
+            "^",
+            lambda c: role(c) == "fit" and c.measurement.id.startswith(OWN),
+        ),
+        (
+            "fitted elsewhere",
+            "s",
+            lambda c: role(c) == "fit" and c.measurement.id not in TABLE and not c.measurement.id.startswith(OWN),
+        ),
         ("not seen by the fit", "x", lambda c: role(c) == "test"),
     )
     comparisons = [c for many in found.values() for c in many if not c.figure.startswith("itl_s")]
@@ -254,6 +311,7 @@ def page(found: dict[str, tuple[Comparison, ...]]) -> str:
     text = TEXT.read_text(encoding="utf-8")
     for name, value in {
         "WORST_FITTED": f"{fitted:.1%}", "WORST_UNSEEN": f"{unseen:.1%}", "THIS_MODEL": this_model(found),
+        "OWN_SUMMARY": own_summary(found), "OWN_RUNS": own_runs(found),
         "GROUPS": groups(found), "OTHERS": others(found), "EXCLUDED": excluded(), "EFFICIENCIES": efficiencies(),
         "TERRITORIES": territories(), "ANOTHER_MODEL": another_model(),
     }.items():  # fmt: skip

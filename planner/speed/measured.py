@@ -46,6 +46,10 @@ class Measurement:
     """What the source leaves out and how it was read."""
     raw: dict[str, Any]
 
+    def teaches(self, profile: str) -> bool:
+        """Whether the fit of `profile` may see it; a reading can say something of two builds."""
+        return self.role == "fit" and profile in (self.profile, *self.raw.get("also_fits", ()))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
@@ -94,7 +98,12 @@ def measured_model(key: str) -> ModelSpec:
     """
     record = facts.load("measured_speed.json")["models"][key]
     if "preset" in record:
-        return load_preset(record["preset"])
+        whole = load_preset(record["preset"])
+        layers = record.get("num_hidden_layers", whole.num_hidden_layers)
+        if layers == whole.num_hidden_layers:
+            return whole
+        (group,) = whole.layers
+        return replace(whole, layers=(replace(group, count=layers),))
     weights = _FORMATS[record["weights"]]
     return ModelSpec(
         name=key, hidden_size=record["hidden_size"], num_attention_heads=record["num_attention_heads"],
@@ -128,9 +137,10 @@ def step_model(measurement: Measurement, profile: EngineProfile) -> StepModel:
     return StepModel(
         work=rank_work(
             measured_model(measurement.model), tensor_parallel_size=tp, kv_cache_dtype=raw["kv_cache_dtype"],
-            language_model_only=True,
+            language_model_only=True, with_draft=raw.get("speculative_tokens", 0) > 0,
         ),
         hardware=hardware, profile=profile, tensor_parallel_size=tp,
+        speculative_tokens=raw.get("speculative_tokens", 0),
         pipeline_parallel_size=raw["pipeline_parallel_size"], enforce_eager=raw.get("enforce_eager", False),
     )  # fmt: skip
 
@@ -143,7 +153,8 @@ def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
     """
     if measurement.workload is None:
         raise ValueError(f"{measurement.id} cannot be replayed: {measurement.reason}")
-    if measurement.raw["kind"] != "serve":
+    raw = measurement.raw
+    if raw["kind"] != "serve":
         # Offline runs have no front end: everything is queued before the clock starts.
         profile = replace(profile, frontend_s=0.0)
     model = step_model(measurement, profile)
@@ -152,14 +163,18 @@ def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
     stages = model.pipeline_parallel_size
     room = (_KV_SHARE_OF_MEMORY * memory_bytes * stages - weight_bytes) / model.work.kv_bytes_per_token
     longest = measurement.workload.prompt_tokens + measurement.workload.output_tokens
+    # One block of the engine's count is the null block.
+    blocks = raw["num_gpu_blocks"] - 1 if "num_gpu_blocks" in raw else max(int(room) // _BLOCK, -(-longest // _BLOCK))
     return simulate(
         model,
         EngineLimits(
-            max_num_seqs=measurement.raw["max_num_seqs"],
-            max_num_batched_tokens=measurement.raw["max_num_batched_tokens"],
-            num_blocks=max(int(room) // _BLOCK, -(-longest // _BLOCK)),
+            max_num_seqs=raw["max_num_seqs"],
+            max_num_batched_tokens=raw["max_num_batched_tokens"],
+            num_blocks=blocks,
+            acceptance_rate=raw.get("acceptance_rate", 0.0),
         ),
         measurement.workload,
+        cached_requests=raw.get("cached_requests", 0),
     )
 
 
@@ -175,6 +190,7 @@ def figures(measurement: Measurement, profile: EngineProfile) -> dict[str, float
         "ttft_p99_ms": _percentile(trace.ttft_s, 99) * 1e3,
         "tpot_ms": float(trace.tpot_s.mean()) * 1e3 if trace.tpot_s.size else 0.0,
         "itl_ms": trace.mean_gap_s * 1e3,
+        "itl_p50_ms": trace.gap_percentile_s(50) * 1e3,
         "latency_s": trace.duration_s,
     }
     return {name: known[name] for name in measurement.result}

@@ -20,7 +20,7 @@ from planner.speed.profile import Case, engine_profile, profile_id_for
 from planner.speed.simulation import EngineLimits, simulate
 from planner.speed.step import StepModel
 from planner.speed.trace import Trace
-from planner.speed.work import rank_work
+from planner.speed.work import main_arithmetic, rank_work
 from planner.speed.workload import Workload
 
 _RISING = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s")
@@ -56,7 +56,7 @@ def forecast(
         InvalidRequest: when one request does not fit the KV cache.
     """
     release = resolve_release(vllm_version)
-    profile_id, ceiling = _facts_for(gpus, release)
+    profile_id, ceiling = _facts_for(model, gpus, release)
     territory, notes = _territory(settings, workload, model, gpus, profile_id, release.version)
 
     def run(case: Case) -> dict[str, float]:
@@ -119,15 +119,17 @@ def expected_figures(
         NoSpeedFacts: as :func:`forecast`.
         InvalidRequest: when one request does not fit the KV cache.
     """
-    profile_id, ceiling = _facts_for(gpus, resolve_release(vllm_version))
+    profile_id, ceiling = _facts_for(model, gpus, resolve_release(vllm_version))
     figures, traces = _run("expected", settings, workload, model, gpus, num_gpu_blocks - 1, profile_id, ceiling)
     return figures, max(trace.kv_peak_blocks / trace.num_blocks for trace in traces)
 
 
-def _facts_for(gpus: GpuSet, release: Release) -> tuple[str, int]:
+def _facts_for(model: ModelSpec, gpus: GpuSet, release: Release) -> tuple[str, int]:
     """The engine build to use and the largest batch in tokens its graphs cover."""
     try:
-        profile_id = profile_id_for(gpus.spec.vendor, release.version)
+        profile_id = profile_id_for(
+            gpus.spec.vendor, release.version, architecture=gpus.spec.architecture, arithmetic=main_arithmetic(model)
+        )
     except KeyError:
         raise NoSpeedFacts(f"no public measurement tells how fast {gpus.spec.vendor} GPUs serve") from None
     if not gpus.spec.bandwidth_bytes_per_s or not gpus.spec.bf16_flops_per_s:
@@ -269,9 +271,7 @@ def _divided(estimate: Estimate, by: int) -> Estimate:
 
 def _factor(territory: Territory, vendor: str, kind: str) -> float:
     table = facts.load("speed.toml")["territory"]
-    if territory in ("measured", "measured here"):
-        return float(table["measured"][kind]["factor"])
-    return float(table[territory][vendor][kind]["factor"])
+    return float(table["measured" if territory == "measured here" else territory][vendor][kind]["factor"])
 
 
 def _territory(
@@ -285,7 +285,8 @@ def _territory(
         r for r in facts.load("measured_speed.json")["records"] if r.get("profile") == profile_id and r["role"] == "fit"
     ]
     on_gpu = [r for r in records if r["gpu"] == gpus.spec.id]
-    presets = {key for key, m in facts.load("measured_speed.json")["models"].items() if "preset" in m}
+    models = facts.load("measured_speed.json")["models"]
+    presets = {key for key, entry in models.items() if "preset" in entry and "num_hidden_layers" not in entry}
     this = [r for r in on_gpu if r["model"] in presets and model.name.endswith("Mistral-Medium-3.5-128B")]
     same_size = [r for r in this if r["tensor_parallel_size"] == settings.tensor_parallel_size]
     if not on_gpu:
@@ -309,7 +310,13 @@ def _territory(
     exotic = len(notes) > (not on_gpu) + (bool(on_gpu) and not this) + (bool(this) and not same_size) + beyond
     if not on_gpu or exotic:
         return "far", tuple(notes)
-    box = speed["measured_workload"]
+    # A reading without its load makes no territory; the tables that do are named with the load they speak for.
+    box = speed["measured_workload"].get(profile_id)
+    table = [record for record in same_size if box and record["id"] in box["records"]]
+    if not box or not table:
+        if not notes:
+            notes.append("the load of what was measured here is not known")
+        return "near", tuple(notes)
     inside = all(
         box[name]["low"] <= value <= box[name]["high"]
         for name, value in (
@@ -319,11 +326,10 @@ def _territory(
         )
     )
     if not inside:
-        notes.append("the measured runs had 1024 tokens in and out at 32 requests in flight")
-    if same_size and settings.max_num_batched_tokens not in {r["max_num_batched_tokens"] for r in same_size}:
+        notes.append(f"the measured runs had {box['about']}")
+    if settings.max_num_batched_tokens not in {record["max_num_batched_tokens"] for record in table}:
         inside = False
         notes.append(f"not measured with max_num_batched_tokens {settings.max_num_batched_tokens}")
-    whole_table = any(record["kind"] == "serve" and record.get("num_requests") == 100 for record in same_size)
-    if same_size and whole_table and inside and not beyond:
+    if inside and not beyond:
         return "measured", ("this model on this GPU count at about this load was measured",)
     return "near", tuple(notes)

@@ -25,6 +25,9 @@ class EngineProfile:
     matmul_fp8: float
     matmul_bf16: float
     matmul_fp4: float
+    roofline_power: float
+    """How sharp the corner between reading and multiplying is: the two times are added as powers of this; the larger
+    one alone counts when it is infinite."""
     attention_bf16: float
     """Share of the BF16 peak in prefill attention."""
     link: float
@@ -70,6 +73,7 @@ _RATES = (
     "matmul_fp8",
     "matmul_bf16",
     "matmul_fp4",
+    "roofline_power",
     "attention_bf16",
     "link",
     "custom_allreduce_bytes_per_s",
@@ -112,22 +116,27 @@ def engine_profile(profile_id: str, case: Case = "expected") -> EngineProfile:
     return EngineProfile(id=profile_id, vendor=record["vendor"], async_scheduling=record["async_scheduling"], **numbers)
 
 
-def profile_id_for(vendor: str, vllm_version: str) -> str:
+def profile_id_for(vendor: str, vllm_version: str, *, architecture: str = "", arithmetic: str = "") -> str:
     """Return the build whose numbers serve `vendor` at `vllm_version`: the newest one not newer than it.
+
+    Numbers fitted for one `architecture` and the `arithmetic` of its linear layers go before those of the whole vendor.
 
     Raises:
         KeyError: when nothing was ever measured on that vendor.
     """
     asked = parse_version(vllm_version)
-    candidates: list[tuple[tuple[int, int, int], str]] = [
-        (parse_version(record["since"]), profile_id)
+    candidates: list[tuple[tuple[int, int, int], bool, str]] = [
+        (parse_version(record["since"]), "architecture" in record, profile_id)
         for profile_id, record in facts.load("speed.toml")["profile"].items()
         if record["vendor"] == vendor
+        and record.get("architecture", architecture) == architecture
+        and record.get("arithmetic", arithmetic) == arithmetic
     ]
     if not candidates:
         raise KeyError(vendor)
-    older = [entry for entry in candidates if entry[0] <= asked]
-    return max(older)[1] if older else min(candidates)[1]
+    older = [entry for entry in candidates if entry[0] <= asked] or [min(candidates)]
+    own = [entry for entry in older if entry[1]]
+    return max(own or older)[2]
 
 
 PARAMETERS = tuple(

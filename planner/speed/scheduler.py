@@ -49,7 +49,8 @@ class Scheduler:
 
     def __init__(
         self, *, model: StepModel, max_num_seqs: int, max_num_batched_tokens: int, num_blocks: int, block_size: int,
-        tokens_per_step: float, prompt: Ints, output: Ints, ready: Floats, concurrency: int, cached: float, images: int,
+        tokens_per_step: float, prompt: Ints, output: Ints, ready: Floats, concurrency: int, cached: Floats | float,
+        images: int,
     ) -> None:  # fmt: skip
         import numpy as np
 
@@ -63,8 +64,8 @@ class Scheduler:
         self._prompt, self._output = prompt, output
         self._images = images
         count = len(prompt)
-        # A hit is whole blocks, and the last token is always computed.
-        self._hit = np.minimum((prompt * cached).astype(np.int64) // block_size * block_size, prompt - 1)
+        # A hit is whole blocks, and the last token is always computed: with all of a prompt cached, its last block is.
+        self._hit = np.minimum((prompt * cached).astype(np.int64), prompt - 1) // block_size * block_size
         self._todo = prompt - self._hit
         self._context = self._hit.copy()
         self._done = np.zeros(count, dtype=np.int64)

@@ -71,15 +71,19 @@ def draw_arrivals(workload: Workload) -> Floats:
 
 
 def simulate(
-    model: StepModel, limits: EngineLimits, workload: Workload, *, image_tokens: int = 0, vision: bool = False
-) -> Trace:
+    model: StepModel, limits: EngineLimits, workload: Workload, *, image_tokens: int = 0, vision: bool = False,
+    cached_requests: int = 0,
+) -> Trace:  # fmt: skip
     """Run `workload` against one replica and return what happened.
 
-    `image_tokens` are the prompt tokens of one image; they count only with ``workload.images_per_request``.
+    `image_tokens` are the prompt tokens of one image; they count only with ``workload.images_per_request``. The whole
+    prompts of the first `cached_requests` are in the prefix cache, as after a run with the same seed.
 
     Raises:
         InvalidRequest: when one request alone is larger than the KV cache, or a step cannot hold a decode.
     """
+    import numpy as np
+
     prompt, output = draw_lengths(workload)
     prompt = prompt + workload.images_per_request * image_tokens
     longest = int((prompt + output).max())
@@ -96,13 +100,15 @@ def simulate(
         raise InvalidRequest(
             "max_num_batched_tokens", "max_num_batched_tokens must exceed the number of drafted tokens"
         )
+    cached = np.full(len(prompt), workload.prefix_cache_hit_rate)
+    cached[:cached_requests] = 1.0
     scheduler = Scheduler(
         model=model, max_num_seqs=limits.max_num_seqs, max_num_batched_tokens=limits.max_num_batched_tokens,
         num_blocks=limits.num_blocks, block_size=limits.block_size,
         tokens_per_step=expected_tokens_per_step(model.speculative_tokens, limits.acceptance_rate),
         prompt=prompt, output=output, ready=draw_arrivals(workload),
         concurrency=workload.concurrency or workload.total_requests,
-        cached=workload.prefix_cache_hit_rate, images=workload.images_per_request if vision else 0,
+        cached=cached, images=workload.images_per_request if vision else 0,
     )  # fmt: skip
     scheduler.run()
     return scheduler.trace()

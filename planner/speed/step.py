@@ -125,7 +125,9 @@ class StepModel:
             arithmetic = linear.arithmetic if gpu.flops_per_s.get(linear.arithmetic) else "bf16"
             reading = linear.weight_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
             computing = tokens * linear.flops_per_token / (gpu.peak(arithmetic) * share[arithmetic])
-            total += np.maximum(reading, computing)
+            longer, shorter = np.maximum(reading, computing), np.minimum(reading, computing)
+            power = eff.roofline_power
+            total += longer * (1 + (shorter / longer) ** power) ** (1 / power)
         return total
 
     def _vision(self, images: Floats) -> Floats:

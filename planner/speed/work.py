@@ -78,6 +78,12 @@ def _linears(
     )
 
 
+def main_arithmetic(model: ModelSpec) -> str:
+    """Return the peak that bounds most of the model's linear layers: ``bf16``, ``fp8`` or ``fp4``."""
+    linears = _linears(model, tuple((g.count, g.attention, g.mlp) for g in model.layers), 1)
+    return max(linears, key=lambda linear: linear.flops_per_token).arithmetic
+
+
 def _vision(model: ModelSpec, tp: int) -> tuple[float, float]:
     """FLOPs of the largest image and bytes of the tower; full attention over its patches."""
     vision = model.vision

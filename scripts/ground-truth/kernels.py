@@ -18,6 +18,8 @@ SHAPES = {"qkv": (14336, 12288), "o": (12288, 12288), "gate_up": (57344, 12288),
 """(out, in) of one layer at tensor parallel 1; smaller slices follow from the head, row and column splits."""
 ROWS = [1, 4, 16, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
 SPLITS = [1, 2, 4, 8]
+QUEUE_CYCLES = 20_000_000
+"""About 10 ms of GPU time, longer than launching all repeats takes."""
 
 
 def sliced(name: str, split: int) -> tuple[int, int]:
@@ -29,6 +31,8 @@ def median_ms(call: Callable[[int], object], repeats: int = 12) -> float:
     for index in range(3):
         call(index)
     marks = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(repeats)]
+    # Behind a full queue the clock sees the product; else, for small ones, how fast Python launches.
+    torch.cuda._sleep(QUEUE_CYCLES)
     for index, (start, end) in enumerate(marks):
         start.record()
         call(index)

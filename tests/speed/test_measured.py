@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from hw_specs import get_gpu
 from planner import facts
 from planner.speed.measured import compare, measurements
 from planner.speed.profile import engine_profile, profile_facts, profile_id_for, profile_ids
@@ -29,6 +30,64 @@ def test_each_number_is_within_fifteen_per_cent_when_its_size_was_left_out() -> 
     for row in held_out:
         assert row["measured"] == BY_ID[row["id"]].result[row["figure"]]
         assert abs(row["predicted"] / row["measured"] - 1) <= 0.15, row
+
+
+def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
+    """All 88 layers from runs of 8, 24 and 44, and each load from the others; before any fit it was 9.2 %."""
+    rows = facts.load("speed.toml")["left_out"]
+    own = [record for record in measurements() if record.id.startswith("H200/")]
+    taught = {(record.id, figure) for record in own if record.role == "fit" for figure in record.result}
+    assert {(row["id"], row["figure"]) for row in rows} == taught
+    for row in rows:
+        assert row["measured"] == BY_ID[row["id"]].result[row["figure"]]
+    whole = [row for row in rows if row["id"].startswith("H200/L88")]
+    assert {row["without"] for row in whole} == {"88 layers", "4 in flight", "12 in flight"}
+    assert max(abs(row["predicted"] / row["measured"] - 1) for row in whole) <= 0.07
+    before = [
+        abs(record.raw["predicted_before"][figure] / value - 1)
+        for record in own
+        if record.id.startswith("H200/L88")
+        for figure, value in record.result.items()
+    ]
+    assert max(before) == pytest.approx(0.092, abs=0.001)
+    assert max(abs(c.error) for record in own if record.id.startswith("H200/L88") for c in compare(record)) <= 0.045
+
+
+def test_our_runs_are_the_ones_that_were_recorded() -> None:
+    """The speed data repeat the start-ups' benchmark figures; nothing is left out but what was not fitted."""
+    startups = facts.load("measured/startups-h200-0.26.json")["startups"]
+    benches = [(start, bench) for start in startups for bench in start.get("bench", ())]
+    own = [record for record in measurements() if record.id.startswith("H200/")]
+    told = sorted((bench["output_throughput"], bench["mean_ttft_ms"], bench["median_itl_ms"]) for _, bench in benches)
+    kept = sorted((r.result["output_tokens_per_s"], r.result["ttft_ms"], r.result["itl_p50_ms"]) for r in own)
+    assert np.array(kept) == pytest.approx(np.array(told), rel=1e-4)
+
+
+def test_the_shares_of_the_products_are_what_the_products_say() -> None:
+    data = facts.load("measured/products-h200-0.26.json")
+    gpu = get_gpu("h200-sxm")
+    layer: dict[tuple[int, int], list[float]] = {}
+    for row in data["products"]:
+        if row["name"] != "lm_head_bf16":
+            entry = layer.setdefault((row["split"], row["m"]), [0.0, 0.0])
+            entry[0] += row["ms"] * 1e-3
+            entry[1] += row["n"] * row["k"]
+    seconds, weights = np.array([layer[split, 1] for split in (1, 2, 4, 8)]).T
+    design = np.stack([weights / gpu.bandwidth_bytes_per_s, np.ones(4)], axis=1) / seconds[:, None]
+    (inverse, fixed_s), *_ = np.linalg.lstsq(design, np.ones(4), rcond=None)
+    profile = engine_profile("cuda-fp8-hopper")
+    assert profile.weight_bandwidth == pytest.approx(1 / inverse, abs=0.001)
+    assert gpu.fp8_flops_per_s is not None
+
+    def error(power: float, share: float) -> float:
+        rows = np.array([m for split, m in layer if split == 1], dtype=float)
+        took = np.array([layer[1, int(m)][0] for m in rows])
+        reading = weights[0] / gpu.bandwidth_bytes_per_s * inverse
+        computing = 2 * weights[0] * rows / (gpu.fp8_flops_per_s * share)
+        return float(np.abs(np.log(((reading**power + computing**power) ** (1 / power) + fixed_s) / took)).max())
+
+    assert error(profile.roofline_power, 0.6725) <= 0.09
+    assert error(50.0, 0.66) > 0.15
 
 
 def test_the_tuned_2025_container_is_met_within_five_per_cent() -> None:
@@ -76,6 +135,14 @@ def test_fast_is_faster_than_slow(profile_id: str) -> None:
 )
 def test_the_newest_build_not_newer_than_asked_is_used(vendor: str, version: str, expected: str) -> None:
     assert profile_id_for(vendor, version) == expected
+
+
+@pytest.mark.parametrize(
+    ("architecture", "arithmetic", "expected"),
+    [("9.0", "fp8", "cuda-fp8-hopper"), ("9.0", "bf16", "cuda"), ("9.0", "fp4", "cuda"), ("10.0", "fp8", "cuda")],
+)
+def test_numbers_of_one_architecture_serve_it_alone(architecture: str, arithmetic: str, expected: str) -> None:
+    assert profile_id_for("nvidia", "0.33.0", architecture=architecture, arithmetic=arithmetic) == expected
 
 
 def test_the_data_file_is_plain_json_with_unique_ids() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from hw_specs import parse_gpus
@@ -49,6 +51,22 @@ def test_territory_widens_the_bounds() -> None:
     assert inside.output_tokens_per_s.basis == "derived"
     assert elsewhere.output_tokens_per_s.basis == "assumed"
     assert "MI355X" in elsewhere.notes[0]
+
+
+def test_one_h200_is_measured_and_more_of_them_are_near() -> None:
+    load = Workload(prompt_tokens=1024, output_tokens=64, concurrency=4, num_requests=8)
+    alone = {"vllm_version": "0.26.0", "language_model_only": True, "max_num_batched_tokens": 8192}
+    one, inside = ask("1xH200", load, max_model_len=8192, **alone)
+    assert one.settings.tensor_parallel_size == 1
+    assert (inside.territory, inside.profile) == ("measured", "cuda-fp8-hopper")
+    assert inside.tpot_ms.low <= 35.5 <= inside.tpot_ms.high
+    _, newer = ask("1xH200", load, max_model_len=8192, **{**alone, "vllm_version": "0.33.0"})
+    _, crowd = ask("1xH200", replace(load, concurrency=32, num_requests=64), max_model_len=8192, **alone)
+    _, eight = ask("8xH200", load, tensor_parallel_size=8, **alone)
+    _, other = ask("8xB200", load, tensor_parallel_size=8, **alone)
+    assert [one.territory for one in (newer, crowd, eight, other)] == ["near", "near", "near", "far"]
+    assert any("1024 tokens in and 64 out" in note for note in crowd.notes)
+    assert other.profile == "cuda"
 
 
 def test_a_draft_or_a_pipeline_is_never_measured_territory() -> None:

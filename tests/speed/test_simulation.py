@@ -163,3 +163,15 @@ def test_a_useful_draft_lowers_the_time_per_token() -> None:
     drafted = run(workload, replace(LIMITS, acceptance_rate=0.8), drafted=3)
     useless = run(workload, replace(LIMITS, acceptance_rate=0.0), drafted=3)
     assert drafted.tpot_s.mean() < plain.tpot_s.mean() < useless.tpot_s.mean()
+
+
+def test_prompts_left_by_the_run_before_cost_their_last_block() -> None:
+    """What the engine logged: of 1024 cached tokens 16 are computed again, since the last one must be."""
+    load = Workload(concurrency=8, num_requests=16, output_tokens=8)
+    cold, warm, half = (simulate(step_model(), LIMITS, load, cached_requests=count) for count in (0, 16, 8))
+    assert warm.duration_s < half.duration_s < cold.duration_s
+    one = Workload(concurrency=1, num_requests=1, output_tokens=1)
+    short = simulate(step_model(), LIMITS, replace(one, prompt_tokens=16))
+    again = simulate(step_model(), LIMITS, one, cached_requests=1)
+    # The same step but for the 1008 tokens that the 16 attend to besides.
+    assert again.duration_s == pytest.approx(short.duration_s, rel=2e-3)

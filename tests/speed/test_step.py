@@ -137,3 +137,19 @@ def test_no_link_speed_is_said() -> None:
     )  # fmt: skip
     with pytest.raises(ValueError, match="no link speed"):
         allreduce_seconds(bare, np.array([1.0]), 2, link_share=1, custom_bytes_per_s=1)
+
+
+def test_a_round_corner_lies_between_the_larger_time_and_the_sum() -> None:
+    sharp = model(gpu="h200")
+    tokens = 200.0
+    times = [
+        replace(sharp, profile=replace(sharp.profile, roofline_power=power)).parts(batch(prefill=tokens))["linears"][0]
+        for power in (np.inf, 3.0, 2.0, 1.0)
+    ]
+    assert times == sorted(times)
+    (linear,) = sharp.work.linears
+    eff, gpu = sharp.profile, sharp.hardware
+    reading = linear.weight_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
+    computing = tokens * linear.flops_per_token / (gpu.peak("fp8") * eff.matmul_fp8)
+    assert times[0] == pytest.approx(max(reading, computing))
+    assert times[-1] == pytest.approx(reading + computing)
