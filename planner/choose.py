@@ -244,7 +244,13 @@ def _why_not(outcome: Outcome) -> str:
             f"{outcome.sequences}; {outcome.sequences} sequences would have {each} tokens each"
         )
     if outcome.too_short:
-        safe = format_tokens(outcome.kv_cache.largest_max_model_len_low)
+        longest_safe = outcome.kv_cache.largest_max_model_len_low
+        if not longest_safe:
+            return (
+                f"{weights} GiB of weights per GPU leave {format_gib(available)} GiB for KV cache, and none of it if "
+                f"every uncertain term is at its worst"
+            )
+        safe = format_tokens(longest_safe)
         return (
             f"{weights} GiB of weights per GPU leave room for {safe} tokens at most if every uncertain term is at its "
             f"worst; ask for a --max-model-len under {wanted} if that is enough"
