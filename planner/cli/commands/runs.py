@@ -37,7 +37,8 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
             [
                 {
                     "id": run.id, "state": status.state, "serving": _serving(run, status),
-                    "exit_code": status.exit_code, "url": run.url, "target": run.target, "created_at_s": run.created_at_s, "model": _model(run),
+                    "exit_code": status.exit_code, "url": run.url,
+                    "target": run.target, "created_at_s": run.created_at_s, "model": _model(run),
                     "directory": str(run.directory), "note": status.note,
                 }
                 for run, status in rows
