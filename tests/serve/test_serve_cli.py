@@ -84,9 +84,17 @@ def test_a_launch_that_takes_too_long_is_stopped(m35, fake: Fake) -> None:
     assert "no progress in phase capture" in said.err and "Waiting for application startup" in said.err
     assert "/health: HTTP 200" in said.err
     assert fake.processes() == []
+
+
+def test_the_kill_that_ends_a_launch_is_not_its_cause(m35, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    patient = Run.stop
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "stop", lambda run: patient(run, grace_s=0.1))
+        said = m35("launch", "--timeout", "capture=0.1", *started(fake, "never-ready", stubborn=True))
     [run] = list_runs()
+    assert said.code == 7 and run.status().exit_code == 137
     report = json.loads((run.directory / "report.json").read_text())
-    assert report["diagnosis"]["code"] == "timeout"  # and not "killed": the SIGKILL was ours
+    assert report["diagnosis"]["code"] == "timeout" and said.out.startswith("timeout: ")
 
 
 @pytest.mark.parametrize("limit", ["boot=1", "soon", "5m", "load=0", "0"])
