@@ -83,7 +83,7 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
     if outcome in ("failed", "timed out"):
         timed_out = last if isinstance(last, TimedOut) else None
         # The code of a server that we ended tells about us, not about its failure.
-        ours = timed_out is not None or (run.directory / "stop").exists()
+        ours = timed_out is not None or run.stop_was_asked()
         diagnosis = _renumbered(
             diagnose(
                 log.head + log.tail,

@@ -174,6 +174,10 @@ class Run:
         port = int(self.record["port"])
         return self.target == "local" and bool(listening_inodes(port)) and not self.listens()
 
+    def stop_was_asked(self) -> bool:
+        """Whether somebody asked us to stop it, so that the way it ended says nothing about a fault."""
+        return (self.directory / "stop").exists()
+
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> StopReport:
         """End the server and everything it started: SIGTERM, wait `grace_s`, SIGKILL.
 
@@ -259,7 +263,7 @@ class Run:
     def _unstarted(self) -> RunStatus:
         alive = lives(self.record["launcher_pid"], start_ticks=self.record["launcher_start_ticks"])
         young = time.time() - self.created_at_s < _SUPERVISOR_START_S
-        stopped = (self.directory / "stop").exists()
+        stopped = self.stop_was_asked()
         # A supervisor that is still on its way reads the mark of a stop before it starts anything.
         if (young or not stopped) if alive else (young and not stopped):
             return RunStatus(state="preparing", pid=None, exit_code=None)

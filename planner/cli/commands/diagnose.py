@@ -41,7 +41,7 @@ def command(
         from planner.request import PlanRequest
 
         plan = make_plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **settings))
-    if run is not None and exit_code is None:
+    if run is not None and exit_code is None and not run.stop_was_asked():
         exit_code = run.status().exit_code
     found = diagnose(data, plan=plan, exit_code=exit_code, port=int(run.record["port"]) if run else None)
     if as_json:
