@@ -195,9 +195,9 @@ def test_what_would_be_started(m35) -> None:
         "--speculative-config.method eagle", "--limit-mm-per-prompt {}", "--model other",
     ],
 )  # fmt: skip
-@pytest.mark.parametrize("target", ["local", "docker"])
-def test_what_the_plan_decides_is_not_given_behind_it(m35, flag: str, target: str) -> None:
-    said = m35("launch", "--gpus", "8xH200", "--target", target, "--dry-run", "--", *flag.split())
+@pytest.mark.parametrize("order", ["launch --target local --dry-run", "launch --target docker --dry-run", "check"])
+def test_what_the_plan_decides_is_not_given_behind_it(m35, flag: str, order: str) -> None:
+    said = m35(*order.split(), "--gpus", "8xH200", "--", *flag.split())
     assert said.code == 2 and "would make the server differ from its plan" in said.err
     assert "hint: give `--" in said.err
 

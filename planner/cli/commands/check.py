@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from typing import Any
 
 import click
@@ -61,7 +62,9 @@ def command(
         from planner.command import serve_command
         from planner.nodes import require_one_node
         from planner.request import PlanRequest
+        from planner.serve.extra_words import refuse_planned
 
+        refuse_planned(words)
         chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
         plan = make_plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
         require_one_node(plan, what="this checks one", hint="check each node alone, as in `--gpus 8xH200`")
@@ -72,9 +75,11 @@ def command(
     kind = "local"
     if target == "docker" and plan is not None:
         from planner.emitters.docker import docker_argv
+        from planner.serve.order import docker_caches
 
+        home, hub = docker_caches(os.environ)
         kind = {"nvidia": "cuda"}.get(plan.gpus.spec.vendor, "rocm")
-        argv = (*docker_argv(plan, host=endpoint.host, port=endpoint.port), *words)
+        argv = (*docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=home, hub_cache=hub), *words)
     situation = Situation(argv=argv, env=env, plan=plan, endpoint=endpoint, target=kind, elsewhere=elsewhere)
     results: list[CheckResult] = []
     for result in run_preflight(situation, only=only, skip=skip):
