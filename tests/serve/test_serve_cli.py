@@ -376,9 +376,9 @@ def test_the_list_of_runs_fits_a_terminal_and_tells_ready_from_starting(
     monkeypatch.setenv("VLLM_API_KEY", "k" * 16)
     far = Endpoint(host="fe80:1234:5678:9abc:def0:1234:5678:9abc", port=65535)
     near = Endpoint(host="127.0.0.1", port=free_port())
-    launch([sys.executable, "-c", "import time; time.sleep(60)", long_name], endpoint=near, target="cuda")
+    mute = launch([sys.executable, "-c", "import time; time.sleep(60)", long_name], endpoint=near, target="cuda")
     failed = launch(["false", "serve", long_name], endpoint=far, target="cuda")
-    while failed.status().alive:
+    while failed.status().alive or mute.status().state == "preparing":
         time.sleep(0.02)
     listed = m35("runs").out
     assert max(map(len, listed.splitlines())) <= 80
