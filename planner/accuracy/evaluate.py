@@ -207,7 +207,7 @@ def _weights(rank: RankBudget) -> tuple[float, float, float]:
     """Weights, RoPE table and the allocator's rest, as ``Model loading took`` counts them."""
     exact = rank.weights.total_bytes + rank.rope_bytes
     rounding = rank.sizes["weights.rounding"]
-    return tuple((exact + size) / GIB for size in (rounding.bytes, rounding.low_bytes, rounding.high_bytes))  # type: ignore[return-value]
+    return (exact + rounding.bytes) / GIB, (exact + rounding.low_bytes) / GIB, (exact + rounding.high_bytes) / GIB
 
 
 def _held_out(term: Term | None, startup: Startup) -> tuple[float, float, float] | None:
