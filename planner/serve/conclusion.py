@@ -127,7 +127,12 @@ def conclusion_document(conclusion: Conclusion) -> dict[str, Any]:
     """Return `conclusion` as JSON values."""
     document = dataclasses.asdict(conclusion)
     if conclusion.comparison is not None:
-        document["comparison"]["verdict"] = conclusion.comparison.verdict
+        document["comparison"] = comparison_record(conclusion.comparison)
     if conclusion.diagnosis is not None:
         del document["diagnosis"]["measured"]
     return document
+
+
+def comparison_record(comparison: Comparison) -> dict[str, Any]:
+    """Return `comparison` as JSON values."""
+    return {**dataclasses.asdict(comparison), "verdict": comparison.verdict}

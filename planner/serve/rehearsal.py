@@ -1,6 +1,7 @@
 """A rehearsal: the same vLLM with the same flags on a tiny twin of the model, then the smoke test.
 
     report = rehearse(plan, engine=find_engine())
+    report = rehearse(plan, full_size=True)      # the model's own dimensions, random weights: proves the memory
 
 It downloads nothing, and the server is gone when it returns, however it returns, or when its process is killed.
 """
@@ -18,17 +19,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hw_specs.units import format_gib
 from planner.answer import Plan
+from planner.errors import InvalidRequest
+from planner.serve.conclusion import comparison_record, conclude
 from planner.serve.engine import InstalledEngine, find_engine
-from planner.serve.events import Event, ServerEnded, ServerReady, TimedOut
+from planner.serve.events import Event, ServerReady, TimedOut
 from planner.serve.extras import require
 from planner.serve.follower import follow
-from planner.serve.launcher import Endpoint, launch
-from planner.serve.rehearsal_plan import Change, rehearsal_command, rehearsal_plan
+from planner.serve.launcher import Endpoint, launch, start_key
+from planner.serve.measured import Comparison
+from planner.serve.rehearsal_plan import FULL_SIZE_CHECKS, Change, rehearsal_command, rehearsal_plan
 from planner.serve.run import Run
 from planner.serve.smoke import CheckResult, SmokeReport, smoke_record
-from planner.serve.verifier import NamedCheck, verify
+from planner.serve.twin.spec import TwinSpec
+from planner.serve.verifier import NamedCheck, selected_checks, verify
 from planner.store import write_json
+from planner.weights import rank_weights
 
 if TYPE_CHECKING:
     from planner.serve.diagnosis import Diagnosis
@@ -59,8 +66,12 @@ class RehearsalReport:
     smoke: SmokeReport | None
     """None when the server never came up."""
     diagnosis: Diagnosis | None
-    """Why it never came up."""
+    """Why it never came up; None also where somebody stopped it."""
     timed_out: bool = False
+    full_size: bool = False
+    """Whether it had the model's own dimensions."""
+    comparison: Comparison | None = None
+    """Predicted against measured memory; None unless at full size on a GPU build that came up."""
 
     @property
     def passed(self) -> bool:
@@ -77,6 +88,7 @@ def rehearse(
     plan: Plan,
     *,
     engine: InstalledEngine | None = None,
+    full_size: bool = False,
     twin_directory: Path | None = None,
     run_dir: Path | None = None,
     port: int | None = None,
@@ -91,8 +103,12 @@ def rehearse(
     Blocks for a minute or two; the callbacks come from the calling thread, `on_events` several times a second
     and also without news. `twin_directory` keeps the twin there. A free port is taken unless `port` names one.
 
+    With `full_size` the engine fills tensors of the model's own dimensions at random: what the plan says of memory
+    is held against what the engine measures, and only checks that ask nothing of the answers are made.
+
     Raises:
-        InvalidRequest: for a plan that no twin can stand for.
+        InvalidRequest: for a plan that no twin can stand for, and at full size on a CPU build whose host lacks the
+            memory for it.
         LaunchFailed: when no engine is installed.
         PlannerError: when numpy, safetensors or httpx is not installed.
     """
@@ -100,13 +116,17 @@ def rehearse(
     began = time.monotonic()
     tell = on_stage or (lambda _stage: None)
     engine = engine or find_engine()
-    rehearsal = rehearsal_plan(plan, engine)
+    rehearsal = rehearsal_plan(plan, engine, full_size=full_size)
+    if full_size:
+        checks = checks or selected_checks(only=FULL_SIZE_CHECKS)
+        if engine.cpu:
+            _require_host_memory(rehearsal.twin)
     tell("twin")
     scratch = None if twin_directory else Path(tempfile.mkdtemp(prefix="m35-twin-"))
     try:
         from planner.serve.twin import make_twin
 
-        twin = make_twin(twin_directory or _under(scratch), spec=rehearsal.twin)
+        twin = make_twin(twin_directory or _under(scratch), spec=rehearsal.twin, weights=not full_size)
         endpoint = Endpoint(host="127.0.0.1", port=port or free_port())
         draft = str(twin.draft_path) if twin.draft_path else None
         command = rehearsal_command(
@@ -117,14 +137,17 @@ def rehearse(
         run = launch(
             command.argv,
             env=env,
+            # Of a twin's memory the plan says nothing.
+            plan=plan if full_size and not engine.cpu else None,
             endpoint=endpoint,
             run_dir=run_dir,
-            history_key=_history_key(engine, plan),
+            history_key=_history_key(engine, plan, full_size=full_size),
             end_with_launcher=True,
             scratch=(scratch,) if scratch else (),
         )
         try:
             ending, start_s = _wait(run, start_limit_s, on_events)
+            found = conclude(run, ending)
             smoke = None
             if isinstance(ending, ServerReady):
                 tell("checks")
@@ -139,12 +162,14 @@ def rehearse(
             argv=command.argv,
             env=env,
             changes=rehearsal.changes,
+            full_size=full_size,
             run_directory=run.directory,
             twin_bytes=twin.checkpoint_bytes,
             start_s=start_s,
             duration_s=round(time.monotonic() - began, 3),
             smoke=smoke,
-            diagnosis=None if smoke else _diagnosis(run, ending, endpoint.port),
+            comparison=found.comparison if smoke else None,
+            diagnosis=None if smoke else found.diagnosis,
             timed_out=isinstance(ending, TimedOut),
         )
     finally:
@@ -165,6 +190,21 @@ def _under(scratch: Path | None) -> Path:
     return scratch / "twin"
 
 
+def _require_host_memory(twin: TwinSpec) -> None:
+    from planner.serve.preflight.machine import available_memory_bytes
+
+    draft = twin.draft_layers > 0
+    need = rank_weights(twin.model_spec("twin"), tensor_parallel_size=1, draft=draft)[0].total_bytes
+    available = available_memory_bytes()
+    if available is not None and available < need:
+        raise InvalidRequest(
+            "full_size",
+            f"a CPU build holds these weights as BF16 in {format_gib(need)} GiB of host memory, and "
+            f"{format_gib(available)} GiB are available",
+            hint="a GPU build proves the memory of GPUs; leave --full-size out to rehearse everything else here",
+        )
+
+
 def _environment(engine: InstalledEngine) -> dict[str, str]:
     binaries = str(engine.executable.parent)
     return {
@@ -177,7 +217,9 @@ def _environment(engine: InstalledEngine) -> dict[str, str]:
     }
 
 
-def _history_key(engine: InstalledEngine, plan: Plan) -> str:
+def _history_key(engine: InstalledEngine, plan: Plan, *, full_size: bool) -> str:
+    if full_size:
+        return f"rehearsal at full size {engine.version or 'unknown'} | {start_key(plan, 'local')}"
     draft = "draft" if plan.settings.speculative_tokens else "plain"
     return f"rehearsal {engine.version or 'unknown'} {draft}"
 
@@ -192,17 +234,6 @@ def _wait(
             on_events(events)
         last = events[-1] if events else last
     return last, round(last.after_s, 3) if isinstance(last, ServerReady) else None
-
-
-def _diagnosis(run: Run, ending: Event | None, port: int) -> Diagnosis:
-    from planner.serve.diagnosis import diagnose
-
-    return diagnose(
-        run.read_log(),
-        exit_code=ending.exit_code if isinstance(ending, ServerEnded) else None,
-        timed_out=ending if isinstance(ending, TimedOut) else None,
-        port=port,
-    )
 
 
 def rehearsal_record(report: RehearsalReport) -> dict[str, object]:
@@ -221,11 +252,13 @@ def rehearsal_record(report: RehearsalReport) -> dict[str, object]:
         "changes": [dataclasses.asdict(change) for change in report.changes],
         "unproved": list(report.unproved),
         "run_directory": str(report.run_directory),
+        "full_size": report.full_size,
         "twin_bytes": report.twin_bytes,
         "start_s": report.start_s,
         "duration_s": report.duration_s,
         "timed_out": report.timed_out,
         "smoke": smoke_record(report.smoke) if report.smoke else None,
+        "comparison": None if report.comparison is None else comparison_record(report.comparison),
         "failure": None
         if diagnosis is None
         else {

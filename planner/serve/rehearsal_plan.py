@@ -1,7 +1,8 @@
 """What a rehearsal starts instead of the plan, and what it therefore cannot prove; it starts nothing.
 
-The plan is changed as little as possible: the checkpoint becomes the twin. A CPU build needs more, and every such
-change is named with its reason and with what stays unproved.
+The plan is changed as little as possible: the checkpoint becomes a tiny twin, whose answers are known, or at full
+size random weights, whose memory is the real one's. A CPU build needs more, and every such change is named with its
+reason and with what stays unproved.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ from planner.serve.engine import InstalledEngine
 from planner.serve.smoke import Expectations
 from planner.serve.twin.spec import CPU_TWIN, TwinSpec
 
+DUMMY = "dummy"
+"""vLLM's load format that reads no weights and fills every tensor with small random numbers."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -39,6 +43,8 @@ class RehearsalPlan:
     """What will be started on which twin."""
 
     twin: TwinSpec
+    full_size: bool
+    """Whether the twin has the model's own dimensions and no weights: the engine fills its tensors at random."""
     settings: Settings
     changes: tuple[Change, ...]
     expectations: Expectations
@@ -51,12 +57,16 @@ class RehearsalPlan:
         return tuple(dict.fromkeys(change.unproved for change in self.changes))
 
 
-def rehearsal_plan(plan: Plan, engine: InstalledEngine) -> RehearsalPlan:
+FULL_SIZE_CHECKS = ("health", "model", "max-model-len", "reasoning-refused", "too-long", "long", "kv-cache")
+"""Checks that pass whatever a model says: random weights ramble."""
+
+
+def rehearsal_plan(plan: Plan, engine: InstalledEngine, *, full_size: bool = False) -> RehearsalPlan:
     """Return what to start on `engine` in place of `plan`.
 
     Raises:
-        InvalidRequest: for a plan of the Hugging Face layout, which no twin has, and on a GPU build for a replica
-            that spans several nodes.
+        InvalidRequest: for a plan of the Hugging Face layout, which no twin has; on a GPU build for a replica that
+            spans several nodes; with `full_size` for a model that no configuration of ours describes.
     """
     if plan.settings.load_format != "mistral" or not plan.model.native_format:
         raise InvalidRequest(
@@ -71,24 +81,18 @@ def rehearsal_plan(plan: Plan, engine: InstalledEngine) -> RehearsalPlan:
             f"a replica over {per_replica} GPUs on several nodes cannot be rehearsed from one of them",
             hint=f"rehearse one node, --gpus {plan.gpus.count}x{plan.gpus.spec.name}, or use a CPU build",
         )
-    twin = _twin(plan, engine)
-    changes = [
-        Change(
-            what="checkpoint",
-            planned=plan.model.name,
-            rehearsed="a tiny scripted twin",
-            unproved="the real weights: download, memory, loading time, quality of answers, speed",
-        )
-    ]
+    twin = _full_twin(plan, engine) if full_size else _twin(plan, engine)
+    changes = list(_checkpoint_changes(plan, full_size=full_size))
     settings, block_size = plan.settings, plan.request.block_size
     if engine.cpu:
         settings, block_size = _for_cpu(plan, twin)
         changes += _cpu_changes(plan, settings, block_size)
     return RehearsalPlan(
         twin=twin,
+        full_size=full_size,
         settings=settings,
         changes=tuple(changes),
-        expectations=_expectations(plan, settings, twin, engine, block_size),
+        expectations=_expectations(plan, settings, twin, engine, block_size, full_size=full_size),
         block_size=block_size,
     )
 
@@ -108,8 +112,41 @@ def rehearsal_command(
     )
     command = serve_command(changed, port=port, served_model_name=plan.model.name)
     argv = (str(engine.executable), *command.argv[1:])
+    if rehearsal.full_size:
+        at = argv.index("--load-format") + 1
+        argv = (*argv[:at], DUMMY, *argv[at + 1 :])
     # Variables of a GPU vendor mean nothing to a CPU build.
     return ServeCommand(argv=argv, env={} if engine.cpu else command.env)
+
+
+def _checkpoint_changes(plan: Plan, *, full_size: bool) -> Iterator[Change]:
+    if not full_size:
+        yield Change(
+            what="checkpoint",
+            planned=plan.model.name,
+            rehearsed="a tiny scripted twin",
+            unproved="the real weights: download, memory, loading time, quality of answers, speed",
+        )
+        return
+    yield Change(
+        what="checkpoint",
+        planned=plan.model.name,
+        rehearsed="its dimensions, no weights",
+        unproved="the real weights: download, loading time, speed",
+    )
+    yield Change(
+        what="--load-format",
+        planned=plan.settings.load_format,
+        rehearsed=f"{DUMMY}: random numbers",
+        unproved="what answers say, reasoning, tool calls, images: a rehearsal without --full-size proves those",
+    )
+
+
+def _full_twin(plan: Plan, engine: InstalledEngine) -> TwinSpec:
+    draft = plan.model.draft
+    layers = draft.num_hidden_layers if draft is not None and plan.settings.speculative_tokens else 0
+    twin = TwinSpec.full_size(plan.model, draft_layers=layers)
+    return replace(twin, fp8=False) if engine.cpu else twin
 
 
 def _twin(plan: Plan, engine: InstalledEngine) -> TwinSpec:
@@ -229,8 +266,16 @@ def _cpu_changes(plan: Plan, settings: Settings, block_size: int | None) -> Iter
 
 
 def _expectations(
-    plan: Plan, settings: Settings, twin: TwinSpec, engine: InstalledEngine, block_size: int | None
+    plan: Plan,
+    settings: Settings,
+    twin: TwinSpec,
+    engine: InstalledEngine,
+    block_size: int | None,
+    *,
+    full_size: bool,
 ) -> Expectations:
+    if full_size and not engine.cpu:
+        return Expectations.from_plan(plan)
     planned = Expectations(
         model=plan.model.name,
         vllm_version=plan.vllm_version,

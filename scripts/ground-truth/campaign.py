@@ -218,12 +218,12 @@ def metrics() -> list[str]:
 def serve_argv(run: dict[str, Any], models: Path) -> list[str]:
     """The run's ``serve`` command line, without the program."""
     argv = [
-        "serve", str(models / run["model"]), "--host", "127.0.0.1", "--port", str(PORT),
+        "serve", str(models / run["model"] / "model"), "--host", "127.0.0.1", "--port", str(PORT),
         "--served-model-name", SERVED, "--tokenizer-mode", "mistral", "--config-format", "mistral",
         "--load-format", "dummy", *map(str, run.get("flags", [])),
     ]  # fmt: skip
     if run.get("draft"):
-        speculation = {"model": str(models / "draft"), "num_speculative_tokens": 3, "method": "eagle"}
+        speculation = {"model": str(models / run["model"] / "draft"), "num_speculative_tokens": 3, "method": "eagle"}
         argv += ["--speculative-config", json.dumps(speculation)]
     return argv
 
@@ -231,7 +231,7 @@ def serve_argv(run: dict[str, Any], models: Path) -> list[str]:
 def bench_argv(run: dict[str, Any], load: dict[str, Any], models: Path, result: Path) -> list[str]:
     return [
         "bench", "serve", "--backend", "openai", "--base-url", f"http://127.0.0.1:{PORT}", "--model", SERVED,
-        "--tokenizer", str(models / run["model"]), "--tokenizer-mode", "mistral", "--dataset-name", "random",
+        "--tokenizer", str(models / run["model"] / "model"), "--tokenizer-mode", "mistral", "--dataset-name", "random",
         "--random-input-len", str(load["input"]), "--random-output-len", str(load["output"]), "--ignore-eos",
         "--temperature", "0", "--max-concurrency", str(load["concurrency"]), "--num-prompts", str(load["prompts"]),
         "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "5,50,95", "--disable-tqdm",

@@ -152,7 +152,7 @@ def main() -> None:
                 rows.append(row(record, log) | {"name": again})
             else:
                 again = f"{name}-failed"
-            work = str(Path(record["argv"][2]).parents[1])
+            work = record["argv"][2].partition("/models/")[0]
             text = clean(log, work=work)
             (args.logs / f"{again}.log").write_text(text, encoding="utf-8")
             files[f"{again}.log"] = (

@@ -1,77 +1,43 @@
-"""Writes model folders that hold a configuration and a tokenizer but no weights, for ``--load-format dummy``.
+"""Writes model folders for ``--load-format dummy``, which needs no weights, or with scripted weights.
 
-The full size and the same architecture with fewer decoder layers. It never writes a tensor.
+    python models.py FOLDER [LAYERS…]              configuration and tokenizer of the full size and of cuts
+    python models.py FOLDER 8 --weights            a whole checkpoint: the model's widths, 8 of its layers
+
+Each is ``NAME/model`` with an EAGLE draft in ``NAME/draft``. The weights make the cut say what the small twin of a
+rehearsal says, so that every check of a running server can pass.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import sys
-import tomllib
+from dataclasses import replace
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(PROJECT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from planner.serve.twin.spec import YARN, TwinSpec  # noqa: E402
-from planner.serve.twin.tekken import tekken  # noqa: E402
+from planner.checkpoint.preset import load_preset
+from planner.serve.twin import TwinSpec, make_twin
 
-FACTS = PROJECT / "planner" / "facts" / "models" / "mistral-medium-3.5-128b.toml"
-FULL_LAYERS = 88
-DRAFT_LAYERS = 2
-"""The EAGLE draft is the trunk cut to these, without images."""
+FULL = load_preset()
+CUTS = (8, 24, 44, FULL.num_hidden_layers)
 
 
-def params(*, layers: int, vision: bool) -> dict[str, object]:
-    """Return ``params.json`` of the model cut to `layers`; the sizes come from the planner's facts."""
-    facts = tomllib.loads(FACTS.read_text(encoding="utf-8"))
-    document: dict[str, object] = {
-        "dim": facts["hidden_size"],
-        "n_layers": layers,
-        "head_dim": facts["head_dim"],
-        "hidden_dim": facts["intermediate_size"],
-        "n_heads": facts["num_attention_heads"],
-        "n_kv_heads": facts["num_key_value_heads"],
-        "rope_theta": 1000000.0,
-        "norm_eps": 1e-5,
-        "vocab_size": facts["vocab_size"],
-        "tied_embeddings": False,
-        "max_position_embeddings": facts["max_position_embeddings"],
-        "max_seq_len": facts["max_position_embeddings"],
-        "yarn": dict(YARN),
-        "quantization": {"qformat_weight": "fp8_e4m3", "qscheme_act": "TENSOR"},
-    }
-    if vision:
-        tower = facts["vision"]
-        document["vision_encoder"] = {
-            "image_token_id": 10,
-            "image_break_token_id": 12,
-            "image_end_token_id": 13,
-            "mm_projector_id": "patch_merge",
-            "image_size": tower["max_image_size"],
-            "rope_theta": 10000.0,
-            "add_pre_mm_projector_layer_norm": True,
-            "adapter_bias": False,
-            **tower,
-        }
-    return document
-
-
-def write_models(directory: Path, *, layers: list[int]) -> None:
-    """Write one folder per cut (``cut8``, …, ``full`` for 88 layers) and ``draft``, all with one tokenizer."""
-    facts = tomllib.loads(FACTS.read_text(encoding="utf-8"))
-    spec = TwinSpec(vocab_size=facts["vocab_size"], image_size=facts["vision"]["max_image_size"])
-    tokenizer = json.dumps(tekken(spec, ()))
-    folders = {
-        ("full" if count == FULL_LAYERS else f"cut{count}"): params(layers=count, vision=True) for count in layers
-    }
-    folders["draft"] = params(layers=DRAFT_LAYERS, vision=False)
-    for name, document in folders.items():
-        folder = directory / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "params.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        (folder / "tekken.json").write_text(tokenizer, encoding="utf-8")
+def write_models(directory: Path, *, layers: list[int], weights: bool = False) -> None:
+    """Write one folder per cut: ``cut8``, …, and ``full`` for all layers."""
+    assert FULL.draft is not None
+    for count in layers:
+        cut = replace(FULL, layers=(replace(FULL.layers[0], count=count),))
+        name = "full" if count == FULL.num_hidden_layers else f"cut{count}"
+        # A draft of scripted weights would double the time; its configuration costs nothing.
+        drafts = 0 if weights else FULL.draft.num_hidden_layers
+        make_twin(directory / name, spec=TwinSpec.full_size(cut, draft_layers=drafts), weights=weights)
 
 
 if __name__ == "__main__":
-    write_models(Path(sys.argv[1]), layers=[int(count) for count in sys.argv[2:]] or [8, 24, 44, FULL_LAYERS])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("layers", type=int, nargs="*", default=CUTS)
+    parser.add_argument("--weights", action="store_true")
+    args = parser.parse_args()
+    write_models(args.folder, layers=list(args.layers), weights=args.weights)

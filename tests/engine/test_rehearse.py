@@ -14,6 +14,7 @@ from planner.serve.engine import InstalledEngine
 from planner.serve.events import Figure, ServerReady
 from planner.serve.launcher import Endpoint, launch
 from planner.serve.rehearsal import free_port
+from planner.serve.rehearsal_plan import FULL_SIZE_CHECKS
 from planner.serve.smoke import Expectations
 from planner.serve.twin import TwinSpec, make_twin
 from planner.serve.verifier import verify
@@ -36,6 +37,20 @@ def test_a_text_only_plan_is_rehearsed(engine: InstalledEngine, capsys: pytest.C
     assert "--language-model-only" in document["argv"]
     assert "VLLM_ROCM_USE_AITER" not in document["env"]
     assert any("FP8 kernels" in unproved for unproved in document["unproved"])
+
+
+def test_the_models_own_dimensions_with_random_weights(
+    engine: InstalledEngine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A configuration alone is enough for the engine, and every check that asks nothing of the answers passes."""
+    model = make_twin(tmp_path / "t", spec=TwinSpec(fp8=True, head_dim=32, image_size=448), weights=False).path
+    argv = ["rehearse", "--full-size", "--gpus", "1xH200", "--model", str(model), "--max-model-len", "4096"]
+    assert main([*argv, "--vllm", str(engine.executable), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert {result["name"]: result["status"] for result in document["smoke"]["results"]} == dict.fromkeys(
+        FULL_SIZE_CHECKS, "pass"
+    )
+    assert document["comparison"] is None
 
 
 def test_a_package_that_breaks_every_chat_is_found(

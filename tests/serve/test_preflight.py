@@ -177,6 +177,14 @@ def test_no_vllm_at_all(machine: Machine) -> None:
     assert "has no vLLM" in one(machine.situation(), "vllm").seen
 
 
+def test_of_a_package_that_is_there_twice_the_imported_one_counts(machine: Machine, tmp_path: Path) -> None:
+    machine.install("mistral_common", "1.12.0")
+    behind = Machine(tmp_path / "behind")
+    behind.install("mistral_common", "1.13.1")
+    machine.env["PYTHONPATH"] += f":{behind.site}"
+    assert (machine.situation().versions or {})["mistral_common"] == "1.12.0"
+
+
 @pytest.mark.parametrize(
     ("version", "engine", "status"),
     [

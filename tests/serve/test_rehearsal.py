@@ -16,8 +16,10 @@ from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.serve.engine import InstalledEngine, find_engine
 from planner.serve.rehearsal import free_port, rehearse
-from planner.serve.rehearsal_plan import rehearsal_command, rehearsal_plan
+from planner.serve.rehearsal_plan import FULL_SIZE_CHECKS, rehearsal_command, rehearsal_plan
 from planner.serve.run import list_runs
+from planner.serve.smoke import Expectations
+from planner.weights import rank_weights
 
 from .test_run import wait_for
 
@@ -55,10 +57,11 @@ def options(argv: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("full_size", [False, True], ids=["tiny", "full size"])
 @pytest.mark.parametrize("engine", [GPU, CPU], ids=["gpu", "cpu"])
 @pytest.mark.parametrize("answer", PLANS.values(), ids=PLANS)
-def test_every_difference_from_the_plan_is_named(answer: Plan, engine: InstalledEngine) -> None:
-    rehearsal = rehearsal_plan(answer, engine)
+def test_every_difference_from_the_plan_is_named(answer: Plan, engine: InstalledEngine, full_size: bool) -> None:
+    rehearsal = rehearsal_plan(answer, engine, full_size=full_size)
     draft = "/twin/draft" if rehearsal.twin.draft_layers else None
     command = rehearsal_command(answer, rehearsal, model="/twin/model", draft=draft, engine=engine, port=5)
     before, after = options(serve_command(answer).argv), options(command.argv)
@@ -82,6 +85,20 @@ def test_a_gpu_build_changes_the_checkpoint_alone(answer: Plan) -> None:
     assert [change.what for change in rehearsal.changes] == ["checkpoint"]
     assert rehearsal.twin.fp8
     assert rehearsal.expectations.num_gpu_blocks is None
+
+
+@pytest.mark.parametrize("answer", PLANS.values(), ids=PLANS)
+def test_at_full_size_a_gpu_build_must_meet_the_plan_itself(answer: Plan) -> None:
+    rehearsal = rehearsal_plan(answer, GPU, full_size=True)
+    assert [change.what for change in rehearsal.changes] == ["checkpoint", "--load-format"]
+    assert not any("memory" in unproved for unproved in rehearsal.unproved)
+    assert rehearsal.settings == answer.settings
+    assert rehearsal.expectations == Expectations.from_plan(answer)
+    draft = answer.model.draft if answer.settings.speculative_tokens else None
+    made = rehearsal.twin.model_spec(answer.model.name)
+    assert rank_weights(made, tensor_parallel_size=1, draft=draft is not None) == rank_weights(
+        answer.model, tensor_parallel_size=1, draft=draft is not None
+    )
 
 
 @pytest.mark.parametrize("answer", PLANS.values(), ids=PLANS)
@@ -157,6 +174,30 @@ def test_a_rehearsal_runs_from_twin_to_report(vllm: Path, scratch: Path) -> None
     (run,) = list_runs()
     assert not run.status().alive
     assert json.loads((run.directory / "rehearsal.json").read_text())["passed"] is True
+
+
+def test_a_full_size_rehearsal_asks_nothing_of_the_answers_and_measures(
+    vllm: Path, scratch: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["rehearse", "--full-size", "--gpus", "8xH200", "--max-model-len", "4096", "--vllm", str(vllm)]
+    assert main([*argv, "--skip", "long", "--skip", "kv-cache", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["full_size"] is True
+    assert document["argv"][document["argv"].index("--load-format") + 1] == "dummy"
+    assert document["twin_bytes"] == 0
+    assert [result["name"] for result in document["smoke"]["results"]] == [
+        name for name in FULL_SIZE_CHECKS if name not in ("long", "kv-cache")
+    ]
+    assert document["comparison"]["verdict"]
+    run = Path(document["run_directory"])
+    assert json.loads((run / "plan.json").read_text())["settings"]["max_model_len"] == 4096
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_cpu_host_without_the_memory_is_told_both_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.serve.preflight.machine.available_memory_bytes", lambda: 16 * 2**30)
+    with pytest.raises(InvalidRequest, match=r"237\.87 GiB of host memory, and 16\.00 GiB are available"):
+        rehearse(planned(), engine=CPU, full_size=True)
 
 
 @pytest.mark.parametrize("stage", ["start", "checks"])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +14,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from planner.checkpoint import load_model
+from planner.checkpoint.preset import load_preset
 from planner.errors import InvalidRequest
 from planner.serve.twin import CPU_TWIN, Twin, TwinSpec, make_twin
 from planner.serve.twin.script import CHAINS, FLAGS, OPENINGS, Script, scripted_words
 from planner.serve.twin.tekken import CONTROL_TOKENS, tekken
-from planner.serve.twin.tensors import bf16, bf16_value, e4m3, e4m3_values
+from planner.serve.twin.tensors import bf16, bf16_value, e4m3
 from planner.weights import rank_weights
 
 SMALL = TwinSpec(head_dim=32, image_size=448, draft_layers=2)
+E4M3 = [pattern * 2.0**-9 if pattern < 8 else (8 + pattern % 8) * 2.0 ** (pattern // 8 - 10) for pattern in range(127)]
+"""Every finite number of the format from +0 up; the index is the bit pattern."""
 finite_f32 = st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-(2.0**120), max_value=2.0**120)
 
 
@@ -55,7 +60,7 @@ def test_bf16_is_the_nearest_with_ties_to_even(number: float) -> None:
 def test_e4m3_is_the_nearest_with_ties_to_even(number: float) -> None:
     (pattern,) = e4m3(np.array([number], np.float32)).data
     size = min(abs(Fraction(number)), Fraction(448))
-    distances = [abs(Fraction(float(value)) - size) for value in e4m3_values()]
+    distances = [abs(Fraction(float(value)) - size) for value in E4M3]
     best = min(distances)
     nearest = [index for index, distance in enumerate(distances) if distance == best]
     assert (pattern & 0x7F) in nearest
@@ -63,10 +68,15 @@ def test_e4m3_is_the_nearest_with_ties_to_even(number: float) -> None:
     assert bool(pattern & 0x80) == (math.copysign(1, number) < 0)
 
 
-def test_e4m3_values_are_those_of_the_format() -> None:
-    values = e4m3_values()
-    assert (values[0], values[1], values[8], values[0x38], values[126]) == (0, 2**-9, 2**-6, 1.0, 448)
-    assert (np.diff(values) > 0).all()
+def test_every_e4m3_number_and_every_tie_between_two_goes_where_the_format_says() -> None:
+    assert (E4M3[0], E4M3[1], E4M3[8], E4M3[0x38], E4M3[126]) == (0, 2**-9, 2**-6, 1.0, 448)
+    numbers = np.array(E4M3, np.float32)
+    ties = (numbers[1:] + numbers[:-1]) / 2
+    assert list(e4m3(numbers).data) == list(range(127))
+    assert list(e4m3(ties).data) == [pattern + pattern % 2 for pattern in range(126)]
+    assert list(e4m3(np.nextafter(ties, np.float32(0))).data) == list(range(126))
+    assert list(e4m3(np.nextafter(ties, np.float32(500))).data) == list(range(1, 127))
+    assert list(e4m3(np.array([1e9, np.inf, -np.inf], np.float32)).data) == [126, 126, 254]
 
 
 def test_the_same_spec_gives_the_same_bytes(twin: Twin, tmp_path: Path) -> None:
@@ -178,3 +188,32 @@ def test_a_failure_leaves_the_old_twin(tmp_path: Path, monkeypatch: pytest.Monke
 def test_dimensions_that_cannot_hold_the_script_are_refused(wrong: dict[str, int]) -> None:
     with pytest.raises(InvalidRequest):
         TwinSpec(**wrong)
+
+
+def test_a_full_size_twin_weighs_what_the_model_does() -> None:
+    model = load_preset()
+    spec = TwinSpec.full_size(model, draft_layers=2)
+    made = spec.model_spec(model.name)
+    assert rank_weights(made, tensor_parallel_size=1) == rank_weights(model, tensor_parallel_size=1)
+    assert spec.draft_layers == 2
+    assert spec.params()["vision_encoder"]["intermediate_size"] == 8192  # type: ignore[index]
+
+
+@pytest.mark.parametrize("stem", ["mistral-medium-3.5-128b", "devstral-2-123b"])
+def test_a_full_size_configuration_is_read_back_as_the_model(stem: str, tmp_path: Path) -> None:
+    """What an engine reads from the folder has every dimension that the plan counted on."""
+    model = load_preset(stem)
+    twin = make_twin(tmp_path / "t", spec=TwinSpec.full_size(model), weights=False)
+    assert sorted(entry.name for entry in twin.path.iterdir()) == ["params.json", "tekken.json"]
+    assert twin.checkpoint_bytes == 0
+    read = load_model(twin.path)
+    assert (read.layers, read.vision, read.vocab_size) == (model.layers, model.vision, model.vocab_size)
+    assert rank_weights(read, tensor_parallel_size=8) == rank_weights(model, tensor_parallel_size=8)
+
+
+def test_a_model_that_a_twin_cannot_imitate_is_refused_by_its_fields() -> None:
+    model = replace(load_preset(), tie_word_embeddings=True, qk_norm=True)
+    with pytest.raises(InvalidRequest, match="its tie_word_embeddings, qk_norm differ"):
+        TwinSpec.full_size(model)
+    with pytest.raises(InvalidRequest, match="layers"):
+        TwinSpec.full_size(load_preset("mistral-medium-3.5-128b-nvfp4"))

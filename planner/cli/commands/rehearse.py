@@ -1,4 +1,4 @@
-"""``m35-plan rehearse``: try the plan on a tiny twin of the model. It downloads nothing."""
+"""``m35-plan rehearse``: try the plan on a tiny twin, or at full size with random weights. It downloads nothing."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ _STAGES: dict[Stage, str] = {
 _WIDTH = 80
 
 
-@click.command(short_help="try the plan on a tiny twin of the model, before the download")
+@click.command(short_help="try the plan on a twin of the model, before the download")
 @gpu_options
 @engine_options
+@click.option("--full-size", is_flag=True, help="the model's own dimensions with random weights: proves the memory")
 @click.option("--vllm", "executable", default="vllm", metavar="PATH", help="the engine's executable")
 @click.option("--port", type=click.IntRange(1, 65535), help="port of the rehearsed server; a free one by default")
 @click.option("--run-dir", type=click.Path(path_type=Path), help="keep log and report here")
@@ -42,6 +43,7 @@ _WIDTH = 80
 def command(
     gpus: str | None,
     gpu_memory: str | None,
+    full_size: bool,
     executable: str,
     port: int | None,
     run_dir: Path | None,
@@ -55,15 +57,19 @@ def command(
 
     It finds faults of versions, flags, tokenizer, parsers and tool calls in a minute or two, also on a machine
     without a GPU, where vLLM's CPU build serves. What was changed for that, and what it cannot prove, is printed.
+
+    With --full-size the engine makes tensors of the model's real sizes and fills them at random: on the GPUs of the
+    plan this proves the memory, the KV cache, compilation and graphs, and predicted stands against measured.
+
     Exit code 0: passed, 5: the engine did not come up, 6: a check failed, 7: it took too long.
     """
     from planner.cli.smoke_table import result_writer
     from planner.serve.engine import find_engine
     from planner.serve.rehearsal import START_LIMIT_S, rehearsal_record, rehearse
-    from planner.serve.rehearsal_plan import rehearsal_plan
+    from planner.serve.rehearsal_plan import FULL_SIZE_CHECKS, rehearsal_plan
     from planner.serve.verifier import selected_checks
 
-    checks = selected_checks(skip=skip)
+    checks = selected_checks(only=FULL_SIZE_CHECKS if full_size else (), skip=skip)
     answer = plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **settings))
     if not answer.feasible:
         report_error("the plan does not fit, so there is nothing to rehearse", hint="`m35-plan plan` shows the levers")
@@ -71,10 +77,11 @@ def command(
     engine = find_engine(executable)
     if not as_json:
         write(f"rehearsing on vLLM {engine.version or 'of unknown version'}{', a CPU build' if engine.cpu else ''}\n")
-        write(_changes(rehearsal_plan(answer, engine).changes) + "\n")
+        write(_changes(rehearsal_plan(answer, engine, full_size=full_size).changes) + "\n")
     report = rehearse(
         answer,
         engine=engine,
+        full_size=full_size,
         twin_directory=keep_twin,
         run_dir=run_dir,
         port=port,
@@ -105,13 +112,21 @@ def _write_end(report: RehearsalReport) -> None:
     if report.smoke is not None:
         write(summary(report.smoke))
         write(f"ready after {report.start_s:.1f} s, {report.duration_s:.1f} s in all")
+        if report.comparison is not None and report.comparison.differences:
+            from planner.cli.conclusion_table import comparison_text
+
+            write("\n" + comparison_text(report.comparison))
     elif report.diagnosis is not None:
         write(f"did not come up: {report.diagnosis.title}")
         for line in report.diagnosis.evidence:
             write("\n".join(wrap(f"{line.number}: {line.text}", _WIDTH, initial_indent="  ", subsequent_indent="    ")))
         for cure in report.diagnosis.cures:
             write("\n".join(wrap(cure, _WIDTH, initial_indent="  - ", subsequent_indent="    ")))
+    else:
+        write("it was stopped before it was ready")
     write("\nnot rehearsed")
     for unproved in report.unproved:
         write("\n".join(wrap(unproved, _WIDTH, initial_indent="  - ", subsequent_indent="    ")))
     write(f"\nlog and report: {report.run_directory}")
+    if report.comparison is not None:
+        write(f"kept for later plans by: m35-plan calibrate {report.run_directory}")

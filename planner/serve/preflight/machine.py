@@ -194,7 +194,7 @@ def check_shared_memory(situation: Situation) -> CheckResult:
 def check_host_memory(situation: Situation) -> CheckResult:
     """Whether the host has memory for the engine's processes and pinned tables."""
     name = "host_memory"
-    available = _available_memory()
+    available = available_memory_bytes()
     if available is None:
         return CheckResult(name=name, status="unknown", seen="/proc/meminfo cannot be read")
     facts = load("preflight.toml")["host_memory"]
@@ -218,7 +218,7 @@ def check_host_memory(situation: Situation) -> CheckResult:
     )
 
 
-def _available_memory() -> int | None:
+def available_memory_bytes() -> int | None:
     """Memory that can be had without swapping, within the limits of this container."""
     try:
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():

@@ -122,10 +122,13 @@ class Situation:
         """Installed distributions of that Python, by metadata alone; None when it cannot be asked."""
         if self.interpreter is None:
             return None
+        # Of a distribution that is there twice the first on the path is imported.
         code = (
             "import importlib.metadata as m, json\n"
-            "print(json.dumps({(d.metadata['Name'] or '').lower().replace('-', '_'): d.version"
-            " for d in m.distributions() if d.metadata}))"
+            "found = {}\n"
+            "for d in m.distributions():\n"
+            "    if d.metadata: found.setdefault((d.metadata['Name'] or '').lower().replace('-', '_'), d.version)\n"
+            "print(json.dumps(found))"
         )
         answer = self.run([str(self.interpreter), "-c", code])
         if answer is None or answer.returncode:

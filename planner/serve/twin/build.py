@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 NOISE = 0.02
 """Standard deviation of weights that the script leaves alone."""
-ACTIVATION_SCALE = 0.04
-"""Static FP8 activation scale: ±17.9, above the largest scripted activation (16)."""
+ACTIVATION_ROOM = 1.12
+"""Largest FP8 activation by the largest scripted one: a lone coordinate after a norm, sqrt(hidden_size)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +40,13 @@ class Twin:
     draft_path: Path | None
     """Folder of the EAGLE draft, None without one."""
     checkpoint_bytes: int
-    """Size of the target's tensor file."""
+    """Size of the target's tensor file; 0 where none was written."""
 
 
-def make_twin(directory: Path, *, spec: TwinSpec) -> Twin:
+def make_twin(directory: Path, *, spec: TwinSpec, weights: bool = True) -> Twin:
     """Write the twin to ``directory/model`` and its draft to ``directory/draft``; the same spec, the same bytes.
+
+    Without `weights` configuration and tokenizer alone: enough for an engine that fills its tensors at random.
 
     Raises:
         InvalidRequest: when `directory` holds something that is not a twin.
@@ -59,9 +61,9 @@ def make_twin(directory: Path, *, spec: TwinSpec) -> Twin:
     try:
         fresh.chmod(0o755)  # a container's user must be able to read it
         maker = _Maker(spec)
-        _write(fresh / "model", spec, params=spec.params(), tensors=maker.target())
+        _write(fresh / "model", spec, params=spec.params(), tensors=maker.target() if weights else None)
         if spec.draft_layers:
-            _write(fresh / "draft", spec, params=spec.draft_params(), tensors=maker.draft())
+            _write(fresh / "draft", spec, params=spec.draft_params(), tensors=maker.draft() if weights else None)
         shutil.rmtree(directory, ignore_errors=True)
         fresh.replace(directory)
     except BaseException:
@@ -71,7 +73,7 @@ def make_twin(directory: Path, *, spec: TwinSpec) -> Twin:
         spec=spec,
         path=directory / "model",
         draft_path=directory / "draft" if spec.draft_layers else None,
-        checkpoint_bytes=(directory / "model" / "consolidated.safetensors").stat().st_size,
+        checkpoint_bytes=(directory / "model" / "consolidated.safetensors").stat().st_size if weights else 0,
     )
 
 
@@ -79,11 +81,12 @@ def _is_twin(directory: Path) -> bool:
     return {entry.name for entry in directory.iterdir()} <= {"model", "draft"}
 
 
-def _write(folder: Path, spec: TwinSpec, *, params: dict[str, object], tensors: dict[str, Tensor]) -> None:
+def _write(folder: Path, spec: TwinSpec, *, params: dict[str, object], tensors: dict[str, Tensor] | None) -> None:
     folder.mkdir()
     (folder / "params.json").write_text(json.dumps(params, indent=2) + "\n", encoding="utf-8")
     (folder / "tekken.json").write_text(json.dumps(tekken(spec, scripted_words())), encoding="utf-8")
-    write_safetensors(folder / "consolidated.safetensors", tensors)
+    if tensors is not None:
+        write_safetensors(folder / "consolidated.safetensors", tensors)
 
 
 class _Maker:
@@ -94,6 +97,8 @@ class _Maker:
 
         self.spec = spec
         self.script = Script.of(spec)
+        self.activation_scale = ACTIVATION_ROOM * spec.hidden_size**0.5 / E4M3_MAX
+        """Static, per tensor, as in the checkpoint."""
         self.random = np.random.Generator(np.random.PCG64(spec.seed))
 
     def noise(self, *shape: int) -> Matrix:
@@ -166,7 +171,7 @@ class _Maker:
         return {
             f"{name}.weight": e4m3((matrix / np.float32(scale)).astype(np.float32)),
             f"{name}.qscale_weight": bf16(np.array(scale, np.float32)),
-            f"{name}.qscale_act": bf16(np.array(ACTIVATION_SCALE, np.float32)),
+            f"{name}.qscale_act": bf16(np.array(self.activation_scale, np.float32)),
         }
 
     def vision(self) -> dict[str, Tensor]:
@@ -174,7 +179,7 @@ class _Maker:
         import numpy as np
 
         spec = self.spec
-        width, patch = spec.vision_hidden_size, spec.patch_size
+        width, inner, patch = spec.vision_hidden_size, spec.vision_intermediate_size, spec.patch_size
         merged = spec.spatial_merge_size**2
         patches = self.zeros(width, 3, patch, patch)
         for colour in range(3):
@@ -190,9 +195,9 @@ class _Maker:
                 ("attention.wk", self.noise(width, width)),
                 ("attention.wv", self.noise(width, width)),
                 ("attention.wo", self.zeros(width, width)),
-                ("feed_forward.w1", self.noise(2 * width, width)),
-                ("feed_forward.w2", self.zeros(width, 2 * width)),
-                ("feed_forward.w3", self.noise(2 * width, width)),
+                ("feed_forward.w1", self.noise(inner, width)),
+                ("feed_forward.w2", self.zeros(width, inner)),
+                ("feed_forward.w3", self.noise(inner, width)),
             ):
                 tensors[f"{name}.{part}.weight"] = bf16(matrix)
             tensors[f"{name}.attention_norm.weight"] = self.ones(width)

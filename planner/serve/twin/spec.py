@@ -7,13 +7,16 @@ merging, the special tokens' ids, the context limit. What only costs memory is s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from planner.errors import InvalidRequest
 from planner.model import BF16, FP8, DraftSpec, LayerGroup, ModelSpec, VisionSpec
 
 YARN = {"original_max_position_embeddings": 4096, "factor": 64, "apply_scale": True, "beta": 4, "alpha": 1}
 """As published for the sibling Devstral 2 123B, whose text trunk this model shares (transformers' tests)."""
+
+_NOT_BUILT = frozenset({"draft", "checkpoint_bytes", "download_bytes", "notes"})
+"""Fields of a model that say nothing about the dimensions of its target."""
 
 SPECIAL_TOKENS = 1000
 """Ids that tekken tokenizers set aside for control tokens."""
@@ -41,6 +44,7 @@ class TwinSpec:
     vocab_size: int = 2048
     max_position_embeddings: int = 262144
     vision_hidden_size: int = 512
+    vision_intermediate_size: int = 1024
     vision_layers: int = 2
     vision_heads: int = 16
     patch_size: int = 14
@@ -73,6 +77,48 @@ class TwinSpec:
         """Attention heads that share one KV head."""
         return self.num_attention_heads // self.num_key_value_heads
 
+    @classmethod
+    def full_size(cls, model: ModelSpec, *, draft_layers: int = 0) -> TwinSpec:
+        """Return the twin that has every dimension of `model`: its tensors would be as large as the checkpoint's.
+
+        Raises:
+            InvalidRequest: when a twin of these dimensions would differ from `model` in anything else.
+        """
+        spec = cls(
+            fp8=model.layers[0].mlp.name == "fp8",
+            vision=model.vision is not None,
+            draft_layers=draft_layers,
+            hidden_size=model.hidden_size,
+            num_hidden_layers=model.num_hidden_layers,
+            num_attention_heads=model.num_attention_heads,
+            num_key_value_heads=model.num_key_value_heads,
+            head_dim=model.head_dim,
+            intermediate_size=model.intermediate_size,
+            vocab_size=model.vocab_size,
+            max_position_embeddings=model.max_position_embeddings,
+        )
+        if model.vision is not None:
+            spec = replace(
+                spec,
+                vision_hidden_size=model.vision.hidden_size,
+                vision_intermediate_size=model.vision.intermediate_size,
+                vision_layers=model.vision.num_hidden_layers,
+                vision_heads=model.vision.num_attention_heads,
+                patch_size=model.vision.patch_size,
+                spatial_merge_size=model.vision.spatial_merge_size,
+                image_size=model.vision.max_image_size,
+            )
+        made = spec.model_spec(model.name)
+        other = [one.name for one in fields(model) if one.name not in _NOT_BUILT]
+        other = [name for name in other if getattr(made, name) != getattr(model, name)]
+        if other:
+            raise InvalidRequest(
+                "model",
+                f"{model.name} cannot be imitated at its full size: its {', '.join(other)} differ from what a twin has",
+                hint="rehearse without --full-size, or launch the checkpoint itself",
+            )
+        return spec
+
     def model_spec(self, name: str) -> ModelSpec:
         """Describe the twin to the planner, so that its own arithmetic predicts the twin's memory."""
         weights = FP8 if self.fp8 else BF16
@@ -96,7 +142,7 @@ class TwinSpec:
         return VisionSpec(
             hidden_size=self.vision_hidden_size,
             num_hidden_layers=self.vision_layers,
-            intermediate_size=2 * self.vision_hidden_size,
+            intermediate_size=self.vision_intermediate_size,
             num_attention_heads=self.vision_heads,
             patch_size=self.patch_size,
             max_image_size=self.image_size,
@@ -121,7 +167,7 @@ class TwinSpec:
                 "image_token_id": 10,
                 "image_break_token_id": 12,
                 "image_end_token_id": 13,
-                "intermediate_size": 2 * self.vision_hidden_size,
+                "intermediate_size": self.vision_intermediate_size,
                 "num_hidden_layers": self.vision_layers,
                 "num_attention_heads": self.vision_heads,
                 "mm_projector_id": "patch_merge",

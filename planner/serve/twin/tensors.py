@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -48,27 +47,16 @@ def bf16_value(number: float) -> float:
     return float(np.array([raw], dtype=np.uint32).view(np.float32)[0])
 
 
-@cache
-def e4m3_values() -> NDArray[np.float64]:
-    """Return the 127 finite E4M3 numbers from +0 up; the index is the bit pattern."""
-    import numpy as np
-
-    pattern = np.arange(127)
-    exponent, mantissa = pattern >> 3, pattern & 7
-    return np.where(exponent == 0, mantissa * 2.0**-9, (8 + mantissa) * 2.0 ** (exponent - 10.0))
-
-
 def e4m3(array: NDArray[np.float32]) -> Tensor:
     """Round `array` to the nearest FP8 E4M3 number, beyond ±448 to ±448; ties go to the even pattern."""
     import numpy as np
 
-    values = e4m3_values()
-    size = np.minimum(np.abs(array.astype(np.float64)), E4M3_MAX)
-    above = np.searchsorted(values, size).clip(max=126)
-    below = np.maximum(above - 1, 0)
-    to_above, to_below = values[above] - size, size - values[below]
-    pattern = np.where((to_above < to_below) | ((to_above == to_below) & (above % 2 == 0)), above, below)
-    pattern = pattern | np.where(np.signbit(array), 0x80, 0)
+    size = np.minimum(np.abs(array), np.float32(E4M3_MAX))
+    bits = size.view(np.uint32)
+    # Of 23 mantissa bits 3 stay; then the exponent's bias is 7 instead of 127.
+    normal = ((bits + 0x7FFFF + ((bits >> 20) & 1)) >> 20) - (120 << 3)
+    subnormal = np.rint(size * np.float32(2.0**9)).astype(np.uint32)
+    pattern = np.where(size < 2.0**-6, subnormal, normal) | np.where(np.signbit(array), 0x80, 0)
     return Tensor(dtype="F8_E4M3", shape=array.shape, data=pattern.astype(np.uint8).tobytes())
 
 
