@@ -175,10 +175,11 @@ def cold_compile_bytes(shape: Shape) -> int:
         return 0
     T, tp = shape.max_num_batched_tokens, shape.tensor_parallel_size
     hidden, inner = shape.model.hidden_size, shape.model.intermediate_size
-    draft = facts["draft_hidden_bytes"] * hidden if shape.speculative_tokens else 0
+    drafts = shape.speculative_tokens > 0
     if shape.vision is not None:
-        return int(T * (facts["with_images_bytes_per_token"] + draft))
-    return int(T * (facts["hidden_bytes"] * hidden + facts["intermediate_bytes"] * inner // tp + draft))
+        return int(T * (facts["with_images_bytes_per_token"] + drafts * facts["draft_with_images_bytes_per_token"]))
+    text = facts["hidden_bytes"] * hidden + facts["intermediate_bytes"] * inner // tp
+    return int(T * (text + drafts * facts["draft_hidden_bytes"] * hidden))
 
 
 def _workspace_bytes(shape: Shape) -> int:

@@ -58,6 +58,8 @@ class Ledger:
     budget_bytes: int
     """What the engine may use: ``ceil(total * gpu_memory_utilization)``."""
     lines: tuple[LedgerLine, ...]
+    beyond: tuple[LedgerLine, ...] = ()
+    """What the engine takes outside its budget, from the slack; it does not count into the sum."""
 
     def line(self, name: str) -> LedgerLine:
         """Return the line called `name`.
@@ -357,7 +359,8 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
             f"total - ceil(total x {rank.settings.gpu_memory_utilization}); holds {inside} GiB",
         )
     )
-    return Ledger(total_bytes=rank.total_bytes, budget_bytes=rank.budget_bytes, lines=tuple(lines))
+    beyond = tuple(_line(name, size) for name, size in rank.slack_use.items() if size.high_bytes)
+    return Ledger(total_bytes=rank.total_bytes, budget_bytes=rank.budget_bytes, lines=tuple(lines), beyond=beyond)
 
 
 def _exact(name: str, size_bytes: int, formula: str) -> LedgerLine:

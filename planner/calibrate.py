@@ -2,6 +2,7 @@
 
 A term is stored only when the log gives it: the graph *estimate* (that is what the budget loses), the peak
 activation without it, and memory outside torch as consumed memory less the weights that were measured and the buffers.
+The peak of a start that compiled inside its profile run is not stored: later starts, which load what it left, lack it.
 A log whose model, weights or settings are not the plan's is refused: its figures would be filed under a wrong key.
 """
 
@@ -45,7 +46,7 @@ def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
     predicted = {line.name: line.bytes for line in plan.ledger.lines}
     seen = {
         "graphs": measured.graph_estimate_bytes if predicted.get("graphs") else None,
-        "activations": measured.peak_activation_bytes,
+        "activations": None if compiled_while_profiling(plan, measured) else measured.peak_activation_bytes,
         "outside_torch": outside_torch_bytes(predicted, measured),
     }
     terms = {name: size for name, size in seen.items() if size is not None}
@@ -62,6 +63,11 @@ def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
                 hint="name the log of a single start",
             )
     return calibration_record(plan, terms={name: max(0, size) for name, size in terms.items()}, run=run)
+
+
+def compiled_while_profiling(plan: Plan, measured: Measured) -> bool:
+    """Whether the measured peak holds a compilation that later starts of `plan` will not repeat."""
+    return measured.compiled_anew is True and any(warning.code == "cold-compile" for warning in plan.warnings)
 
 
 def keep(calibration: Calibration) -> None:

@@ -11,14 +11,14 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from hw_specs.spec import Basis
 from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
+from planner.budget import LedgerLine
 from planner.emitters.shell import shell_text
 from planner.nodes import node_commands
 from planner.request import Settings
 from planner.speed.answer import SpeedSection
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 """``major.minor``: a minor step adds keys, a major step removes or redefines some."""
 
 
@@ -60,20 +60,6 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Line:
-    """One line of the ledger, per GPU."""
-
-    name: str
-    bytes: int
-    low_bytes: int
-    high_bytes: int
-    basis: Basis
-    source: str
-    formula: str
-    bounds: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
     """How the head node starts its server."""
 
@@ -110,8 +96,10 @@ class PlanDocument:
     settings: Settings
     budget_bytes: int
     """What the engine may use of one GPU."""
-    ledger: tuple[Line, ...]
+    ledger: tuple[LedgerLine, ...]
     """One GPU of the tightest pipeline stage; sums to ``gpus.total_bytes``."""
+    beyond_budget: tuple[LedgerLine, ...] = ()
+    """What the engine takes of that GPU outside its budget, from the slack; since 1.1."""
     weights_bytes_per_gpu: tuple[int, ...]
     """One per rank of TP x PP, target and draft, without RoPE table and scales."""
     kv_cache: KvCache
@@ -156,19 +144,8 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
         ),
         settings=plan.settings,
         budget_bytes=plan.ledger.budget_bytes,
-        ledger=tuple(
-            Line(
-                name=line.name,
-                bytes=line.bytes,
-                low_bytes=line.low_bytes,
-                high_bytes=line.high_bytes,
-                basis=line.basis,
-                source=line.source,
-                formula=line.formula,
-                bounds=line.bounds,
-            )
-            for line in plan.ledger.lines
-        ),
+        ledger=plan.ledger.lines,
+        beyond_budget=plan.ledger.beyond,
         weights_bytes_per_gpu=plan.weights_bytes_per_gpu,
         kv_cache=plan.kv_cache,
         reasons=plan.reasons,
@@ -216,7 +193,7 @@ def json_schema() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     schema = TypeAdapter(PlanDocument).json_schema()
-    homes = [sys.modules[cls.__module__] for cls in (PlanDocument, Settings, KvCache)]
+    homes = [sys.modules[cls.__module__] for cls in (PlanDocument, Settings, KvCache, LedgerLine)]
     for name, definition in [("PlanDocument", schema), *schema.get("$defs", {}).items()]:
         cls = next((vars(home)[name] for home in homes if name in vars(home)), None)
         if cls is None:

@@ -187,9 +187,15 @@ def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
 def _more_gpus(
     request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
 ) -> Iterator[Lever]:
-    """The next larger number of the same GPUs, and the smallest single product, on which it fits."""
+    """The same GPUs once they are free; else the next larger number of them, and the smallest single product."""
     free = dataclasses.replace(request, tensor_parallel_size=None, pipeline_parallel_size=None, replicas=None)
     beyond = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
+    if gpus.free_memory_bytes is not None and outcome.stopped_otherwise(LOW):
+        emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=())
+        found = _fitting(free, model, emptied, release, beyond)
+        if found is not None:
+            yield dataclasses.replace(found, note=f"once nothing else holds their memory: {found.note}")
+            return
     count = gpus.count
     while count < min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
         count *= 2

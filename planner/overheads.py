@@ -115,6 +115,18 @@ def unsubtracted_graphs(shape: Shape) -> Size:
     return _row("graphs", shape)
 
 
+def captures(max_num_seqs: int) -> int:
+    """Return how many batch sizes up to `max_num_seqs` get a graph: 1, 2, 4, then every 8 to 256, every 16 to 512.
+
+    Source: vLLM 0.26.0 and 0.33.0 config/vllm.py; the progress bars of 0.26.0 count 19, 35 and 51.
+
+    >>> captures(128), captures(256), captures(1024)
+    (19, 35, 51)
+    """
+    fine, coarse = min(max_num_seqs, 256), min(max(max_num_seqs - 256, 0), 256)
+    return sum(size <= max_num_seqs for size in (1, 2, 4)) + fine // 8 + coarse // 16
+
+
 def loading_transient_bytes(shape: Shape) -> int:
     """Bytes beside the weights while they load: requantised shards, or the draft's own embedding."""
     per_element = load("vllm.toml")["loading"]["requantise_bytes_per_element"]["value"]
@@ -137,7 +149,7 @@ def _row(table: str, shape: Shape) -> Size:
         tensor_parallel_size=shape.tensor_parallel_size,
         layers=shape.layers,
         max_num_seqs=shape.max_num_seqs,
-        draft=shape.speculative_tokens > 0,
+        speculative_tokens=shape.speculative_tokens,
     )
 
 
@@ -153,9 +165,10 @@ def _sized_row(
     tensor_parallel_size: int,
     layers: int,
     max_num_seqs: int,
-    draft: bool,
+    speculative_tokens: int,
 ) -> Size:
     release = parse_version(version)
+    decode_tokens = max_num_seqs * (1 + speculative_tokens)
 
     def applies(row: Mapping[str, Any]) -> bool:
         """Whether every key of `row` matches; a key that is missing matches everything."""
@@ -165,7 +178,7 @@ def _sized_row(
             and row.get("min_tp", 1) <= tensor_parallel_size <= row.get("max_tp", tensor_parallel_size)
             and architecture.startswith(tuple(row.get("architectures", ("",))))
             and row.get("linked", linked) == linked
-            and max_num_seqs <= row.get("max_seqs", max_num_seqs)
+            and decode_tokens <= row.get("max_decode_tokens", decode_tokens)
             and ("since" not in row or release >= parse_version(row["since"]))
             and ("until" not in row or release < parse_version(row["until"]))
         )
@@ -173,20 +186,21 @@ def _sized_row(
     row = next((row for row in load("overheads.toml")[table] if applies(row)), None)
     if row is None:
         raise LookupError(f"{table}: no row for {vendor} with {world_size} ranks")
-    per_layer, drafted = row.get("per_layer_gib", 0.0), row.get("draft_gib", 0.0) if draft else 0.0
+    per_layer, drafted = row.get("per_layer_gib", 0.0), 0.0
+    if speculative_tokens:
+        drafted = row.get("draft_gib_per_capture", 0.0) * captures(max_num_seqs)
     more = per_layer * layers + drafted
     expected, low, high = row["expected_gib"] + more, row["low_gib"] + more, row["high_gib"] + more
     low = max(low, row.get("floor_gib", 0.0))
-    grown = (
-        f"{row['expected_gib']} + {per_layer} x {layers} layers{f' + {drafted} for the draft' if drafted else ''} = "
-    )
-    grown = grown if more else ""
+    grown = f"{row['expected_gib']} + {per_layer} x {layers} layers" if more else ""
+    if drafted:
+        grown += f" + {drafted:.2f} for the draft"
     return Size(
         bytes=gib(expected),
         low_bytes=gib(low),
         high_bytes=gib(high),
         basis=row["basis"],
         source=row["source"],
-        formula=f"{grown}{expected:.2f} GiB",
+        formula=f"{f'{grown} = ' if grown else ''}{expected:.2f} GiB",
         bounds=f"{low:.2f} to {high:.2f} GiB: {row['bounds']}",
     )

@@ -59,8 +59,9 @@ def _ledger(plan: Plan) -> str:
 
 def _explained(plan: Plan) -> str:
     out = []
-    for line in plan.ledger.lines:
-        out.append(f"{style(line.name, '1')} {format_gib(line.bytes)} GiB, {line.bytes:,} bytes, {line.basis}")
+    beyond = [(f"slack: {line.name}", line) for line in plan.ledger.beyond]
+    for name, line in [*((line.name, line) for line in plan.ledger.lines), *beyond]:
+        out.append(f"{style(name, '1')} {format_gib(line.bytes)} GiB, {line.bytes:,} bytes, {line.basis}")
         for label, text in (("formula", line.formula), ("bounds", line.bounds), ("source", line.source)):
             if text:
                 out.append(_fold("  " + label, text, gap=10 - len(label)))

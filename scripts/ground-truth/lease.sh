@@ -12,12 +12,15 @@ here=$(cd "$(dirname "$0")" && pwd)
 mkdir -p "$gt" "$out"
 
 if [ ! -e "$gt/unpacked" ]; then
+  unpack() {
+    "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="fully_trusted")' "$@"
+  }
   pieces=()
-  for piece in .carry/*.tar.xz; do
-    "$python" -c 'import sys, tarfile; tarfile.open(sys.argv[1]).extractall(sys.argv[2], filter="fully_trusted")' \
-      "$piece" "$gt" & pieces+=($!)
+  for piece in .carry/*.tar.xz; do unpack "$piece" "$gt" 2>/dev/null & pieces+=("$!:$piece"); done
+  for one in "${pieces[@]}"; do
+    # Two pieces that make the same folder at once disturb each other; alone each unpacks.
+    wait "${one%%:*}" || unpack "${one#*:}" "$gt" || { echo "${one#*:} did not unpack"; exit 4; }
   done
-  for pid in "${pieces[@]}"; do wait "$pid" || { echo "a piece did not unpack"; exit 4; }; done
   touch "$gt/unpacked"
   echo "unpacked after $((SECONDS - began)) s"
   PYTHONPATH=$gt/site "$python" "$here/machine.py" "$out/machine.json"

@@ -187,6 +187,17 @@ def test_a_busy_gpu_is_cured_by_the_share_that_is_free() -> None:
         assert plan(PlanRequest(gpus=gpus, gpu_memory_utilization=share + 0.03)).verdict != "fits"
 
 
+def test_gpus_that_something_else_fills_are_to_be_emptied_before_others_are_bought() -> None:
+    gpus = dataclasses.replace(parse_gpus("1xH200"), free_memory_bytes=10 * 2**30, holders=("python (17)",))
+    found = plan(PlanRequest(gpus=gpus, language_model_only=True, max_model_len=8192))
+    assert [lever.flag for lever in found.levers] == ["--gpus 1xH200"]
+    assert "once nothing else holds their memory: fits 8,192 tokens" in found.levers[0].note
+    assert answer("1xH200", language_model_only=True, max_model_len=8192).feasible
+    # What does not fit on empty ones either is not cured by emptying them.
+    short = plan(PlanRequest(gpus=gpus, language_model_only=True, max_model_len=131072))
+    assert short.levers and all("once nothing" not in lever.note for lever in short.levers)
+
+
 def test_too_large_a_share_is_cured_by_a_smaller_one() -> None:
     found = answer("8xH200", gpu_memory_utilization=0.999)
     assert found.kv_cache.largest_max_model_len == 0, "nothing starts"
@@ -242,7 +253,7 @@ def test_every_size_of_server_has_a_row(table: str, vendor: str) -> None:
                     size = _sized_row(
                         table, vendor=vendor, architecture=architecture, linked=linked, version=version,
                         world_size=world, tensor_parallel_size=min(world, 16), layers=88, max_num_seqs=128,
-                        draft=False,
+                        speculative_tokens=0,
                     )  # fmt: skip
                     assert 0 <= size.low_bytes <= size.bytes <= size.high_bytes
 

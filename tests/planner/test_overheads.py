@@ -12,7 +12,14 @@ from planner import load_preset
 from planner.activation import activation_phases, activations, cold_compile_bytes, images_of_a_step, unprofiled
 from planner.facts import load
 from planner.kv_cache import KvGeometry
-from planner.overheads import after_profiling, buffers, context, loading_transient_bytes, outside_torch
+from planner.overheads import (
+    after_profiling,
+    buffers,
+    context,
+    loading_transient_bytes,
+    outside_torch,
+    unsubtracted_graphs,
+)
 from planner.release import resolve_release
 from planner.shape import Shape
 
@@ -196,6 +203,30 @@ def test_measured_peaks_lie_within_the_bounds(start: dict[str, Any]) -> None:
     assert start["measured"]["activation_peak_bytes"] <= planned.high_bytes
 
 
+@pytest.mark.parametrize(
+    "start",
+    [one for one in STARTS if one["model_runner"] == 2 and not one["enforce_eager"]],
+    ids=lambda one: one["name"],
+)
+def test_captured_graphs_are_what_sequences_draft_and_layers_foretell(start: dict[str, Any]) -> None:
+    whole = shape(
+        "0.26.0", 1, start["max_num_batched_tokens"], start["max_num_seqs"], enforce_eager=False,
+        speculative_tokens=3 if start["draft"] else 0,
+    )  # fmt: skip
+    layers = (replace(whole.model.layers[0], count=start["layers"]),)
+    planned = unsubtracted_graphs(replace(whole, model=replace(whole.model, layers=layers)))
+    assert abs(planned.bytes - start["measured"]["graphs_actual_bytes"]) <= 16 * MIB
+    assert planned.low_bytes < planned.bytes < planned.high_bytes
+
+
+def test_a_draft_makes_graphs_for_its_own_steps_too() -> None:
+    plain, drafted = (
+        unsubtracted_graphs(shape("0.26.0", 1, 8192, 128, enforce_eager=False, speculative_tokens=k)) for k in (0, 3)
+    )
+    full = unsubtracted_graphs(shape("0.26.0", 1, 8192, 512, enforce_eager=False))
+    assert drafted.bytes > full.bytes > plain.bytes, "128 sequences make steps of 512 tokens"
+
+
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start["name"])
 def test_measured_terms_outside_torch_lie_within_the_bounds(start: dict[str, Any]) -> None:
     measured = shape("0.26.0", 1, start["max_num_batched_tokens"], start["max_num_seqs"])
@@ -210,4 +241,5 @@ def test_the_first_compiled_start_without_images_peaks_higher() -> None:
     assert cold_compile_bytes(text) == (3552 - 1888) * MIB
     seen = shape("0.26.0", 1, 16384, 128, enforce_eager=False)
     assert cold_compile_bytes(seen) == 128 * MIB
+    assert cold_compile_bytes(shape("0.26.0", 1, 16384, 128, enforce_eager=False, speculative_tokens=3)) == 448 * MIB
     assert cold_compile_bytes(shape("0.26.0", 1, 8192, 1024)) == 0, "eager"

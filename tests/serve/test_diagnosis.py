@@ -20,7 +20,7 @@ from planner.serve.diagnosis import diagnose
 from planner.serve.diagnosis_log import read_thinned
 from planner.serve.events import TimedOut
 
-from .logs import PUBLIC, REAL, RECONSTRUCTED, read
+from .logs import LOGS, PUBLIC, REAL, RECONSTRUCTED, read
 
 V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
 BEFORE_KV = V2[: V2.index(b"Available KV")]
@@ -214,10 +214,12 @@ def test_an_unknown_failure_shows_the_root_not_the_last_line() -> None:
         ("unknown-reasoning-parser", "unknown-parser", "configure"),
         ("unknown-flag", "bad-arguments", "configure"),
         ("model-not-cached", "missing-model", "configure"),
+        ("no-main-guard", "no-main-guard", "configure"),
     ],
 )
 def test_real_failures_are_known(name: str, code: str, phase: str) -> None:
-    found = diagnose(read(REAL, f"{name}.log"))
+    (path,) = LOGS.rglob(f"{name}.log")
+    found = diagnose(path.read_bytes())
     assert (found.code, found.phase, found.also) == (code, phase, ())
     assert found.evidence and found.cures
 

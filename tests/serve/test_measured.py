@@ -133,6 +133,7 @@ def start_of(path: Path, **changes: object) -> tuple[Plan, Measured]:
 
 
 H200_LOGS = PUBLIC.parent / "0.26.0-h200"
+H200_LAUNCHED = PUBLIC.parent / "0.26.0-h200-launched"
 
 
 def test_a_log_of_another_model_is_refused() -> None:
@@ -200,3 +201,47 @@ def test_a_full_disk_is_no_traceback(state: Path) -> None:
     (state / "calibration.jsonl").symlink_to("/dev/full")
     with pytest.raises(PlannerError, match="no space left on device"):
         keep(calibration_of(h200(), read_measured(parse_log(V2)), run="x"))
+
+
+def test_a_peak_that_holds_a_compilation_is_not_kept() -> None:
+    """The same configuration twice on one H200: the first start compiled, the second loaded what that left."""
+    whole = plan(PlanRequest(gpus=parse_gpus("1xH200"), vllm_version="0.26.0", language_model_only=True))
+    eight = dataclasses.replace(whole.model, layers=(dataclasses.replace(whole.model.layers[0], count=8),))
+    cut = plan(dataclasses.replace(whole.request, model=eight, max_model_len=262144))
+    first, later = (
+        read_measured(parse_log((H200_LOGS / name).read_bytes()))
+        for name in ("cut8-text-graphs.log", "cut8-text-graphs-again.log")
+    )
+    assert (first.compiled_anew, later.compiled_anew) == (True, False)
+    assert sorted(calibration_of(cut, first, run="first").terms) == ["outside_torch"]
+    kept = calibration_of(cut, later, run="later")
+    assert sorted(kept.terms) == ["activations", "outside_torch"]
+    after = [
+        plan(dataclasses.replace(cut.request, calibrations=(record,))).kv_cache.available_bytes
+        for record in (calibration_of(cut, first, run="first"), kept)
+    ]
+    assert after == pytest.approx([later.kv_available_bytes] * 2, abs=gib(0.06))
+
+
+def test_captured_graphs_are_held_against_their_forecast_where_no_estimate_is_subtracted() -> None:
+    whole, measured = start_of(H200_LOGS / "full-text-graphs.log")
+    found = next(
+        item
+        for item in compare(to_json_value(plan_document(whole)), measured).differences
+        if item.name == "graphs.actual"
+    )
+    assert found.predicted > gib(2)
+    assert not found.outside(measured.tolerance_bytes)
+
+
+@pytest.mark.parametrize(("name", "layers"), [("full-size-rehearsal.log", 88), ("launch-four-layers.log", 4)])
+def test_what_was_launched_on_a_gpu_is_within_the_bounds_of_its_plan(name: str, layers: int) -> None:
+    """Both figures of the plan were made before the start; these logs are of its own launches."""
+    whole, measured = start_of(H200_LAUNCHED / name)
+    cut = dataclasses.replace(whole.model, layers=(dataclasses.replace(whole.model.layers[0], count=layers),))
+    planned = plan(dataclasses.replace(whole.request, model=cut))
+    found = compare(to_json_value(plan_document(planned)), measured)
+    names = {item.name for item in found.differences}
+    assert {"weights", "outside_torch", "activations", "graphs.actual", "kv_available", "tokens"} <= names
+    assert [item.name for item in found.differences if item.outside(2 * measured.tolerance_bytes)] == []
+    assert found.wrong == ()

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from hw_specs.units import format_gib
-from planner.calibrate import calibration_of, keep
+from planner.calibrate import calibration_of, compiled_while_profiling, keep
 from planner.cli.commands.diagnose import read_log
+from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.measured_here import known_calibrations
@@ -88,6 +89,8 @@ def command(
     write(comparison_text(comparison))
     terms = ", ".join(f"{name} {format_gib(size)} GiB" for name, size in calibration.terms.items())
     write(f"\n{'would keep' if dry_run else 'kept'}: {terms}")
+    if compiled_while_profiling(plan, measured):
+        say("note", "that start compiled inside its profile run: for the peak activation calibrate a later one")
     return ExitCode.OK
 
 

@@ -129,4 +129,4 @@ def _write_end(report: RehearsalReport) -> None:
         write("\n".join(wrap(unproved, _WIDTH, initial_indent="  - ", subsequent_indent="    ")))
     write(f"\nlog and report: {report.run_directory}")
     if report.comparison is not None:
-        write(f"kept for later plans by: m35-plan calibrate {report.run_directory}")
+        write(f"to keep these figures for later plans: m35-plan calibrate {report.run_directory}")
