@@ -114,7 +114,11 @@ def fit_without(
 
 def start_profile(name: str, setup: dict[str, Any]) -> EngineProfile:
     values = {key: float(entry["value"]) for key, entry in setup["values"].items()}
-    return EngineProfile(id=name, vendor=setup["vendor"], async_scheduling=setup["async_scheduling"], **values)
+    table = setup.get("row_excess")
+    excess = tuple(zip(table["rows"], table["shares"], strict=True)) if table else ()
+    return EngineProfile(
+        id=name, vendor=setup["vendor"], async_scheduling=setup["async_scheduling"], row_excess=excess, **values
+    )
 
 
 def quoted(text: str) -> str:
@@ -183,6 +187,11 @@ def main() -> int:
             f"async_scheduling = {str(build['async_scheduling']).lower()}", f"about = {quoted(build['about'])}", "",
             f"[profile.{name}.values]",
         ]  # fmt: skip
+        if table := build.get("row_excess"):
+            lines[-1:-1] = [
+                f"[profile.{name}.row_excess]", f"rows = {table['rows']}", f"shares = {table['shares']}",
+                f"basis = {quoted(table['basis'])}", f"source = {quoted(table['source'])}", "",
+            ]  # fmt: skip
         for key in PARAMETERS:
             entry = build["values"][key]
             value = getattr(best, key)

@@ -52,6 +52,9 @@ class EngineProfile:
     """HTTP, tokenising and hand-over per request, one after the other."""
     async_scheduling: bool
     """Whether a step is scheduled while the one before runs."""
+    row_excess: tuple[tuple[float, float], ...] = ()
+    """FP8 products by rows: what they take above the rounded roofline, as a share of the time to read the weights.
+    Between the rows that are listed it is a straight line; none before the first and after the last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +116,11 @@ def engine_profile(profile_id: str, case: Case = "expected") -> EngineProfile:
             numbers[fact.name] = fact.high
         else:
             numbers[fact.name] = fact.low
-    return EngineProfile(id=profile_id, vendor=record["vendor"], async_scheduling=record["async_scheduling"], **numbers)
+    table = record.get("row_excess")
+    return EngineProfile(
+        id=profile_id, vendor=record["vendor"], async_scheduling=record["async_scheduling"],
+        row_excess=tuple(zip(table["rows"], table["shares"], strict=True)) if table else (), **numbers,
+    )  # fmt: skip
 
 
 def profile_id_for(vendor: str, vllm_version: str, *, architecture: str = "", arithmetic: str = "") -> str:
@@ -139,6 +146,5 @@ def profile_id_for(vendor: str, vllm_version: str, *, architecture: str = "", ar
     return max(own or older)[2]
 
 
-PARAMETERS = tuple(
-    field.name for field in fields(EngineProfile) if field.name not in ("id", "vendor", "async_scheduling")
-)
+_NO_PARAMETER = ("id", "vendor", "async_scheduling", "row_excess")
+PARAMETERS = tuple(field.name for field in fields(EngineProfile) if field.name not in _NO_PARAMETER)

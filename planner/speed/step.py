@@ -120,6 +120,10 @@ class StepModel:
         gpu, eff = self.hardware, self.profile
         total = np.zeros_like(tokens)
         share = {"fp8": eff.matmul_fp8, "bf16": eff.matmul_bf16, "fp4": eff.matmul_fp4}
+        excess = np.zeros_like(tokens)
+        if eff.row_excess:
+            rows, shares = np.array(eff.row_excess).T
+            excess = np.interp(tokens, rows, shares, left=0.0, right=0.0)
         for linear in work.linears:
             # A format the hardware lacks is widened on the fly: its bytes stay, its FLOPs are BF16.
             arithmetic = linear.arithmetic if gpu.flops_per_s.get(linear.arithmetic) else "bf16"
@@ -128,6 +132,8 @@ class StepModel:
             longer, shorter = np.maximum(reading, computing), np.minimum(reading, computing)
             power = eff.roofline_power
             total += longer * (1 + (shorter / longer) ** power) ** (1 / power)
+            if arithmetic == "fp8":
+                total += reading * excess
         return total
 
     def _vision(self, images: Floats) -> Floats:

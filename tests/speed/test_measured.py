@@ -33,7 +33,10 @@ def test_each_number_is_within_fifteen_per_cent_when_its_size_was_left_out() -> 
 
 
 def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
-    """All 88 layers from runs of 8, 24 and 44, and each load from the others; before any fit it was 9.2 %."""
+    """All 88 layers from runs of 8, 24 and 44, and each load from the others; before any fit it was 9.2 %.
+
+    TTFT and TPOT of 12 in flight hang on whether a request still gets into a step; their sum does not.
+    """
     rows = facts.load("speed.toml")["left_out"]
     own = [record for record in measurements() if record.id.startswith("H200/")]
     taught = {(record.id, figure) for record in own if record.role == "fit" for figure in record.result}
@@ -42,7 +45,9 @@ def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
         assert row["measured"] == BY_ID[row["id"]].result[row["figure"]]
     whole = [row for row in rows if row["id"].startswith("H200/L88")]
     assert {row["without"] for row in whole} == {"88 layers", "4 in flight", "12 in flight"}
-    assert max(abs(row["predicted"] / row["measured"] - 1) for row in whole) <= 0.07
+    errors = [(row["figure"], abs(row["predicted"] / row["measured"] - 1)) for row in whole]
+    assert max(error for figure, error in errors if figure in ("output_tokens_per_s", "itl_p50_ms")) <= 0.03
+    assert max(error for _, error in errors) <= 0.25
     before = [
         abs(record.raw["predicted_before"][figure] / value - 1)
         for record in own
@@ -51,6 +56,49 @@ def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
     ]
     assert max(before) == pytest.approx(0.092, abs=0.001)
     assert max(abs(c.error) for record in own if record.id.startswith("H200/L88") for c in compare(record)) <= 0.045
+
+
+UNSEEN = [record for record in measurements() if record.id.endswith("-uncached")]
+
+
+def test_runs_that_no_fit_saw_are_met_at_every_load() -> None:
+    """Thirteen loads from 2 to 128 in flight; the forecast before them missed 32 in flight by 19 %."""
+    assert [record.role for record in UNSEEN] == ["test"] * 13
+    for record in UNSEEN:
+        errors = {one.figure: abs(one.error) for one in compare(record)}
+        assert errors["output_tokens_per_s"] <= 0.04, record.id
+        assert errors["itl_p50_ms"] <= 0.045, record.id
+    before = {
+        record.id: record.raw["predicted_before"]["itl_p50_ms"] / record.result["itl_p50_ms"] - 1 for record in UNSEEN
+    }
+    assert before["H200/L24-c32-uncached"] == pytest.approx(-0.19, abs=0.005)
+
+
+def test_the_excess_by_rows_is_what_the_products_say() -> None:
+    """Median over the slices of what a product takes above its time at 16 rows and the rounded roofline."""
+    gpu, profile = get_gpu("h200-sxm"), engine_profile("cuda-fp8-hopper")
+    layer: dict[tuple[int, int], list[float]] = {}
+    for row in facts.load("measured/products-h200-0.26-rows.json")["products"]:
+        entry = layer.setdefault((row["split"], row["m"]), [0.0, 0.0])
+        entry[0] += row["ms"] * 1e-3
+        entry[1] += row["n"] * row["k"]
+    assert gpu.fp8_flops_per_s is not None
+
+    def roofline(split: int, rows: int) -> tuple[float, float]:
+        reading = layer[split, rows][1] / gpu.bandwidth_bytes_per_s / profile.weight_bandwidth
+        computing = 2 * layer[split, rows][1] * rows / (gpu.fp8_flops_per_s * 0.6725)
+        return reading, (reading**profile.roofline_power + computing**profile.roofline_power) ** (
+            1 / profile.roofline_power
+        )
+
+    for rows, share in profile.row_excess:
+        seen = []
+        for split in (1, 2, 4, 8):
+            if (split, rows) in layer:
+                fixed = layer[split, 16][0] - roofline(split, 16)[1]
+                reading, smooth = roofline(split, int(rows))
+                seen.append((layer[split, rows][0] - fixed - smooth) / reading)
+        assert share == pytest.approx(np.median(seen), abs=0.02), rows
 
 
 def test_our_runs_are_the_ones_that_were_recorded() -> None:

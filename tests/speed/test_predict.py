@@ -61,7 +61,7 @@ def test_one_h200_is_measured_and_more_of_them_are_near() -> None:
     assert (inside.territory, inside.profile) == ("measured", "cuda-fp8-hopper")
     assert inside.tpot_ms.low <= 35.5 <= inside.tpot_ms.high
     _, newer = ask("1xH200", load, max_model_len=8192, **{**alone, "vllm_version": "0.33.0"})
-    _, crowd = ask("1xH200", replace(load, concurrency=32, num_requests=64), max_model_len=8192, **alone)
+    _, crowd = ask("1xH200", replace(load, concurrency=256, num_requests=512), max_model_len=8192, **alone)
     _, eight = ask("8xH200", load, tensor_parallel_size=8, **alone)
     _, other = ask("8xB200", load, tensor_parallel_size=8, **alone)
     assert [one.territory for one in (newer, crowd, eight, other)] == ["near", "near", "near", "far"]
