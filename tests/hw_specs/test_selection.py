@@ -246,3 +246,18 @@ def test_a_real_machine() -> None:
     assert idle.free_memory_bytes == torch_total_bytes
     assert busy.free_memory_bytes == torch_free_bytes
     assert busy.holders == ("python3 (pid 491) holds 10.51 GiB on GPU 0",)
+
+
+def test_a_real_h200_is_what_nvidia_smi_and_torch_say() -> None:
+    """nvidia-smi: 143,771 MiB in all, 616 MiB of it reserved, 143,156 MiB free, ECC on, MIG off, driver 580.159.04."""
+    report = load_report(Path(__file__).parent / "snapshots" / "h200-idle.json")
+    (gpu,) = report.gpus
+    torch_total_bytes = 150_109_880_320
+    assert gpu.driver_total_bytes is not None
+    assert gpu.driver_total_bytes // MIB == 143_771
+    assert -(-(gpu.driver_total_bytes - torch_total_bytes) // MIB) == 616
+    assert gpu.free_bytes == torch_total_bytes and round(torch_total_bytes / MIB) == 143_156
+    assert (gpu.ecc, gpu.mig_enabled, gpu.matched_by) == (True, False, "pci-id")
+    assert report.drivers[0].driver_version == "580.159.04"
+    assert report.gpu_set is not None and str(report.gpu_set) == "1xH200"
+    assert report.gpu_set.memory_bytes == torch_total_bytes == get_gpu("H200").engine_memory_bytes
