@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-USAGE = """usage: m35-tui [--gpus GPUS] [--help] [--version]
+USAGE = """usage: m35-tui [--gpus GPUS] [--model MODEL] [--help] [--version]
 
 A terminal application: from GPUs to a verified server in six steps.
 
-  --gpus GPUS   begin with these GPUs: 8xH200, 2x8xB200, @host.json
-  --help        this text
-  --version     the version of m35-plan
+  --gpus GPUS    begin with these GPUs: 8xH200, 2x8xB200, @host.json
+  --model MODEL  plan and launch another model: a shipped one by name, or a local
+                 checkpoint directory, config.json or params.json
+  --help         this text
+  --version      the version of m35-plan
 """
 
 

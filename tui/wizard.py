@@ -9,6 +9,7 @@ from typing import Literal
 
 from planner import Lever, Plan, PlanRequest
 from planner.argv import ReadCommand, with_flags
+from planner.model import ModelSpec
 
 
 class Step(StrEnum):
@@ -44,6 +45,8 @@ class PickedLayout:
 class Answers:
     """Everything the user decided; what is None is still open."""
 
+    model: ModelSpec | None = None
+    """What to plan for; None is this project's model."""
     request: PlanRequest | None = None
     """GPUs and workload."""
     layout: PickedLayout | None = None

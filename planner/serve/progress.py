@@ -22,7 +22,7 @@ TITLES: dict[str, str] = {
     "load": "weights",
     "profile": "profile",
     "kv": "KV cache",
-    "compile": "warm-up",
+    "compile": "compilation",
     "capture": "graphs",
     "ready": "ready",
 }
@@ -131,7 +131,7 @@ class StartProgress:
     def title(self, phase: str) -> str:
         """What people read for `phase`; without graphs the step in which they are captured only warms up."""
         eager = self.figures.get("enforce_eager") == "True" or self.figures.get("device") == "cpu"
-        return TITLES["compile"] if phase == "capture" and eager else TITLES.get(phase, phase)
+        return "warm-up" if phase == "capture" and eager else TITLES.get(phase, phase)
 
     def view(self, *, at_s: float) -> StartView:
         """Return the state `at_s` seconds after the launch."""

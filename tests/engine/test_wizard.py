@@ -1,4 +1,4 @@
-"""The wizard in a real terminal, on a machine with stub drivers, against the real engine: detect, plan, rehearse."""
+"""The wizard in a real terminal, on a machine with stub drivers, against the real engine, to a verified server."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from planner.serve.engine import InstalledEngine
+from planner.serve.rehearsal import free_port
+from planner.serve.twin import CPU_TWIN, make_twin
 
 STUBS = Path(__file__).parents[1] / "hw_specs" / "stubs"
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -74,6 +76,12 @@ class Terminal:
             time.sleep(0.2)
         return screen
 
+    def ended(self, code: int, *, limit_s: float = 60) -> None:
+        deadline = time.monotonic() + limit_s
+        while f"ended with {code}" not in (screen := self.screen):
+            assert time.monotonic() < deadline, screen
+            time.sleep(0.2)
+
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
@@ -84,10 +92,10 @@ def terminal(tmp_path: Path) -> Iterator[Terminal]:
     found.run("kill-server")
 
 
-def test_from_detected_gpus_to_a_rehearsal_that_passes(
-    engine: InstalledEngine, drivers: Path, terminal: Terminal, tmp_path: Path
-) -> None:
-    env = {
+@pytest.fixture
+def env(engine: InstalledEngine, drivers: Path, tmp_path: Path) -> dict[str, str]:
+    """A machine with eight H200s, as far as its drivers tell, and the engine on PATH."""
+    return {
         "LD_LIBRARY_PATH": str(drivers / "nvidia"),
         "STUB_SCENARIO": str(STUBS / "scenarios" / "8xh200.txt"),
         "PATH": f"{engine.executable.parent}:{os.environ['PATH']}",
@@ -95,8 +103,12 @@ def test_from_detected_gpus_to_a_rehearsal_that_passes(
         "ROCM_PATH": str(tmp_path),
         "HF_HUB_OFFLINE": "1",
         "VLLM_NO_USAGE_STATS": "1",
+        "PYTHONDONTWRITEBYTECODE": "",
         "TERM": "screen-256color",
     }
+
+
+def test_from_detected_gpus_to_a_rehearsal_that_passes(env: dict[str, str], terminal: Terminal) -> None:
     terminal.start([sys.executable, "-m", "tui"], env)
     screen = terminal.until("this machine: 8xH200")
     assert "NVIDIA H200" in screen
@@ -115,7 +127,42 @@ def test_from_detected_gpus_to_a_rehearsal_that_passes(
     terminal.keys("h")
     terminal.until("rehearsal passed", limit_s=600)
     terminal.keys("q")
-    deadline = time.monotonic() + 30
-    while "ended with 0" not in terminal.screen:
-        assert time.monotonic() < deadline, terminal.screen
-        time.sleep(0.2)
+    terminal.ended(0)
+
+
+def test_from_a_checkpoint_to_a_launched_and_verified_server(
+    env: dict[str, str], terminal: Terminal, tmp_path: Path
+) -> None:
+    """The engine is the CPU build, which preflight says and which is started all the same."""
+    twin = make_twin(tmp_path / "twin", spec=CPU_TWIN)
+    terminal.start([sys.executable, "-m", "tui", "--gpus", "1xH200", "--model", str(twin.path)], env)
+    terminal.until("text only")
+    terminal.keys("Down")
+    terminal.until("tokens of prompt and answer")
+    terminal.keys("-l", "4096")
+    terminal.until("4,096 of 262,144")
+    terminal.keys("Enter")
+    terminal.until("levers")
+    terminal.keys("Enter")
+    terminal.until("as planned")
+    terminal.keys("i")
+    terminal.until("esc back")
+    flags = f" --port {free_port()} --block-size 128 --kv-cache-memory-bytes 67108864 --enforce-eager"
+    terminal.keys("-l", "--", flags)
+    terminal.until("read back as fits: 4,096")
+    terminal.keys("Escape")
+    terminal.until("as planned")
+    terminal.keys("Enter")
+    terminal.until("1 failed: l asks once more", limit_s=180)
+    assert "the CPU build, the plan is for H200" in terminal.screen
+    terminal.keys("l")
+    terminal.until("start all the same")
+    terminal.keys("Down", "Enter")
+    terminal.until("✓ ready", limit_s=600)
+    terminal.keys("Enter")
+    screen = terminal.until("✓ speculative", limit_s=300)
+    assert "✗" not in screen
+    terminal.keys("q")
+    terminal.until("leave it running")
+    terminal.keys("Down", "Enter")
+    terminal.ended(0)

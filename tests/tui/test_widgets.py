@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,12 +14,15 @@ from textual.app import App, ComposeResult
 from planner import plan, report
 from planner.serve.gauges import gauges, read_counters
 from planner.serve.snippets import CLIENTS, client_snippet
+from planner.serve.twin import CPU_TWIN, make_twin
 from tui import main
+from tui.start import first_answers
 from tui.widgets.columns import Column, Row, fit, lay_out
 from tui.widgets.dashboard import dashboard_lines
 from tui.widgets.log_lines import LogLines
 from tui.widgets.log_view import LogView
 from tui.widgets.plan_panel import gpu_bar, picture
+from tui.wizard import Step
 
 from .world import request, until
 
@@ -132,6 +136,8 @@ def test_the_command_line_is_kind(capsys: pytest.CaptureFixture[str], monkeypatc
     assert main(["--gpus", "8xH2000"]) == 2
     assert "error: no GPU is called" in capsys.readouterr().err
     assert main(["--gpus"]) == 2
+    assert main(["--model", "/no/such/model"]) == 2
+    assert "/no/such/model" in capsys.readouterr().err
     assert main(["--nonsense"]) == 2
     capsys.readouterr()
     import builtins
@@ -146,3 +152,13 @@ def test_the_command_line_is_kind(capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setattr(builtins, "__import__", without)
     assert main([]) == 2
     assert "pip install 'm35-plan[tui]'" in capsys.readouterr().err
+
+
+def test_another_model_is_answered_before_the_first_screen(tmp_path: Path) -> None:
+    folder = make_twin(tmp_path / "t", spec=CPU_TWIN, weights=False).path
+    answers, step = first_answers(["--model", str(folder), "--gpus=8xH200"])
+    assert step is Step.WORKLOAD
+    assert answers.request is not None and answers.request.model == answers.model
+    assert answers.model is not None and answers.model.name == str(folder)
+    without, first = first_answers(["--model", str(folder)])
+    assert (without.model, without.request, first) == (answers.model, None, Step.GPUS)

@@ -88,7 +88,7 @@ class CommandScreen(StepScreen):
             planned = serve_command(self.answer, port=self.answers.port)
             argv, env = (edited.argv, dict(edited.env)) if edited else (planned.argv, planned.env)
             if self._target == LOCAL:
-                area.text = command_lines(argv, env, width=max(40, area.content_size.width or 48))
+                area.text = command_lines(argv, env, width=max(40, area.wrap_width or 48))
             else:
                 try:
                     area.text = emit(self._target, self.answer, port=edited.port if edited else self.answers.port)
@@ -129,6 +129,8 @@ class CommandScreen(StepScreen):
         self._write()
         area = self.query_one("#command", TextArea)
         area.read_only = False
+        # Most who edit add a flag.
+        area.move_cursor(area.document.end)
         self._editing = True
         self.set_class(True, "-editing")
         area.focus()

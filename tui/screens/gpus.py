@@ -200,7 +200,7 @@ class GpusScreen(StepScreen):
 
     def _first_request(self, gpus: GpuSet) -> PlanRequest:
         """What starts on this machine measured replaces our own terms from the beginning."""
-        return PlanRequest(gpus=gpus, calibrations=self.backend.calibrations())
+        return PlanRequest(gpus=gpus, model=self.answers.model, calibrations=self.backend.calibrations())
 
     def _named(self, row: str) -> GpuSet:
         self._lower_count(get_gpu(row).max_gpus_per_node)

@@ -120,6 +120,8 @@ class PlanPanel(Widget):
     def _lines(self, plan: Plan, width: int) -> list[Content]:
         words, style = VERDICTS[plan.verdict]
         lines = [Content.styled(words, style), *wrapped(report.headline(plan), width=width)]
+        if plan.request.model is not None:
+            lines += wrapped(plan.model.name, width=width, style="$secondary")
         second = report.summary(plan)
         if second:
             lines += wrapped(second, width=width, style="$secondary")
