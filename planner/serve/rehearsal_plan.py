@@ -68,7 +68,13 @@ def rehearsal_plan(plan: Plan, engine: InstalledEngine, *, full_size: bool = Fal
         InvalidRequest: for a plan of the Hugging Face layout, which no twin has; on a GPU build for a replica that
             spans several nodes; with `full_size` for a model that no configuration of ours describes.
     """
-    if plan.settings.load_format != "mistral" or not plan.model.native_format:
+    if not plan.model.native_format:
+        raise InvalidRequest(
+            "model",
+            f"{plan.model.name} has Hugging Face's checkpoint layout alone, and only Mistral's own can be rehearsed",
+            hint="rehearse the official checkpoint: leave --model out",
+        )
+    if plan.settings.load_format != "mistral":
         raise InvalidRequest(
             "load_format",
             "only Mistral's own checkpoint layout can be rehearsed",

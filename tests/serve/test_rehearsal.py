@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hw_specs import parse_gpus
-from planner import Plan, PlanRequest, plan, serve_command
+from planner import Plan, PlanRequest, load_preset, plan, serve_command
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.serve.engine import InstalledEngine, find_engine
@@ -114,6 +114,10 @@ def test_a_cpu_build_gets_room_for_one_whole_sequence(answer: Plan) -> None:
 def test_a_layout_that_no_twin_has_is_refused() -> None:
     with pytest.raises(InvalidRequest, match="own checkpoint layout"):
         rehearsal_plan(planned(load_format="hf"), GPU)
+    nvfp4 = plan(PlanRequest(gpus=parse_gpus("8xB200"), model=load_preset("mistral-medium-3.5-128b-nvfp4")))
+    with pytest.raises(InvalidRequest, match="Hugging Face's checkpoint layout alone") as raised:
+        rehearsal_plan(nvfp4, GPU)
+    assert "--model" in str(raised.value.hint)
 
 
 def test_several_nodes_are_rehearsed_on_a_cpu_build_only() -> None:
