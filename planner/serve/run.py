@@ -391,7 +391,12 @@ def remove_run(run: Run) -> None:
     Raises:
         PlannerError: when something of it still runs.
     """
-    if run.status().alive:
+    deadline = time.monotonic() + _SUPERVISOR_START_S
+    while run.status().alive:
+        # A supervisor that comes after the stop reads its mark and goes by itself.
+        if run.stop_was_asked() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            continue
         raise PlannerError(f"run `{run.id}` is still running", hint=f"stop it first: `m35-plan stop {run.id}`")
     run.clear_remains()
     link = runs_dir() / run.id

@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import stat
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -19,6 +20,7 @@ from planner.serve import Endpoint, Run, attach, follow, follow_async, launch, l
 from planner.serve.events import PHASES, Event, Healthy, PhaseStarted, ServerEnded, ServerReady, TimedOut, event_record
 from planner.serve.launcher import resolve_endpoint, split_environment, with_endpoint
 from planner.serve.run import remove_run
+from planner.serve.supervisor import boot_id, read_stat
 from planner.store import history_path, read_records, runs_dir
 
 from .conftest import Fake, free_port
@@ -289,6 +291,26 @@ def test_killing_the_launcher_at_random_moments_loses_nothing(fake: Fake) -> Non
     assert "running" in outcomes
     leftovers = [path for path in runs_dir().iterdir() if not path.name.startswith(".")]
     assert leftovers == []
+
+
+def test_a_run_is_removed_although_its_supervisor_comes_after_the_stop(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.serve.launcher._spawn_supervisor", lambda run, environment: None)
+    run = launch(fake.argv(), endpoint=Endpoint(host="127.0.0.1", port=free_port()))
+    (run.directory / "stop").write_text("now")
+    late = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"], start_new_session=True)
+    try:
+        seen = read_stat(late.pid)
+        assert seen is not None
+        record = {"pid": late.pid, "start_ticks": seen[4], "boot_id": boot_id(), "started_at_s": 0, "server_pid": None}
+        (run.directory / "process.json").write_text(json.dumps(record))
+        assert run.status().state == "running"
+        remove_run(run)
+        assert not run.directory.exists()
+    finally:
+        late.kill()
+        late.wait()
 
 
 def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
