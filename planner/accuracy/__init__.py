@@ -6,7 +6,8 @@ It never changes a coefficient. Terms that are fitted are fitted again without t
 from __future__ import annotations
 
 from planner.accuracy.evaluate import Comparison, Group, Report, evaluate
+from planner.accuracy.own import own_groups
 from planner.accuracy.page import PLOT, goals, render_page
 from planner.accuracy.plot import render_plot
 
-__all__ = ["PLOT", "Comparison", "Group", "Report", "evaluate", "goals", "render_page", "render_plot"]
+__all__ = ["PLOT", "Comparison", "Group", "Report", "evaluate", "goals", "own_groups", "render_page", "render_plot"]

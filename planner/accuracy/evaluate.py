@@ -138,7 +138,7 @@ def evaluate(*, left_out: Literal["base", "family"] = "base") -> Report:
         others = [one for one in everything if getattr(one, left_out) != getattr(startup, left_out)]
         comparisons += _compare(startup, others)
     groups = [
-        _group(name, component, [one for one in comparisons if one.component == component and belongs(one.startup)])
+        make_group(name, component, [one for one in comparisons if one.component == component and belongs(one.startup)])
         for name, belongs in GROUPS
         for component in COMPONENTS
         if any(one.component == component and belongs(one.startup) for one in comparisons)
@@ -182,7 +182,7 @@ def _compare(startup: Startup, others: Sequence[Startup]) -> list[Comparison]:
             )
 
     if not startup.relative:
-        add("weights", "weights_gib", _weights(first))
+        add("weights", "weights_gib", weights_gib(first))
     activations = first.sizes["activations"]
     add(
         "activations",
@@ -203,7 +203,7 @@ def _compare(startup: Startup, others: Sequence[Startup]) -> list[Comparison]:
     return found
 
 
-def _weights(rank: RankBudget) -> tuple[float, float, float]:
+def weights_gib(rank: RankBudget) -> tuple[float, float, float]:
     """Weights, RoPE table and the allocator's rest, as ``Model loading took`` counts them."""
     exact = rank.weights.total_bytes + rank.rope_bytes
     rounding = rank.sizes["weights.rounding"]
@@ -246,7 +246,7 @@ def _pool(startup: Startup, ranks: Sequence[RankBudget], outside: tuple[float, f
     stages = len(ranks) > 1
     pools: list[tuple[float, float, float]] = []
     for rank in ranks:
-        weights = _weights(rank)[0] if stages else startup.measured["weights_gib"]
+        weights = weights_gib(rank)[0] if stages else startup.measured["weights_gib"]
         room = rank.requested_bytes / GIB - weights
         sizes = [size for name, size in rank.sizes.items() if name not in ("weights.rounding", "outside_torch")]
         pools.append(
@@ -270,7 +270,8 @@ def _pool(startup: Startup, ranks: Sequence[RankBudget], outside: tuple[float, f
     )
 
 
-def _group(name: str, component: str, members: Sequence[Comparison]) -> Group:
+def make_group(name: str, component: str, members: Sequence[Comparison]) -> Group:
+    """Return the errors of `members`, comparisons of one component."""
     percents = [abs(one.error_percent) for one in members]
     by_model: dict[str, list[float]] = {}
     for one in members:
@@ -300,7 +301,7 @@ def _check(reading: Reading) -> ReadingCheck:
             load_format="mistral" if reading.model.native_format else "hf",
         )
         gpus = replace(startups()[0].gpus, memory_override_bytes=gib(80))
-        weights = max(_weights(rank)[0] for rank in rank_budgets(reading.model, gpus, settings, resolve_release()))
+        weights = max(weights_gib(rank)[0] for rank in rank_budgets(reading.model, gpus, settings, resolve_release()))
     kv = None
     if reading.kv_tokens is not None:
         layers = -(-reading.model.num_hidden_layers // reading.pipeline_parallel_size)

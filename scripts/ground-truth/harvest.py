@@ -138,18 +138,23 @@ def main() -> None:
     parser.add_argument("--logs", type=Path, required=True)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--date", required=True)
+    parser.add_argument(
+        "--judging", type=Path, nargs="*", default=[], help="calls after the facts were set: they judge"
+    )
     args = parser.parse_args()
     args.logs.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     files: dict[str, str] = {}
-    for call in args.calls:
+    for call in [*args.calls, *args.judging]:
         records = [json.loads(line) for line in (call / "results.jsonl").read_text(encoding="utf-8").splitlines()]
         for record, (name, log) in zip(records, sections((call / "logs.txt").read_text(encoding="utf-8")), strict=True):
             if record["name"] != name:
                 raise SystemExit(f"{call}: {name} stands where {record['name']} was expected")
             if record["status"] == "ready":
                 again = f"{name}-again" if any(one["name"] == name for one in rows) else name
-                rows.append(row(record, log) | {"name": again})
+                rows.append(
+                    row(record, log) | {"name": again} | ({"judges_facts": True} if call in args.judging else {})
+                )
             else:
                 again = f"{name}-failed"
             work = record["argv"][2].partition("/models/")[0]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.accuracy import PLOT, Report, evaluate, goals, render_page, render_plot
+from planner.accuracy import PLOT, Report, evaluate, goals, own_groups, render_page, render_plot
 from planner.accuracy.data import readings, startups
 from planner.accuracy.fit import fit_graphs, fit_outside_torch
 from planner.cli import main
@@ -120,3 +120,16 @@ def test_the_command_writes_table_json_and_page(tmp_path: Path, capsys: pytest.C
     document = json.loads(capsys.readouterr().out)
     assert all(goal["met"] for goal in document["goals"])
     assert {"startup", "component", "measured_gib", "source"} <= set(document["comparisons"][0])
+
+
+def test_our_own_starts_are_all_inside_the_careful_bounds() -> None:
+    """21 start-ups of this architecture on one H200; five came after the facts for that card were set."""
+    groups = {(group.name, group.component): group for group in own_groups()}
+    names = ("eager, or compiled before", "first compiled starts", "starts after the facts were set")
+    assert [groups[name, "kv_pool"].count for name in names] == [8, 13, 5]
+    assert all(group.safe_percent == 100 for group in groups.values())
+    for name in names:
+        assert abs(groups[name, "weights"].worst_percent) <= 0.25
+        assert abs(groups[name, "graphs"].worst_percent) <= 1
+        assert groups[name, "buffers"].mean_absolute_gib <= 0.001
+    assert groups[names[0], "kv_pool"].mean_absolute_percent <= 0.5

@@ -33,7 +33,7 @@ def command(as_json: bool, directory: Path | None) -> None:
     The data come with the program, so this needs no GPU and no network. KV pool takes the measured weights as given;
     `safe` is how often the careful bound held.
     """
-    from planner.accuracy import PLOT, evaluate, goals, render_page, render_plot
+    from planner.accuracy import PLOT, evaluate, goals, own_groups, render_page, render_plot
 
     report = evaluate()
     if directory:
@@ -50,6 +50,7 @@ def command(as_json: bool, directory: Path | None) -> None:
                     for what, wanted, value, met in goals(report)
                 ],
                 "groups": [asdict(group) for group in report.groups],
+                "own": [asdict(group) for group in own_groups()],
                 "comparisons": [
                     {
                         "startup": one.startup.label,
