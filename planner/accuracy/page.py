@@ -227,12 +227,12 @@ outside the planner's scope whose dimensions still decide the terms beside weigh
 ## This architecture on one H200
 
 {sum(row["model_runner"] == 2 for row in load(OWN)["startups"])} start-ups of vLLM 0.26.0 with this model's own layers,
-8 to all 88 of them, text only and with images, eager and compiled, with a draft and with an FP8 cache; random weights of
-the real sizes, figures in bytes ([what was run](ground-truth.md)). The facts of this card and release were read from
-most of them, so the first two tables say how well formulas and bounds hold. The third has those that came after; two
-of its terms (graphs and first compilation with a draft) were corrected by it, and the page on what was run shows them
-as they were forecast. A first start compiles inside its profile run: *expected* is a later start, and the low bound
-has to hold for the first.
+8 to all 88 of them, text only and with images, eager and compiled, with a draft and with an FP8 cache; random weights
+of the real sizes, figures in bytes ([what was run](ground-truth.md)). The facts of this card and release were read
+from most of them, so the first two tables say how well formulas and bounds hold. The third has those that came after;
+two of its terms (graphs and first compilation with a draft) were corrected by it, and the page on what was run shows
+them as they were forecast. A first start compiles inside its profile run: *expected* is a later start, and the low
+bound has to hold for the first.
 
 {_own()}
 
