@@ -12,11 +12,13 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import Plan, PlanRequest, load_preset, plan, serve_command
+from planner.calibrate import keep
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.serve.engine import InstalledEngine, find_engine
 from planner.serve.rehearsal import free_port, rehearse
 from planner.serve.rehearsal_plan import FULL_SIZE_CHECKS, rehearsal_command, rehearsal_plan
+from planner.serve.remedy import calibration_record
 from planner.serve.run import list_runs
 from planner.serve.smoke import Expectations
 from planner.weights import rank_weights
@@ -178,6 +180,19 @@ def test_a_rehearsal_runs_from_twin_to_report(vllm: Path, scratch: Path) -> None
     (run,) = list_runs()
     assert not run.status().alive
     assert json.loads((run.directory / "rehearsal.json").read_text())["passed"] is True
+
+
+def test_what_is_rehearsed_is_what_would_be_launched(vllm: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Plans on this machine rest on what was measured here, and so does the rehearsal of one."""
+    first = planned("1xMI300X", language_model_only=True)
+    keep(calibration_record(first, terms={"outside_torch": 6 * 2**30}, run="an earlier start"))
+    asked = ["--gpus", "1xMI300X", "--language-model-only"]
+    lengths = []
+    for argv in (["launch", *asked, "--dry-run"], ["rehearse", *asked, "--vllm", str(vllm)]):
+        main([*argv, "--json"])  # what the fake engine serves is of no interest here
+        words = json.loads(capsys.readouterr().out)["argv"]
+        lengths.append(int(words[words.index("--max-model-len") + 1]))
+    assert lengths[0] == lengths[1] < first.settings.max_model_len
 
 
 def test_a_full_size_rehearsal_asks_nothing_of_the_answers_and_measures(

@@ -12,6 +12,7 @@ from planner.choose import plan
 from planner.cli.diagnostics import report_error, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
+from planner.cli.measured_here import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_json
 from planner.request import PlanRequest
@@ -70,7 +71,8 @@ def command(
     from planner.serve.verifier import selected_checks
 
     checks = selected_checks(only=FULL_SIZE_CHECKS if full_size else (), skip=skip)
-    answer = plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **settings))
+    chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
+    answer = plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
     if not answer.feasible:
         report_error("the plan does not fit, so there is nothing to rehearse", hint="`m35-plan plan` shows the levers")
         return ExitCode.DOES_NOT_FIT
