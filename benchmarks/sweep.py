@@ -15,7 +15,7 @@ import numpy as np
 
 from hw_specs import parse_gpus
 from planner.checkpoint import load_preset
-from planner.release import resolve_release
+from planner.facts.release import resolve_release
 from planner.sweep.grid import Grid
 from planner.sweep.memory import sweep_memory
 

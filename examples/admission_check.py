@@ -16,7 +16,7 @@ from typing import Any
 
 from hw_specs import parse_gpus
 from planner import M35Error, PlanRequest, plan
-from planner.argv import read_command
+from planner.rendering.argv import read_command
 
 GPU_LABELS = ("nvidia.com/gpu.product",)
 

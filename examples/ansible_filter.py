@@ -14,7 +14,7 @@ from typing import Any
 
 from hw_specs import parse_gpus
 from planner import M35Error, PlanRequest, plan, plan_document
-from planner.document import to_json_value
+from planner.rendering.document import to_json_value
 
 try:
     from ansible.errors import AnsibleFilterError

@@ -11,11 +11,11 @@ from oracle import changes
 from oracle.environment import HERE
 from oracle.inside_names import PHASES
 from planner import load_preset
-from planner.activation import activation_phases
-from planner.overheads import buffers, draft_embeddings_bytes, uncounted_buffers
-from planner.release import resolve_release
-from planner.shape import Shape
-from planner.weights import rank_weights
+from planner.facts.release import resolve_release
+from planner.memory.activation import activation_phases
+from planner.memory.overheads import buffers, draft_embeddings_bytes, uncounted_buffers
+from planner.memory.rank import Shape
+from planner.memory.weights import rank_weights
 
 RATCHET = HERE.parent / "tests" / "oracle" / "differences.json"
 GPUS = {"cuda-9.0": "h200", "cuda-10.0": "b200", "rocm-gfx942": "mi300x", "rocm-gfx950": "mi355x"}

@@ -19,13 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hw_specs.errors import M35Error
-    from planner.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
-    from planner.budget import Ledger, LedgerLine
     from planner.checkpoint import load_model, load_preset
-    from planner.choose import plan
-    from planner.command import ServeCommand, serve_command
-    from planner.document import PlanDocument, json_schema, plan_document, read_document
-    from planner.emitters import EMITTERS, emit
     from planner.errors import (
         InvalidRequest,
         LaunchFailed,
@@ -36,54 +30,61 @@ if TYPE_CHECKING:
         UnsupportedModel,
         VerifyFailed,
     )
+    from planner.memory.ledger import Ledger, LedgerLine
+    from planner.memory.rank import Calibration
     from planner.model import ModelSpec
-    from planner.objective import SpeedPlan, plan_for_workload
-    from planner.request import PlanRequest, Settings
-    from planner.shape import Calibration
+    from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
+    from planner.planning.choose import plan
+    from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
+    from planner.planning.request import PlanRequest
+    from planner.rendering.command import ServeCommand, serve_command
+    from planner.rendering.document import PlanDocument, json_schema, plan_document, read_document
+    from planner.rendering.emitters import EMITTERS, emit
+    from planner.settings import Settings
     from planner.speed.answer import Estimate, SpeedForecast, Targets
     from planner.speed.predict import forecast
     from planner.speed.workload import Workload
 
 _HOMES = {
-    "Alternative": "answer",
-    "Calibration": "shape",
-    "EMITTERS": "emitters",
+    "Alternative": "planning.answer",
+    "Calibration": "memory.rank",
+    "EMITTERS": "rendering.emitters",
     "Estimate": "speed.answer",
     "InvalidRequest": "errors",
-    "KvCache": "answer",
+    "KvCache": "planning.answer",
     "LaunchFailed": "errors",
-    "Ledger": "budget",
-    "LedgerLine": "budget",
-    "Lever": "answer",
+    "Ledger": "memory.ledger",
+    "LedgerLine": "memory.ledger",
+    "Lever": "planning.answer",
     "LogNotUnderstood": "errors",
     "M35Error": "errors",
     "ModelSpec": "model",
-    "Plan": "answer",
-    "PlanDocument": "document",
-    "PlanRequest": "request",
-    "PlanWarning": "answer",
+    "Plan": "planning.answer",
+    "PlanDocument": "rendering.document",
+    "PlanRequest": "planning.request",
+    "PlanWarning": "planning.answer",
     "PlannerError": "errors",
-    "Rejected": "answer",
-    "ServeCommand": "command",
-    "Settings": "request",
+    "Rejected": "planning.answer",
+    "ServeCommand": "rendering.command",
+    "Settings": "settings",
     "SpeedForecast": "speed.answer",
-    "SpeedPlan": "objective",
+    "SpeedPlan": "planning.choose_by_speed",
     "Targets": "speed.answer",
     "UnknownVersion": "errors",
     "UnreadableCheckpoint": "errors",
     "UnsupportedModel": "errors",
     "VerifyFailed": "errors",
     "Workload": "speed.workload",
-    "emit": "emitters",
+    "emit": "rendering.emitters",
     "forecast": "speed.predict",
-    "json_schema": "document",
+    "json_schema": "rendering.document",
     "load_model": "checkpoint",
     "load_preset": "checkpoint",
-    "plan": "choose",
-    "plan_document": "document",
-    "plan_for_workload": "objective",
-    "read_document": "document",
-    "serve_command": "command",
+    "plan": "planning.choose",
+    "plan_document": "rendering.document",
+    "plan_for_workload": "planning.choose_by_speed",
+    "read_document": "rendering.document",
+    "serve_command": "rendering.command",
 }
 """Public name → module of :mod:`planner` that defines it."""
 

@@ -14,14 +14,14 @@ from typing import Any
 from hw_specs import get_gpu
 from hw_specs.errors import M35Error, shown
 from hw_specs.units import format_gib
-from planner.answer import Plan
-from planner.document import plan_document, to_json_value
 from planner.errors import LogNotUnderstood, PlannerError
-from planner.kv_cache import resolve_dtype
-from planner.serve.measured import Measured, compare, outside_torch_bytes
-from planner.serve.remedy import calibration_record
-from planner.shape import Calibration
-from planner.store import append_records, calibrations_path, read_records
+from planner.memory.kv_cache import resolve_dtype
+from planner.memory.rank import Calibration
+from planner.planning.answer import Plan
+from planner.rendering.document import plan_document, to_json_value
+from planner.serve.log.measured import Measured, compare, outside_torch_bytes
+from planner.serve.log.remedy import calibration_record
+from planner.state import append_records, calibrations_path, read_records
 
 SCHEMA = 1
 _MODEL_SETTINGS = (

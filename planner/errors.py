@@ -10,7 +10,7 @@
         ├── VerifyFailed       the server answers, but not as planned
         └── LogNotUnderstood   a log without the lines that were asked for
 
-"Does not fit" is an answer, not an error: :class:`planner.answer.Plan` carries it with its ledger.
+"Does not fit" is an answer, not an error: :class:`planner.planning.answer.Plan` carries it with its ledger.
 """
 
 from __future__ import annotations

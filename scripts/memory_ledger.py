@@ -14,11 +14,11 @@ from pathlib import Path
 from hw_specs import parse_gpus
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner import PlanRequest, plan
-from planner.activation import activation_phases, images_of_a_step
-from planner.answer import Plan
-from planner.budget import RankBudget, rank_budgets
-from planner.release import resolve_release
-from planner.weights import rank_weights
+from planner.facts.release import resolve_release
+from planner.memory.activation import activation_phases, images_of_a_step
+from planner.memory.ledger import RankBudget, rank_budgets
+from planner.memory.weights import rank_weights
+from planner.planning.answer import Plan
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "memory-ledger.md"
 TEMPLATE = Path(__file__).with_suffix(".md")

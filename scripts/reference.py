@@ -18,7 +18,7 @@ import click
 from planner import json_schema
 from planner.cli import COMMANDS, app, exit_code
 from planner.cli.exit_code import ExitCode
-from planner.document import SCHEMA_VERSION
+from planner.rendering.document import SCHEMA_VERSION
 
 REFERENCE = Path(__file__).parents[1] / "docs" / "reference"
 NOTE = "<!-- Written by scripts/reference.py; change the code, not this page. -->\n\n"

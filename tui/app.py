@@ -14,7 +14,7 @@ from textual.screen import ModalScreen, Screen
 
 from hw_specs import M35Error
 from planner.serve import Run, attach
-from planner.serve.conclusion import plan_of
+from planner.serve.start_report import plan_of
 from tui.backend import Backend
 from tui.screens.command import CommandScreen
 from tui.screens.dialogues import Ask

@@ -16,14 +16,14 @@ from planner import Lever, Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
-    from planner.curve import CurvePoint
+    from planner.memory.rank import Calibration
+    from planner.planning.context_curve import CurvePoint
     from planner.serve import CheckResult as SmokeResult
     from planner.serve import Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
-    from planner.serve.order import LaunchOrder
     from planner.serve.preflight import CheckResult
-    from planner.serve.rehearsal import Stage
-    from planner.serve.talk import Piece, Turn
-    from planner.shape import Calibration
+    from planner.serve.preflight.start_order import LaunchOrder
+    from planner.serve.rehearsal.rehearse import Stage
+    from planner.serve.verification.chat import Piece, Turn
     from planner.speed import SpeedForecast
 
 
@@ -40,13 +40,13 @@ def _plan(request: PlanRequest) -> Plan:
 
 
 def _levers(request: PlanRequest) -> tuple[Lever, ...]:
-    from planner.choose import all_levers
+    from planner.planning.choose import all_levers
 
     return all_levers(request)
 
 
 def _curve(plan: Plan) -> tuple[CurvePoint, ...]:
-    from planner.curve import context_curve
+    from planner.planning.context_curve import context_curve
 
     return context_curve(plan)
 
@@ -65,7 +65,7 @@ def _speed(plan: Plan, concurrency: int) -> SpeedForecast:
 
 
 def _save(path: Path, text: str) -> Path:
-    from planner.store import write_atomic
+    from planner.state import write_atomic
 
     home = path.expanduser().absolute()
     try:
@@ -129,13 +129,13 @@ def _verify(
 
 
 def _metrics(url: str) -> str:
-    from planner.serve.talk import read_metrics
+    from planner.serve.verification.chat import read_metrics
 
     return read_metrics(url)
 
 
 def _talk(url: str, model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
-    from planner.serve.talk import talk
+    from planner.serve.verification.chat import talk
 
     return talk(url, model=model, turns=turns)
 

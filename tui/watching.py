@@ -12,12 +12,12 @@ from hw_specs import M35Error
 from planner import Plan
 from planner.serve import CheckResult as SmokeResult
 from planner.serve import Event, Run, attach, conclude
-from planner.serve.events import ServerReady
-from planner.serve.launcher import new_run_id
-from planner.serve.order import LaunchOrder
-from planner.serve.rehearsal import Stage
-from planner.serve.tail import LogTail
-from planner.store import state_dir
+from planner.serve.log.events import ServerReady
+from planner.serve.preflight.start_order import LaunchOrder
+from planner.serve.process.launcher import new_run_id
+from planner.serve.process.tail import LogTail
+from planner.serve.rehearsal.rehearse import Stage
+from planner.state import state_dir
 from tui import messages
 from tui.backend import Backend
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Literal
 
 from planner import Lever, Plan, PlanRequest
-from planner.argv import ReadCommand, with_flags
 from planner.model import ModelSpec
+from planner.rendering.argv import ReadCommand, with_flags
 
 
 class Step(StrEnum):

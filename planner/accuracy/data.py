@@ -16,7 +16,8 @@ from planner.checkpoint.mistral import read_mistral
 from planner.checkpoint.preset import load_preset, preset_stems
 from planner.facts import load
 from planner.model import ModelSpec
-from planner.request import PlanRequest, Settings
+from planner.planning.request import PlanRequest
+from planner.settings import Settings
 
 MODELS, STARTUPS, READINGS = (
     "measured/models.json",

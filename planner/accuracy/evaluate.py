@@ -13,11 +13,11 @@ from typing import Literal
 from hw_specs.units import GIB, gib
 from planner.accuracy.data import Reading, Start, Startup, readings, starts, startups
 from planner.accuracy.fit import Term, fit_graphs, fit_outside_torch, most_layers
-from planner.budget import RankBudget, rank_budgets
-from planner.choose import plan
 from planner.facts import load
-from planner.kv_cache import kv_bytes_per_token
-from planner.release import resolve_release
+from planner.facts.release import resolve_release
+from planner.memory.kv_cache import kv_bytes_per_token
+from planner.memory.ledger import RankBudget, rank_budgets
+from planner.planning.choose import plan
 
 COMPONENTS = ("weights", "activations", "outside_torch", "graphs", "buffers", "kv_pool")
 

@@ -12,7 +12,7 @@ from itertools import combinations
 from statistics import mean, median
 
 from planner.accuracy.data import Startup
-from planner.weights import split_layers
+from planner.memory.weights import split_layers
 
 MARGIN_GIB = 0.1
 """What another driver, library build or node may add; assumed."""

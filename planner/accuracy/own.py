@@ -17,8 +17,8 @@ from planner.accuracy.data import Startup
 from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, weights_gib
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
-from planner.request import Settings
-from planner.shape import Size
+from planner.memory.rank import Size
+from planner.settings import Settings
 
 OWN = "measured/startups-h200-0.26.json"
 _COMPONENTS = {

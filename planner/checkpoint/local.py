@@ -15,8 +15,8 @@ from planner.checkpoint.huggingface import limits, read_huggingface
 from planner.checkpoint.mistral import read_mistral
 from planner.checkpoint.tensors import layer_formats, refuse_strange
 from planner.errors import UnreadableCheckpoint
+from planner.memory.weights import rank_weights
 from planner.model import ModelSpec
-from planner.weights import rank_weights
 
 PARAMS, CONFIG, SEPARATE_QUANTIZATION = "params.json", "config.json", "hf_quant_config.json"
 _FILE_LIMIT = 2000

@@ -6,8 +6,8 @@ from textwrap import wrap
 
 from hw_specs.units import format_gib
 from planner.cli.output import style, table
-from planner.serve.diagnosis import Diagnosis, LogLine
-from planner.serve.measured import Comparison, Difference
+from planner.serve.log.diagnosis import Diagnosis, LogLine
+from planner.serve.log.measured import Comparison, Difference
 
 WIDTH = 80
 _TRACEBACK_LINES = 40

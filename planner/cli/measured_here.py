@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from planner.store import calibrations_path
+from planner.state import calibrations_path
 
 if TYPE_CHECKING:
-    from planner.shape import Calibration
+    from planner.memory.rank import Calibration
 
 
 def known_calibrations() -> tuple[Calibration, ...]:

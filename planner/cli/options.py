@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
-from planner.request import FIELD_HELP
+from planner.planning.request import FIELD_HELP
 
 if TYPE_CHECKING:
     from planner.model import ModelSpec
@@ -62,7 +62,7 @@ class Host(click.ParamType[str]):
         """Check the form; nothing is resolved. The default is right, and a cold start need not load the check."""
         if param is not None and value == param.default:
             return str(value)
-        from planner.address import check_host
+        from planner.rendering.address import check_host
 
         return check_host(str(value))
 

@@ -1,15 +1,15 @@
-"""The plan as text of at most 80 columns; it lays out what :mod:`planner.report` says and computes nothing."""
+"""The plan as text of at most 80 columns: the layout of what :mod:`planner.rendering.report` says; no sums."""
 
 from __future__ import annotations
 
 import textwrap
 
 from hw_specs.units import format_gib
-from planner import report
-from planner.answer import Plan
 from planner.cli.output import style
-from planner.command import serve_command
-from planner.emitters.shell import wrapped
+from planner.planning.answer import Plan
+from planner.rendering import report
+from planner.rendering.command import serve_command
+from planner.rendering.emitters.shell import wrapped
 
 WIDTH = 80
 NAME_WIDTH = 42

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from textwrap import wrap
 
 from planner.cli.output import style, write
-from planner.serve.smoke import CheckResult, SmokeReport, Status
+from planner.serve.verification.smoke import CheckResult, SmokeReport, Status
 
 WIDTH = 80
 _NAME_WIDTH = 18

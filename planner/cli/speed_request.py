@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from hw_specs.spec import GpuSet
-from planner.answer import Plan
 from planner.cli.speed_options import TYPICAL
 from planner.errors import InvalidRequest, PlannerError
-from planner.objective import plan_for_workload
-from planner.request import PlanRequest
+from planner.planning.answer import Plan
+from planner.planning.choose_by_speed import plan_for_workload
+from planner.planning.request import PlanRequest
 from planner.serve.bench import kept_benchmarks
 from planner.speed.answer import SpeedSection, Targets
 from planner.speed.workload import Workload

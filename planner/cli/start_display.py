@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
-from planner.serve.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, TimedOut
-from planner.serve.progress import PhaseView, StartProgress, StartView, count, duration, seconds_after
+from planner.serve.log.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, TimedOut
+from planner.serve.process.progress import PhaseView, StartProgress, StartView, count, duration, seconds_after
 
 WIDTH = 80
 _BAR = 20

@@ -12,12 +12,12 @@ import click
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
-from planner.serve.conclusion import Conclusion, conclude, conclusion_document
-from planner.serve.events import Event, ServerEnded, ServerReady, TimedOut, event_record
-from planner.serve.follower import Until, follow, stall_limits
-from planner.serve.progress import StartProgress, expected_durations
-from planner.serve.run import Run
-from planner.store import history_path, read_records
+from planner.serve.log.events import Event, ServerEnded, ServerReady, TimedOut, event_record
+from planner.serve.process.follower import Until, follow, stall_limits
+from planner.serve.process.progress import StartProgress, expected_durations
+from planner.serve.process.run import Run
+from planner.serve.start_report import Conclusion, conclude, conclusion_document
+from planner.state import history_path, read_records
 
 Limits = tuple[dict[str, float], float | None]
 """Seconds by phase, and for the whole start."""
@@ -94,7 +94,7 @@ def _show(run: Run, last: Event | None, found: Conclusion, *, json_lines: bool) 
         write(json.dumps({"event": "conclusion", **conclusion_document(found)}, ensure_ascii=False))
         return found
     from planner.cli.conclusion_table import comparison_text, diagnosis_text
-    from planner.serve.progress import duration
+    from planner.serve.process.progress import duration
 
     narrate("")
     if found.outcome == "ready":

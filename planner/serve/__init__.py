@@ -14,7 +14,7 @@
 
 The server writes to a *file* and everyone tails the file, so a reader that leaves or stalls cannot block it.
 `follow` is a plain iterator that sleeps between polls; `follow_async` is the same for an event loop. Events are
-in :mod:`planner.serve.events`; the log parser, :mod:`planner.serve.startup_log`, is pure and reads no file.
+in :mod:`planner.serve.log.events`; the log parser, :mod:`planner.serve.log.parser`, is pure and reads no file.
 Names are loaded on first use.
 """
 
@@ -24,57 +24,57 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from planner.serve.conclusion import Conclusion, conclude, plan_of
-    from planner.serve.diagnosis import Diagnosis, diagnose
-    from planner.serve.events import PHASES, Event, event_record
-    from planner.serve.follower import Follower, follow, follow_async
-    from planner.serve.launcher import Endpoint, launch, resolve_endpoint
-    from planner.serve.measured import Measured, compare, read_measured
+    from planner.serve.log.diagnosis import Diagnosis, diagnose
+    from planner.serve.log.events import PHASES, Event, event_record
+    from planner.serve.log.measured import Measured, compare, read_measured
+    from planner.serve.log.parser import StartupLog, parse_log
     from planner.serve.preflight import Situation, run_preflight
-    from planner.serve.progress import StartProgress, expected_durations
-    from planner.serve.rehearsal import RehearsalReport, rehearsal_record, rehearse
-    from planner.serve.run import Run, RunStatus, attach, list_runs
-    from planner.serve.smoke import CheckResult, Expectations, SmokeReport, smoke_record
-    from planner.serve.startup_log import StartupLog, parse_log
-    from planner.serve.verifier import selected_checks, verify
+    from planner.serve.process.follower import Follower, follow, follow_async
+    from planner.serve.process.launcher import Endpoint, launch, resolve_endpoint
+    from planner.serve.process.progress import StartProgress, expected_durations
+    from planner.serve.process.run import Run, RunStatus, attach, list_runs
+    from planner.serve.rehearsal.rehearse import RehearsalReport, rehearsal_record, rehearse
+    from planner.serve.start_report import Conclusion, conclude, plan_of
+    from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, smoke_record
+    from planner.serve.verification.verifier import selected_checks, verify
 
 _HOME = {
-    "PHASES": "events",
-    "CheckResult": "smoke",
-    "Conclusion": "conclusion",
-    "Diagnosis": "diagnosis",
-    "Endpoint": "launcher",
-    "Event": "events",
-    "Expectations": "smoke",
-    "Follower": "follower",
-    "Measured": "measured",
-    "RehearsalReport": "rehearsal",
-    "Run": "run",
-    "RunStatus": "run",
+    "PHASES": "log.events",
+    "CheckResult": "verification.smoke",
+    "Conclusion": "start_report",
+    "Diagnosis": "log.diagnosis",
+    "Endpoint": "process.launcher",
+    "Event": "log.events",
+    "Expectations": "verification.smoke",
+    "Follower": "process.follower",
+    "Measured": "log.measured",
+    "RehearsalReport": "rehearsal.rehearse",
+    "Run": "process.run",
+    "RunStatus": "process.run",
     "Situation": "preflight",
-    "SmokeReport": "smoke",
-    "StartProgress": "progress",
-    "StartupLog": "startup_log",
-    "attach": "run",
-    "compare": "measured",
-    "conclude": "conclusion",
-    "diagnose": "diagnosis",
-    "event_record": "events",
-    "expected_durations": "progress",
-    "follow": "follower",
-    "follow_async": "follower",
-    "launch": "launcher",
-    "list_runs": "run",
-    "parse_log": "startup_log",
-    "plan_of": "conclusion",
-    "read_measured": "measured",
-    "rehearsal_record": "rehearsal",
-    "rehearse": "rehearsal",
-    "resolve_endpoint": "launcher",
+    "SmokeReport": "verification.smoke",
+    "StartProgress": "process.progress",
+    "StartupLog": "log.parser",
+    "attach": "process.run",
+    "compare": "log.measured",
+    "conclude": "start_report",
+    "diagnose": "log.diagnosis",
+    "event_record": "log.events",
+    "expected_durations": "process.progress",
+    "follow": "process.follower",
+    "follow_async": "process.follower",
+    "launch": "process.launcher",
+    "list_runs": "process.run",
+    "parse_log": "log.parser",
+    "plan_of": "start_report",
+    "read_measured": "log.measured",
+    "rehearsal_record": "rehearsal.rehearse",
+    "rehearse": "rehearsal.rehearse",
+    "resolve_endpoint": "process.launcher",
     "run_preflight": "preflight",
-    "selected_checks": "verifier",
-    "smoke_record": "smoke",
-    "verify": "verifier",
+    "selected_checks": "verification.verifier",
+    "smoke_record": "verification.smoke",
+    "verify": "verification.verifier",
 }
 
 __all__ = [

@@ -18,7 +18,7 @@ from typing import Any
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.speed.answer import SpeedCalibration
 from planner.speed.workload import Workload
-from planner.store import append_records, read_records, state_dir
+from planner.state import append_records, read_records, state_dir
 
 SCHEMA = 1
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 from hw_specs.spec import Basis, GpuSet
 from planner import facts
 from planner.errors import PlannerError
+from planner.facts.release import Release, parse_version, resolve_release
 from planner.model import ModelSpec
-from planner.release import Release, parse_version, resolve_release
-from planner.request import Settings
+from planner.settings import Settings
 from planner.speed.answer import Estimate, SpeedCalibration, SpeedForecast, Territory
 from planner.speed.hardware import hardware_of
 from planner.speed.profile import Case, engine_profile, profile_id_for

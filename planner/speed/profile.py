@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 from planner import facts
-from planner.release import parse_version
+from planner.facts.release import parse_version
 
 Case = Literal["expected", "fast", "slow"]
 

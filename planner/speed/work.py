@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.kv_cache import kv_bytes_per_token
+from planner.memory.kv_cache import kv_bytes_per_token
 from planner.model import ModelSpec, WeightFormat
 
 _BF16_BYTES = 2

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
-from planner.kv_cache import resolve_dtype, vector_bytes
-from planner.layout import tensor_parallel_fault
+from planner.facts.release import Release
+from planner.memory.kv_cache import resolve_dtype, vector_bytes
+from planner.memory.layouts import tensor_parallel_fault
 from planner.model import ModelSpec
-from planner.release import Release
-from planner.request import Settings
-from planner.solve import default_batch
+from planner.planning.solve import default_batch
+from planner.settings import Settings
 
 OPTIONS = {
     "tensor_parallel_sizes": "tensor_parallel_size", "max_model_lens": "max_model_len", "concurrencies": "concurrency",

@@ -1,7 +1,7 @@
 """Verdict and KV pool of every configuration of a grid, as arrays; equal to the scalar planner, bit for bit.
 
-What depends on the layout and the length is computed once per cell by :mod:`planner.budget` itself; utilization and
-concurrency, which only enter comparisons, are numpy axes.
+What depends on the layout and the length is computed once per cell by :mod:`planner.memory.ledger` itself;
+utilization and concurrency, which only enter comparisons, are numpy axes.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from planner.budget import RankBudget, rank_budgets
+from planner.facts.release import Release
+from planner.memory.ledger import RankBudget, rank_budgets
 from planner.model import ModelSpec
-from planner.release import Release
-from planner.solve import EXPECTED, LOW
+from planner.planning.solve import EXPECTED, LOW
 from planner.sweep.grid import Cell, Grid, cells
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _block(cell: Cell, rank: RankBudget, utilizations: Floats, concurrencies: In
 def _holds(
     rank: RankBudget, requested: Ints, available: Ints, bound: int, length: int, concurrencies: Ints
 ) -> NDArray[np.bool_]:
-    """Whether nothing stops a configuration at `bound`: :func:`planner.solve.rank_fault` over two axes."""
+    """Whether nothing stops a configuration at `bound`: :func:`planner.planning.solve.rank_fault` over two axes."""
     geometry = rank.geometry
     free = rank.free_at_start[bound]
     starts = (

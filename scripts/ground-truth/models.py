@@ -17,7 +17,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from planner.checkpoint.preset import load_preset
-from planner.serve.twin import TwinSpec, make_twin
+from planner.serve.rehearsal.twin import TwinSpec, make_twin
 
 FULL = load_preset()
 CUTS = (8, 24, 44, FULL.num_hidden_layers)

@@ -9,10 +9,10 @@ import pytest
 from hw_specs import get_gpu
 from planner import load_preset
 from planner.accuracy.data import sibling
-from planner.activation import activation_phases
 from planner.facts import load
-from planner.release import resolve_release
-from planner.shape import Shape
+from planner.facts.release import resolve_release
+from planner.memory.activation import activation_phases
+from planner.memory.rank import Shape
 
 MIB = 2**20
 GPUS = {"cuda-9.0": "h200", "cuda-10.0": "b200", "rocm-gfx942": "mi300x", "rocm-gfx950": "mi355x"}

@@ -9,7 +9,7 @@ import pytest
 
 from planner.checkpoint import load_model, load_preset
 from planner.errors import UnreadableCheckpoint
-from planner.weights import rank_weights, rope_cache_bytes
+from planner.memory.weights import rank_weights, rope_cache_bytes
 from tests.checkpoint.checkpoints import LLAMA, M35_CONFIG, M35_PARAMS, Entries, m35_tensors, write_shard
 
 

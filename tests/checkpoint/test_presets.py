@@ -4,8 +4,8 @@ import pytest
 
 from planner.checkpoint import load_model, load_preset, preset_stems
 from planner.errors import UnreadableCheckpoint, UnsupportedModel
+from planner.memory.weights import rank_weights
 from planner.model import ModelSpec
-from planner.weights import rank_weights
 
 
 def total(model: ModelSpec) -> int:

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from hw_specs import list_gpus, parse_gpus
 from planner.cli import COMMANDS, app
-from planner.emitters import EMITTERS
+from planner.rendering.emitters import EMITTERS
 
 
 def offered(line: str) -> list[str]:

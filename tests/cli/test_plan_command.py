@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from planner import json_schema
 from planner.cli import COMMANDS, main
-from planner.emitters import EMITTERS
+from planner.rendering.emitters import EMITTERS
 
 
 def run(*argv: str) -> subprocess.CompletedProcess[str]:

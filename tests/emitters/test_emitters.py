@@ -16,11 +16,11 @@ import yaml
 from hw_specs import parse_gpus
 from planner import InvalidRequest, Plan, PlanRequest, emit, plan, serve_command
 from planner.cli import main
-from planner.emitters import EMITTERS
-from planner.emitters.docker import docker_argv
-from planner.emitters.image import ANY_ADDRESS, SECRETS
-from planner.nodes import node_commands
-from planner.serve.order import docker_order, local_order
+from planner.rendering.emitters import EMITTERS
+from planner.rendering.emitters.docker import docker_argv
+from planner.rendering.emitters.image import ANY_ADDRESS, SECRETS
+from planner.rendering.multi_node import node_commands
+from planner.serve.preflight.start_order import docker_order, local_order
 
 CASES: dict[str, dict[str, Any]] = {
     "8xH200": {},

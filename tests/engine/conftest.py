@@ -13,14 +13,14 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import Plan, PlanRequest, plan
-from planner.serve.engine import InstalledEngine, find_engine
-from planner.serve.events import Event
-from planner.serve.follower import follow
-from planner.serve.launcher import Endpoint, launch
-from planner.serve.rehearsal import free_port
-from planner.serve.rehearsal_plan import RehearsalPlan, rehearsal_command, rehearsal_plan
-from planner.serve.run import Run
-from planner.serve.twin import Twin, make_twin
+from planner.serve.log.events import Event
+from planner.serve.preflight.installed import InstalledEngine, find_engine
+from planner.serve.process.follower import follow
+from planner.serve.process.launcher import Endpoint, launch
+from planner.serve.process.run import Run
+from planner.serve.rehearsal.full_size_plan import RehearsalPlan, rehearsal_command, rehearsal_plan
+from planner.serve.rehearsal.rehearse import free_port
+from planner.serve.rehearsal.twin import Twin, make_twin
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 600.0

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.kv_cache import KvGeometry, kv_bytes_per_token
-from planner.serve.diagnosis import Diagnosis, diagnose
-from planner.serve.events import PhaseStarted, ServerEnded
-from planner.serve.follower import follow
-from planner.serve.run import Run
-from planner.serve.supervisor import family
+from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.serve.log.diagnosis import Diagnosis, diagnose
+from planner.serve.log.events import PhaseStarted, ServerEnded
+from planner.serve.process.follower import follow
+from planner.serve.process.run import Run
+from planner.serve.process.supervisor import family
 
 from .conftest import START_LIMIT_S, Stage, follow_all
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from planner.kv_cache import KvGeometry
+from planner.memory.kv_cache import KvGeometry
 
 from .conftest import install_engine
 

@@ -9,15 +9,15 @@ import pytest
 
 from planner.checkpoint import load_preset
 from planner.cli import main
-from planner.kv_cache import KvGeometry, kv_bytes_per_token
-from planner.serve.engine import InstalledEngine
-from planner.serve.events import Figure, ServerReady
-from planner.serve.launcher import Endpoint, launch
-from planner.serve.rehearsal import free_port
-from planner.serve.rehearsal_plan import FULL_SIZE_CHECKS
-from planner.serve.smoke import Expectations
-from planner.serve.twin import TwinSpec, make_twin
-from planner.serve.verifier import verify
+from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.serve.log.events import Figure, ServerReady
+from planner.serve.preflight.installed import InstalledEngine
+from planner.serve.process.launcher import Endpoint, launch
+from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS
+from planner.serve.rehearsal.rehearse import free_port
+from planner.serve.rehearsal.twin import TwinSpec, make_twin
+from planner.serve.verification.smoke import Expectations
+from planner.serve.verification.verifier import verify
 
 from .conftest import ENV, follow_all
 

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import pytest
 
 from planner.cli import main
-from planner.kv_cache import KvGeometry, kv_bytes_per_token
-from planner.serve.diagnosis import diagnose
-from planner.serve.events import Figure, PhaseStarted, ServerEnded, ServerReady
-from planner.serve.run import Run, attach
-from planner.serve.twin.script import GREETING
-from planner.serve.verifier import CHECK_NAMES, selected_checks, verify
+from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.serve.log.diagnosis import diagnose
+from planner.serve.log.events import Figure, PhaseStarted, ServerEnded, ServerReady
+from planner.serve.process.run import Run, attach
+from planner.serve.rehearsal.twin.script import GREETING
+from planner.serve.verification.verifier import CHECK_NAMES, selected_checks, verify
 
 from .conftest import Served, follow_all
 

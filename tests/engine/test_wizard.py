@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from planner.serve.engine import InstalledEngine
-from planner.serve.rehearsal import free_port
-from planner.serve.twin import CPU_TWIN, make_twin
+from planner.serve.preflight.installed import InstalledEngine
+from planner.serve.rehearsal.rehearse import free_port
+from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
 
 STUBS = Path(__file__).parents[1] / "hw_specs" / "stubs"
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]

@@ -16,7 +16,7 @@ from hw_specs.detect.report import PairLink
 from hw_specs.detect.snapshot import from_json, load_report, to_document
 from hw_specs.resolve import gpus_of
 from hw_specs.units import GIB, MIB, gib
-from planner.fleet import plan_fleet
+from planner.planning.fleet import plan_fleet
 from tests.hw_specs.devices import REAL, device, report, reports
 
 

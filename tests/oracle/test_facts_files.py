@@ -21,7 +21,7 @@ def facts(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_there_are_facts_of_the_newest_release_that_the_planner_knows() -> None:
-    from planner.release import newest_version
+    from planner.facts.release import newest_version
 
     assert newest_version() in [path.stem for path in FILES]
 

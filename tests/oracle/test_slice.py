@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oracle import changes, environment, facts_file, run
-from planner.release import newest_version
+from planner.facts.release import newest_version
 
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner import InvalidRequest
-from planner.address import check_host, host_and_port
+from planner.rendering.address import check_host, host_and_port
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
 from planner import InvalidRequest, PlanRequest, plan, serve_command
-from planner.argv import read_command, with_flags
-from planner.choose import all_levers
-from planner.curve import context_curve
-from planner.emitters.shell import command_lines, shell_text
+from planner.planning.choose import all_levers
+from planner.planning.context_curve import context_curve
+from planner.rendering.argv import read_command, with_flags
+from planner.rendering.emitters.shell import command_lines
 
 MODEL = "mistralai/Mistral-Medium-3.5-128B"
 
@@ -36,7 +36,7 @@ REQUESTS = st.builds(
 def test_a_command_read_back_plans_the_same_settings(request: PlanRequest) -> None:
     before = plan(request)
     command = serve_command(before, port=8123)
-    read = read_command(shell_text(command), plan=before)
+    read = read_command(command.shell, plan=before)
     assert plan(read.request).settings == before.settings
     assert (read.argv, read.host, read.port) == (command.argv, "127.0.0.1", 8123)
     lines = read_command(command_lines(command.argv, command.env, width=60), plan=before)

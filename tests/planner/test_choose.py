@@ -244,7 +244,7 @@ def test_a_length_that_the_draft_limits_is_no_shortage() -> None:
 @pytest.mark.parametrize("vendor", ["nvidia", "amd"])
 @pytest.mark.parametrize("table", ["outside_torch", "graphs", "context"])
 def test_every_size_of_server_has_a_row(table: str, vendor: str) -> None:
-    from planner.overheads import _sized_row
+    from planner.memory.overheads import _sized_row
 
     for world in (1, 2, 3, 8, 16, 64, 128, 1408):
         for linked in (True, False):

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
-from planner import InvalidRequest, PlanRequest, fleet_load, plan
-from planner.fleet import FleetRow, plan_fleet
+from planner import InvalidRequest, PlanRequest, plan
+from planner.planning import fleet_load
+from planner.planning.fleet import FleetRow, plan_fleet
 from planner.speed.answer import Targets
 from planner.speed.workload import Workload
 

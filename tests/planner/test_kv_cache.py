@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner import InvalidRequest, load_preset
-from planner.kv_cache import KvGeometry, kv_bytes_per_token, vector_bytes
+from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token, vector_bytes
 
 GIB = 2**30
 MODEL = load_preset()

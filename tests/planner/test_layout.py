@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hw_specs import parse_gpus
 from hw_specs.spec import GpuSet
 from planner import Plan, PlanRequest, load_preset, plan
-from planner.layout import layouts, most_replicas, tensor_parallel_limit
+from planner.memory.layouts import layouts, most_replicas, tensor_parallel_limit
 from tests.property.strategies import gpu_sets
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import InvalidRequest, PlanRequest, plan
-from planner.nodes import node_commands
+from planner.rendering.multi_node import node_commands
 
 
 def nodes(gpus: str, *, executor: str = "mp", **settings: int):  # type: ignore[no-untyped-def]

@@ -9,10 +9,11 @@ import pytest
 
 from hw_specs import get_gpu
 from planner import load_preset
-from planner.activation import activation_phases, activations, cold_compile_bytes, images_of_a_step, unprofiled
 from planner.facts import load
-from planner.kv_cache import KvGeometry
-from planner.overheads import (
+from planner.facts.release import resolve_release
+from planner.memory.activation import activation_phases, activations, cold_compile_bytes, images_of_a_step, unprofiled
+from planner.memory.kv_cache import KvGeometry
+from planner.memory.overheads import (
     after_profiling,
     buffers,
     context,
@@ -20,8 +21,7 @@ from planner.overheads import (
     outside_torch,
     unsubtracted_graphs,
 )
-from planner.release import resolve_release
-from planner.shape import Shape
+from planner.memory.rank import Shape
 
 MIB = 2**20
 MODEL = load_preset()

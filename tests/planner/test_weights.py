@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from planner import load_preset
-from planner.weights import WeightRules, rank_weights, rope_cache_bytes, split_layers
+from planner.memory.weights import WeightRules, rank_weights, rope_cache_bytes, split_layers
 
 MODEL = load_preset()
 ROCM = WeightRules(fp8_row_padding=(512, 256))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from hw_specs import list_gpus
 from hw_specs.spec import GpuSet
 from planner import PlanRequest
-from planner.release import known_versions
+from planner.facts.release import known_versions
 
 PLANNABLE = [spec for spec in list_gpus() if spec.released and spec.fp8_kind != "none"]
 

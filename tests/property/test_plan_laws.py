@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from hw_specs.spec import GpuSet
 from planner import InvalidRequest, PlanRequest, emit, plan, plan_document, read_document
-from planner.argv import with_flags
-from planner.document import dump_plan, load_plan, to_json_value
+from planner.rendering.argv import with_flags
+from planner.rendering.document import dump_plan, load_plan, to_json_value
 from tests.property import strategies as our
 
 

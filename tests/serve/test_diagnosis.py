@@ -12,13 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
-from planner.answer import Plan
-from planner.choose import plan
 from planner.facts import load
-from planner.request import PlanRequest
-from planner.serve.diagnosis import diagnose
-from planner.serve.diagnosis_log import read_thinned
-from planner.serve.events import TimedOut
+from planner.planning.answer import Plan
+from planner.planning.choose import plan
+from planner.planning.request import PlanRequest
+from planner.serve.log.diagnosis import diagnose
+from planner.serve.log.events import TimedOut
+from planner.serve.log.failed_log import read_thinned
 
 from .logs import LOGS, PUBLIC, REAL, RECONSTRUCTED, read
 

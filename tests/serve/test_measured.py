@@ -9,14 +9,14 @@ import pytest
 
 from hw_specs import parse_gpus
 from hw_specs.units import gib
-from planner.answer import Plan
 from planner.calibrate import calibration_of, calibrations, keep, read_calibrations
-from planner.choose import plan
-from planner.document import plan_document, to_json_value
 from planner.errors import LogNotUnderstood, PlannerError
-from planner.request import PlanRequest
-from planner.serve.measured import Measured, compare, read_measured, with_metrics
-from planner.serve.startup_log import parse_log
+from planner.planning.answer import Plan
+from planner.planning.choose import plan
+from planner.planning.request import PlanRequest
+from planner.rendering.document import plan_document, to_json_value
+from planner.serve.log.measured import Measured, compare, read_measured, with_metrics
+from planner.serve.log.parser import parse_log
 
 from .logs import PUBLIC, REAL, RECONSTRUCTED, read
 

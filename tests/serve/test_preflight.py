@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from hw_specs import parse_gpus
-from planner.choose import plan
-from planner.command import serve_command
 from planner.errors import InvalidRequest
-from planner.request import PlanRequest
+from planner.planning.choose import plan
+from planner.planning.request import PlanRequest
+from planner.rendering.command import serve_command
 from planner.serve import Endpoint
 from planner.serve.preflight import CHECKS, CheckResult, Situation, run_preflight
 from planner.serve.preflight.checkpoint import hub_cache, layout_state, snapshot_of

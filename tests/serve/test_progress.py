@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import InvalidRequest, PlannerError
-from planner.serve.events import PHASES, Figure, PhaseStarted, Progress
-from planner.serve.follower import stall_limits
-from planner.serve.progress import StartProgress, expected_durations, seconds_after
-from planner.serve.tail import LogTail
-from planner.store import append_records, make_private, read_json, read_records, state_dir, write_json
+from planner.serve.log.events import PHASES, Figure, PhaseStarted, Progress
+from planner.serve.process.follower import stall_limits
+from planner.serve.process.progress import StartProgress, expected_durations, seconds_after
+from planner.serve.process.tail import LogTail
+from planner.state import append_records, make_private, read_json, read_records, state_dir, write_json
 
 HISTORY = [
     {"key": "a", "phases_s": {"configure": 20, "load": 60, "profile": 30, "capture": 10}},

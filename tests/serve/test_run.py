@@ -17,11 +17,20 @@ import pytest
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed, PlannerError
 from planner.serve import Endpoint, Run, attach, follow, follow_async, launch, list_runs
-from planner.serve.events import PHASES, Event, Healthy, PhaseStarted, ServerEnded, ServerReady, TimedOut, event_record
-from planner.serve.launcher import resolve_endpoint, split_environment, with_endpoint
-from planner.serve.run import remove_run
-from planner.serve.supervisor import boot_id, read_stat
-from planner.store import history_path, read_records, runs_dir
+from planner.serve.log.events import (
+    PHASES,
+    Event,
+    Healthy,
+    PhaseStarted,
+    ServerEnded,
+    ServerReady,
+    TimedOut,
+    event_record,
+)
+from planner.serve.process.launcher import resolve_endpoint, split_environment, with_endpoint
+from planner.serve.process.run import remove_run
+from planner.serve.process.supervisor import boot_id, read_stat
+from planner.state import history_path, read_records, runs_dir
 
 from .conftest import Fake, free_port
 from .logs import REAL
@@ -40,7 +49,7 @@ def wait_for(condition: object, limit_s: float = 15.0) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch, *, alone_s: float, timeout_s: float) -> None:
     """Shorten the limits that people would find long enough."""
     facts = {"health": {"alone_s": alone_s, "timeout_s": timeout_s}, "stall_limit_s": dict.fromkeys(PHASES, 2.5)}
-    monkeypatch.setattr("planner.serve.follower.load", lambda name: facts)
+    monkeypatch.setattr("planner.serve.process.follower.load", lambda name: facts)
 
 
 def watch(run: Run, **options: object) -> list[Event]:
@@ -296,7 +305,7 @@ def test_killing_the_launcher_at_random_moments_loses_nothing(fake: Fake) -> Non
 def test_a_run_is_removed_although_its_supervisor_comes_after_the_stop(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.serve.launcher._spawn_supervisor", lambda run, environment: None)
+    monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, environment: None)
     run = launch(fake.argv(), endpoint=Endpoint(host="127.0.0.1", port=free_port()))
     (run.directory / "stop").write_text("now")
     late = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"], start_new_session=True)
@@ -314,11 +323,11 @@ def test_a_run_is_removed_although_its_supervisor_comes_after_the_stop(
 
 
 def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("planner.serve.launcher._spawn_supervisor", lambda run, environment: None)
+    monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, environment: None)
     run = launch(fake.argv(), endpoint=Endpoint(host="127.0.0.1", port=free_port()))
     assert run.status().state == "preparing"
     monkeypatch.undo()
-    from planner.serve.supervisor import main
+    from planner.serve.process.supervisor import main
 
     (run.directory / "stop").write_text("now")
     child = os.fork()

@@ -17,8 +17,8 @@ import pytest
 
 from planner.cli import main
 from planner.serve import Endpoint, Run, attach, launch, list_runs
-from planner.serve.listener import listening_inodes
-from planner.serve.run import place_run
+from planner.serve.process.listener import listening_inodes
+from planner.serve.process.run import place_run
 
 from .conftest import Fake, free_port
 from .logs import REAL, RECONSTRUCTED
@@ -150,8 +150,8 @@ def test_only_the_server_of_the_run_is_verified(m35, fake: Fake) -> None:
 def test_a_death_after_long_service_is_diagnosed_from_the_end(
     m35, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.serve.conclusion._HEAD_BYTES", 4096)
-    monkeypatch.setattr("planner.serve.conclusion._TAIL_BYTES", 2048)
+    monkeypatch.setattr("planner.serve.start_report._HEAD_BYTES", 4096)
+    monkeypatch.setattr("planner.serve.start_report._TAIL_BYTES", 2048)
     chatter = b"INFO 11-23 15:00:00 [loggers.py:1] Avg generation throughput: 1.0 tokens/s\n" * 500
     last = b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
     assert m35("launch", *started(fake, "die-after-ready")).code == 0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from planner.serve.events import (
+from planner.serve.log.events import (
     ENDINGS,
     PHASES,
     Event,
@@ -19,8 +19,8 @@ from planner.serve.events import (
     TracebackSeen,
     event_record,
 )
-from planner.serve.log_patterns import log_patterns
-from planner.serve.startup_log import MAX_LINE_BYTES, StartupLog, parse_log
+from planner.serve.log.parser import MAX_LINE_BYTES, StartupLog, parse_log
+from planner.serve.log.patterns import log_patterns
 
 from .logs import ALL, LOGS, PUBLIC, REAL, RECONSTRUCTED, read
 

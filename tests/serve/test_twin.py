@@ -17,11 +17,11 @@ from safetensors import safe_open
 from planner.checkpoint import load_model
 from planner.checkpoint.preset import load_preset
 from planner.errors import InvalidRequest
-from planner.serve.twin import CPU_TWIN, Twin, TwinSpec, make_twin
-from planner.serve.twin.script import CHAINS, FLAGS, OPENINGS, Script, scripted_words
-from planner.serve.twin.tekken import CONTROL_TOKENS, tekken
-from planner.serve.twin.tensors import bf16, bf16_value, e4m3
-from planner.weights import rank_weights
+from planner.memory.weights import rank_weights
+from planner.serve.rehearsal.twin import CPU_TWIN, Twin, TwinSpec, make_twin
+from planner.serve.rehearsal.twin.script import CHAINS, FLAGS, OPENINGS, Script, scripted_words
+from planner.serve.rehearsal.twin.tekken import CONTROL_TOKENS, tekken
+from planner.serve.rehearsal.twin.tensors import bf16, bf16_value, e4m3
 
 SMALL = TwinSpec(head_dim=32, image_size=448, draft_layers=2)
 E4M3 = [pattern * 2.0**-9 if pattern < 8 else (8 + pattern % 8) * 2.0 ** (pattern // 8 - 10) for pattern in range(127)]
@@ -175,7 +175,7 @@ def test_a_folder_that_is_not_a_twin_is_never_replaced(tmp_path: Path) -> None:
 def test_a_failure_leaves_the_old_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = make_twin(tmp_path / "t", spec=CPU_TWIN)
     before = (made.path / "params.json").read_bytes()
-    monkeypatch.setattr("planner.serve.twin.build.write_safetensors", lambda *_: 1 / 0)
+    monkeypatch.setattr("planner.serve.rehearsal.twin.build.write_safetensors", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         make_twin(tmp_path / "t", spec=SMALL)
     assert (made.path / "params.json").read_bytes() == before

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from planner.cli import main
 from planner.errors import InvalidRequest
-from planner.serve.checks.image import png
-from planner.serve.checks.metrics import samples
-from planner.serve.checks.server import Failed, dig, normal_url
-from planner.serve.smoke import CheckResult, Expectations, SmokeReport, smoke_record
-from planner.serve.verifier import CHECK_NAMES, selected_checks, verify
+from planner.serve.verification.checks.image import png
+from planner.serve.verification.checks.metrics import samples
+from planner.serve.verification.checks.server import Failed, dig, normal_url
+from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, smoke_record
+from planner.serve.verification.verifier import CHECK_NAMES, selected_checks, verify
 
 from .fakes.openai_server import LIMIT, MODEL, fake_server
 
@@ -108,7 +108,7 @@ def test_each_fault_is_named(fault: str, name: str, seen: str) -> None:
 
 
 def test_a_rejected_draft_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("planner.serve.checks.metrics.COUNTERS_LAG_S", 0.3)
+    monkeypatch.setattr("planner.serve.verification.checks.metrics.COUNTERS_LAG_S", 0.3)
     report = run("draft-rejected", checks=selected_checks(only=["speculative"]))
     assert report.failed[0].seen == "0 of 3 drafted tokens accepted"
 

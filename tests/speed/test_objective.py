@@ -6,8 +6,8 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import PlanRequest
-from planner.answer import Plan
-from planner.objective import SpeedPlan, plan_for_workload
+from planner.planning.answer import Plan
+from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
 from planner.speed.answer import SpeedCalibration, Targets
 from planner.speed.workload import Workload
 

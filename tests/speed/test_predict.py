@@ -8,8 +8,8 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import PlanRequest, plan
-from planner.answer import Plan
 from planner.errors import InvalidRequest
+from planner.planning.answer import Plan
 from planner.speed import SpeedForecast, Workload, forecast
 from planner.speed.predict import FIGURES, calibrate
 

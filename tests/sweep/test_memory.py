@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
-from planner.budget import rank_budgets
 from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
-from planner.release import resolve_release
-from planner.solve import Outcome
+from planner.facts.release import resolve_release
+from planner.memory.ledger import rank_budgets
+from planner.planning.solve import Outcome
 from planner.sweep.grid import Grid
 from planner.sweep.memory import VERDICTS, sweep_memory
 

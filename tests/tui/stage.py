@@ -15,14 +15,14 @@ from pydantic import TypeAdapter
 from hw_specs import parse_gpus
 from hw_specs.units import GIB
 from planner import Lever, Plan, PlanRequest, plan
-from planner.choose import all_levers
-from planner.curve import CurvePoint, context_curve
-from planner.document import plan_document, to_json_value
+from planner.planning.choose import all_levers
+from planner.planning.context_curve import CurvePoint, context_curve
+from planner.rendering.document import plan_document, to_json_value
 from planner.serve import CheckResult, Conclusion, Diagnosis, Run, SmokeReport, compare, parse_log, read_measured
-from planner.serve.events import ServerReady
-from planner.serve.measured import Measured
-from planner.serve.run import place_run
-from planner.serve.talk import Piece, Turn
+from planner.serve.log.events import ServerReady
+from planner.serve.log.measured import Measured
+from planner.serve.process.run import place_run
+from planner.serve.verification.chat import Piece, Turn
 from planner.speed import SpeedForecast, Workload, forecast
 from tui import messages
 from tui.app import M35App
@@ -134,7 +134,7 @@ def _talk(_url: str, _model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
 
 def finished_run() -> Run:
     """A run directory as a server leaves it, always the same."""
-    from planner.document import dump_plan
+    from planner.rendering.document import dump_plan
 
     answer = recording("8xH200").plan
     record_: dict[str, Any] = {
@@ -181,7 +181,7 @@ def ready(screen: LaunchScreen) -> None:
 
 def failed(screen: LaunchScreen) -> None:
     """Let the start fail for want of memory."""
-    from planner.serve.diagnosis import LogLine
+    from planner.serve.log.diagnosis import LogLine
 
     starting(screen, share=0.6)
     diagnosis = Diagnosis(

@@ -13,9 +13,9 @@ from planner import InvalidRequest, LaunchFailed, Plan
 from planner.calibrate import calibrations
 from planner.serve import CheckResult as SmokeResult
 from planner.serve import RehearsalReport, SmokeReport, attach, list_runs
-from planner.serve.engine import InstalledEngine
 from planner.serve.preflight import CheckResult
-from planner.serve.rehearsal_plan import Change
+from planner.serve.preflight.installed import InstalledEngine
+from planner.serve.rehearsal.full_size_plan import Change
 from tui.app import M35App
 from tui.screens.dialogues import Ask, AskText
 from tui.screens.launch import LaunchScreen

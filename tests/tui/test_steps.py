@@ -101,7 +101,7 @@ async def test_counts_and_memory_beside_the_catalogue() -> None:
 
 
 async def test_what_was_measured_here_enters_the_first_plan() -> None:
-    from planner.shape import Calibration
+    from planner.memory.rank import Calibration
 
     kept = Calibration(
         model="mistralai/Mistral-Medium-3.5-128B",

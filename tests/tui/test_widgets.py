@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
-from planner import plan, report
-from planner.serve.gauges import gauges, read_counters
-from planner.serve.snippets import CLIENTS, client_snippet
-from planner.serve.twin import CPU_TWIN, make_twin
+from planner import plan
+from planner.rendering import report
+from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
+from planner.serve.verification.live_metrics import gauges, read_counters
+from planner.serve.verification.snippets import CLIENTS, client_snippet
 from tui import main
 from tui.start import first_answers
 from tui.widgets.columns import Column, Row, fit, lay_out

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner import Lever, plan, serve_command
-from planner.argv import read_command
-from planner.emitters.shell import shell_text
+from planner.rendering.argv import read_command
 from tui import wizard
 from tui.wizard import Answers, Move, PickedLayout, Step, advance, effective_request
 
@@ -79,7 +78,7 @@ def test_other_gpus_drop_what_was_picked_for_the_old_ones() -> None:
 
 def test_an_edited_command_wins_until_something_else_is_picked() -> None:
     planned = plan(request())
-    text = shell_text(serve_command(planned)) + " --enforce-eager"
+    text = serve_command(planned).shell + " --enforce-eager"
     answers = dataclasses.replace(Answers(request=request()), edited=read_command(text, plan=planned))
     assert effective_request(answers).enforce_eager
     assert wizard.with_layout(answers, TWO).edited is None

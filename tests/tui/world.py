@@ -16,8 +16,8 @@ from textual.pilot import Pilot
 from hw_specs import DetectionReport, parse_gpus
 from hw_specs.detect.report import Problem
 from planner import Plan, PlanRequest, plan
-from planner.serve.order import LaunchOrder
 from planner.serve.preflight import CheckResult
+from planner.serve.preflight.start_order import LaunchOrder
 from tui.app import M35App
 from tui.backend import Backend
 from tui.wizard import Answers, Step

@@ -13,9 +13,10 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static, TextArea
 
 from hw_specs import M35Error
-from planner import EMITTERS, Plan, emit, report, serve_command
-from planner.argv import read_command
-from planner.emitters.shell import command_lines
+from planner import EMITTERS, Plan, emit, serve_command
+from planner.rendering import report
+from planner.rendering.argv import read_command
+from planner.rendering.emitters.shell import command_lines
 from tui.backend import Backend
 from tui.screens.dialogues import AskText
 from tui.screens.step import StepScreen

@@ -10,7 +10,7 @@ from hw_specs import M35Error
 from hw_specs.units import GIB
 from planner import Lever, Plan, PlanRequest
 from planner.serve import Diagnosis
-from planner.serve.remedy import find_free_port, replan
+from planner.serve.log.remedy import find_free_port, replan
 from tui.wizard import Answers, effective_request, with_lever
 
 MOST_LEVERS = 6

@@ -16,7 +16,8 @@ from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
 from hw_specs import M35Error
-from planner import Plan, report
+from planner import Plan
+from planner.rendering import report
 from planner.speed import SpeedForecast
 from tui.backend import Backend
 from tui.messages import SpeedSeen

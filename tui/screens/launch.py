@@ -17,11 +17,11 @@ from hw_specs import M35Error
 from planner import Plan
 from planner.serve import CheckResult as SmokeResult
 from planner.serve import Conclusion, RehearsalReport, Run, StartProgress, expected_durations
-from planner.serve.events import ServerEnded, ServerReady, TimedOut
-from planner.serve.launcher import new_run_id
-from planner.serve.order import LaunchOrder, docker_order, local_order
+from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
 from planner.serve.preflight import CheckResult
-from planner.store import history_path, read_records
+from planner.serve.preflight.start_order import LaunchOrder, docker_order, local_order
+from planner.serve.process.launcher import new_run_id
+from planner.state import history_path, read_records
 from tui import messages, watching
 from tui.backend import Backend
 from tui.screens.cures import Cure, cures

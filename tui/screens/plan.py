@@ -12,8 +12,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from hw_specs import M35Error
-from planner import Lever, Plan, report
-from planner.report import LayoutChoice
+from planner import Lever, Plan
+from planner.rendering import report
+from planner.rendering.report import LayoutChoice
 from tui.screens.dialogues import Ask, Curve, Explain
 from tui.screens.step import StepScreen
 from tui.widgets.columns import Column, Row

@@ -16,11 +16,11 @@ from textual.widgets import ContentSwitcher, Static
 from hw_specs import M35Error
 from planner.calibrate import calibration_of
 from planner.serve import CheckResult, Conclusion, Expectations, Run, SmokeReport, attach, conclude
-from planner.serve.conclusion import plan_of
-from planner.serve.gauges import Counters, Gauges, gauges, read_counters
-from planner.serve.launcher import option_value
-from planner.serve.snippets import CLIENTS, client_snippet
-from planner.serve.talk import Turn
+from planner.serve.process.launcher import option_value
+from planner.serve.start_report import plan_of
+from planner.serve.verification.chat import Turn
+from planner.serve.verification.live_metrics import Counters, Gauges, gauges, read_counters
+from planner.serve.verification.snippets import CLIENTS, client_snippet
 from tui import messages
 from tui.backend import Backend
 from tui.screens.step import StepScreen

@@ -20,7 +20,7 @@ from hw_specs.units import parse_count
 from planner import PlanRequest
 from planner.errors import InvalidRequest
 from planner.facts import load
-from planner.request import FIELD_HELP
+from planner.planning.request import FIELD_HELP
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_panel import PlanPanel

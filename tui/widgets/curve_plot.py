@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from textual.content import Content
 
 from hw_specs.units import format_tokens
-from planner.curve import CurvePoint
+from planner.planning.context_curve import CurvePoint
 from planner.speed import SpeedForecast
 from tui.widgets.columns import fit
 from tui.widgets.plan_panel import blocks

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from planner.serve.gauges import Gauges
+from planner.serve.verification.live_metrics import Gauges
 from tui.widgets.plan_panel import blocks
 
 _STEPS = "▁▂▃▄▅▆▇█"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from planner.report import LABELS
+from planner.rendering.report import LABELS
 from planner.serve import Diagnosis
-from planner.serve.progress import TITLES
+from planner.serve.process.progress import TITLES
 from tui.widgets.log_lines import clean
 from tui.widgets.plan_panel import wrapped
 

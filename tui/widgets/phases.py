@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.content import Content
 
-from planner.serve.progress import PhaseView, StartView, count, duration
+from planner.serve.process.progress import PhaseView, StartView, count, duration
 from tui.widgets.columns import fit
 
 MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}

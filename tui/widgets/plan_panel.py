@@ -10,7 +10,8 @@ from textual.widget import Widget
 
 from hw_specs import M35Error
 from hw_specs.units import format_gib
-from planner import Plan, report
+from planner import Plan
+from planner.rendering import report
 from tui.widgets.columns import fit
 
 VERDICTS = {

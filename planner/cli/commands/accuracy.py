@@ -37,7 +37,7 @@ def command(as_json: bool, directory: Path | None) -> None:
 
     report = evaluate()
     if directory:
-        from planner.store import write_atomic
+        from planner.state import write_atomic
 
         directory.mkdir(parents=True, exist_ok=True)
         write_atomic(directory / "accuracy.md", render_page(report, evaluate(left_out="family")))

@@ -16,8 +16,8 @@ from planner.cli.speed_request import require_numpy, workload_of
 from planner.errors import InvalidRequest, PlannerError
 
 if TYPE_CHECKING:
-    from planner.answer import Plan
-    from planner.document import PlanDocument
+    from planner.planning.answer import Plan
+    from planner.rendering.document import PlanDocument
     from planner.serve.bench import BenchResult
     from planner.speed.answer import SpeedForecast
     from planner.speed.workload import Workload
@@ -128,7 +128,7 @@ def _text(path: Path) -> str:
 def _document(path: Path | None) -> PlanDocument | None:
     if path is None:
         return None
-    from planner.document import read_document
+    from planner.rendering.document import read_document
 
     try:
         return read_document(_text(path))
@@ -146,8 +146,8 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
     from hw_specs import parse_gpus
     from hw_specs.errors import M35Error
     from planner.checkpoint import load_model
-    from planner.choose import plan
-    from planner.request import PlanRequest
+    from planner.planning.choose import plan
+    from planner.planning.request import PlanRequest
     from planner.speed.predict import forecast
 
     gpus, settings = document.gpus, document.settings

@@ -17,9 +17,9 @@ from planner.cli.measured_here import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_json
 from planner.errors import LogNotUnderstood
-from planner.serve.conclusion import plan_of
-from planner.serve.measured import Measured, compare, read_measured
-from planner.serve.startup_log import parse_log
+from planner.serve.log.measured import Measured, compare, read_measured
+from planner.serve.log.parser import parse_log
+from planner.serve.start_report import plan_of
 
 _FROM_LOG = {
     "vllm_version": "vllm_version",
@@ -70,11 +70,11 @@ def command(
             raise LogNotUnderstood(
                 "a log does not say which GPU it is from", hint="name it: `m35-plan calibrate LOG --gpus 8xH200`"
             )
-        from planner.choose import plan as make_plan
-        from planner.request import PlanRequest
+        from planner.planning.choose import plan as make_plan
+        from planner.planning.request import PlanRequest
 
         plan = make_plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **_settings(settings, measured)))
-    from planner.document import plan_document, to_json_value
+    from planner.rendering.document import plan_document, to_json_value
 
     calibration = calibration_of(plan, measured, run=run.id if run is not None else log)
     comparison = compare(to_json_value(plan_document(plan)), measured)

@@ -14,8 +14,8 @@ from planner.cli.measured_here import known_calibrations
 from planner.cli.options import Host, engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.preflight_table import result_text
-from planner.serve.launcher import resolve_endpoint, with_endpoint
 from planner.serve.preflight import CheckResult, Situation, run_preflight
+from planner.serve.process.launcher import resolve_endpoint, with_endpoint
 
 
 @click.command(short_help="check this machine before a start")
@@ -58,11 +58,11 @@ def command(
         endpoint = resolve_endpoint(argv, host=host, port=port)
         argv = with_endpoint(argv, endpoint)
     else:
-        from planner.choose import plan as make_plan
-        from planner.command import serve_command
-        from planner.nodes import require_one_node
-        from planner.request import PlanRequest
-        from planner.serve.extra_words import refuse_planned
+        from planner.planning.choose import plan as make_plan
+        from planner.planning.request import PlanRequest
+        from planner.rendering.command import serve_command
+        from planner.rendering.multi_node import require_one_node
+        from planner.serve.preflight.passthrough import refuse_planned
 
         refuse_planned(words)
         chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
@@ -74,8 +74,8 @@ def command(
         argv, env = (program or planned.argv[0], *planned.argv[1:], *words), dict(planned.env)
     kind = "local"
     if target == "docker" and plan is not None:
-        from planner.emitters.docker import docker_argv
-        from planner.serve.order import docker_caches
+        from planner.rendering.emitters.docker import docker_argv
+        from planner.serve.preflight.start_order import docker_caches
 
         home, hub = docker_caches(os.environ)
         kind = {"nvidia": "cuda"}.get(plan.gpus.spec.vendor, "rocm")

@@ -14,10 +14,10 @@ from planner.cli.gpus_option import resolve_gpus
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.errors import PlannerError
-from planner.serve.conclusion import plan_of
-from planner.serve.diagnosis import Diagnosis, diagnose
-from planner.serve.diagnosis_log import read_thinned
-from planner.serve.run import Run, attach
+from planner.serve.log.diagnosis import Diagnosis, diagnose
+from planner.serve.log.failed_log import read_thinned
+from planner.serve.process.run import Run, attach
+from planner.serve.start_report import plan_of
 
 
 @click.command(short_help="name the cause of a failed start from its log")
@@ -37,8 +37,8 @@ def command(
     data, run = read_log(log)
     plan = plan_of(run) if run is not None else None
     if gpus is not None:
-        from planner.choose import plan as make_plan
-        from planner.request import PlanRequest
+        from planner.planning.choose import plan as make_plan
+        from planner.planning.request import PlanRequest
 
         plan = make_plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **settings))
     if run is not None and exit_code is None and not run.stop_was_asked():

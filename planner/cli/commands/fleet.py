@@ -11,10 +11,10 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
 from planner.cli.output import style, table, write, write_json
 from planner.cli.speed_options import NAMES, workload_options
-from planner.report import layout_name
+from planner.rendering.report import layout_name
 
 if TYPE_CHECKING:
-    from planner.fleet import FleetRow
+    from planner.planning.fleet import FleetRow
 
 WORKLOAD_NAMES = NAMES[:7]
 """The options of a load, without targets and prices."""
@@ -49,7 +49,7 @@ def command(
     """
     from hw_specs.units import parse_memory
     from planner.cli.diagnostics import say
-    from planner.fleet import plan_fleet
+    from planner.planning.fleet import plan_fleet
 
     load = {name: settings.pop(name) for name in WORKLOAD_NAMES}
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
@@ -80,7 +80,7 @@ def _share(
     """Deal the wanted request rate over the hosts and write who carries what."""
     from planner.cli.diagnostics import say
     from planner.cli.speed_request import require_numpy, workload_of
-    from planner.fleet_load import share_load
+    from planner.planning.fleet_load import share_load
     from planner.speed.answer import Targets
 
     require_numpy()
@@ -168,7 +168,7 @@ def _document(row: FleetRow) -> dict[str, object]:
     """One host as JSON; ``plan`` is the document of ``m35-plan --json``."""
     document: dict[str, object] = {"host": row.host, "path": row.path, "feasible": row.feasible}
     if row.plan is not None:
-        from planner.document import plan_document, to_json_value
+        from planner.rendering.document import plan_document, to_json_value
 
         document["plan"] = to_json_value(plan_document(row.plan))
     else:

@@ -16,7 +16,7 @@ from planner.cli.measured_here import known_calibrations
 from planner.cli.options import Host, engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.errors import InvalidRequest
-from planner.serve.launcher import (
+from planner.serve.process.launcher import (
     DEFAULT_HOST,
     Endpoint,
     launch,
@@ -28,7 +28,7 @@ from planner.serve.launcher import (
 )
 
 if TYPE_CHECKING:
-    from planner.answer import Plan
+    from planner.planning.answer import Plan
 
 
 @click.command(short_help="check, start and follow a server")
@@ -124,8 +124,8 @@ def command(
 
 
 def _plan(gpus: str | None, gpu_memory: str | None, settings: dict[str, Any]) -> Plan:
-    from planner.choose import plan
-    from planner.request import PlanRequest
+    from planner.planning.choose import plan
+    from planner.planning.request import PlanRequest
 
     chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
     return plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
@@ -135,18 +135,18 @@ def _command(
     plan: Plan, endpoint: Endpoint, extra: tuple[str, ...], *, container: str | None, program: str | None
 ) -> tuple[tuple[str, ...], dict[str, str]]:
     """The argv of the target with the user's own flags, and its environment."""
-    from planner.serve.extra_words import refuse_planned
+    from planner.serve.preflight.passthrough import refuse_planned
 
     refuse_planned(extra)
     if container is not None:
-        from planner.emitters.docker import docker_argv
-        from planner.serve.order import docker_caches
+        from planner.rendering.emitters.docker import docker_argv
+        from planner.serve.preflight.start_order import docker_caches
 
         home, hub = docker_caches(os.environ)
         argv = docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=home, hub_cache=hub, name=container)
         return (*argv, *extra), {}
-    from planner.command import serve_command
-    from planner.nodes import require_one_node
+    from planner.rendering.command import serve_command
+    from planner.rendering.multi_node import require_one_node
 
     require_one_node(plan, what="this starts one", hint="`--emit shell` prints the command of each node")
     planned = serve_command(plan, host=endpoint.host, port=endpoint.port)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hw_specs.errors import shown
-from planner.choose import plan
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
@@ -16,8 +15,9 @@ from planner.cli.options import Host, engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS
 from planner.cli.speed_options import asks_for_speed, target_options, workload_options
-from planner.emitters import EMITTERS
-from planner.request import PlanRequest
+from planner.planning.choose import plan
+from planner.planning.request import PlanRequest
+from planner.rendering.emitters import EMITTERS
 
 if TYPE_CHECKING:
     from planner.speed.answer import SpeedSection
@@ -68,11 +68,11 @@ def command(
     else:
         answer = plan(PlanRequest(gpus=machine, **settings))
     if as_json or emit_kind == "json":
-        from planner.document import plan_document, to_json_value
+        from planner.rendering.document import plan_document, to_json_value
 
         write_json(to_json_value(plan_document(answer, speed=section)))
     elif emit_kind:
-        from planner.emitters import WITH_COMMENTS, emit
+        from planner.rendering.emitters import WITH_COMMENTS, emit
 
         text = emit(emit_kind, answer, host=host, port=port)
         if not answer.feasible:

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.choose import plan
 from planner.cli.diagnostics import report_error, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.measured_here import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_json
-from planner.request import PlanRequest
+from planner.planning.choose import plan
+from planner.planning.request import PlanRequest
 
 if TYPE_CHECKING:
-    from planner.serve.rehearsal import RehearsalReport, Stage
-    from planner.serve.rehearsal_plan import Change
+    from planner.serve.rehearsal.full_size_plan import Change
+    from planner.serve.rehearsal.rehearse import RehearsalReport, Stage
 
 _STAGES: dict[Stage, str] = {
     "twin": "making the twin",
@@ -65,10 +65,10 @@ def command(
     Exit code 0: passed, 5: the engine did not come up, 6: a check failed, 7: it took too long.
     """
     from planner.cli.smoke_table import result_writer
-    from planner.serve.engine import find_engine
-    from planner.serve.rehearsal import START_LIMIT_S, rehearsal_record, rehearse
-    from planner.serve.rehearsal_plan import FULL_SIZE_CHECKS, rehearsal_plan
-    from planner.serve.verifier import selected_checks
+    from planner.serve.preflight.installed import find_engine
+    from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, rehearsal_plan
+    from planner.serve.rehearsal.rehearse import START_LIMIT_S, rehearsal_record, rehearse
+    from planner.serve.verification.verifier import selected_checks
 
     checks = selected_checks(only=FULL_SIZE_CHECKS if full_size else (), skip=skip)
     chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)

@@ -9,9 +9,9 @@ import click
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import table, write, write_json
-from planner.serve.health import ask_health
-from planner.serve.run import Run, RunStatus, attach, list_runs, remove_run
-from planner.store import read_records
+from planner.serve.process.health import ask_health
+from planner.serve.process.run import Run, RunStatus, attach, list_runs, remove_run
+from planner.state import read_records
 
 _WIDTH = 80
 _LEAST_MODEL = 8

@@ -35,7 +35,7 @@ def specification() -> dict[str, Any]:
 
     from planner.cli import COMMANDS, DEFAULT_COMMAND, app
     from planner.cli.exit_code import ExitCode
-    from planner.document import SCHEMA_VERSION, json_schema
+    from planner.rendering.document import SCHEMA_VERSION, json_schema
 
     context = click.Context(app)
     commands = {}

@@ -6,7 +6,7 @@ import click
 
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json
-from planner.serve.run import STOP_GRACE_S, Run, attach, list_runs
+from planner.serve.process.run import STOP_GRACE_S, Run, attach, list_runs
 
 
 @click.command(short_help="stop a server that was launched")

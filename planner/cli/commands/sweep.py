@@ -106,7 +106,7 @@ def command(
     """
     require_numpy()
     from planner.checkpoint import load_preset
-    from planner.release import resolve_release
+    from planner.facts.release import resolve_release
     from planner.sweep.grid import Grid
     from planner.sweep.memory import block_rows, sweep_memory
 

@@ -11,7 +11,7 @@ import click
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json
 from planner.cli.smoke_table import result_writer, summary
-from planner.serve.verifier import (
+from planner.serve.verification.verifier import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_S,
     DEFAULT_URL,
@@ -20,7 +20,7 @@ from planner.serve.verifier import (
 )
 
 if TYPE_CHECKING:
-    from planner.serve.smoke import Expectations
+    from planner.serve.verification.smoke import Expectations
 
 
 @click.command(short_help="prove that a running server does what was planned")
@@ -84,7 +84,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        from planner.serve.smoke import smoke_record
+        from planner.serve.verification.smoke import smoke_record
 
         write_json(smoke_record(report))
     else:
@@ -94,10 +94,10 @@ def command(
 
 def _of_run(name: str) -> tuple[str, Expectations]:
     from planner.errors import VerifyFailed
-    from planner.serve.conclusion import plan_of
-    from planner.serve.launcher import option_value
-    from planner.serve.run import attach
-    from planner.serve.smoke import Expectations
+    from planner.serve.process.launcher import option_value
+    from planner.serve.process.run import attach
+    from planner.serve.start_report import plan_of
+    from planner.serve.verification.smoke import Expectations
 
     run = attach(name, prefer_running=True)
     state = run.status()
@@ -119,13 +119,13 @@ def _of_run(name: str) -> tuple[str, Expectations]:
 
 def _expectations(plan_file: Path | None) -> Expectations:
     from planner.errors import PlannerError
-    from planner.serve.smoke import Expectations
+    from planner.serve.verification.smoke import Expectations
 
     if plan_file is None:
         return Expectations()
     from pydantic import ValidationError
 
-    from planner.document import read_document
+    from planner.rendering.document import read_document
 
     hint = "`m35-plan --gpus 8xH200 --json > plan.json` writes one"
     try:

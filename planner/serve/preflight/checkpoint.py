@@ -13,10 +13,10 @@ from typing import Any
 
 from hw_specs.units import format_gib
 from planner.facts import load
-from planner.release import parse_version
-from planner.serve.launcher import option_value
+from planner.facts.release import parse_version
 from planner.serve.preflight.engine import vllm_version
 from planner.serve.preflight.situation import CheckResult, Situation
+from planner.serve.process.launcher import option_value
 
 _INDEX = {"mistral": "consolidated.safetensors.index.json", "hf": "model.safetensors.index.json"}
 _WHOLE = {"mistral": "consolidated.safetensors", "hf": "model.safetensors"}

@@ -8,7 +8,7 @@ from typing import Any
 
 from planner.errors import UnknownVersion
 from planner.facts import load
-from planner.release import parse_version
+from planner.facts.release import parse_version
 from planner.serve.preflight.situation import CheckResult, Situation, Status
 
 _CHILD = Path(__file__).with_name("argv_child.py")

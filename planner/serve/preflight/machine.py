@@ -10,9 +10,9 @@ from pathlib import Path
 
 from hw_specs.units import GIB, format_gib
 from planner.facts import load
-from planner.serve.launcher import API_KEY, option_value
 from planner.serve.preflight.engine import is_cpu_build
 from planner.serve.preflight.situation import CheckResult, Situation
+from planner.serve.process.launcher import API_KEY, option_value
 
 
 def _wanted_gpus(situation: Situation) -> int:
@@ -138,7 +138,7 @@ def check_driver(situation: Situation) -> CheckResult:
 
 def check_port(situation: Situation) -> CheckResult:
     """Whether the port can be bound."""
-    from planner.serve.remedy import find_free_port
+    from planner.serve.log.remedy import find_free_port
 
     endpoint = situation.endpoint
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET

@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from planner.answer import Plan
 from planner.facts import load
-from planner.serve.launcher import Endpoint, option_value
+from planner.planning.answer import Plan
+from planner.serve.process.launcher import Endpoint, option_value
 
 if TYPE_CHECKING:
     from hw_specs.detect import DetectionReport
@@ -65,7 +65,7 @@ class Situation:
             if mark in self.argv:
                 return self.argv[self.argv.index(mark) + 1 :]
         if self.plan is not None:
-            from planner.command import serve_command
+            from planner.rendering.command import serve_command
 
             return serve_command(self.plan).engine_args
         return ()

@@ -1,0 +1,390 @@
+"""The ledger: where every byte of one GPU goes. It never chooses a setting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from hw_specs.spec import Basis, GpuSet
+from hw_specs.units import GIB, MIB, format_gib, format_tokens
+from planner.facts import load
+from planner.facts.release import Release
+from planner.memory import activation, overheads
+from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.memory.layouts import tensor_parallel_limit
+from planner.memory.rank import Calibration, Shape, Size
+from planner.memory.weights import (
+    Allocator,
+    RankWeights,
+    WeightRules,
+    describe_text,
+    describe_vision,
+    rank_weights,
+    rope_cache_bytes,
+    rounding_bytes,
+    split_layers,
+)
+from planner.model import ModelSpec
+from planner.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerLine:
+    """One named share of one GPU's memory."""
+
+    name: str
+    """Stable key, ``weights.text`` … ``free``."""
+    bytes: int
+    """Expected size."""
+    low_bytes: int
+    """Smallest plausible size; equals `bytes` for exact lines."""
+    high_bytes: int
+    basis: Basis
+    source: str
+    """Where the number or its formula comes from."""
+    formula: str = ""
+    """The formula with its numbers put in."""
+    bounds: str = ""
+    """Where low and high come from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """Ordered lines that sum to `total_bytes` exactly."""
+
+    total_bytes: int
+    """Engine-visible memory of the GPU."""
+    budget_bytes: int
+    """What the engine may use: ``ceil(total * gpu_memory_utilization)``."""
+    lines: tuple[LedgerLine, ...]
+    beyond: tuple[LedgerLine, ...] = ()
+    """What the engine takes outside its budget, from the slack; it does not count into the sum."""
+
+    def line(self, name: str) -> LedgerLine:
+        """Return the line called `name`.
+
+        Raises:
+            KeyError: when there is none.
+        """
+        for line in self.lines:
+            if line.name == name:
+                return line
+        raise KeyError(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankBudget:
+    """The engine's memory decision on the ranks of one pipeline stage."""
+
+    model: ModelSpec
+    gpus: GpuSet
+    settings: Settings
+    shape: Shape
+    weights: RankWeights
+    rules: WeightRules
+    rounding_bytes: int
+    """What the allocator adds to the weights' tensors."""
+    fragmentation_bytes: int
+    """Holes that loading may leave; in the high bound only."""
+    geometry: KvGeometry
+    calibration: Calibration | None
+
+    @property
+    def total_bytes(self) -> int:
+        """Engine-visible memory of the GPU."""
+        return self.gpus.memory_bytes
+
+    @property
+    def requested_bytes(self) -> int:
+        """What the engine asks for, to the byte; it must be free when it takes stock."""
+        return math.ceil(self.total_bytes * self.settings.gpu_memory_utilization)
+
+    @property
+    def budget_bytes(self) -> int:
+        """What the ledger shares out: the requested bytes, or the whole GPU when the KV cache is sized by hand."""
+        return self.total_bytes if self.settings.kv_cache_memory_bytes is not None else self.requested_bytes
+
+    @cached_property
+    def rope_bytes(self) -> int:
+        """The RoPE table."""
+        return rope_cache_bytes(self.model)
+
+    @cached_property
+    def sizes(self) -> dict[str, Size]:
+        """Every term beside weights and KV cache, in ledger order."""
+        rounding = load("overheads.toml")["weights"]
+        return {
+            "weights.rounding": Size(
+                bytes=rounding["small_bytes"] + self.rounding_bytes,
+                low_bytes=0,
+                high_bytes=rounding["high_bytes"] + self.rounding_bytes + self.fragmentation_bytes,
+                basis=rounding["basis"],
+                source=rounding["source"],
+                formula=f"scales and 512-byte rounding {rounding['small_bytes'] / MIB:.1f} MiB, "
+                f"rest of 2-MiB segments {self.rounding_bytes / MIB:.1f} MiB",
+                bounds=rounding["bounds"]
+                + (
+                    f"; holes of padded rows {self.fragmentation_bytes / GIB:.2f} GiB"
+                    if self.fragmentation_bytes
+                    else ""
+                ),
+            ),
+            "buffers": overheads.buffers(self.shape, self.calibration),
+            "activations": activation.activations(self.shape, self.calibration),
+            "outside_torch": overheads.outside_torch(self.shape, self.calibration),
+            "graphs": overheads.graphs(self.shape, self.calibration),
+        }
+
+    @cached_property
+    def available(self) -> tuple[int, int, int]:
+        """Bytes for the KV cache: expected, low, high; negative when the rest does not fit."""
+        if self.settings.kv_cache_memory_bytes is not None:
+            size_bytes = self.settings.kv_cache_memory_bytes
+            return size_bytes, size_bytes, size_bytes
+        room = self.budget_bytes - self.weights.total_bytes - self.rope_bytes
+        sizes = self.sizes.values()
+        return (
+            room - sum(size.bytes for size in sizes),
+            room - sum(size.high_bytes for size in sizes),
+            room - sum(size.low_bytes for size in sizes),
+        )
+
+    @cached_property
+    def slack_use(self) -> dict[str, Size]:
+        """What lives outside the budget, in the slack above it."""
+        return {
+            "context": overheads.context(self.shape),
+            "after_profiling": overheads.after_profiling(self.shape, self.geometry),
+            "buffers": overheads.uncounted_buffers(self.shape),
+            "unprofiled": activation.unprofiled(self.shape),
+            "graphs": overheads.unsubtracted_graphs(self.shape),
+        }
+
+    @property
+    def free_at_start(self) -> tuple[int, int, int]:
+        """Free memory when the engine takes stock: expected, low, high; from a probe where there is one."""
+        taken = self.slack_use["context"]
+        free = self.gpus.free_memory_bytes if self.gpus.free_memory_bytes is not None else self.total_bytes
+        return free - taken.bytes, free - taken.high_bytes, free - taken.low_bytes
+
+    @cached_property
+    def outside_bytes(self) -> tuple[int, int, int]:
+        """Bytes outside the budget: expected, at the low bound (so the larger figure), at the high bound."""
+        sizes = self.slack_use.values()
+        return sum(s.bytes for s in sizes), sum(s.high_bytes for s in sizes), sum(s.low_bytes for s in sizes)
+
+    @cached_property
+    def room_outside_bytes(self) -> int:
+        """Room for them: the slack, or with a hand-sized KV cache whatever the ledger leaves free."""
+        if self.settings.kv_cache_memory_bytes is None:
+            return self.total_bytes - self.budget_bytes
+        used = self.weights.total_bytes + self.rope_bytes + sum(size.bytes for size in self.sizes.values())
+        return self.total_bytes - used - self.settings.kv_cache_memory_bytes
+
+    @property
+    def loading_peak_bytes(self) -> int:
+        """Largest use while weights load."""
+        return self.weights.total_bytes + self.rope_bytes + overheads.loading_transient_bytes(self.shape)
+
+
+def rank_budgets(
+    model: ModelSpec, gpus: GpuSet, settings: Settings, release: Release, calibration: Calibration | None = None
+) -> tuple[RankBudget, ...]:
+    """Return the budget of one rank per pipeline stage; the ranks of a stage are alike."""
+    tp, pp = settings.tensor_parallel_size, settings.pipeline_parallel_size
+    layout = settings.load_format if model.native_format else "hf"
+    rules = weight_rules(gpus.spec.vendor, layout, release)
+    weights = rank_weights(
+        model,
+        tensor_parallel_size=tp,
+        pipeline_parallel_size=pp,
+        language_model_only=settings.language_model_only,
+        draft=settings.speculative_tokens > 0,
+        rules=rules,
+    )
+    padded = rules.fp8_row_padding[1] > 0
+    # A padded row is copied while the plain one is still there: the copies fill each other's holes, not segments.
+    rounded = (
+        (0,) * pp
+        if padded
+        else rounding_bytes(model, allocator(), tensor_parallel_size=tp, pipeline_parallel_size=pp, rules=rules)
+    )
+    holes = next(row["share"] for row in reversed(load("overheads.toml")["padding_holes"]) if row["tp"] <= tp)
+    budgets: list[RankBudget] = []
+    # Stages in the middle with equally many layers are equal: they share one budget.
+    middle: dict[tuple[int, RankWeights], RankBudget] = {}
+    for stage, layers in enumerate(split_layers(model.num_hidden_layers, pp)):
+        last = stage == pp - 1
+        if 0 < stage < pp - 1 and (layers, weights[stage]) in middle:
+            budgets.append(middle[layers, weights[stage]])
+            continue
+        if last and settings.speculative_tokens and model.draft:
+            layers += model.draft.num_hidden_layers
+        budgets.append(
+            RankBudget(
+                model=model,
+                gpus=gpus,
+                settings=settings,
+                weights=weights[stage],
+                rules=rules,
+                rounding_bytes=rounded[stage],
+                fragmentation_bytes=round(holes * weights[stage].text_bytes) if padded else 0,
+                calibration=calibration,
+                geometry=KvGeometry(
+                    bytes_per_token=kv_bytes_per_token(
+                        model, layers=layers, tensor_parallel_size=tp, kv_cache_dtype=settings.kv_cache_dtype
+                    ),
+                    block_size=settings.block_size,
+                    null_block_reserved=release.null_block_reserved,
+                    tokens_rule=release.kv_tokens,
+                ),
+                shape=Shape(
+                    model=model,
+                    gpu=gpus.spec,
+                    release=release,
+                    tensor_parallel_size=tp,
+                    pipeline_parallel_size=pp,
+                    first_stage=stage == 0,
+                    last_stage=last,
+                    max_num_seqs=settings.max_num_seqs,
+                    max_num_batched_tokens=settings.max_num_batched_tokens,
+                    max_model_len=settings.max_model_len,
+                    language_model_only=settings.language_model_only,
+                    enforce_eager=settings.enforce_eager,
+                    speculative_tokens=settings.speculative_tokens,
+                    linked=gpus.fully_connected and tp <= tensor_parallel_limit(gpus),
+                ),
+            )
+        )
+        if 0 < stage < pp - 1:
+            middle[layers, weights[stage]] = budgets[-1]
+    return tuple(budgets)
+
+
+@lru_cache(maxsize=1)
+def allocator() -> Allocator:
+    """Torch's caching allocator, as far as large weights are concerned."""
+    facts = load("overheads.toml")["allocator"]
+    return Allocator(
+        large_bytes=facts["large_bytes"], segment_bytes=facts["segment_bytes"], remainder_bytes=facts["remainder_bytes"]
+    )
+
+
+@lru_cache(maxsize=64)
+def weight_rules(vendor: str, load_format: str, release: Release) -> WeightRules:
+    """How this vendor's engine and this checkpoint layout store the weights."""
+    padding = (0, 0)
+    for row in load("overheads.toml")["fp8_row_padding"]:
+        if row["vendor"] == vendor:
+            padding = (row["multiple_bytes"], row["padding_bytes"])
+    return WeightRules(
+        vision_sharded=release.vision_sharded, projector_sharded=load_format == "hf", fp8_row_padding=padding
+    )
+
+
+def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
+    """Return the lines of one rank with `kv_bytes` of KV cache; ``free`` takes what is left of the budget.
+
+    With ``--kv-cache-memory-bytes`` the engine measures nothing, so ``free`` may be negative without a refusal.
+    """
+    tp, stages = rank.settings.tensor_parallel_size, rank.settings.pipeline_parallel_size
+    text = describe_text(rank.model, tensor_parallel_size=tp, rules=rank.rules)
+    vision = describe_vision(rank.model, tensor_parallel_size=tp, rules=rank.rules)
+    model = rank.model
+    lines = [
+        _exact(
+            "weights.text",
+            rank.weights.text_bytes,
+            f"{text} B" if stages == 1 else f"this stage's share of {text} B",
+        ),
+        _exact(
+            "weights.vision", rank.weights.vision_bytes, vision if rank.weights.vision_bytes else "not on this rank"
+        ),
+        _exact(
+            "weights.draft",
+            rank.weights.draft_bytes,
+            f"{model.draft.num_hidden_layers} layers, projection {2 * model.hidden_size} x {model.hidden_size} / {tp} "
+            "and a norm; embedding and head are the target's"
+            if model.draft and rank.weights.draft_bytes
+            else "no draft on this rank",
+        ),
+        _exact(
+            "rope_cache",
+            rank.rope_bytes,
+            f"{format_tokens(model.rope_cache_positions or model.max_position_embeddings)} positions x "
+            f"{model.rotary_dim or model.head_dim} x 2 B",
+        ),
+    ]
+    lines += [_line(name, size) for name, size in rank.sizes.items()]
+    expected, low, high = rank.available
+    geometry = rank.geometry
+    if kv_bytes > expected:
+        low = high = expected  # what a length needs is exact; what is missing shows in `free`
+    lines.append(
+        LedgerLine(
+            name="kv_cache",
+            bytes=kv_bytes,
+            low_bytes=max(0, min(kv_bytes, kv_bytes - (expected - low))),
+            high_bytes=max(kv_bytes, kv_bytes + (high - expected)),
+            basis="derived",
+            source=load("vllm.toml")["ledger_sources"]["kv_cache"],
+            formula=f"{kv_bytes // geometry.block_bytes:,} blocks of {geometry.block_size} tokens x "
+            f"{geometry.bytes_per_token:,} B",
+            bounds="what the other lines leave at their bounds",
+        )
+    )
+    used = sum(line.bytes for line in lines)
+    free = rank.budget_bytes - used
+    lines.append(
+        LedgerLine(
+            name="free",
+            bytes=free,
+            low_bytes=free,
+            high_bytes=free,
+            basis="derived",
+            source="the budget less the lines above",
+            formula=f"budget {format_gib(rank.budget_bytes)} GiB less the lines above",
+        )
+    )
+    inside = ", ".join(
+        f"{name} {format_gib(size.low_bytes)} to {format_gib(size.high_bytes)}"
+        for name, size in rank.slack_use.items()
+        if size.high_bytes
+    )
+    lines.append(
+        _exact(
+            "slack",
+            rank.total_bytes - rank.budget_bytes,
+            f"total - ceil(total x {rank.settings.gpu_memory_utilization}); holds {inside} GiB",
+        )
+    )
+    beyond = tuple(_line(name, size) for name, size in rank.slack_use.items() if size.high_bytes)
+    return Ledger(total_bytes=rank.total_bytes, budget_bytes=rank.budget_bytes, lines=tuple(lines), beyond=beyond)
+
+
+def _exact(name: str, size_bytes: int, formula: str) -> LedgerLine:
+    sources = load("vllm.toml")["ledger_sources"]
+    return LedgerLine(
+        name=name,
+        bytes=size_bytes,
+        low_bytes=size_bytes,
+        high_bytes=size_bytes,
+        basis="exact",
+        source=sources[name],
+        formula=formula,
+        bounds=sources["exact_bounds"] if name.startswith("weights") else "exact",
+    )
+
+
+def _line(name: str, size: Size) -> LedgerLine:
+    return LedgerLine(
+        name=name,
+        bytes=size.bytes,
+        low_bytes=size.low_bytes,
+        high_bytes=size.high_bytes,
+        basis=size.basis,
+        source=size.source,
+        formula=size.formula,
+        bounds=size.bounds,
+    )

@@ -1,0 +1,206 @@
+"""What one rank needs beside weights, activations and KV cache; coefficients from ``facts/overheads.toml``.
+
+Symbols as in :mod:`planner.memory.activation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from hw_specs.units import gib
+from planner.facts import load
+from planner.facts.release import parse_version
+from planner.memory.kv_cache import KvGeometry
+from planner.memory.rank import Calibration, Shape, Size, measured_size, nothing
+
+
+def buffers(shape: Shape, calibration: Calibration | None = None) -> Size:
+    """Tensors the runner keeps: sampling tables, input embeddings, block tables, by runner generation."""
+    if not shape.release.buffers_counted:
+        rule = load("vllm.toml")["rules"]["buffers_counted"]
+        return nothing(f"vLLM {shape.release.version} does not subtract them", rule["source"])
+    return measured_size("buffers", calibration) or _buffers(shape)
+
+
+def uncounted_buffers(shape: Shape) -> Size:
+    """The same tensors where the engine does not subtract them: they live in the slack."""
+    return nothing("in the budget already", "") if shape.release.buffers_counted else _buffers(shape)
+
+
+def _buffers(shape: Shape) -> Size:
+    facts = load("overheads.toml")["buffers"]
+    T, S, V, H = shape.max_num_batched_tokens, shape.max_num_seqs, shape.model.vocab_size, shape.model.hidden_size
+    k = shape.speculative_tokens
+    small = facts[shape.release.model_runner]
+    rest = int(small["constant_bytes"] + small["per_token_bytes"] * T + small["per_sequence_bytes"] * S)
+    parts: dict[str, int] = {}
+    if shape.release.model_runner == "v1":
+        blocks = -(-shape.max_model_len // 16)
+        parts[f"embeddings {T} x {H} x 2"] = T * H * 2
+        parts[f"block table {S} x {blocks} x 4"] = S * blocks * 4
+    else:
+        if shape.last_stage:
+            parts[f"output counts {S} x {V} x 4"] = S * V * 4
+            parts[f"masks {2 + k} x {S} x {V} / 8"] = S * V // 8 + S * (1 + k) * V // 8
+            rest += 3 * S * 1024 * 4 + S * 128 * 4 + S * 1024 * 4 + S * 129 * 4
+        if shape.vision is not None:
+            parts[f"image embeddings {T} x {H} x 2"] = T * H * 2
+    if k:
+        parts[f"draft states {T} x {H} x 2"] = T * H * 2
+        parts[f"draft embeddings {draft_embeddings_bytes(shape) // (2 * H)} x {H} x 2"] = draft_embeddings_bytes(shape)
+    size_bytes = sum(parts.values()) + rest
+    return Size(
+        bytes=size_bytes,
+        low_bytes=size_bytes,
+        high_bytes=size_bytes,
+        basis="derived",
+        source=facts["source"],
+        formula=" + ".join([*(f"{what} B" for what in parts), f"small tables {rest:,} B"]),
+        bounds=facts["bounds"],
+    )
+
+
+def draft_embeddings_bytes(shape: Shape) -> int:
+    """The draft's input embeddings, where they have a tensor of their own: always on runner V1, for images on V2."""
+    images = not shape.language_model_only and shape.model.vision is not None
+    takes = shape.release.model_runner == "v1" or (images and shape.release.draft_takes_images)
+    return 2 * shape.max_num_batched_tokens * shape.model.hidden_size if takes else 0
+
+
+def outside_torch(shape: Shape, calibration: Calibration | None = None) -> Size:
+    """Memory outside torch that appears while profiling and therefore counts against the KV budget."""
+    return measured_size("outside_torch", calibration) or _row("outside_torch", shape)
+
+
+def graphs(shape: Shape, calibration: Calibration | None = None) -> Size:
+    """The graph estimate that the engine subtracts; nothing when it runs eagerly or does not subtract it."""
+    facts = load("overheads.toml")["graphs"]
+    if shape.enforce_eager:
+        return nothing("no graphs with --enforce-eager", facts[0]["source"])
+    if shape.gpu.vendor not in shape.release.graph_estimate_vendors:
+        rule = load("vllm.toml")["rules"]["graph_estimate_vendors"]
+        return nothing(f"vLLM {shape.release.version} does not subtract them on this vendor", rule["source"])
+    return measured_size("graphs", calibration) or _row("graphs", shape)
+
+
+def context(shape: Shape) -> Size:
+    """What is gone before the engine takes stock: outside its budget, inside the slack."""
+    return _row("context", shape)
+
+
+def after_profiling(shape: Shape, geometry: KvGeometry) -> Size:
+    """What the engine allocates after the budget is decided: block tables, slot mapping, attention workspace."""
+    blocks = geometry.blocks_for(shape.max_model_len)
+    size_bytes = shape.max_num_batched_tokens * 8
+    if shape.release.model_runner == "v2":
+        size_bytes += 2 * shape.max_num_seqs * blocks * 4
+    source = "vllm 0.33.0 initialize_kv_cache executed on a fake device"
+    for row in load("overheads.toml")["attention_workspace"]:
+        if shape.gpu.architecture.startswith(row["architecture_prefix"]):
+            heads = shape.model.num_attention_heads // shape.tensor_parallel_size
+            size_bytes += (
+                max(row["min_bytes"], shape.max_num_batched_tokens * heads * row["bytes_per_token_head"])
+                + row["index_bytes_per_block"] * shape.max_num_seqs * blocks
+            )
+            source = row["source"]
+    return Size(bytes=size_bytes, low_bytes=size_bytes, high_bytes=size_bytes, basis="derived", source=source)
+
+
+def unsubtracted_graphs(shape: Shape) -> Size:
+    """Graph memory that the engine captures without having subtracted it: it lives in the slack."""
+    if shape.enforce_eager or shape.gpu.vendor in shape.release.graph_estimate_vendors:
+        return nothing("in the budget already", "")
+    return _row("graphs", shape)
+
+
+def captures(max_num_seqs: int) -> int:
+    """Return how many batch sizes up to `max_num_seqs` get a graph: 1, 2, 4, then every 8 to 256, every 16 to 512.
+
+    Source: vLLM 0.26.0 and 0.33.0 config/vllm.py; the progress bars of 0.26.0 count 19, 35 and 51.
+
+    >>> captures(128), captures(256), captures(1024)
+    (19, 35, 51)
+    """
+    fine, coarse = min(max_num_seqs, 256), min(max(max_num_seqs - 256, 0), 256)
+    return sum(size <= max_num_seqs for size in (1, 2, 4)) + fine // 8 + coarse // 16
+
+
+def loading_transient_bytes(shape: Shape) -> int:
+    """Bytes beside the weights while they load: requantised shards, or the draft's own embedding."""
+    per_element = load("vllm.toml")["loading"]["requantise_bytes_per_element"]["value"]
+    model, tp = shape.model, shape.tensor_parallel_size
+    fp8 = any(group.mlp.name == "fp8" for group in model.layers)
+    shard = per_element * model.hidden_size * model.intermediate_size // tp if fp8 else 0
+    draft = model.vocab_size * model.hidden_size * 2 // tp if shape.speculative_tokens and shape.last_stage else 0
+    return max(shard, draft)
+
+
+def _row(table: str, shape: Shape) -> Size:
+    """First row of `table` whose keys all match; a size may grow with the layers of the rank."""
+    return _sized_row(
+        table,
+        vendor=shape.gpu.vendor,
+        architecture=shape.gpu.architecture,
+        linked=shape.linked,
+        version=shape.release.version,
+        world_size=shape.world_size,
+        tensor_parallel_size=shape.tensor_parallel_size,
+        layers=shape.layers,
+        max_num_seqs=shape.max_num_seqs,
+        speculative_tokens=shape.speculative_tokens,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _sized_row(
+    table: str,
+    *,
+    vendor: str,
+    architecture: str,
+    linked: bool,
+    version: str,
+    world_size: int,
+    tensor_parallel_size: int,
+    layers: int,
+    max_num_seqs: int,
+    speculative_tokens: int,
+) -> Size:
+    release = parse_version(version)
+    decode_tokens = max_num_seqs * (1 + speculative_tokens)
+
+    def applies(row: Mapping[str, Any]) -> bool:
+        """Whether every key of `row` matches; a key that is missing matches everything."""
+        return (
+            row["vendor"] == vendor
+            and row.get("min_world", 1) <= world_size <= row.get("max_world", world_size)
+            and row.get("min_tp", 1) <= tensor_parallel_size <= row.get("max_tp", tensor_parallel_size)
+            and architecture.startswith(tuple(row.get("architectures", ("",))))
+            and row.get("linked", linked) == linked
+            and decode_tokens <= row.get("max_decode_tokens", decode_tokens)
+            and ("since" not in row or release >= parse_version(row["since"]))
+            and ("until" not in row or release < parse_version(row["until"]))
+        )
+
+    row = next((row for row in load("overheads.toml")[table] if applies(row)), None)
+    if row is None:
+        raise LookupError(f"{table}: no row for {vendor} with {world_size} ranks")
+    per_layer, drafted = row.get("per_layer_gib", 0.0), 0.0
+    if speculative_tokens:
+        drafted = row.get("draft_gib_per_capture", 0.0) * captures(max_num_seqs)
+    more = per_layer * layers + drafted
+    expected, low, high = row["expected_gib"] + more, row["low_gib"] + more, row["high_gib"] + more
+    low = max(low, row.get("floor_gib", 0.0))
+    grown = f"{row['expected_gib']} + {per_layer} x {layers} layers" if more else ""
+    if drafted:
+        grown += f" + {drafted:.2f} for the draft"
+    return Size(
+        bytes=gib(expected),
+        low_bytes=gib(low),
+        high_bytes=gib(high),
+        basis=row["basis"],
+        source=row["source"],
+        formula=f"{f'{grown} = ' if grown else ''}{expected:.2f} GiB",
+        bounds=f"{low:.2f} to {high:.2f} GiB: {row['bounds']}",
+    )

@@ -1,0 +1,109 @@
+"""What the overhead formulas look at and answer: one rank's shape, a size with bounds. It never computes sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from hw_specs.spec import Basis, GpuSpec
+from hw_specs.units import GIB
+from planner.facts import load
+from planner.facts.release import Release
+from planner.memory.weights import split_layers
+from planner.model import ModelSpec, VisionSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Size:
+    """A size with its bounds and where they come from."""
+
+    bytes: int
+    low_bytes: int
+    high_bytes: int
+    basis: Basis
+    source: str
+    formula: str = ""
+    bounds: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibration:
+    """What one start-up measured, in the shape of the ledger's terms."""
+
+    model: str
+    gpu: str
+    """Catalogue id."""
+    vllm_version: str
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    language_model_only: bool
+    enforce_eager: bool
+    speculative_tokens: int
+    terms: Mapping[str, int] = field(hash=False)
+    """Ledger term → measured bytes: ``activations``, ``outside_torch``, ``graphs``, ``buffers`` …"""
+    run: str
+    """Which start-up, for people."""
+    measured_on: str = ""
+    """ISO date."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shape:
+    """Everything the overhead formulas look at, for one rank."""
+
+    model: ModelSpec
+    gpu: GpuSpec
+    release: Release
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    first_stage: bool
+    last_stage: bool
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    max_model_len: int
+    language_model_only: bool
+    enforce_eager: bool
+    speculative_tokens: int
+    linked: bool = True
+    """Whether a fast link joins every pair of the ranks that share layers."""
+
+    @property
+    def world_size(self) -> int:
+        """Ranks of one replica."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def layers(self) -> int:
+        """Most decoder layers of any rank, the draft's on the last one included."""
+        draft = self.model.draft if self.speculative_tokens and self.last_stage else None
+        layers = max(split_layers(self.model.num_hidden_layers, self.pipeline_parallel_size))
+        return layers + (draft.num_hidden_layers if draft else 0)
+
+    @property
+    def vision(self) -> VisionSpec | None:
+        """The tower when this rank profiles it."""
+        return self.model.vision if self.first_stage and not self.language_model_only else None
+
+
+def nothing(why: str, source: str) -> Size:
+    """A term that is exactly zero here, and why."""
+    return Size(bytes=0, low_bytes=0, high_bytes=0, basis="exact", source=source, formula=why)
+
+
+def measured_size(term: str, calibration: Calibration | None) -> Size | None:
+    """The measured size of `term`, where this machine has one."""
+    if calibration is None or term not in calibration.terms:
+        return None
+    size_bytes = calibration.terms[term]
+    spread = load("overheads.toml")["calibrated"]["spread_bytes"]
+    return Size(
+        bytes=size_bytes,
+        low_bytes=max(0, size_bytes - spread),
+        high_bytes=size_bytes + spread,
+        basis="measured",
+        source=f"measured here: {calibration.run}",
+        formula=f"{size_bytes / GIB:.2f} GiB measured",
+        bounds=load("overheads.toml")["calibrated"]["source"],
+    )

@@ -1,0 +1,192 @@
+"""Warnings that save a day, each with its reason; it never changes a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from hw_specs.spec import GpuSet
+from hw_specs.units import GIB, format_gib, format_tokens
+from planner.facts import load
+from planner.facts.release import Release, known_versions, parse_version
+from planner.memory.activation import cold_compile_bytes
+from planner.memory.layouts import tensor_parallel_limit
+from planner.memory.ledger import RankBudget
+from planner.model import ModelSpec
+from planner.planning.answer import PlanWarning
+from planner.planning.request import PlanRequest
+from planner.planning.solve import EXPECTED, LOW, Outcome
+
+WORTH_A_WORD_BYTES = GIB // 2
+"""Smaller differences between two starts are not worth a warning."""
+
+
+def find_warnings(
+    request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
+) -> tuple[PlanWarning, ...]:
+    """Return everything the user should know before starting this plan."""
+    found = [
+        *_release_warnings(request, model, release),
+        *_flag_warnings(request, model, release),
+        *_hardware_warnings(gpus, outcome),
+        *_memory_warnings(outcome),
+    ]
+    return tuple(PlanWarning(code=code, message=message) for code, message in found)
+
+
+def _release_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> Iterator[tuple[str, str]]:
+    facts = load("vllm.toml")
+    number = parse_version(release.version)
+    if not release.known:
+        yield (
+            "unknown-version",
+            f"vLLM {release.version} is newer than {release.rules_version}, the newest release whose rules are known; "
+            f"planned with those",
+        )
+    elif number not in (read := [parse_version(version) for version in known_versions()]):
+        before = max((version for version in read if version < number), default=read[0])
+        yield (
+            "unread-version",
+            f"the code of vLLM {release.version} was not read; planned with the rules of "
+            f"{'.'.join(map(str, before))}, the nearest release that was",
+        )
+    if model.native_format:
+        yield from _too_old(facts, number, release, request)
+    bad = facts["packages"]["mistral_common_first_bad"]
+    if parse_version(bad["from_vllm"]) <= number <= parse_version(bad["to_vllm"]) or not release.known:
+        good = facts["packages"]["mistral_common_last_good"]["value"]
+        yield (
+            "mistral-common",
+            f"mistral_common {bad['value']} or newer breaks every chat request of vLLM {release.version} with "
+            f"--tool-call-parser mistral (400, force_tool_names); install mistral_common=={good}",
+        )
+
+
+def _too_old(
+    facts: dict[str, Any], number: tuple[int, int, int], release: Release, request: PlanRequest
+) -> Iterator[tuple[str, str]]:
+    needs = facts["requires"]
+    layout = needs[request.load_format]
+    if number < parse_version(layout["version"]):
+        yield "vllm-too-old", f"vLLM {release.version} is older than {layout['version']}: {layout['source']}"
+    if request.num_speculative_tokens and number < parse_version(needs["eagle"]["version"]):
+        yield (
+            "vllm-too-old-for-eagle",
+            f"vLLM {release.version} has no EAGLE draft for this model; it came with {needs['eagle']['version']}",
+        )
+    broken = facts["broken"]["eagle"]
+    first, last = parse_version(broken["from_vllm"]), parse_version(broken["to_vllm"])
+    if request.num_speculative_tokens and first <= number <= last:
+        yield (
+            "eagle-broken-release",
+            f"vLLM {release.version} dies with this model's EAGLE draft while it profiles ({broken['symptom']}); "
+            f"take a newer release, or leave the draft out",
+        )
+
+
+def _flag_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> Iterator[tuple[str, str]]:
+    for note in model.notes:
+        yield "checkpoint", note
+    draft = model.draft
+    if request.num_speculative_tokens and draft and release.draft_limits_target:
+        asked = request.speculative_max_model_len
+        if asked is None:
+            yield (
+                "eagle-draft-length",
+                f"the card's draft max_model_len of {format_tokens(draft.card_max_model_len)} would cut the served "
+                f"context to that length on vLLM {release.version}; it is left out here",
+            )
+        elif asked < (request.max_model_len or model.max_position_embeddings):
+            yield (
+                "eagle-draft-length",
+                f"the draft's max_model_len of {format_tokens(asked)} cuts the served context to "
+                f"{format_tokens(asked)} tokens on vLLM {release.version}; leave it out to keep the target's length",
+            )
+    if request.mm_encoder_tp_mode == "data":
+        yield (
+            "mm-encoder-tp-mode",
+            "--mm-encoder-tp-mode data does nothing for this model: vLLM warns and falls back to weights",
+        )
+    if request.limit_mm_per_prompt_image:
+        yield (
+            "limit-mm-per-prompt",
+            f"--limit-mm-per-prompt.image {request.limit_mm_per_prompt_image} saves no GPU memory: the profile does "
+            f"not change; only 0, or --language-model-only, does",
+        )
+    if request.kv_cache_dtype.startswith(("fp8", "int8", "int4", "nvfp4")) and not model.kv_cache_scheme:
+        yield (
+            "kv-cache-dtype",
+            f"--kv-cache-dtype {request.kv_cache_dtype} is your choice, not the checkpoint's: it holds no KV scales, "
+            f"so auto means BF16, and nobody measured the quality",
+        )
+
+
+def _hardware_warnings(gpus: GpuSet, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    spec, tp = gpus.spec, outcome.settings.tensor_parallel_size
+    if spec.fp8_kind == "weight-only":
+        yield (
+            "fp8-weight-only",
+            f"{spec.name} has no FP8 arithmetic: the static FP8 checkpoint runs weight-only through Marlin, "
+            f"at BF16 speed or below",
+        )
+    if spec.fp8_kind == "none":
+        yield "fp8-unsupported", f"{spec.name} cannot load FP8 weights"
+    if tp > 1 and not gpus.fully_connected:
+        yield (
+            "slow-link",
+            f"not every pair of these GPUs has a fast link ({spec.link.name}): custom all-reduce is off beyond two "
+            f"GPUs and tensor parallelism slows down",
+        )
+    dtype = outcome.settings.kv_cache_dtype
+    needs = load("vllm.toml")["kv_cache"]["dtypes"].get(dtype, {}).get("architectures")
+    if needs and not spec.architecture.startswith(tuple(needs)):
+        yield (
+            "kv-cache-dtype-unsupported",
+            f"--kv-cache-dtype {dtype} needs an attention kernel that vLLM has for compute capability "
+            f"{', '.join(f'{prefix}x' for prefix in needs)} only, and {spec.name} is {spec.architecture}",
+        )
+    if tp > tensor_parallel_limit(gpus):
+        yield "tp-across-nodes", f"TP{tp} spans nodes without a fast link between them"
+
+
+def unprofiled_note(rank: RankBudget) -> str:
+    """What the engine's profile run leaves out, as the end of a sentence; empty where it leaves nothing out."""
+    size = rank.slack_use["unprofiled"]
+    return f"; {size.formula}" if size.high_bytes else ""
+
+
+def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    rank = outcome.tightest
+    room, outside = rank.room_outside_bytes, rank.outside_bytes
+    if outside[EXPECTED] <= room < outside[LOW]:
+        yield (
+            "slack",
+            f"what lives outside the budget may need {format_gib(outside[LOW])} GiB, and only {format_gib(room)} GiB "
+            f"are left for it: an out-of-memory error after start-up is possible{unprofiled_note(rank)}",
+        )
+    if rank.sizes["graphs"].basis == "assumed":
+        yield (
+            "graphs-assumed",
+            f"graph memory is assumed ({format_gib(rank.sizes['graphs'].low_bytes)} to "
+            f"{format_gib(rank.sizes['graphs'].high_bytes)} GiB); `m35-plan calibrate` replaces it by yours",
+        )
+    cold = max(cold_compile_bytes(rank.shape) for rank in outcome.ranks)
+    if cold > WORTH_A_WORD_BYTES and "activations" not in (rank.calibration.terms if rank.calibration else {}):
+        yield (
+            "cold-compile",
+            f"the first start of a configuration compiles inside the profile run and may leave {format_gib(cold)} GiB "
+            f"less for KV cache than later starts; the low bound allows for it",
+        )
+    free = outcome.ranks[0].gpus.free_memory_bytes
+    if free is not None and rank.requested_bytes > rank.free_at_start[EXPECTED]:
+        passing = int(rank.free_at_start[LOW] / rank.total_bytes * 100) / 100
+        better = "stop the processes that hold it"
+        if passing > 0 and rank.loading_peak_bytes < rank.free_at_start[LOW]:
+            better = f"--gpu-memory-utilization {passing} would pass that check"
+        holders = outcome.ranks[0].gpus.holders
+        held = f" ({'; '.join(holders[:3])})" if holders else ""
+        yield (
+            "free-memory",
+            f"only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now{held}, and vLLM wants "
+            f"{format_gib(rank.requested_bytes)} GiB at start; {better}",
+        )

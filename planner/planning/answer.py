@@ -1,0 +1,111 @@
+"""The values of a plan: what was decided and why. It never computes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hw_specs.spec import GpuSet
+from planner.memory.ledger import Ledger
+from planner.model import ModelSpec
+from planner.planning.request import PlanRequest
+from planner.settings import Settings
+
+Verdict = Literal["fits", "tight", "does-not-fit"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvCache:
+    """The KV pool of one replica, per GPU, as the engine computes it."""
+
+    bytes_per_token_per_gpu: int
+    block_size: int
+    available_bytes: int
+    available_low_bytes: int
+    available_high_bytes: int
+    num_gpu_blocks: int
+    tokens: int
+    """What vLLM prints as KV cache size: ``int(max_concurrency * max_model_len)``."""
+    max_concurrency: float
+    largest_max_model_len: int
+    """Longest length that would still start at the expected bound; 0 when none does."""
+    largest_max_model_len_low: int
+    """The same at the low bound: what a recommendation rests on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alternative:
+    """Another layout of the same GPUs, planned the same way."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    replicas: int
+    verdict: Verdict
+    max_model_len: int
+    max_concurrency: float
+    kv_cache_tokens: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A layout that cannot run, and why in one sentence."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    replicas: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lever:
+    """One change of the request and what it buys."""
+
+    name: str
+    flag: str
+    """As typed: ``--max-num-seqs 128``."""
+    gain_bytes: int
+    """KV budget won per GPU."""
+    gain_tokens: int
+    fits: bool
+    """Whether the request starts at the low bound with this lever alone."""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanWarning:
+    """Something that would cost a day; `code` is stable for programs."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The answer: what to run, whether it fits, and why."""
+
+    request: PlanRequest
+    model: ModelSpec
+    gpus: GpuSet
+    vllm_version: str
+    rules_version: str
+    """Newest known release whose rules were used; differs from `vllm_version` for unknown releases."""
+    verdict: Verdict
+    settings: Settings
+    ledger: Ledger
+    """Of the rank with the least room for KV."""
+    weights_bytes_per_gpu: tuple[int, ...]
+    """One per rank of TP x PP: target and draft, without RoPE table and scales."""
+    kv_cache: KvCache
+    shortfall_bytes: int
+    """Missing on the worst rank at the expected bound, or at the low one where only that fails; 0 when it fits."""
+    reasons: tuple[str, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
+    rejected: tuple[Rejected, ...] = ()
+    levers: tuple[Lever, ...] = ()
+    warnings: tuple[PlanWarning, ...] = ()
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it is expected to start."""
+        return self.verdict != "does-not-fit"

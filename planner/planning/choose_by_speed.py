@@ -1,0 +1,379 @@
+"""The choice that follows speed: which layout serves a workload best, and why. It never formats.
+
+Every layout is planned by :func:`planner.planning.choose.plan` first, so only what fits in memory is compared.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from planner.errors import InvalidRequest
+from planner.memory.layouts import layouts
+from planner.planning.answer import Plan
+from planner.planning.choose import plan
+from planner.planning.request import Objective, PlanRequest
+from planner.settings import Layout
+from planner.speed.answer import Cost, Estimate, LayoutSpeed, SpeedCalibration, SpeedForecast, SpeedSection, Targets
+from planner.speed.workload import Workload
+
+BATCHED_TOKENS = (2048, 8192, 16384)
+"""Sizes of ``max_num_batched_tokens`` worth comparing: the engine's own defaults for its classes of GPUs."""
+LARGEST_DEFAULT_SEQS = 1024
+"""The engine's own largest default of ``max_num_seqs``."""
+WORTH_LEAVING_THE_DEFAULT = 1.03
+"""Another ``max_num_batched_tokens`` than the engine's must win by this factor: less is within any forecast's error."""
+DRAFTED_TOKENS = 3
+"""What the model card proposes for the EAGLE draft."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeedPlan:
+    """A plan chosen by speed."""
+
+    plan: Plan
+    forecast: SpeedForecast
+    section: SpeedSection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Candidate:
+    plan: Plan
+    figures: dict[str, float]
+    kv_peak_use: float
+    asked: bool
+    """Whether the user asked for all that is special about it (the draft)."""
+    default_batch: bool
+    """Whether ``max_num_batched_tokens`` is the request's or the engine's own."""
+
+    @property
+    def name(self) -> str:
+        settings = self.plan.settings
+        layout = Layout(
+            tensor_parallel_size=settings.tensor_parallel_size,
+            pipeline_parallel_size=settings.pipeline_parallel_size,
+            replicas=settings.replicas,
+        )
+        draft = f" with EAGLE {settings.speculative_tokens}" if settings.speculative_tokens else ""
+        return f"{layout}{draft}"
+
+    def miss(self, targets: Targets) -> float:
+        """How far the worst target is missed, as a factor above 1; 1 when all are met."""
+        factors = [1.0]
+        if targets.ttft_ms is not None:
+            factors.append(self.figures["ttft_ms"] / targets.ttft_ms)
+        if targets.tpot_ms is not None:
+            factors.append(self.figures["tpot_ms"] / targets.tpot_ms)
+        if targets.tokens_per_s is not None:
+            factors.append(targets.tokens_per_s / self.figures["output_tokens_per_s"])
+        return max(factors)
+
+    def reading(self) -> tuple[str, ...]:
+        """The layout and its figures as people would see them; equal ones are shown once."""
+        return (self.name, *(f"{value:.3g}" for value in self._vector()))
+
+    def beats(self, other: _Candidate) -> bool:
+        """Whether it is at least as good in every figure and better in one."""
+        mine, theirs = self._vector(), other._vector()
+        return all(a >= b for a, b in zip(mine, theirs, strict=True)) and mine != theirs
+
+    def _vector(self) -> tuple[float, ...]:
+        figures = self.figures
+        return (
+            figures["output_tokens_per_s"], -figures["ttft_ms"], -figures["tpot_ms"],
+            float(self.plan.settings.max_model_len),
+        )  # fmt: skip
+
+
+def plan_for_workload(
+    request: PlanRequest,
+    workload: Workload,
+    *,
+    objective: Objective = "balanced",
+    targets: Targets | None = None,
+    price_per_gpu_hour: float | None = None,
+    calibrations: tuple[SpeedCalibration, ...] = (),
+) -> SpeedPlan | Plan:
+    """Answer `request` with the layout that serves `workload` best.
+
+    What the request fixes stays; tensor parallelism, replicas and ``max_num_batched_tokens`` follow the forecast where
+    it leaves them open. A draft is compared, and taken only when asked for: no acceptance rate of it was published.
+    When nothing fits in memory, the plain plan is returned with its shortfall and levers.
+
+    Raises:
+        InvalidRequest: when the engine would refuse the settings, or no layout can hold one request.
+        NoSpeedFacts: when nothing was measured for these GPUs.
+    """
+    from planner.speed.predict import forecast
+
+    targets = targets or Targets()
+    _check(request, workload, price_per_gpu_hour)
+    request = _sized(request, workload)
+    first = plan(request)
+    if not first.feasible:
+        return first
+    candidates = _candidates(request, first, workload)
+    chosen = _choose(candidates, objective, targets)
+    speed = forecast(
+        chosen.plan.settings, workload, model=chosen.plan.model, gpus=chosen.plan.gpus,
+        num_gpu_blocks=chosen.plan.kv_cache.num_gpu_blocks, vllm_version=chosen.plan.vllm_version,
+        calibration=_calibration(calibrations, chosen.plan),
+    )  # fmt: skip
+    reasons = _reasons(chosen, candidates, objective, targets)
+    section = SpeedSection(
+        objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, reasons=tuple(reasons),
+        layouts=_rows(candidates, chosen, targets), cost=_cost(speed, chosen.plan, price_per_gpu_hour),
+        **{field.name: getattr(speed, field.name) for field in dataclasses.fields(SpeedForecast)},
+    )  # fmt: skip
+    answer = dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons))
+    return SpeedPlan(plan=answer, forecast=speed, section=section)
+
+
+def _calibration(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> SpeedCalibration | None:
+    """The newest benchmark of this model, release and layout on these GPUs."""
+    settings = answer.settings
+    for record in reversed(calibrations):
+        if (
+            record.gpu, record.model, record.vllm_version, record.tensor_parallel_size, record.pipeline_parallel_size
+        ) == (
+            answer.gpus.spec.id, answer.model.name, answer.vllm_version, settings.tensor_parallel_size,
+            settings.pipeline_parallel_size,
+        ):  # fmt: skip
+            return record
+    return None
+
+
+def _check(request: PlanRequest, workload: Workload, price_per_gpu_hour: float | None) -> None:
+    length = workload.prompt_tokens + workload.output_tokens
+    if request.max_model_len is not None and length > request.max_model_len:
+        raise InvalidRequest(
+            "max_model_len",
+            f"prompts of {workload.prompt_tokens:,} and answers of {workload.output_tokens:,} tokens are longer than "
+            f"max_model_len {request.max_model_len:,}",
+            hint=f"raise max_model_len to at least {length}",
+        )
+    if workload.images_per_request and request.language_model_only:
+        raise InvalidRequest(
+            "images_per_request", "images need the vision tower, and language_model_only leaves it out"
+        )
+    if price_per_gpu_hour is not None and not 0 < price_per_gpu_hour < float("inf"):
+        raise InvalidRequest("price_per_gpu_hour", f"price_per_gpu_hour must be above 0, not `{price_per_gpu_hour}`")
+
+
+def _sized(request: PlanRequest, workload: Workload) -> PlanRequest:
+    """Leave room for the load: enough sequences per step for all requests in flight on one server.
+
+    The engine's default is larger than most loads, so it stays unless the load is larger still.
+    """
+    if request.max_num_seqs is not None or workload.concurrency is None:
+        return request
+    if workload.concurrency <= LARGEST_DEFAULT_SEQS:
+        return request
+    return dataclasses.replace(request, max_num_seqs=workload.concurrency)
+
+
+def _candidates(request: PlanRequest, first: Plan, workload: Workload) -> list[_Candidate]:
+    """Plan and forecast every way that the request leaves open; the first that fails for want of cache raises."""
+    found: list[_Candidate] = []
+    refused: InvalidRequest | None = None
+    for variant in _variants(request, first):
+        try:
+            answer = plan(variant)
+            if not answer.feasible or (first.verdict == "fits" and answer.verdict != "fits"):
+                continue
+            figures, peak = _expected(answer, workload)
+        except InvalidRequest as error:
+            refused = error
+            continue
+        asked = variant.num_speculative_tokens == request.num_speculative_tokens
+        default = variant.max_num_batched_tokens == request.max_num_batched_tokens
+        found.append(_Candidate(plan=answer, figures=figures, kv_peak_use=peak, asked=asked, default_batch=default))
+    if not found:
+        assert refused is not None
+        raise refused
+    return found
+
+
+def _expected(answer: Plan, workload: Workload) -> tuple[dict[str, float], float]:
+    from planner.speed.predict import expected_figures
+
+    return expected_figures(
+        answer.settings, workload, model=answer.model, gpus=answer.gpus,
+        num_gpu_blocks=answer.kv_cache.num_gpu_blocks, vllm_version=answer.vllm_version,
+    )  # fmt: skip
+
+
+def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
+    """The request with everything open filled in, every sensible way."""
+    places: list[Layout] = []
+    if (request.tensor_parallel_size, request.pipeline_parallel_size, request.replicas) == (None, None, None):
+        places = [
+            layout
+            for layout in layouts(first.model, request.gpus, text_only=first.settings.language_model_only)
+            if layout.pipeline_parallel_size == 1 or layout.gpus_per_replica > request.gpus.count
+        ]
+    else:
+        settings = first.settings
+        places = [
+            Layout(
+                tensor_parallel_size=settings.tensor_parallel_size,
+                pipeline_parallel_size=settings.pipeline_parallel_size,
+                replicas=settings.replicas,
+            )
+        ]
+    batched: list[int | None] = [request.max_num_batched_tokens]
+    if request.max_num_batched_tokens is None:
+        seats = request.max_num_seqs or first.settings.max_num_seqs
+        default = first.settings.max_num_batched_tokens
+        batched = [None, *(size for size in BATCHED_TOKENS if size != default and size >= seats)]
+    drafted = [request.num_speculative_tokens]
+    if not request.num_speculative_tokens and first.model.draft is not None:
+        drafted.append(DRAFTED_TOKENS)
+    variants = []
+    for layout in places:
+        for size in batched:
+            for tokens in drafted:
+                if tokens != request.num_speculative_tokens and size is not request.max_num_batched_tokens:
+                    continue  # an unasked draft is shown once per layout
+                variants.append(
+                    dataclasses.replace(
+                        request,
+                        tensor_parallel_size=layout.tensor_parallel_size,
+                        pipeline_parallel_size=layout.pipeline_parallel_size,
+                        replicas=layout.replicas,
+                        max_num_batched_tokens=size,
+                        num_speculative_tokens=tokens,
+                    )
+                )
+    return variants
+
+
+def _choose(candidates: list[_Candidate], objective: Objective, targets: Targets) -> _Candidate:
+    """The best that was asked for: all targets met first, then the objective; else the least miss."""
+    eligible = [c for c in candidates if c.asked]
+    meeting = [c for c in eligible if c.miss(targets) <= 1]
+    if not meeting:
+        return min(eligible, key=lambda c: c.miss(targets))
+    fastest = min(c.figures["latency_ms"] for c in meeting)
+    most = max(c.figures["output_tokens_per_s"] for c in meeting)
+
+    def score(candidate: _Candidate) -> tuple[float, ...]:
+        figures, settings = candidate.figures, candidate.plan.settings
+        speed, rate = fastest / figures["latency_ms"], figures["output_tokens_per_s"] / most
+        if not candidate.default_batch:
+            speed, rate = speed / WORTH_LEAVING_THE_DEFAULT, rate / WORTH_LEAVING_THE_DEFAULT
+        if objective == "latency":
+            return speed, rate
+        if objective == "throughput":
+            return rate, speed
+        if objective == "context":
+            return float(settings.max_model_len), float(candidate.plan.kv_cache.tokens), speed
+        return (speed * rate, speed)
+
+    return max(meeting, key=score)
+
+
+def _rows(candidates: list[_Candidate], chosen: _Candidate, targets: Targets) -> tuple[LayoutSpeed, ...]:
+    """The chosen way, the front, and the best of every layout that is not on it; fastest first."""
+    front = [c for c in candidates if not any(o.beats(c) for o in candidates)]
+    shown: list[_Candidate] = [chosen]
+    for candidate in front:
+        if all(candidate.reading() != other.reading() for other in shown):
+            shown.append(candidate)
+    for candidate in sorted(candidates, key=lambda c: c.figures["latency_ms"]):
+        if all(candidate.name != other.name for other in shown):
+            shown.append(candidate)
+    ordered = sorted(shown, key=lambda c: (c is not chosen, c.figures["latency_ms"]))
+    rows = []
+    for candidate in ordered:
+        settings, figures = candidate.plan.settings, candidate.figures
+        rows.append(
+            LayoutSpeed(
+                tensor_parallel_size=settings.tensor_parallel_size,
+                pipeline_parallel_size=settings.pipeline_parallel_size,
+                replicas=settings.replicas,
+                max_num_seqs=settings.max_num_seqs,
+                max_num_batched_tokens=settings.max_num_batched_tokens,
+                speculative_tokens=settings.speculative_tokens,
+                max_model_len=settings.max_model_len,
+                output_tokens_per_s=figures["output_tokens_per_s"],
+                ttft_ms=figures["ttft_ms"],
+                tpot_ms=figures["tpot_ms"],
+                latency_ms=figures["latency_ms"],
+                kv_cache_peak_use=candidate.kv_peak_use,
+                meets_targets=candidate.miss(targets) <= 1,
+                on_front=any(candidate is c for c in front),
+                chosen=candidate is chosen,
+                reason=_against(candidate, chosen),
+            )
+        )
+    return tuple(rows)
+
+
+def _against(candidate: _Candidate, chosen: _Candidate) -> str:
+    """What a way would change, in words."""
+    if candidate is chosen:
+        return "chosen"
+    words = []
+    for name, label in (("output_tokens_per_s", "tokens/s"), ("ttft_ms", "TTFT"), ("tpot_ms", "TPOT")):
+        change = candidate.figures[name] / chosen.figures[name] - 1
+        if abs(change) >= 0.03:
+            words.append(f"{label} {change:+.0%}")
+    length = candidate.plan.settings.max_model_len - chosen.plan.settings.max_model_len
+    if length:
+        words.append(f"length {length:+,}")
+    text = ", ".join(words) or "about the same"
+    return text if candidate.asked else f"{text}; if the draft's guesses are accepted as assumed"
+
+
+def _reasons(chosen: _Candidate, candidates: list[_Candidate], objective: Objective, targets: Targets) -> list[str]:
+    asked = [c for c in candidates if c.asked]
+    meeting = [c for c in asked if c.miss(targets) <= 1]
+    wanted = any(value is not None for value in dataclasses.astuple(targets))
+    said = []
+    if wanted and not meeting:
+        said.append(
+            f"no layout meets every target; {chosen.name} misses the hardest one by {chosen.miss(targets):.2f} x"
+        )
+    elif wanted:
+        said.append(f"{len(meeting)} of {len(asked)} ways meet every target")
+    rivals = sorted((c for c in (meeting or asked) if c.name != chosen.name), key=lambda c: c.figures["latency_ms"])
+    figures = chosen.figures
+    aim = {
+        "latency": "shortest time to a whole answer", "throughput": "most tokens per second",
+        "context": "longest context", "balanced": "best product of tokens per second and answer time",
+    }[objective]  # fmt: skip
+    own = f"{chosen.name} has the {aim}: {figures['output_tokens_per_s']:,.0f} tok/s, TPOT {figures['tpot_ms']:.1f} ms"
+    if rivals:
+        rival = rivals[0]
+        theirs = rival.figures
+        own += f"; next is {rival.name} with {theirs['output_tokens_per_s']:,.0f} and {theirs['tpot_ms']:.1f}"
+    if meeting:
+        said.append(own)
+    drafted = [c for c in candidates if not c.asked and c.name.startswith(chosen.name)]
+    if drafted and drafted[0].figures["tpot_ms"] < figures["tpot_ms"]:
+        said.append(
+            f"--eagle {DRAFTED_TOKENS} could bring TPOT to {drafted[0].figures['tpot_ms']:.1f} ms at the assumed "
+            "acceptance rate; none was published, so it is not chosen unasked"
+        )
+    return said
+
+
+def _cost(speed: SpeedForecast, answer: Plan, price_per_gpu_hour: float | None) -> Cost | None:
+    if price_per_gpu_hour is None:
+        return None
+    per_s = price_per_gpu_hour * answer.gpus.total_gpus / 3600
+
+    def per_million(rate: Estimate) -> Estimate:
+        return Estimate(
+            expected=per_s / rate.expected * 1e6,
+            low=per_s / rate.high * 1e6,
+            high=per_s / rate.low * 1e6,
+            basis=rate.basis,
+        )
+
+    return Cost(
+        price_per_gpu_hour=price_per_gpu_hour,
+        per_million_output_tokens=per_million(speed.output_tokens_per_s),
+        per_million_total_tokens=per_million(speed.total_tokens_per_s),
+    )

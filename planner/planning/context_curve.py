@@ -1,0 +1,49 @@
+"""How the longest context falls as more sequences are held at once; it answers one layout and never compares."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from planner.facts.release import resolve_release
+from planner.planning.answer import Plan
+from planner.planning.solve import solve
+from planner.settings import Layout
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurvePoint:
+    """One number of sequences and the length each of them may have."""
+
+    concurrency: int
+    max_model_len: int
+    """0 where not even the shortest length worth serving fits at the low bound."""
+
+
+def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
+    """Return the longest safe length for 1, 2, 4 … sequences at once on the plan's layout, batch and flags.
+
+    The curve ends at the plan's ``max_num_seqs`` or at `most`; with a KV cache of a fixed size it is exact too.
+    """
+    settings = plan.settings
+    layout = Layout(
+        tensor_parallel_size=settings.tensor_parallel_size,
+        pipeline_parallel_size=settings.pipeline_parallel_size,
+        replicas=settings.replicas,
+    )
+    release = resolve_release(plan.request.vllm_version)
+    points = []
+    concurrency = 1
+    while concurrency <= min(settings.max_num_seqs, most):
+        request = dataclasses.replace(
+            plan.request,
+            max_model_len=None,
+            concurrency=concurrency,
+            max_num_seqs=settings.max_num_seqs,
+            max_num_batched_tokens=settings.max_num_batched_tokens,
+        )
+        outcome = solve(request, plan.model, plan.gpus, release, layout)
+        length = outcome.settings.max_model_len if outcome.verdict == "fits" else 0
+        points.append(CurvePoint(concurrency=concurrency, max_model_len=length))
+        concurrency *= 2
+    return tuple(points)

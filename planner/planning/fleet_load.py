@@ -1,0 +1,184 @@
+"""Which hosts of a fleet carry a wanted load, and which are left over. It forecasts; it never contacts a host.
+
+A host's capacity is the largest request rate that it keeps up with while the latency targets hold, over its layouts.
+Capacities are expected values, without bounds: hold a margin where the forecast is far from anything measured.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from planner.errors import InvalidRequest, PlannerError
+from planner.planning.answer import Plan
+from planner.planning.choose import plan
+from planner.planning.fleet import FleetRow
+from planner.speed.answer import Targets
+from planner.speed.predict import expected_figures
+from planner.speed.workload import Workload
+
+SLOWED_DOWN = 3.0
+"""How many times longer an answer may take among others than alone, before a run counts as falling behind."""
+RUN_IN_ANSWERS = 5
+"""Length of the judged run, in answers of a server that is alone; shorter runs are bursts, not a steady load."""
+FEWEST_REQUESTS = 40
+RATE_STEPS = 5
+"""Halvings of the search for the largest rate: within three percent of it."""
+MOST_REQUESTS_PER_S = 512.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostShare:
+    """One host's part in carrying the load."""
+
+    host: str
+    plan: Plan | None
+    """The plan chosen for the load; None when the model does not run there."""
+    capacity_requests_per_s: float
+    """Largest rate it keeps up with inside the targets; 0 when it cannot serve at all."""
+    assigned_requests_per_s: float
+    """Its part of the wanted rate; 0 means it is left over."""
+    reason: str
+
+    @property
+    def replicas(self) -> int:
+        """Servers that run there for this load."""
+        return self.plan.settings.replicas if self.plan is not None and self.assigned_requests_per_s else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetShare:
+    """How the load is dealt out."""
+
+    wanted_requests_per_s: float
+    carried_requests_per_s: float
+    hosts: tuple[HostShare, ...]
+    """In the order of the inventory."""
+
+    @property
+    def carried(self) -> bool:
+        """Whether the fleet carries all of it."""
+        return self.carried_requests_per_s >= self.wanted_requests_per_s
+
+
+def share_load(
+    rows: Sequence[FleetRow], workload: Workload, targets: Targets, *, settings: Mapping[str, Any]
+) -> FleetShare:
+    """Deal `workload.request_rate` over the hosts of `rows`, the largest first, so that few hosts are used.
+
+    Args:
+        rows: the hosts with their plans, as :func:`planner.planning.fleet.plan_fleet` returns them.
+        workload: lengths and the wanted rate.
+        targets: latency limits that hold on every host.
+        settings: fields of :class:`PlanRequest` that the user fixed.
+
+    Raises:
+        InvalidRequest: when the workload has no request rate.
+    """
+    wanted = workload.request_rate
+    if wanted is None:
+        raise InvalidRequest("request_rate", "a load over hosts needs a request_rate", hint="give requests per second")
+    judged: dict[str, HostShare] = {}
+    seen: dict[tuple[str, int | None, int], HostShare] = {}
+    for row in rows:
+        kind = row.plan and (str(row.plan.gpus), row.plan.gpus.free_memory_bytes, row.plan.gpus.memory_bytes)
+        if kind and kind in seen:
+            judged[row.path] = dataclasses.replace(seen[kind], host=row.host)
+            continue
+        judged[row.path] = _judge(row, workload, targets, settings)
+        if kind:
+            seen[kind] = judged[row.path]
+    left = wanted
+    assigned: dict[str, float] = {}
+    # Largest first, but the last host is the smallest that carries the rest.
+    pool = sorted(judged.items(), key=lambda item: -item[1].capacity_requests_per_s)
+    while left > 1e-9 and pool and pool[0][1].capacity_requests_per_s > 0:
+        enough = [item for item in pool if item[1].capacity_requests_per_s >= left]
+        path, host = enough[-1] if enough else pool[0]
+        assigned[path] = min(left, host.capacity_requests_per_s)
+        left -= assigned[path]
+        pool.remove((path, host))
+    hosts = []
+    for row in rows:
+        part = assigned.get(row.path, 0.0)
+        host = judged[row.path]
+        spare = host.capacity_requests_per_s > 0 and not part
+        hosts.append(
+            dataclasses.replace(host, assigned_requests_per_s=part, reason="left over" if spare else host.reason)
+        )
+    carried = wanted - max(0.0, left)
+    return FleetShare(wanted_requests_per_s=wanted, carried_requests_per_s=carried, hosts=tuple(hosts))
+
+
+def _judge(row: FleetRow, workload: Workload, targets: Targets, settings: Mapping[str, Any]) -> HostShare:
+    """The host's layout that carries the most of the load inside the targets."""
+    none = HostShare(host=row.host, plan=row.plan, capacity_requests_per_s=0, assigned_requests_per_s=0, reason="")
+    if row.plan is None or not row.plan.feasible:
+        why = row.problem or (row.plan.reasons[0] if row.plan and row.plan.reasons else "does not fit")
+        return dataclasses.replace(none, plan=None, reason=why)
+    best, problem = none, "misses the targets even with a single request"
+    for answer in _layouts(row.plan, settings):
+        try:
+            capacity = capacity_requests_per_s(answer, workload, targets)
+        except PlannerError as error:
+            problem = str(error)
+            continue
+        if capacity > best.capacity_requests_per_s:
+            best = dataclasses.replace(none, plan=answer, capacity_requests_per_s=capacity)
+    return best if best.capacity_requests_per_s else dataclasses.replace(none, reason=problem)
+
+
+def _layouts(answer: Plan, settings: Mapping[str, Any]) -> list[Plan]:
+    """The host's plan, and where the layout was left open, its alternatives without pipeline stages."""
+    found = [answer]
+    if any(settings.get(name) is not None for name in ("tensor_parallel_size", "pipeline_parallel_size", "replicas")):
+        return found
+    for other in answer.alternatives:
+        if other.pipeline_parallel_size == 1 and other.verdict == "fits":
+            layout = {"tensor_parallel_size": other.tensor_parallel_size, "replicas": other.replicas}
+            found.append(plan(dataclasses.replace(answer.request, **layout)))  # type: ignore[arg-type]
+    return found
+
+
+def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) -> float:
+    """Return the largest request rate that `answer` keeps up with inside `targets`; 0 when none does.
+
+    A rate is kept up with when a run of several answers' length ends one slowed-down answer after the last arrival:
+    a queue that grows would end later.
+    """
+    alone = _figures(answer, dataclasses.replace(workload, request_rate=None, concurrency=1, num_requests=2))
+    alone_s = alone["latency_ms"] / 1000
+
+    def holds(rate: float) -> bool:
+        requests = max(FEWEST_REQUESTS, math.ceil(rate * alone_s * RUN_IN_ANSWERS))
+        load = dataclasses.replace(workload, request_rate=rate, concurrency=None, num_requests=requests)
+        figures = _figures(answer, load)
+        late_s = requests / figures["requests_per_s"] - requests / rate
+        # Random arrivals alone make a run of n requests longer by about sqrt(n) gaps.
+        keeps_up = late_s <= SLOWED_DOWN * alone_s + 2 * math.sqrt(requests) / rate
+        in_time = targets.ttft_ms is None or figures["ttft_ms"] <= targets.ttft_ms
+        in_step = targets.tpot_ms is None or figures["tpot_ms"] <= targets.tpot_ms
+        return keeps_up and in_time and in_step
+
+    low, high = 0.0, 1 / alone_s
+    while high <= MOST_REQUESTS_PER_S and holds(high):
+        low, high = high, high * 2
+    for _ in range(RATE_STEPS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _figures(answer: Plan, workload: Workload) -> dict[str, float]:
+    figures, _use = expected_figures(
+        answer.settings,
+        workload,
+        model=answer.model,
+        gpus=answer.gpus,
+        num_gpu_blocks=answer.kv_cache.num_gpu_blocks,
+        vllm_version=answer.vllm_version,
+    )
+    return figures

@@ -1,0 +1,362 @@
+"""From a ``vllm serve`` command line back to a request, the inverse of :mod:`planner.rendering.command`.
+
+A flag that changes memory and that the planner does not model is refused with its name; it is never ignored.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from hw_specs.errors import M35Error, shown
+from hw_specs.gpu_set import parse_gpus
+from hw_specs.units import parse_count
+from planner.errors import InvalidRequest
+from planner.facts import load
+from planner.facts.release import resolve_release
+from planner.planning.answer import Plan
+from planner.planning.request import PlanRequest
+from planner.planning.solve import engine_settings
+from planner.settings import Layout
+
+_SHORT = {"-tp": "tensor-parallel-size", "-pp": "pipeline-parallel-size", "-sc": "speculative-config"}
+_COUNTS = frozenset({
+    "tensor-parallel-size", "pipeline-parallel-size", "max-num-seqs", "max-num-batched-tokens",
+    "kv-cache-memory-bytes", "block-size",
+})  # fmt: skip
+_SWITCHES = frozenset({"language-model-only", "enforce-eager"})
+_TEXTS = {"kv-cache-dtype", "mm-encoder-tp-mode"}
+_JSON = frozenset({"speculative-config", "limit-mm-per-prompt"})
+_OTHERS = frozenset({"max-model-len", "gpu-memory-utilization", "host", "port"})
+_SECRETS = {"api-key": "VLLM_API_KEY", "hf-token": "HF_TOKEN"}
+_DRAFT_KEYS = frozenset({"model", "method", "num_speculative_tokens", "max_model_len"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadCommand:
+    """What an edited command line says."""
+
+    request: PlanRequest
+    """The question whose plan is this command; what the line leaves out is what the engine sets by itself."""
+    argv: tuple[str, ...]
+    """The words to run, ``vllm serve`` included."""
+    env: tuple[tuple[str, str], ...]
+    """Assignments in front of the command."""
+    host: str
+    port: int
+    unplanned: tuple[str, ...]
+    """Flags that change nothing in the plan, as typed."""
+
+
+def read_command(text: str, *, plan: Plan) -> ReadCommand:
+    """Return what `text` asks for, on the GPUs, the model and the release of `plan`.
+
+    Raises:
+        InvalidRequest: when the line cannot be read, names another model, carries a secret, or has a flag whose
+            memory nobody knows.
+
+    >>> from hw_specs import parse_gpus
+    >>> from planner import PlanRequest, plan
+    >>> read_command("vllm serve mistralai/Mistral-Medium-3.5-128B -tp 4", plan=plan(PlanRequest(
+    ...     gpus=parse_gpus("8xH200")))).request.tensor_parallel_size
+    4
+    """
+    words = _words(text)
+    env: list[tuple[str, str]] = []
+    while words and _is_assignment(words[0]):
+        name, _, value = words.pop(0).partition("=")
+        env.append((name, value))
+    for name, _ in env:
+        if name in _SECRETS.values():
+            raise InvalidRequest("env", f"the value of {name} must not stand in a command", hint=f"export {name}")
+    if words[:2] != ["vllm", "serve"]:
+        raise InvalidRequest(
+            "command",
+            f"the command must begin with `vllm serve`, not `{shown(' '.join(words[:2]))}`",
+            hint="variables may stand in front of it, as in `NAME=value vllm serve …`",
+        )
+    found = _Found()
+    model = _collect(words[2:], found)
+    if model is not None and model != plan.model.name:
+        raise InvalidRequest("model", f"the plan is for {plan.model.name}, not `{shown(model)}`")
+    changes = dict(found.changes)
+    changes.setdefault("tensor_parallel_size", 1)
+    changes.setdefault("pipeline_parallel_size", 1)
+    same = (plan.settings.tensor_parallel_size, plan.settings.pipeline_parallel_size) == (
+        changes["tensor_parallel_size"],
+        changes["pipeline_parallel_size"],
+    )
+    request = dataclasses.replace(_plain(plan.request), replicas=plan.settings.replicas if same else None, **changes)
+    return ReadCommand(
+        request=_engine_defaults(request, plan, asked=found.asked),
+        argv=("vllm", "serve", *words[2:]),
+        env=tuple(env),
+        host=found.host,
+        port=found.port,
+        unplanned=tuple(found.unplanned),
+    )
+
+
+def with_flags(request: PlanRequest, flags: str) -> PlanRequest:
+    """Return `request` with the flags of a lever switched on: ``--max-num-seqs 128``, ``--gpus 2xMI300X``.
+
+    Raises:
+        InvalidRequest: for a flag that no request has.
+    """
+    words = _words(flags)
+    if words == ["without", "--eagle"]:
+        return dataclasses.replace(request, num_speculative_tokens=0, speculative_max_model_len=None)
+    if words[:1] == ["--gpus"] and len(words) == 2:
+        return dataclasses.replace(
+            request,
+            gpus=parse_gpus(words[1]),
+            tensor_parallel_size=None,
+            pipeline_parallel_size=None,
+            replicas=None,
+        )
+    found = _Found()
+    stray = _collect(words, found)
+    if stray is not None or found.unplanned:
+        raise InvalidRequest("flags", f"`{shown(flags)}` changes no setting of a plan")
+    return dataclasses.replace(request, **found.changes)
+
+
+class _Found:
+    """What the flags said so far."""
+
+    def __init__(self) -> None:
+        self.changes: dict[str, Any] = {}
+        self.asked: set[str] = set()
+        self.unplanned: list[str] = []
+        self.host = "127.0.0.1"
+        self.port = 8000
+        self.layout: dict[str, str] = {}
+        self.draft: dict[str, Any] = {}
+
+
+def _words(text: str) -> list[str]:
+    try:
+        # A shell joins lines that end in a backslash; shlex does not.
+        return shlex.split(text.replace("\\\n", " "), comments=False)
+    except ValueError as error:
+        raise InvalidRequest(
+            "command", f"the command cannot be read: {str(error).lower()}", hint="close every quotation mark"
+        ) from None
+
+
+def _is_assignment(word: str) -> bool:
+    name, mark, _ = word.partition("=")
+    return bool(mark) and name.isidentifier()
+
+
+def _collect(words: Sequence[str], found: _Found) -> str | None:
+    """Read every flag into `found`; return the positional word."""
+    facts = load("serve_flags.toml")
+    model: str | None = None
+    rest = iter(words)
+    for word in rest:
+        if not word.startswith("-") or word == "-":
+            if model is not None:
+                raise InvalidRequest("command", f"nobody asked for `{shown(word)}`: it follows no flag")
+            model = word
+            continue
+        name, value = _name(word)
+        on = True
+        if name.startswith("no-") and name[3:] in (*_SWITCHES, *facts["switches"]):
+            name, on = name[3:], False
+        if name in _SWITCHES or name in facts["switches"]:
+            if value is not None:
+                raise InvalidRequest(name, f"`--{name}` takes no value", hint=f"write `--{name}` or `--no-{name}`")
+            _switch(name, on, word, found)
+            continue
+        if name in _SECRETS:
+            raise InvalidRequest(
+                name.replace("-", "_"),
+                f"`--{name}` must not stand on a command line, where everyone can read it",
+                hint=f"export it as {_SECRETS[name]}",
+            )
+        base = name.partition(".")[0]
+        if name not in (*_COUNTS, *_TEXTS, *_OTHERS, *facts["values"], *facts["layouts"]) and base not in _JSON:
+            _refuse(name)
+        if value is None:
+            value = _value_of(name, rest)
+        if name in facts["values"]:
+            found.unplanned += [f"--{name}", value]
+        else:
+            _setting(name, value, found)
+    _finish(found)
+    return model
+
+
+def _name(word: str) -> tuple[str, str | None]:
+    """Flag without dashes, dashes for underscores, and the value behind ``=``."""
+    key, mark, value = word.partition("=")
+    name = _SHORT.get(key) or key.lstrip("-")
+    head, dot, tail = name.partition(".")
+    return head.replace("_", "-") + dot + tail, value if mark else None
+
+
+def _value_of(name: str, rest: Iterator[str]) -> str:
+    value = next(rest, None)
+    if value is None or (value.startswith("--") and name != "max-model-len"):
+        raise InvalidRequest(name.replace("-", "_"), f"`--{name}` needs a value")
+    return value
+
+
+def _switch(name: str, on: bool, word: str, found: _Found) -> None:
+    if name in _SWITCHES:
+        found.changes[name.replace("-", "_")] = on
+    else:
+        found.unplanned.append(word)
+
+
+def _setting(name: str, value: str, found: _Found) -> None:
+    """Take in one flag with a value that the plan knows."""
+    field = name.replace("-", "_")
+    found.asked.add(field)
+    layouts = load("serve_flags.toml")["layouts"]
+    if name in _COUNTS:
+        found.changes[field] = _count(field, value)
+    elif name in _TEXTS:
+        found.changes[field] = value
+    elif name == "max-model-len":
+        found.changes[field] = None if value in ("auto", "-1") else _count(field, value)
+    elif name == "gpu-memory-utilization":
+        found.changes[field] = _number(field, value)
+    elif name == "port":
+        found.port = _port(value)
+    elif name == "host":
+        found.host = value
+    elif name in layouts:
+        means = layouts[name].get(value)
+        if means:
+            found.layout[name] = means
+        elif value != "auto":
+            raise InvalidRequest(
+                field, f"`--{name} {shown(value)}` is not known", hint=f"one of {', '.join((*layouts[name], 'auto'))}"
+            )
+    elif name.startswith("speculative-config"):
+        found.draft.update(_object(name, value))
+    else:
+        images = _object(name, value).get("image")
+        if not isinstance(images, int):
+            raise InvalidRequest("limit_mm_per_prompt_image", "`--limit-mm-per-prompt` must say how many images")
+        found.changes["limit_mm_per_prompt_image"] = images
+
+
+def _finish(found: _Found) -> None:
+    """Settings that several flags say together."""
+    if len(set(found.layout.values())) > 1:
+        said = ", ".join(f"--{name} means {means}" for name, means in found.layout.items())
+        raise InvalidRequest(
+            "load_format",
+            f"the checkpoint flags contradict each other: {said}",
+            hint="tokenizer mode, config format and load format are all mistral, or all Hugging Face",
+        )
+    for means in found.layout.values():
+        found.changes["load_format"] = means
+    if found.draft:
+        strange = sorted(set(found.draft) - _DRAFT_KEYS)
+        if strange:
+            raise InvalidRequest("speculative_config", f"the planner does not know `{strange[0]}` of a draft")
+        if found.draft.get("method", "eagle") != "eagle":
+            raise InvalidRequest(
+                "speculative_config", f"only `eagle` drafts are planned, not `{shown(str(found.draft['method']))}`"
+            )
+        count = found.draft.get("num_speculative_tokens")
+        length = found.draft.get("max_model_len")
+        if count is None:
+            raise InvalidRequest("num_speculative_tokens", "the draft needs `num_speculative_tokens`")
+        found.changes["num_speculative_tokens"] = _count("num_speculative_tokens", str(count))
+        if length is not None:
+            found.changes["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
+
+
+def _object(name: str, value: str) -> dict[str, Any]:
+    """A JSON flag, or one key of it: ``--speculative-config.method eagle``."""
+    import json
+
+    base, dot, key = name.partition(".")
+    if dot:
+        try:
+            return {key: json.loads(value)}
+        except ValueError:
+            return {key: value}
+    try:
+        document = json.loads(value)
+    except ValueError as error:
+        raise InvalidRequest(base.replace("-", "_"), f"`--{base}` is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise InvalidRequest(base.replace("-", "_"), f"`--{base}` must be a JSON object")
+    return document
+
+
+def _convert(field: str, value: str, convert: Callable[[str], Any]) -> Any:
+    try:
+        return convert(value)
+    except (M35Error, ValueError) as error:
+        hint = error.hint if isinstance(error, M35Error) else None
+        raise InvalidRequest(field, f"{field} cannot be `{shown(value)}`", hint=hint) from None
+
+
+def _count(field: str, value: str) -> int:
+    return int(_convert(field, value, parse_count))
+
+
+def _number(field: str, value: str) -> float:
+    return float(_convert(field, value, float))
+
+
+def _port(value: str) -> int:
+    port = int(_convert("port", value, int))
+    if not 0 < port < 65536:
+        raise InvalidRequest("port", f"port must be between 1 and 65535, not `{port}`")
+    return port
+
+
+def _refuse(name: str) -> NoReturn:
+    """Name the flag and the nearest one that works."""
+    from difflib import get_close_matches
+
+    facts = load("serve_flags.toml")
+    known = [*_COUNTS, *_TEXTS, *_OTHERS, *_SWITCHES, *_JSON, *facts["switches"], *facts["values"], *facts["layouts"]]
+    near = get_close_matches(name, known, n=1, cutoff=0.75)
+    raise InvalidRequest(
+        name.replace("-", "_"),
+        f"the planner does not know what `--{shown(name)}` does to memory",
+        hint=f"did you mean `--{near[0]}`?" if near else "leave it out here, or start the server without the wizard",
+    )
+
+
+def _plain(request: PlanRequest) -> PlanRequest:
+    """The request with every engine setting open again; GPUs, model, release and concurrency stay."""
+    return PlanRequest(
+        gpus=request.gpus,
+        model=request.model,
+        vllm_version=request.vllm_version,
+        concurrency=request.concurrency,
+        calibrations=request.calibrations,
+        load_format=request.load_format,
+    )
+
+
+def _engine_defaults(request: PlanRequest, plan: Plan, *, asked: set[str]) -> PlanRequest:
+    """Fill in what the engine does by itself with a flag that is not there."""
+    if "max_model_len" not in asked:
+        request = dataclasses.replace(request, max_model_len=plan.model.max_position_embeddings)
+    layout = Layout(
+        tensor_parallel_size=request.tensor_parallel_size or 1,
+        pipeline_parallel_size=request.pipeline_parallel_size or 1,
+        replicas=request.replicas or 1,
+    )
+    release = resolve_release(request.vllm_version)
+    settings = engine_settings(request, plan.model, request.gpus, release, layout)
+    return dataclasses.replace(
+        request,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        gpu_memory_utilization=settings.gpu_memory_utilization,
+    )

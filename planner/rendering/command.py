@@ -1,0 +1,93 @@
+"""From a plan to an argv and an environment; it never quotes and never runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import dataclass, field
+
+from planner.facts import load
+from planner.planning.answer import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeCommand:
+    """How a server is started."""
+
+    argv: tuple[str, ...]
+    """``("vllm", "serve", MODEL, …)``; the truth from which every text is rendered."""
+    env: dict[str, str] = field(default_factory=dict)
+    """Variables the engine needs; never secrets."""
+
+    @property
+    def engine_args(self) -> tuple[str, ...]:
+        """What follows ``vllm serve``, for images whose entry point is the server."""
+        return self.argv[2:]
+
+    @property
+    def shell(self) -> str:
+        """The argv as one line that ``shlex.split`` reads back to the same words."""
+        return shlex.join(self.argv)
+
+
+def serve_command(
+    plan: Plan,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    served_model_name: str | None = None,
+    local_replicas: int | None = None,
+) -> ServeCommand:
+    """Return the command that starts `plan` on one node, all its replicas behind one port.
+
+    `local_replicas` says how many of them, where the plan spreads over more nodes
+    (:mod:`planner.rendering.multi_node`).
+
+    Every planned setting is written out, so that a release with other defaults does not change the plan. Flags have
+    vLLM's spelling with dashes.
+    """
+    settings, model, facts = plan.settings, plan.model, load("vllm.toml")["command"]
+    vendor = plan.gpus.spec.vendor
+    argv = ["vllm", "serve", model.name]
+    if served_model_name:
+        argv += ["--served-model-name", served_model_name]
+    argv += ["--host", host, "--port", str(port)]
+    argv += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
+    if settings.pipeline_parallel_size > 1:
+        argv += ["--pipeline-parallel-size", str(settings.pipeline_parallel_size)]
+    replicas = settings.replicas if local_replicas is None else local_replicas
+    if replicas > 1:
+        argv += ["--data-parallel-size", str(replicas)]
+    argv += ["--max-model-len", str(settings.max_model_len)]
+    argv += ["--max-num-seqs", str(settings.max_num_seqs)]
+    argv += ["--max-num-batched-tokens", str(settings.max_num_batched_tokens)]
+    argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
+    if settings.kv_cache_memory_bytes is not None:
+        argv += ["--kv-cache-memory-bytes", str(settings.kv_cache_memory_bytes)]
+    if settings.kv_cache_dtype != "auto":
+        argv += ["--kv-cache-dtype", settings.kv_cache_dtype]
+    if plan.request.block_size is not None:
+        argv += ["--block-size", str(settings.block_size)]
+    if settings.language_model_only and model.vision is not None:
+        argv += ["--language-model-only"]
+    if settings.enforce_eager:
+        argv += ["--enforce-eager"]
+    if model.native_format:
+        if settings.load_format == "mistral":
+            argv += ["--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral"]
+        else:
+            argv += ["--tokenizer-mode", "hf", "--config-format", "hf", "--load-format", "safetensors"]
+        argv += ["--enable-auto-tool-choice", "--tool-call-parser", facts["tool_call_parser"]]
+        argv += ["--reasoning-parser", facts["reasoning_parser"]]
+    if vendor in facts["no_prefix_caching_vendors"]:
+        argv += ["--no-enable-prefix-caching"]
+    if settings.speculative_tokens and model.draft is not None:
+        draft: dict[str, object] = {
+            "model": model.draft.name,
+            "method": "eagle",
+            "num_speculative_tokens": settings.speculative_tokens,
+        }
+        if settings.speculative_max_model_len is not None:
+            draft["max_model_len"] = settings.speculative_max_model_len
+        argv += ["--speculative-config", json.dumps(draft, separators=(",", ":"))]
+    return ServeCommand(argv=tuple(argv), env={**facts.get(f"env_{vendor}", {}), **dict(plan.gpus.env)})

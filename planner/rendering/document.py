@@ -1,0 +1,238 @@
+"""The plan as a JSON document: the contract with other programs. It never prints.
+
+The shape is a tree of plain dataclasses, so that writing it costs nothing; pydantic reads it back and makes the
+schema.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+from planner.memory.ledger import LedgerLine
+from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
+from planner.rendering.multi_node import node_commands
+from planner.settings import Settings
+from planner.speed.answer import SpeedSection
+
+SCHEMA_VERSION = "1.1"
+"""``major.minor``: a minor step adds keys, a major step removes or redefines some."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engine:
+    """Which engine the plan is for."""
+
+    name: str
+    vllm_version: str
+    """The release that was asked for."""
+    rules_version: str
+    """The newest known release whose rules were used."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpus:
+    """What the plan runs on."""
+
+    name: str
+    id: str
+    vendor: str
+    count: int
+    """GPUs per node."""
+    nodes: int
+    total_bytes: int
+    """Engine-visible memory of one GPU; the ledger sums to it."""
+    free_bytes: int | None
+    """Free memory of the fullest GPU where a probe looked, else null."""
+    origin: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """Which checkpoint."""
+
+    name: str
+    checkpoint_bytes: int | None
+    max_position_embeddings: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """How the head node starts its server."""
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    shell: str
+    """The argv for a POSIX shell; ``shlex.split`` reads it back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """What one node runs."""
+
+    node: int
+    replica: int
+    head: bool
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDocument:
+    """What ``m35-plan --json`` prints, also when nothing fits."""
+
+    schema_version: str
+    feasible: bool
+    verdict: Verdict
+    shortfall_bytes: int
+    """Missing per GPU at the expected bound, or at the low one where only that fails; 0 when it fits."""
+    engine: Engine
+    model: Model
+    gpus: Gpus
+    settings: Settings
+    budget_bytes: int
+    """What the engine may use of one GPU."""
+    ledger: tuple[LedgerLine, ...]
+    """One GPU of the tightest pipeline stage; sums to ``gpus.total_bytes``."""
+    beyond_budget: tuple[LedgerLine, ...] = ()
+    """What the engine takes of that GPU outside its budget, from the slack; since 1.1."""
+    weights_bytes_per_gpu: tuple[int, ...]
+    """One per rank of TP x PP, target and draft, without RoPE table and scales."""
+    kv_cache: KvCache
+    reasons: tuple[str, ...]
+    alternatives: tuple[Alternative, ...]
+    rejected: tuple[Rejected, ...]
+    levers: tuple[Lever, ...]
+    warnings: tuple[PlanWarning, ...]
+    command: Command
+    speed: SpeedSection | None = None
+    """The forecast; present only when a load, a target or an objective was given."""
+    nodes: tuple[Node, ...]
+    """One entry per node, the first is a head; ``HEAD_ADDRESS`` stands for its address."""
+
+
+def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocument:
+    """Return the document of `plan`, with its forecast where one was made."""
+    nodes = node_commands(plan)
+    command = nodes[0].command
+    assert command is not None, "the first node is a head"
+    spec = plan.gpus.spec
+    return PlanDocument(
+        schema_version=SCHEMA_VERSION,
+        feasible=plan.feasible,
+        verdict=plan.verdict,
+        shortfall_bytes=plan.shortfall_bytes,
+        engine=Engine(name="vllm", vllm_version=plan.vllm_version, rules_version=plan.rules_version),
+        model=Model(
+            name=plan.model.name,
+            checkpoint_bytes=plan.model.checkpoint_bytes,
+            max_position_embeddings=plan.model.max_position_embeddings,
+        ),
+        gpus=Gpus(
+            name=spec.name,
+            id=spec.id,
+            vendor=spec.vendor,
+            count=plan.gpus.count,
+            nodes=plan.gpus.nodes,
+            total_bytes=plan.gpus.memory_bytes,
+            free_bytes=plan.gpus.free_memory_bytes,
+            origin=plan.gpus.origin,
+        ),
+        settings=plan.settings,
+        budget_bytes=plan.ledger.budget_bytes,
+        ledger=plan.ledger.lines,
+        beyond_budget=plan.ledger.beyond,
+        weights_bytes_per_gpu=plan.weights_bytes_per_gpu,
+        kv_cache=plan.kv_cache,
+        reasons=plan.reasons,
+        alternatives=plan.alternatives,
+        rejected=plan.rejected,
+        levers=plan.levers,
+        warnings=plan.warnings,
+        command=Command(argv=command.argv, env=command.env, shell=command.shell),
+        speed=speed,
+        nodes=tuple(
+            Node(
+                node=one.node,
+                replica=one.replica,
+                head=one.head,
+                argv=one.command.argv if one.command else (),
+                env=one.command.env if one.command else {},
+                note=one.note,
+            )
+            for one in nodes
+        ),
+    )
+
+
+def to_json_value(document: PlanDocument) -> dict[str, Any]:
+    """Return the document as plain dicts and lists, keys in the order of the contract."""
+    value = dataclasses.asdict(document)
+    if document.speed is None:
+        del value["speed"]
+    return value
+
+
+def read_document(text: str | bytes) -> PlanDocument:
+    """Return the document that `text` holds.
+
+    Raises:
+        pydantic.ValidationError: when it is not a plan document of this major version.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(PlanDocument).validate_json(text)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the document; descriptions are the docstrings under the fields."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(PlanDocument).json_schema()
+    homes = [sys.modules[cls.__module__] for cls in (PlanDocument, Settings, KvCache, LedgerLine)]
+    for name, definition in [("PlanDocument", schema), *schema.get("$defs", {}).items()]:
+        cls = next((vars(home)[name] for home in homes if name in vars(home)), None)
+        if cls is None:
+            continue
+        for key, text in _field_docs(cls).items():
+            if key in definition.get("properties", {}):
+                definition["properties"][key]["description"] = text
+    return schema
+
+
+def _field_docs(cls: type) -> dict[str, str]:
+    """Field → the string that stands under it in the source of a dataclass."""
+    import ast
+    import inspect
+    import textwrap
+    from itertools import pairwise
+
+    (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(definition, ast.ClassDef)
+    found = {}
+    for field, text in pairwise(definition.body):
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    return found
+
+
+def dump_plan(plan: Plan) -> str:
+    """Return the whole plan, request and facts included, as JSON that :func:`load_plan` reads back equal."""
+    from pydantic import TypeAdapter
+
+    # The catalogue parses its sources late; what stands in for them is a mapping, but no dict.
+    return TypeAdapter(Plan).dump_json(plan, indent=2, fallback=dict, warnings=False).decode()
+
+
+def load_plan(text: str | bytes) -> Plan:
+    """Return the plan that :func:`dump_plan` wrote.
+
+    Raises:
+        pydantic.ValidationError: when `text` is no such plan.
+    """
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(Plan).validate_json(text)

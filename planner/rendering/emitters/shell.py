@@ -1,0 +1,57 @@
+"""The serve command for a POSIX shell; the only place that quotes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+
+from planner.planning.answer import Plan
+from planner.rendering.multi_node import NodeCommand, node_commands
+
+
+def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
+    """Return quoted words over several lines that a shell reads as one; a flag and its value stay together."""
+    units: list[str] = []
+    for index, word in enumerate(words):
+        belongs = index > 0 and words[index - 1].startswith("-") and not word.startswith("-")
+        if belongs:
+            units[-1] += " " + shlex.quote(word)
+        else:
+            units.append(shlex.quote(word))
+    lines = [units[0]]
+    for unit in units[1:]:
+        if len(lines[-1]) + 1 + len(unit) > width - 2:
+            lines[-1] += " \\"
+            lines.append(indent + unit)
+        else:
+            lines[-1] += " " + unit
+    return "\n".join(lines)
+
+
+def command_lines(argv: tuple[str, ...], env: Mapping[str, str], *, width: int) -> str:
+    """Return a command with its variables over several lines, for people; a shell reads it as one."""
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in env.items()]
+    return " \\\n".join([*assignments, wrapped(argv, width=width)])
+
+
+def node_heading(node: NodeCommand) -> str:
+    """Return the comment above the command of one node of several."""
+    return f"# node {node.node}{', head' if node.head else ''}: {node.note}"
+
+
+def emit(plan: Plan, *, host: str, port: int) -> str:
+    """Return the environment as assignments in front of the command, one line a node.
+
+    Where there are several nodes, each line follows a comment that says which node it is for.
+    """
+    lines = []
+    nodes = node_commands(plan, host=host, port=port)
+    for node in nodes:
+        if len(nodes) > 1:
+            lines.append(node_heading(node))
+        for words in node.before:
+            lines.append(shlex.join(words))
+        if node.command is not None:
+            assignments = [f"{name}={shlex.quote(value)}" for name, value in node.command.env.items()]
+            lines.append(" ".join([*assignments, node.command.shell]))
+    return "\n".join(lines)

@@ -1,0 +1,149 @@
+"""Which command each node runs when a plan spans several; it never contacts a node.
+
+vLLM's own means are used: its multi-node executor (``--nnodes``) for a replica that spans nodes, its data parallelism
+(``--data-parallel-size``) for replicas, or Ray's executor where a cluster already runs. One node is the head: it holds
+the API and the addresses that the others are given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from planner.errors import InvalidRequest
+from planner.facts import load
+from planner.planning.answer import Plan
+from planner.rendering.command import ServeCommand, serve_command
+
+Executor = Literal["mp", "ray"]
+HEAD_ADDRESS = "HEAD_ADDRESS"
+"""What stands for the head's address until the user puts it in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeCommand:
+    """What one node runs."""
+
+    node: int
+    """0 is the first head."""
+    replica: int
+    """Which server this node belongs to; 0 where one server spans all nodes."""
+    head: bool
+    """Whether this node answers requests."""
+    before: tuple[tuple[str, ...], ...]
+    """Commands that must run first (starting or joining a Ray cluster)."""
+    command: ServeCommand | None
+    """The engine's command; None for a node that only lends its GPUs to Ray."""
+    note: str = ""
+
+
+def node_commands(
+    plan: Plan,
+    *,
+    executor: Executor = "mp",
+    head_address: str = HEAD_ADDRESS,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+) -> tuple[NodeCommand, ...]:
+    """Return one command per node, in node order."""
+    settings, gpus = plan.settings, plan.gpus
+    per_replica = settings.tensor_parallel_size * settings.pipeline_parallel_size
+    spanned = per_replica // gpus.count
+    if spanned > 1:
+        if executor == "ray":
+            return _ray(plan, spanned, head_address=head_address, host=host, port=port)
+        return _spanning(plan, spanned, head_address=head_address, host=host, port=port)
+    return _data_parallel(plan, head_address=head_address, host=host, port=port)
+
+
+def require_one_node(plan: Plan, *, what: str, hint: str) -> None:
+    """Refuse a plan that needs a command on each of several nodes; `what` is the thing that only one can have.
+
+    Raises:
+        InvalidRequest: naming the nodes, with `hint`.
+    """
+    nodes = len(node_commands(plan))
+    if nodes > 1:
+        raise InvalidRequest("gpus", f"this plan runs on {nodes} nodes, and {what}", hint=hint)
+
+
+def _spanning(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
+    """Each replica over `spanned` nodes by vLLM's multi-node executor; replicas are independent servers."""
+    base = serve_command(plan, host=host, port=port, local_replicas=1)
+    facts = load("vllm.toml")["multi_node"]
+    found = []
+    for node in range(spanned * plan.settings.replicas):
+        replica, rank = divmod(node, spanned)
+        head = rank == 0
+        address = head_address if plan.settings.replicas == 1 else f"{head_address}_{replica}"
+        more = ["--nnodes", str(spanned), "--node-rank", str(rank), "--master-addr", address]
+        more += ["--master-port", str(facts["master_port"])]
+        argv = (*base.argv, *more, *([] if head else ["--headless"]))
+        found.append(
+            NodeCommand(
+                node=node,
+                replica=replica,
+                head=head,
+                before=(),
+                command=ServeCommand(argv=argv, env=dict(base.env)),
+                note="answers requests" if head else f"works for node {replica * spanned}",
+            )
+        )
+    return tuple(found)
+
+
+def _ray(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
+    """Each replica over a Ray cluster of `spanned` nodes; only the head starts the engine."""
+    base = serve_command(plan, host=host, port=port, local_replicas=1)
+    ray_port = load("vllm.toml")["multi_node"]["ray_port"]
+    found = []
+    for node in range(spanned * plan.settings.replicas):
+        replica, rank = divmod(node, spanned)
+        address = head_address if plan.settings.replicas == 1 else f"{head_address}_{replica}"
+        head = rank == 0
+        start = ("ray", "start", "--head", f"--port={ray_port}")
+        join = ("ray", "start", f"--address={address}:{ray_port}", "--block")
+        argv = (*base.argv, "--distributed-executor-backend", "ray")
+        found.append(
+            NodeCommand(
+                node=node,
+                replica=replica,
+                head=head,
+                before=(start,) if head else (join,),
+                command=ServeCommand(argv=argv, env=dict(base.env)) if head else None,
+                note="answers requests, once all nodes have joined"
+                if head
+                else f"lends its GPUs to node {replica * spanned}",
+            )
+        )
+    return tuple(found)
+
+
+def _data_parallel(plan: Plan, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
+    """Replicas inside nodes: vLLM's data parallelism joins them, every node answers for its own."""
+    settings, gpus = plan.settings, plan.gpus
+    base = serve_command(plan, host=host, port=port, local_replicas=1)
+    per_replica = settings.tensor_parallel_size * settings.pipeline_parallel_size
+    local = min(settings.replicas, gpus.count // per_replica)
+    used = -(-settings.replicas // local)
+    if used == 1:
+        command = serve_command(plan, host=host, port=port)
+        return (NodeCommand(node=0, replica=0, head=True, before=(), command=command, note="answers requests"),)
+    facts = load("vllm.toml")["multi_node"]
+    found = []
+    for node in range(used):
+        more = ["--data-parallel-size", str(settings.replicas), "--data-parallel-size-local", str(local)]
+        more += ["--data-parallel-start-rank", str(node * local)] if node else []
+        more += ["--data-parallel-address", head_address]
+        more += ["--data-parallel-rpc-port", str(facts["data_parallel_rpc_port"]), "--data-parallel-hybrid-lb"]
+        found.append(
+            NodeCommand(
+                node=node,
+                replica=node * local,
+                head=node == 0,
+                before=(),
+                command=ServeCommand(argv=(*base.argv, *more), env=dict(base.env)),
+                note="answers requests for its own replicas; put a load balancer in front of all nodes",
+            )
+        )
+    return tuple(found)

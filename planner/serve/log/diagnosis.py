@@ -1,0 +1,284 @@
+"""The cause of a failed start, with the lines that show it and what cures it; it never guesses.
+
+The first cause that the log names is the one: what follows it is mostly its consequences. When nothing is named,
+it says so and shows the first traceback that does not merely report another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from planner.facts import load
+from planner.planning.answer import Plan
+from planner.serve.log.events import PHASES, Event, FailureSeen, Figure, PhaseStarted, TimedOut, TracebackSeen
+from planner.serve.log.measured import Measured, read_measured
+from planner.serve.log.parser import StartupLog
+from planner.serve.log.patterns import log_patterns
+from planner.serve.log.remedy import (
+    cure_values,
+    describe_lever,
+    find_free_port,
+    peak_cures,
+    replan,
+    utilization_note,
+    weight_cures,
+)
+
+_OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
+_OOM_BY_PHASE_CODES = frozenset(f"oom-{name}" for name in ("load", "profile", "capture", "serve"))
+_LAST = ("killed", "collective")
+"""Mostly consequences: they count only when nothing else is named."""
+
+_KILLED_CODES = (137, 134, 135, 139)
+_MAX_LEVERS = 5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of the log, by number."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis:
+    """Why a start failed."""
+
+    code: str
+    """Stable key; ``unknown`` when no known cause was found, ``none`` when nothing failed."""
+    title: str
+    phase: str
+    """What the start was doing."""
+    term: str
+    """Ledger line that it concerns; empty where memory is not the matter."""
+    evidence: tuple[LogLine, ...]
+    cures: tuple[str, ...]
+    note: str = ""
+    """How numbers in the cures came about."""
+    traceback: tuple[LogLine, ...] = ()
+    """Where it began, for unknown causes."""
+    also: tuple[str, ...] = ()
+    """Other causes that the log names, in order."""
+    measured: Measured = field(default_factory=Measured)
+
+    @property
+    def known(self) -> bool:
+        """Whether a cause was named."""
+        return self.code not in ("unknown", "none")
+
+
+def diagnose(
+    log: bytes,
+    *,
+    plan: Plan | None = None,
+    exit_code: int | None = None,
+    timed_out: TimedOut | None = None,
+    port: int | None = None,
+) -> Diagnosis:
+    """Return the cause of the failure that `log` tells of; never raises.
+
+    `plan` lets the cures be planned again from what the engine measured. `exit_code` is the server's, as a shell
+    gives it, and `timed_out` what a follower saw, for causes that leave no line. `port` is the one that was asked for.
+    """
+    reader = StartupLog()
+    events = reader.feed(log) + reader.finish()
+    measured = read_measured(events)
+    failures = [event for event in events if isinstance(event, FailureSeen)]
+    if exit_code is None and timed_out is None and not _is_engine_log(log, events, reader):
+        failures = [event for event in failures if not _anyones(event)]
+        if not failures:
+            return _not_an_engine_log(log, measured)
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
+    cause = _first_cause(failures)
+    if cause is None and exit_code in _KILLED_CODES:
+        cause = FailureSeen(code="killed", phase=_working_phase(phases), text=f"exit code {exit_code}, no last words")
+    if cause is None and timed_out is not None:
+        cause = FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
+    if cause is None:
+        return _unknown(log, events, phases, measured, exit_code)
+    code = _precise_code(cause)
+    table: dict[str, Any] = load("failures.toml")["cause"][code]
+    values = cure_values(cause, plan=plan, measured=measured)
+    if code == "port-in-use" and (free := find_free_port(beside=port or 8000)) is not None:
+        values["free_port"] = str(free)
+    cures = [text for cure in table["cures"] if (text := _fill(cure, values)) is not None]
+    note = ""
+    if plan is not None:
+        cures += _planned_cures(code, plan, values)
+    if table["replan"] and plan is not None:
+        cures, note = _with_levers(cures, plan, replace(measured, **_from_failure(cause, measured)))
+    return Diagnosis(
+        code=code,
+        title=table["title"],
+        phase=cause.phase,
+        term=table["term"],
+        evidence=_evidence(cause, failures),
+        cures=tuple(cures) or (_GENERAL.get(code, ""),),
+        note=note,
+        also=tuple(dict.fromkeys(c for f in failures if (c := _precise_code(f)) != code and f.code not in _LAST)),
+        measured=measured,
+    )
+
+
+_GENERAL = {
+    "no-kv-memory": "a larger `--tensor-parallel-size`, `--language-model-only`, a smaller `--max-num-seqs`; "
+    "name the plan or the GPUs to get numbers",
+    "oom-load": "a larger `--tensor-parallel-size`: the weights are split over more GPUs",
+    "oom-profile": "a smaller `--max-num-batched-tokens` and `--max-num-seqs`, or `--language-model-only`",
+}
+
+
+def _first_cause(failures: Sequence[FailureSeen]) -> FailureSeen | None:
+    """The first named cause, unless it is one that others bring about."""
+    telling = [failure for failure in failures if failure.code not in _LAST]
+    if not telling:
+        return failures[0] if failures else None
+    first = telling[0]
+    named = next((item for item in telling if item.code in _OOM_BY_PHASE_CODES), None)
+    if first.code == "out-of-memory" and named is not None:
+        # The engine says itself what it was doing, which is more than the phase lines may tell.
+        return named
+    if first.code == "out-of-memory" and not first.values:
+        # The class name alone; the message with the numbers is the same failure.
+        return next((item for item in telling if item.code == "out-of-memory" and item.values), first)
+    return first
+
+
+def _precise_code(failure: FailureSeen) -> str:
+    if failure.code != "out-of-memory":
+        return failure.code
+    return f"oom-{_OOM_BY_PHASE.get(failure.phase, 'capture')}"
+
+
+def _from_failure(cause: FailureSeen, measured: Measured) -> dict[str, Any]:
+    """What the failure's own line measured, where the log has no better line."""
+    seen = dict(cause.values)
+    if measured.kv_available_bytes is None and "kv_available_bytes" in seen:
+        return {"kv_available_bytes": seen["kv_available_bytes"]}
+    return {}
+
+
+def _with_levers(cures: list[str], plan: Plan, measured: Measured) -> tuple[list[str], str]:
+    again = replan(plan, measured)
+    levers = again.levers if again is not None else plan.levers
+    if again is not None and again.plan.feasible:
+        largest = again.plan.kv_cache.largest_max_model_len_low
+        cures.append(f"`--max-model-len {largest}` fits at the low bound")
+    chosen = [lever for lever in levers if lever.fits] or list(levers)
+    cures += [describe_lever(lever) for lever in chosen[:_MAX_LEVERS]]
+    return cures, again.note if again is not None else ""
+
+
+def _planned_cures(code: str, plan: Plan, values: dict[str, str]) -> list[str]:
+    """Cures with numbers of the plan, for causes that the KV cache does not decide."""
+    if code == "oom-profile":
+        return peak_cures(plan)
+    if code == "oom-load":
+        return weight_cures(plan)
+    lower = values.get("utilization") or values.get("utilization_less_tried")
+    if code in ("free-memory", "oom-capture", "oom-serve") and lower is not None:
+        left = utilization_note(plan, float(lower))
+        return [f"planned again with `--gpu-memory-utilization {lower}`: {left}"] if left else []
+    return []
+
+
+def _anyones(failure: FailureSeen) -> bool:
+    """Whether other programs print such a line, too."""
+    return _precise_code(failure) in load("failures.toml")["anyones"]["codes"]
+
+
+def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> bool:
+    """Whether anything but the words of a failure says that vLLM wrote it."""
+    return (
+        bool(reader.stamp)
+        or any(isinstance(event, (PhaseStarted, Figure)) or event.rank for event in events)
+        or b"vllm" in log
+        or b"vLLM" in log
+    )
+
+
+def _not_an_engine_log(log: bytes, measured: Measured) -> Diagnosis:
+    table = load("failures.toml")["cause"]["unknown"]
+    return Diagnosis(
+        code="unknown",
+        title=table["not_engine_title" if log.strip() else "empty_title"],
+        phase=PHASES[0],
+        term="",
+        evidence=(),
+        cures=tuple(table["not_engine_cures"]),
+        measured=measured,
+    )
+
+
+def _plain(text: str) -> str:
+    """`text` without what a terminal would obey: the log is anyone's."""
+    return "".join(one if one.isprintable() or one == "\t" else " " for one in text)
+
+
+def _fill(cure: str, values: dict[str, str]) -> str | None:
+    try:
+        return _plain(cure.format(**values))
+    except KeyError:
+        return None
+
+
+def _evidence(cause: FailureSeen, failures: Sequence[FailureSeen]) -> tuple[LogLine, ...]:
+    """The telling lines; the same message from several ranks is shown once."""
+    lines: dict[str, LogLine] = {}
+    for failure in (cause, *(item for item in failures if item.code == cause.code)):
+        lines.setdefault(failure.text[:80], LogLine(number=failure.line, text=_plain(failure.text)))
+    return tuple(lines.values())[:3]
+
+
+def _working_phase(phases: Sequence[str]) -> str:
+    working = [phase for phase in phases if phase not in ("failed", "stopped")]
+    return working[-1] if working else "configure"
+
+
+def _unknown(
+    log: bytes, events: Sequence[Event], phases: Sequence[str], measured: Measured, exit_code: int | None
+) -> Diagnosis:
+    failed = "failed" in phases or exit_code not in (None, 0, 143, 130)
+    if not failed and (phases or exit_code == 0):
+        reached = _working_phase(phases)
+        title = "the log shows no failure" + (
+            "; the server was ready" if "ready" in phases else f"; it ends in {reached}"
+        )
+        return Diagnosis(code="none", title=title, phase=reached, term="", evidence=(), cures=(), measured=measured)
+    table = load("failures.toml")["cause"]["unknown"]
+    root = _root_traceback(log, events)
+    return Diagnosis(
+        code="unknown",
+        title=table["title"],
+        phase=_working_phase(phases),
+        term="",
+        evidence=_last_words(root),
+        cures=tuple(table["cures" if root and root[0].text.startswith("Traceback") else "silent_cures"]),
+        traceback=root,
+        measured=measured,
+    )
+
+
+def _last_words(root: Sequence[LogLine]) -> tuple[LogLine, ...]:
+    """The exception of a traceback: its first line that is not indented, and what belongs to it."""
+    if not root or not root[0].text.startswith("Traceback"):
+        return ()
+    begin = next((i for i, line in enumerate(root) if i and line.text[:1] not in ("", " ", "\t")), None)
+    return tuple(line for line in root[begin : begin + 3] if line.text.strip()) if begin is not None else ()
+
+
+def _root_traceback(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
+    """The first traceback that is not a report of another one, else the log's last lines."""
+    blocks = [event for event in events if isinstance(event, TracebackSeen)]
+    wrappers = log_patterns().wrappers
+    root = next((block for block in blocks if not any(text in block.exception for text in wrappers)), None)
+    if root is None and blocks:
+        root = blocks[0]
+    if root is not None:
+        return tuple(LogLine(number=n, text=_plain(text)) for n, text in zip(root.numbers, root.text, strict=True))
+    lines = log.decode("utf-8", "replace").split("\n")
+    kept = [(number, text) for number, text in enumerate(lines, 1) if text.strip()][-20:]
+    return tuple(LogLine(number=number, text=_plain(text.rstrip()[:400])) for number, text in kept)

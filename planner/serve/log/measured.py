@@ -1,0 +1,370 @@
+"""What the engine measured, from the events of its start; it reads no file and judges nothing by itself.
+
+Two forms of the engine's closing line exist. In the older one "peak activation" stands alone; in the newer one,
+which gives consumed memory as a whole, it already contains the graph *estimate*, while the graph figure beside it
+is the *actual* one. :func:`read_measured` undoes that, so that a `Measured` means the same whatever it was read from.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from planner.serve.log.events import Event, Figure, Progress
+
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measured:
+    """Figures of one start-up, per GPU, of the rank with the least room for KV; None is what the log does not say."""
+
+    vllm_version: str | None = None
+    model: str | None = None
+    device: str | None = None
+    """``cuda``, ``rocm``, ``cpu``."""
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    gpu_memory_utilization: float | None = None
+    kv_cache_dtype: str | None = None
+    language_model_only: bool | None = None
+    enforce_eager: bool | None = None
+    speculative_tokens: int | None = None
+    """0 where the engine's own configuration names no draft."""
+    total_bytes: int | None = None
+    free_bytes: int | None = None
+    """Free when the engine took stock."""
+    requested_bytes: int | None = None
+    weights_bytes: int | None = None
+    """What loading took: target, draft and RoPE table; the largest rank."""
+    rank_weights_bytes: int | None = None
+    """The same of the rank that the sizes below are of."""
+    consumed_bytes: int | None = None
+    """Weights, persistent buffers and memory outside torch together."""
+    peak_activation_bytes: int | None = None
+    """Without the graph estimate."""
+    peak_with_estimate_bytes: int | None = None
+    """Both together, where the log gives nothing else."""
+    graph_estimate_bytes: int | None = None
+    """What was subtracted from the budget for graphs."""
+    graph_actual_bytes: int | None = None
+    non_torch_bytes: int | None = None
+    """Outside torch alone; only the older form of the closing line says it."""
+    kv_available_bytes: int | None = None
+    num_gpu_blocks: int | None = None
+    kv_cache_tokens: int | None = None
+    max_concurrency_ratio: float | None = None
+    load_s: float | None = None
+    compile_s: float | None = None
+    compiled_anew: bool | None = None
+    """Whether this start compiled, other than loading what an earlier one left; None where the log does not say."""
+    capture_s: float | None = None
+    init_engine_s: float | None = None
+    shards: int | None = None
+    ranks: tuple[str, ...] = ()
+    """Processes that reported loading."""
+    tolerance_bytes: int = 0
+    """Rounding of the printed sizes; a difference below it means nothing."""
+    estimate_source: str = ""
+    """Which line the graph estimate comes from."""
+
+
+@dataclass(slots=True)
+class _Readings:
+    """All figures by name, in order, with their ranks."""
+
+    by_name: dict[str, list[Figure]] = field(default_factory=dict)
+
+    def add(self, figure: Figure) -> None:
+        self.by_name.setdefault(figure.name, []).append(figure)
+
+    def first(self, name: str) -> int | float | str | None:
+        found = self.by_name.get(name)
+        return found[0].value if found else None
+
+    def last(self, name: str, rank: str | None = None) -> int | float | str | None:
+        found = [item for item in self.by_name.get(name, ()) if rank is None or item.rank == rank]
+        found = found or self.by_name.get(name, [])
+        return found[-1].value if found else None
+
+    def most(self, name: str) -> int | None:
+        values = [item.value for item in self.by_name.get(name, ()) if isinstance(item.value, int)]
+        return max(values) if values else None
+
+
+def read_measured(events: Iterable[Event]) -> Measured:
+    """Return what `events` say about sizes; repeated lines of several ranks are reduced to the tightest one.
+
+    >>> read_measured([]).kv_available_bytes is None
+    True
+    """
+    readings = _Readings()
+    shards = None
+    for event in events:
+        if isinstance(event, Figure):
+            readings.add(event)
+        elif isinstance(event, Progress) and event.phase == "load":
+            shards = max(shards or 0, event.total)
+    rank = _tightest_rank(readings)
+
+    def size(name: str) -> int | None:
+        value = readings.last(name, rank)
+        return value if isinstance(value, int) else None
+
+    def number(name: str) -> float | None:
+        value = readings.last(name, rank)
+        return float(value) if isinstance(value, (int, float)) else None
+
+    def text(name: str) -> str | None:
+        value = readings.first(name)
+        return str(value) if value is not None else None
+
+    eager = text("enforce_eager")
+    only = text("language_model_only")
+    estimate, source = _graph_estimate(readings, rank, eager=eager == "True")
+    consumed, non_torch = size("consumed_bytes"), size("non_torch_bytes")
+    weights = readings.most("weights_bytes")
+    own_weights = size("weights_bytes")
+    if consumed is None and non_torch is not None and own_weights is not None:
+        consumed = own_weights + non_torch
+    peak, both = size("peak_activation_bytes"), size("peak_with_estimate_bytes")
+    if peak is None and both is not None and estimate is not None:
+        peak = both - estimate
+    elif peak is not None and estimate is not None:
+        both = peak + estimate
+    concurrency = readings.last("max_concurrency_ratio")
+    length = readings.first("max_model_len")
+    served = readings.last("kv_max_model_len")
+    tensor_parallel_size = _whole(readings.first("tensor_parallel_size"))
+    drafts = _whole(readings.first("num_speculative_tokens"))
+    if drafts is None and tensor_parallel_size is not None:
+        drafts = 0  # the line that gives the layout gives the draft, too
+    return Measured(
+        vllm_version=text("vllm_version"),
+        model=text("model"),
+        device=text("device"),
+        tensor_parallel_size=tensor_parallel_size,
+        pipeline_parallel_size=_whole(readings.first("pipeline_parallel_size")),
+        # The draft prints its own length after the target's; what the KV cache was sized for wins over both.
+        max_model_len=_whole(served) or _whole(length),
+        max_num_seqs=_whole(readings.first("max_num_seqs")),
+        max_num_batched_tokens=_whole(readings.first("max_num_batched_tokens")),
+        gpu_memory_utilization=number("gpu_memory_utilization_fraction"),
+        kv_cache_dtype=text("kv_cache_dtype"),
+        language_model_only=only == "True" if only is not None else text("modality") == "text-only" or None,
+        enforce_eager=None if eager is None else eager == "True",
+        speculative_tokens=drafts,
+        total_bytes=size("total_bytes"),
+        free_bytes=size("free_bytes"),
+        requested_bytes=size("requested_bytes"),
+        weights_bytes=weights,
+        rank_weights_bytes=own_weights,
+        consumed_bytes=consumed,
+        peak_activation_bytes=peak,
+        peak_with_estimate_bytes=both,
+        graph_estimate_bytes=estimate,
+        graph_actual_bytes=size("graph_actual_bytes"),
+        non_torch_bytes=non_torch,
+        kv_available_bytes=size("kv_available_bytes"),
+        num_gpu_blocks=size("num_gpu_blocks"),
+        kv_cache_tokens=_whole(readings.last("kv_cache_tokens")),
+        max_concurrency_ratio=float(concurrency) if isinstance(concurrency, (int, float)) else None,
+        load_s=number("load_s"),
+        compile_s=number("compile_s"),
+        compiled_anew=None if number("compile_s") is None else text("compile_cache") is None,
+        capture_s=number("capture_s"),
+        init_engine_s=number("init_engine_s"),
+        shards=shards,
+        ranks=tuple(dict.fromkeys(item.rank for item in readings.by_name.get("weights_bytes", ()))),
+        tolerance_bytes=max((item.tolerance_bytes for found in readings.by_name.values() for item in found), default=0),
+        estimate_source=source,
+    )
+
+
+def with_metrics(measured: Measured, text: str) -> Measured:
+    """Return `measured` with what ``GET /metrics`` says about the KV cache; its figures are exact.
+
+    >>> page = 'vllm:cache_config_info{block_size="16",num_gpu_blocks="59578"} 1.0'
+    >>> with_metrics(Measured(), page).num_gpu_blocks
+    59578
+    """
+    for line in text.splitlines():
+        if line.startswith("vllm:cache_config_info{"):
+            labels = dict(_LABEL.findall(line))
+            blocks, tokens = labels.get("num_gpu_blocks", ""), labels.get("kv_cache_size_tokens", "")
+            return replace(
+                measured,
+                num_gpu_blocks=int(blocks) if blocks.isdigit() else measured.num_gpu_blocks,
+                kv_cache_tokens=int(tokens) if tokens.isdigit() else measured.kv_cache_tokens,
+            )
+    return measured
+
+
+def _whole(value: int | float | str | None) -> int | None:
+    return value if isinstance(value, int) else None
+
+
+def _tightest_rank(readings: _Readings) -> str | None:
+    """The rank with the least KV memory; blocks are the smallest over the ranks, so it decides."""
+    found = [item for item in readings.by_name.get("kv_available_bytes", ()) if isinstance(item.value, int)]
+    budget = list(readings.by_name.get("requested_bytes", ()))
+    if budget:
+        ranks = {item.rank for item in budget}
+        found = [item for item in found if item.rank in ranks] or found
+    if not found:
+        return budget[0].rank if budget else None
+    return min(found, key=lambda item: int(item.value)).rank
+
+
+def _graph_estimate(readings: _Readings, rank: str | None, *, eager: bool) -> tuple[int | None, str]:
+    if eager:
+        return 0, "eager mode"
+    value = readings.last("graph_estimate_bytes", rank)
+    if isinstance(value, int):
+        return value, "graph line"
+    with_graphs = readings.last("graph_utilization_fraction", rank)
+    without = readings.last("graph_effective_utilization_fraction", rank)
+    total = readings.last("total_bytes", rank)
+    if isinstance(with_graphs, float) and isinstance(without, float) and isinstance(total, int):
+        # Four decimals of the total: good to a few MiB.
+        return round((with_graphs - without) * total), "utilization line"
+    return None, ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """One component, predicted and measured."""
+
+    name: str
+    """Key of the component: a ledger term, or a sum of terms."""
+    title: str
+    unit: str
+    """``bytes``, ``blocks`` or ``tokens``."""
+    predicted: int
+    low: int
+    high: int
+    measured: int
+
+    @property
+    def difference(self) -> int:
+        """Measured less predicted."""
+        return self.measured - self.predicted
+
+    def outside(self, tolerance: int) -> bool:
+        """Whether the measurement is beyond the predicted bounds by more than `tolerance`."""
+        return not self.low - tolerance <= self.measured <= self.high + tolerance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """Predicted against measured, component by component."""
+
+    differences: tuple[Difference, ...]
+    tolerance_bytes: int
+    wrong: tuple[str, ...]
+    """Components outside their bounds, the largest error first; derived quantities are left out."""
+
+    @property
+    def verdict(self) -> str:
+        """One sentence: what to make of it."""
+        if not self.differences:
+            return "the log holds no figure that the plan predicts"
+        if not self.wrong:
+            return "every measured component is within its predicted bounds"
+        worst = next(item for item in self.differences if item.name == self.wrong[0])
+        way = "larger" if worst.difference > 0 else "smaller"
+        return f"{worst.title} was predicted wrong: {abs(worst.difference) / 2**30:.2f} GiB {way} than expected"
+
+
+def outside_torch_bytes(terms: Mapping[str, int], measured: Measured) -> int | None:
+    """Return what the engine measured outside torch, negative where the figures contradict each other.
+
+    Where the log gives one sum only, the weights that it measured are taken off, else those of the plan, and what
+    `terms`, predicted bytes by ledger line, says of segments and buffers.
+    """
+    if measured.non_torch_bytes is not None or measured.consumed_bytes is None:
+        return measured.non_torch_bytes
+    loaded = measured.rank_weights_bytes
+    if loaded is None:
+        loaded = sum(size for name, size in terms.items() if _is_loaded(name))
+    return measured.consumed_bytes - loaded - terms.get("weights.rounding", 0) - terms.get("buffers", 0)
+
+
+def _is_loaded(name: str) -> bool:
+    """Whether loading reports this ledger line: allocated bytes; the allocator's segments come on top of them."""
+    return name == "rope_cache" or (name.startswith("weights.") and name != "weights.rounding")
+
+
+def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
+    """Return predicted against measured for everything that both know; `plan_document` is the plan's JSON form."""
+    lines = {line["name"]: line for line in plan_document["ledger"]}
+    kv = plan_document["kv_cache"]
+
+    def total(names: Sequence[str], key: str) -> int:
+        return sum(int(lines[name][key]) for name in names if name in lines)
+
+    weights = [name for name in lines if name.startswith("weights.")] + ["rope_cache"]
+    loaded = [name for name in weights if _is_loaded(name)]
+    found: list[Difference] = []
+
+    def note(name: str, title: str, terms: Sequence[str], value: int | None) -> None:
+        if value is not None:
+            bounds = total(terms, "bytes"), total(terms, "low_bytes"), total(terms, "high_bytes")
+            found.append(_difference(name, title, "bytes", bounds, value))
+
+    if measured.weights_bytes is not None:
+        exact_bytes = total(loaded, "bytes")
+        bounds = exact_bytes, exact_bytes, total(weights, "high_bytes")
+        found.append(_difference("weights", "weights", "bytes", bounds, measured.weights_bytes))
+    consumed = [*weights, "buffers", "outside_torch"]
+    note("consumed", "weights, buffers and memory outside torch", consumed, measured.consumed_bytes)
+    outside = outside_torch_bytes({name: int(line["bytes"]) for name, line in lines.items()}, measured)
+    note("outside_torch", "memory outside torch", ["outside_torch"], outside)
+    if measured.peak_activation_bytes is not None:
+        note("activations", "peak activation", ["activations"], measured.peak_activation_bytes)
+        note("graphs", "graphs, the engine's estimate", ["graphs"], measured.graph_estimate_bytes)
+    else:
+        note(
+            "activations+graphs", "peak activation and graph estimate", ["activations", "graphs"],
+            measured.peak_with_estimate_bytes,
+        )  # fmt: skip
+    exact = [item.name for item in found if item.name != "consumed"]
+    if measured.graph_actual_bytes is not None:
+        # Where a release subtracts no estimate, the captures live outside its budget.
+        beyond = {line["name"]: line for line in plan_document.get("beyond_budget", ())}
+        line = beyond.get("graphs") or lines["graphs"]
+        bounds = line["bytes"], line["low_bytes"], line["high_bytes"]
+        found.append(_difference("graphs.actual", "graphs, actual", "bytes", bounds, measured.graph_actual_bytes))
+    available = kv["available_bytes"], kv["available_low_bytes"], kv["available_high_bytes"]
+    if measured.kv_available_bytes is not None:
+        found.append(_difference("kv_available", "KV cache memory", "bytes", available, measured.kv_available_bytes))
+    per_block = int(kv["bytes_per_token_per_gpu"]) * int(kv["block_size"])
+    for name, unit, value in (
+        ("num_gpu_blocks", "blocks", measured.num_gpu_blocks),
+        ("tokens", "tokens", measured.kv_cache_tokens),
+    ):
+        if value is not None:
+            predicted = int(kv[name])
+            size = per_block if unit == "blocks" else int(kv["bytes_per_token_per_gpu"])
+            low = predicted - max(0, available[0] - available[1]) // size
+            high = predicted + max(0, available[2] - available[0]) // size
+            found.append(_difference(name, f"KV {unit}", unit, (predicted, low, high), value))
+    off = [item for item in found if item.name in exact and item.outside(2 * measured.tolerance_bytes)]
+    off.sort(key=lambda item: -abs(item.difference))
+    return Comparison(
+        differences=tuple(found),
+        tolerance_bytes=measured.tolerance_bytes,
+        wrong=tuple(item.name for item in off),
+    )
+
+
+def _difference(name: str, title: str, unit: str, predicted: tuple[int, int, int], measured: int) -> Difference:
+    return Difference(
+        name=name, title=title, unit=unit,
+        predicted=predicted[0], low=predicted[1], high=predicted[2], measured=measured,
+    )  # fmt: skip

@@ -1,0 +1,143 @@
+"""The log patterns, compiled once; it knows how figures are written in GiB and never what they are for."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from planner.errors import UnknownVersion
+from planner.facts import load
+from planner.serve.log.events import ENDINGS
+
+_GIB = 2**30
+_SUFFIX = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinePattern:
+    """One kind of line and the phase it proves."""
+
+    name: str
+    needle: str
+    regex: re.Pattern[str]
+    phase: str = ""
+    early: str = ""
+    """The phase instead, while the KV cache has no size yet."""
+    since: tuple[int, int] = (0, 0)
+    until: tuple[int, int] = (999, 0)
+
+    def printed_by(self, release: tuple[int, int] | None) -> bool:
+        """Whether `release` prints it; an unknown release may print everything."""
+        return release is None or self.since <= release <= self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailurePattern:
+    """One kind of line that names a cause."""
+
+    code: str
+    needle: str
+    regex: re.Pattern[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPatterns:
+    """Everything the parser looks for."""
+
+    lines: tuple[LinePattern, ...]
+    failures: tuple[FailurePattern, ...]
+    fatal: tuple[FailurePattern, ...]
+    needles: tuple[str, ...]
+    """Texts of which a line that can matter holds at least one."""
+    needles_once_ready: tuple[str, ...]
+    """The same for a server that runs: how it stops, and how it fails."""
+    wrappers: tuple[str, ...]
+    """Texts of exceptions that only report another one."""
+
+
+def minor_release(version: str) -> tuple[int, int] | None:
+    """Return ``(0, 33)`` for ``0.33.1``; None for a development build, whose texts may be anyone's.
+
+    >>> minor_release("0.1.dev1+g4d2a68d64")
+    """
+    from planner.facts.release import parse_version
+
+    try:
+        major, minor, _ = parse_version(version)
+    except UnknownVersion:
+        return None
+    return (major, minor) if (major, minor) >= (0, 19) else None
+
+
+@cache
+def log_patterns() -> LogPatterns:
+    """Return the compiled table of ``planner/facts/log_patterns.toml``."""
+    table = load("log_patterns.toml")
+    lines = tuple(
+        LinePattern(
+            name=entry["name"],
+            needle=entry["needle"],
+            regex=re.compile(entry["regex"]),
+            phase=entry.get("phase", ""),
+            early=entry.get("early", ""),
+            since=_bound(entry.get("since"), (0, 0)),
+            until=_bound(entry.get("until"), (999, 0)),
+        )
+        for entry in table["line"]
+    )
+    failures = tuple(_failure(entry, entry["code"]) for entry in table["failure"])
+    fatal = tuple(_failure(entry, "fatal") for entry in table["fatal"])
+    failing = {item.needle for item in (*failures, *fatal)}
+    needles = sorted({item.needle for item in lines} | failing)
+    return LogPatterns(
+        lines=lines,
+        failures=failures,
+        fatal=fatal,
+        needles=tuple(needles),
+        needles_once_ready=tuple(sorted({p.needle for p in lines if p.phase in ENDINGS} | failing)),
+        wrappers=tuple(table["wrappers"]["texts"]),
+    )
+
+
+def _bound(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
+    if text is None:
+        return default
+    major, minor = text.split(".")
+    return int(major), int(minor)
+
+
+def _failure(entry: dict[str, str], code: str) -> FailurePattern:
+    return FailurePattern(code=code, needle=entry["needle"], regex=re.compile(entry["regex"]))
+
+
+def read_group(name: str, text: str) -> tuple[str, int | float | str, int] | None:
+    """Return name, value and tolerance in bytes of the matched group `name`; None when it is no number after all.
+
+    >>> read_group("weights_gib", "33.98")
+    ('weights_bytes', 36485747179, 5368709)
+    >>> read_group("kv_cache_tokens", "67,024")
+    ('kv_cache_tokens', 67024, 0)
+    """
+    try:
+        if name.endswith("_text"):
+            return name.removesuffix("_text"), text.strip(), 0
+        if name.endswith("_gib"):
+            decimals = len(text.partition(".")[2])
+            # vLLM rounds to two places and drops trailing zeros: "88.0" is as exact as "88.01".
+            tolerance = round(_GIB / 10 ** max(decimals, 2) / 2)
+            return name.removesuffix("_gib") + "_bytes", round(float(text) * _GIB), tolerance
+        if name.endswith(("_s", "_fraction", "_ratio")):
+            return name, float(text), 0
+        return name, int(text.replace(",", "")), 0
+    except ValueError:
+        return None
+
+
+def read_size(text: str) -> int:
+    """Return the count that a progress bar abbreviates.
+
+    >>> read_size("9.96G")
+    9960000000
+    """
+    return round(float(text.rstrip("kMGT")) * _SUFFIX.get(text[-1:], 1))

@@ -1,0 +1,46 @@
+"""Which vLLM is installed, read from its package metadata; it never imports and never runs it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from planner.errors import LaunchFailed
+from planner.serve.preflight.engine import vllm_version
+from planner.serve.preflight.situation import Situation
+from planner.serve.process.launcher import DEFAULT_HOST, DEFAULT_PORT, Endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstalledEngine:
+    """A ``vllm`` executable and what its environment says about it."""
+
+    executable: Path
+    version: str | None
+    """Such as ``0.33.0`` or ``0.32.0+cpu``; None when its environment cannot be asked."""
+
+    @property
+    def cpu(self) -> bool:
+        """Whether it is a CPU build; vLLM itself decides by this substring of its version."""
+        return self.version is not None and "cpu" in self.version
+
+    @property
+    def release(self) -> str | None:
+        """The version without its build suffix."""
+        return None if self.version is None else self.version.partition("+")[0]
+
+
+def find_engine(name: str = "vllm") -> InstalledEngine:
+    """Return the engine that `name`, a command or a path, starts.
+
+    Raises:
+        LaunchFailed: when there is no such executable.
+    """
+    endpoint = Endpoint(host=DEFAULT_HOST, port=DEFAULT_PORT)
+    situation = Situation(argv=(name, "serve"), plan=None, endpoint=endpoint)
+    if situation.program is None:
+        raise LaunchFailed(
+            f"there is no executable `{name}`",
+            hint="install vLLM, activate its environment, or name its executable with --vllm",
+        )
+    return InstalledEngine(executable=situation.program.absolute(), version=vllm_version(situation))

@@ -1,0 +1,1 @@
+"""A server that outlives its launcher: started, followed, found again, stopped."""

@@ -1,0 +1,207 @@
+"""How far a start is and how long it will still take, from events and earlier starts; it never reads a clock.
+
+Times come from the caller. Without an earlier start under the same key there is no estimate, and none is made up.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any, Literal
+
+from planner.facts import load
+from planner.serve.log.events import ENDINGS, PHASES, Event, Figure, PhaseStarted, Progress
+
+PhaseState = Literal["done", "now", "next", "skipped"]
+
+TITLES: dict[str, str] = {
+    "configure": "configuration",
+    "download": "download",
+    "load": "weights",
+    "profile": "profile",
+    "kv": "KV cache",
+    "compile": "compilation",
+    "capture": "graphs",
+    "ready": "ready",
+}
+"""What people read for each phase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhaseView:
+    """One line of a progress display."""
+
+    phase: str
+    title: str
+    state: PhaseState
+    elapsed_s: float | None
+    """Time spent in it; None before it begins."""
+    expected_s: float | None
+    """Median of earlier starts; None without one."""
+    done: int | None = None
+    total: int | None = None
+    label: str = ""
+
+    @property
+    def fraction(self) -> float | None:
+        """Share that is done, where something is counted."""
+        return self.done / self.total if self.done is not None and self.total else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartView:
+    """Everything a display needs."""
+
+    phases: tuple[PhaseView, ...]
+    elapsed_s: float
+    remaining_s: float | None
+    """None when no earlier start tells."""
+    earlier_starts: int
+    """How many the estimate rests on."""
+
+
+def expected_durations(history: Sequence[Mapping[str, Any]], key: str) -> tuple[dict[str, float], int]:
+    """Return the median seconds per phase over the newest starts with `key`, and how many there are."""
+    newest = [record for record in history if key and record.get("key") == key][
+        -int(load("startup.toml")["history"]["starts"]) :
+    ]
+    times: dict[str, list[float]] = {}
+    for record in newest:
+        phases_s = record.get("phases_s")
+        if isinstance(phases_s, dict):
+            for phase, seconds in phases_s.items():
+                if phase in PHASES and isinstance(seconds, (int, float)) and seconds >= 0:
+                    times.setdefault(phase, []).append(float(seconds))
+    return {phase: median(seconds) for phase, seconds in times.items()}, len(newest)
+
+
+def seconds_after(stamp: str, *, launch_s: float, at_most_s: float) -> float:
+    """Return how long after the launch the engine printed `stamp`, for events that are read late.
+
+    `launch_s` is the Unix time of the launch. A stamp that cannot be, because the engine's clock is in another zone
+    or its text is garbled, gives `at_most_s`.
+
+    >>> seconds_after("garbled", launch_s=0.0, at_most_s=9.0)
+    9.0
+    """
+    year = time.localtime(launch_s).tm_year
+    for candidate in (year, year + 1):
+        try:
+            printed_s = time.mktime(time.strptime(f"{candidate}-{stamp}", "%Y-%m-%d %H:%M:%S"))
+        except (ValueError, OverflowError):
+            continue
+        # Stamps are whole seconds: one may seem to lie just before the launch.
+        if -1.0 <= printed_s - launch_s <= at_most_s:
+            return max(0.0, printed_s - launch_s)
+    return at_most_s
+
+
+class StartProgress:
+    """Collects the events of one start."""
+
+    def __init__(self, *, expected_s: Mapping[str, float] | None = None, earlier_starts: int = 0) -> None:
+        self._expected = dict(expected_s or {})
+        self._earlier = earlier_starts
+        self._began: dict[str, float] = {PHASES[0]: 0.0}
+        self._bars: dict[str, Progress] = {}
+        self._over_at: float | None = None
+        self.figures: dict[str, int | float | str] = {}
+        """The newest value of every figure."""
+
+    def add(self, events: Iterable[Event], *, at_s: float) -> None:
+        """Take in events seen `at_s` seconds after the launch."""
+        for event in events:
+            if isinstance(event, PhaseStarted):
+                if event.phase in ENDINGS or event.phase == PHASES[-1]:
+                    self._over_at = at_s if self._over_at is None else self._over_at
+                if event.phase in PHASES and PHASES.index(event.phase) > PHASES.index(self.phase):
+                    self._began[event.phase] = at_s
+            elif isinstance(event, Progress):
+                self._bars[event.phase] = event
+            elif isinstance(event, Figure):
+                self.figures[event.name] = event.value
+
+    @property
+    def phase(self) -> str:
+        """The phase that the start is in."""
+        return [phase for phase in PHASES if phase in self._began][-1]
+
+    def title(self, phase: str) -> str:
+        """What people read for `phase`; without graphs the step in which they are captured only warms up."""
+        eager = self.figures.get("enforce_eager") == "True" or self.figures.get("device") == "cpu"
+        return "warm-up" if phase == "capture" and eager else TITLES.get(phase, phase)
+
+    def view(self, *, at_s: float) -> StartView:
+        """Return the state `at_s` seconds after the launch."""
+        current = PHASES.index(self.phase)
+        over = self.phase == PHASES[-1]
+        rows = []
+        for index, phase in enumerate(PHASES):
+            began = self._began.get(phase)
+            state: PhaseState
+            if index == current:
+                state = "done" if over else "now"
+            elif index < current:
+                state = "skipped" if began is None else "done"
+            else:
+                state = "next"
+            bar = self._bars.get(phase)
+            rows.append(
+                PhaseView(
+                    phase=phase,
+                    title=self.title(phase),
+                    state=state,
+                    elapsed_s=None if began is None else self._end_of(index, at_s) - began,
+                    expected_s=self._expected.get(phase),
+                    done=bar.done if bar else None,
+                    total=bar.total if bar else None,
+                    label=bar.label if bar else "",
+                )
+            )
+        return StartView(
+            phases=tuple(rows),
+            elapsed_s=at_s if self._over_at is None else self._over_at,
+            remaining_s=0.0 if over else self._remaining(rows[current]),
+            earlier_starts=self._earlier,
+        )
+
+    def _end_of(self, index: int, at_s: float) -> float:
+        later = [self._began[phase] for phase in PHASES[index + 1 :] if phase in self._began]
+        return min(later) if later else at_s if self._over_at is None else self._over_at
+
+    def _remaining(self, now: PhaseView) -> float | None:
+        if not self._expected:
+            return None
+        here = self._expected.get(now.phase, 0.0)
+        spent = now.elapsed_s or 0.0
+        left = max(0.0, here - spent)
+        if now.fraction:
+            # What is counted tells more about this start than any earlier one.
+            left = spent / now.fraction - spent
+        after = PHASES[PHASES.index(now.phase) + 1 :]
+        return left + sum(self._expected.get(phase, 0.0) for phase in after)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them.
+
+    >>> duration(4.06), duration(95), duration(4000)
+    ('4.1 s', '1 min 35 s', '1 h 6 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def count(view: PhaseView) -> str:
+    """Return what is counted in a phase, ``13/21`` or a size; empty when nothing is."""
+    if view.done is None or not view.total:
+        return ""
+    if view.total >= 2**20:
+        return f"{view.done / 2**30:.2f} of {view.total / 2**30:.2f} GiB"
+    return f"{view.done}/{view.total}"

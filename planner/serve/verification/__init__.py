@@ -1,0 +1,1 @@
+"""Named checks of a running server through its own HTTP interface."""

@@ -1,0 +1,75 @@
+"""A conversation with a running server, piece by piece; it keeps no history of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from planner.errors import VerifyFailed
+from planner.serve.process.launcher import API_KEY
+from planner.serve.verification.checks.probe import CHAT, text_of
+from planner.serve.verification.checks.server import Failed, Server, dig, normal_url
+
+TIMEOUT_S = 600.0
+MAX_TOKENS = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: str
+    """``user`` or ``assistant``."""
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A part of an answer as it comes."""
+
+    text: str = ""
+    reasoning: str = ""
+
+
+def talk(base_url: str, *, model: str, turns: Sequence[Turn], reasoning: bool = False) -> Iterator[Piece]:
+    """Yield the answer to `turns` as it is generated; blocks between the pieces.
+
+    Raises:
+        VerifyFailed: when the server refuses, hangs or breaks off, in its own words.
+    """
+    body = {
+        "model": model,
+        "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
+        "stream": True,
+        "max_tokens": MAX_TOKENS,
+        "reasoning_effort": "high" if reasoning else "none",
+    }
+    try:
+        with Server(normal_url(base_url), api_key=os.environ.get(API_KEY) or None, timeout_s=TIMEOUT_S) as server:
+            for event in server.stream(CHAT, body):
+                choices = dig(event, "choices")
+                if isinstance(choices, list) and choices:
+                    delta = dig(choices[0], "delta")
+                    if isinstance(delta, dict):
+                        piece = Piece(text=text_of(delta.get("content")), reasoning=text_of(delta.get("reasoning")))
+                        if piece.text or piece.reasoning:
+                            yield piece
+    except Failed as failure:
+        raise VerifyFailed(str(failure), hint=failure.hint or None) from failure
+
+
+def read_metrics(base_url: str, *, timeout_s: float = 5.0) -> str:
+    """Return the text of ``/metrics``.
+
+    Raises:
+        VerifyFailed: when there is no answer, or another one.
+    """
+    try:
+        with Server(normal_url(base_url), api_key=os.environ.get(API_KEY) or None, timeout_s=timeout_s) as server:
+            reply = server.get("/metrics")
+    except Failed as failure:
+        raise VerifyFailed(str(failure), hint=failure.hint or None) from failure
+    if reply.status != 200:
+        raise VerifyFailed(f"/metrics answered {reply.status}: {reply.error_message}")
+    return reply.text

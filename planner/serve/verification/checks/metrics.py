@@ -1,0 +1,121 @@
+"""What the engine says about itself on ``/metrics``: KV blocks, cache data type, accepted draft tokens."""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+
+from planner.serve.verification.checks.chat import GREETING
+from planner.serve.verification.checks.probe import Probe
+from planner.serve.verification.checks.server import Failed, Skipped, brief
+
+CACHE = "vllm:cache_config_info"
+DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
+ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
+COUNTERS_LAG_S = 5.0
+"""How long counters may take to show a request that was answered."""
+
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$")
+_LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
+_SAME_DTYPE = {"fp8_e4m3": "fp8", "auto": "bfloat16"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One line of the Prometheus text format."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+def samples(text: str) -> list[Sample]:
+    """Return the samples of `text`; comments and lines that are none are passed over."""
+    found = []
+    for line in text.splitlines():
+        match = None if line.startswith("#") else _SAMPLE.match(line.strip())
+        if match is None:
+            continue
+        try:
+            value = float(match[3])
+        except ValueError:
+            continue
+        found.append(Sample(name=match[1], labels=dict(_LABEL.findall(match[2] or "")), value=value))
+    return found
+
+
+def _metrics(probe: Probe) -> list[Sample]:
+    reply = probe.server.get("/metrics")
+    if reply.status == 404:
+        raise Skipped("the server has no /metrics")
+    if reply.status != 200:
+        raise Failed(f"/metrics answered {reply.status}: {reply.error_message}")
+    return samples(reply.text)
+
+
+def kv_cache(probe: Probe) -> str:
+    """Blocks, block size and data type of the KV cache are the planned ones, in every engine of the server."""
+    engines = [sample.labels for sample in _metrics(probe) if sample.name == CACHE]
+    if not engines:
+        raise Skipped(f"/metrics has no {CACHE}")
+    return "; ".join(dict.fromkeys(_one_engine(probe, labels) for labels in engines))
+
+
+def _one_engine(probe: Probe, labels: dict[str, str]) -> str:
+    expect = probe.expect
+    blocks, size, dtype = (labels.get(key, "") for key in ("num_gpu_blocks", "block_size", "cache_dtype"))
+    if not blocks.isdecimal() or not size.isdecimal():
+        raise Skipped(f"{CACHE} does not tell blocks: {brief(str(labels), 80)}")
+    seen = f"{int(blocks):,} blocks of {size} tokens, {brief(dtype, 20)}"
+    if expect.kv_cache_dtype is not None and _dtype(expect.kv_cache_dtype) != _dtype(dtype):
+        raise Failed(f"{seen}; planned was {expect.kv_cache_dtype}")
+    if expect.block_size is not None and expect.block_size != int(size):
+        raise Failed(f"{seen}; planned were blocks of {expect.block_size}")
+    if expect.num_gpu_blocks is None:
+        return seen
+    low = expect.num_gpu_blocks if expect.num_gpu_blocks_low is None else expect.num_gpu_blocks_low
+    high = expect.num_gpu_blocks if expect.num_gpu_blocks_high is None else expect.num_gpu_blocks_high
+    off = (int(blocks) - expect.num_gpu_blocks) / max(1, expect.num_gpu_blocks)
+    compared = f"{seen}; planned {expect.num_gpu_blocks:,} ({low:,} to {high:,}), {off:+.1%}"
+    if not low <= int(blocks) <= high:
+        raise Failed(compared, "the server's log tells which term differs: m35-plan diagnose, m35-plan calibrate")
+    return compared
+
+
+def _dtype(name: str) -> str:
+    return _SAME_DTYPE.get(name, name)
+
+
+def speculative(probe: Probe) -> str:
+    """Where a draft is planned, tokens of it are accepted; where none is, nothing is drafted."""
+    planned = probe.expect.speculative_tokens
+    before = _drafts(probe)
+    if before is None:
+        if planned:
+            raise Failed(
+                f"no drafts in /metrics, planned were {planned} tokens per step",
+                "start the server with --speculative-config",
+            )
+        if planned == 0:
+            return "no draft, as planned"
+        raise Skipped("the server drafts nothing")
+    if planned == 0:
+        raise Failed("the server drafts, and no draft is planned")
+    probe.chat(GREETING)
+    deadline = time.monotonic() + COUNTERS_LAG_S
+    while (after := _drafts(probe) or before) == before and time.monotonic() < deadline:
+        time.sleep(0.1)
+    drafted, accepted = after[0] - before[0], after[1] - before[1]
+    if accepted <= 0:
+        raise Failed(f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted", "is it the draft of this very model?")
+    return f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted, {accepted / drafted:.0%}"
+
+
+def _drafts(probe: Probe) -> tuple[float, float] | None:
+    """Drafted and accepted tokens over all engines; None where nothing is drafted."""
+    found = _metrics(probe)
+    if not any(sample.name == DRAFTED for sample in found):
+        return None
+    drafted = sum(sample.value for sample in found if sample.name == DRAFTED)
+    return drafted, sum(sample.value for sample in found if sample.name == ACCEPTED)

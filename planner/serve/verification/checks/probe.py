@@ -1,0 +1,108 @@
+"""What the checks of one run share: the server, the expectations, and what was learned on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from planner.serve.verification.checks.server import Failed, Reply, Server, dig
+from planner.serve.verification.smoke import Expectations
+
+CHAT = "/v1/chat/completions"
+ANSWER_TOKENS = 64
+"""Enough for a short answer."""
+THINKING_TOKENS = 1024
+"""Enough for a trace to begin; where it is cut off, the trace is still evidence."""
+
+Check = Callable[["Probe"], str]
+"""Returns what was seen; raises Failed or Skipped."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Probe:
+    """One run of the checks."""
+
+    server: Server
+    expect: Expectations
+    concurrency: int
+    model: str = ""
+    """Served name, once known."""
+    max_model_len: int | None = None
+    """Served limit, once known."""
+
+    def body(self, content: object, *, max_tokens: int = ANSWER_TOKENS, **more: object) -> dict[str, object]:
+        """Return a greedy chat request with one user message; `more` are further keys of the request."""
+        if self.max_model_len:
+            max_tokens = max(1, min(max_tokens, self.max_model_len // 2))
+        return {
+            "model": self.model,
+            "messages": [{"role": "user", "content": content}],
+            "max_tokens": max_tokens,
+            "temperature": 0,
+            **more,
+        }
+
+    def chat(self, content: object, *, max_tokens: int = ANSWER_TOKENS, **more: object) -> Answer:
+        """Ask once and return the answer.
+
+        Raises:
+            Failed: unless it is a well-formed 200.
+        """
+        return Answer.of(self.server.post(CHAT, self.body(content, max_tokens=max_tokens, **more)))
+
+    def refusal(self, content: object, *, max_tokens: int = ANSWER_TOKENS, **more: object) -> Reply:
+        """Ask for something that must be refused; return the refusal.
+
+        Raises:
+            Failed: when it is granted, or fails for the server's own reasons.
+        """
+        reply = self.server.post(CHAT, self.body(content, max_tokens=max_tokens, **more))
+        if reply.status == 200:
+            raise Failed("was accepted, and should have been refused")
+        if reply.status >= 500 or reply.status in (401, 403, 404):
+            raise Failed(f"answered {reply.status}, which is no clear refusal: {reply.error_message}")
+        return reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A chat answer, taken apart."""
+
+    content: str
+    reasoning: str
+    message: dict[str, object]
+    finish_reason: str
+    prompt_tokens: int
+    completion_tokens: int
+    duration_s: float
+
+    @classmethod
+    def of(cls, reply: Reply) -> Answer:
+        """Take `reply` apart."""
+        document = reply.expect_ok()
+        choice = dig(document, "choices", 0)
+        message = dig(choice, "message")
+        if not isinstance(message, dict):
+            raise Failed("`choices.0.message` is not an object")
+        usage = document.get("usage") if isinstance(document, dict) else None
+        finish = choice.get("finish_reason") if isinstance(choice, dict) else None
+        return cls(
+            content=text_of(message.get("content")),
+            reasoning=text_of(message.get("reasoning")),
+            message=message,
+            finish_reason=finish if isinstance(finish, str) else "",
+            prompt_tokens=count_of(usage, "prompt_tokens"),
+            completion_tokens=count_of(usage, "completion_tokens"),
+            duration_s=reply.duration_s,
+        )
+
+
+def text_of(value: object) -> str:
+    """Return `value` if it is text, else an empty string."""
+    return value if isinstance(value, str) else ""
+
+
+def count_of(usage: object, key: str) -> int:
+    """Return a token count of a usage object, 0 where it is not told."""
+    number = usage.get(key) if isinstance(usage, dict) else None
+    return number if isinstance(number, int) else 0

@@ -1,0 +1,101 @@
+"""Tool calls: chosen by the model, forced, streamed, and the answer after a result."""
+
+from __future__ import annotations
+
+import json
+
+from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
+from planner.serve.verification.checks.server import Failed, brief, dig
+
+QUESTION = "What is the weather in Paris right now? Use the tool."
+TOOL_TOKENS = 256
+TOOL = "get_weather"
+TOOLS: list[object] = [
+    {
+        "type": "function",
+        "function": {
+            "name": TOOL,
+            "description": "Tell the current weather in a city",
+            "parameters": {
+                "type": "object",
+                "properties": {"city": {"type": "string", "description": "name of the city"}},
+                "required": ["city"],
+                "additionalProperties": False,
+            },
+        },
+    }
+]
+PARSER_HINT = "start the server with --enable-auto-tool-choice --tool-call-parser mistral"
+
+
+def tool_auto(probe: Probe) -> str:
+    """Offered a tool that fits, the model calls it."""
+    answer = probe.chat(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="auto")
+    call = _call(answer)
+    if answer.finish_reason != "tool_calls":
+        raise Failed(f"{call}, but finish_reason is {answer.finish_reason or 'none'!r}, not 'tool_calls'")
+    return call
+
+
+def tool_forced(probe: Probe) -> str:
+    """A named tool is called even where nothing asks for it."""
+    choice = {"type": "function", "function": {"name": TOOL}}
+    return _call(probe.chat("Say hello.", max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice=choice))
+
+
+def tool_stream(probe: Probe) -> str:
+    """Streamed, the pieces of a call make one whole call."""
+    body = probe.body(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="auto", stream=True)
+    name = arguments = content = ""
+    for event in probe.server.stream(CHAT, body):
+        choices = dig(event, "choices")
+        if not isinstance(choices, list) or not choices:
+            continue
+        delta = dig(choices[0], "delta")
+        if not isinstance(delta, dict):
+            continue
+        content += text_of(delta.get("content"))
+        for part in delta.get("tool_calls") or []:
+            function = dig(part, "function")
+            if dig(part, "index") == 0 and isinstance(function, dict):
+                name += text_of(function.get("name"))
+                arguments += text_of(function.get("arguments"))
+    if not name:
+        raise Failed(f"no tool call in the stream, content {brief(content, 60)!r}", PARSER_HINT)
+    return _described(name, arguments)
+
+
+def tool_result(probe: Probe) -> str:
+    """Given a tool's result, the model answers in words."""
+    call_id = "m35check1"  # Mistral's format allows nine letters and digits
+    call = {"id": call_id, "type": "function", "function": {"name": TOOL, "arguments": '{"city": "Paris"}'}}
+    body = probe.body(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS)
+    body["messages"] = [
+        {"role": "user", "content": QUESTION},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": call_id, "content": '{"sky": "sunny", "celsius": 21}'},
+    ]
+    answer = Answer.of(probe.server.post(CHAT, body))
+    if not answer.content.strip():
+        raise Failed(f"no words after the tool's result (finish_reason {answer.finish_reason or 'none'})")
+    return f"{brief(answer.content, 60)!r}"
+
+
+def _call(answer: Answer) -> str:
+    calls = answer.message.get("tool_calls")
+    if not isinstance(calls, list) or not calls:
+        raise Failed(f"no tool call, content {brief(answer.content, 60)!r}", PARSER_HINT)
+    function = dig(calls[0], "function")
+    return _described(text_of(dig(function, "name")), text_of(dig(function, "arguments")))
+
+
+def _described(name: str, arguments: str) -> str:
+    if name != TOOL:
+        raise Failed(f"called {brief(name, 60)!r}, offered was {TOOL!r}")
+    try:
+        values = json.loads(arguments)
+    except (ValueError, RecursionError) as error:
+        raise Failed(f"the arguments are not JSON: {brief(arguments, 60)!r}") from error
+    if not isinstance(values, dict) or not isinstance(values.get("city"), str):
+        raise Failed(f"the arguments lack a text `city`: {brief(arguments, 60)!r}")
+    return f"{TOOL}({brief(json.dumps(values), 60)})"

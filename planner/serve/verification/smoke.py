@@ -1,0 +1,121 @@
+"""What a smoke test expects and what it saw, as values; it never talks to a server.
+
+Plan ──Expectations.from_plan──▶ Expectations ──planner.serve.verification.verifier──▶ SmokeReport of CheckResult
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from planner.planning.answer import KvCache, Plan
+    from planner.rendering.document import PlanDocument
+    from planner.settings import Settings
+
+Status = Literal["pass", "fail", "skip"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expectations:
+    """What was planned; None means "not known", and the check then reports what it finds."""
+
+    model: str | None = None
+    """Served model name."""
+    vllm_version: str | None = None
+    """Release the plan was made for; another one is reported, not failed."""
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    vision: bool | None = None
+    """Whether images are served."""
+    speculative_tokens: int | None = None
+    """Draft tokens per step; 0 means that nothing may be drafted."""
+    kv_cache_dtype: str | None = None
+    block_size: int | None = None
+    num_gpu_blocks: int | None = None
+    num_gpu_blocks_low: int | None = None
+    num_gpu_blocks_high: int | None = None
+    """Blocks outside the two bounds fail; both None means that only the expected number passes."""
+
+    @classmethod
+    def from_plan(cls, plan: Plan) -> Expectations:
+        """Return what a server of `plan` must show."""
+        vision = plan.model.vision is not None and not plan.settings.language_model_only
+        return cls._of(plan.model.name, plan.vllm_version, plan.settings, plan.kv_cache, vision)
+
+    @classmethod
+    def from_document(cls, document: PlanDocument) -> Expectations:
+        """Return the same from a plan that was written as JSON."""
+        vision = any(line.name == "weights.vision" and line.bytes > 0 for line in document.ledger)
+        version = document.engine.vllm_version
+        return cls._of(document.model.name, version, document.settings, document.kv_cache, vision)
+
+    @classmethod
+    def _of(cls, model: str, version: str, settings: Settings, cache: KvCache, vision: bool) -> Expectations:
+        block_bytes = cache.bytes_per_token_per_gpu * cache.block_size
+        return cls(
+            model=model,
+            vllm_version=version,
+            max_model_len=settings.max_model_len,
+            max_num_seqs=settings.max_num_seqs,
+            vision=vision,
+            speculative_tokens=settings.speculative_tokens,
+            kv_cache_dtype=settings.kv_cache_dtype,
+            block_size=cache.block_size,
+            num_gpu_blocks=cache.num_gpu_blocks,
+            num_gpu_blocks_low=cache.available_low_bytes // block_bytes,
+            num_gpu_blocks_high=cache.available_high_bytes // block_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """One check: what it is called, how it ended and what was seen."""
+
+    name: str
+    """Stable key, such as ``reasoning-high``."""
+    status: Status
+    seen: str
+    """One line: the evidence, or why it was skipped."""
+    duration_s: float
+    hint: str = ""
+    """For a failure: what to change first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmokeReport:
+    """All checks of one server, in the order they ran."""
+
+    base_url: str
+    model: str
+    """Served name that was asked; empty when the server never said one."""
+    results: tuple[CheckResult, ...]
+    duration_s: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed and something passed."""
+        return not self.failed and any(result.status == "pass" for result in self.results)
+
+    @property
+    def failed(self) -> tuple[CheckResult, ...]:
+        """The failures."""
+        return tuple(result for result in self.results if result.status == "fail")
+
+    def count(self, status: Status) -> int:
+        """How many checks ended in `status`."""
+        return sum(result.status == status for result in self.results)
+
+
+def smoke_record(report: SmokeReport) -> dict[str, object]:
+    """Return the JSON form of a report; its keys are a contract, numbered by ``schema_version``."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "base_url": report.base_url,
+        "model": report.model,
+        "passed": report.passed,
+        "duration_s": report.duration_s,
+        "results": [{field.name: getattr(one, field.name) for field in fields(one)} for one in report.results],
+    }

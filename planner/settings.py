@@ -1,0 +1,47 @@
+"""What vLLM is started with and how the GPUs are shared out: plain values that every room reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True, order=True, kw_only=True)
+class Layout:
+    """How the GPUs are shared out."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int = 1
+    replicas: int = 1
+
+    @property
+    def gpus_per_replica(self) -> int:
+        """GPUs of one server."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    def __str__(self) -> str:
+        stages = f" x PP{self.pipeline_parallel_size}" if self.pipeline_parallel_size > 1 else ""
+        copies = f" x {self.replicas}" if self.replicas > 1 else ""
+        return f"TP{self.tensor_parallel_size}{stages}{copies}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What vLLM is started with, every value resolved."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    replicas: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    kv_cache_dtype: str
+    language_model_only: bool
+    enforce_eager: bool
+    speculative_tokens: int
+    """0 without a draft."""
+    speculative_max_model_len: int | None = None
+    kv_cache_memory_bytes: int | None = None
+    block_size: int = 16
+    load_format: Literal["mistral", "hf"] = "mistral"
