@@ -7,7 +7,7 @@ frame is called from threads only.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from planner.memory.rank import Calibration
     from planner.planning.context_curve import CurvePoint
     from planner.serve import CheckResult as SmokeResult
-    from planner.serve import Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
+    from planner.serve import Conclusion, Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
     from planner.serve.preflight import CheckResult
     from planner.serve.preflight.start_order import LaunchOrder
     from planner.serve.rehearsal.rehearse import Stage
@@ -146,6 +146,25 @@ def _keep(calibration: Calibration) -> None:
     keep(calibration)
 
 
+def _attach(run_id: str) -> Run:
+    from planner.serve import attach
+
+    return attach(run_id)
+
+
+def _conclude(run: Run, last: Event | None) -> Conclusion:
+    from planner.serve import conclude
+
+    return conclude(run, last)
+
+
+def _expected(run: Run) -> tuple[Mapping[str, float], int]:
+    from planner.serve import expected_durations
+    from planner.state import history_path, read_records
+
+    return expected_durations(read_records(history_path()), run.history_key)
+
+
 def _running() -> list[Run]:
     from planner.serve import list_runs
 
@@ -178,6 +197,14 @@ class Backend:
     launch: Callable[[LaunchOrder, Plan, str], Run] = _launch
     """Start a server under a new run id."""
     follow: Callable[[Run], Follower] = _follow
+    attach: Callable[[str], Run] = _attach
+    """Find a run by its id."""
+    conclude: Callable[[Run, Event | None], Conclusion] = _conclude
+    """How a start ended, its last event given."""
+    expected: Callable[[Run], tuple[Mapping[str, float], int]] = _expected
+    """Median seconds per phase of earlier starts like it, and how many there were."""
+    stop: Callable[[Run], str] = lambda run: run.stop().how
+    """End a server and everything it started; how it ended."""
     running: Callable[[], list[Run]] = _running
     """Runs of this machine that are alive."""
     rehearse: Callable[

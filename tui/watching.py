@@ -1,27 +1,29 @@
-"""The long jobs of the launch step, for threads: they post messages and never see a widget."""
+"""The long jobs of the last two steps, for threads: they post news and never see a widget."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
-
-from textual.message import Message
 
 from hw_specs import M35Error
 from planner import Plan
 from planner.serve import CheckResult as SmokeResult
-from planner.serve import Event, Run, attach, conclude
+from planner.serve import Event, Expectations, Run
 from planner.serve.log.events import ServerReady
 from planner.serve.preflight.start_order import LaunchOrder
-from planner.serve.process.launcher import new_run_id
+from planner.serve.process.launcher import new_run_id, option_value
+from planner.serve.process.progress import StartProgress
 from planner.serve.process.tail import LogTail
 from planner.serve.rehearsal.rehearse import Stage
+from planner.serve.start_report import plan_of
+from planner.serve.verification.chat import Turn
 from planner.state import state_dir
-from tui import messages
+from tui import news
 from tui.backend import Backend
 
-Post = Callable[[Message], object]
+Post = Callable[[news.News], None]
 Cancelled = Callable[[], bool]
 
 READY_FACTOR = 5
@@ -37,10 +39,10 @@ def check_machine(backend: Backend, order: LaunchOrder, plan: Plan, *, post: Pos
         for result in backend.preflight(order, plan):
             if cancelled():
                 return
-            post(messages.Checked(result))
+            post(news.Checked(result))
     except M35Error as refusal:
-        post(messages.Refused(refusal, doing="preflight"))
-    post(messages.PreflightDone())
+        post(news.Refused(refusal, doing="preflight"))
+    post(news.PreflightDone())
 
 
 def start_server(
@@ -48,22 +50,22 @@ def start_server(
 ) -> None:
     """Start a server under a new run id, after ending the one it replaces."""
     if replacing is not None:
-        replacing.stop()
+        backend.stop(replacing)
     run_id = new_run_id()
     try:
         wanted = order(run_id)
         if wanted is not None:
-            post(messages.Launched(backend.launch(wanted, plan, run_id)))
+            post(launched(backend, backend.launch(wanted, plan, run_id)))
     except M35Error as refusal:
-        post(messages.Refused(refusal, doing="launch"))
+        post(news.Refused(refusal, doing="launch"))
 
 
-def find_run(run_id: str, *, post: Post) -> None:
+def find_run(backend: Backend, run_id: str, *, post: Post) -> None:
     """Take up a run that was started earlier."""
     try:
-        post(messages.Launched(attach(run_id)))
+        post(launched(backend, backend.attach(run_id)))
     except M35Error as refusal:
-        post(messages.Refused(refusal, doing="attach"))
+        post(news.Refused(refusal, doing="attach"))
 
 
 def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled) -> None:
@@ -77,10 +79,10 @@ def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled
             log = read_batch(tail)
             if events or log or not follower.ready:
                 # While it starts, a message without news moves the clock.
-                post(messages.ServerNews(events, log, at_s=max(0.0, backend.now() - run.created_at_s)))
+                post(news.ServerNews(events, log, at_s=max(0.0, backend.now() - run.created_at_s)))
             ready = next((event for event in events if isinstance(event, ServerReady)), None)
             if follower.done or ready is not None:
-                post(messages.Concluded(conclude(run, last if follower.done else ready)))
+                post(news.Concluded(backend.conclude(run, last if follower.done else ready)))
             if follower.done:
                 return
             time.sleep(backend.poll_s * (READY_FACTOR if follower.ready else 1))
@@ -90,29 +92,83 @@ def rehearse_plan(backend: Backend, plan: Plan, *, post: Post) -> None:
     """Start the engine on a twin, check it, stop it."""
     directory = state_dir() / "rehearsals" / new_run_id()
     begun = backend.now()
+    post(news.RehearsalBegun())
     with closing(LogTail(directory / "server.log")) as tail:
 
         def staged(stage: Stage) -> None:
-            post(messages.RehearsalStage(stage))
+            post(news.RehearsalStage(stage))
 
-        def news(events: tuple[Event, ...]) -> None:
-            post(messages.ServerNews(events, read_batch(tail), at_s=backend.now() - begun))
+        def heard(events: tuple[Event, ...]) -> None:
+            post(news.ServerNews(events, read_batch(tail), at_s=backend.now() - begun))
 
         def smoked(result: SmokeResult) -> None:
-            post(messages.SmokeDone(result))
+            post(news.SmokeDone(result))
 
         try:
-            report = backend.rehearse(plan, directory, staged, news, smoked)
+            report = backend.rehearse(plan, directory, staged, heard, smoked)
         except M35Error as refusal:
-            post(messages.Refused(refusal, doing="rehearse"))
+            post(news.Refused(refusal, doing="rehearse"))
         else:
-            news(())
-            post(messages.Rehearsed(report))
+            heard(())
+            post(news.Rehearsed(report))
 
 
-def stop_server(run: Run, *, post: Post) -> None:
+def launched(backend: Backend, run: Run) -> news.Launched:
+    """Return a run with what earlier starts like it let expect."""
+    expected_s, starts = backend.expected(run)
+    return news.Launched(run, StartProgress(expected_s=expected_s, earlier_starts=starts))
+
+
+def know_run(backend: Backend, run_id: str, *, post: Post) -> None:
+    """Find a run with its plan, what is expected of its server and how its start ended."""
+    try:
+        run = backend.attach(run_id)
+    except M35Error as refusal:
+        post(news.Refused(refusal, doing="attach"))
+        return
+    plan = plan_of(run)
+    served = option_value(run.argv, "served-model-name")
+    expected = Expectations.from_plan(plan) if plan else None
+    if expected is not None and served:
+        expected = dataclasses.replace(expected, model=served)
+    model = served or (plan.model.name if plan else "")
+    post(news.RunKnown(run, plan, expected, model, backend.conclude(run, None)))
+
+
+def verify_server(backend: Backend, url: str, expected: Expectations | None, *, post: Post) -> None:
+    """Check a running server, one message per check."""
+    try:
+        report = backend.verify(
+            url, expected, lambda name: post(news.SmokeStarted(name)), lambda result: post(news.SmokeDone(result))
+        )
+    except M35Error as refusal:
+        post(news.Refused(refusal, doing="verify"))
+    else:
+        post(news.Verified(report))
+
+
+def look_at_server(backend: Backend, run: Run, *, post: Post) -> None:
+    """Read ``/metrics`` once."""
+    try:
+        page: str | M35Error = backend.metrics(run.url)
+    except M35Error as refusal:
+        page = refusal
+    post(news.MetricsRead(page, at_s=backend.now(), alive=run.status().alive))
+
+
+def chat_with_server(backend: Backend, url: str, model: str, turns: Sequence[Turn], *, post: Post) -> None:
+    """Send a conversation and pass its answer on as it comes."""
+    try:
+        for piece in backend.talk(url, model, turns):
+            post(news.Said(piece.text or piece.reasoning))
+    except M35Error as refusal:
+        post(news.Said(f"[{refusal}]"))
+    post(news.Said("", over=True))
+
+
+def stop_server(backend: Backend, run: Run, *, post: Post) -> None:
     """End a server and everything it started."""
-    post(messages.Stopped(run.stop().how))
+    post(news.Stopped(backend.stop(run)))
 
 
 def read_batch(tail: LogTail) -> bytes:

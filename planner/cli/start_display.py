@@ -62,7 +62,7 @@ class StartDisplay:
             if self._late and event.stamp:
                 # What happened before anybody watched gets the engine's own time.
                 when_s = seconds_after(event.stamp, launch_s=self._launch_s, at_most_s=at_s)
-            self._progress.add([event], at_s=when_s)
+            self._progress = self._progress.after([event], at_s=when_s)
             if not self._live and (line := self._plain(event, when_s)) is not None:
                 narrate(f"{when_s:8.1f} s  {line}")
         self._late = False

@@ -29,9 +29,9 @@ def test_time_left_comes_from_earlier_starts_with_the_same_key() -> None:
     assert expected == {"configure": 21, "load": 70, "profile": 30, "capture": 12} and starts == 3
     progress = StartProgress(expected_s=expected, earlier_starts=starts)
     assert progress.view(at_s=1.0).remaining_s == pytest.approx(132.0)
-    progress.add([PhaseStarted(phase="load")], at_s=25.0)
+    progress = progress.after([PhaseStarted(phase="load")], at_s=25.0)
     assert progress.view(at_s=35.0).remaining_s == pytest.approx(102.0)
-    progress.add([Progress(phase="load", done=1, total=4)], at_s=45.0)
+    progress = progress.after([Progress(phase="load", done=1, total=4)], at_s=45.0)
     assert progress.view(at_s=45.0).remaining_s == pytest.approx(60.0 + 42.0)
 
 
@@ -44,7 +44,7 @@ def test_without_an_earlier_start_nothing_is_made_up() -> None:
 
 def test_phases_that_were_jumped_over_are_skipped() -> None:
     progress = StartProgress()
-    progress.add([PhaseStarted(phase="load"), PhaseStarted(phase="ready")], at_s=9.0)
+    progress = progress.after([PhaseStarted(phase="load"), PhaseStarted(phase="ready")], at_s=9.0)
     states = {row.phase: row.state for row in progress.view(at_s=12.0).phases}
     assert states["download"] == "skipped" and states["load"] == "done" and states["ready"] == "done"
     assert progress.view(at_s=99.0).elapsed_s == 9.0 and progress.view(at_s=99.0).remaining_s == 0.0
@@ -54,7 +54,7 @@ def test_phases_that_were_jumped_over_are_skipped() -> None:
 def test_no_order_of_events_breaks_the_display(steps: list[tuple[str, float]]) -> None:
     progress = StartProgress(expected_s={"load": 5.0})
     for phase, at_s in sorted(steps, key=lambda step: step[1]):
-        progress.add([PhaseStarted(phase=phase)], at_s=at_s)
+        progress = progress.after([PhaseStarted(phase=phase)], at_s=at_s)
         view = progress.view(at_s=at_s)
         assert len(view.phases) == len(PHASES)
         assert sum(row.state == "now" for row in view.phases) <= 1
@@ -67,7 +67,7 @@ def test_no_order_of_events_breaks_the_display(steps: list[tuple[str, float]]) -
 )
 def test_a_start_without_graphs_captures_none(figure: tuple[str, str], title: str) -> None:
     progress = StartProgress()
-    progress.add([Figure(name=figure[0], value=figure[1]), PhaseStarted(phase="capture")], at_s=1.0)
+    progress = progress.after([Figure(name=figure[0], value=figure[1]), PhaseStarted(phase="capture")], at_s=1.0)
     assert [row.title for row in progress.view(at_s=2.0).phases if row.state == "now"] == [title]
 
 

@@ -24,10 +24,11 @@ from planner.serve.log.measured import Measured
 from planner.serve.process.run import place_run
 from planner.serve.verification.chat import Piece, Turn
 from planner.speed import SpeedForecast, Workload, forecast
-from tui import messages
+from tui import news
 from tui.app import M35App
 from tui.backend import Backend
 from tui.screens.launch import LaunchScreen
+from tui.starting import Start
 from tui.wizard import Answers, Step
 
 from .world import NO_GPU, backend
@@ -164,19 +165,17 @@ def starting(screen: LaunchScreen, *, share: float) -> None:
     """Let a start be as far as `share` of its log."""
     log = LOG.read_bytes()
     cut = log.rfind(b"\n", 0, int(len(log) * share)) + 1
-    screen._results = []
-    screen._begin(expected_key="")
-    screen._enter("starting")
+    screen.show(Start(state="starting"))
     half = log.rfind(b"\n", 0, cut // 2) + 1
-    screen._news(messages.ServerNews(tuple(parse_log(log[:half])), log[:half], at_s=41.0))
-    screen._news(messages.ServerNews(tuple(parse_log(log[:cut])), log[half:cut], at_s=161.0))
+    screen.hear(news.ServerNews(tuple(parse_log(log[:half])), log[:half], at_s=41.0))
+    screen.hear(news.ServerNews(tuple(parse_log(log[:cut])), log[half:cut], at_s=161.0))
 
 
 def ready(screen: LaunchScreen) -> None:
     """Let the server be up."""
     starting(screen, share=1.0)
     up = ServerReady(url="http://127.0.0.1:8000", after_s=161.0, evidence="health and log")
-    screen._news(messages.ServerNews((up,), b"", at_s=161.0))
+    screen.hear(news.ServerNews((up,), b"", at_s=161.0))
 
 
 def failed(screen: LaunchScreen) -> None:
@@ -199,7 +198,7 @@ def failed(screen: LaunchScreen) -> None:
         cures=("`--max-model-len 26208` or less: what the engine itself says would fit",),
         measured=Measured(),
     )
-    screen._concluded(messages.Concluded(Conclusion(outcome="failed", measured=Measured(), diagnosis=diagnosis)))
+    screen.hear(news.Concluded(Conclusion(outcome="failed", measured=Measured(), diagnosis=diagnosis)))
 
 
 def measured_comparison() -> object:

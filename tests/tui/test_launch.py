@@ -21,7 +21,7 @@ from tui.screens.dialogues import Ask, AskText
 from tui.screens.launch import LaunchScreen
 from tui.screens.step import StepScreen
 from tui.screens.verify import VerifyScreen
-from tui.widgets.fields import Speech
+from tui.widgets.fields import ChatInput
 from tui.widgets.log_view import LogView
 from tui.wizard import Step
 
@@ -130,7 +130,7 @@ async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
         await until(pilot, lambda: is_in(app, "failed"))
         await until(pilot, lambda: "KV cache cannot hold one sequence" in text_of(app))
         screen = launch_screen(app)
-        labels = [cure.label for cure in screen._cures]
+        labels = [cure.label for cure in screen.cures]
         assert labels[-1] == "nothing changed"
         place = next(index for index, label in enumerate(labels) if "--kv-cache-dtype fp8" in label)
         await pilot.press(*["down"] * place, "enter")
@@ -205,18 +205,18 @@ async def test_a_server_that_dies_under_the_dashboard(program: str) -> None:
         await pilot.press("l")
         await until(pilot, lambda: is_in(app, "ready"))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, VerifyScreen) and app.screen._report is not None)
+        await until(pilot, lambda: isinstance(app.screen, VerifyScreen) and app.screen.serving.report is not None)
         screen = app.screen
         assert isinstance(screen, VerifyScreen)
         attach("latest").stop(grace_s=0.5)
-        screen._look()
+        screen.look()
         await until(pilot, lambda: "the server has ended" in text_of(app))
         await pilot.press("4")
         await typed(pilot, "hello")
         await pilot.press("enter")
         await until(pilot, lambda: "no connection" in text_of(app))
         assert app.screen.query_one(ContentSwitcher).current == "view-chat"
-        assert not app.screen.query_one(Speech).value
+        assert not app.screen.query_one(ChatInput).value
 
 
 async def test_stopping_from_the_launch_step(program: str) -> None:

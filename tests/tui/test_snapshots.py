@@ -50,9 +50,9 @@ def on_verify(*keys: str) -> Act:
     async def act(pilot: Pilot[Any]) -> None:
         screen = pilot.app.screen
         assert isinstance(screen, VerifyScreen)
-        await until(pilot, lambda: screen._report is not None and bool(screen._history))
+        await until(pilot, lambda: screen.serving.report is not None and bool(screen.serving.history))
         await pilot.press(*keys)
-        await until(pilot, lambda: not screen._talking)
+        await until(pilot, lambda: not screen.serving.talking)
 
     return act
 

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
+from textual.message import Message
 from textual.screen import ModalScreen
 from textual.widgets import Footer, OptionList, Static
 from textual.widgets.option_list import Option
@@ -20,7 +21,6 @@ from planner import Plan
 from planner.rendering import report
 from planner.speed import SpeedForecast
 from tui.backend import Backend
-from tui.messages import SpeedSeen
 from tui.widgets.columns import Column, Row, fit
 from tui.widgets.curve_plot import curve_lines
 from tui.widgets.fields import Line
@@ -187,6 +187,14 @@ class Explain(Dialogue[None]):
 class Curve(Dialogue[None]):
     """How the context falls, and what speed to expect, as more requests are held at once."""
 
+    class Forecast(Message):
+        """A forecast for so many requests in flight, or why there is none."""
+
+        def __init__(self, concurrency: int, forecast: SpeedForecast | M35Error) -> None:
+            self.concurrency = concurrency
+            self.forecast = forecast
+            super().__init__()
+
     def __init__(self, plan: Plan, *, backend: Backend) -> None:
         super().__init__()
         self._plan = plan
@@ -222,10 +230,10 @@ class Curve(Dialogue[None]):
                 found: SpeedForecast | M35Error = self._backend.speed(self._plan, point.concurrency)
             except M35Error as refusal:
                 found = refusal
-            self.post_message(SpeedSeen(point.concurrency, found))
+            self.post_message(self.Forecast(point.concurrency, found))
 
-    @on(SpeedSeen)
-    def _forecast_seen(self, message: SpeedSeen) -> None:
+    @on(Forecast)
+    def _forecast_seen(self, message: Forecast) -> None:
         if isinstance(message.forecast, M35Error):
             self._note = f"no forecast: {message.forecast}"
         else:

@@ -18,7 +18,7 @@ from hw_specs.gpu_set import split_counts
 from hw_specs.units import format_gib, parse_memory
 from planner import PlanRequest
 from tui.backend import Backend
-from tui.messages import GpusSeen
+from tui.news import GpusSeen, News
 from tui.screens.step import StepScreen
 from tui.widgets.columns import Column, Row
 from tui.widgets.detected import detected_lines
@@ -88,14 +88,16 @@ class GpusScreen(StepScreen):
 
     @work(thread=True, exclusive=True, group="detect")
     def _look(self) -> None:
-        self.post_message(GpusSeen(self.backend.detect()))
+        self.tell(GpusSeen(self.backend.detect()))
 
-    @on(GpusSeen)
-    def _looked(self, message: GpusSeen) -> None:
-        self._here = message.report.gpu_set
+    def hear(self, news: News) -> None:
+        """Show what the probe saw; the first GPUs of this machine are chosen by themselves."""
+        if not isinstance(news, GpusSeen):
+            return
+        self._here = news.report.gpu_set
         detected = self.query_one("#detected", Static)
         width = max(20, detected.content_size.width or 40)
-        detected.update(Content("\n").join(detected_lines(message.report, width=width)))
+        detected.update(Content("\n").join(detected_lines(news.report, width=width)))
         self._fill()
         if self._here is not None and not self._chosen:
             self._chosen = True

@@ -1,9 +1,9 @@
-"""Step 5: check, start and watch a server, and cure a start that fails; it never parses a log itself."""
+"""Step 5: check, start and watch a server, and cure a start that fails; it draws a `Start` and parses no log."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -15,37 +15,23 @@ from textual.worker import get_current_worker
 
 from hw_specs import M35Error
 from planner import Plan
-from planner.serve import CheckResult as SmokeResult
-from planner.serve import Conclusion, RehearsalReport, Run, StartProgress, expected_durations
-from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
-from planner.serve.preflight import CheckResult
+from planner.serve import Run
 from planner.serve.preflight.start_order import LaunchOrder, docker_order, local_order
 from planner.serve.process.launcher import new_run_id
-from planner.state import history_path, read_records
-from tui import messages, watching
+from tui import news, watching
 from tui.backend import Backend
 from tui.screens.cures import Cure, cures
 from tui.screens.dialogues import Ask, AskText
 from tui.screens.step import StepScreen
-from tui.widgets.checks import check_lines, summary, tally
+from tui.starting import STATES, Start, State, take
 from tui.widgets.columns import Column, Row
 from tui.widgets.diagnosis import diagnosis_lines
 from tui.widgets.log_view import LogView
 from tui.widgets.memory import MemoryFill
-from tui.widgets.phases import phase_lines
-from tui.widgets.plan_panel import wrapped
+from tui.widgets.startup import left_lines, phase_block, startup_title
 from tui.widgets.step_bar import StepBar
 from tui.widgets.table import RetryRows, Table
 from tui.wizard import Answers, Step
-
-State = Literal["checking", "checked", "starting", "ready", "failed", "stopped", "rehearsing", "rehearsed"]
-
-STAGES = {
-    "twin": "making a twin of the model, a few MiB with the same architecture",
-    "start": "starting the engine on it",
-    "checks": "checking what it answers",
-    "stop": "stopping it",
-}
 
 
 class LaunchScreen(StepScreen):
@@ -67,20 +53,23 @@ class LaunchScreen(StepScreen):
         Binding("o", "full_log", "log only"),
         Binding("d", "detach", "detach"),
     ]
+    STATES_OF: ClassVar[dict[str, tuple[State, ...]]] = {
+        "launch": ("checking", "checked", "stopped", "rehearsed"),
+        "rehearse": ("checked", "stopped", "rehearsed"),
+        "target": ("checked",),
+        "retry": ("failed",),
+        "stop": ("starting", "ready"),
+        "detach": ("starting", "ready"),
+        "full_log": ("starting", "ready", "failed", "stopped", "rehearsing", "rehearsed"),
+        "next": ("ready", "failed"),
+    }
+    """Action → the states in which it makes sense; only those stand in the footer."""
 
     def __init__(self, answers: Answers, *, backend: Backend) -> None:
         super().__init__(answers, backend=backend)
-        self._state: State = "checking"
-        self._docker = False
-        self._results: list[CheckResult] = []
-        self._smoke: list[SmokeResult] = []
-        self._run: Run | None = None
-        self._progress = StartProgress()
-        self._at_s = 0.0
-        self._conclusion: Conclusion | None = None
-        self._cures: tuple[Cure, ...] = ()
-        self._stage = ""
-        self._rehearsal: RehearsalReport | None = None
+        self.start = Start()
+        self.cures: tuple[Cure, ...] = ()
+        """What can be tried after a failure."""
 
     def compose_body(self) -> ComposeResult:
         """Start-up at the left, log at the right, memory below; trouble takes the upper part."""
@@ -111,17 +100,56 @@ class LaunchScreen(StepScreen):
         if self.answers.run_id is not None:
             self._find_run(self.answers.run_id)
         else:
-            self._check()
+            self._check(docker=False)
         self._look_at_gpus()
         if self.backend.detect_every_s:
             self.set_interval(self.backend.detect_every_s, self._look_at_gpus)
-        self._draw()
+        self._enter()
 
-    # State and drawing
+    # News
 
-    def _enter(self, state: State) -> None:
-        self._state = state
-        for name in ("checking", "checked", "starting", "ready", "failed", "stopped", "rehearsing", "rehearsed"):
+    def hear(self, heard: news.News) -> None:
+        """Take in one piece of news and show what changed."""
+        self.show(take(self.start, heard))
+        match heard:
+            case news.GpusSeen(report=report):
+                self.query_one(MemoryFill).seen = report
+            case news.Launched(run=run):
+                self.answers = dataclasses.replace(self.answers, run_id=run.id)
+                self.query_one(LogView).clear()
+                self._follow(run)
+            case news.RehearsalBegun():
+                self.query_one(LogView).clear()
+            case news.ServerNews(log=log):
+                self.query_one(LogView).feed(log)
+            case news.Stopped(how=how):
+                self.notify(f"server stopped ({how})")
+            case news.Refused(error=error, doing=doing):
+                self.say_refused(error)
+                if doing == "attach":
+                    self.answers = dataclasses.replace(self.answers, run_id=None)
+            case _:
+                pass
+
+    # Drawing
+
+    def show(self, start: Start) -> None:
+        """Draw `start`; a new state has a layout, keys and a focus of its own."""
+        before, self.start = self.start, start
+        if start.ended and not before.ended:
+            self.notify("the server has ended", severity="error")
+        if start.diagnosis is not None and start.diagnosis is not before.diagnosis:
+            self._offer_cures()
+        if start.state != before.state:
+            self._enter()
+        else:
+            self._draw()
+
+    def _enter(self) -> None:
+        state = self.start.state
+        if state == "stopped":
+            self.answers = dataclasses.replace(self.answers, run_id=None)
+        for name in STATES:
             self.set_class(name == state, f"-{name}")
         self.refresh_bindings()
         self._draw()
@@ -130,77 +158,52 @@ class LaunchScreen(StepScreen):
         if state == "failed":
             self.query_one("#cures", Table).rows_widget.focus()
         else:
-            self.query_one("#startup" if state in ("checking", "checked") else "#log").focus()
+            self.query_one("#log" if self.start.begun else "#startup").focus()
         self.query_one(StepBar).answers = self.answers
+
+    def on_resize(self) -> None:
+        """Lay everything out for the new width."""
+        self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
         """Everything that is text; cheap enough for every tick."""
         left = self.query_one("#checks", Static)
         width = max(24, left.content_size.width or 36)
-        title = {
-            "checking": f"looking at this machine, {self._order_name}",
-            "checked": f"this machine, {self._order_name}: {summary(self._results)}",
-            "rehearsing": f"rehearsal: {STAGES.get(self._stage, '')}",
-            "rehearsed": rehearsal_verdict(self._rehearsal) if self._rehearsal else "rehearsal",
-        }.get(self._state, "start-up")
-        self.query_one("#startup-title", Static).update(title)
-        self._draw_left(left, width)
-        phases = self.query_one("#phases", Static)
-        if self._state in ("checking", "checked"):
-            phases.update("")
-        else:
-            view = self._progress.view(at_s=self._at_s)
-            lines = phase_lines(view, width=width, failed=self._state in ("failed", "stopped"))
-            phases.update(Content("\n").join([*lines, *self._smoke_lines(width)]))
+        self.query_one("#startup-title", Static).update(startup_title(self.start))
+        left.update(Content("\n").join(left_lines(self.start, width=width)))
+        self.query_one("#phases", Static).update(Content("\n").join(phase_block(self.start, width=width)))
+        if self.start.diagnosis is not None:
+            lines = diagnosis_lines(self.start.diagnosis, width=max(40, self.size.width - 4))
+            self.query_one("#diagnosis", Static).update(Content("\n").join(lines))
         self._draw_log_title()
-
-    def _draw_left(self, left: Static, width: int) -> None:
-        if self._state in ("checking", "checked"):
-            lines = check_lines(self._results, width=width, running="…" if self._state == "checking" else "")
-            if self._state == "checked":
-                failed = sum(result.status == "fail" for result in self._results)
-                told = "l starts the server, h rehearses first" if not failed else f"{failed} failed: l asks once more"
-                lines = [Content.styled(told, "bold $accent"), Content(""), *lines]
-            left.update(Content("\n").join(lines))
-        elif self._results:
-            mark = "✓" if not any(result.status == "fail" for result in self._results) else "!"
-            left.update(Content.styled(f"{mark} preflight  {tally(self._results)}", "$text-success"))
-        else:
-            left.update("")
-
-    def _smoke_lines(self, width: int) -> list[Content]:
-        if not self._smoke:
-            return []
-        lines = [Content(""), *check_lines(self._smoke, width=width)]
-        if self._rehearsal is not None:
-            lines += [Content(""), Content.styled("what a twin cannot prove", "bold")]
-            for text in self._rehearsal.unproved:
-                lines += wrapped(f"– {text}", width=width, style="$secondary", indent="  ")
-        return lines
 
     @on(LogView.Changed)
     def _draw_log_title(self) -> None:
         self.query_one("#log-title", Static).update(f"server.log · {self.query_one(LogView).status}")
 
-    # Preflight
+    def _offer_cures(self) -> None:
+        diagnosis = self.start.diagnosis
+        plan = self.answer if isinstance(self.answer, Plan) else None
+        self.cures = ()
+        if diagnosis is not None and self.start.rehearsal is None:
+            self.cures = cures(diagnosis, plan=plan, answers=self.answers, levers=self.backend.levers)
+        rows = [Row(cells=(cure.label, cure.gib, cure.tokens)) for cure in self.cures]
+        self.query_one("#cures", Table).show(rows, cursor=0 if rows else None)
 
-    @property
-    def _order_name(self) -> str:
-        return "docker" if self._docker else "vllm serve"
+    # Preflight
 
     def _order(self, run_id: str) -> LaunchOrder | None:
         """What would be started."""
         if not isinstance(self.answer, Plan):
             return None
-        if self._docker:
+        if self.start.docker:
             return docker_order(self.answer, run_id=run_id, port=self.answers.port)
         edited = self.answers.edited
         port = None if edited is not None else self.answers.port
         return local_order(self.answer, edited=edited, program=self.backend.program, port=port)
 
-    def _check(self) -> None:
-        self._results = []
-        self._enter("checking")
+    def _check(self, *, docker: bool) -> None:
+        self.hear(news.CheckingBegun(docker))
         try:
             order = self._order(new_run_id())
         except M35Error as refusal:
@@ -212,35 +215,25 @@ class LaunchScreen(StepScreen):
     @work(thread=True, exclusive=True, group="preflight")
     def _preflight(self, order: LaunchOrder, plan: Plan) -> None:
         worker = get_current_worker()
-        watching.check_machine(self.backend, order, plan, post=self.post_message, cancelled=lambda: worker.is_cancelled)
+        watching.check_machine(self.backend, order, plan, post=self.tell, cancelled=lambda: worker.is_cancelled)
 
-    @on(messages.Checked)
-    def _checked(self, message: messages.Checked) -> None:
-        self._results.append(message.result)
-        self._draw()
-
-    @on(messages.PreflightDone)
-    def _preflight_done(self) -> None:
-        if self._state == "checking":
-            self._enter("checked")
-
-    # Launch and follow
+    # What can be done
 
     def action_launch(self) -> None:
         """Start the server; failed checks are asked about first."""
-        failed = [result for result in self._results if result.status == "fail"]
-        if self._state == "checking" or failed:
-            text = (
-                "The checks are not through yet."
-                if self._state == "checking"
-                else "\n".join(f"✗ {result.name}: {result.seen}" for result in failed)
-            )
-            self.app.push_screen(
-                Ask(text, (("stay", "stay and mend it"), ("go", "start all the same")), title="start now?"),
-                self._start_anyway,
-            )
-        else:
+        checking, failed = self.start.state == "checking", self.start.failed_checks
+        if not checking and not failed:
             self._start_anyway("go")
+            return
+        text = "\n".join(f"✗ {check.name}: {check.seen}" for check in failed)
+        self.app.push_screen(
+            Ask(
+                "The checks have not finished." if checking else text,
+                (("stay", "go back"), ("go", "start anyway")),
+                title="start now?",
+            ),
+            self._start_anyway,
+        )
 
     def _start_anyway(self, choice: str | None) -> None:
         if choice == "go" and isinstance(self.answer, Plan):
@@ -248,146 +241,54 @@ class LaunchScreen(StepScreen):
 
     @work(thread=True, exclusive=True, group="follow")
     def _start(self, plan: Plan, replacing: Run | None) -> None:
-        watching.start_server(self.backend, self._order, plan, replacing=replacing, post=self.post_message)
+        watching.start_server(self.backend, self._order, plan, replacing=replacing, post=self.tell)
 
     @work(thread=True, exclusive=True, group="follow")
     def _find_run(self, run_id: str) -> None:
-        watching.find_run(run_id, post=self.post_message)
-
-    @on(messages.Launched)
-    def _launched(self, message: messages.Launched) -> None:
-        self._run = message.run
-        self.answers = dataclasses.replace(self.answers, run_id=message.run.id)
-        self._begin(expected_key=message.run.history_key)
-        self._enter("starting")
-        self._follow(message.run)
-
-    def _begin(self, *, expected_key: str) -> None:
-        """Forget an earlier start."""
-        expected_s, starts = expected_durations(read_records(history_path()), expected_key)
-        self._progress = StartProgress(expected_s=expected_s, earlier_starts=starts)
-        self._at_s = 0.0
-        self._smoke = []
-        self._rehearsal = None
-        self._conclusion = None
-        self.query_one(LogView).clear()
+        watching.find_run(self.backend, run_id, post=self.tell)
 
     @work(thread=True, exclusive=True, group="follow")
     def _follow(self, run: Run) -> None:
         worker = get_current_worker()
-        watching.watch_server(self.backend, run, post=self.post_message, cancelled=lambda: worker.is_cancelled)
-
-    @on(messages.ServerNews)
-    def _news(self, message: messages.ServerNews) -> None:
-        self._at_s = message.at_s
-        self._progress.add(message.events, at_s=message.at_s)
-        if message.log:
-            self.query_one(LogView).feed(message.log)
-        if any(isinstance(event, ServerReady) for event in message.events):
-            self._enter("ready")
-        elif any(isinstance(event, (ServerEnded, TimedOut)) for event in message.events) and self._state == "ready":
-            self.notify("the server has ended", severity="error")
-        self._draw()
-
-    @on(messages.Concluded)
-    def _concluded(self, message: messages.Concluded) -> None:
-        self._conclusion = message.conclusion
-        if message.conclusion.diagnosis is not None:
-            self._show_trouble(message.conclusion)
-        elif message.conclusion.outcome == "stopped":
-            self.answers = dataclasses.replace(self.answers, run_id=None)
-            self._enter("stopped")
-        else:
-            self._draw()
-
-    def _show_trouble(self, conclusion: Conclusion) -> None:
-        diagnosis = conclusion.diagnosis
-        assert diagnosis is not None
-        plan = self.answer if isinstance(self.answer, Plan) else None
-        self._cures = cures(diagnosis, plan=plan, answers=self.answers, levers=self.backend.levers)
-        self._enter("failed")
-        box = self.query_one("#diagnosis", Static)
-        width = max(40, self.size.width - 4)
-        box.update(Content("\n").join(diagnosis_lines(diagnosis, width=width)))
-        rows = [Row(cells=(cure.label, cure.gib, cure.tokens)) for cure in self._cures]
-        self.query_one("#cures", Table).show(rows, cursor=0)
-
-    # What can be done
+        watching.watch_server(self.backend, run, post=self.tell, cancelled=lambda: worker.is_cancelled)
 
     def action_retry(self) -> None:
         """Apply the change under the cursor, plan again and start again."""
-        cursor = self.query_one("#cures", Table).cursor if self._state == "failed" else None
-        old = self._run
+        cursor = self.query_one("#cures", Table).cursor if self.start.state == "failed" else None
+        old = self.start.run
         self.answers = dataclasses.replace(self.answers, run_id=None)
-        if cursor is not None and cursor < len(self._cures):
-            self.answers = self._cures[cursor].apply(self.answers)
+        if cursor is not None and cursor < len(self.cures):
+            self.answers = self.cures[cursor].apply(self.answers)
         self.replan()
         if isinstance(self.answer, M35Error):
             self.say_refused(self.answer)
             return
-        self.query_one(MemoryFill).plan = self.answer
-        self._start(self.answer, old)
+        if isinstance(self.answer, Plan):
+            self.query_one(MemoryFill).plan = self.answer
+            self._start(self.answer, old)
 
     def action_stop(self) -> None:
         """End the server and everything it started."""
-        if self._run is not None:
+        if self.start.run is not None:
             self.notify("stopping the server; it may take half a minute")
-            self._stop(self._run)
+            self._stop(self.start.run)
 
     @work(thread=True, group="stop")
     def _stop(self, run: Run) -> None:
-        watching.stop_server(run, post=self.post_message)
-
-    @on(messages.Stopped)
-    def _stopped(self, message: messages.Stopped) -> None:
-        self.notify(f"the server is gone ({message.how})")
+        watching.stop_server(self.backend, run, post=self.tell)
 
     def action_rehearse(self) -> None:
         """Start the same engine and flags on a tiny twin of the model."""
         if isinstance(self.answer, Plan):
-            self._run = None
-            self._begin(expected_key="")
-            self._enter("rehearsing")
             self._rehearse(self.answer)
 
     @work(thread=True, exclusive=True, group="follow")
     def _rehearse(self, plan: Plan) -> None:
-        watching.rehearse_plan(self.backend, plan, post=self.post_message)
-
-    @on(messages.RehearsalStage)
-    def _staged(self, message: messages.RehearsalStage) -> None:
-        self._stage = message.stage
-        self._draw()
-
-    @on(messages.SmokeDone)
-    def _smoked(self, message: messages.SmokeDone) -> None:
-        self._smoke.append(message.result)
-        self._draw()
-
-    @on(messages.Rehearsed)
-    def _rehearsed(self, message: messages.Rehearsed) -> None:
-        self._rehearsal = message.report
-        self._enter("rehearsed")
-        if message.report.diagnosis is not None:
-            self._cures = ()
-            self._enter("failed")
-            width = max(40, self.size.width - 4)
-            lines = diagnosis_lines(message.report.diagnosis, width=width)
-            self.query_one("#diagnosis", Static).update(Content("\n").join(lines))
-            self.query_one("#cures", Table).show([], cursor=None)
-
-    @on(messages.Refused)
-    def _refused(self, message: messages.Refused) -> None:
-        self.say_refused(message.error)
-        if message.doing == "attach":
-            self.answers = dataclasses.replace(self.answers, run_id=None)
-        if message.doing != "preflight":
-            self._enter("checked")
+        watching.rehearse_plan(self.backend, plan, post=self.tell)
 
     def action_target(self) -> None:
         """Change between this machine's vllm and its image."""
-        self._docker = not self._docker
-        self._check()
+        self._check(docker=not self.start.docker)
 
     def action_full_log(self) -> None:
         """Give the log the whole width, or take it back."""
@@ -411,41 +312,19 @@ class LaunchScreen(StepScreen):
 
     def action_next(self) -> None:
         """Verify once it is ready; try again after a failure. Nothing is started by haste."""
-        if self._state == "ready":
+        if self.start.state == "ready":
             super().action_next()
-        elif self._state == "failed":
+        elif self.start.state == "failed":
             self.action_retry()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now stands in the footer."""
-        states: dict[str, tuple[State, ...]] = {
-            "launch": ("checking", "checked", "stopped", "rehearsed"),
-            "rehearse": ("checked", "stopped", "rehearsed"),
-            "target": ("checked",),
-            "retry": ("failed",),
-            "stop": ("starting", "ready"),
-            "detach": ("starting", "ready"),
-            "full_log": ("starting", "ready", "failed", "stopped", "rehearsing", "rehearsed"),
-            "next": ("ready", "failed"),
-        }
-        if action in states:
-            return self._state in states[action]
+        if action in self.STATES_OF:
+            return self.start.state in self.STATES_OF[action]
         return super().check_action(action, parameters)
 
     # GPU memory
 
     @work(thread=True, exclusive=True, group="detect")
     def _look_at_gpus(self) -> None:
-        self.post_message(messages.GpusSeen(self.backend.detect()))
-
-    @on(messages.GpusSeen)
-    def _gpus_seen(self, message: messages.GpusSeen) -> None:
-        self.query_one(MemoryFill).seen = message.report
-
-
-def rehearsal_verdict(report: RehearsalReport) -> str:
-    """Return how a rehearsal went, in one line."""
-    if report.smoke is None:
-        return "rehearsal: the engine did not come up"
-    checks = f"{report.smoke.count('pass')} of {len(report.smoke.results)} checks pass"
-    return f"rehearsal {'passed' if report.passed else 'failed'}: {checks}"
+        self.tell(news.GpusSeen(self.backend.detect()))

@@ -9,17 +9,27 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
+from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from hw_specs import M35Error
 from planner import Plan
 from tui.backend import Backend
+from tui.news import News
 from tui.screens.dialogues import Help, Warnings
 from tui.widgets.step_bar import StepBar
 from tui.wizard import Answers, Move, Step, effective_request
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
+
+
+class Told(Message):
+    """Carries news from a worker to its screen."""
+
+    def __init__(self, news: News) -> None:
+        self.news = news
+        super().__init__()
 
 
 class StepScreen(Screen[Move]):
@@ -58,6 +68,17 @@ class StepScreen(Screen[Move]):
     def compose_body(self) -> ComposeResult:
         """Everything between the two bars."""
         yield from ()
+
+    def tell(self, news: News) -> None:
+        """Let the screen hear news; safe in any thread."""
+        self.post_message(Told(news))
+
+    @on(Told)
+    def _told(self, message: Told) -> None:
+        self.hear(message.news)
+
+    def hear(self, news: News) -> None:
+        """Take in one piece of news."""
 
     def replan(self) -> None:
         """Ask the planner again; a refusal is an answer too."""

@@ -10,8 +10,6 @@ from planner.serve.verification.live_metrics import Gauges
 from tui.widgets.plan_panel import blocks
 
 _STEPS = "▁▂▃▄▅▆▇█"
-HISTORY = 120
-"""Looks that are kept for the line."""
 
 
 def spark(values: Sequence[float | None], *, width: int) -> str:

@@ -84,12 +84,41 @@ class Line(Input):
         self.cursor_blink = False
 
 
-class Speech(Line):
+class ChatInput(Line):
     """The line of a chat: enter sends, escape leaves the line before it leaves the screen."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("down", "screen.move(1)", "scroll", key_display="↑↓"),
-        Binding("up", "screen.move(-1)", "scroll", show=False),
-        Binding("enter", "screen.next", "send"),
-        Binding("escape", "screen.hush", "other views"),
+        Binding("down", "scroll(1)", "scroll", key_display="↑↓"),
+        Binding("up", "scroll(-1)", "scroll", show=False),
+        Binding("enter", "send", "send"),
+        Binding("escape", "leave_input", "other views"),
     ]
+
+    class Sent(Message):
+        """Enter was pressed."""
+
+        def __init__(self, field: ChatInput) -> None:
+            self.field = field
+            super().__init__()
+
+    class Left(Message):
+        """Keys shall mean views again."""
+
+    class Scrolled(Message):
+        """The conversation shall move by so many steps."""
+
+        def __init__(self, by: int) -> None:
+            self.by = by
+            super().__init__()
+
+    def action_scroll(self, by: int) -> None:
+        """Move the conversation."""
+        self.post_message(self.Scrolled(by))
+
+    def action_send(self) -> None:
+        """Send what was typed."""
+        self.post_message(self.Sent(self))
+
+    def action_leave_input(self) -> None:
+        """Leave the line."""
+        self.post_message(self.Left())

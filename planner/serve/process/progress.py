@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Literal
 
@@ -98,35 +98,43 @@ def seconds_after(stamp: str, *, launch_s: float, at_most_s: float) -> float:
     return at_most_s
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartProgress:
-    """Collects the events of one start."""
+    """What the events of one start have told so far."""
 
-    def __init__(self, *, expected_s: Mapping[str, float] | None = None, earlier_starts: int = 0) -> None:
-        self._expected = dict(expected_s or {})
-        self._earlier = earlier_starts
-        self._began: dict[str, float] = {PHASES[0]: 0.0}
-        self._bars: dict[str, Progress] = {}
-        self._over_at: float | None = None
-        self.figures: dict[str, int | float | str] = {}
-        """The newest value of every figure."""
+    expected_s: Mapping[str, float] = field(default_factory=dict)
+    """Phase → median seconds of earlier starts."""
+    earlier_starts: int = 0
+    began_s: Mapping[str, float] = field(default_factory=lambda: {PHASES[0]: 0.0})
+    """Phase → seconds after the launch at which it began."""
+    bars: Mapping[str, Progress] = field(default_factory=dict)
+    """Phase → what was counted last in it."""
+    over_s: float | None = None
+    """When the start was over, ready or not."""
+    figures: Mapping[str, int | float | str] = field(default_factory=dict)
+    """The newest value of every figure."""
 
-    def add(self, events: Iterable[Event], *, at_s: float) -> None:
-        """Take in events seen `at_s` seconds after the launch."""
+    def after(self, events: Iterable[Event], *, at_s: float) -> StartProgress:
+        """Return the state once `events`, seen `at_s` seconds after the launch, are taken in."""
+        began_s, bars, figures, over_s = dict(self.began_s), dict(self.bars), dict(self.figures), self.over_s
+        current = PHASES.index(self.phase)
         for event in events:
             if isinstance(event, PhaseStarted):
                 if event.phase in ENDINGS or event.phase == PHASES[-1]:
-                    self._over_at = at_s if self._over_at is None else self._over_at
-                if event.phase in PHASES and PHASES.index(event.phase) > PHASES.index(self.phase):
-                    self._began[event.phase] = at_s
+                    over_s = at_s if over_s is None else over_s
+                if event.phase in PHASES and PHASES.index(event.phase) > current:
+                    began_s[event.phase] = at_s
+                    current = PHASES.index(event.phase)
             elif isinstance(event, Progress):
-                self._bars[event.phase] = event
+                bars[event.phase] = event
             elif isinstance(event, Figure):
-                self.figures[event.name] = event.value
+                figures[event.name] = event.value
+        return replace(self, began_s=began_s, bars=bars, figures=figures, over_s=over_s)
 
     @property
     def phase(self) -> str:
         """The phase that the start is in."""
-        return [phase for phase in PHASES if phase in self._began][-1]
+        return [phase for phase in PHASES if phase in self.began_s][-1]
 
     def title(self, phase: str) -> str:
         """What people read for `phase`; without graphs the step in which they are captured only warms up."""
@@ -139,7 +147,7 @@ class StartProgress:
         over = self.phase == PHASES[-1]
         rows = []
         for index, phase in enumerate(PHASES):
-            began = self._began.get(phase)
+            began = self.began_s.get(phase)
             state: PhaseState
             if index == current:
                 state = "done" if over else "now"
@@ -147,14 +155,14 @@ class StartProgress:
                 state = "skipped" if began is None else "done"
             else:
                 state = "next"
-            bar = self._bars.get(phase)
+            bar = self.bars.get(phase)
             rows.append(
                 PhaseView(
                     phase=phase,
                     title=self.title(phase),
                     state=state,
                     elapsed_s=None if began is None else self._end_of(index, at_s) - began,
-                    expected_s=self._expected.get(phase),
+                    expected_s=self.expected_s.get(phase),
                     done=bar.done if bar else None,
                     total=bar.total if bar else None,
                     label=bar.label if bar else "",
@@ -162,26 +170,26 @@ class StartProgress:
             )
         return StartView(
             phases=tuple(rows),
-            elapsed_s=at_s if self._over_at is None else self._over_at,
+            elapsed_s=at_s if self.over_s is None else self.over_s,
             remaining_s=0.0 if over else self._remaining(rows[current]),
-            earlier_starts=self._earlier,
+            earlier_starts=self.earlier_starts,
         )
 
     def _end_of(self, index: int, at_s: float) -> float:
-        later = [self._began[phase] for phase in PHASES[index + 1 :] if phase in self._began]
-        return min(later) if later else at_s if self._over_at is None else self._over_at
+        later = [self.began_s[phase] for phase in PHASES[index + 1 :] if phase in self.began_s]
+        return min(later) if later else at_s if self.over_s is None else self.over_s
 
     def _remaining(self, now: PhaseView) -> float | None:
-        if not self._expected:
+        if not self.expected_s:
             return None
-        here = self._expected.get(now.phase, 0.0)
+        here = self.expected_s.get(now.phase, 0.0)
         spent = now.elapsed_s or 0.0
         left = max(0.0, here - spent)
         if now.fraction:
             # What is counted tells more about this start than any earlier one.
             left = spent / now.fraction - spent
         after = PHASES[PHASES.index(now.phase) + 1 :]
-        return left + sum(self._expected.get(phase, 0.0) for phase in after)
+        return left + sum(self.expected_s.get(phase, 0.0) for phase in after)
 
 
 def duration(seconds: float) -> str:

@@ -1,0 +1,145 @@
+"""What the last two steps show, without a screen: news in, the next state out."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planner.errors import PlannerError
+from planner.serve import CheckResult as SmokeResult
+from planner.serve import Conclusion, Diagnosis
+from planner.serve.log.events import PhaseStarted, ServerEnded, ServerReady
+from planner.serve.log.measured import Measured
+from planner.serve.preflight import CheckResult
+from planner.serve.process.progress import StartProgress
+from planner.serve.process.run import Run
+from tui import news, serving, starting
+from tui.serving import Serving
+from tui.starting import Start
+
+RUN = cast(Run, object())  # opaque to a state: it is only carried
+UP = ServerReady(url="http://127.0.0.1:8000", after_s=9.0, evidence="health")
+DOWN = ServerEnded(exit_code=1, after_s=99.0, was_ready=True)
+DIAGNOSIS = Diagnosis(code="x", title="it broke", phase="kv", term=None, evidence=(), cures=(), measured=Measured())
+FAILED = Conclusion(outcome="failed", measured=Measured(), diagnosis=DIAGNOSIS)
+STOPPED = Conclusion(outcome="stopped", measured=Measured())
+METRICS = 'vllm:generation_tokens_total{engine="0"} %s\n'
+
+
+def check(status: str) -> news.Checked:
+    return news.Checked(CheckResult(name="port", status=status, seen=""))  # type: ignore[arg-type]
+
+
+def smoke(name: str) -> SmokeResult:
+    return SmokeResult(name=name, status="pass", seen="", duration_s=0.0)
+
+
+def started(*heard: news.News, start: Start | None = None) -> Start:
+    start = start or Start()
+    for one in heard:
+        start = starting.take(start, one)
+    return start
+
+
+def served(*heard: news.News) -> Serving:
+    state = Serving()
+    for one in heard:
+        state = serving.take(state, one)
+    return state
+
+
+def test_checks_gather_until_the_preflight_is_done() -> None:
+    start = started(news.CheckingBegun(docker=True), check("pass"), check("fail"), news.PreflightDone())
+    assert start.state == "checked" and start.docker and len(start.failed_checks) == 1
+    assert not started(news.CheckingBegun(docker=False), start=start).checks
+
+
+def test_a_start_forgets_the_one_before_it_but_not_its_checks() -> None:
+    first = started(check("pass"), news.PreflightDone(), news.Launched(RUN), news.ServerNews((UP,), b"", 9.0))
+    first = started(news.Concluded(FAILED), start=first)
+    assert first.state == "failed" and first.diagnosis is DIAGNOSIS
+    again = started(news.Launched(RUN, StartProgress(earlier_starts=2)), start=first)
+    assert again.state == "starting" and again.diagnosis is None and again.conclusion is None
+    assert again.checks == first.checks and again.progress.earlier_starts == 2 and again.at_s == 0.0
+
+
+def test_phases_follow_the_events() -> None:
+    batch = (PhaseStarted(phase="load"), PhaseStarted(phase="ready"), UP)
+    start = started(news.Launched(RUN), news.ServerNews(batch, b"log", 20.0))
+    assert start.state == "ready" and start.progress.phase == "ready" and start.at_s == 20.0
+    assert not start.ended and started(news.ServerNews((DOWN,), b"", 99.0), start=start).ended
+
+
+def test_a_late_preflight_does_not_take_a_start_back() -> None:
+    assert started(news.Launched(RUN), news.PreflightDone()).state == "starting"
+
+
+@pytest.mark.parametrize(("doing", "state"), [("preflight", "checking"), ("launch", "checked"), ("attach", "checked")])
+def test_a_refusal_leaves_a_step_that_can_go_on(doing: str, state: str) -> None:
+    assert started(news.Refused(PlannerError("no"), doing)).state == state
+
+
+def test_a_stopped_server_is_no_failure() -> None:
+    assert started(news.Launched(RUN), news.Concluded(STOPPED)).state == "stopped"
+
+
+def test_checks_of_a_server_begin_anew() -> None:
+    state = served(news.VerifyBegun(), news.SmokeStarted("health"), news.SmokeDone(smoke("health")))
+    assert [one.name for one in state.results] == ["health"] and state.checking == "…"
+    again = serving.take(state, news.VerifyBegun())
+    assert again.results == () and again.report is None
+
+
+def test_the_chat_grows_by_whole_turns() -> None:
+    state = served(news.Asked("hello"), news.Said("Bon"), news.Said("jour"))
+    assert state.talking and state.answer == "Bonjour" and len(state.turns) == 1
+    state = serving.take(state, news.Said("", over=True))
+    assert not state.talking and [turn.content for turn in state.turns] == ["hello", "Bonjour"]
+
+
+def test_looks_are_kept_up_to_a_number_and_a_dead_server_is_named() -> None:
+    looks = [news.MetricsRead(METRICS % (10 * n), at_s=float(n), alive=True) for n in range(serving.HISTORY + 9)]
+    state = served(*looks)
+    assert len(state.history) == serving.HISTORY
+    assert state.history[-1].generated_tokens_per_s == pytest.approx(10.0)
+    gone = serving.take(state, news.MetricsRead(PlannerError("no connection"), at_s=1e6, alive=False))
+    assert gone.trouble == "the server has ended" and gone.history == state.history
+
+
+ANY = st.sampled_from(
+    [
+        news.CheckingBegun(docker=False),
+        check("fail"),
+        news.PreflightDone(),
+        news.Launched(RUN),
+        news.ServerNews((PhaseStarted(phase="load"),), b"x", 3.0),
+        news.ServerNews((UP,), b"", 9.0),
+        news.ServerNews((DOWN,), b"", 99.0),
+        news.Concluded(FAILED),
+        news.Concluded(STOPPED),
+        news.RehearsalBegun(),
+        news.RehearsalStage("twin"),
+        news.SmokeDone(smoke("chat")),
+        news.Refused(PlannerError("no"), "launch"),
+        news.Asked("hello"),
+        news.Said("", over=True),
+        news.Stopped("killed"),
+    ]
+)
+
+
+@given(st.lists(ANY, max_size=30))
+def test_any_order_of_news_gives_a_state_that_can_be_drawn(heard: list[news.News]) -> None:
+    from tui.widgets.startup import left_lines, phase_block, startup_title
+
+    start = started(*heard)
+    assert start.state in starting.STATES
+    assert (start.state == "failed") <= (start.diagnosis is not None)
+    for width in (24, 36, 90):
+        lines = [*left_lines(start, width=width), *phase_block(start, width=width)]
+        assert all(line.cell_length <= max(width, 40) for line in lines)
+    assert startup_title(start)
+    served(*heard)

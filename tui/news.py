@@ -1,0 +1,186 @@
+"""What workers tell screens: frozen values, and nothing that can be drawn; `tui.screens.step.Told` carries them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from planner.serve.process.progress import StartProgress
+
+if TYPE_CHECKING:
+    from hw_specs import DetectionReport, M35Error
+    from planner import Plan
+    from planner.serve import CheckResult as SmokeResult
+    from planner.serve import Conclusion, Event, Expectations, RehearsalReport, Run, SmokeReport
+    from planner.serve.preflight import CheckResult
+
+
+@dataclass(frozen=True, slots=True)
+class GpusSeen:
+    """A probe has looked at this machine."""
+
+    report: DetectionReport
+
+
+@dataclass(frozen=True, slots=True)
+class CheckingBegun:
+    """The preflight starts anew, for this machine's vllm or for its image."""
+
+    docker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """One preflight check is done."""
+
+    result: CheckResult
+
+
+@dataclass(frozen=True, slots=True)
+class PreflightDone:
+    """All preflight checks are done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something expected went wrong in a worker."""
+
+    error: M35Error
+    doing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A server was started, or found."""
+
+    run: Run
+    progress: StartProgress = field(default_factory=StartProgress)
+    """Without events yet; what earlier starts let expect."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerNews:
+    """A batch of events and of log bytes, `at_s` seconds after the launch."""
+
+    events: tuple[Event, ...]
+    log: bytes
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunKnown:
+    """A run with its plan, what is expected of its server and how its start ended."""
+
+    run: Run
+    plan: Plan | None
+    expected: Expectations | None
+    model: str
+    """The name it is served under."""
+    conclusion: Conclusion
+
+
+@dataclass(frozen=True, slots=True)
+class Concluded:
+    """How a start ended."""
+
+    conclusion: Conclusion
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The server was stopped."""
+
+    how: str
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalBegun:
+    """A rehearsal starts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RehearsalStage:
+    """A rehearsal entered a stage."""
+
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rehearsed:
+    """A rehearsal is over."""
+
+    report: RehearsalReport
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyBegun:
+    """The checks of the running server start anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeStarted:
+    """A check of the running server began."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SmokeDone:
+    """A check of the running server ended."""
+
+    result: SmokeResult
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """The checks of the running server are over."""
+
+    report: SmokeReport
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsRead:
+    """A look at ``/metrics``: the page, or why there is none."""
+
+    page: str | M35Error
+    at_s: float
+    alive: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The user sent a chat message."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A part of a chat answer; `over` with the last one."""
+
+    text: str
+    over: bool = False
+
+
+News = (
+    GpusSeen
+    | CheckingBegun
+    | Checked
+    | PreflightDone
+    | Refused
+    | Launched
+    | ServerNews
+    | RunKnown
+    | Concluded
+    | Stopped
+    | RehearsalBegun
+    | RehearsalStage
+    | Rehearsed
+    | VerifyBegun
+    | SmokeStarted
+    | SmokeDone
+    | Verified
+    | MetricsRead
+    | Asked
+    | Said
+)

@@ -1,0 +1,108 @@
+"""What the Launch step shows, as a value: news in, the next state out. It draws nothing and starts nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from planner.serve import CheckResult as SmokeResult
+from planner.serve import Conclusion, Diagnosis, RehearsalReport, Run
+from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
+from planner.serve.preflight import CheckResult
+from planner.serve.process.progress import StartProgress
+from tui import news
+
+State = Literal["checking", "checked", "starting", "ready", "failed", "stopped", "rehearsing", "rehearsed"]
+
+STATES: tuple[State, ...] = (
+    "checking",
+    "checked",
+    "starting",
+    "ready",
+    "failed",
+    "stopped",
+    "rehearsing",
+    "rehearsed",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """One start, from the checks before it to the server or the cause of its failure."""
+
+    state: State = "checking"
+    docker: bool = False
+    """Whether the image is started instead of this machine's vllm."""
+    checks: tuple[CheckResult, ...] = ()
+    """Preflight, in the order in which they ended."""
+    run: Run | None = None
+    progress: StartProgress = field(default_factory=StartProgress)
+    at_s: float = 0.0
+    """Seconds after the launch."""
+    stage: str = ""
+    """Of a rehearsal."""
+    smoke: tuple[SmokeResult, ...] = ()
+    """What a rehearsal checked."""
+    rehearsal: RehearsalReport | None = None
+    conclusion: Conclusion | None = None
+    diagnosis: Diagnosis | None = None
+    """Why it failed."""
+    ended: bool = False
+    """Whether a server that was ready has ended."""
+
+    @property
+    def failed_checks(self) -> tuple[CheckResult, ...]:
+        """Checks that speak against a start."""
+        return tuple(check for check in self.checks if check.status == "fail")
+
+    @property
+    def begun(self) -> bool:
+        """Whether there are phases to show."""
+        return self.state not in ("checking", "checked")
+
+
+def take(start: Start, heard: news.News) -> Start:
+    """Return the state after one piece of news; news of another step changes nothing."""
+    match heard:
+        case news.CheckingBegun(docker=docker):
+            return Start(docker=docker)
+        case news.Checked(result=result):
+            return replace(start, checks=(*start.checks, result))
+        case news.PreflightDone():
+            return replace(start, state="checked") if start.state == "checking" else start
+        case news.Launched(run=run, progress=progress):
+            return Start(state="starting", docker=start.docker, checks=start.checks, run=run, progress=progress)
+        case news.ServerNews():
+            return _with_events(start, heard)
+        case news.Concluded(conclusion=conclusion):
+            return _concluded(start, conclusion)
+        case news.RehearsalBegun():
+            return Start(state="rehearsing", docker=start.docker, checks=start.checks)
+        case news.RehearsalStage(stage=stage):
+            return replace(start, stage=stage)
+        case news.SmokeDone(result=result):
+            return replace(start, smoke=(*start.smoke, result))
+        case news.Rehearsed(report=report):
+            state: State = "failed" if report.diagnosis is not None else "rehearsed"
+            return replace(start, state=state, rehearsal=report, diagnosis=report.diagnosis)
+        case news.Refused(doing=doing):
+            return start if doing == "preflight" else replace(start, state="checked")
+        case _:
+            return start
+
+
+def _with_events(start: Start, heard: news.ServerNews) -> Start:
+    state, ended = start.state, start.ended
+    if any(isinstance(event, ServerReady) for event in heard.events):
+        state = "ready"
+    elif state == "ready" and any(isinstance(event, ServerEnded | TimedOut) for event in heard.events):
+        ended = True
+    progress = start.progress.after(heard.events, at_s=heard.at_s)
+    return replace(start, state=state, ended=ended, at_s=heard.at_s, progress=progress)
+
+
+def _concluded(start: Start, conclusion: Conclusion) -> Start:
+    start = replace(start, conclusion=conclusion)
+    if conclusion.diagnosis is not None:
+        return replace(start, state="failed", diagnosis=conclusion.diagnosis)
+    return replace(start, state="stopped") if conclusion.outcome == "stopped" else start

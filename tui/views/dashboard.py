@@ -1,0 +1,24 @@
+"""A running server at a glance."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from tui.serving import Serving
+from tui.widgets.dashboard import dashboard_lines
+
+
+class DashboardView(VerticalScroll):
+    """The newest look at ``/metrics`` and how it went before."""
+
+    def compose(self) -> ComposeResult:
+        """One text."""
+        yield Static(id="dashboard")
+
+    def show(self, serving: Serving, *, width: int) -> None:
+        """Draw the state."""
+        lines = dashboard_lines(serving.history, width=width)
+        self.query_one("#dashboard", Static).update(Content("\n").join(lines))

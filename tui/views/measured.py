@@ -1,0 +1,36 @@
+"""What the engine measured beside what the plan predicted."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from tui.serving import Serving
+from tui.widgets.comparison import comparison_lines
+
+
+class MeasuredView(VerticalScroll):
+    """Predicted against measured; `k` keeps the measured figures."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("k", "screen.keep", "keep measured")]
+
+    def compose(self) -> ComposeResult:
+        """One text."""
+        yield Static("reading the log …", id="comparison")
+
+    def show(self, serving: Serving, *, width: int) -> None:
+        """Draw the state."""
+        if serving.conclusion is None:
+            return
+        box = self.query_one("#comparison", Static)
+        if serving.conclusion.comparison is None:
+            box.update("this server was started without a plan: there is nothing to compare")
+            return
+        lines = comparison_lines(serving.conclusion.comparison, width=width)
+        hint = "k keeps these figures: later plans for these GPUs rest on them"
+        box.update(Content("\n").join([*lines, Content(""), Content.styled(hint, "$secondary")]))
