@@ -14,7 +14,7 @@ from planner import load_preset
 from planner.facts.release import resolve_release
 from planner.memory.activation import activation_phases
 from planner.memory.overheads import buffers, draft_embeddings_bytes, uncounted_buffers
-from planner.memory.rank import Shape
+from planner.memory.rank import RankShape
 from planner.memory.weights import rank_weights
 
 RATCHET = HERE.parent / "tests" / "oracle" / "differences.json"
@@ -22,9 +22,9 @@ GPUS = {"cuda-9.0": "h200", "cuda-10.0": "b200", "rocm-gfx942": "mi300x", "rocm-
 Differences = dict[str, int]
 
 
-def shape(version: str, row: dict[str, Any]) -> Shape:
+def shape(version: str, row: dict[str, Any]) -> RankShape:
     """The planner's view of a row of a facts file."""
-    return Shape(
+    return RankShape(
         model=load_preset(),
         gpu=get_gpu(GPUS[row["platform"]]),
         release=resolve_release(version),

@@ -30,8 +30,9 @@ if TYPE_CHECKING:
         UnsupportedModel,
         VerifyFailed,
     )
-    from planner.memory.ledger import Ledger, LedgerLine
+    from planner.memory.ledger import Ledger
     from planner.memory.rank import Calibration
+    from planner.memory.term import Term
     from planner.model import ModelSpec
     from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
     from planner.planning.choose import plan
@@ -54,7 +55,7 @@ _HOMES = {
     "KvCache": "planning.answer",
     "LaunchFailed": "errors",
     "Ledger": "memory.ledger",
-    "LedgerLine": "memory.ledger",
+    "Term": "memory.term",
     "Lever": "planning.answer",
     "LogNotUnderstood": "errors",
     "M35Error": "errors",
@@ -97,7 +98,7 @@ __all__ = [
     "KvCache",
     "LaunchFailed",
     "Ledger",
-    "LedgerLine",
+    "Term",
     "Lever",
     "LogNotUnderstood",
     "M35Error",

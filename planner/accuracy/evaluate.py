@@ -183,7 +183,7 @@ def _compare(startup: Startup, others: Sequence[Startup]) -> list[Comparison]:
 
     if not startup.relative:
         add("weights", "weights_gib", weights_gib(first))
-    activations = first.sizes["activations"]
+    activations = first.terms["activations"]
     add(
         "activations",
         "activations_gib",
@@ -206,7 +206,7 @@ def _compare(startup: Startup, others: Sequence[Startup]) -> list[Comparison]:
 def weights_gib(rank: RankBudget) -> tuple[float, float, float]:
     """Weights, RoPE table and the allocator's rest, as ``Model loading took`` counts them."""
     exact = rank.weights.total_bytes + rank.rope_bytes
-    rounding = rank.sizes["weights.rounding"]
+    rounding = rank.terms["weights.rounding"]
     return (exact + rounding.bytes) / GIB, (exact + rounding.low_bytes) / GIB, (exact + rounding.high_bytes) / GIB
 
 
@@ -220,7 +220,7 @@ def _buffers(startup: Startup, rank: RankBudget) -> Comparison | None:
     Models with tied weights print a level that still holds the head they dropped, and weights quantised while loading
     one that holds their originals, so those test nothing here.
     """
-    buffers = rank.slack_use["buffers"]
+    buffers = rank.outside_budget["buffers"]
     level = startup.measured.get("peak_after_load_gib")
     if startup.model.tie_word_embeddings or startup.quantised_on_load or not buffers.bytes or level is None:
         return None
@@ -248,7 +248,7 @@ def _pool(startup: Startup, ranks: Sequence[RankBudget], outside: tuple[float, f
     for rank in ranks:
         weights = weights_gib(rank)[0] if stages else startup.measured["weights_gib"]
         room = rank.requested_bytes / GIB - weights
-        sizes = [size for name, size in rank.sizes.items() if name not in ("weights.rounding", "outside_torch")]
+        sizes = [size for name, size in rank.terms.items() if name not in ("weights.rounding", "outside_torch")]
         pools.append(
             (
                 room - outside[0] - sum(size.bytes for size in sizes) / GIB,

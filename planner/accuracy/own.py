@@ -17,7 +17,7 @@ from planner.accuracy.data import Startup
 from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, weights_gib
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
-from planner.memory.rank import Size
+from planner.memory.term import Term, used
 from planner.settings import Settings
 
 OWN = "measured/startups-h200-0.26.json"
@@ -85,24 +85,20 @@ def _compare(row: dict[str, Any]) -> list[Comparison]:
     found = [_of(startup, "weights", weights_gib(rank), measured["model_gib"])]
     for component, key in _COMPONENTS.items():
         name = key.removesuffix("_bytes") + "_gib"
-        sizes = rank.slack_use if component == "graphs" else rank.sizes
+        sizes = rank.outside_budget if component == "graphs" else rank.terms
         if name in measured and sizes[component].bytes:
             found.append(_of(startup, component, _gib(sizes[component]), measured[name]))
     held = measured["runner_buffers_gib"] + measured["buffers_after_load_gib"]
-    found.append(_of(startup, "buffers", _gib(rank.slack_use["buffers"]), held))
-    room = rank.requested_bytes / GIB - measured["model_gib"]
-    terms = [size for name, size in rank.sizes.items() if name != "weights.rounding"]
-    pool = (
-        room - sum(size.bytes for size in terms) / GIB,
-        room - sum(size.high_bytes for size in terms) / GIB,
-        room - sum(size.low_bytes for size in terms) / GIB,
-    )
+    found.append(_of(startup, "buffers", _gib(rank.outside_budget["buffers"]), held))
+    room_gib = rank.requested_bytes / GIB - measured["model_gib"]
+    taken = used(term for term in rank.terms.values() if term.name != "weights.rounding")
+    pool = room_gib - taken.expected / GIB, room_gib - taken.worst / GIB, room_gib - taken.best / GIB
     found.append(_of(startup, "kv_pool", pool, measured["kv_available_gib"]))
     return found
 
 
-def _gib(size: Size) -> tuple[float, float, float]:
-    return size.bytes / GIB, size.low_bytes / GIB, size.high_bytes / GIB
+def _gib(term: Term) -> tuple[float, float, float]:
+    return term.bytes / GIB, term.low_bytes / GIB, term.high_bytes / GIB
 
 
 def _of(startup: Startup, component: str, predicted: tuple[float, float, float], measured: float) -> Comparison:

@@ -59,8 +59,8 @@ def _ledger(plan: Plan) -> str:
 
 def _explained(plan: Plan) -> str:
     out = []
-    beyond = [(f"slack: {line.name}", line) for line in plan.ledger.beyond]
-    for name, line in [*((line.name, line) for line in plan.ledger.lines), *beyond]:
+    outside = [(f"slack: {line.name}", line) for line in plan.ledger.outside_budget]
+    for name, line in [*((line.name, line) for line in plan.ledger.lines), *outside]:
         out.append(f"{style(name, '1')} {format_gib(line.bytes)} GiB, {line.bytes:,} bytes, {line.basis}")
         for label, text in (("formula", line.formula), ("bounds", line.bounds), ("source", line.source)):
             if text:

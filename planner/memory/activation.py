@@ -11,13 +11,14 @@ from typing import Any
 from hw_specs.units import format_gib
 from planner.facts import load
 from planner.facts.release import parse_version
-from planner.memory.rank import Calibration, Shape, Size, measured_size, nothing
+from planner.memory.rank import Calibration, RankShape, measured_term
+from planner.memory.term import Term, nothing
 from planner.model import VisionSpec
 
 POINTER_ALIGNMENT = 512
 
 
-def images_of_a_step(shape: Shape) -> int:
+def images_of_a_step(shape: RankShape) -> int:
     """Images of the largest size that one step encodes, in the profile run too; the budget counts embeddings.
 
     Source: vLLM 0.33.0 multimodal/encoder_budget.py; ``--limit-mm-per-prompt`` of 1 or more does not change it.
@@ -43,7 +44,7 @@ def _pixels_bytes(vision: VisionSpec, images: int) -> int:
     return images * vision.num_channels * vision.max_image_size**2 * 2
 
 
-def _encoder_bytes(shape: Shape, vision: VisionSpec, images: int, *, eager: bool) -> int:
+def _encoder_bytes(shape: RankShape, vision: VisionSpec, images: int, *, eager: bool) -> int:
     """Peak of the vision encoder over `images` of the largest size."""
     tp = shape.tensor_parallel_size if shape.release.vision_sharded else 1
     eager = eager and shape.release.eager_norm_kernel
@@ -68,7 +69,7 @@ def _encoder_bytes(shape: Shape, vision: VisionSpec, images: int, *, eager: bool
 
 
 def activation_phases(
-    shape: Shape, *, eager: bool | None = None, images: int | None = None, sampling: str | None = None
+    shape: RankShape, *, eager: bool | None = None, images: int | None = None, sampling: str | None = None
 ) -> dict[str, int]:
     """Peak bytes above the loaded model, by phase: of the profile run, or of a step with `images` and `sampling`.
 
@@ -113,7 +114,7 @@ def activation_phases(
     return phases
 
 
-def _sampler_bytes(shape: Shape, facts: dict[str, Any], N: int, V: int, sampling: str) -> int:
+def _sampler_bytes(shape: RankShape, facts: dict[str, Any], N: int, V: int, sampling: str) -> int:
     """Sampling `N` rows of `V` logits: with every feature on, or greedily."""
     per_row = facts["sampler_bytes_per_row"] * N
     if sampling != "full":
@@ -131,9 +132,9 @@ def _sampler_bytes(shape: Shape, facts: dict[str, Any], N: int, V: int, sampling
     return int(facts["native_sampler_bytes_per_logit"] * N * V + scratch + per_row)
 
 
-def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
+def activations(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """The transient peak of the profile run: the largest of its phases, with bounds."""
-    measured = measured_size("activations", calibration)
+    measured = measured_term("activations", calibration)
     if measured is not None:
         return measured
     facts = load("overheads.toml")["activations"]
@@ -150,7 +151,8 @@ def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
         phases["forward"] + compiled + cold_compile_bytes(shape),
     )
     bounds = "high: the other execution mode, the first start's compilation, workspaces inside kernels"
-    return Size(
+    return Term(
+        name="activations",
         bytes=expected + workspace,
         low_bytes=phases[peak],
         high_bytes=worst + max(workspace, facts["bounds"]["unseen_high_bytes"]),
@@ -163,12 +165,12 @@ def activations(shape: Shape, calibration: Calibration | None = None) -> Size:
     )
 
 
-def _compiled_excess_bytes(shape: Shape, facts: dict[str, Any]) -> int:
+def _compiled_excess_bytes(shape: RankShape, facts: dict[str, Any]) -> int:
     """What a compiled forward takes above Inductor's plan."""
     return int(facts["compiled"]["hidden_bytes"] * shape.model.hidden_size * shape.max_num_batched_tokens)
 
 
-def cold_compile_bytes(shape: Shape) -> int:
+def cold_compile_bytes(shape: RankShape) -> int:
     """What the first compiled start of a configuration peaks above later ones; nothing when it runs eagerly."""
     facts = load("overheads.toml")["activations"]["cold_compile"]
     if shape.enforce_eager or parse_version(shape.release.version) < parse_version(facts["since"]):
@@ -182,7 +184,7 @@ def cold_compile_bytes(shape: Shape) -> int:
     return int(T * (text + drafts * facts["draft_hidden_bytes"] * hidden))
 
 
-def _workspace_bytes(shape: Shape) -> int:
+def _workspace_bytes(shape: RankShape) -> int:
     """The GEMM library's first workspace, where it falls into the profile run."""
     if not shape.release.workspace_counted:
         return 0
@@ -192,7 +194,7 @@ def _workspace_bytes(shape: Shape) -> int:
     return 0
 
 
-def unprofiled(shape: Shape) -> Size:
+def unprofiled(shape: RankShape) -> Term:
     """What serving takes above a profile run without images or with greedy sampling: it comes with such requests.
 
     Expected with one image of the largest size at a time; at most with a step full of them.
@@ -208,14 +210,15 @@ def unprofiled(shape: Shape) -> Size:
         gaps.append("no sampling but greedy")
         sources.append(rules["profiled_sampling"]["source"])
     if not gaps:
-        return nothing("all is profiled", rules["encoder_profiled"]["source"])
+        return nothing("unprofiled", "all is profiled", rules["encoder_profiled"]["source"])
     profiled = max(activation_phases(shape).values())
     usual = step if release.encoder_profiled else min(step, 1)
     expected, worst = (
         max(0, max(activation_phases(shape, images=images, sampling="full").values()) - profiled)
         for images in (usual, step)
     )
-    return Size(
+    return Term(
+        name="unprofiled",
         bytes=expected,
         low_bytes=0,
         high_bytes=worst,

@@ -6,14 +6,15 @@ import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
-from hw_specs.spec import Basis, GpuSet
+from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner.facts import load
 from planner.facts.release import Release
 from planner.memory import activation, overheads
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.memory.layouts import tensor_parallel_limit
-from planner.memory.rank import Calibration, Shape, Size
+from planner.memory.rank import Calibration, RankShape
+from planner.memory.term import Bounds, Term, left, used
 from planner.memory.weights import (
     Allocator,
     RankWeights,
@@ -30,26 +31,6 @@ from planner.settings import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerLine:
-    """One named share of one GPU's memory."""
-
-    name: str
-    """Stable key, ``weights.text`` … ``free``."""
-    bytes: int
-    """Expected size."""
-    low_bytes: int
-    """Smallest plausible size; equals `bytes` for exact lines."""
-    high_bytes: int
-    basis: Basis
-    source: str
-    """Where the number or its formula comes from."""
-    formula: str = ""
-    """The formula with its numbers put in."""
-    bounds: str = ""
-    """Where low and high come from."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
     """Ordered lines that sum to `total_bytes` exactly."""
 
@@ -57,11 +38,11 @@ class Ledger:
     """Engine-visible memory of the GPU."""
     budget_bytes: int
     """What the engine may use: ``ceil(total * gpu_memory_utilization)``."""
-    lines: tuple[LedgerLine, ...]
-    beyond: tuple[LedgerLine, ...] = ()
+    lines: tuple[Term, ...]
+    outside_budget: tuple[Term, ...] = ()
     """What the engine takes outside its budget, from the slack; it does not count into the sum."""
 
-    def line(self, name: str) -> LedgerLine:
+    def line(self, name: str) -> Term:
         """Return the line called `name`.
 
         Raises:
@@ -80,7 +61,7 @@ class RankBudget:
     model: ModelSpec
     gpus: GpuSet
     settings: Settings
-    shape: Shape
+    shape: RankShape
     weights: RankWeights
     rules: WeightRules
     rounding_bytes: int
@@ -111,11 +92,12 @@ class RankBudget:
         return rope_cache_bytes(self.model)
 
     @cached_property
-    def sizes(self) -> dict[str, Size]:
+    def terms(self) -> dict[str, Term]:
         """Every term beside weights and KV cache, in ledger order."""
         rounding = load("overheads.toml")["weights"]
         return {
-            "weights.rounding": Size(
+            "weights.rounding": Term(
+                name="weights.rounding",
                 bytes=rounding["small_bytes"] + self.rounding_bytes,
                 low_bytes=0,
                 high_bytes=rounding["high_bytes"] + self.rounding_bytes + self.fragmentation_bytes,
@@ -137,21 +119,15 @@ class RankBudget:
         }
 
     @cached_property
-    def available(self) -> tuple[int, int, int]:
-        """Bytes for the KV cache: expected, low, high; negative when the rest does not fit."""
+    def available(self) -> Bounds:
+        """Bytes for the KV cache; negative when the rest does not fit."""
         if self.settings.kv_cache_memory_bytes is not None:
             size_bytes = self.settings.kv_cache_memory_bytes
-            return size_bytes, size_bytes, size_bytes
-        room = self.budget_bytes - self.weights.total_bytes - self.rope_bytes
-        sizes = self.sizes.values()
-        return (
-            room - sum(size.bytes for size in sizes),
-            room - sum(size.high_bytes for size in sizes),
-            room - sum(size.low_bytes for size in sizes),
-        )
+            return Bounds(size_bytes, size_bytes, size_bytes)
+        return left(self.budget_bytes - self.weights.total_bytes - self.rope_bytes, self.terms.values())
 
     @cached_property
-    def slack_use(self) -> dict[str, Size]:
+    def outside_budget(self) -> dict[str, Term]:
         """What lives outside the budget, in the slack above it."""
         return {
             "context": overheads.context(self.shape),
@@ -162,25 +138,23 @@ class RankBudget:
         }
 
     @property
-    def free_at_start(self) -> tuple[int, int, int]:
-        """Free memory when the engine takes stock: expected, low, high; from a probe where there is one."""
-        taken = self.slack_use["context"]
+    def free_at_start(self) -> Bounds:
+        """Free memory when the engine takes stock; from a probe where there is one."""
         free = self.gpus.free_memory_bytes if self.gpus.free_memory_bytes is not None else self.total_bytes
-        return free - taken.bytes, free - taken.high_bytes, free - taken.low_bytes
+        return left(free, [self.outside_budget["context"]])
 
     @cached_property
-    def outside_bytes(self) -> tuple[int, int, int]:
-        """Bytes outside the budget: expected, at the low bound (so the larger figure), at the high bound."""
-        sizes = self.slack_use.values()
-        return sum(s.bytes for s in sizes), sum(s.high_bytes for s in sizes), sum(s.low_bytes for s in sizes)
+    def outside_budget_bytes(self) -> Bounds:
+        """Bytes outside the budget."""
+        return used(self.outside_budget.values())
 
     @cached_property
-    def room_outside_bytes(self) -> int:
+    def outside_budget_room_bytes(self) -> int:
         """Room for them: the slack, or with a hand-sized KV cache whatever the ledger leaves free."""
         if self.settings.kv_cache_memory_bytes is None:
             return self.total_bytes - self.budget_bytes
-        used = self.weights.total_bytes + self.rope_bytes + sum(size.bytes for size in self.sizes.values())
-        return self.total_bytes - used - self.settings.kv_cache_memory_bytes
+        fixed_bytes = self.weights.total_bytes + self.rope_bytes + self.settings.kv_cache_memory_bytes
+        return left(self.total_bytes - fixed_bytes, self.terms.values()).expected
 
     @property
     def loading_peak_bytes(self) -> int:
@@ -239,7 +213,7 @@ def rank_budgets(
                     null_block_reserved=release.null_block_reserved,
                     tokens_rule=release.kv_tokens,
                 ),
-                shape=Shape(
+                shape=RankShape(
                     model=model,
                     gpu=gpus.spec,
                     release=release,
@@ -316,17 +290,17 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
             f"{model.rotary_dim or model.head_dim} x 2 B",
         ),
     ]
-    lines += [_line(name, size) for name, size in rank.sizes.items()]
-    expected, low, high = rank.available
+    lines += rank.terms.values()
+    expected, worst, best = rank.available
     geometry = rank.geometry
     if kv_bytes > expected:
-        low = high = expected  # what a length needs is exact; what is missing shows in `free`
+        worst = best = expected  # what a length needs is exact; what is missing shows in `free`
     lines.append(
-        LedgerLine(
+        Term(
             name="kv_cache",
             bytes=kv_bytes,
-            low_bytes=max(0, min(kv_bytes, kv_bytes - (expected - low))),
-            high_bytes=max(kv_bytes, kv_bytes + (high - expected)),
+            low_bytes=max(0, min(kv_bytes, kv_bytes - (expected - worst))),
+            high_bytes=max(kv_bytes, kv_bytes + (best - expected)),
             basis="derived",
             source=load("vllm.toml")["ledger_sources"]["kv_cache"],
             formula=f"{kv_bytes // geometry.block_bytes:,} blocks of {geometry.block_size} tokens x "
@@ -334,24 +308,18 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
             bounds="what the other lines leave at their bounds",
         )
     )
-    used = sum(line.bytes for line in lines)
-    free = rank.budget_bytes - used
+    free = rank.budget_bytes - sum(line.bytes for line in lines)
     lines.append(
-        LedgerLine(
-            name="free",
-            bytes=free,
-            low_bytes=free,
-            high_bytes=free,
+        Term.certain(
+            "free",
+            free,
             basis="derived",
             source="the budget less the lines above",
             formula=f"budget {format_gib(rank.budget_bytes)} GiB less the lines above",
         )
     )
-    inside = ", ".join(
-        f"{name} {format_gib(size.low_bytes)} to {format_gib(size.high_bytes)}"
-        for name, size in rank.slack_use.items()
-        if size.high_bytes
-    )
+    outside = tuple(term for term in rank.outside_budget.values() if term.high_bytes)
+    inside = ", ".join(f"{term.name} {format_gib(term.low_bytes)} to {format_gib(term.high_bytes)}" for term in outside)
     lines.append(
         _exact(
             "slack",
@@ -359,32 +327,12 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
             f"total - ceil(total x {rank.settings.gpu_memory_utilization}); holds {inside} GiB",
         )
     )
-    beyond = tuple(_line(name, size) for name, size in rank.slack_use.items() if size.high_bytes)
-    return Ledger(total_bytes=rank.total_bytes, budget_bytes=rank.budget_bytes, lines=tuple(lines), beyond=beyond)
+    return Ledger(
+        total_bytes=rank.total_bytes, budget_bytes=rank.budget_bytes, lines=tuple(lines), outside_budget=outside
+    )
 
 
-def _exact(name: str, size_bytes: int, formula: str) -> LedgerLine:
+def _exact(name: str, size_bytes: int, formula: str) -> Term:
     sources = load("vllm.toml")["ledger_sources"]
-    return LedgerLine(
-        name=name,
-        bytes=size_bytes,
-        low_bytes=size_bytes,
-        high_bytes=size_bytes,
-        basis="exact",
-        source=sources[name],
-        formula=formula,
-        bounds=sources["exact_bounds"] if name.startswith("weights") else "exact",
-    )
-
-
-def _line(name: str, size: Size) -> LedgerLine:
-    return LedgerLine(
-        name=name,
-        bytes=size.bytes,
-        low_bytes=size.low_bytes,
-        high_bytes=size.high_bytes,
-        basis=size.basis,
-        source=size.source,
-        formula=size.formula,
-        bounds=size.bounds,
-    )
+    bounds = sources["exact_bounds"] if name.startswith("weights") else "exact"
+    return Term.certain(name, size_bytes, basis="exact", source=sources[name], formula=formula, bounds=bounds)

@@ -13,23 +13,24 @@ from hw_specs.units import gib
 from planner.facts import load
 from planner.facts.release import parse_version
 from planner.memory.kv_cache import KvGeometry
-from planner.memory.rank import Calibration, Shape, Size, measured_size, nothing
+from planner.memory.rank import Calibration, RankShape, measured_term
+from planner.memory.term import Term, nothing
 
 
-def buffers(shape: Shape, calibration: Calibration | None = None) -> Size:
+def buffers(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """Tensors the runner keeps: sampling tables, input embeddings, block tables, by runner generation."""
     if not shape.release.buffers_counted:
         rule = load("vllm.toml")["rules"]["buffers_counted"]
-        return nothing(f"vLLM {shape.release.version} does not subtract them", rule["source"])
-    return measured_size("buffers", calibration) or _buffers(shape)
+        return nothing("buffers", f"vLLM {shape.release.version} does not subtract them", rule["source"])
+    return measured_term("buffers", calibration) or _buffers(shape)
 
 
-def uncounted_buffers(shape: Shape) -> Size:
+def uncounted_buffers(shape: RankShape) -> Term:
     """The same tensors where the engine does not subtract them: they live in the slack."""
-    return nothing("in the budget already", "") if shape.release.buffers_counted else _buffers(shape)
+    return nothing("buffers", "in the budget already", "") if shape.release.buffers_counted else _buffers(shape)
 
 
-def _buffers(shape: Shape) -> Size:
+def _buffers(shape: RankShape) -> Term:
     facts = load("overheads.toml")["buffers"]
     T, S, V, H = shape.max_num_batched_tokens, shape.max_num_seqs, shape.model.vocab_size, shape.model.hidden_size
     k = shape.speculative_tokens
@@ -50,11 +51,9 @@ def _buffers(shape: Shape) -> Size:
     if k:
         parts[f"draft states {T} x {H} x 2"] = T * H * 2
         parts[f"draft embeddings {draft_embeddings_bytes(shape) // (2 * H)} x {H} x 2"] = draft_embeddings_bytes(shape)
-    size_bytes = sum(parts.values()) + rest
-    return Size(
-        bytes=size_bytes,
-        low_bytes=size_bytes,
-        high_bytes=size_bytes,
+    return Term.certain(
+        "buffers",
+        sum(parts.values()) + rest,
         basis="derived",
         source=facts["source"],
         formula=" + ".join([*(f"{what} B" for what in parts), f"small tables {rest:,} B"]),
@@ -62,35 +61,35 @@ def _buffers(shape: Shape) -> Size:
     )
 
 
-def draft_embeddings_bytes(shape: Shape) -> int:
+def draft_embeddings_bytes(shape: RankShape) -> int:
     """The draft's input embeddings, where they have a tensor of their own: always on runner V1, for images on V2."""
     images = not shape.language_model_only and shape.model.vision is not None
     takes = shape.release.model_runner == "v1" or (images and shape.release.draft_takes_images)
     return 2 * shape.max_num_batched_tokens * shape.model.hidden_size if takes else 0
 
 
-def outside_torch(shape: Shape, calibration: Calibration | None = None) -> Size:
+def outside_torch(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """Memory outside torch that appears while profiling and therefore counts against the KV budget."""
-    return measured_size("outside_torch", calibration) or _row("outside_torch", shape)
+    return measured_term("outside_torch", calibration) or _row("outside_torch", shape)
 
 
-def graphs(shape: Shape, calibration: Calibration | None = None) -> Size:
+def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """The graph estimate that the engine subtracts; nothing when it runs eagerly or does not subtract it."""
     facts = load("overheads.toml")["graphs"]
     if shape.enforce_eager:
-        return nothing("no graphs with --enforce-eager", facts[0]["source"])
+        return nothing("graphs", "no graphs with --enforce-eager", facts[0]["source"])
     if shape.gpu.vendor not in shape.release.graph_estimate_vendors:
         rule = load("vllm.toml")["rules"]["graph_estimate_vendors"]
-        return nothing(f"vLLM {shape.release.version} does not subtract them on this vendor", rule["source"])
-    return measured_size("graphs", calibration) or _row("graphs", shape)
+        return nothing("graphs", f"vLLM {shape.release.version} does not subtract them on this vendor", rule["source"])
+    return measured_term("graphs", calibration) or _row("graphs", shape)
 
 
-def context(shape: Shape) -> Size:
+def context(shape: RankShape) -> Term:
     """What is gone before the engine takes stock: outside its budget, inside the slack."""
     return _row("context", shape)
 
 
-def after_profiling(shape: Shape, geometry: KvGeometry) -> Size:
+def after_profiling(shape: RankShape, geometry: KvGeometry) -> Term:
     """What the engine allocates after the budget is decided: block tables, slot mapping, attention workspace."""
     blocks = geometry.blocks_for(shape.max_model_len)
     size_bytes = shape.max_num_batched_tokens * 8
@@ -105,13 +104,13 @@ def after_profiling(shape: Shape, geometry: KvGeometry) -> Size:
                 + row["index_bytes_per_block"] * shape.max_num_seqs * blocks
             )
             source = row["source"]
-    return Size(bytes=size_bytes, low_bytes=size_bytes, high_bytes=size_bytes, basis="derived", source=source)
+    return Term.certain("after_profiling", size_bytes, basis="derived", source=source)
 
 
-def unsubtracted_graphs(shape: Shape) -> Size:
+def unsubtracted_graphs(shape: RankShape) -> Term:
     """Graph memory that the engine captures without having subtracted it: it lives in the slack."""
     if shape.enforce_eager or shape.gpu.vendor in shape.release.graph_estimate_vendors:
-        return nothing("in the budget already", "")
+        return nothing("graphs", "in the budget already", "")
     return _row("graphs", shape)
 
 
@@ -127,7 +126,7 @@ def captures(max_num_seqs: int) -> int:
     return sum(size <= max_num_seqs for size in (1, 2, 4)) + fine // 8 + coarse // 16
 
 
-def loading_transient_bytes(shape: Shape) -> int:
+def loading_transient_bytes(shape: RankShape) -> int:
     """Bytes beside the weights while they load: requantised shards, or the draft's own embedding."""
     per_element = load("vllm.toml")["loading"]["requantise_bytes_per_element"]["value"]
     model, tp = shape.model, shape.tensor_parallel_size
@@ -137,7 +136,7 @@ def loading_transient_bytes(shape: Shape) -> int:
     return max(shard, draft)
 
 
-def _row(table: str, shape: Shape) -> Size:
+def _row(table: str, shape: RankShape) -> Term:
     """First row of `table` whose keys all match; a size may grow with the layers of the rank."""
     return _sized_row(
         table,
@@ -166,7 +165,7 @@ def _sized_row(
     layers: int,
     max_num_seqs: int,
     speculative_tokens: int,
-) -> Size:
+) -> Term:
     release = parse_version(version)
     decode_tokens = max_num_seqs * (1 + speculative_tokens)
 
@@ -195,7 +194,8 @@ def _sized_row(
     grown = f"{row['expected_gib']} + {per_layer} x {layers} layers" if more else ""
     if drafted:
         grown += f" + {drafted:.2f} for the draft"
-    return Size(
+    return Term(
+        name=table,
         bytes=gib(expected),
         low_bytes=gib(low),
         high_bytes=gib(high),

@@ -1,29 +1,17 @@
-"""What the overhead formulas look at and answer: one rank's shape, a size with bounds. It never computes sizes."""
+"""What the overhead formulas look at: one rank's shape, and what was measured of it. It never computes a size."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hw_specs.spec import Basis, GpuSpec
+from hw_specs.spec import GpuSpec
 from hw_specs.units import GIB
 from planner.facts import load
 from planner.facts.release import Release
+from planner.memory.term import Term
 from planner.memory.weights import split_layers
 from planner.model import ModelSpec, VisionSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Size:
-    """A size with its bounds and where they come from."""
-
-    bytes: int
-    low_bytes: int
-    high_bytes: int
-    basis: Basis
-    source: str
-    formula: str = ""
-    bounds: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +38,7 @@ class Calibration:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Shape:
+class RankShape:
     """Everything the overhead formulas look at, for one rank."""
 
     model: ModelSpec
@@ -87,23 +75,19 @@ class Shape:
         return self.model.vision if self.first_stage and not self.language_model_only else None
 
 
-def nothing(why: str, source: str) -> Size:
-    """A term that is exactly zero here, and why."""
-    return Size(bytes=0, low_bytes=0, high_bytes=0, basis="exact", source=source, formula=why)
-
-
-def measured_size(term: str, calibration: Calibration | None) -> Size | None:
-    """The measured size of `term`, where this machine has one."""
-    if calibration is None or term not in calibration.terms:
+def measured_term(name: str, calibration: Calibration | None) -> Term | None:
+    """The measured term called `name`, where this machine has one."""
+    if calibration is None or name not in calibration.terms:
         return None
-    size_bytes = calibration.terms[term]
-    spread = load("overheads.toml")["calibrated"]["spread_bytes"]
-    return Size(
+    size_bytes = calibration.terms[name]
+    facts = load("overheads.toml")["calibrated"]
+    return Term(
+        name=name,
         bytes=size_bytes,
-        low_bytes=max(0, size_bytes - spread),
-        high_bytes=size_bytes + spread,
+        low_bytes=max(0, size_bytes - facts["spread_bytes"]),
+        high_bytes=size_bytes + facts["spread_bytes"],
         basis="measured",
         source=f"measured here: {calibration.run}",
         formula=f"{size_bytes / GIB:.2f} GiB measured",
-        bounds=load("overheads.toml")["calibrated"]["source"],
+        bounds=facts["source"],
     )

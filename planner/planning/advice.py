@@ -15,7 +15,7 @@ from planner.memory.ledger import RankBudget
 from planner.model import ModelSpec
 from planner.planning.answer import PlanWarning
 from planner.planning.request import PlanRequest
-from planner.planning.solve import EXPECTED, LOW, Outcome
+from planner.planning.solve import Outcome
 
 WORTH_A_WORD_BYTES = GIB // 2
 """Smaller differences between two starts are not worth a warning."""
@@ -151,24 +151,24 @@ def _hardware_warnings(gpus: GpuSet, outcome: Outcome) -> Iterator[tuple[str, st
 
 def unprofiled_note(rank: RankBudget) -> str:
     """What the engine's profile run leaves out, as the end of a sentence; empty where it leaves nothing out."""
-    size = rank.slack_use["unprofiled"]
+    size = rank.outside_budget["unprofiled"]
     return f"; {size.formula}" if size.high_bytes else ""
 
 
 def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     rank = outcome.tightest
-    room, outside = rank.room_outside_bytes, rank.outside_bytes
-    if outside[EXPECTED] <= room < outside[LOW]:
+    room, outside = rank.outside_budget_room_bytes, rank.outside_budget_bytes
+    if outside.expected <= room < outside.worst:
         yield (
             "slack",
-            f"what lives outside the budget may need {format_gib(outside[LOW])} GiB, and only {format_gib(room)} GiB "
+            f"what lives outside the budget may need {format_gib(outside.worst)} GiB, and only {format_gib(room)} GiB "
             f"are left for it: an out-of-memory error after start-up is possible{unprofiled_note(rank)}",
         )
-    if rank.sizes["graphs"].basis == "assumed":
+    if rank.terms["graphs"].basis == "assumed":
         yield (
             "graphs-assumed",
-            f"graph memory is assumed ({format_gib(rank.sizes['graphs'].low_bytes)} to "
-            f"{format_gib(rank.sizes['graphs'].high_bytes)} GiB); `m35-plan calibrate` replaces it by yours",
+            f"graph memory is assumed ({format_gib(rank.terms['graphs'].low_bytes)} to "
+            f"{format_gib(rank.terms['graphs'].high_bytes)} GiB); `m35-plan calibrate` replaces it by yours",
         )
     cold = max(cold_compile_bytes(rank.shape) for rank in outcome.ranks)
     if cold > WORTH_A_WORD_BYTES and "activations" not in (rank.calibration.terms if rank.calibration else {}):
@@ -178,10 +178,10 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
             f"less for KV cache than later starts; the low bound allows for it",
         )
     free = outcome.ranks[0].gpus.free_memory_bytes
-    if free is not None and rank.requested_bytes > rank.free_at_start[EXPECTED]:
-        passing = int(rank.free_at_start[LOW] / rank.total_bytes * 100) / 100
+    if free is not None and rank.requested_bytes > rank.free_at_start.expected:
+        passing = int(rank.free_at_start.worst / rank.total_bytes * 100) / 100
         better = "stop the processes that hold it"
-        if passing > 0 and rank.loading_peak_bytes < rank.free_at_start[LOW]:
+        if passing > 0 and rank.loading_peak_bytes < rank.free_at_start.worst:
             better = f"--gpu-memory-utilization {passing} would pass that check"
         holders = outcome.ranks[0].gpus.holders
         held = f" ({'; '.join(holders[:3])})" if holders else ""

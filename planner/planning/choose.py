@@ -16,12 +16,13 @@ from planner.memory.layouts import (
     tensor_parallel_limit,
 )
 from planner.memory.ledger import ledger
+from planner.memory.term import Bound
 from planner.model import ModelSpec
 from planner.planning.advice import find_warnings, unprofiled_note
 from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
 from planner.planning.levers import find_levers
 from planner.planning.request import PlanRequest
-from planner.planning.solve import EXPECTED, LOW, Outcome, check_request, default_batch, solve
+from planner.planning.solve import Outcome, check_request, default_batch, solve
 from planner.settings import Layout, Settings
 
 __all__ = [
@@ -211,7 +212,7 @@ def _character(layout: Layout, gpus: GpuSet) -> str:
 def _why_not(outcome: Outcome) -> str:
     """Why nothing fits, with the numbers that say so."""
     rank = outcome.tightest
-    bound = EXPECTED if outcome.blocker(EXPECTED) else LOW
+    bound = Bound.EXPECTED if outcome.blocker(Bound.EXPECTED) else Bound.WORST
     blocker = outcome.blocker(bound)
     weights = format_gib(rank.weights.total_bytes)
     free = rank.free_at_start[bound]
@@ -225,16 +226,16 @@ def _why_not(outcome: Outcome) -> str:
         return f"vLLM wants {format_gib(rank.requested_bytes)} GiB free at start and {format_gib(free)} GiB are"
     if blocker == "physical":
         return (
-            f"what lives outside the budget {'may need' if bound == LOW else 'needs'} "
-            f"{format_gib(rank.outside_bytes[bound])} GiB and has {format_gib(rank.room_outside_bytes)} GiB"
-            f"{unprofiled_note(rank)}"
+            f"what lives outside the budget {'may need' if bound == Bound.WORST else 'needs'} "
+            f"{format_gib(rank.outside_budget_bytes[bound])} GiB and has "
+            f"{format_gib(rank.outside_budget_room_bytes)} GiB{unprofiled_note(rank)}"
         )
-    available = rank.available[EXPECTED]
+    available = rank.available.expected
     if available <= 0:
         return f"{weights} GiB of weights per GPU leave no room for a KV cache ({format_gib(available)} GiB)"
     wanted = format_tokens(outcome.settings.max_model_len)
     if outcome.sequences > 1:
-        bound = LOW if outcome.too_short else EXPECTED
+        bound = Bound.WORST if outcome.too_short else Bound.EXPECTED
         worst = " with every uncertain term at its worst" if outcome.too_short else ""
         count = outcome.sequences_that_fit(outcome.settings.max_model_len, bound)
         each = format_tokens(outcome.length_per_sequence(bound))
@@ -269,7 +270,7 @@ def _reasons(request: PlanRequest, outcome: Outcome, chosen: Layout) -> list[str
         return [_why_not(outcome)]
     per_token = f"{rank.geometry.bytes_per_token / KIB:,.0f} KiB"
     said = [
-        f"weights leave {format_gib(rank.available[EXPECTED])} GiB per GPU for KV cache; one token takes {per_token}"
+        f"weights leave {format_gib(rank.available.expected)} GiB per GPU for KV cache; one token takes {per_token}"
     ]
     if chosen.gpus_per_replica > 1 and request.tensor_parallel_size is None:
         said.append("one server over the largest tensor-parallel size has the most room and the shortest steps")
@@ -299,6 +300,6 @@ def _kv_bytes(outcome: Outcome) -> int:
         spare = geometry.block_bytes if geometry.null_block_reserved else 0
         return geometry.needed_bytes(outcome.settings.max_model_len, outcome.sequences) + spare
     if outcome.settings.kv_cache_memory_bytes is not None:
-        return geometry.num_blocks(rank.available[EXPECTED]) * geometry.block_bytes
+        return geometry.num_blocks(rank.available.expected) * geometry.block_bytes
     blocks = outcome.kv_cache.num_gpu_blocks
     return blocks * geometry.block_bytes

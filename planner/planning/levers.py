@@ -10,10 +10,11 @@ from hw_specs.units import MIB, format_tokens
 from planner.facts import load
 from planner.facts.release import Release
 from planner.memory.layouts import layouts
+from planner.memory.term import Bound
 from planner.model import ModelSpec
 from planner.planning.answer import Lever
 from planner.planning.request import PlanRequest
-from planner.planning.solve import EXPECTED, LOW, Outcome, solve
+from planner.planning.solve import Outcome, solve
 from planner.settings import Layout
 
 VERDICTS = ("does-not-fit", "tight", "fits")
@@ -42,20 +43,20 @@ def find_levers(
     )
     before = solve(base, model, gpus, release, layout)
     # More tokens are worth nothing to a plan that something else than the KV cache stops.
-    stopped_by_kv = not before.stopped_otherwise(LOW)
+    stopped_by_kv = not before.stopped_otherwise(Bound.WORST)
     found = [*_shorter(request, outcome), *_fewer(request, outcome)]
     for name, flag, changed, note in _changes(base, model, outcome):
         after = solve(changed, model, gpus, release, layout)
         gain_tokens = _tokens(after) - _tokens(before)
         better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
-        if stopped_by_kv and after.stopped_otherwise(LOW):
+        if stopped_by_kv and after.stopped_otherwise(Bound.WORST):
             continue  # more tokens, but something else would now stop it
         if better > 0 or (better == 0 and stopped_by_kv and gain_tokens > 0):
             found.append(
                 Lever(
                     name=name,
                     flag=flag,
-                    gain_bytes=after.tightest.available[EXPECTED] - before.tightest.available[EXPECTED],
+                    gain_bytes=after.tightest.available.expected - before.tightest.available.expected,
                     gain_tokens=gain_tokens,
                     fits=after.verdict == "fits",
                     note=note,
@@ -72,7 +73,7 @@ def find_levers(
 def _tokens(outcome: Outcome) -> int:
     """Tokens the pool would hold at the expected bound; negative budgets count as negative tokens."""
     rank = outcome.tightest
-    return rank.available[EXPECTED] // rank.geometry.block_bytes * rank.geometry.block_size
+    return rank.available.expected // rank.geometry.block_bytes * rank.geometry.block_size
 
 
 def _changes(request: PlanRequest, model: ModelSpec, outcome: Outcome) -> Iterator[tuple[str, str, PlanRequest, str]]:
@@ -105,7 +106,7 @@ def _changes(request: PlanRequest, model: ModelSpec, outcome: Outcome) -> Iterat
             )
             break
     yield from _budgets(request, outcome)
-    if not settings.enforce_eager and outcome.tightest.sizes["graphs"].bytes:
+    if not settings.enforce_eager and outcome.tightest.terms["graphs"].bytes:
         yield (
             "enforce-eager",
             "--enforce-eager",
@@ -121,13 +122,13 @@ def _budgets(request: PlanRequest, outcome: Outcome) -> Iterator[tuple[str, str,
     settings = outcome.settings
     by_hand = settings.kv_cache_memory_bytes
     if by_hand is not None:
-        rooms = [by_hand + rank.room_outside_bytes - rank.outside_bytes[LOW] for rank in outcome.ranks]
+        rooms = [by_hand + rank.outside_budget_room_bytes - rank.outside_budget_bytes.worst for rank in outcome.ranks]
         smaller = min(rooms) // MIB * MIB
         if 0 < smaller < by_hand:
             changed = dataclasses.replace(request, kv_cache_memory_bytes=smaller)
             yield "kv-cache-memory-bytes", f"--kv-cache-memory-bytes {smaller}", changed, "what is really there"
         return
-    if outcome.blocker(LOW) in ("free", "physical"):
+    if outcome.blocker(Bound.WORST) in ("free", "physical"):
         passing = passing_utilization(outcome)
         if 0 < passing < settings.gpu_memory_utilization:
             changed = dataclasses.replace(request, gpu_memory_utilization=passing)
@@ -146,7 +147,7 @@ def _budgets(request: PlanRequest, outcome: Outcome) -> Iterator[tuple[str, str,
 def passing_utilization(outcome: Outcome) -> float:
     """Largest share, in hundredths, that is surely free at start and leaves room for what lives outside; 0 if none."""
     shares = [
-        min(rank.free_at_start[LOW], rank.total_bytes - rank.outside_bytes[LOW]) / rank.total_bytes
+        min(rank.free_at_start.worst, rank.total_bytes - rank.outside_budget_bytes.worst) / rank.total_bytes
         for rank in outcome.ranks
     ]
     return max(0, int(min(shares) * 100)) / 100
@@ -156,14 +157,14 @@ def _fewer(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
     """The number of sequences that surely fits, where more were asked for."""
     if request.concurrency is None or outcome.verdict == "fits":
         return
-    fitting = outcome.sequences_that_fit(outcome.settings.max_model_len, LOW)
+    fitting = outcome.sequences_that_fit(outcome.settings.max_model_len, Bound.WORST)
     if 0 < fitting < request.concurrency:
         yield Lever(
             name="concurrency",
             flag=f"--concurrency {fitting}",
             gain_bytes=0,
             gain_tokens=0,
-            fits=outcome.blocker(LOW) == "kv",
+            fits=outcome.blocker(Bound.WORST) == "kv",
             note=f"sequences of {format_tokens(outcome.settings.max_model_len)} that fit at the low bound",
         )
 
@@ -172,7 +173,7 @@ def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
     """The length that safely starts, when a longer one was asked for."""
     policy = load("policy.toml")["context"]
     step, spare = policy["round_tokens"]["value"], policy["spare_blocks"]["value"]
-    blocks = outcome.length_per_sequence(LOW) // outcome.settings.block_size - spare
+    blocks = outcome.length_per_sequence(Bound.WORST) // outcome.settings.block_size - spare
     length = max(0, blocks * outcome.settings.block_size) // step * step
     if outcome.verdict != "fits" and request.max_model_len is not None and 0 < length < request.max_model_len:
         yield Lever(
@@ -180,7 +181,7 @@ def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
             flag=f"--max-model-len {length}",
             gain_bytes=0,
             gain_tokens=0,
-            fits=outcome.blocker(LOW) == "kv",
+            fits=outcome.blocker(Bound.WORST) == "kv",
             note=f"{format_tokens(length)} tokens fit at the low bound",
         )
 
@@ -191,7 +192,7 @@ def _more_gpus(
     """The same GPUs once they are free; else the next larger number of them, and the smallest single product."""
     free = dataclasses.replace(request, tensor_parallel_size=None, pipeline_parallel_size=None, replicas=None)
     beyond = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
-    if gpus.free_memory_bytes is not None and outcome.stopped_otherwise(LOW):
+    if gpus.free_memory_bytes is not None and outcome.stopped_otherwise(Bound.WORST):
         emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=())
         found = _fitting(free, model, emptied, release, beyond)
         if found is not None:

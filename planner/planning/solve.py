@@ -16,13 +16,11 @@ from planner.facts.release import BatchTier, Release
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.ledger import RankBudget, rank_budgets
 from planner.memory.rank import Calibration
+from planner.memory.term import Bound
 from planner.model import ModelSpec
 from planner.planning.answer import KvCache, Verdict
 from planner.planning.request import PlanRequest
 from planner.settings import Layout, Settings
-
-LOW, EXPECTED = 1, 0
-"""Index of a bound in the ``(expected, low, high)`` triples."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,21 +41,21 @@ class Outcome:
     @cached_property
     def tightest(self) -> RankBudget:
         """The rank with the fewest KV blocks at the expected bound."""
-        return min(self.ranks, key=lambda rank: rank.available[EXPECTED] // rank.geometry.block_bytes)
+        return min(self.ranks, key=lambda rank: rank.available.expected // rank.geometry.block_bytes)
 
     @cached_property
     def verdict(self) -> Verdict:
         """``fits`` at the low bound, ``tight`` only at the expected one; never tight by our own choice."""
         if self.too_short:
             return "does-not-fit"
-        if self._holds(LOW):
+        if self._holds(Bound.WORST):
             return "fits"
-        return "tight" if self._holds(EXPECTED) else "does-not-fit"
+        return "tight" if self._holds(Bound.EXPECTED) else "does-not-fit"
 
-    def _holds(self, bound: int) -> bool:
+    def _holds(self, bound: Bound) -> bool:
         return self.blocker(bound) is None
 
-    def blocker(self, bound: int) -> str | None:
+    def blocker(self, bound: Bound) -> str | None:
         """The first thing that stops it at `bound`: ``free``, ``load``, ``kv`` or ``physical``; None if nothing."""
         for rank in self.ranks:
             fault = rank_fault(rank, self.settings.max_model_len, self.sequences, bound)
@@ -65,11 +63,11 @@ class Outcome:
                 return fault
         return None
 
-    def stopped_otherwise(self, bound: int) -> bool:
+    def stopped_otherwise(self, bound: Bound) -> bool:
         """Whether something else than the KV cache stops it at `bound`, whatever the length."""
         return any(
             max(rank.loading_peak_bytes, rank.requested_bytes) > rank.free_at_start[bound]
-            or rank.outside_bytes[bound] > rank.room_outside_bytes
+            or rank.outside_budget_bytes[bound] > rank.outside_budget_room_bytes
             for rank in self.ranks
         )
 
@@ -78,10 +76,10 @@ class Outcome:
         """Bytes missing on the worst rank: at the expected bound, or at the low one where only that fails."""
         if self.verdict != "does-not-fit":
             return 0
-        bound = EXPECTED if self.blocker(EXPECTED) else LOW
+        bound = Bound.EXPECTED if self.blocker(Bound.EXPECTED) else Bound.WORST
         return max(1, *(self._missing_bytes(rank, bound) for rank in self.ranks))
 
-    def _missing_bytes(self, rank: RankBudget, bound: int) -> int:
+    def _missing_bytes(self, rank: RankBudget, bound: Bound) -> int:
         geometry, free = rank.geometry, rank.free_at_start[bound]
         spare = geometry.block_bytes if geometry.null_block_reserved else 0
         needed = geometry.needed_bytes(self.settings.max_model_len, self.sequences) + spare
@@ -89,21 +87,21 @@ class Outcome:
             needed - rank.available[bound],
             rank.loading_peak_bytes - free,
             rank.requested_bytes - free,
-            rank.outside_bytes[bound] - rank.room_outside_bytes,
+            rank.outside_budget_bytes[bound] - rank.outside_budget_room_bytes,
         )
 
-    def sequences_that_fit(self, length_tokens: int, bound: int) -> int:
+    def sequences_that_fit(self, length_tokens: int, bound: Bound) -> int:
         """Sequences of `length_tokens` that the pool holds at `bound`."""
         return min(
             max(0, rank.geometry.checkable_bytes(rank.available[bound])) // rank.geometry.needed_bytes(length_tokens)
             for rank in self.ranks
         )
 
-    def length_per_sequence(self, bound: int) -> int:
+    def length_per_sequence(self, bound: Bound) -> int:
         """Tokens that each of the wanted sequences may take at `bound`."""
         return min(_room_tokens(rank.geometry, rank.available[bound], self.sequences, 0) for rank in self.ranks)
 
-    def _longest(self, bound: int) -> int:
+    def _longest(self, bound: Bound) -> int:
         """Longest length of one sequence that would start at `bound`; 0 when something else stops it."""
         if any(rank_fault(rank, 1, 1, bound) for rank in self.ranks):
             return 0
@@ -114,18 +112,18 @@ class Outcome:
         """The pool as the engine computes it: the smallest number of blocks over the ranks."""
         rank = self.tightest
         geometry, length = rank.geometry, self.settings.max_model_len
-        blocks = min(r.geometry.num_blocks(r.available[EXPECTED]) for r in self.ranks)
+        blocks = min(r.geometry.num_blocks(r.available.expected) for r in self.ranks)
         return KvCache(
             bytes_per_token_per_gpu=geometry.bytes_per_token,
             block_size=geometry.block_size,
-            available_bytes=rank.available[0],
-            available_low_bytes=rank.available[1],
-            available_high_bytes=rank.available[2],
+            available_bytes=rank.available.expected,
+            available_low_bytes=rank.available.worst,
+            available_high_bytes=rank.available.best,
             num_gpu_blocks=blocks,
             tokens=geometry.tokens(blocks, length),
             max_concurrency=geometry.concurrency(blocks, length),
-            largest_max_model_len=self._longest(EXPECTED),
-            largest_max_model_len_low=self._longest(LOW),
+            largest_max_model_len=self._longest(Bound.EXPECTED),
+            largest_max_model_len_low=self._longest(Bound.WORST),
         )
 
     @property
@@ -139,7 +137,7 @@ class Outcome:
         return self.kv_cache.num_gpu_blocks * self.kv_cache.block_size
 
 
-def rank_fault(rank: RankBudget, length_tokens: int, sequences: int, bound: int) -> str | None:
+def rank_fault(rank: RankBudget, length_tokens: int, sequences: int, bound: Bound) -> str | None:
     """Return what stops one rank at `bound`, or None.
 
     ``free``: the engine's own start-up check; ``load``: the weights do not load; ``kv``: the KV check fails or too
@@ -155,7 +153,7 @@ def rank_fault(rank: RankBudget, length_tokens: int, sequences: int, bound: int)
         return "kv"
     if geometry.needed_bytes(length_tokens, sequences) > geometry.checkable_bytes(available):
         return "kv"
-    return "physical" if rank.outside_bytes[bound] > rank.room_outside_bytes else None
+    return "physical" if rank.outside_budget_bytes[bound] > rank.outside_budget_room_bytes else None
 
 
 def default_batch(gpus: GpuSet, release: Release) -> BatchTier:
@@ -204,10 +202,10 @@ def engine_settings(request: PlanRequest, model: ModelSpec, gpus: GpuSet, releas
 def _better(new: Outcome, old: Outcome) -> bool:
     """Whether the smaller batch earns its place: a better verdict, or more room at the same one."""
     rank = {"fits": 2, "tight": 1, "does-not-fit": 0}
-    return (rank[new.verdict], new.settings.max_model_len, new.tightest.available[LOW]) > (
+    return (rank[new.verdict], new.settings.max_model_len, new.tightest.available.worst) > (
         rank[old.verdict],
         old.settings.max_model_len,
-        old.tightest.available[LOW],
+        old.tightest.available.worst,
     )
 
 
@@ -311,7 +309,9 @@ class _Trial:
 
     def _room(self, outcome: Outcome) -> int:
         spare = load("policy.toml")["context"]["spare_blocks"]["value"]
-        return min(_room_tokens(rank.geometry, rank.available[LOW], outcome.sequences, spare) for rank in outcome.ranks)
+        return min(
+            _room_tokens(rank.geometry, rank.available.worst, outcome.sequences, spare) for rank in outcome.ranks
+        )
 
 
 def _room_tokens(geometry: KvGeometry, available_bytes: int, sequences: int, spare_blocks: int) -> int:

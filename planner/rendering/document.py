@@ -11,13 +11,13 @@ import sys
 from dataclasses import dataclass
 from typing import Any
 
-from planner.memory.ledger import LedgerLine
+from planner.memory.term import Term
 from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
 from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "2.0"
 """``major.minor``: a minor step adds keys, a major step removes or redefines some."""
 
 
@@ -95,10 +95,10 @@ class PlanDocument:
     settings: Settings
     budget_bytes: int
     """What the engine may use of one GPU."""
-    ledger: tuple[LedgerLine, ...]
+    ledger: tuple[Term, ...]
     """One GPU of the tightest pipeline stage; sums to ``gpus.total_bytes``."""
-    beyond_budget: tuple[LedgerLine, ...] = ()
-    """What the engine takes of that GPU outside its budget, from the slack; since 1.1."""
+    outside_budget: tuple[Term, ...] = ()
+    """What the engine takes of that GPU outside its budget, from the slack."""
     weights_bytes_per_gpu: tuple[int, ...]
     """One per rank of TP x PP, target and draft, without RoPE table and scales."""
     kv_cache: KvCache
@@ -144,7 +144,7 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
         settings=plan.settings,
         budget_bytes=plan.ledger.budget_bytes,
         ledger=plan.ledger.lines,
-        beyond_budget=plan.ledger.beyond,
+        outside_budget=plan.ledger.outside_budget,
         weights_bytes_per_gpu=plan.weights_bytes_per_gpu,
         kv_cache=plan.kv_cache,
         reasons=plan.reasons,
@@ -192,7 +192,7 @@ def json_schema() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     schema = TypeAdapter(PlanDocument).json_schema()
-    homes = [sys.modules[cls.__module__] for cls in (PlanDocument, Settings, KvCache, LedgerLine)]
+    homes = [sys.modules[cls.__module__] for cls in (PlanDocument, Settings, KvCache, Term)]
     for name, definition in [("PlanDocument", schema), *schema.get("$defs", {}).items()]:
         cls = next((vars(home)[name] for home in homes if name in vars(home)), None)
         if cls is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
-from planner.memory.ledger import LedgerLine
+from planner.memory.term import Term
 from planner.planning.answer import Alternative, Plan, Rejected
 
 LABELS = {
@@ -139,7 +139,7 @@ def explanation(plan: Plan, name: str) -> tuple[tuple[str, str], ...]:
     return tuple((label, text) for label, text in rows if text)
 
 
-def _row(line: LedgerLine) -> LedgerRow:
+def _row(line: Term) -> LedgerRow:
     spread = (line.low_bytes, line.high_bytes) != (line.bytes, line.bytes)
     return LedgerRow(
         name=line.name,

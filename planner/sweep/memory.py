@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from planner.facts.release import Release
 from planner.memory.ledger import RankBudget, rank_budgets
+from planner.memory.term import Bound, Bounds
 from planner.model import ModelSpec
-from planner.planning.solve import EXPECTED, LOW
 from planner.sweep.grid import Cell, Grid, cells
 
 if TYPE_CHECKING:
@@ -73,15 +73,15 @@ def _block(cell: Cell, rank: RankBudget, utilizations: Floats, concurrencies: In
     total = rank.total_bytes
     requested = np.ceil(total * utilizations).astype(np.int64)
     # The scalar planner subtracts the same terms from its own request, so their sum is the difference of the two.
-    fixed = [rank.requested_bytes - available for available in rank.available]
+    fixed = Bounds(*(rank.requested_bytes - available for available in rank.available))
     geometry, length = rank.geometry, cell.settings.max_model_len
-    available, low = requested - fixed[EXPECTED], requested - fixed[LOW]
+    available, low = requested - fixed.expected, requested - fixed.worst
     blocks = np.maximum(available // geometry.block_bytes, 0)
     per_sequence = geometry.blocks_for(length)
     held = blocks / per_sequence
     tokens = blocks * geometry.block_size if geometry.tokens_rule == "blocks" else (held * length).astype(np.int64)
-    fits = _holds(rank, requested, low, LOW, length, concurrencies)
-    tight = _holds(rank, requested, available, EXPECTED, length, concurrencies)
+    fits = _holds(rank, requested, low, Bound.WORST, length, concurrencies)
+    tight = _holds(rank, requested, available, Bound.EXPECTED, length, concurrencies)
     verdict = np.where(fits, 2, np.where(tight, 1, 0)).astype(np.int8)
     return MemoryBlock(
         cell=cell, utilizations=utilizations, concurrencies=concurrencies, verdict=verdict, available_bytes=available,
@@ -90,7 +90,7 @@ def _block(cell: Cell, rank: RankBudget, utilizations: Floats, concurrencies: In
 
 
 def _holds(
-    rank: RankBudget, requested: Ints, available: Ints, bound: int, length: int, concurrencies: Ints
+    rank: RankBudget, requested: Ints, available: Ints, bound: Bound, length: int, concurrencies: Ints
 ) -> NDArray[np.bool_]:
     """Whether nothing stops a configuration at `bound`: :func:`planner.planning.solve.rank_fault` over two axes."""
     geometry = rank.geometry
@@ -98,7 +98,7 @@ def _holds(
     starts = (
         (requested <= free)
         & (rank.loading_peak_bytes <= free)
-        & (rank.outside_bytes[bound] <= rank.total_bytes - requested)
+        & (rank.outside_budget_bytes[bound] <= rank.total_bytes - requested)
     )
     check = available - (geometry.block_bytes if geometry.null_block_reserved else 0)
     one = geometry.needed_bytes(length)

@@ -12,7 +12,7 @@ from planner.accuracy.data import sibling
 from planner.facts import load
 from planner.facts.release import resolve_release
 from planner.memory.activation import activation_phases
-from planner.memory.rank import Shape
+from planner.memory.rank import RankShape
 
 MIB = 2**20
 GPUS = {"cuda-9.0": "h200", "cuda-10.0": "b200", "rocm-gfx942": "mi300x", "rocm-gfx950": "mi355x"}
@@ -33,7 +33,7 @@ def test_phases_are_those_of_the_engine(version: str, platform: str) -> None:
         if row["platform"] != platform or row["flashinfer_sampler"] != (gpu.vendor == "nvidia"):
             continue
         phases = activation_phases(
-            Shape(
+            RankShape(
                 model=load_preset(),
                 gpu=gpu,
                 release=resolve_release(version),
@@ -64,7 +64,7 @@ def test_eager_forward_of_plain_models_is_that_of_the_engine() -> None:
         row = dict(zip(table["columns"], values, strict=True))
         if row["oracle_phase"] != "forward" or row["model"] not in names:
             continue
-        shape = Shape(
+        shape = RankShape(
             model=sibling(row["model"]),
             gpu=get_gpu("h100"),
             release=resolve_release("0.19.0"),

@@ -21,18 +21,18 @@ from planner.memory.overheads import (
     outside_torch,
     unsubtracted_graphs,
 )
-from planner.memory.rank import Shape
+from planner.memory.rank import RankShape
 
 MIB = 2**20
 MODEL = load_preset()
 
 
-def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: object) -> Shape:
+def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: object) -> RankShape:
     values: dict[str, object] = {
         "language_model_only": False, "enforce_eager": True, "speculative_tokens": 0, "max_model_len": 262144,
     }  # fmt: skip
     forced = {"model_runner": runner, "profiled_sampling": "full"} if runner else {}
-    return Shape(
+    return RankShape(
         model=MODEL,
         gpu=get_gpu("h200" if "gpu" not in more else str(more.pop("gpu"))),
         release=replace(resolve_release(version), **forced),

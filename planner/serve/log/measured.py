@@ -336,8 +336,8 @@ def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
     exact = [item.name for item in found if item.name != "consumed"]
     if measured.graph_actual_bytes is not None:
         # Where a release subtracts no estimate, the captures live outside its budget.
-        beyond = {line["name"]: line for line in plan_document.get("beyond_budget", ())}
-        line = beyond.get("graphs") or lines["graphs"]
+        outside_budget = {line["name"]: line for line in plan_document.get("outside_budget", ())}
+        line = outside_budget.get("graphs") or lines["graphs"]
         bounds = line["bytes"], line["low_bytes"], line["high_bytes"]
         found.append(_difference("graphs.actual", "graphs, actual", "bytes", bounds, measured.graph_actual_bytes))
     available = kv["available_bytes"], kv["available_low_bytes"], kv["available_high_bytes"]
