@@ -1,6 +1,6 @@
 """The only writer to stdout: tables, JSON, commands. It never narrates.
 
-Bytes are the same on a terminal and in a pipe, colour apart; colour obeys NO_COLOR.
+Colour obeys NO_COLOR and FORCE_COLOR; marks that the stream's encoding lacks are written as plain ones.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import os
 import sys
 from collections.abc import Sequence
 from typing import Literal, TextIO
+
+from planner.cli.charset import encodable
 
 Align = Literal["<", ">"]
 
@@ -29,9 +31,9 @@ class GuardedStdout:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write `text`."""
+        """Write `text`, in plain marks where the stream's encoding lacks the others."""
         try:
-            return self._stream.write(text)
+            return self._stream.write(encodable(text, self._stream.encoding))
         except OSError as error:
             raise OutputLost(error) from error
 
@@ -52,14 +54,18 @@ class GuardedStdout:
         return getattr(self._stream, name)
 
 
-def use_colour() -> bool:
-    """Whether stdout may be coloured: a terminal, and nobody said NO_COLOR."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+def may_colour(stream: TextIO) -> bool:
+    """Whether `stream` may be coloured: NO_COLOR forbids, FORCE_COLOR demands, else a terminal that is not dumb."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def style(text: str, code: str) -> str:
     """Return `text` in the SGR `code` (``1`` bold, ``2`` dim, ``32`` green …) where colour is allowed."""
-    return f"\x1b[{code}m{text}\x1b[0m" if use_colour() else text
+    return f"\x1b[{code}m{text}\x1b[0m" if may_colour(sys.stdout) else text
 
 
 def write(text: str) -> None:
@@ -69,7 +75,8 @@ def write(text: str) -> None:
 
 def write_json(document: object) -> None:
     """Write one JSON document, indented, keys in the order of the document."""
-    write(json.dumps(document, indent=2, ensure_ascii=False))
+    unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    write(json.dumps(document, indent=2, ensure_ascii=not unicode))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[Align] = ()) -> str:

@@ -28,7 +28,9 @@ def workload_options(command: F) -> F:
         _option("--prompt-tokens", "mean length of a prompt (1024 where only other load is given)", HumanInt(), "N"),
         _option("--output-tokens", "mean length of an answer (1024 where only other load is given)", HumanInt(), "N"),
         _option("--request-rate", "requests per second, at random; --concurrency caps them", float, "N"),
-        _option("--length-range-ratio", "lengths vary by ±R of their mean, as in vllm bench serve", float, "R"),
+        _option(
+            "--length-range-ratio", "lengths vary by R of their mean, both ways, as in vllm bench serve", float, "R"
+        ),
         _option("--num-requests", "requests in the simulated run", int, "N"),
         _option("--prefix-cache-hit-rate", "share of each prompt found in the prefix cache", float, "R"),
         _option("--images-per-request", "images of the largest size in each prompt", int, "N"),

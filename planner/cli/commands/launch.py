@@ -75,7 +75,7 @@ def command(
     """Start the planned server and follow it until it is ready.
 
     What stands behind `--` goes to vLLM: `m35-plan launch --gpus 8xH200 -- --served-model-name m35`. A whole command
-    there, `-- vllm serve MODEL …`, is started as it is, without a plan.
+    there, `-- vllm serve MODEL ...`, is started as it is, without a plan.
 
     The server goes on when this command ends; `m35-plan runs`, `attach` and `stop` find it. Exit code 0: ready,
     3: the plan does not fit, 5: it failed (and why), 7: a phase made no progress.

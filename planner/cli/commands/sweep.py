@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,7 @@ from hw_specs.errors import M35Error
 from hw_specs.units import format_gib, parse_count
 from planner.cli.diagnostics import say
 from planner.cli.options import ModelSource
-from planner.cli.output import Align, table, use_colour, write, write_json
+from planner.cli.output import Align, may_colour, table, write, write_json
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy, workload_of
 from planner.errors import InvalidRequest
@@ -56,7 +57,7 @@ def _axis(
         *short,
         field,
         multiple=True,
-        metavar="A,B,…",
+        metavar="A,B,...",
         callback=_numbers(name.removeprefix("--").replace("-", "_"), convert),
         help=text,
     )
@@ -101,7 +102,7 @@ def command(
 ) -> int:  # fmt: skip
     """Judge every combination of the given values, exactly as a plan would.
 
-    Any option of a load (`--prompt-tokens`, …) adds columns of a speed forecast, with `--concurrency` requests in
+    Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
     flight; that needs numpy: `pip install 'm35-plan[speed]'`. Nothing is written but the table, unless asked.
     """
     require_numpy()
@@ -214,7 +215,7 @@ def _plot(rows: list[dict[str, Any]], target: str, x: str | None, y: str | None,
     if lines.left_out:
         say("note", f"{lines.left_out} more lines are left out; fix more axes to see them")
     if target == "terminal":
-        text = terminal_plot(lines, colour=use_colour())
+        text = terminal_plot(lines, colour=may_colour(sys.stdout))
         if narrate:
             say("note", "the terminal plot is left out beside JSON")
         else:
