@@ -18,10 +18,17 @@ if TYPE_CHECKING:
     from hw_specs import DetectionReport
     from planner.memory.rank import Calibration
     from planner.planning.context_curve import CurvePoint
-    from planner.serve import CheckResult as SmokeResult
-    from planner.serve import Conclusion, Event, Expectations, Follower, RehearsalReport, Run, SmokeReport
-    from planner.serve.preflight import CheckResult
-    from planner.serve.preflight.start_order import LaunchOrder
+    from planner.serve import (
+        CheckResult,
+        Conclusion,
+        Event,
+        Expectations,
+        Follower,
+        RehearsalReport,
+        Run,
+        SmokeReport,
+        StartOrder,
+    )
     from planner.serve.rehearsal.rehearse import Stage
     from planner.serve.verification.chat import Piece, Turn
     from planner.speed import SpeedForecast
@@ -77,26 +84,16 @@ def _save(path: Path, text: str) -> Path:
     return home
 
 
-def _preflight(order: LaunchOrder, plan: Plan) -> Iterator[CheckResult]:
-    from planner.serve import Situation, run_preflight
+def _preflight(order: StartOrder, plan: Plan) -> Iterator[CheckResult]:
+    from planner.serve import run_preflight
 
-    return run_preflight(
-        Situation(argv=order.argv, env=order.env, plan=plan, endpoint=order.endpoint, target=order.target)
-    )
+    return run_preflight(order, plan=plan)
 
 
-def _launch(order: LaunchOrder, plan: Plan, run_id: str) -> Run:
+def _launch(order: StartOrder, plan: Plan) -> Run:
     from planner.serve import launch
 
-    return launch(
-        order.argv,
-        env=order.env,
-        plan=plan,
-        target=order.target,
-        endpoint=order.endpoint,
-        container=order.container,
-        run_id=run_id,
-    )
+    return launch(order, plan=plan)
 
 
 def _follow(run: Run) -> Follower:
@@ -110,7 +107,7 @@ def _rehearse(
     directory: Path,
     on_stage: Callable[[Stage], None],
     on_events: Callable[[tuple[Event, ...]], None],
-    on_result: Callable[[SmokeResult], None],
+    on_result: Callable[[CheckResult], None],
 ) -> RehearsalReport:
     from planner.serve import rehearse
 
@@ -121,7 +118,7 @@ def _verify(
     url: str,
     expectations: Expectations | None,
     on_start: Callable[[str], None],
-    on_result: Callable[[SmokeResult], None],
+    on_result: Callable[[CheckResult], None],
 ) -> SmokeReport:
     from planner.serve import verify
 
@@ -193,9 +190,8 @@ class Backend:
     """Forecast for so many requests at once, 1,024 tokens in and out; a second or so."""
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""
-    preflight: Callable[[LaunchOrder, Plan], Iterator[CheckResult]] = _preflight
-    launch: Callable[[LaunchOrder, Plan, str], Run] = _launch
-    """Start a server under a new run id."""
+    preflight: Callable[[StartOrder, Plan], Iterator[CheckResult]] = _preflight
+    launch: Callable[[StartOrder, Plan], Run] = _launch
     follow: Callable[[Run], Follower] = _follow
     attach: Callable[[str], Run] = _attach
     """Find a run by its id."""
@@ -213,11 +209,11 @@ class Backend:
             Path,
             Callable[[Stage], None],
             Callable[[tuple[Event, ...]], None],
-            Callable[[SmokeResult], None],
+            Callable[[CheckResult], None],
         ],
         RehearsalReport,
     ] = _rehearse
-    verify: Callable[[str, Expectations | None, Callable[[str], None], Callable[[SmokeResult], None]], SmokeReport] = (
+    verify: Callable[[str, Expectations | None, Callable[[str], None], Callable[[CheckResult], None]], SmokeReport] = (
         _verify
     )
     metrics: Callable[[str], str] = _metrics

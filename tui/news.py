@@ -10,9 +10,8 @@ from planner.serve.process.progress import StartProgress
 if TYPE_CHECKING:
     from hw_specs import DetectionReport, M35Error
     from planner import Plan
-    from planner.serve import CheckResult as SmokeResult
     from planner.serve import Conclusion, Event, Expectations, RehearsalReport, Run, SmokeReport
-    from planner.serve.preflight import CheckResult
+    from planner.serve.check import CheckResult
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class SmokeStarted:
 class SmokeDone:
     """A check of the running server ended."""
 
-    result: SmokeResult
+    result: CheckResult
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from planner.serve import CheckResult as SmokeResult
 from planner.serve import Conclusion, Diagnosis, RehearsalReport, Run
+from planner.serve.check import CheckResult
 from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
-from planner.serve.preflight import CheckResult
 from planner.serve.process.progress import StartProgress
 from tui import news
 
@@ -41,7 +40,7 @@ class Start:
     """Seconds after the launch."""
     stage: str = ""
     """Of a rehearsal."""
-    smoke: tuple[SmokeResult, ...] = ()
+    smoke: tuple[CheckResult, ...] = ()
     """What a rehearsal checked."""
     rehearsal: RehearsalReport | None = None
     conclusion: Conclusion | None = None

@@ -9,12 +9,11 @@ from contextlib import closing
 
 from hw_specs import M35Error
 from planner import Plan
-from planner.serve import CheckResult as SmokeResult
-from planner.serve import Event, Expectations, Run
+from planner.serve import CheckResult, Event, Expectations, Run, StartOrder
 from planner.serve.log.events import ServerReady
-from planner.serve.preflight.start_order import LaunchOrder
-from planner.serve.process.launcher import new_run_id, option_value
+from planner.serve.process.engine_argv import option_value
 from planner.serve.process.progress import StartProgress
+from planner.serve.process.start_order import new_run_id
 from planner.serve.process.tail import LogTail
 from planner.serve.rehearsal.rehearse import Stage
 from planner.serve.start_report import plan_of
@@ -33,7 +32,7 @@ MOST_LOG_BYTES = 4 << 20
 """Of one batch; the rest comes with the next."""
 
 
-def check_machine(backend: Backend, order: LaunchOrder, plan: Plan, *, post: Post, cancelled: Cancelled) -> None:
+def check_machine(backend: Backend, order: StartOrder, plan: Plan, *, post: Post, cancelled: Cancelled) -> None:
     """Run the preflight, one message per check."""
     try:
         for result in backend.preflight(order, plan):
@@ -46,16 +45,15 @@ def check_machine(backend: Backend, order: LaunchOrder, plan: Plan, *, post: Pos
 
 
 def start_server(
-    backend: Backend, order: Callable[[str], LaunchOrder | None], plan: Plan, *, replacing: Run | None, post: Post
+    backend: Backend, order: Callable[[], StartOrder | None], plan: Plan, *, replacing: Run | None, post: Post
 ) -> None:
-    """Start a server under a new run id, after ending the one it replaces."""
+    """Start a server, after ending the one it replaces."""
     if replacing is not None:
         backend.stop(replacing)
-    run_id = new_run_id()
     try:
-        wanted = order(run_id)
+        wanted = order()
         if wanted is not None:
-            post(launched(backend, backend.launch(wanted, plan, run_id)))
+            post(launched(backend, backend.launch(wanted, plan)))
     except M35Error as refusal:
         post(news.Refused(refusal, doing="launch"))
 
@@ -101,7 +99,7 @@ def rehearse_plan(backend: Backend, plan: Plan, *, post: Post) -> None:
         def heard(events: tuple[Event, ...]) -> None:
             post(news.ServerNews(events, read_batch(tail), at_s=backend.now() - begun))
 
-        def smoked(result: SmokeResult) -> None:
+        def smoked(result: CheckResult) -> None:
             post(news.SmokeDone(result))
 
         try:

@@ -20,6 +20,7 @@ from planner.facts.release import resolve_release
 from planner.planning.answer import Plan
 from planner.planning.request import PlanRequest
 from planner.planning.solve import engine_settings
+from planner.rendering.secrets import API_KEY, HF_TOKEN
 from planner.settings import Layout
 
 _SHORT = {"-tp": "tensor-parallel-size", "-pp": "pipeline-parallel-size", "-sc": "speculative-config"}
@@ -31,7 +32,7 @@ _SWITCHES = frozenset({"language-model-only", "enforce-eager"})
 _TEXTS = {"kv-cache-dtype", "mm-encoder-tp-mode"}
 _JSON = frozenset({"speculative-config", "limit-mm-per-prompt"})
 _OTHERS = frozenset({"max-model-len", "gpu-memory-utilization", "host", "port"})
-_SECRETS = {"api-key": "VLLM_API_KEY", "hf-token": "HF_TOKEN"}
+_SECRETS = {"api-key": API_KEY, "hf-token": HF_TOKEN}
 _DRAFT_KEYS = frozenset({"model", "method", "num_speculative_tokens", "max_model_len"})
 
 

@@ -1,7 +1,8 @@
 """From a command to a running server that is proved to be what was planned.
 
-    run_preflight(Situation(...))               # named checks of this machine, before anything starts
-    run = launch(command.argv, env=command.env)  # a directory that outlives this process
+    order = StartOrder.local(plan)              # what exactly is started, and where
+    run_preflight(order, plan=plan)             # named checks of this machine, before anything starts
+    run = launch(order, plan=plan)              # a directory that outlives this process
     for events in follow(run):                  # batches of frozen events until ready, failed or timed out
         ...
     run.stop()                                  # SIGTERM, wait, SIGKILL, the whole process group
@@ -24,26 +25,29 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from planner.serve.check import CheckResult
     from planner.serve.log.diagnosis import Diagnosis, diagnose
     from planner.serve.log.events import PHASES, Event, event_record
     from planner.serve.log.measured import Measured, compare, read_measured
     from planner.serve.log.parser import StartupLog, parse_log
-    from planner.serve.preflight import Situation, run_preflight
+    from planner.serve.preflight import run_preflight
+    from planner.serve.process.endpoint import Endpoint
     from planner.serve.process.follower import Follower, follow, follow_async
-    from planner.serve.process.launcher import Endpoint, launch, resolve_endpoint
+    from planner.serve.process.launcher import launch
     from planner.serve.process.progress import StartProgress, expected_durations
     from planner.serve.process.run import Run, RunStatus, attach, list_runs
+    from planner.serve.process.start_order import StartOrder
     from planner.serve.rehearsal.rehearse import RehearsalReport, rehearsal_record, rehearse
     from planner.serve.start_report import Conclusion, conclude, plan_of
-    from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, smoke_record
+    from planner.serve.verification.smoke import Expectations, SmokeReport, smoke_record
     from planner.serve.verification.verifier import selected_checks, verify
 
 _HOME = {
     "PHASES": "log.events",
-    "CheckResult": "verification.smoke",
+    "CheckResult": "check",
     "Conclusion": "start_report",
     "Diagnosis": "log.diagnosis",
-    "Endpoint": "process.launcher",
+    "Endpoint": "process.endpoint",
     "Event": "log.events",
     "Expectations": "verification.smoke",
     "Follower": "process.follower",
@@ -51,8 +55,8 @@ _HOME = {
     "RehearsalReport": "rehearsal.rehearse",
     "Run": "process.run",
     "RunStatus": "process.run",
-    "Situation": "preflight",
     "SmokeReport": "verification.smoke",
+    "StartOrder": "process.start_order",
     "StartProgress": "process.progress",
     "StartupLog": "log.parser",
     "attach": "process.run",
@@ -70,7 +74,6 @@ _HOME = {
     "read_measured": "log.measured",
     "rehearsal_record": "rehearsal.rehearse",
     "rehearse": "rehearsal.rehearse",
-    "resolve_endpoint": "process.launcher",
     "run_preflight": "preflight",
     "selected_checks": "verification.verifier",
     "smoke_record": "verification.smoke",
@@ -90,8 +93,8 @@ __all__ = [
     "RehearsalReport",
     "Run",
     "RunStatus",
-    "Situation",
     "SmokeReport",
+    "StartOrder",
     "StartProgress",
     "StartupLog",
     "attach",
@@ -109,7 +112,6 @@ __all__ = [
     "read_measured",
     "rehearsal_record",
     "rehearse",
-    "resolve_endpoint",
     "run_preflight",
     "selected_checks",
     "smoke_record",

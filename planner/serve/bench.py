@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import LogNotUnderstood, PlannerError
+from planner.rendering.secrets import API_KEY
 from planner.speed.answer import SpeedCalibration
 from planner.speed.workload import Workload
 from planner.state import append_records, read_records, state_dir
@@ -123,8 +124,8 @@ def run_bench(
         LogNotUnderstood: when its result cannot be read.
     """
     environment = dict(os.environ)
-    if "VLLM_API_KEY" in environment:
-        environment.setdefault("OPENAI_API_KEY", environment["VLLM_API_KEY"])
+    if API_KEY in environment:
+        environment.setdefault("OPENAI_API_KEY", environment[API_KEY])
     with tempfile.TemporaryDirectory(prefix="m35-bench-") as folder:
         path = Path(folder) / "result.json"
         argv = bench_argv(

@@ -20,7 +20,7 @@ from planner.rendering.emitters import EMITTERS
 from planner.rendering.emitters.docker import docker_argv
 from planner.rendering.emitters.image import ANY_ADDRESS, SECRETS
 from planner.rendering.multi_node import node_commands
-from planner.serve.preflight.start_order import docker_order, local_order
+from planner.serve import StartOrder
 
 CASES: dict[str, dict[str, Any]] = {
     "8xH200": {},
@@ -263,8 +263,8 @@ def test_what_runs_on_one_machine_refuses_a_plan_for_several(gpus: str) -> None:
         lambda: emit("compose", answer),
         lambda: emit("argv", answer),
         lambda: docker_argv(answer, host="127.0.0.1", port=8000),
-        lambda: docker_order(answer, run_id="x"),
-        lambda: local_order(answer),
+        lambda: StartOrder.docker(answer),
+        lambda: StartOrder.local(answer),
     ):
         with pytest.raises(InvalidRequest, match="2 nodes") as caught:
             refused()

@@ -13,13 +13,14 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import Plan, PlanRequest, plan
+from planner.serve.free_port import free_port
 from planner.serve.log.events import Event
 from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.follower import follow
-from planner.serve.process.launcher import Endpoint, launch
+from planner.serve.process.launcher import launch
 from planner.serve.process.run import Run
+from planner.serve.process.start_order import StartOrder
 from planner.serve.rehearsal.full_size_plan import RehearsalPlan, rehearsal_command, rehearsal_plan
-from planner.serve.rehearsal.rehearse import free_port
 from planner.serve.rehearsal.twin import Twin, make_twin
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -71,8 +72,8 @@ class Stage:
         ).argv
 
     def launch(self, *more: str, port: int | None = None) -> Run:
-        endpoint = Endpoint(host="127.0.0.1", port=port or free_port())
-        return launch((*self.argv(endpoint.port), *more), env=ENV, endpoint=endpoint)
+        words = (*self.argv(port or free_port()), *more)
+        return launch(StartOrder.of_command(words, env=ENV))
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,12 @@ import pytest
 from planner.checkpoint import load_preset
 from planner.cli import main
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
+from planner.serve.free_port import free_port
 from planner.serve.log.events import Figure, ServerReady
 from planner.serve.preflight.installed import InstalledEngine
-from planner.serve.process.launcher import Endpoint, launch
+from planner.serve.process.launcher import launch
+from planner.serve.process.start_order import StartOrder
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS
-from planner.serve.rehearsal.rehearse import free_port
 from planner.serve.rehearsal.twin import TwinSpec, make_twin
 from planner.serve.verification.smoke import Expectations
 from planner.serve.verification.verifier import verify
@@ -84,7 +85,7 @@ def test_the_real_geometry_has_the_planned_blocks(engine: InstalledEngine, tmp_p
     mode = [word for name in ("tokenizer-mode", "config-format", "load-format") for word in (f"--{name}", "mistral")]
     limits = ["--max-model-len", str(length), "--kv-cache-memory-bytes", str(size_bytes), "--max-num-seqs", "4"]
     argv = [str(engine.executable), "serve", str(twin.path), "--enforce-eager", *mode, *limits]
-    run = launch(argv, env=ENV, endpoint=Endpoint(host="127.0.0.1", port=free_port()))
+    run = launch(StartOrder.of_command(argv, env=ENV, port=free_port()))
     try:
         events = follow_all(run)
     finally:
@@ -102,11 +103,8 @@ def test_the_fp8_twin_is_loaded_and_keeps_to_its_script(engine: InstalledEngine,
     parsers = ["--enable-auto-tool-choice", "--tool-call-parser", "mistral", "--reasoning-parser", "mistral"]
     limits = ["--max-model-len", "4096", "--kv-cache-memory-bytes", "64M", "--max-num-seqs", "8"]
     argv = [str(engine.executable), "serve", str(twin.path), "--enforce-eager", *mode, *parsers, *limits]
-    run = launch(
-        [*argv, "--speculative-config", draft],
-        env=ENV | {"PYTHONPATH": str(FP8_PLUGIN)},
-        endpoint=Endpoint(host="127.0.0.1", port=free_port()),
-    )
+    words = [*argv, "--speculative-config", draft]
+    run = launch(StartOrder.of_command(words, env=ENV | {"PYTHONPATH": str(FP8_PLUGIN)}, port=free_port()))
     try:
         events = follow_all(run)
         assert isinstance(events[-1], ServerReady), run.read_log()[-3000:].decode()

@@ -13,7 +13,7 @@ from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import Figure, PhaseStarted, ServerEnded, ServerReady
 from planner.serve.process.run import Run, attach
 from planner.serve.rehearsal.twin.script import GREETING
-from planner.serve.verification.verifier import CHECK_NAMES, selected_checks, verify
+from planner.serve.verification.verifier import CHECKS, selected_checks, verify
 
 from .conftest import Served, follow_all
 
@@ -38,7 +38,7 @@ def test_every_check_passes(served: Served) -> None:
         served.run.url, served.stage.rehearsal.expectations, checks=selected_checks(long=True), timeout_s=300
     )
     assert [(result.name, result.seen) for result in report.results if result.status != "pass"] == []
-    assert [result.name for result in report.results] == list(CHECK_NAMES)
+    assert [result.name for result in report.results] == list(CHECKS.names)
     seen = {result.name: result.seen for result in report.results}
     assert "".join(GREETING) in seen["chat"]
     assert "Let me think" in seen["reasoning-high"]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from planner.serve.free_port import free_port
 from planner.serve.preflight.installed import InstalledEngine
-from planner.serve.rehearsal.rehearse import free_port
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
 
 STUBS = Path(__file__).parents[1] / "hw_specs" / "stubs"

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import os
 import secrets
-import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
-from planner.serve import Endpoint, Run, launch, list_runs
+from planner.serve import Run, StartOrder, launch, list_runs
+from planner.serve.free_port import free_port
 
 from .logs import LOGS
 
@@ -27,9 +27,9 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         run.stop(grace_s=0.2)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+def order(argv: Sequence[str], *, env: Mapping[str, str] | None = None, port: int | None = None) -> StartOrder:
+    """A start of `argv` on this machine, at a free port unless `port` names one."""
+    return StartOrder.of_command(argv, env=env, port=port or free_port())
 
 
 class Fake:
@@ -45,8 +45,7 @@ class Fake:
         return argv + (["--stubborn"] if stubborn else [])
 
     def launch(self, fault: str = "", *, log: Path = READY_LOG, workers: int = 0, stubborn: bool = False) -> Run:
-        endpoint = Endpoint(host="127.0.0.1", port=free_port())
-        return launch(self.argv(fault, log=log, workers=workers, stubborn=stubborn), endpoint=endpoint, history_key="t")
+        return launch(order(self.argv(fault, log=log, workers=workers, stubborn=stubborn)), history_key="t")
 
     def processes(self) -> list[int]:
         """Living processes of this server, its workers included."""

@@ -12,8 +12,9 @@ import pytest
 
 from planner.cli import main
 from planner.serve import attach
+from planner.serve.free_port import free_port
 
-from .conftest import Fake, free_port
+from .conftest import Fake
 
 
 @pytest.fixture

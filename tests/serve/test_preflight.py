@@ -7,19 +7,21 @@ import json
 import socket
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from hw_specs import parse_gpus
 from planner.errors import InvalidRequest
+from planner.planning.answer import Plan
 from planner.planning.choose import plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
-from planner.serve import Endpoint
-from planner.serve.preflight import CHECKS, CheckResult, Situation, run_preflight
+from planner.serve import CheckResult, Endpoint, StartOrder, run_preflight
+from planner.serve.free_port import free_port
+from planner.serve.preflight import CHECKS
 from planner.serve.preflight.checkpoint import hub_cache, layout_state, snapshot_of
-
-from .conftest import free_port
+from planner.serve.preflight.subject import Subject
 
 MODEL = "mistralai/Mistral-Medium-3.5-128B"
 PARSER = """
@@ -43,6 +45,11 @@ def validate_parsed_serve_args(args):
     if args.enable_auto_tool_choice and not args.tool_call_parser:
         raise TypeError("Error: --enable-auto-tool-choice requires --tool-call-parser")
 """
+
+
+class Start(NamedTuple):
+    order: StartOrder
+    plan: Plan | None = None
 
 
 class Machine:
@@ -72,19 +79,19 @@ class Machine:
         (self.site / "vllm" / "utils" / "argparse_utils.py").write_text(PARSER)
         (self.site / "vllm" / "entrypoints" / room / "cli_args.py").write_text(text)
 
-    def situation(
+    def start(
         self, *extra: str, gpus: str = "8xH200", version: str = "0.33.0", target: str = "local",
         checkpoint_bytes: int | None = None, **settings: object,
-    ) -> Situation:  # fmt: skip
+    ) -> Start:  # fmt: skip
         """A start of the plan; `checkpoint_bytes` makes the planned checkpoint as small as the cached one."""
         answer = plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version=version, **settings))  # type: ignore[arg-type]
         if checkpoint_bytes is not None:
             answer = dataclasses.replace(
                 answer, model=dataclasses.replace(answer.model, checkpoint_bytes=checkpoint_bytes)
             )
-        endpoint = Endpoint(host="127.0.0.1", port=free_port())
         argv = (str(self.program), *serve_command(answer).argv[1:], *extra)
-        return Situation(argv=argv, env=self.env, plan=answer, endpoint=endpoint, target=target)
+        order = StartOrder.of_command(argv, env=self.env, port=free_port())
+        return Start(dataclasses.replace(order, target=target), answer)
 
     def cache(self, files: dict[str, bytes], *, name: str = MODEL) -> Path:
         home = self.root / "hf" / "hub" / f"models--{name.replace('/', '--')}"
@@ -110,8 +117,8 @@ def machine(tmp_path: Path) -> Machine:
     return made
 
 
-def one(situation: Situation, name: str) -> CheckResult:
-    [result] = run_preflight(situation, only=[name])
+def one(start: Start, name: str) -> CheckResult:
+    [result] = run_preflight(start.order, plan=start.plan, only=[name])
     return result
 
 
@@ -143,10 +150,10 @@ HF = {
 
 
 def test_the_version_is_read_without_importing_anything(machine: Machine) -> None:
-    assert one(machine.situation(), "vllm").status == "pass"
+    assert one(machine.start(), "vllm").status == "pass"
     (machine.site / "vllm").mkdir()
     (machine.site / "vllm" / "__init__.py").write_text("raise SystemExit('imported')")
-    assert one(machine.situation(), "vllm").seen.startswith("0.33.0 at ")
+    assert one(machine.start(), "vllm").seen.startswith("0.33.0 at ")
 
 
 @pytest.mark.parametrize(
@@ -164,17 +171,17 @@ def test_releases_against_the_model_s_needs(
     machine: Machine, installed: str, settings: dict[str, object], status: str, words: str
 ) -> None:
     machine.install("vllm", installed)
-    result = one(machine.situation(**settings), "vllm")  # type: ignore[arg-type]
+    result = one(machine.start(**settings), "vllm")  # type: ignore[arg-type]
     assert result.status == status and words in result.seen
 
 
 def test_no_vllm_at_all(machine: Machine) -> None:
-    situation = machine.situation()
-    missing = Situation(argv=("/nowhere/vllm", "serve", MODEL), plan=situation.plan, endpoint=situation.endpoint)
+    start = machine.start()
+    missing = Start(StartOrder.of_command(("/nowhere/vllm", "serve", MODEL)), start.plan)
     assert one(missing, "vllm").status == "fail"
     assert one(missing, "arguments").status == "unknown"
     (machine.site / "vllm-0.33.0.dist-info" / "METADATA").unlink()
-    assert "has no vLLM" in one(machine.situation(), "vllm").seen
+    assert "has no vLLM" in one(machine.start(), "vllm").seen
 
 
 def test_of_a_package_that_is_there_twice_the_imported_one_counts(machine: Machine, tmp_path: Path) -> None:
@@ -182,7 +189,7 @@ def test_of_a_package_that_is_there_twice_the_imported_one_counts(machine: Machi
     behind = Machine(tmp_path / "behind")
     behind.install("mistral_common", "1.13.1")
     machine.env["PYTHONPATH"] += f":{behind.site}"
-    assert (machine.situation().versions or {})["mistral_common"] == "1.12.0"
+    assert (Subject(order=machine.start().order).versions or {})["mistral_common"] == "1.12.0"
 
 
 @pytest.mark.parametrize(
@@ -199,51 +206,49 @@ def test_of_a_package_that_is_there_twice_the_imported_one_counts(machine: Machi
 def test_the_mistral_common_that_breaks_chat(machine: Machine, version: str, engine: str, status: str) -> None:
     machine.install("vllm", engine)
     machine.install("mistral_common", version)
-    result = one(machine.situation(version=engine), "mistral_common")
+    result = one(machine.start(version=engine), "mistral_common")
     assert result.status == status
     assert bool(result.hint) == (status != "pass")
 
 
 def test_an_old_transformers(machine: Machine) -> None:
     machine.install("transformers", "5.4.0")
-    assert "needs 5.16.1" in one(machine.situation(), "transformers").seen
+    assert "needs 5.16.1" in one(machine.start(), "transformers").seen
 
 
 @pytest.mark.parametrize("room", ["common", "launchers", "openai"])
 def test_the_parser_is_found_in_each_of_its_places(machine: Machine, room: str) -> None:
     machine.add_parser(room)
-    result = one(machine.situation(), "arguments")
+    result = one(machine.start(), "arguments")
     assert result.status == "pass", result
 
 
 def test_what_the_parser_refuses_is_repeated(machine: Machine) -> None:
     machine.add_parser()
-    assert "unrecognized arguments: --enable-nonsense" in one(machine.situation("--enable-nonsense"), "arguments").seen
-    alone = Situation(
-        argv=(str(machine.program), "serve", "M", "--enable-auto-tool-choice"), env=machine.env, plan=None,
-        endpoint=Endpoint(host="127.0.0.1", port=1),
-    )  # fmt: skip
+    assert "unrecognized arguments: --enable-nonsense" in one(machine.start("--enable-nonsense"), "arguments").seen
+    words = (str(machine.program), "serve", "M", "--enable-auto-tool-choice")
+    alone = Start(StartOrder.of_command(words, env=machine.env, port=1))
     assert "requires --tool-call-parser" in one(alone, "arguments").seen
 
 
 def test_an_abbreviation_is_no_flag(machine: Machine) -> None:
     machine.add_parser()
-    result = one(machine.situation("--enable-mm"), "arguments")
+    result = one(machine.start("--enable-mm"), "arguments")
     assert result.status == "fail" and "`--enable-mm`: taken only as an abbreviation" in result.seen
 
 
 def test_a_parser_that_cannot_be_asked_is_unknown(machine: Machine) -> None:
     machine.add_parser(text="import a_package_that_is_not_there")
-    assert one(machine.situation(), "arguments").status == "unknown"
+    assert one(machine.start(), "arguments").status == "unknown"
     machine.add_parser(text="raise RuntimeError('Failed to infer device type')")
-    result = one(machine.situation(), "arguments")
+    result = one(machine.start(), "arguments")
     assert result.status == "unknown" and "Failed to infer device type" in result.seen
 
 
 def test_an_image_is_not_looked_into(machine: Machine) -> None:
-    situation = machine.situation(target="cuda")
+    start = machine.start(target="cuda")
     for name in ("vllm", "mistral_common", "transformers", "arguments"):
-        assert one(situation, name).status == "unknown"
+        assert one(start, name).status == "unknown"
 
 
 # ---------------------------------------------------------------- the checkpoint
@@ -251,17 +256,17 @@ def test_an_image_is_not_looked_into(machine: Machine) -> None:
 
 def test_a_complete_layout_in_the_cache(machine: Machine) -> None:
     machine.cache(NATIVE)
-    situation = machine.situation(checkpoint_bytes=128)
-    result = one(situation, "checkpoint")
+    start = machine.start(checkpoint_bytes=128)
+    result = one(start, "checkpoint")
     assert result.status == "pass" and "mistral layout complete: 2 files" in result.seen
-    assert one(situation, "disk").seen == "nothing to download"
+    assert one(start, "disk").seen == "nothing to download"
 
 
 def test_whole_files_of_a_smaller_model_are_not_the_planned_one(machine: Machine) -> None:
     machine.cache(NATIVE)
-    result = one(machine.situation(), "checkpoint")
+    result = one(machine.start(), "checkpoint")
     assert result.status == "fail" and "0.00 GiB, this model's 124.43" in result.seen
-    assert "124.43 GiB to download" in one(machine.situation(), "disk").seen
+    assert "124.43 GiB to download" in one(machine.start(), "disk").seen
 
 
 @pytest.mark.parametrize(
@@ -279,14 +284,14 @@ def test_whole_files_of_a_smaller_model_are_not_the_planned_one(machine: Machine
 def test_what_only_looks_complete_is_not(machine: Machine, files: dict[str, bytes], words: str) -> None:
     configs = {name: data for name, data in NATIVE.items() if name in ("params.json", "tekken.json")}
     machine.cache({**configs, **files})
-    result = one(machine.situation(checkpoint_bytes=64), "checkpoint")
+    result = one(machine.start(checkpoint_bytes=64), "checkpoint")
     assert result.status == "warn" and words in result.seen
 
 
 def test_shards_that_number_themselves_need_no_index(machine: Machine) -> None:
     shards = {f"consolidated-{n:05d}-of-00003.safetensors": tensors() for n in (1, 2, 3)}
     machine.cache({"params.json": NATIVE["params.json"], "tekken.json": NATIVE["tekken.json"], **shards})
-    assert "3 files" in one(machine.situation(checkpoint_bytes=192), "checkpoint").seen
+    assert "3 files" in one(machine.start(checkpoint_bytes=192), "checkpoint").seen
 
 
 @pytest.mark.parametrize("reference", [None, "another-commit"])
@@ -295,10 +300,10 @@ def test_only_the_snapshot_that_the_reference_names_counts(machine: Machine, ref
     main = snapshot.parent.parent / "refs" / "main"
     main.unlink() if reference is None else main.write_text(reference)
     assert snapshot_of(MODEL, machine.env) is None
-    situation = machine.situation(checkpoint_bytes=128)
-    assert one(situation, "checkpoint").status == "warn"
-    assert "to download" in one(situation, "disk").seen and "nothing" not in one(situation, "disk").seen
-    offline = dataclasses.replace(situation, env={**machine.env, "HF_HUB_OFFLINE": "1"})
+    start = machine.start(checkpoint_bytes=128)
+    assert one(start, "checkpoint").status == "warn"
+    assert "to download" in one(start, "disk").seen and "nothing" not in one(start, "disk").seen
+    offline = Start(dataclasses.replace(start.order, env={**machine.env, "HF_HUB_OFFLINE": "1"}), start.plan)
     assert one(offline, "checkpoint").status == "fail"
 
 
@@ -313,26 +318,24 @@ def test_only_the_snapshot_that_the_reference_names_counts(machine: Machine, ref
 )
 def test_missing_and_cut_files_are_named(machine: Machine, change: dict[str, bytes | None], words: str) -> None:
     machine.cache({name: data for name, data in {**NATIVE, **change}.items() if data is not None})
-    result = one(machine.situation(), "checkpoint")
+    result = one(machine.start(), "checkpoint")
     assert result.status == "warn" and words in result.seen and "--include" in result.hint
-    offline = machine.situation()
-    offline = Situation(
-        argv=offline.argv, env={**machine.env, "HF_HUB_OFFLINE": "1"}, plan=offline.plan, endpoint=offline.endpoint
-    )
+    start = machine.start()
+    offline = Start(dataclasses.replace(start.order, env={**machine.env, "HF_HUB_OFFLINE": "1"}), start.plan)
     assert one(offline, "checkpoint").status == "fail"
 
 
 def test_the_other_layout_is_not_the_planned_one(machine: Machine) -> None:
     machine.cache(HF)
-    result = one(machine.situation(checkpoint_bytes=64), "checkpoint")
+    result = one(machine.start(checkpoint_bytes=64), "checkpoint")
     assert result.status == "warn" and "only the hf layout is here" in result.seen
-    assert one(machine.situation(load_format="hf", checkpoint_bytes=64), "checkpoint").status == "pass"
+    assert one(machine.start(load_format="hf", checkpoint_bytes=64), "checkpoint").status == "pass"
 
 
 def test_an_empty_cache_says_how_to_fetch_one_layout(machine: Machine) -> None:
-    result = one(machine.situation(), "checkpoint")
+    result = one(machine.start(), "checkpoint")
     assert result.status == "warn" and "--include 'consolidated*'" in result.hint
-    assert "--exclude 'consolidated*'" in one(machine.situation(load_format="hf"), "checkpoint").hint
+    assert "--exclude 'consolidated*'" in one(machine.start(load_format="hf"), "checkpoint").hint
 
 
 def test_disk_room_is_for_one_layout_less_what_is_here(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -340,32 +343,34 @@ def test_disk_room_is_for_one_layout_less_what_is_here(machine: Machine, monkeyp
         free = 100 * 2**30
 
     monkeypatch.setattr("planner.serve.preflight.checkpoint.shutil.disk_usage", lambda place: Usage)
-    result = one(machine.situation(), "disk")
+    result = one(machine.start(), "disk")
     assert result.status == "fail" and "124.43 GiB to download, 100.00 GiB free" in result.seen
     assert "248.86 GiB" in result.hint and "GB " not in result.seen + result.hint
     Usage.free = 300 * 2**30
-    assert one(machine.situation(), "disk").status == "pass"
+    assert one(machine.start(), "disk").status == "pass"
 
 
 def test_the_draft_is_looked_for_where_one_is_used(machine: Machine) -> None:
-    assert list(run_preflight(machine.situation(), only=["draft"])) == []
-    situation = machine.situation(num_speculative_tokens=3)
-    assert one(situation, "draft").status == "warn"
+    start = machine.start()
+    assert list(run_preflight(start.order, plan=start.plan, only=["draft"])) == []
+    start = machine.start(num_speculative_tokens=3)
+    assert one(start, "draft").status == "warn"
     draft = {name: data for name, data in NATIVE.items() if "index" not in name and "-" not in name}
     machine.cache({**draft, "consolidated.safetensors": tensors()}, name=f"{MODEL}-EAGLE")
-    assert one(situation, "draft").status == "pass"
+    assert one(start, "draft").status == "pass"
 
 
 def test_the_yarn_trap(machine: Machine) -> None:
     bad = b'{"text_config": {"rope_parameters": {"mscale_all_dim": 1.0}}}'
-    assert list(run_preflight(machine.situation(), only=["configuration"])) == []
+    start = machine.start()
+    assert list(run_preflight(start.order, plan=start.plan, only=["configuration"])) == []
     machine.cache({**NATIVE, **HF, "config.json": bad})
-    assert one(machine.situation(), "configuration").status == "warn"
-    assert one(machine.situation(load_format="hf"), "configuration").status == "fail"
+    assert one(machine.start(), "configuration").status == "warn"
+    assert one(machine.start(load_format="hf"), "configuration").status == "fail"
     machine.install("vllm", "0.29.0")
-    assert one(machine.situation(load_format="hf", version="0.29.0"), "configuration").status == "warn"
+    assert one(machine.start(load_format="hf", version="0.29.0"), "configuration").status == "warn"
     machine.cache({**NATIVE, **HF})
-    assert one(machine.situation(load_format="hf"), "configuration").status == "pass"
+    assert one(machine.start(load_format="hf"), "configuration").status == "pass"
 
 
 def test_the_cache_is_where_the_hub_says(tmp_path: Path) -> None:
@@ -381,31 +386,31 @@ def test_the_cache_is_where_the_hub_says(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_and_a_free_one(machine: Machine) -> None:
-    situation = machine.situation()
-    assert one(situation, "port").status == "pass"
-    with socket.create_server(("127.0.0.1", situation.endpoint.port)):
-        result = one(situation, "port")
+    start = machine.start()
+    assert one(start, "port").status == "pass"
+    with socket.create_server(("127.0.0.1", start.order.endpoint.port)):
+        result = one(start, "port")
     assert result.status == "fail" and "--port" in result.hint
 
 
 def test_an_open_address_without_a_key(machine: Machine) -> None:
-    base = machine.situation()
-    opened = Situation(argv=base.argv, env=machine.env, plan=base.plan, endpoint=Endpoint(host="0.0.0.0", port=1))
-    assert one(opened, "api_key").status == "fail"
+    base = machine.start()
+    opened = dataclasses.replace(base.order, endpoint=Endpoint(host="0.0.0.0", port=1))
+    assert one(Start(opened, base.plan), "api_key").status == "fail"
     keyed = {**machine.env, "VLLM_API_KEY": "secret-secret"}
-    result = one(Situation(argv=base.argv, env=keyed, plan=base.plan, endpoint=opened.endpoint), "api_key")
+    result = one(Start(dataclasses.replace(opened, env=keyed), base.plan), "api_key")
     assert result.status == "pass" and "secret-secret" not in result.seen
 
 
 def test_no_gpu_here_is_a_failure_with_a_reason(machine: Machine) -> None:
-    result = one(machine.situation(), "gpus")
+    result = one(machine.start(), "gpus")
     assert result.status == "fail" and "8 needed" in result.seen and result.hint
 
 
 def test_a_cpu_build_needs_no_gpu_unless_a_plan_counts_on_some(machine: Machine) -> None:
     machine.install("vllm", "0.32.0+cpu")
-    planned = machine.situation(version="0.32.0")
-    alone = Situation(argv=(*planned.argv[:2], "some/model"), env=machine.env, plan=None, endpoint=planned.endpoint)
+    planned = machine.start(version="0.32.0")
+    alone = Start(StartOrder.of_command((*planned.order.argv[:2], "some/model"), env=machine.env, port=free_port()))
     names = ("gpus", "gpu_memory", "driver")
     assert {one(alone, name).status for name in (*names, "host_memory")} == {"pass"}
     assert {name: one(planned, name).status for name in names} == {
@@ -416,21 +421,22 @@ def test_a_cpu_build_needs_no_gpu_unless_a_plan_counts_on_some(machine: Machine)
 
 
 def test_docker_only_where_it_is_needed(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert list(run_preflight(machine.situation(), only=["docker"])) == []
+    assert list(run_preflight(machine.start().order, only=["docker"])) == []
     monkeypatch.setattr("planner.serve.preflight.machine.shutil.which", lambda name: None)
-    assert one(machine.situation(target="cuda"), "docker").status == "fail"
+    assert one(machine.start(target="cuda"), "docker").status == "fail"
 
 
 def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
     machine.add_parser()
-    results = list(run_preflight(machine.situation(num_speculative_tokens=3)))
-    assert {result.name for result in results} >= set(CHECKS) - {"docker", "configuration"}
+    start = machine.start(num_speculative_tokens=3)
+    results = list(run_preflight(start.order, plan=start.plan))
+    assert {result.name for result in results} >= set(CHECKS.names) - {"docker", "configuration"}
     assert all("\n" not in result.seen + result.hint and result.seen for result in results)
     assert all(result.hint for result in results if result.status == "fail")
-    skipped = list(run_preflight(machine.situation(), only=["port", "api_key"], skip=["port"]))
+    skipped = list(run_preflight(machine.start().order, only=["port", "api_key"], skip=["port"]))
     assert [result.name for result in skipped] == ["api_key"]
     with pytest.raises(InvalidRequest, match="there is no check `ports`"):
-        list(run_preflight(machine.situation(), only=["ports"]))
+        list(run_preflight(machine.start().order, only=["ports"]))
 
 
 def test_what_cannot_be_looked_at_is_unknown(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -438,6 +444,6 @@ def test_what_cannot_be_looked_at_is_unknown(machine: Machine, monkeypatch: pyte
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("planner.serve.preflight.machine.os.statvfs", broken)
-    assert one(machine.situation(), "shared_memory").status == "unknown"
+    assert one(machine.start(), "shared_memory").status == "unknown"
     monkeypatch.setattr("planner.serve.preflight.checkpoint.shutil.disk_usage", broken)
-    assert one(machine.situation(), "disk").status == "unknown"
+    assert one(machine.start(), "disk").status == "unknown"

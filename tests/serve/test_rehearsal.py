@@ -16,11 +16,12 @@ from planner.calibrate import keep
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.memory.weights import rank_weights
+from planner.serve.free_port import free_port
 from planner.serve.log.remedy import calibration_record
 from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.run import list_runs
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, rehearsal_command, rehearsal_plan
-from planner.serve.rehearsal.rehearse import free_port, rehearse
+from planner.serve.rehearsal.rehearse import rehearse
 from planner.serve.verification.smoke import Expectations
 
 from .test_run import wait_for

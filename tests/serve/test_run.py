@@ -16,7 +16,8 @@ import pytest
 
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed, PlannerError
-from planner.serve import Endpoint, Run, attach, follow, follow_async, launch, list_runs
+from planner.serve import Endpoint, Run, StartOrder, attach, follow, follow_async, launch, list_runs
+from planner.serve.free_port import free_port
 from planner.serve.log.events import (
     PHASES,
     Event,
@@ -27,12 +28,13 @@ from planner.serve.log.events import (
     TimedOut,
     event_record,
 )
-from planner.serve.process.launcher import resolve_endpoint, split_environment, with_endpoint
+from planner.serve.process.endpoint import resolve_endpoint, with_endpoint
+from planner.serve.process.keys import split_environment
 from planner.serve.process.run import remove_run
 from planner.serve.process.supervisor import boot_id, read_stat
 from planner.state import history_path, read_records, runs_dir
 
-from .conftest import Fake, free_port
+from .conftest import Fake, order
 from .logs import REAL
 
 EMPTY = Path("/dev/null")
@@ -112,7 +114,7 @@ async def test_following_in_an_event_loop_gives_the_same_events(fake: Fake) -> N
 
 def test_runs_are_found_by_id_beginning_directory_and_latest(fake: Fake, tmp_path: Path) -> None:
     home = tmp_path / "elsewhere" / "my-run"
-    one = launch(fake.argv(), endpoint=Endpoint(host="127.0.0.1", port=free_port()), run_dir=home)
+    one = launch(order(fake.argv()), run_dir=home)
     assert attach(home).id == attach(one.id).id == attach("latest").id == attach(one.id[:-1]).id
     assert [run.directory for run in list_runs()] == [home]
     with pytest.raises(PlannerError, match="there is no run `nope`"):
@@ -120,7 +122,7 @@ def test_runs_are_found_by_id_beginning_directory_and_latest(fake: Fake, tmp_pat
     with pytest.raises(PlannerError, match="is not a run directory"):
         attach(tmp_path)
     with pytest.raises(PlannerError, match="not empty"):
-        launch(fake.argv(), endpoint=Endpoint(host="127.0.0.1", port=free_port()), run_dir=home)
+        launch(order(fake.argv()), run_dir=home)
     with pytest.raises(PlannerError, match="still running"):
         remove_run(one)
     one.stop(grace_s=0.3)
@@ -136,11 +138,7 @@ def test_no_secret_is_ever_written_down(fake: Fake, monkeypatch: pytest.MonkeyPa
     for name in ("VLLM_API_KEY", "HF_TOKEN", "VLLM_SOME_PASSWORD"):
         monkeypatch.setenv(name, secret)
     monkeypatch.setenv("VLLM_PROXY", f"http://user:{secret}@proxy")
-    run = launch(
-        [*fake.argv()],
-        env={"VLLM_LOGGING_LEVEL": "DEBUG", "MY_API_KEY": secret},
-        endpoint=Endpoint(host="127.0.0.1", port=free_port()),
-    )
+    run = launch(order(fake.argv(), env={"VLLM_LOGGING_LEVEL": "DEBUG", "MY_API_KEY": secret}))
     watch(run)
     run.stop(grace_s=0.3)
     written = b"".join(path.read_bytes() for path in run.directory.iterdir() if path.is_file())
@@ -156,7 +154,7 @@ def test_no_secret_is_ever_written_down(fake: Fake, monkeypatch: pytest.MonkeyPa
 )
 def test_a_key_on_the_command_line_is_refused(fake: Fake, extra: list[str]) -> None:
     with pytest.raises(InvalidRequest, match="must not be on the command line") as caught:
-        launch([*fake.argv(), *extra], endpoint=Endpoint(host="127.0.0.1", port=1))
+        order([*fake.argv(), *extra])
     assert "export it as" in str(caught.value.hint)
     assert list_runs() == []
 
@@ -164,7 +162,7 @@ def test_a_key_on_the_command_line_is_refused(fake: Fake, extra: list[str]) -> N
 def test_an_address_with_a_password_is_refused(fake: Fake) -> None:
     for extra in ("--otlp-traces-endpoint=http://me:hidden@collector", "s3://me:hidden@bucket/model"):
         with pytest.raises(InvalidRequest, match="address with a password") as caught:
-            launch([*fake.argv(), extra], endpoint=Endpoint(host="127.0.0.1", port=1))
+            order([*fake.argv(), extra])
         assert "hidden" not in str(caught.value)
     assert list_runs() == []
 
@@ -172,9 +170,9 @@ def test_an_address_with_a_password_is_refused(fake: Fake) -> None:
 def test_an_open_server_needs_a_key(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "::", "gpu-7", "10.0.0.3"):
         with pytest.raises(LaunchFailed, match="VLLM_API_KEY is not set"):
-            launch(fake.argv(), endpoint=Endpoint(host=host, port=free_port()))
+            launch(StartOrder.of_command(fake.argv(), host=host, port=free_port()))
     monkeypatch.setenv("VLLM_API_KEY", "k" * 16)
-    run = launch(fake.argv(), endpoint=Endpoint(host="0.0.0.0", port=free_port()))
+    run = launch(StartOrder.of_command(fake.argv(), host="0.0.0.0", port=free_port()))
     assert run.url.startswith("http://127.0.0.1:")
     assert isinstance(watch(run)[-1], ServerReady)
 
@@ -230,10 +228,7 @@ def test_another_server_on_the_port_is_not_taken_for_ours(fake: Fake, monkeypatc
     impatient(monkeypatch, alone_s=0.0, timeout_s=1.0)
     ours = fake.launch(log=EMPTY)
     assert isinstance(watch(ours)[-1], ServerReady)  # no word in the log, but the port is its own
-    other = launch(
-        [sys.executable, "-c", "import time; time.sleep(60)"],
-        endpoint=Endpoint(host="127.0.0.1", port=int(ours.record["port"])),
-    )
+    other = launch(order([sys.executable, "-c", "import time; time.sleep(60)"], port=int(ours.record["port"])))
     assert isinstance(watch(other)[-1], TimedOut)
 
 
@@ -252,7 +247,7 @@ def test_a_killed_server_is_reported_as_a_shell_would(fake: Fake) -> None:
 
 
 def test_a_program_that_does_not_exist(state: Path) -> None:
-    run = launch(["/nowhere/vllm", "serve"])
+    run = launch(order(["/nowhere/vllm", "serve"]))
     last = watch(run)[-1]
     assert isinstance(last, ServerEnded) and last.exit_code == 127
     assert b"cannot start `/nowhere/vllm`" in run.read_log()
@@ -283,7 +278,7 @@ def test_killing_the_launcher_at_random_moments_loses_nothing(fake: Fake) -> Non
         child = os.fork()
         if child == 0:
             try:
-                launch(fake.argv(workers=1), endpoint=Endpoint(host="127.0.0.1", port=port))
+                launch(order(fake.argv(workers=1), port=port))
                 time.sleep(60)
             finally:
                 os._exit(0)
@@ -306,7 +301,7 @@ def test_a_run_is_removed_although_its_supervisor_comes_after_the_stop(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, environment: None)
-    run = launch(fake.argv(), endpoint=Endpoint(host="127.0.0.1", port=free_port()))
+    run = launch(order(fake.argv()))
     (run.directory / "stop").write_text("now")
     late = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"], start_new_session=True)
     try:
@@ -324,7 +319,7 @@ def test_a_run_is_removed_although_its_supervisor_comes_after_the_stop(
 
 def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, environment: None)
-    run = launch(fake.argv(), endpoint=Endpoint(host="127.0.0.1", port=free_port()))
+    run = launch(order(fake.argv()))
     assert run.status().state == "preparing"
     monkeypatch.undo()
     from planner.serve.process.supervisor import main
@@ -361,7 +356,7 @@ def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: py
 def test_a_damaged_run_directory_gives_no_traceback(
     fake: Fake, capsys: pytest.CaptureFixture[str], file: str, change: dict[str, object] | None
 ) -> None:
-    run = launch([sys.executable, "-c", ""], endpoint=Endpoint(host="127.0.0.1", port=free_port()))
+    run = launch(order([sys.executable, "-c", ""]))
     watch(run)
     path = run.directory / file
     document = json.loads(path.read_text()) if path.exists() else {}

@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
-from planner.serve import Endpoint, Run, attach, launch, list_runs
+from planner.serve import Endpoint, Run, StartOrder, attach, launch, list_runs
+from planner.serve.free_port import free_port
 from planner.serve.process.listener import listening_inodes
 from planner.serve.process.run import place_run
 
-from .conftest import Fake, free_port
+from .conftest import Fake
 from .logs import REAL, RECONSTRUCTED
 
 V2 = str(RECONSTRUCTED / "v2-8xh200-0.33.0.log")
@@ -335,7 +336,7 @@ def test_check_is_a_program_s_answer_too(m35) -> None:
     said = m35("check", "--gpus", "8xH200", "--vllm", "/nowhere/vllm", "--json")
     document = said.json()
     assert said.code == 5 and document["ok"] is False
-    assert {"name", "status", "seen", "hint"} == set(document["checks"][0])
+    assert {"name", "status", "seen", "hint", "duration_s"} == set(document["checks"][0])
     assert m35("check", "--gpus", "8xH200", "--only", "api_key").code == 0
     assert m35("check", "--gpus", "8xH200", "--only", "mistral_common", "--strict").code == 5
     assert m35("check", "--only", "nope", "--gpus", "8xH200").code == 2
@@ -376,8 +377,10 @@ def test_the_list_of_runs_fits_a_terminal_and_tells_ready_from_starting(
     monkeypatch.setenv("VLLM_API_KEY", "k" * 16)
     far = Endpoint(host="fe80:1234:5678:9abc:def0:1234:5678:9abc", port=65535)
     near = Endpoint(host="127.0.0.1", port=free_port())
-    mute = launch([sys.executable, "-c", "import time; time.sleep(60)", long_name], endpoint=near, target="cuda")
-    failed = launch(["false", "serve", long_name], endpoint=far, target="cuda")
+    mute = launch(
+        StartOrder(argv=(sys.executable, "-c", "import time; time.sleep(60)", long_name), endpoint=near, target="cuda")
+    )
+    failed = launch(StartOrder(argv=("false", "serve", long_name), endpoint=far, target="cuda"))
     while failed.status().alive or mute.status().state == "preparing":
         time.sleep(0.02)
     listed = m35("runs").out

@@ -17,7 +17,7 @@ from planner.serve.verification.checks.image import png
 from planner.serve.verification.checks.metrics import samples
 from planner.serve.verification.checks.server import Failed, dig, normal_url
 from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, smoke_record
-from planner.serve.verification.verifier import CHECK_NAMES, selected_checks, verify
+from planner.serve.verification.verifier import CHECKS, selected_checks, verify
 
 from .fakes.openai_server import LIMIT, MODEL, fake_server
 
@@ -45,7 +45,7 @@ def statuses(report: SmokeReport) -> dict[str, str]:
 
 def test_a_server_as_planned_passes_every_check() -> None:
     report = run(checks=selected_checks(long=True))
-    assert statuses(report) == dict.fromkeys(CHECK_NAMES, "pass")
+    assert statuses(report) == dict.fromkeys(CHECKS.names, "pass")
     assert report.passed
     assert report.model == MODEL
 

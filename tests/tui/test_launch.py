@@ -11,9 +11,8 @@ from textual.widgets import ContentSwitcher
 
 from planner import InvalidRequest, LaunchFailed, Plan
 from planner.calibrate import calibrations
-from planner.serve import CheckResult as SmokeResult
-from planner.serve import RehearsalReport, SmokeReport, attach, list_runs
-from planner.serve.preflight import CheckResult
+from planner.serve import CheckResult, RehearsalReport, SmokeReport, attach, list_runs
+from planner.serve.free_port import free_port
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.rehearsal.full_size_plan import Change
 from tui.app import M35App
@@ -25,7 +24,7 @@ from tui.widgets.fields import ChatInput
 from tui.widgets.log_view import LogView
 from tui.wizard import Step
 
-from .world import app_at, backend, blocks_of, free_port, preflight, text_of, typed, until
+from .world import app_at, backend, blocks_of, preflight, text_of, typed, until
 
 
 def launch_screen(app: M35App) -> LaunchScreen:
@@ -278,14 +277,14 @@ async def test_a_rehearsal_ticks_through_and_says_what_it_cannot_prove(tmp_path:
         directory: Path,
         on_stage: Callable[[str], None],
         on_events: Callable[[tuple[object, ...]], None],
-        on_result: Callable[[SmokeResult], None],
+        on_result: Callable[[CheckResult], None],
     ) -> RehearsalReport:
         for stage in ("twin", "start"):
             on_stage(stage)
         directory.mkdir(parents=True)
         (directory / "server.log").write_text("INFO a line of the twin\n")
         on_events(())
-        result = SmokeResult(name="chat", status="pass", seen="'Hello.'", duration_s=0.1)
+        result = CheckResult(name="chat", status="pass", seen="'Hello.'", duration_s=0.1)
         on_result(result)
         return RehearsalReport(
             engine=InstalledEngine(executable=tmp_path / "vllm", version="0.33.0"),

@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import PlannerError
-from planner.serve import CheckResult as SmokeResult
 from planner.serve import Conclusion, Diagnosis
+from planner.serve.check import CheckResult
 from planner.serve.log.events import PhaseStarted, ServerEnded, ServerReady
 from planner.serve.log.measured import Measured
-from planner.serve.preflight import CheckResult
 from planner.serve.process.progress import StartProgress
 from planner.serve.process.run import Run
 from tui import news, serving, starting
@@ -33,8 +32,8 @@ def check(status: str) -> news.Checked:
     return news.Checked(CheckResult(name="port", status=status, seen=""))  # type: ignore[arg-type]
 
 
-def smoke(name: str) -> SmokeResult:
-    return SmokeResult(name=name, status="pass", seen="", duration_s=0.0)
+def smoke(name: str) -> CheckResult:
+    return CheckResult(name=name, status="pass", seen="", duration_s=0.0)
 
 
 def started(*heard: news.News, start: Start | None = None) -> Start:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import stat
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -16,8 +15,7 @@ from textual.pilot import Pilot
 from hw_specs import DetectionReport, parse_gpus
 from hw_specs.detect.report import Problem
 from planner import Plan, PlanRequest, plan
-from planner.serve.preflight import CheckResult
-from planner.serve.preflight.start_order import LaunchOrder
+from planner.serve import CheckResult, StartOrder
 from tui.app import M35App
 from tui.backend import Backend
 from tui.wizard import Answers, Step
@@ -53,7 +51,7 @@ CHECKS = (
 )
 
 
-def preflight(*results: CheckResult) -> Callable[[LaunchOrder, Plan], Iterator[CheckResult]]:
+def preflight(*results: CheckResult) -> Callable[[StartOrder, Plan], Iterator[CheckResult]]:
     return lambda _order, _plan: iter(results)
 
 
@@ -76,11 +74,6 @@ def request(gpus: str = "8xH200", **settings: Any) -> PlanRequest:
 def app_at(step: Step, *, gpus: str = "8xH200", doors: Backend | None = None, **answers: Any) -> M35App:
     """The wizard at one step, the GPUs chosen."""
     return M35App(backend=doors or backend(), answers=Answers(request=request(gpus), **answers), step=step)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def engine_program(folder: Path) -> str:

@@ -10,7 +10,8 @@ from hw_specs import M35Error
 from hw_specs.units import GIB
 from planner import Lever, Plan, PlanRequest
 from planner.serve import Diagnosis
-from planner.serve.log.remedy import find_free_port, replan
+from planner.serve.free_port import free_port_beside
+from planner.serve.log.remedy import replan
 from tui.wizard import Answers, effective_request, with_lever
 
 MOST_LEVERS = 6
@@ -36,7 +37,7 @@ def cures(
     """Return what can be tried with one key, the best first; `levers` answers where the log has no figures."""
     found: list[Cure] = []
     if diagnosis.code == "port-in-use":
-        free = find_free_port(beside=answers.port)
+        free = free_port_beside(answers.port)
         if free is not None:
             found.append(Cure(label=f"--port {free}", apply=_port(free)))
     if diagnosis.term and plan is not None and answers.request is not None:

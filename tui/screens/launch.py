@@ -15,9 +15,7 @@ from textual.worker import get_current_worker
 
 from hw_specs import M35Error
 from planner import Plan
-from planner.serve import Run
-from planner.serve.preflight.start_order import LaunchOrder, docker_order, local_order
-from planner.serve.process.launcher import new_run_id
+from planner.serve import Run, StartOrder
 from tui import news, watching
 from tui.backend import Backend
 from tui.screens.cures import Cure, cures
@@ -192,20 +190,20 @@ class LaunchScreen(StepScreen):
 
     # Preflight
 
-    def _order(self, run_id: str) -> LaunchOrder | None:
+    def _order(self) -> StartOrder | None:
         """What would be started."""
         if not isinstance(self.answer, Plan):
             return None
         if self.start.docker:
-            return docker_order(self.answer, run_id=run_id, port=self.answers.port)
+            return StartOrder.docker(self.answer, port=self.answers.port)
         edited = self.answers.edited
         port = None if edited is not None else self.answers.port
-        return local_order(self.answer, edited=edited, program=self.backend.program, port=port)
+        return StartOrder.local(self.answer, edited=edited, program=self.backend.program, port=port)
 
     def _check(self, *, docker: bool) -> None:
         self.hear(news.CheckingBegun(docker))
         try:
-            order = self._order(new_run_id())
+            order = self._order()
         except M35Error as refusal:
             self.say_refused(refusal)
             return
@@ -213,7 +211,7 @@ class LaunchScreen(StepScreen):
             self._preflight(order, self.answer)
 
     @work(thread=True, exclusive=True, group="preflight")
-    def _preflight(self, order: LaunchOrder, plan: Plan) -> None:
+    def _preflight(self, order: StartOrder, plan: Plan) -> None:
         worker = get_current_worker()
         watching.check_machine(self.backend, order, plan, post=self.tell, cancelled=lambda: worker.is_cancelled)
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from textual.content import Content
 
+from planner.serve.check import CheckResult, Status
 from tui.widgets.columns import fit
 
-MARKS = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–", "unknown": "?"}
-STYLES = {
+MARKS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–", "unknown": "?"}
+STYLES: dict[Status, str] = {
     "pass": "$text-success",
     "warn": "$text-warning",
     "fail": "bold $text-error",
@@ -19,28 +19,8 @@ STYLES = {
 }
 
 
-class Result(Protocol):
-    """What preflight and smoke test have in common."""
-
-    @property
-    def name(self) -> str:
-        """Stable key."""
-
-    @property
-    def status(self) -> str:
-        """``pass``, ``fail`` …"""
-
-    @property
-    def seen(self) -> str:
-        """One line."""
-
-    @property
-    def hint(self) -> str:
-        """What to do; may be empty."""
-
-
 def check_lines(
-    results: Sequence[Result], *, width: int, running: str = "", hints: bool = True, loud: Sequence[str] = ()
+    results: Sequence[CheckResult], *, width: int, running: str = "", hints: bool = True, loud: Sequence[str] = ()
 ) -> list[Content]:
     """Return one line per result and, below what is not well, its hint; `running` is the check under way.
 
@@ -76,13 +56,13 @@ def check_lines(
     return lines
 
 
-def tally(results: Sequence[Result]) -> str:
+def tally(results: Sequence[CheckResult]) -> str:
     """Return the same as :func:`summary` in marks: ``12 ✓ 1 !``."""
     counts = {mark: sum(result.status == status for result in results) for status, mark in MARKS.items()}
     return "  ".join(f"{number} {mark}" for mark, number in counts.items() if number)
 
 
-def summary(results: Sequence[Result]) -> str:
+def summary(results: Sequence[CheckResult]) -> str:
     """Return how many ended how: ``12 pass, 1 warn``."""
     counts = {status: sum(result.status == status for result in results) for status in MARKS}
     return ", ".join(f"{number} {status}" for status, number in counts.items() if number) or "nothing yet"

@@ -13,7 +13,7 @@ from planner.cli.commands.diagnose import read_log
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.measured_here import known_calibrations
+from planner.cli.kept_calibrations import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_json
 from planner.errors import LogNotUnderstood

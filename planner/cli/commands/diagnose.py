@@ -10,9 +10,9 @@ from typing import Any
 import click
 
 from planner.cli.exit_code import ExitCode
-from planner.cli.gpus_option import resolve_gpus
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
+from planner.cli.start_options import planned_here
 from planner.errors import PlannerError
 from planner.serve.log.diagnosis import Diagnosis, diagnose
 from planner.serve.log.failed_log import read_thinned
@@ -37,10 +37,7 @@ def command(
     data, run = read_log(log)
     plan = plan_of(run) if run is not None else None
     if gpus is not None:
-        from planner.planning.choose import plan as make_plan
-        from planner.planning.request import PlanRequest
-
-        plan = make_plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **settings))
+        plan = planned_here(gpus, gpu_memory, settings)
     if run is not None and exit_code is None and not run.stop_was_asked():
         exit_code = run.status().exit_code
     found = diagnose(data, plan=plan, exit_code=exit_code, port=int(run.record["port"]) if run else None)

@@ -10,7 +10,7 @@ from hw_specs.errors import shown
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.measured_here import known_calibrations
+from planner.cli.kept_calibrations import known_calibrations
 from planner.cli.options import Host, engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS

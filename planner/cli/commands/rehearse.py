@@ -10,12 +10,9 @@ import click
 
 from planner.cli.diagnostics import report_error, say
 from planner.cli.exit_code import ExitCode
-from planner.cli.gpus_option import resolve_gpus
-from planner.cli.measured_here import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_json
-from planner.planning.choose import plan
-from planner.planning.request import PlanRequest
+from planner.cli.start_options import planned_here
 
 if TYPE_CHECKING:
     from planner.serve.rehearsal.full_size_plan import Change
@@ -64,24 +61,23 @@ def command(
 
     Exit code 0: passed, 5: the engine did not come up, 6: a check failed, 7: it took too long.
     """
-    from planner.cli.smoke_table import result_writer
+    from planner.cli.check_table import result_writer
     from planner.serve.preflight.installed import find_engine
     from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, rehearsal_plan
     from planner.serve.rehearsal.rehearse import START_LIMIT_S, rehearsal_record, rehearse
     from planner.serve.verification.verifier import selected_checks
 
     checks = selected_checks(only=FULL_SIZE_CHECKS if full_size else (), skip=skip)
-    chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
-    answer = plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
-    if not answer.feasible:
+    plan = planned_here(gpus, gpu_memory, settings)
+    if not plan.feasible:
         report_error("the plan does not fit, so there is nothing to rehearse", hint="`m35-plan plan` shows the levers")
         return ExitCode.DOES_NOT_FIT
     engine = find_engine(executable)
     if not as_json:
         write(f"rehearsing on vLLM {engine.version or 'of unknown version'}{', a CPU build' if engine.cpu else ''}\n")
-        write(_changes(rehearsal_plan(answer, engine, full_size=full_size).changes) + "\n")
+        write(_changes(rehearsal_plan(plan, engine, full_size=full_size).changes) + "\n")
     report = rehearse(
-        answer,
+        plan,
         engine=engine,
         full_size=full_size,
         twin_directory=keep_twin,
@@ -109,10 +105,10 @@ def _changes(changes: tuple[Change, ...]) -> str:
 
 
 def _write_end(report: RehearsalReport) -> None:
-    from planner.cli.smoke_table import summary
+    from planner.cli.check_table import smoke_summary
 
     if report.smoke is not None:
-        write(summary(report.smoke))
+        write(smoke_summary(report.smoke))
         write(f"ready after {report.start_s:.1f} s, {report.duration_s:.1f} s in all")
         if report.comparison is not None and report.comparison.differences:
             from planner.cli.conclusion_table import comparison_text

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.check_table import result_writer, smoke_summary
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json
-from planner.cli.smoke_table import result_writer, summary
 from planner.serve.verification.verifier import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_S,
@@ -88,13 +88,13 @@ def command(
 
         write_json(smoke_record(report))
     else:
-        write(summary(report))
+        write(smoke_summary(report))
     return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED
 
 
 def _of_run(name: str) -> tuple[str, Expectations]:
     from planner.errors import VerifyFailed
-    from planner.serve.process.launcher import option_value
+    from planner.serve.process.engine_argv import option_value
     from planner.serve.process.run import attach
     from planner.serve.start_report import plan_of
     from planner.serve.verification.smoke import Expectations

@@ -7,12 +7,13 @@ import math
 from hw_specs.units import GIB
 from planner.facts import load
 from planner.planning.answer import Plan
+from planner.rendering.secrets import API_KEY, HF_TOKEN
 
 API_PORT = 8000
 """The port inside a container."""
 ANY_ADDRESS = "0.0.0.0"
 """Inside a container the server listens on every address; what is published decides who reaches it."""
-SECRETS = ("HF_TOKEN", "VLLM_API_KEY")
+SECRETS = (HF_TOKEN, API_KEY)
 """Variables passed by name or by reference, never by value."""
 HEALTH_COMMAND = (
     "python3",

@@ -12,6 +12,7 @@ from typing import Any
 
 from planner.facts import load
 from planner.planning.answer import Plan
+from planner.serve.free_port import free_port_beside
 from planner.serve.log.events import PHASES, Event, FailureSeen, Figure, PhaseStarted, TimedOut, TracebackSeen
 from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import StartupLog
@@ -19,7 +20,6 @@ from planner.serve.log.patterns import log_patterns
 from planner.serve.log.remedy import (
     cure_values,
     describe_lever,
-    find_free_port,
     peak_cures,
     replan,
     utilization_note,
@@ -102,7 +102,7 @@ def diagnose(
     code = _precise_code(cause)
     table: dict[str, Any] = load("failures.toml")["cause"][code]
     values = cure_values(cause, plan=plan, measured=measured)
-    if code == "port-in-use" and (free := find_free_port(beside=port or 8000)) is not None:
+    if code == "port-in-use" and (free := free_port_beside(port or 8000)) is not None:
         values["free_port"] = str(free)
     cures = [text for cure in table["cures"] if (text := _fill(cure, values)) is not None]
     note = ""

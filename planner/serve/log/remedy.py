@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import socket
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -175,18 +174,6 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
         if isinstance(there, int) and there > 0:
             values["largest_size"] = str(legal_tensor_parallel_sizes(plan.model, there, text_only=only)[-1])
     return values
-
-
-def find_free_port(*, beside: int) -> int | None:
-    """Return the first free loopback port above `beside`; None when the next hundred are taken."""
-    for port in range(beside + 1, min(beside + 101, 65536)):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    return None
 
 
 def describe_lever(lever: Lever) -> str:

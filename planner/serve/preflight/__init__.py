@@ -6,61 +6,68 @@ another machine, in an image or behind a network, is unknown, and said to be.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from importlib import import_module
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from planner.errors import InvalidRequest
-from planner.serve.preflight.situation import CheckResult, Situation, Status
+from planner.serve.check import CheckList, CheckResult, NamedCheck, Unknown
+from planner.serve.preflight import checkpoint, engine, machine
+from planner.serve.preflight.subject import Subject
+from planner.serve.process.start_order import StartOrder
 
-__all__ = ["CHECKS", "CheckResult", "Situation", "Status", "run_preflight"]
+if TYPE_CHECKING:
+    from planner.planning.answer import Plan
 
-CHECKS: dict[str, str] = {
-    "vllm": "engine",
-    "mistral_common": "engine",
-    "transformers": "engine",
-    "arguments": "engine",
-    "docker": "machine",
-    "gpus": "machine",
-    "gpu_memory": "machine",
-    "driver": "machine",
-    "port": "machine",
-    "api_key": "machine",
-    "shared_memory": "machine",
-    "host_memory": "machine",
-    "checkpoint": "checkpoint",
-    "draft": "checkpoint",
-    "disk": "checkpoint",
-    "configuration": "checkpoint",
-}
-"""Check → the module that holds ``check_<name>``, in the order in which they run."""
+__all__ = ["CHECKS", "run_preflight"]
 
+CHECKS: CheckList[Subject] = CheckList(
+    checks=(
+        NamedCheck(name="vllm", title="vLLM is here and new enough", run=engine.check_vllm),
+        NamedCheck(name="mistral_common", title="its tokenizer package fits", run=engine.check_mistral_common),
+        NamedCheck(name="transformers", title="its transformers fits", run=engine.check_transformers),
+        NamedCheck(name="arguments", title="it takes every flag", run=engine.check_arguments),
+        NamedCheck(name="docker", title="docker answers", run=machine.check_docker),
+        NamedCheck(name="gpus", title="the planned GPUs are here", run=machine.check_gpus),
+        NamedCheck(name="gpu_memory", title="their memory is free", run=machine.check_gpu_memory),
+        NamedCheck(name="driver", title="a driver answers", run=machine.check_driver),
+        NamedCheck(name="port", title="the port is free", run=machine.check_port),
+        NamedCheck(name="api_key", title="an open server has a key", run=machine.check_api_key),
+        NamedCheck(name="shared_memory", title="/dev/shm has room", run=machine.check_shared_memory),
+        NamedCheck(name="host_memory", title="the host has memory", run=machine.check_host_memory),
+        NamedCheck(name="checkpoint", title="the checkpoint is whole", run=checkpoint.check_checkpoint),
+        NamedCheck(name="draft", title="the draft's checkpoint is whole", run=checkpoint.check_draft),
+        NamedCheck(name="disk", title="the download fits", run=checkpoint.check_disk),
+        NamedCheck(name="configuration", title="no harmful old key", run=checkpoint.check_configuration),
+    )
+)
 
-_ANYWHERE = ("vllm", "mistral_common", "transformers", "arguments", "api_key")
+_ANYWHERE = frozenset({"vllm", "mistral_common", "transformers", "arguments", "api_key"})
 """Checks that say something about a start on another machine, if the same engine is installed here."""
 
 
-def run_preflight(situation: Situation, *, only: Sequence[str] = (), skip: Sequence[str] = ()) -> Iterator[CheckResult]:
-    """Yield the result of each check as it comes; a check that does not apply yields nothing.
+def run_preflight(
+    order: StartOrder,
+    *,
+    plan: Plan | None = None,
+    elsewhere: bool = False,
+    only: Sequence[str] = (),
+    skip: Sequence[str] = (),
+) -> Iterator[CheckResult]:
+    """Yield the result of each check of `order` as it comes; a check that does not apply yields nothing.
+
+    With `elsewhere` the start will happen on another machine, and only what can be said from here is looked at.
 
     Raises:
         InvalidRequest: for a check that does not exist.
     """
-    for name in (*only, *skip):
-        if name not in CHECKS:
-            raise InvalidRequest("check", f"there is no check `{name}`", hint=f"one of {', '.join(CHECKS)}")
-    for name, module in CHECKS.items():
-        if (only and name not in only) or name in skip:
-            continue
-        if situation.elsewhere and name not in _ANYWHERE:
-            yield CheckResult(name=name, status="unknown", seen="the plan is for another machine: check it there")
-            continue
-        check: Callable[[Situation], CheckResult | None] = getattr(
-            import_module(f"planner.serve.preflight.{module}"), f"check_{name}"
-        )
-        try:
-            result = check(situation)
-        except OSError as error:
-            text = f"could not look: {error.strerror or error}"
-            result = CheckResult(name=name, status="unknown", seen=text)
+    subject = Subject(order=order, plan=plan)
+    for check in CHECKS.select(only=only, skip=skip):
+        if elsewhere and check.name not in _ANYWHERE:
+            check = replace(check, run=_only_there)
+        result = check.result(subject)
         if result is not None:
             yield result
+
+
+def _only_there(_subject: Subject) -> str:
+    raise Unknown("the plan is for another machine: check it there")

@@ -14,9 +14,11 @@ from typing import Any
 from hw_specs.units import format_gib
 from planner.facts import load
 from planner.facts.release import parse_version
+from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.engine import vllm_version
-from planner.serve.preflight.situation import CheckResult, Situation
-from planner.serve.process.launcher import option_value
+from planner.serve.preflight.subject import Subject
+from planner.serve.process.engine_argv import option_value
+from planner.serve.process.hub_cache import hub_cache
 
 _INDEX = {"mistral": "consolidated.safetensors.index.json", "hf": "model.safetensors.index.json"}
 _WHOLE = {"mistral": "consolidated.safetensors", "hf": "model.safetensors"}
@@ -50,22 +52,6 @@ class LayoutState:
     def complete(self) -> bool:
         """Whether everything is here and whole."""
         return self.files > 0 and not self.missing and not self.broken
-
-
-def hub_cache(environment: Mapping[str, str]) -> Path:
-    """Return the folder of the hub's cache, by the hub's own rules.
-
-    >>> str(hub_cache({"HF_HOME": "/data/hf"}))
-    '/data/hf/hub'
-    """
-    for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
-        if environment.get(name):
-            return Path(environment[name]).expanduser()
-    if environment.get("HF_HOME"):
-        return Path(environment["HF_HOME"]).expanduser() / "hub"
-    base = environment.get("XDG_CACHE_HOME")
-    root = Path(base).expanduser() if base else Path(environment.get("HOME") or Path.home()) / ".cache"
-    return root / "huggingface" / "hub"
 
 
 def snapshot_of(name: str, environment: Mapping[str, str], *, revision: str = "main") -> Path | None:
@@ -155,37 +141,37 @@ def _read_object(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _folder_of(name: str, situation: Situation) -> Path | None:
+def _folder_of(name: str, subject: Subject) -> Path | None:
     local = Path(name)
     if local.is_dir():
         return local
-    return snapshot_of(name, situation.environment)
+    return snapshot_of(name, subject.environment)
 
 
-def _offline(situation: Situation) -> bool:
-    return situation.environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+def _offline(subject: Subject) -> bool:
+    return subject.environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
 
 
-def check_checkpoint(situation: Situation) -> CheckResult:
+def check_checkpoint(subject: Subject) -> str:
     """Whether the planned layout of the model is here and whole."""
-    if situation.model is None:
-        return CheckResult(name="checkpoint", status="unknown", seen="the command names no model")
-    planned = situation.plan.model.checkpoint_bytes if situation.plan is not None else None
-    return _describe("checkpoint", situation.model, situation, situation.load_format, planned_bytes=planned)
+    if subject.model is None:
+        raise Unknown("the command names no model")
+    planned = subject.plan.model.checkpoint_bytes if subject.plan is not None else None
+    return _describe(subject.model, subject, subject.load_format, planned_bytes=planned)
 
 
-def check_draft(situation: Situation) -> CheckResult | None:
+def check_draft(subject: Subject) -> str | None:
     """The same for the EAGLE draft, where one is used."""
-    text = option_value(situation.engine_argv, "speculative-config")
+    text = option_value(subject.engine_args, "speculative-config")
     if text is None:
         return None
     try:
         name = json.loads(text).get("model")
     except (ValueError, AttributeError):
-        return CheckResult(name="draft", status="fail", seen="--speculative-config is no JSON object")
+        raise Failed("--speculative-config is not a JSON object") from None
     if not name:
         return None
-    return _describe("draft", str(name), situation, "mistral")
+    return _describe(str(name), subject, "mistral")
 
 
 def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
@@ -196,49 +182,41 @@ def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
     return state.data_bytes < share * planned_bytes
 
 
-def _describe(
-    check: str, name: str, situation: Situation, layout: str, *, planned_bytes: int | None = None
-) -> CheckResult:
-    folder = _folder_of(name, situation)
+def _describe(name: str, subject: Subject, layout: str, *, planned_bytes: int | None = None) -> str:
+    folder = _folder_of(name, subject)
     if folder is None and Path(name).is_absolute():
-        return CheckResult(
-            name=check, status="fail", seen=f"there is no folder `{name}`", hint="check the path of the model"
-        )
+        raise Failed(f"there is no folder `{name}`", "check the path of the model")
     state = layout_state(folder, layout) if folder is not None else None
     if planned_bytes is not None and state is not None and state.complete and _too_small(state, planned_bytes):
-        return CheckResult(
-            name=check, status="fail",
-            seen=f"the weights here are {format_gib(state.data_bytes)} GiB, this model's {format_gib(planned_bytes)}",
-            hint=f"it is another model, or a part of one: `hf download --force-download {name} {_FETCH[layout]}`",
-        )  # fmt: skip
+        raise Failed(
+            f"the weights here are {format_gib(state.data_bytes)} GiB, this model's {format_gib(planned_bytes)}",
+            f"it is another model, or a part of one: `hf download --force-download {name} {_FETCH[layout]}`",
+        )
     if state is not None and state.complete:
         files = f"{state.files} file{'s' if state.files > 1 else ''}"
-        return CheckResult(
-            name=check, status="pass", seen=f"{layout} layout complete: {files}, {format_gib(state.size_bytes)} GiB"
-        )
+        return f"{layout} layout complete: {files}, {format_gib(state.size_bytes)} GiB"
     other = "hf" if layout == "mistral" else "mistral"
     fetch = f"`hf download {name} {_FETCH[layout]}` fetches this layout alone"
     beside = layout_state(folder, other) if folder is not None else None
     if beside is not None and beside.complete and not _too_small(beside, planned_bytes):
-        return CheckResult(
-            name=check, status="warn", seen=f"only the {other} layout is here, the plan loads {layout}",
-            hint=f"--load-format {other} uses what is here; {fetch}",
-        )  # fmt: skip
+        raise Doubtful(
+            f"only the {other} layout is here, the plan loads {layout}",
+            f"--load-format {other} uses what is here; {fetch}",
+        )
     if folder is not None and folder == Path(name):
         faults = ", ".join([*(state.missing if state else ()), *(f"{part} is damaged" for part in _broken(state))][:4])
-        return CheckResult(name=check, status="fail", seen=f"not whole: {faults}", hint="copy the folder again")
-    if _offline(situation):
-        return CheckResult(
-            name=check, status="fail", seen="not complete in the cache, and HF_HUB_OFFLINE forbids the download",
-            hint=f"unset HF_HUB_OFFLINE once: {fetch}",
-        )  # fmt: skip
+        raise Failed(f"not whole: {faults}", "copy the folder again")
+    if _offline(subject):
+        raise Failed(
+            "not complete in the cache, and HF_HUB_OFFLINE forbids the download", f"unset HF_HUB_OFFLINE once: {fetch}"
+        )
     if state is None or not (state.files or state.broken or state.partial_bytes):
-        return CheckResult(name=check, status="warn", seen=f"not in {hub_cache(situation.environment)}", hint=fetch)
+        raise Doubtful(f"not in {hub_cache(subject.environment)}", fetch)
     lacking = len(state.missing) + len(state.broken)
-    return CheckResult(
-        name=check, status="warn", seen=f"{state.files} files whole, {lacking} missing or damaged: {_some(state)}",
-        hint=f"the start downloads the rest; {fetch}",
-    )  # fmt: skip
+    raise Doubtful(
+        f"{state.files} files whole, {lacking} missing or damaged: {_some(state)}",
+        f"the start downloads the rest; {fetch}",
+    )
 
 
 def _broken(state: LayoutState | None) -> tuple[str, ...]:
@@ -250,25 +228,25 @@ def _some(state: LayoutState) -> str:
     return ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
 
 
-def check_disk(situation: Situation) -> CheckResult | None:
+def check_disk(subject: Subject) -> str | None:
     """Whether there is room for what will really be downloaded: one layout, less what is here."""
-    name = situation.model
-    plan = situation.plan
+    name = subject.model
+    plan = subject.plan
     if name is None or Path(name).is_dir() or plan is None:
         return None
     whole = plan.model.checkpoint_bytes
     if whole is None:
-        return CheckResult(name="disk", status="unknown", seen="the size of this checkpoint is not known")
-    folder = snapshot_of(name, situation.environment)
+        raise Unknown("the size of this checkpoint is not known")
+    folder = snapshot_of(name, subject.environment)
     here = 0
     if folder is not None:
-        state = layout_state(folder, situation.load_format)
+        state = layout_state(folder, subject.load_format)
         done = state.complete and not _too_small(state, whole)
         here = whole if done else min(whole, state.size_bytes + state.partial_bytes)
     need = whole - here
     if need <= 0:
-        return CheckResult(name="disk", status="pass", seen="nothing to download")
-    place = hub_cache(situation.environment)
+        return "nothing to download"
+    place = hub_cache(subject.environment)
     while not place.exists() and place != place.parent:
         place = place.parent
     free = shutil.disk_usage(place).free
@@ -280,33 +258,31 @@ def check_disk(situation: Situation) -> CheckResult | None:
     )
     said = f"{format_gib(need)} GiB to download, {format_gib(free)} GiB free at {place}"
     if free < need:
-        return CheckResult(name="disk", status="fail", seen=said, hint=f"put HF_HOME on a larger disk{one_only}")
+        raise Failed(said, f"put HF_HOME on a larger disk{one_only}")
     if not os.access(place, os.W_OK):
-        return CheckResult(name="disk", status="fail", seen=f"{place} cannot be written", hint="set HF_HOME")
-    return CheckResult(name="disk", status="pass", seen=said + one_only)
+        raise Failed(f"{place} cannot be written", "set HF_HOME")
+    return said + one_only
 
 
-def check_configuration(situation: Situation) -> CheckResult | None:
+def check_configuration(subject: Subject) -> str | None:
     """Whether config.json carries the old YaRN key that newer engines obey."""
-    name = situation.model
-    folder = _folder_of(name, situation) if name is not None else None
+    name = subject.model
+    folder = _folder_of(name, subject) if name is not None else None
     config = _read_object(folder / "config.json") if folder is not None else None
     if config is None:
-        if situation.load_format == "mistral":
+        if subject.load_format == "mistral":
             return None
-        return CheckResult(name="configuration", status="unknown", seen="config.json is not here yet")
+        raise Unknown("config.json is not here yet")
     trap = load("preflight.toml")["yarn_trap"]
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {} if isinstance(text, dict) else {}
     if rope.get("mscale_all_dim") != trap["bad_value"]:
-        return CheckResult(name="configuration", status="pass", seen="mscale_all_dim is as it should be")
+        return "mscale_all_dim is as it should be"
     seen = f"config.json has mscale_all_dim {trap['bad_value']}: wrong attention scale over long contexts"
     hint = "fetch config.json again (fixed on 2026-05-01) or set the key to 0.0"
-    if situation.load_format == "mistral":
-        return CheckResult(
-            name="configuration", status="warn", seen=seen + "; Mistral's own layout does not read it", hint=hint
-        )
-    version = vllm_version(situation) if not situation.in_container else None
-    version = version or (situation.plan.vllm_version if situation.plan is not None else None)
+    if subject.load_format == "mistral":
+        raise Doubtful(seen + "; Mistral's own layout does not read it", hint)
+    version = vllm_version(subject) if not subject.order.in_container else None
+    version = version or (subject.plan.vllm_version if subject.plan is not None else None)
     obeyed = version is None or parse_version(version.partition("+")[0]) >= parse_version(trap["from_vllm"])
-    return CheckResult(name="configuration", status="fail" if obeyed else "warn", seen=seen, hint=hint)
+    raise (Failed if obeyed else Doubtful)(seen, hint)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from planner.errors import LaunchFailed
 from planner.serve.preflight.engine import vllm_version
-from planner.serve.preflight.situation import Situation
-from planner.serve.process.launcher import DEFAULT_HOST, DEFAULT_PORT, Endpoint
+from planner.serve.preflight.subject import Subject
+from planner.serve.process.engine_argv import SERVE
+from planner.serve.process.start_order import StartOrder
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +37,10 @@ def find_engine(name: str = "vllm") -> InstalledEngine:
     Raises:
         LaunchFailed: when there is no such executable.
     """
-    endpoint = Endpoint(host=DEFAULT_HOST, port=DEFAULT_PORT)
-    situation = Situation(argv=(name, "serve"), plan=None, endpoint=endpoint)
-    if situation.program is None:
+    subject = Subject(order=StartOrder.of_command((name, SERVE)))
+    if subject.program is None:
         raise LaunchFailed(
             f"there is no executable `{name}`",
             hint="install vLLM, activate its environment, or name its executable with --vllm",
         )
-    return InstalledEngine(executable=situation.program.absolute(), version=vllm_version(situation))
+    return InstalledEngine(executable=subject.program.absolute(), version=vllm_version(subject))

@@ -10,212 +10,184 @@ from pathlib import Path
 
 from hw_specs.units import GIB, format_gib
 from planner.facts import load
+from planner.rendering.secrets import API_KEY
+from planner.serve.check import Doubtful, Failed, Unknown
+from planner.serve.free_port import free_port_beside
 from planner.serve.preflight.engine import is_cpu_build
-from planner.serve.preflight.situation import CheckResult, Situation
-from planner.serve.process.launcher import API_KEY, option_value
+from planner.serve.preflight.subject import Subject
+from planner.serve.process.engine_argv import option_value
 
 
-def _wanted_gpus(situation: Situation) -> int:
+def _wanted_gpus(subject: Subject) -> int:
     """GPUs that one server of this command takes."""
-    if situation.plan is not None:
-        settings = situation.plan.settings
+    if subject.plan is not None:
+        settings = subject.plan.settings
         return settings.tensor_parallel_size * settings.pipeline_parallel_size
-    sizes = [option_value(situation.engine_argv, f"{kind}-parallel-size") for kind in ("tensor", "pipeline")]
-    short = _short_option(situation.engine_argv, "-tp"), _short_option(situation.engine_argv, "-pp")
-    return math.prod(int(size) for size in (sizes[0] or short[0], sizes[1] or short[1]) if size and size.isdigit())
+    sizes = [option_value(subject.engine_args, f"{kind}-parallel-size") for kind in ("tensor", "pipeline")]
+    return math.prod(int(size) for size in sizes if size and size.isdigit())
 
 
-def _short_option(argv: tuple[str, ...], flag: str) -> str | None:
-    return argv[argv.index(flag) + 1] if flag in argv[:-1] else None
-
-
-def _on_cpu(situation: Situation) -> bool:
+def _on_cpu(subject: Subject) -> bool:
     """Whether GPUs do not matter: a command without a plan, for a CPU build. A plan always counts on its GPUs."""
-    return situation.plan is None and not situation.in_container and is_cpu_build(situation)
+    return subject.plan is None and not subject.order.in_container and is_cpu_build(subject)
 
 
-def check_docker(situation: Situation) -> CheckResult | None:
+def check_docker(subject: Subject) -> str | None:
     """Whether docker answers, for targets that need it."""
-    if not situation.in_container:
+    if not subject.order.in_container:
         return None
-    name = "docker"
     if shutil.which("docker") is None:
-        return CheckResult(
-            name=name, status="fail", seen="there is no docker program", hint="install docker, or --target local"
-        )
-    answer = situation.run(["docker", "version", "--format", "{{.Server.Version}}"])
+        raise Failed("there is no docker program", "install docker, or --target local")
+    answer = subject.run(["docker", "version", "--format", "{{.Server.Version}}"])
     if answer is None or answer.returncode:
         said = answer.stderr.strip().splitlines()[-1:] if answer is not None else ["no answer"]
-        return CheckResult(
-            name=name, status="fail", seen=f"docker does not answer: {said[0][:200] if said else 'no reason given'}",
-            hint="`docker info` must work for this user: start the service, join the group docker",
-        )  # fmt: skip
+        raise Failed(
+            f"docker does not answer: {said[0][:200] if said else 'no reason given'}",
+            "`docker info` must work for this user: start the service, join the group docker",
+        )
     version = answer.stdout.strip()
-    if situation.target == "cuda":
-        runtimes = situation.run(["docker", "info", "--format", "{{json .Runtimes}} {{json .CDISpecDirs}}"])
+    if subject.order.target == "cuda":
+        runtimes = subject.run(["docker", "info", "--format", "{{json .Runtimes}} {{json .CDISpecDirs}}"])
         if runtimes is not None and "nvidia" not in runtimes.stdout and not Path("/etc/cdi").is_dir():
-            return CheckResult(
-                name=name, status="warn", seen=f"server {version}, but no NVIDIA runtime is registered",
-                hint="install the NVIDIA container toolkit: `nvidia-ctk runtime configure --runtime=docker`",
-            )  # fmt: skip
-    return CheckResult(name=name, status="pass", seen=f"server {version}")
+            raise Doubtful(
+                f"server {version}, but no NVIDIA runtime is registered",
+                "install the NVIDIA container toolkit: `nvidia-ctk runtime configure --runtime=docker`",
+            )
+    return f"server {version}"
 
 
-def check_gpus(situation: Situation) -> CheckResult:
+def check_gpus(subject: Subject) -> str:
     """Whether the GPUs that the plan counts on are here."""
-    name = "gpus"
-    if _on_cpu(situation):
-        return CheckResult(name=name, status="pass", seen="the installed engine runs on the CPU")
-    wanted = _wanted_gpus(situation)
-    found = situation.report.selection
+    if _on_cpu(subject):
+        return "the installed engine runs on the CPU"
+    wanted = _wanted_gpus(subject)
+    found = subject.report.selection
     here = len(found.chosen)
     if not here:
-        problems = situation.report.problems
+        problems = subject.report.problems
         reason = problems[0] if problems else None
-        return CheckResult(
-            name=name, status="fail", seen=f"{wanted} needed, none found" + (f": {reason.message}" if reason else ""),
-            hint=reason.hint if reason else "`m35-plan detect` shows what was looked at",
-        )  # fmt: skip
+        raise Failed(
+            f"{wanted} needed, none found" + (f": {reason.message}" if reason else ""),
+            reason.hint if reason else "`m35-plan detect` shows what was looked at",
+        )
     kind = str(found.gpu_set)
     if here < wanted:
-        return CheckResult(
-            name=name, status="fail", seen=f"{wanted} needed, {kind} found",
-            hint="`m35-plan detect` shows what hides the others; or plan for what is here: --gpus auto",
-        )  # fmt: skip
-    planned = situation.plan.gpus.spec if situation.plan is not None else None
+        raise Failed(
+            f"{wanted} needed, {kind} found",
+            "`m35-plan detect` shows what hides the others; or plan for what is here: --gpus auto",
+        )
+    planned = subject.plan.gpus.spec if subject.plan is not None else None
     if planned is not None and found.gpu_set is not None and found.gpu_set.spec.id != planned.id:
-        return CheckResult(
-            name=name, status="fail", seen=f"the plan is for {planned.name}, this machine has {kind}",
-            hint="plan for what is here: --gpus auto",
-        )  # fmt: skip
-    return CheckResult(name=name, status="pass", seen=f"{kind}, {wanted} needed")
+        raise Failed(f"the plan is for {planned.name}, this machine has {kind}", "plan for what is here: --gpus auto")
+    return f"{kind}, {wanted} needed"
 
 
-def check_gpu_memory(situation: Situation) -> CheckResult:
+def check_gpu_memory(subject: Subject) -> str:
     """Whether enough of each GPU is free for the engine's budget; it refuses to start otherwise."""
-    name = "gpu_memory"
-    if _on_cpu(situation):
-        return CheckResult(name=name, status="pass", seen="the installed engine runs on the CPU")
-    chosen = situation.report.selection.chosen
+    if _on_cpu(subject):
+        return "the installed engine runs on the CPU"
+    chosen = subject.report.selection.chosen
     known = [gpu for gpu in chosen if gpu.free_bytes is not None]
     if not known:
-        return CheckResult(name=name, status="unknown", seen="no GPU says how much of it is free")
-    wanted = _wanted_gpus(situation)
+        raise Unknown("no GPU says how much of it is free")
+    wanted = _wanted_gpus(subject)
     tightest = min(known[:wanted] or known, key=lambda gpu: gpu.free_bytes or 0)
     free = tightest.free_bytes or 0
-    if situation.plan is None:
-        return CheckResult(name=name, status="pass", seen=f"{format_gib(free)} GiB free on GPU {tightest.label}")
-    need = math.ceil(situation.plan.gpus.memory_bytes * situation.plan.settings.gpu_memory_utilization)
+    if subject.plan is None:
+        return f"{format_gib(free)} GiB free on GPU {tightest.label}"
+    need = math.ceil(subject.plan.gpus.memory_bytes * subject.plan.settings.gpu_memory_utilization)
     if free < need:
         holders = ", ".join(f"{p.name or 'process'} ({p.pid})" for p in tightest.processes[:3])
-        total = tightest.engine_total_bytes or situation.plan.gpus.memory_bytes
-        return CheckResult(
-            name=name, status="fail",
-            seen=f"GPU {tightest.label} has {format_gib(free)} of {format_gib(need)} GiB free"
+        total = tightest.engine_total_bytes or subject.plan.gpus.memory_bytes
+        raise Failed(
+            f"GPU {tightest.label} has {format_gib(free)} of {format_gib(need)} GiB free"
             + (f"; held by {holders}" if holders else ""),
-            hint=f"free it, or --gpu-memory-utilization {math.floor(free / total * 100) / 100:g}",
-        )  # fmt: skip
-    return CheckResult(name=name, status="pass", seen=f"{format_gib(free)} GiB free, {format_gib(need)} GiB needed")
+            f"free it, or --gpu-memory-utilization {math.floor(free / total * 100) / 100:g}",
+        )
+    return f"{format_gib(free)} GiB free, {format_gib(need)} GiB needed"
 
 
-def check_driver(situation: Situation) -> CheckResult:
+def check_driver(subject: Subject) -> str:
     """Which driver and runtime there are."""
-    name = "driver"
-    if _on_cpu(situation):
-        return CheckResult(name=name, status="pass", seen="none needed: the installed engine runs on the CPU")
-    drivers = situation.report.drivers
-    wanted = situation.plan.gpus.spec.vendor if situation.plan is not None else None
+    if _on_cpu(subject):
+        return "none needed: the installed engine runs on the CPU"
+    drivers = subject.report.drivers
+    wanted = subject.plan.gpus.spec.vendor if subject.plan is not None else None
     fitting = [driver for driver in drivers if wanted in (None, driver.vendor)]
     if not fitting:
-        return CheckResult(
-            name=name, status="fail", seen="no GPU driver answers", hint="`m35-plan detect` says why, vendor by vendor"
-        )
-    said = "; ".join(
+        raise Failed("no GPU driver answers", "`m35-plan detect` says why, vendor by vendor")
+    return "; ".join(
         " ".join(part for part in (driver.vendor, driver.driver_version, driver.runtime) if part) for driver in fitting
     )
-    return CheckResult(name=name, status="pass", seen=said)
 
 
-def check_port(situation: Situation) -> CheckResult:
+def check_port(subject: Subject) -> str:
     """Whether the port can be bound."""
-    from planner.serve.log.remedy import find_free_port
-
-    endpoint = situation.endpoint
+    endpoint = subject.order.endpoint
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((endpoint.host, endpoint.port))
         except OSError as error:
-            free = find_free_port(beside=endpoint.port)
-            return CheckResult(
-                name="port", status="fail",
-                seen=f"{endpoint.host}:{endpoint.port}: {(error.strerror or str(error)).lower()}",
-                hint=f"--port {free} is free" if free else "name another --port",
-            )  # fmt: skip
-    return CheckResult(name="port", status="pass", seen=f"{endpoint.host}:{endpoint.port} is free")
+            free = free_port_beside(endpoint.port)
+            raise Failed(
+                f"{endpoint.host}:{endpoint.port}: {(error.strerror or str(error)).lower()}",
+                f"--port {free} is free" if free else "name another --port",
+            ) from None
+    return f"{endpoint.host}:{endpoint.port} is free"
 
 
-def check_api_key(situation: Situation) -> CheckResult:
+def check_api_key(subject: Subject) -> str:
     """Whether an open server has a key."""
-    has_key = bool(situation.environment.get(API_KEY, "").strip())
-    if situation.endpoint.exposed and not has_key:
-        return CheckResult(
-            name="api_key", status="fail",
-            seen=f"{situation.endpoint.host} is open to other machines and {API_KEY} is not set",
-            hint=f"`export {API_KEY}=$(openssl rand -hex 24)`, or leave --host out",
-        )  # fmt: skip
-    seen = f"{API_KEY} is set" if has_key else "none needed: only this machine can connect"
-    return CheckResult(name="api_key", status="pass", seen=seen)
-
-
-def check_shared_memory(situation: Situation) -> CheckResult:
-    """Whether /dev/shm has room for the workers' queues."""
-    name = "shared_memory"
-    need = float(load("preflight.toml")["shared_memory"]["need_gib"]) * GIB
-    if situation.in_container and "--ipc" not in situation.argv:
-        return CheckResult(
-            name=name, status="warn", seen="the container gets docker's own 0.06 GiB", hint="`--ipc host`"
+    has_key = bool(subject.environment.get(API_KEY, "").strip())
+    if subject.order.endpoint.exposed and not has_key:
+        raise Failed(
+            f"{subject.order.endpoint.host} is open to other machines and {API_KEY} is not set",
+            f"`export {API_KEY}=$(openssl rand -hex 24)`, or leave --host out",
         )
+    return f"{API_KEY} is set" if has_key else "none needed: only this machine can connect"
+
+
+def check_shared_memory(subject: Subject) -> str:
+    """Whether /dev/shm has room for the workers' queues."""
+    need = float(load("preflight.toml")["shared_memory"]["need_gib"]) * GIB
+    if subject.order.in_container and "--ipc" not in subject.order.argv:
+        raise Doubtful("the container gets docker's own 0.06 GiB", "`--ipc host`")
     try:
         room = os.statvfs("/dev/shm")
     except OSError:
-        return CheckResult(name=name, status="unknown", seen="there is no /dev/shm")
+        raise Unknown("there is no /dev/shm") from None
     free = room.f_bavail * room.f_frsize
     if free < need:
-        return CheckResult(
-            name=name, status="fail" if _wanted_gpus(situation) > 1 else "warn",
-            seen=f"{format_gib(free)} GiB free in /dev/shm, {format_gib(round(need))} GiB wanted",
-            hint="`mount -o remount,size=16G /dev/shm`; in a container `--ipc host` or `--shm-size 16g`",
-        )  # fmt: skip
-    return CheckResult(name=name, status="pass", seen=f"{format_gib(free)} GiB free in /dev/shm")
+        raise (Failed if _wanted_gpus(subject) > 1 else Doubtful)(
+            f"{format_gib(free)} GiB free in /dev/shm, {format_gib(round(need))} GiB wanted",
+            "`mount -o remount,size=16G /dev/shm`; in a container `--ipc host` or `--shm-size 16g`",
+        )
+    return f"{format_gib(free)} GiB free in /dev/shm"
 
 
-def check_host_memory(situation: Situation) -> CheckResult:
+def check_host_memory(subject: Subject) -> str:
     """Whether the host has memory for the engine's processes and pinned tables."""
-    name = "host_memory"
     available = available_memory_bytes()
     if available is None:
-        return CheckResult(name=name, status="unknown", seen="/proc/meminfo cannot be read")
+        raise Unknown("/proc/meminfo cannot be read")
     facts = load("preflight.toml")["host_memory"]
-    need = round((_wanted_gpus(situation) + facts["processes_beside_ranks"]) * facts["per_process_gib"] * GIB)
-    said = f"{_wanted_gpus(situation)} workers"
-    if situation.plan is not None:
-        settings = situation.plan.settings
+    need = round((_wanted_gpus(subject) + facts["processes_beside_ranks"]) * facts["per_process_gib"] * GIB)
+    said = f"{_wanted_gpus(subject)} workers"
+    if subject.plan is not None:
+        settings = subject.plan.settings
         need += settings.max_num_seqs * settings.max_model_len * 4
         said += f" and {settings.max_num_seqs} x {settings.max_model_len:,} pinned token ids"
-    if _on_cpu(situation):
+    if _on_cpu(subject):
         # The small models of a rehearsal need a fraction of it; a real model would never run there.
-        return CheckResult(name=name, status="pass", seen=f"{format_gib(available)} GiB available")
+        return f"{format_gib(available)} GiB available"
     if available < need:
-        return CheckResult(
-            name=name, status="warn",
-            seen=f"{format_gib(available)} GiB available, about {format_gib(need)} GiB wanted for {said}",
-            hint="stop other programs, or lower --max-num-seqs",
-        )  # fmt: skip
-    return CheckResult(
-        name=name, status="pass", seen=f"{format_gib(available)} GiB available, about {format_gib(need)} GiB wanted"
-    )
+        raise Doubtful(
+            f"{format_gib(available)} GiB available, about {format_gib(need)} GiB wanted for {said}",
+            "stop other programs, or lower --max-num-seqs",
+        )
+    return f"{format_gib(available)} GiB available, about {format_gib(need)} GiB wanted"
 
 
 def available_memory_bytes() -> int | None:

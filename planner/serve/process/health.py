@@ -31,8 +31,10 @@ def read_metrics(url: str, *, timeout_s: float) -> str:
     import http.client
     import os
 
+    from planner.rendering.secrets import API_KEY
+
     parts = urlsplit(url)
-    key = os.environ.get("VLLM_API_KEY", "").strip()
+    key = os.environ.get(API_KEY, "").strip()
     connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout_s)
     try:
         connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {key}"} if key else {})

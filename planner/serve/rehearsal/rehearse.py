@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Callable
@@ -23,18 +22,22 @@ from hw_specs.units import format_gib
 from planner.errors import InvalidRequest
 from planner.memory.weights import rank_weights
 from planner.planning.answer import Plan
+from planner.serve.check import CheckResult, NamedCheck
+from planner.serve.free_port import free_port
 from planner.serve.log.events import Event, ServerReady, TimedOut
 from planner.serve.log.measured import Comparison
 from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.follower import follow
-from planner.serve.process.launcher import Endpoint, launch, start_key
+from planner.serve.process.launcher import launch, start_key
 from planner.serve.process.run import Run
+from planner.serve.process.start_order import StartOrder
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, Change, rehearsal_command, rehearsal_plan
 from planner.serve.rehearsal.twin.spec import TwinSpec
 from planner.serve.start_report import comparison_record, conclude
+from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.optional_packages import require
-from planner.serve.verification.smoke import CheckResult, SmokeReport, smoke_record
-from planner.serve.verification.verifier import NamedCheck, selected_checks, verify
+from planner.serve.verification.smoke import SmokeReport, smoke_record
+from planner.serve.verification.verifier import selected_checks, verify
 from planner.state import write_json
 
 if TYPE_CHECKING:
@@ -92,7 +95,7 @@ def rehearse(
     twin_directory: Path | None = None,
     run_dir: Path | None = None,
     port: int | None = None,
-    checks: tuple[NamedCheck, ...] | None = None,
+    checks: tuple[NamedCheck[Probe], ...] | None = None,
     start_limit_s: float = START_LIMIT_S,
     on_stage: Callable[[Stage], None] | None = None,
     on_events: Callable[[tuple[Event, ...]], None] | None = None,
@@ -127,19 +130,15 @@ def rehearse(
         from planner.serve.rehearsal.twin import make_twin
 
         twin = make_twin(twin_directory or _under(scratch), spec=rehearsal.twin, weights=not full_size)
-        endpoint = Endpoint(host="127.0.0.1", port=port or free_port())
+        port = port or free_port()
         draft = str(twin.draft_path) if twin.draft_path else None
-        command = rehearsal_command(
-            plan, rehearsal, model=str(twin.path), draft=draft, engine=engine, port=endpoint.port
-        )
-        env = {**command.env, **_environment(engine)}
+        command = rehearsal_command(plan, rehearsal, model=str(twin.path), draft=draft, engine=engine, port=port)
+        order = StartOrder.of_command(command.argv, env={**command.env, **_environment(engine)})
         tell("start")
         run = launch(
-            command.argv,
-            env=env,
+            order,
             # Of a twin's memory the plan says nothing.
             plan=plan if full_size and not engine.cpu else None,
-            endpoint=endpoint,
             run_dir=run_dir,
             history_key=_history_key(engine, plan, full_size=full_size),
             end_with_launcher=True,
@@ -159,8 +158,8 @@ def rehearse(
             run.stop()
         report = RehearsalReport(
             engine=engine,
-            argv=command.argv,
-            env=env,
+            argv=order.argv,
+            env=dict(order.env),
             changes=rehearsal.changes,
             full_size=full_size,
             run_directory=run.directory,
@@ -177,12 +176,6 @@ def rehearse(
             shutil.rmtree(scratch, ignore_errors=True)
     write_json(run.directory / "rehearsal.json", rehearsal_record(report))
     return report
-
-
-def free_port() -> int:
-    """Return a port of this machine's loopback that is free now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def _under(scratch: Path | None) -> Path:

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from planner.errors import VerifyFailed
-from planner.serve.process.launcher import API_KEY
+from planner.rendering.secrets import API_KEY
+from planner.serve.check import Failed
 from planner.serve.verification.checks.probe import CHAT, text_of
-from planner.serve.verification.checks.server import Failed, Server, dig, normal_url
+from planner.serve.verification.checks.server import Server, dig, normal_url
 
 TIMEOUT_S = 600.0
 MAX_TOKENS = 2048

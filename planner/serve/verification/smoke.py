@@ -6,14 +6,14 @@ Plan ──Expectations.from_plan──▶ Expectations ──planner.serve.veri
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
+
+from planner.serve.check import CheckResult, Status
 
 if TYPE_CHECKING:
     from planner.planning.answer import KvCache, Plan
     from planner.rendering.document import PlanDocument
     from planner.settings import Settings
-
-Status = Literal["pass", "fail", "skip"]
 
 SCHEMA_VERSION = 1
 
@@ -68,20 +68,6 @@ class Expectations:
             num_gpu_blocks_low=cache.available_low_bytes // block_bytes,
             num_gpu_blocks_high=cache.available_high_bytes // block_bytes,
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """One check: what it is called, how it ended and what was seen."""
-
-    name: str
-    """Stable key, such as ``reasoning-high``."""
-    status: Status
-    seen: str
-    """One line: the evidence, or why it was skipped."""
-    duration_s: float
-    hint: str = ""
-    """For a failure: what to change first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.probe import Probe, text_of
-from planner.serve.verification.checks.server import Failed, Skipped, brief, dig
+from planner.serve.verification.checks.server import brief, dig
 
 
 def health(probe: Probe) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
+from planner.serve.check import Failed
 from planner.serve.verification.checks.probe import CHAT, THINKING_TOKENS, Answer, Probe, count_of, text_of
-from planner.serve.verification.checks.server import Failed, brief, dig
+from planner.serve.verification.checks.server import brief, dig
 
 GREETING = "Say hello in one short sentence."
 QUESTION = "What is 17 times 23? Think first, then answer with the number."

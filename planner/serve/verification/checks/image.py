@@ -6,8 +6,9 @@ import base64
 import struct
 import zlib
 
+from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe
-from planner.serve.verification.checks.server import Failed, Reply, Skipped, brief
+from planner.serve.verification.checks.server import Reply, brief
 
 SIDE_PIXELS = 224
 COLOUR = "red"

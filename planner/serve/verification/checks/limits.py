@@ -6,8 +6,9 @@ import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe
-from planner.serve.verification.checks.server import Failed, Skipped, brief, dig
+from planner.serve.verification.checks.server import brief, dig
 
 WORD = " a"
 """Never shorter than one token in any tokenizer that splits text at words."""

@@ -6,9 +6,10 @@ import re
 import time
 from dataclasses import dataclass
 
+from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.chat import GREETING
 from planner.serve.verification.checks.probe import Probe
-from planner.serve.verification.checks.server import Failed, Skipped, brief
+from planner.serve.verification.checks.server import brief
 
 CACHE = "vllm:cache_config_info"
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from planner.serve.verification.checks.server import Failed, Reply, Server, dig
+from planner.serve.check import Failed
+from planner.serve.verification.checks.server import Reply, Server, dig
 from planner.serve.verification.smoke import Expectations
 
 CHAT = "/v1/chat/completions"
@@ -13,9 +13,6 @@ ANSWER_TOKENS = 64
 """Enough for a short answer."""
 THINKING_TOKENS = 1024
 """Enough for a trace to begin; where it is cut off, the trace is still evidence."""
-
-Check = Callable[["Probe"], str]
-"""Returns what was seen; raises Failed or Skipped."""
 
 
 @dataclass(slots=True, kw_only=True)

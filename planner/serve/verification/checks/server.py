@@ -17,24 +17,13 @@ from urllib.parse import urlsplit
 
 from hw_specs.errors import shown
 from planner.errors import InvalidRequest
+from planner.serve.check import Failed
 
 if TYPE_CHECKING:
     import httpx
 
 MAX_BODY_BYTES = 64 * 2**20
 """An answer larger than this is not an answer."""
-
-
-class Failed(Exception):
-    """A check that did not hold: what was seen, and what to change first."""
-
-    def __init__(self, seen: str, hint: str = "") -> None:
-        super().__init__(seen)
-        self.hint = hint
-
-
-class Skipped(Exception):
-    """A check that does not apply, or cannot know."""
 
 
 def brief(text: str, characters: int = 200) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 
+from planner.serve.check import Failed
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
-from planner.serve.verification.checks.server import Failed, brief, dig
+from planner.serve.verification.checks.server import brief, dig
 
 QUESTION = "What is the weather in Paris right now? Use the tool."
 TOOL_TOKENS = 256

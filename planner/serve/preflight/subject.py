@@ -1,87 +1,58 @@
-"""What the checks look at, and what they say; it decides nothing."""
+"""What the checks of one start look at; it decides nothing."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from planner.facts import load
 from planner.planning.answer import Plan
-from planner.serve.process.launcher import Endpoint, option_value
+from planner.serve.process.engine_argv import engine_args, model_of, option_value
+from planner.serve.process.start_order import StartOrder
 
 if TYPE_CHECKING:
     from hw_specs.detect import DetectionReport
 
-Status = Literal["pass", "warn", "fail", "unknown"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CheckResult:
-    """One check, done."""
-
-    name: str
-    status: Status
-    seen: str
-    """One line: what was found."""
-    hint: str = ""
-    """What to do, where something is to be done."""
-
 
 @dataclass(frozen=True, kw_only=True)
-class Situation:
-    """One start that is about to happen on this machine."""
+class Subject:
+    """What the checks of one start share: the order, its plan, and each look at this machine, taken once."""
 
-    argv: tuple[str, ...]
-    env: Mapping[str, str] = field(default_factory=dict)
-    """Variables that the launch adds to this process's."""
-    plan: Plan | None
-    endpoint: Endpoint
-    target: str = "local"
-    """``local``, ``cuda`` or ``rocm``; the last two are docker."""
-    elsewhere: bool = False
-    """Whether the start will happen on another machine than the one that looks."""
-
-    @property
-    def in_container(self) -> bool:
-        """Whether the engine is the one of an image, not of this machine."""
-        return self.target != "local"
+    order: StartOrder
+    plan: Plan | None = None
 
     @cached_property
     def environment(self) -> dict[str, str]:
         """What the engine will see."""
-        return {**os.environ, **self.env}
+        return self.order.environment
 
-    @property
-    def engine_argv(self) -> tuple[str, ...]:
+    @cached_property
+    def engine_args(self) -> tuple[str, ...]:
         """What vLLM's own parser gets: everything behind ``serve``, or behind the image."""
-        for mark in ("serve",):
-            if mark in self.argv:
-                return self.argv[self.argv.index(mark) + 1 :]
-        if self.plan is not None:
+        words = engine_args(self.order.argv)
+        if not words and self.plan is not None:
             from planner.rendering.command import serve_command
 
             return serve_command(self.plan).engine_args
-        return ()
+        return words
 
     @property
     def model(self) -> str | None:
         """The model as the engine gets it."""
-        words = self.engine_argv
-        return words[0] if words and not words[0].startswith("-") else option_value(words, "model")
+        return model_of(self.engine_args)
 
     @property
     def load_format(self) -> str:
         """``mistral`` or ``hf``."""
         if self.plan is not None:
             return self.plan.settings.load_format
-        return "mistral" if option_value(self.engine_argv, "load-format") == "mistral" else "hf"
+        return "mistral" if option_value(self.engine_args, "load-format") == "mistral" else "hf"
 
     @cached_property
     def report(self) -> DetectionReport:
@@ -93,7 +64,7 @@ class Situation:
     @cached_property
     def program(self) -> Path | None:
         """The program that will be started; None when it cannot be found."""
-        found = shutil.which(self.argv[0], path=self.environment.get("PATH"))
+        found = shutil.which(self.order.argv[0], path=self.environment.get("PATH"))
         return Path(found) if found else None
 
     @cached_property

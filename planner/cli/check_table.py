@@ -1,0 +1,57 @@
+"""Checks in words, at most 80 columns: those before a start and those of a server alike. It never runs one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from textwrap import wrap
+
+from planner.cli.output import style, write
+from planner.serve.check import CheckResult, Status, count
+from planner.serve.verification.smoke import SmokeReport
+
+WIDTH = 80
+_NAME_WIDTH = 18
+_COLOURS: dict[Status, str] = {"pass": "32", "warn": "33", "fail": "31;1", "skip": "2", "unknown": "2"}
+_WORDS: dict[Status, str] = {
+    "pass": "passed", "warn": "warned", "fail": "failed", "skip": "skipped", "unknown": "unknown"
+}  # fmt: skip
+_LONG_S = 0.1
+"""Seconds are shown of checks that take longer."""
+
+
+def check_lines(result: CheckResult, *, hint: bool = True) -> list[str]:
+    """Return how a check ended, its name and what was seen; below it the hint, unless `hint` is off."""
+    head = f"{result.status:<7}  {result.name:<{_NAME_WIDTH}}"
+    indent = " " * len(head)
+    seen = result.seen or "-"
+    if result.duration_s >= _LONG_S:
+        seen += f" ({result.duration_s:.1f} s)"
+    lines = wrap(seen, WIDTH - len(head), break_on_hyphens=False) or [seen]
+    text = [style(result.status, _COLOURS[result.status]) + head[len(result.status) :] + lines[0]]
+    text += [indent + line for line in lines[1:]]
+    if result.hint and hint:
+        text += [indent + line for line in wrap(f"hint: {result.hint}", WIDTH - len(head), break_on_hyphens=False)]
+    return text
+
+
+def result_writer() -> Callable[[CheckResult], None]:
+    """Return what writes one result after another; a hint that was given is not given again."""
+    given: set[str] = set()
+
+    def show(result: CheckResult) -> None:
+        write("\n".join(check_lines(result, hint=result.hint not in given)))
+        given.add(result.hint)
+
+    return show
+
+
+def tally(results: Sequence[CheckResult]) -> str:
+    """Return how many ended how: ``12 passed, 1 warned``."""
+    return ", ".join(f"{number} {_WORDS[status]}" for status, number in count(results).items() if number)
+
+
+def smoke_summary(report: SmokeReport) -> str:
+    """Return the last lines of a verification: how many ended how, the server, seconds, what failed."""
+    names = ", ".join(result.name for result in report.failed)
+    text = f"{tally(report.results)} in {report.duration_s:.1f} s at {report.base_url}"
+    return "\n" + "\n".join(wrap(text + (f"; failed: {names}" if names else ""), WIDTH, break_on_hyphens=False))

@@ -1,0 +1,106 @@
+"""The one reader of an engine's command line: flags, values, the model, and what a user may add. It starts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from planner.errors import InvalidRequest
+from planner.facts import load
+
+SERVE = "serve"
+"""The engine's subcommand; what follows it is read by its parser."""
+
+
+def flag_of(word: str) -> tuple[str, str | None]:
+    """Return the flag that `word` is, in full and without dashes, and the value behind its ``=``.
+
+    The name is empty for a word that is not a flag; a short flag that stands for no long one keeps its dash. vLLM
+    takes underscores for dashes.
+
+    >>> flag_of("--max_num_seqs=4"), flag_of("-tp"), flag_of("--speculative_config.method"), flag_of("4")
+    (('max-num-seqs', '4'), ('tensor-parallel-size', None), ('speculative-config.method', None), ('', None))
+    """
+    key, mark, value = word.partition("=")
+    inline = value if mark else None
+    if key.startswith("--"):
+        head, dot, tail = key[2:].partition(".")
+        return head.replace("_", "-") + dot + tail, inline
+    if key.startswith("-") and len(key) > 1:
+        short: dict[str, str] = load("serve_flags.toml")["short"]
+        return short.get(key[1:], key), inline
+    return "", None
+
+
+def option_value(argv: Sequence[str], name: str) -> str | None:
+    """Return the last value given for ``--name`` in `argv`, however it is spelled; None where there is none.
+
+    >>> option_value(["vllm", "serve", "M", "-tp", "2", "--tensor_parallel_size=4"], "tensor-parallel-size")
+    '4'
+    """
+    value = None
+    for index, word in enumerate(argv):
+        found, inline = flag_of(word)
+        if found == name:
+            value = inline if inline is not None else argv[index + 1] if index + 1 < len(argv) else None
+    return value
+
+
+def without_options(argv: Sequence[str], names: Collection[str]) -> tuple[str, ...]:
+    """Return `argv` without the flags `names` and their values.
+
+    >>> without_options(["serve", "M", "--host", "x", "--port=1", "--seed", "1"], ("host", "port"))
+    ('serve', 'M', '--seed', '1')
+    """
+    kept: list[str] = []
+    skip = False
+    for word in argv:
+        if skip:
+            skip = False
+            continue
+        name, inline = flag_of(word)
+        if name in names:
+            skip = inline is None
+            continue
+        kept.append(word)
+    return tuple(kept)
+
+
+def engine_args(argv: Sequence[str]) -> tuple[str, ...]:
+    """Return what vLLM's own parser gets of a ``vllm serve`` command; nothing of another command."""
+    return tuple(argv[argv.index(SERVE) + 1 :]) if SERVE in argv else ()
+
+
+def model_of(args: Sequence[str]) -> str | None:
+    """Return the model that `args`, the words behind ``serve``, name."""
+    return args[0] if args and not args[0].startswith("-") else option_value(args, "model")
+
+
+def refuse_planned(words: Sequence[str]) -> None:
+    """Raise when one of `words` sets what the plan sets, in full, abbreviated as the engine allows, or in short.
+
+    Raises:
+        InvalidRequest: with the option of ours that changes it.
+    """
+    planned: dict[str, str] = load("serve_flags.toml")["planned"]
+    for word in words:
+        flag = _planned_flag(flag_of(word)[0], planned)
+        if flag is not None:
+            field = flag.replace("-", "_")
+            typed = word.partition("=")[0]
+            short = "" if typed.replace("_", "-") == f"--{flag}" else f" (`{typed}`)"
+            raise InvalidRequest(
+                field,
+                f"{field}{short} behind `--` would make the server differ from its plan",
+                hint=f"give `{planned[flag]}` to m35-plan itself, before the `--`",
+            )
+
+
+def _planned_flag(name: str, planned: dict[str, str]) -> str | None:
+    """The flag of the plan that the engine would understand by `name`."""
+    facts = load("serve_flags.toml")
+    name = name.partition(".")[0].removeprefix("no-")
+    if name in planned:
+        return name
+    if not name or name in (*facts["whole"]["names"], *facts["switches"], *facts["values"]):
+        return None
+    return next((flag for flag in planned if flag.startswith(name)), None)
