@@ -1,114 +1,159 @@
-"""The plan as text of at most 80 columns: the layout of what :mod:`planner.rendering.report` says; no sums."""
+"""A plan as text: the answer on one screen, or every line of it; it lays out what `planner.rendering` says."""
 
 from __future__ import annotations
 
-import textwrap
+from collections.abc import Sequence
 
 from hw_specs.units import format_gib
 from planner.cli.output import style
+from planner.cli.page import COLUMN, fold, noted_table, paragraph, shortened
 from planner.planning.answer import Plan
 from planner.rendering import report
 from planner.rendering.command import serve_command
 from planner.rendering.emitters.shell import wrapped
+from planner.rendering.headline import headline, summary, verdict_words
+from planner.rendering.picture import LEGEND, MARKS, Bar, gpu_bar, group_rows
 
-WIDTH = 80
 NAME_WIDTH = 42
+GROUP_WIDTH = 24
 VERDICT_STYLE = {"fits": "32;1", "tight": "33;1", "does-not-fit": "31;1"}
+CUT_STYLE = "33;1"
+BAR_STYLES = {
+    "weights": "34",
+    "activations": "36",
+    "outside torch": "35",
+    "graphs": "35",
+    "KV cache": "32",
+    "held by others": "33",
+    "slack": "2",
+    "missing": "31;1",
+}
+"""Group → its colour in the bar."""
+FEW_LEVERS = 2
 MOST_LEVERS = 8
 
 
-def plan_text(plan: Plan, *, explain: bool) -> str:
-    """Return the whole answer; with `explain`, every ledger line with formula, bounds and source."""
-    parts = [_head(plan), _ledger(plan)]
-    if explain:
-        parts.append(_explained(plan))
-    parts.append(_choice(plan))
-    if plan.levers:
-        parts.append(_levers(plan))
-    if plan.alternatives or plan.rejected:
-        parts.append(_layouts(plan))
+def short_text(plan: Plan, *, width: int) -> str:
+    """Return the answer on one screen: verdict, memory, what it holds, the best levers and the command."""
+    parts = [_head(plan, width) + "\n" + _groups(plan, width)]
+    lines = [fold("choice" if plan.feasible else "tried", report.choice_line(plan), width=width)]
     if plan.feasible:
-        parts.append(_run(plan))
+        lines.insert(0, fold("holds", report.holds(plan), width=width))
+    lines += [fold("note", remark, width=width) for remark in report.remarks(plan)]
+    lines += _few_levers(plan, width)
+    parts.append("\n".join(lines))
+    if plan.feasible:
+        parts.append(_run(plan, width))
     return "\n\n".join(parts)
 
 
-def _head(plan: Plan) -> str:
-    lines = [_fold(plan.verdict, report.headline(plan), gap=2)]
-    second = report.summary(plan)
-    if second:
-        lines.append(textwrap.fill(second, WIDTH, initial_indent="  ", subsequent_indent="  "))
-    text = "\n".join(lines)
-    return text.replace(plan.verdict, style(plan.verdict, VERDICT_STYLE[plan.verdict]), 1)
+def full_text(plan: Plan, *, width: int, explain: bool) -> str:
+    """Return the whole answer; with `explain`, every ledger line with formula, bounds and source."""
+    parts = [_head(plan, width), _ledger(plan, width)]
+    if explain:
+        parts.append(_explained(plan, width))
+    lines = [fold("choice" if plan.feasible else "tried", _choice(plan), width=width)]
+    if plan.feasible:
+        lines.append(fold("holds", report.holds(plan), width=width))
+    for index, reason in enumerate((*plan.reasons, *report.remarks(plan))):
+        lines.append(fold("why" if index == 0 else "", reason, width=width))
+    parts.append("\n".join(lines))
+    if plan.levers:
+        rows = [("  " + row.flag, row.gib, row.tokens, row.note) for row in report.lever_rows(plan, most=MOST_LEVERS)]
+        parts.append(noted_table(("levers", "GiB", "tokens"), rows, width=width))
+    if plan.alternatives or plan.rejected:
+        rows = [("  " + row.layout, row.context, row.requests, row.note) for row in report.layout_rows(plan)]
+        parts.append(noted_table(("other layouts", "context", "requests"), rows, width=width))
+    if plan.feasible:
+        parts.append(_run(plan, width))
+    return "\n\n".join(parts)
 
 
-def _ledger(plan: Plan) -> str:
+def _head(plan: Plan, width: int) -> str:
+    words = verdict_words(plan)
+    colour = CUT_STYLE if plan.verdict == "fits" and words != "fits" else VERDICT_STYLE[plan.verdict]
+    lines = [fold(words, headline(plan), width=width, gap=2)]
+    if second := summary(plan):
+        lines.append(paragraph(second, width=width))
+    return "\n".join(lines).replace(words, style(words, colour), 1)
+
+
+def _title(plan: Plan) -> str:
     ranks = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
-    one = "one GPU" if ranks == 1 else f"one GPU of {ranks}"
-    title = f"{one}, {format_gib(plan.ledger.total_bytes)} GiB"
-    out = [f"{title:<{NAME_WIDTH}}{'GiB':>9}{'low':>9}{'high':>9}  basis"]
+    return f"{'one GPU' if ranks == 1 else f'one GPU of {ranks}'}, {format_gib(plan.ledger.total_bytes)} GiB"
+
+
+def _groups(plan: Plan, width: int) -> str:
+    lines = [f"{_title(plan):<{GROUP_WIDTH + 2}}{'GiB':>8}  {'low to high':<16}"]
+    for row in group_rows(plan):
+        name = f"{MARKS[row.label]} {row.label}"
+        lines.append(f"  {name:<{GROUP_WIDTH}}{row.gib:>8}  {row.bounds:<16}")
+    lines.append("  " + _coloured(gpu_bar(plan, width=min(width, 100) - 5)))
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _coloured(bar: Bar) -> str:
+    """The bar in colours, with a line where the budget ends."""
+    text, place = "", 0
+    for name, count in bar.cells:
+        code = BAR_STYLES.get(name, "0")
+        before = max(0, min(count, bar.budget_at - place))
+        if place <= bar.budget_at < place + count:
+            text += _piece(name, before, code) + style("│", "1") + _piece(name, count - before, code)
+        else:
+            text += _piece(name, count, code)
+        place += count
+    return text + (style("│", "1") if bar.budget_at >= place else "")
+
+
+def _piece(name: str, count: int, code: str) -> str:
+    return style(MARKS[name] * count, code) if count else ""
+
+
+def _ledger(plan: Plan, width: int) -> str:
+    lines = [f"{_title(plan):<{NAME_WIDTH}}{'GiB':>9}{'low':>9}{'high':>9}  basis"]
     for row in report.ledger_rows(plan):
         if row.name == "slack":
             share = plan.settings.gpu_memory_utilization
             by_hand = plan.settings.kv_cache_memory_bytes is not None
             label = "── budget, the whole GPU" if by_hand else f"── budget, {share:g} of the GPU"
-            out.append(f"  {label:<{NAME_WIDTH - 2}}{format_gib(plan.ledger.budget_bytes):>9}{'':>18}  exact")
-        out.append(f"  {row.label:<{NAME_WIDTH - 2}}{row.gib:>9}{row.low:>9}{row.high:>9}  {row.basis}")
-    out += ["  " + report.bar(plan, width=WIDTH - 4), "  " + report.LEGEND]
-    return "\n".join(line.rstrip() for line in out)
+            lines.append(f"  {label:<{NAME_WIDTH - 2}}{format_gib(plan.ledger.budget_bytes):>9}{'':>18}  exact")
+        lines.append(f"  {row.label:<{NAME_WIDTH - 2}}{row.gib:>9}{row.low:>9}{row.high:>9}  {row.basis}")
+    lines += ["  " + _coloured(gpu_bar(plan, width=min(width, 100) - 5)), "  " + LEGEND]
+    return "\n".join(line.rstrip() for line in lines)
 
 
-def _explained(plan: Plan) -> str:
-    out = []
+def _explained(plan: Plan, width: int) -> str:
+    lines = []
     outside = [(f"slack: {line.name}", line) for line in plan.ledger.outside_budget]
     for name, line in [*((line.name, line) for line in plan.ledger.lines), *outside]:
-        out.append(f"{style(name, '1')} {format_gib(line.bytes)} GiB, {line.bytes:,} bytes, {line.basis}")
+        lines.append(f"{style(name, '1')} {format_gib(line.bytes)} GiB, {line.bytes:,} bytes, {line.basis}")
         for label, text in (("formula", line.formula), ("bounds", line.bounds), ("source", line.source)):
             if text:
-                out.append(_fold("  " + label, text, gap=10 - len(label)))
-    return "\n".join(out)
+                lines.append(fold("  " + label, text, width=width, gap=10 - len(label)))
+    return "\n".join(lines)
 
 
 def _choice(plan: Plan) -> str:
-    settings = "   ".join(f"{name} {value}" for name, value in report.choice(plan))
-    out = [_fold("choice" if plan.feasible else "tried", settings)]
-    if plan.feasible:
-        out.append(_fold("holds", report.holds(plan)))
-    for index, reason in enumerate(plan.reasons):
-        out.append(_fold("why" if index == 0 else "", reason))
-    return "\n".join(out)
+    return "   ".join(f"{name} {value}" for name, value in report.choice(plan))
 
 
-def _levers(plan: Plan) -> str:
-    rows = [("  " + row.flag, row.gib, row.tokens, row.note) for row in report.lever_rows(plan, most=MOST_LEVERS)]
-    return _folded_table(("levers", "GiB", "tokens"), rows)
+def _few_levers(plan: Plan, width: int) -> Sequence[str]:
+    """The best levers, one line each."""
+    rows = report.lever_rows(plan, most=FEW_LEVERS)
+    lines = []
+    for index, row in enumerate(rows):
+        gains = ", ".join(
+            part for part in (f"{row.gib} GiB" if row.gib else "", f"{row.tokens} tokens" if row.tokens else "") if part
+        )
+        text = "  ".join(part for part in (row.flag, gains, row.note) if part)
+        lines.append(shortened(f"{'levers' if index == 0 else '':<{COLUMN}}{text}", width))
+    return lines
 
 
-def _layouts(plan: Plan) -> str:
-    rows = [("  " + row.layout, row.context, row.requests, row.note) for row in report.layout_rows(plan)]
-    return _folded_table(("other layouts", "context", "requests"), rows)
-
-
-def _folded_table(head: tuple[str, str, str], rows: list[tuple[str, str, str, str]]) -> str:
-    """Three columns, the last two flush right, and a note that folds in what is left of the width."""
-    widths = [max(len(row[i]) for row in [(*head, ""), *rows]) for i in range(3)]
-    out = []
-    for row in [(*head, ""), *rows]:
-        left = f"{row[0]:<{widths[0]}}  {row[1]:>{widths[1]}}  {row[2]:>{widths[2]}}"
-        out.append(_fold(left, row[3], gap=2) if row[3] else left.rstrip())
-    return "\n".join(out)
-
-
-def _run(plan: Plan) -> str:
+def _run(plan: Plan, width: int) -> str:
     command = serve_command(plan)
-    text = wrapped(command.argv, width=WIDTH - 9)
+    text = wrapped(command.argv, width=width - 2)
     if command.env:
         text = " ".join(f"{name}={value}" for name, value in command.env.items()) + " \\\n" + text
-    out = [f"{'run':<9}{text.splitlines()[0]}", *(" " * 9 + line for line in text.splitlines()[1:])]
-    return "\n".join(out)
-
-
-def _fold(label: str, text: str, *, gap: int = 0) -> str:
-    """A label in its column and the text beside it, folded at 80 columns."""
-    column = len(label) + gap if gap else 9
-    lines = textwrap.wrap(text, max(20, WIDTH - column), break_long_words=False, break_on_hyphens=False) or [""]
-    return "\n".join([f"{label:<{column}}{lines[0]}", *(" " * column + line for line in lines[1:])])
+    return "\n".join("  " + line for line in text.splitlines())

@@ -24,34 +24,6 @@ LABELS = {
 }
 """Ledger name → what people read."""
 
-MARKS = {
-    "weights.text": "█",
-    "weights.vision": "█",
-    "weights.draft": "█",
-    "rope_cache": "█",
-    "weights.rounding": "█",
-    "buffers": "▓",
-    "activations": "▓",
-    "outside_torch": "▒",
-    "graphs": "▒",
-    "kv_cache": "░",
-    "free": " ",
-    "slack": "·",
-    "missing": "!",
-}
-"""Ledger name → its mark in the bar."""
-
-GROUPS = {
-    "weights": ("weights.text", "weights.vision", "weights.draft", "rope_cache", "weights.rounding"),
-    "activations": ("buffers", "activations"),
-    "outside torch": ("outside_torch",),
-    "graphs": ("graphs",),
-    "KV cache": ("kv_cache",),
-    "free": ("free",),
-    "slack": ("slack",),
-}
-"""What a small picture shows in one row each."""
-
 BASES = {
     "exact": "exact: the same on every machine",
     "derived": "derived: follows from the engine's own code",
@@ -59,8 +31,6 @@ BASES = {
     "assumed": "assumed: bounds from measurements of other models or GPUs",
 }
 """How far a line is to be trusted, in words."""
-
-LEGEND = "█ weights  ▓ buffers, activations  ▒ modules, graphs  ░ KV cache  · slack"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,45 +48,6 @@ class LedgerRow:
 def ledger_rows(plan: Plan) -> tuple[LedgerRow, ...]:
     """The lines worth showing, in ledger order; empty ones are left out."""
     return tuple(_row(line) for line in plan.ledger.lines if line.bytes or line.name == "kv_cache")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupRow:
-    """Several lines of the ledger as one row of a small picture."""
-
-    label: str
-    mark: str
-    bytes: int
-    low_bytes: int
-    high_bytes: int
-    gib: str
-    bounds: str
-    """``4.5 to 8.9``; empty where the size is certain."""
-
-
-def group_rows(plan: Plan) -> tuple[GroupRow, ...]:
-    """The ledger in the rows of :data:`GROUPS`; empty ones are left out."""
-    rows = []
-    for label, names in GROUPS.items():
-        lines = [plan.ledger.line(name) for name in names]
-        size = sum(line.bytes for line in lines)
-        low, high = sum(line.low_bytes for line in lines), sum(line.high_bytes for line in lines)
-        if abs(size) < GIB // 200 and label != "KV cache":
-            continue
-        bounds = f"{format_gib(low, decimals=1)} to {format_gib(high, decimals=1)}"
-        certain = format_gib(low, decimals=1) == format_gib(high, decimals=1)
-        rows.append(
-            GroupRow(
-                label=label,
-                mark=MARKS[names[0]],
-                bytes=size,
-                low_bytes=low,
-                high_bytes=high,
-                gib=format_gib(size, decimals=1),
-                bounds="" if certain else bounds,
-            )
-        )
-    return tuple(rows)
 
 
 def explanation(plan: Plan, name: str) -> tuple[tuple[str, str], ...]:
@@ -151,64 +82,6 @@ def _row(line: Term) -> LedgerRow:
     )
 
 
-def cells(plan: Plan, *, width: int) -> tuple[tuple[str, int], ...]:
-    """One GPU's memory as `width` cells: ledger name and number of cells, in ledger order.
-
-    Every line with bytes gets its share by the largest remainder, so the cells always add up. What is beyond the
-    GPU is cut off, and the last cell is then called ``missing``.
-    """
-    total = plan.ledger.total_bytes
-    lines = [line for line in plan.ledger.lines if line.bytes > 0]
-    if sum(line.bytes for line in lines) > total:
-        left, found = width - 1, []
-        for line in lines:
-            if line.name != "slack":
-                found.append((line.name, min(left, round(line.bytes / total * width))))
-                left -= found[-1][1]
-        return (*found, ("free", left), ("missing", 1))
-    shares = [line.bytes / total * width for line in lines]
-    counts = [int(share) for share in shares]
-    order = sorted(range(len(lines)), key=lambda i: shares[i] - counts[i], reverse=True)
-    for index in order[: width - sum(counts)]:
-        counts[index] += 1
-    return tuple((line.name, count) for line, count in zip(lines, counts, strict=True))
-
-
-def bar(plan: Plan, *, width: int) -> str:
-    """One GPU's memory as `width` cells, marks as in :data:`MARKS`; what does not fit is cut off with ``!``."""
-    return "".join(MARKS[name] * count for name, count in cells(plan, width=width))
-
-
-def headline(plan: Plan) -> str:
-    """Verdict, length and machine in one line."""
-    settings, kv = plan.settings, plan.kv_cache
-    where = f"{plan.gpus.nodes} x {plan.gpus.count} x {plan.gpus.spec.name}" if plan.gpus.nodes > 1 else ""
-    where = where or f"{plan.gpus.count} x {plan.gpus.spec.name}"
-    limit = plan.model.max_position_embeddings
-    length = format_tokens(settings.max_model_len)
-    of = f" of {format_tokens(limit)}" if settings.max_model_len < limit else ""
-    sight = "" if plan.model.vision is None else (", text only" if settings.language_model_only else ", vision on")
-    if not plan.feasible:
-        asked = plan.request.max_model_len is not None
-        if (plan.request.concurrency or 1) > 1:
-            return f"{plan.request.concurrency} x {length} tokens on {where}{sight}, vLLM {plan.vllm_version}"
-        best = kv.largest_max_model_len_low
-        start = f"at most {format_tokens(best)} tokens would" if best else "no length would"
-        what = f"{length} tokens" if asked else f"the model{f' ({start} start safely)' if best else ''}"
-        return f"{what} on {where}{sight}, vLLM {plan.vllm_version}"
-    return f"{length}{of} tokens on {where}{sight}, vLLM {plan.vllm_version}"
-
-
-def summary(plan: Plan) -> str:
-    """The second line: what is missing, or what a first lever would change."""
-    if not plan.feasible:
-        return f"{format_gib(plan.shortfall_bytes)} GiB per GPU are missing: {plan.reasons[0]}"
-    if plan.verdict == "tight":
-        low, length = plan.kv_cache.largest_max_model_len_low, format_tokens(plan.settings.max_model_len)
-        return f"{length} fits if every uncertain term is as expected; {format_tokens(low)} is safe"
-    return ""
-
-
 def choice(plan: Plan) -> tuple[tuple[str, str], ...]:
     """The chosen settings as name and value."""
     settings = plan.settings
@@ -223,15 +96,46 @@ def choice(plan: Plan) -> tuple[tuple[str, str], ...]:
     return tuple(rows)
 
 
+def choice_line(plan: Plan) -> str:
+    """The chosen settings in one line."""
+    settings = plan.settings
+    layout = layout_name(settings.tensor_parallel_size, settings.pipeline_parallel_size, settings.replicas)
+    rows = dict(choice(plan))
+    sizes = ("max-model-len", "max-num-seqs", "max-num-batched-tokens")
+    return " ".join([layout, *(f"{name} {rows[name]}" for name in sizes)])
+
+
+SEVERAL = 2.0
+"""From this factor on, another layout of the same GPUs is worth a word."""
+
+
+def remarks(plan: Plan) -> tuple[str, ...]:
+    """What another layout of the same GPUs would hold where it is several times more, with what it costs."""
+    settings = plan.settings
+    here = plan.kv_cache.max_concurrency * settings.replicas * settings.max_model_len if plan.feasible else 0.0
+    found = []
+    best = max(plan.alternatives, key=lambda one: one.max_concurrency * one.replicas * one.max_model_len, default=None)
+    if best is not None:
+        there = best.max_concurrency * best.replicas * best.max_model_len
+        name = layout_name(best.tensor_parallel_size, best.pipeline_parallel_size, best.replicas)
+        longer = best.max_model_len >= SEVERAL * settings.max_model_len
+        if here and (there >= SEVERAL * here or longer):
+            found.append(
+                f"{name} would hold {_requests(best.replicas, best.max_concurrency)} requests of "
+                f"{format_tokens(best.max_model_len)} tokens: {best.reason}"
+            )
+    return tuple(found)
+
+
 def holds(plan: Plan) -> str:
     """What the pool holds, with bounds and the length each count was computed at."""
     kv, settings = plan.kv_cache, plan.settings
     per_token = kv.bytes_per_token_per_gpu
     low, high = (max(0, size // per_token) for size in (kv.available_low_bytes, kv.available_high_bytes))
     spread = f" ({format_thousands(low)} to {format_thousands(high)})" if low != high else ""
-    short = f", {plan.kv_cache.tokens / 4096:,.0f} of 4,096" if settings.max_model_len > 4096 else ""
+    short = f", {plan.kv_cache.tokens / 4096:,.0f} at 4,096" if settings.max_model_len > 4096 else ""
     return (
-        f"{format_tokens(kv.num_gpu_blocks * kv.block_size)} tokens{spread}: {kv.max_concurrency:,.1f} requests of "
+        f"{format_tokens(kv.num_gpu_blocks * kv.block_size)} tokens{spread}: {kv.max_concurrency:,.1f} requests at "
         f"{format_tokens(settings.max_model_len)}{short}"
     )
 

@@ -42,7 +42,7 @@ def test_an_empty_word_may_become_any_command() -> None:
     ("line", "expected"),
     [
         ("m35-plan --g", ["--gpus", "--gpu-memory", "--gpu-memory-utilization"]),
-        ("m35-plan --ver", ["--version"]),
+        ("m35-plan --vers", ["--version"]),
         ("m35-plan --gpus 8xH200 --ma", ["--max-model-len", "--max-num-seqs", "--max-num-batched-tokens"]),
         ("m35-plan detect --js", ["--json"]),
         ("m35-plan --emit k", ["kubernetes", "kserve"]),

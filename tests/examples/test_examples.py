@@ -91,7 +91,7 @@ def test_admission_lets_through_what_it_does_not_know() -> None:
     assert check.verdict({"spec": {"containers": [{"name": "web", "image": "nginx"}]}}) is None
 
 
-@pytest.mark.parametrize(("gpus", "code", "says"), [("8xH200", 0, "go: fits"), ("1xH100", 3, "no-go: does-not-fit")])
+@pytest.mark.parametrize(("gpus", "code", "says"), [("8xH200", 0, "go: fits"), ("1xH100", 3, "no-go: does not fit")])
 def test_gate(gpus: str, code: int, says: str) -> None:
     m35_plan = Path(sys.executable).with_name("m35-plan")
     done = run("bash", "examples/gate.sh", GPUS=gpus, M35_PLAN=str(m35_plan))

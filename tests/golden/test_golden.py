@@ -25,6 +25,7 @@ CASES = {
     "2x8xH200": ["--gpus", "2x8xH200"],
     "8xH200-kv-by-hand": ["--gpus", "8xH200", "--kv-cache-memory-bytes", "40G", "--max-model-len", "262144"],
 }
+WHOLE = ("8xH200", "1xMI300X", "1xH100")
 EXPLAINED = {"1xMI300X-text-only"}
 
 
@@ -42,6 +43,17 @@ def test_bytes(case: str, kind: str, capsys: pytest.CaptureFixture[str], monkeyp
     more = {"txt": [], "json": ["--json"], "docker.sh": ["--emit", "docker"], "shell.sh": ["--emit", "shell"]}[kind]
     main([*CASES[case], *more])
     same(f"{case}.{kind}", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("case", WHOLE)
+def test_whole(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    main([*CASES[case], "-v"])
+    same(f"{case}.whole.txt", capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_answer_stands_on_one_screen(case: str) -> None:
+    assert len((HERE / f"{case}.txt").read_text(encoding="utf-8").splitlines()) <= 24
 
 
 @pytest.mark.parametrize("case", EXPLAINED)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
 from planner import plan
-from planner.rendering import report
+from planner.rendering import picture as drawn
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
 from planner.serve.verification.live_metrics import gauges, read_counters
 from planner.serve.verification.snippets import CLIENTS, client_snippet
@@ -89,7 +89,7 @@ def test_pictures_keep_their_width(gpus: str, width: int) -> None:
     answer = plan(request(gpus))
     assert gpu_bar(answer, width=width).cell_length == width
     assert all(line.cell_length <= width + 1 for line in picture(answer, width=width))
-    assert sum(count for _, count in report.cells(answer, width=width)) == width
+    assert sum(count for _, count in drawn.gpu_bar(answer, width=width).cells) == width
 
 
 @given(st.text(max_size=30), st.integers(min_value=0, max_value=40))

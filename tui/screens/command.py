@@ -14,9 +14,9 @@ from textual.widgets import Static, TextArea
 
 from hw_specs import M35Error
 from planner import EMITTERS, Plan, emit, serve_command
-from planner.rendering import report
 from planner.rendering.argv import read_command
 from planner.rendering.emitters.shell import command_lines
+from planner.rendering.headline import headline
 from tui.backend import Backend
 from tui.screens.dialogues import AskText
 from tui.screens.step import StepScreen
@@ -108,7 +108,7 @@ class CommandScreen(StepScreen):
             kept = " ".join(self.answers.edited.unplanned)
             line.update(
                 (f"✓ kept as typed: {kept}; read back" if kept else "✓ read back")
-                + f" as {self.answer.verdict}: {report.headline(self.answer)}"
+                + f" as {self.answer.verdict}: {headline(self.answer)}"
             )
         elif self._target == LOCAL:
             line.update("✓ as planned; `i` edits it")

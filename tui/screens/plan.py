@@ -14,6 +14,7 @@ from textual.widgets import Static
 from hw_specs import M35Error
 from planner import Lever, Plan
 from planner.rendering import report
+from planner.rendering.headline import summary
 from planner.rendering.report import LayoutChoice
 from tui.screens.dialogues import Ask, Curve, Explain
 from tui.screens.step import StepScreen
@@ -169,7 +170,7 @@ class PlanScreen(StepScreen):
         elif isinstance(self.answer, Plan) and not self.answer.feasible:
             self.app.push_screen(
                 Ask(
-                    f"{report.summary(self.answer)}\n\nThe engine is expected to refuse to start.",
+                    f"{summary(self.answer)}\n\nThe engine is expected to refuse to start.",
                     (("stay", "stay and change something"), ("go", "see the command anyway")),
                     title="does not fit",
                 ),

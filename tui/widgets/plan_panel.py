@@ -12,6 +12,9 @@ from hw_specs import M35Error
 from hw_specs.units import format_gib
 from planner import Plan
 from planner.rendering import report
+from planner.rendering.headline import headline, summary
+from planner.rendering.picture import MARKS, group_rows
+from planner.rendering.picture import gpu_bar as picture_bar
 from tui.widgets.columns import fit
 
 VERDICTS = {
@@ -27,13 +30,16 @@ STYLES = {
     "outside torch": "$secondary",
     "graphs": "$secondary",
     "KV cache": "$accent",
-    "free": "$text-error",
+    "free": "$secondary",
+    "held by others": "$text-warning",
+    "missing": "bold $text-error",
     "slack": "$secondary",
 }
 """Row of the picture → colour."""
 
 CELL_STYLES = {
-    "kv_cache": "$accent",
+    "KV cache": "$accent",
+    "held by others": "$text-warning",
     "missing": "bold $text-error",
     "slack": "$secondary",
     "free": "$secondary",
@@ -54,9 +60,9 @@ def blocks(size: float, *, mark: str = "█") -> str:
 
 
 def picture(plan: Plan, *, width: int) -> list[Content]:
-    """One row per group of the ledger, `width` cells: name, GiB, bar; what is uncertain is hatched."""
+    """One row per group of the ledger, `width` cells: name, GiB, bar; what may come on top is hatched."""
     room = max(4, width - 22)
-    groups = report.group_rows(plan)
+    groups = group_rows(plan)
     scale = room / max(max(row.bytes, row.high_bytes) for row in groups)
     rows = []
     for row in groups:
@@ -64,11 +70,11 @@ def picture(plan: Plan, *, width: int) -> list[Content]:
         if row.label == "slack":
             bar = Content.styled(blocks(row.bytes * scale, mark="·"), style)
         else:
-            full = min(room, round(max(row.bytes, row.high_bytes) * scale))
-            low = max(0, row.low_bytes) * scale
+            full = min(room, max(1, round(max(row.bytes, row.high_bytes) * scale)))
+            expected = min(room, max(1.0, row.bytes * scale)) if row.bytes > 0 else 0
             # Eighths only where nothing follows: a part of a cell before the hatching would look like a gap.
-            sure = blocks(low) if full <= low + 1 else "█" * round(low)
-            bar = Content.assemble((sure, style), ("▒" * (full - cell_len(sure)), style))
+            solid = blocks(expected) if full <= expected + 1 else "█" * round(expected)
+            bar = Content.assemble((solid, style), ("▒" * (full - cell_len(solid)), style))
         rows.append(Content.assemble(fit(row.label, 13), fit(row.gib, 8, right=True), " ", bar))
     return rows
 
@@ -77,8 +83,8 @@ def gpu_bar(plan: Plan, *, width: int) -> Content:
     """The whole GPU in one line, every share with its own mark."""
     return Content.assemble(
         *(
-            (report.MARKS[name] * count, CELL_STYLES.get(name, "$foreground"))
-            for name, count in report.cells(plan, width=width)
+            (MARKS[name] * count, CELL_STYLES.get(name, "$foreground"))
+            for name, count in picture_bar(plan, width=width).cells
         )
     )
 
@@ -120,10 +126,10 @@ class PlanPanel(Widget):
 
     def _lines(self, plan: Plan, width: int) -> list[Content]:
         words, style = VERDICTS[plan.verdict]
-        lines = [Content.styled(words, style), *wrapped(report.headline(plan), width=width)]
+        lines = [Content.styled(words, style), *wrapped(headline(plan), width=width)]
         if plan.request.model is not None:
             lines += wrapped(plan.model.name, width=width, style="$secondary")
-        second = report.summary(plan)
+        second = summary(plan)
         if second:
             lines += wrapped(second, width=width, style="$secondary")
         ranks = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size

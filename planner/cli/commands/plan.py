@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 @click.option("--host", type=Host(), metavar="HOST", default="127.0.0.1", help="address the emitted server listens on")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server listens on")
 @click.option("--json", "as_json", is_flag=True, help="print the whole plan as JSON")
-@click.option("--explain", is_flag=True, help="show formula, bounds and source of every line")
+@click.option("-v", "--verbose", is_flag=True, help="show the whole ledger, all levers and layouts")
+@click.option("--explain", is_flag=True, help="the same with formula, bounds and source of every line")
 @click.option("--strict", is_flag=True, help="exit with 3 when the plan is only tight")
 def command(
     gpus: str | None,
@@ -44,6 +45,7 @@ def command(
     host: str,
     port: int,
     as_json: bool,
+    verbose: bool,
     explain: bool,
     strict: bool,
     **settings: Any,
@@ -83,9 +85,13 @@ def command(
             say("hint", "leave `--emit` out to see what would make it fit")
         write(text)
     else:
-        from planner.cli.plan_table import plan_text
+        from planner.cli.page import page_width
+        from planner.cli.plan_table import full_text, short_text
 
-        write(plan_text(answer, explain=explain))
+        width = page_width()
+        write(
+            full_text(answer, width=width, explain=explain) if verbose or explain else short_text(answer, width=width)
+        )
         if section is not None:
             from planner.cli.speed_table import speed_text
 

@@ -1,0 +1,64 @@
+"""The page: how wide it is, and how text folds into it. It knows no plan and writes nothing."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+
+PIPE_WIDTH = 80
+"""In a pipe or a file the page is as wide as ever, whatever the terminal."""
+NARROWEST, WIDEST = 60, 200
+COLUMN = 9
+"""Where the text beside a label begins."""
+
+
+def page_width() -> int:
+    """Return the columns of a terminal, within what can be read; those of a pipe are fixed."""
+    if not sys.stdout.isatty():
+        return PIPE_WIDTH
+    return max(NARROWEST, min(WIDEST, shutil.get_terminal_size((PIPE_WIDTH, 24)).columns))
+
+
+def fold(label: str, text: str, *, width: int, gap: int = 0) -> str:
+    """Return a label in its column and the text beside it; nothing is broken at a hyphen.
+
+    >>> print(fold("why", "because it is so", width=30))
+    why      because it is so
+    """
+    column = len(label) + gap if gap else COLUMN
+    lines = textwrap.wrap(text, max(20, width - column), break_long_words=False, break_on_hyphens=False) or [""]
+    return "\n".join([f"{label:<{column}}{lines[0]}".rstrip(), *(" " * column + line for line in lines[1:])])
+
+
+def paragraph(text: str, *, width: int, indent: str = "  ") -> str:
+    """Return indented text over as many lines as it takes."""
+    return textwrap.fill(
+        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+
+
+def shortened(text: str, width: int) -> str:
+    """Return `text` in one line of at most `width` columns.
+
+    >>> shortened("a long sentence", 8)
+    'a long …'
+    """
+    return text if len(text) <= width else text[: max(1, width - 1)].rstrip() + "…"
+
+
+def noted_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> str:
+    """Return columns, all but the first flush right, and a note that folds into what is left of the width.
+
+    `head` names the columns; each row has one text more, its note.
+    """
+    count = len(head)
+    whole = [[*head, ""], *rows]
+    widths = [max(len(row[i]) for row in whole) for i in range(count)]
+    lines = []
+    for row in whole:
+        cells = [f"{row[0]:<{widths[0]}}", *(f"{row[i]:>{widths[i]}}" for i in range(1, count))]
+        left = "  ".join(cells)
+        lines.append(fold(left, row[count], width=width, gap=2) if row[count] else left.rstrip())
+    return "\n".join(lines)

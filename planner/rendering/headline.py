@@ -1,0 +1,81 @@
+"""A plan in two lines: the verdict with its conditions, and what is missing. It never colours or prints."""
+
+from __future__ import annotations
+
+from hw_specs.units import GIB, format_gib, format_tokens
+from planner.planning.answer import Plan
+
+VERDICT_WORDS = {"fits": "fits", "tight": "tight", "does-not-fit": "does not fit"}
+"""Verdict → what people read."""
+
+
+def verdict_words(plan: Plan) -> str:
+    """The verdict and, where the planner itself cut the context, how much of it is left.
+
+    >>> from hw_specs import parse_gpus
+    >>> from planner import PlanRequest, plan
+    >>> verdict_words(plan(PlanRequest(gpus=parse_gpus("8xH200"))))
+    'fits'
+    """
+    words = VERDICT_WORDS[plan.verdict]
+    if plan.feasible and plan.request.max_model_len is None:
+        share = plan.settings.max_model_len / plan.model.max_position_embeddings
+        if share < 1:
+            words += f", context cut to {max(1, round(share * 100))} %"
+    return words
+
+
+def headline(plan: Plan) -> str:
+    """Length and machine in one line; GPUs that stay idle are named."""
+    settings, kv = plan.settings, plan.kv_cache
+    limit = plan.model.max_position_embeddings
+    length = format_tokens(settings.max_model_len)
+    of = f" of {format_tokens(limit)}" if settings.max_model_len < limit else ""
+    sight = "" if plan.model.vision is None else (", text only" if settings.language_model_only else ", vision on")
+    ending = f"on {where(plan)}{sight}, vLLM {plan.vllm_version}"
+    if plan.feasible:
+        return f"{length}{of} tokens {ending}"
+    if (plan.request.concurrency or 1) > 1:
+        return f"{plan.request.concurrency} x {length} tokens {ending}"
+    if plan.request.max_model_len is not None:
+        return f"{length} tokens {ending}"
+    best = kv.largest_max_model_len_low
+    start = f" (at most {format_tokens(best)} tokens would start safely)" if best else ""
+    return f"the model{start} {ending}"
+
+
+def where(plan: Plan) -> str:
+    """The GPUs of a plan: ``8 x H200``, ``4 of 7 x H200 (3 idle)``."""
+    gpus, settings = plan.gpus, plan.settings
+    used = settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.replicas
+    idle = gpus.total_gpus - used
+    machine = f"{gpus.count} x {gpus.spec.name}"
+    if gpus.nodes > 1:
+        machine = f"{gpus.nodes} x {machine}"
+    return f"{used} of {machine} ({idle} idle)" if idle > 0 else machine
+
+
+def held_bytes(plan: Plan) -> int:
+    """GPU memory that others hold and that this plan would need; 0 where it does not stop the start."""
+    free_bytes = plan.gpus.free_memory_bytes
+    if free_bytes is None or plan.feasible or plan.ledger.budget_bytes <= free_bytes:
+        return 0
+    return plan.ledger.total_bytes - free_bytes
+
+
+def summary(plan: Plan) -> str:
+    """The second line: what is missing, or what is safe."""
+    if held := held_bytes(plan):
+        holders = f": {'; '.join(plan.gpus.holders[:3])}" if plan.gpus.holders else ""
+        return (
+            f"{format_gib(held)} of {format_gib(plan.ledger.total_bytes)} GiB are held by others{holders}. vLLM needs "
+            f"{format_gib(plan.ledger.budget_bytes)} GiB free at startup; only "
+            f"{format_gib(plan.ledger.total_bytes - held)} GiB are free"
+        )
+    if not plan.feasible:
+        missing = f"{format_gib(plan.shortfall_bytes)} GiB per GPU are missing: "
+        return f"{missing if plan.shortfall_bytes > GIB // 200 else ''}{plan.reasons[0]}"
+    if plan.verdict == "tight":
+        low, length = plan.kv_cache.largest_max_model_len_low, format_tokens(plan.settings.max_model_len)
+        return f"{length} fits if every uncertain term is as expected; {format_tokens(low)} is safe"
+    return ""
