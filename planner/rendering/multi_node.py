@@ -1,13 +1,13 @@
 """Which command each node runs when a plan spans several; it never contacts a node.
 
-vLLM's own means are used: its multi-node executor (``--nnodes``) for a replica that spans nodes, its data parallelism
-(``--data-parallel-size``) for replicas, or Ray's executor where a cluster already runs. One node is the head: it holds
-the API and the addresses that the others are given.
+A replica that spans nodes uses vLLM's multi-node executor (``--nnodes``), or Ray's where a cluster already runs: one
+of its nodes is the head, which holds the API and the address that the others are given. Replicas that stay inside nodes
+are independent servers, one a node; only the replicas of one node share a port (``--data-parallel-size``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.errors import InvalidRequest
@@ -25,9 +25,9 @@ class NodeCommand:
     """What one node runs."""
 
     node: int
-    """0 is the first head."""
+    """0 is the first that answers requests."""
     replica: int
-    """Which server this node belongs to; 0 where one server spans all nodes."""
+    """First of the replicas that this node serves or works for; 0 where one server spans all nodes."""
     head: bool
     """Whether this node answers requests."""
     before: tuple[tuple[str, ...], ...]
@@ -53,7 +53,7 @@ def node_commands(
         if executor == "ray":
             return _ray(plan, spanned, head_address=head_address, host=host, port=port)
         return _spanning(plan, spanned, head_address=head_address, host=host, port=port)
-    return _data_parallel(plan, head_address=head_address, host=host, port=port)
+    return _independent(plan, host=host, port=port)
 
 
 def require_one_node(plan: Plan, *, what: str, hint: str) -> None:
@@ -119,31 +119,22 @@ def _ray(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -
     return tuple(found)
 
 
-def _data_parallel(plan: Plan, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
-    """Replicas inside nodes: vLLM's data parallelism joins them, every node answers for its own."""
-    settings, gpus = plan.settings, plan.gpus
-    base = serve_command(plan, host=host, port=port, local_replicas=1)
-    per_replica = settings.tensor_parallel_size * settings.pipeline_parallel_size
-    local = min(settings.replicas, gpus.count // per_replica)
-    used = -(-settings.replicas // local)
-    if used == 1:
-        command = serve_command(plan, host=host, port=port)
-        return (NodeCommand(node=0, replica=0, head=True, before=(), command=command, note="answers requests"),)
-    facts = load("vllm.toml")["multi_node"]
+def _independent(plan: Plan, *, host: str, port: int) -> tuple[NodeCommand, ...]:
+    """Replicas inside nodes: every node runs a server of its own, which joins the replicas of that node alone.
+
+    vLLM joins replicas over nodes for mixtures of experts only. A dense model's engine drops to one replica and then
+    refuses its own load balancer (github.com/vllm-project/vllm/blob/v0.33.0/vllm/config/parallel.py).
+    """
+    settings = plan.settings
+    per_node = plan.gpus.count // (settings.tensor_parallel_size * settings.pipeline_parallel_size)
     found = []
-    for node in range(used):
-        more = ["--data-parallel-size", str(settings.replicas), "--data-parallel-size-local", str(local)]
-        more += ["--data-parallel-start-rank", str(node * local)] if node else []
-        more += ["--data-parallel-address", head_address]
-        more += ["--data-parallel-rpc-port", str(facts["data_parallel_rpc_port"]), "--data-parallel-hybrid-lb"]
+    for node, first in enumerate(range(0, settings.replicas, per_node)):
+        local = min(per_node, settings.replicas - first)
+        command = serve_command(plan, host=host, port=port, local_replicas=local)
         found.append(
-            NodeCommand(
-                node=node,
-                replica=node * local,
-                head=node == 0,
-                before=(),
-                command=ServeCommand(argv=(*base.argv, *more), env=dict(base.env)),
-                note="answers requests for its own replicas; put a load balancer in front of all nodes",
-            )
+            NodeCommand(node=node, replica=first, head=True, before=(), command=command, note="answers requests")
         )
-    return tuple(found)
+    if len(found) == 1:
+        return tuple(found)
+    note = "a server of its own; put a load balancer in front of all nodes"
+    return tuple(replace(one, note=note) for one in found)

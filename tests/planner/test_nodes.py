@@ -28,15 +28,26 @@ def test_a_server_over_two_nodes_uses_the_multi_node_executor() -> None:
     assert flag(first.command.argv, "--master-addr") == flag(second.command.argv, "--master-addr")  # type: ignore[union-attr]
 
 
-def test_replicas_on_two_nodes_are_joined_by_data_parallelism() -> None:
+def test_replicas_on_two_nodes_are_servers_of_their_own() -> None:
     found = nodes("2x8xH200", tensor_parallel_size=4)
-    assert len(found) == 2
-    for index, node in enumerate(found):
+    assert [(node.node, node.replica, node.head) for node in found] == [(0, 0, True), (1, 2, True)]
+    for node in found:
         assert node.command is not None
-        argv = node.command.argv
-        assert (flag(argv, "--data-parallel-size"), flag(argv, "--data-parallel-size-local")) == ("4", "2")
-        assert ("--data-parallel-start-rank" in argv) == (index > 0)
-        assert "--headless" not in argv, "vLLM refuses it with the hybrid load balancer"
+        assert flag(node.command.argv, "--data-parallel-size") == "2", "those of one node share its port"
+        joined = [word for word in node.command.argv if word.startswith("--data-parallel-")]
+        assert joined == ["--data-parallel-size"], "vLLM joins replicas over nodes for mixtures of experts only"
+        assert "load balancer" in node.note
+
+
+def test_one_replica_a_node_needs_no_data_parallelism() -> None:
+    for node in nodes("2x8xH200"):
+        assert node.command is not None
+        assert not [word for word in node.command.argv if "data-parallel" in word or "nnodes" in word]
+
+
+def test_the_last_node_serves_what_is_left() -> None:
+    found = nodes("2x8xH200", tensor_parallel_size=4, replicas=3)
+    assert [("--data-parallel-size" in node.command.argv) for node in found if node.command] == [True, False]
 
 
 def test_ray_starts_the_engine_on_the_head_only() -> None:
