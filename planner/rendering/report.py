@@ -78,7 +78,7 @@ def _row(line: Term) -> LedgerRow:
         gib=format_gib(line.bytes),
         low=format_gib(line.low_bytes) if spread else "",
         high=format_gib(line.high_bytes) if spread else "",
-        basis="rest" if line.name == "kv_cache" else line.basis,
+        basis=line.basis,
     )
 
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @workload_options
 @target_options
 @click.option(
-    "--emit", "emit_kind", type=click.Choice([*EMITTERS, "json"]), metavar="TARGET",
-    help=f"print the command for {', '.join(EMITTERS)}, or json",
+    "--emit", "emit_kind", type=click.Choice([*EMITTERS, "json", "markdown", "html"]), metavar="TARGET",
+    help=f"print the command for {', '.join(EMITTERS)}; or the plan as json, or as a page to share: markdown, html",
 )  # fmt: skip
 @click.option("--host", type=Host(), metavar="HOST", default="127.0.0.1", help="address the emitted server listens on")
 @click.option("--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server listens on")
@@ -73,6 +73,10 @@ def command(
         from planner.rendering.document import plan_document, to_json_value
 
         write_json(to_json_value(plan_document(answer, speed=section)))
+    elif emit_kind in ("markdown", "html"):
+        from planner.cli.sheet import sheet_text
+
+        write(sheet_text(answer, emit_kind).rstrip("\n"))
     elif emit_kind:
         from planner.rendering.emitters import WITH_COMMENTS, emit
 

@@ -1,0 +1,44 @@
+"""One line on stderr while something takes long: what, how far, how many seconds. Never in a pipe or a file."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from types import TracebackType
+
+PATIENCE_S = 0.5
+"""Work that is shorter than this says nothing."""
+
+
+class Progress:
+    """Counts steps; the line is gone when the work is done, interrupted or failed."""
+
+    def __init__(self, title: str, *, total: int) -> None:
+        self._title = title
+        self._total = total
+        self._done = 0
+        self._begun_s = time.monotonic()
+        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._drawn = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._drawn:
+            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.flush()
+
+    def step(self, count: int = 1) -> None:
+        """Note that `count` more steps are done."""
+        self._done += count
+        spent_s = time.monotonic() - self._begun_s
+        if not self._live or spent_s < PATIENCE_S:
+            return
+        left_s = spent_s / self._done * (self._total - self._done)
+        sys.stderr.write(f"\r\x1b[2K{self._title} {self._done}/{self._total}, about {left_s:.0f} s left")
+        sys.stderr.flush()
+        self._drawn = True

@@ -1,0 +1,56 @@
+"""From a plan to a page to share, with forecasts where they can be made; it never writes a file."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from planner.cli.progress import Progress
+from planner.errors import PlannerError
+from planner.planning.answer import Plan
+from planner.rendering.sheet.content import Acceptance, sheet
+
+if TYPE_CHECKING:
+    from planner.speed.answer import SpeedForecast
+
+LOADS = (1, 4, 16, 64, 256)
+"""Requests in flight that the page forecasts."""
+
+
+def sheet_text(plan: Plan, kind: str, *, acceptance: Acceptance | None = None) -> str:
+    """Return `plan` as ``markdown`` or ``html``."""
+    if kind == "markdown":
+        from planner.rendering.sheet.markdown import markdown
+
+        return markdown(sheet(plan, acceptance=acceptance))
+    from planner.rendering.sheet.page import html
+
+    return html(sheet(plan, speeds=_speeds(plan), acceptance=acceptance))
+
+
+def _speeds(plan: Plan) -> list[tuple[int, SpeedForecast]]:
+    """Forecasts by requests in flight; none without numpy, without facts, or without room."""
+    if not plan.feasible or find_spec("numpy") is None:
+        return []
+    from planner.speed.predict import forecast
+    from planner.speed.workload import Workload
+
+    found = []
+    with Progress("forecast", total=len(LOADS)) as progress:
+        for count in LOADS:
+            if count > plan.settings.max_num_seqs * plan.settings.replicas:
+                break
+            try:
+                made = forecast(
+                    plan.settings,
+                    Workload(concurrency=count),
+                    model=plan.model,
+                    gpus=plan.gpus,
+                    num_gpu_blocks=plan.kv_cache.num_gpu_blocks,
+                    vllm_version=plan.vllm_version,
+                )
+            except PlannerError:
+                break
+            found.append((count, made))
+            progress.step()
+    return found
