@@ -61,7 +61,7 @@ def test_words_are_completed(line: str, expected: list[str]) -> None:
 def test_every_gpu_and_every_emitter_is_offered() -> None:
     names = offered("m35-plan --gpus 1x")
     assert {parse_gpus(name, 2**37).spec for name in names} == set(list_gpus())
-    assert offered("m35-plan --emit ") == [*EMITTERS, "json"]
+    assert offered("m35-plan --emit ") == [*EMITTERS, "json", "markdown", "html"]
 
 
 def test_shipped_models_are_offered() -> None:

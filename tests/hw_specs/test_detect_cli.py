@@ -95,7 +95,7 @@ def test_a_busy_gpu_is_said_with_what_would_pass(machine: Machine, capsys: pytes
     machine("8xh200-busy")
     assert main([]) == 3
     out, err = capsys.readouterr()
-    assert out.startswith("does-not-fit")
+    assert out.startswith("does not fit")
     assert "python3 (pid 4242) holds 40.00 GiB on GPU 3" in err
     assert "--gpu-memory-utilization 0." in err
     assert main(["--gpu-memory-utilization", "0.69"]) == 0
