@@ -1,0 +1,211 @@
+"""One server with everything the rules ask about it: release, model, GPUs. It judges nothing."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from hw_specs import parse_gpus
+from hw_specs.errors import M35Error
+from hw_specs.spec import GpuSet
+from planner.checkpoint import load_preset, preset_stems
+from planner.errors import PlannerError
+from planner.facts import load
+from planner.facts.release import newest_version, parse_version
+from planner.model import ModelSpec
+from planner.review.flags import Flags, flags_of
+from planner.review.machine import product_of
+from planner.review.readers.docker import visible_count
+from planner.review.readers.image import release_of, vendor_of
+from planner.review.server import Server
+from planner.review.text import Text
+
+_SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z])", re.IGNORECASE)
+_HALF = re.compile(r"fp8|int8|w8a8|8bit|8-bit", re.IGNORECASE)
+_QUARTER = re.compile(r"awq|gptq|4bit|4-bit|int4|w4a16|nvfp4|mxfp4|fp4|bnb", re.IGNORECASE)
+_LOCAL = {"shell", "systemd", "python", "config"}
+_VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One server under review."""
+
+    server: Server
+    machine: GpuSet | None = None
+    """The GPUs that somebody named beside the artefact."""
+    asked_version: str | None = None
+    alone: bool = True
+    """Whether no other server of the file shares its machine."""
+    script: bool = field(default=False)
+    """Whether it stands in a file that is run, not in a line that is shown."""
+
+    @cached_property
+    def version(self) -> str | None:
+        """The release that the artefact names, else the one asked for."""
+        said = release_of(self.server.image) if self.server.image is not None else None
+        if said is None and self.server.version is not None:
+            said = self.server.version.value
+        for text in (said, self.asked_version):
+            if text is not None:
+                try:
+                    parse_version(text)
+                except PlannerError:
+                    continue
+                return text
+        return None
+
+    @cached_property
+    def judged_version(self) -> str:
+        """The release whose rules judge it: the newest known one where nobody says."""
+        return self.version or newest_version()
+
+    @cached_property
+    def flags(self) -> Flags:
+        """The flags of its release, or of every known one."""
+        return flags_of(self.version)
+
+    @cached_property
+    def model(self) -> ModelSpec | None:
+        """Its model, where it is one that the planner knows by name."""
+        return known_model(self.server.model)
+
+    @property
+    def model_name(self) -> str | None:
+        """Its model's name as far as it is known."""
+        text = self.server.model
+        return text.value if text is not None and text.known and text.value else None
+
+    @cached_property
+    def ranks(self) -> int | None:
+        """GPUs of one replica; None where a size is not known."""
+        return self._product("tensor-parallel-size", "pipeline-parallel-size")
+
+    @cached_property
+    def used(self) -> int | None:
+        """GPUs of all its ranks; None where a size is not known."""
+        return self._product("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+
+    def _product(self, *names: str) -> int | None:
+        total = 1
+        for name in names:
+            given = self.server.option(name)
+            if given is None:
+                continue
+            number = self.server.number(name)
+            if number is None or not 0 < number < 10_000:
+                return None
+            total *= number
+        return total
+
+    @cached_property
+    def visible(self) -> tuple[int, Text] | None:
+        """How many GPUs a variable leaves it, and where that stands."""
+        for name in _VISIBLE:
+            count = visible_count(self.server.env, name)
+            if count is not None:
+                at = self.server.env[name].value
+                assert at is not None
+                return count, at
+        return None
+
+    @cached_property
+    def product(self) -> str | None:
+        """The GPU that the artefact names, as the catalogue calls it."""
+        return product_of(self.server.claim.product)
+
+    @cached_property
+    def available(self) -> int | None:
+        """GPUs of one node that are there for it; None where nobody says."""
+        claim = self.server.claim
+        if self.visible is not None:
+            return self.visible[0] if claim.count is None else min(claim.count, self.visible[0])
+        if claim.count is not None:
+            return claim.count
+        if claim.choice:
+            return None
+        return self.machine.count if self.machine is not None else None
+
+    @cached_property
+    def gpus(self) -> GpuSet | None:
+        """The GPUs it would run on; None where kind or number is not known."""
+        name = self.machine.spec.name if self.machine is not None else self.product
+        if name is None:
+            return None
+        nodes = self.server.claim.nodes
+        if nodes == 1 and self.machine is not None:
+            nodes = self.machine.nodes
+        count = self.available
+        if count is None:
+            count = max(1, (self.used or 1) // nodes)
+        override = self.machine.memory_override_bytes if self.machine is not None else None
+        try:
+            return parse_gpus(f"{nodes}x{count}x{name}" if nodes > 1 else f"{count}x{name}", override)
+        except M35Error:
+            return None
+
+    @cached_property
+    def vendor(self) -> str | None:
+        """Vendor of the GPUs, from the claim, the image or the machine."""
+        if self.server.claim.vendor is not None:
+            return self.server.claim.vendor
+        if self.server.image is not None and vendor_of(self.server.image) is not None:
+            return vendor_of(self.server.image)
+        return self.gpus.spec.vendor if self.gpus is not None else None
+
+    @cached_property
+    def has_key(self) -> bool | None:
+        """Whether requests need a key; None where that is decided elsewhere."""
+        if self.server.option("api-key") is not None:
+            return True
+        variable = self.server.variable("VLLM_API_KEY")
+        if variable is not None:
+            return variable.value is None or bool(variable.value.value)
+        return None if any(what == "envFrom" for _, what in self.server.asked) else False
+
+    @cached_property
+    def hub_name(self) -> str | None:
+        """The model's repository on the hub; None for a path, an address or what is not known."""
+        name = self.model_name
+        if name is None or name.startswith(("/", ".", "~")) or "://" in name or name.count("/") != 1:
+            return None
+        return name
+
+    @cached_property
+    def checkpoint_bytes(self) -> int | None:
+        """Size of the weights: the known model's, or what the name says; None where it says nothing."""
+        if self.model is not None:
+            return self.model.checkpoint_bytes
+        return named_bytes(self.model_name or "")
+
+    @property
+    def local(self) -> bool:
+        """Whether it runs on the machine itself, not in a container."""
+        return self.server.setting in _LOCAL
+
+
+def known_model(text: Text | None) -> ModelSpec | None:
+    """The shipped model that a name or the last folder of a path stands for."""
+    if text is None or not text.known or not text.value:
+        return None
+    wanted = text.value.rstrip("/").casefold()
+    for stem in preset_stems():
+        repository = str(load(f"models/{stem}.toml")["name"]).casefold()
+        if wanted == repository or PurePosixPath(wanted).name == repository.rpartition("/")[2]:
+            return load_preset(stem)
+    return None
+
+
+def named_bytes(name: str) -> int | None:
+    """Bytes of the weights that a model's name gives away.
+
+    >>> named_bytes("Qwen/Qwen2.5-72B-Instruct"), named_bytes("some/thing-7B-AWQ")
+    (144000000000, 3500000000)
+    """
+    found = [float(number) * int(experts or 1) for experts, number in _SIZE.findall(name) if len(number) < 7]
+    if not found:
+        return None
+    per_parameter = 0.5 if _QUARTER.search(name) else 1.0 if _HALF.search(name) else 2.0
+    return int(max(found) * 1e9 * per_parameter)

@@ -1,0 +1,175 @@
+"""From the servers of an artefact to findings and verdicts: every rule on every server."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from hw_specs.spec import GpuSet
+from planner.facts import load
+from planner.review.case import Case
+from planner.review.findings import SEVERITIES, Edit, Finding, Review, ServerReview, Verdict, finding
+from planner.review.memory import Memory, judge_memory
+from planner.review.readers.docker import DOUBLED
+from planner.review.readers.read import Artefact, nothing_beside, read
+from planner.review.rules import container, environment, flags, model, network
+from planner.review.rules import memory as memory_rules
+from planner.review.server import Server
+from planner.review.text import Source, Text
+
+__all__ = ["Edit", "review"]
+
+
+def review(
+    text: str,
+    *,
+    name: str = "",
+    gpus: GpuSet | None = None,
+    vllm_version: str | None = None,
+    beside: Callable[[str], str | None] = nothing_beside,
+) -> Review:
+    """Judge every vLLM server that `text` describes.
+
+    Args:
+        text: a command, a script, a manifest, a unit …; whatever it is, it is read and never run.
+        name: the file's name; its ending decides where the text alone does not.
+        gpus: the GPUs of one machine, where the artefact does not say them.
+        vllm_version: the release, where no image tag says it.
+        beside: returns the text of another file that `text` names, or None.
+
+    >>> review("vllm serve mistralai/Mistral-Medium-3.5-128B --enable-mm").findings[0].code
+    'flag-abbreviated'
+    """
+    source = Source(text, name)
+    artefact = read(source, beside)
+    local = [one for one in artefact.servers if one.setting in ("shell", "docker", "compose", "systemd", "python")]
+    judged = []
+    for server in artefact.servers:
+        case = Case(
+            server=server,
+            machine=gpus,
+            asked_version=vllm_version,
+            alone=len(local) < 2,
+            script=artefact.kind != "vllm serve line",
+        )
+        judged.append(_judged(case, source, artefact))
+    findings = [*_of_file(artefact), *(found for one in judged for found in one.findings)]
+    placed = sorted((_placed(one, source) for one in findings), key=_order)
+    return Review(name=name, kind=artefact.kind, text=text, servers=tuple(judged), findings=tuple(_once(placed)))
+
+
+def _judged(case: Case, source: Source, artefact: Artefact) -> ServerReview:
+    server = case.server
+    memory = judge_memory(case)
+    found = [
+        *flags.find(case, source),
+        *memory_rules.find(case, memory, source),
+        *model.find(case, source),
+        *container.find(case, source),
+        *environment.find(case),
+        *network.find(case),
+        *_open_questions(case),
+    ]
+    verdict, reason = _verdict(memory, found)
+    title = " ".join(part for part in (server.kind, server.name) if part)
+    placed = tuple(sorted((_placed(one, source, title) for one in found), key=_order))
+    plan = memory.plan
+    return ServerReview(
+        kind=server.kind,
+        name=server.name,
+        line=source.place(server.at.start)[0],
+        verdict=verdict,
+        reason=reason,
+        model=case.model_name,
+        vllm_version=case.version,
+        judged_as=plan.rules_version if plan is not None else None,
+        gpus=str(case.gpus) if case.gpus is not None else None,
+        plan=plan,
+        findings=placed,
+    )
+
+
+def _verdict(memory: Memory, found: list[Finding]) -> tuple[Verdict, str]:
+    """What stops a start decides; without that, the memory."""
+    stopping = next((one for one in found if one.stops), None)
+    if stopping is not None and memory.verdict != "does-not-fit":
+        return "does-not-fit", stopping.message
+    return memory.verdict, memory.reason
+
+
+def _open_questions(case: Case) -> list[Finding]:
+    """What a person must say before more can be judged."""
+    server = case.server
+    found = []
+    if server.model is not None and not server.model.known:
+        names = ", ".join(server.model.unknown)
+        found.append(
+            finding(
+                "not-known", f"the model is not known: nothing here gives `{names}` a value", server.model,
+                cure="put the model's name in its place, and review again",
+            )
+        )  # fmt: skip
+    elif server.model is None and server.setting != "kserve":
+        found.append(finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model"))
+    planned = load("serve_flags.toml")["planned"]
+    for option in server.options:
+        if option.value is not None and not option.value.known and option.name in planned and option.name != "model":
+            names = ", ".join(option.value.unknown)
+            found.append(
+                finding("not-known", f"the value of --{option.name} is not known: `{names}`", option.value, cure="put it in its place")
+            )
+    for at, what in server.asked:
+        if what not in (DOUBLED, "envFrom"):
+            found.append(finding("not-known", f"{what} are not at hand", at, cure="review with that file beside"))
+    return found
+
+
+def _of_file(artefact: Artefact) -> list[Finding]:
+    found = [
+        finding("unreadable", problem.reason, Text("", (problem.offset,))) for problem in artefact.unreadable
+    ]
+    for at, what in artefact.asked:
+        if not artefact.servers:
+            found.append(
+                finding(
+                    "no-server", f"no server stands in this file: {what} from another file", at,
+                    cure="review the file that it names",
+                )
+            )  # fmt: skip
+    if artefact.templates:
+        first = artefact.templates[0]
+        found.append(
+            finding("template", f"`{first.value[:40]}` is a template: its value is not known", first, cure="render it, and review what comes out")
+        )
+    elif not artefact.servers and not artefact.asked and not artefact.unreadable:
+        found.append(finding("no-server", "no vLLM server stands in this text", Text("", (0,))))
+    if artefact.restarts is not None:
+        found.append(
+            finding(
+                "restart-loop", "Restart=always without a pause worth its name restarts a failing server for ever",
+                artefact.restarts, cure="Restart=on-failure, RestartSec=30 and StartLimitBurst=3",
+            )
+        )  # fmt: skip
+    return found
+
+
+def _placed(one: Finding, source: Source, server: str = "") -> Finding:
+    line, column = source.place(one.at.start)
+    end_line = source.place(max(one.at.start, one.at.end - 1))[0] if one.at.verbatim else line
+    return dataclasses.replace(one, line=line, column=column, end_line=max(line, end_line), server=one.server or server)
+
+
+def _order(one: Finding) -> tuple[int, int, int, str]:
+    return one.line, one.column, SEVERITIES.index(one.severity), one.code
+
+
+def _once(findings: list[Finding]) -> list[Finding]:
+    """The same words about the same place once, however many servers share it."""
+    seen: set[tuple[str, str, int]] = set()
+    kept = []
+    for one in findings:
+        key = (one.code, one.message, one.at.start)
+        if key not in seen:
+            seen.add(key)
+            kept.append(one)
+    return kept

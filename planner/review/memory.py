@@ -1,0 +1,124 @@
+"""The plan that a server is: the same question as ``m35-plan plan`` with the server's own settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shlex
+from dataclasses import dataclass
+
+from planner.errors import InvalidRequest, PlannerError
+from planner.facts import load
+from planner.model import ModelSpec
+from planner.planning.answer import Plan
+from planner.planning.choose import plan as make_plan
+from planner.planning.request import PlanRequest
+from planner.rendering.argv import read_command
+from planner.review.case import Case
+from planner.review.findings import Verdict
+from planner.review.options import Option
+
+_PLANNED_ALONE = ("data-parallel-size", "model")
+_HARMLESS_METHODS = ("eagle",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """What planning one server says."""
+
+    verdict: Verdict
+    reason: str
+    plan: Plan | None = None
+    refused: InvalidRequest | None = None
+    """What the engine would refuse before it looks at memory."""
+
+
+def judge_memory(case: Case) -> Memory:
+    """Return the plan of a server, or why there is none."""
+    model, gpus = case.model, case.gpus
+    if case.model_name is None:
+        return _unknown("its model is not known")
+    if model is None:
+        return _unknown(f"the planner does not describe {case.model_name}")
+    if gpus is None:
+        claim = case.server.claim
+        if claim.product is not None and case.product is None and case.machine is None:
+            return _unknown(f"the catalogue has no GPU called `{claim.product}`; --gpus names one")
+        return _unknown("its GPUs are not known; --gpus says which they are")
+    open_value = next((one for one in _planned(case) if one.value is not None and not one.value.known), None)
+    if open_value is not None:
+        return _unknown(f"the value of --{open_value.name} is not known")
+    beyond = _beyond(case, model)
+    if beyond is not None:
+        return _unknown(beyond)
+    replicas = case.server.number("data-parallel-size") or 1
+    try:
+        base = make_plan(PlanRequest(gpus=gpus, model=model, vllm_version=case.judged_version, replicas=1))
+        read = read_command(_line(case, model), plan=base)
+        request = dataclasses.replace(read.request, replicas=replicas)
+        answer = make_plan(request)
+    except InvalidRequest as refused:
+        return Memory(verdict="does-not-fit", reason=str(refused), refused=refused)
+    except PlannerError as error:
+        return _unknown(str(error))
+    reason = answer.reasons[0] if answer.reasons else answer.verdict
+    return Memory(verdict=answer.verdict, reason=reason, plan=answer)
+
+
+def _unknown(reason: str) -> Memory:
+    return Memory(verdict="unknown", reason=reason)
+
+
+def _planned(case: Case) -> list[Option]:
+    """The options that decide the plan."""
+    planned = load("serve_flags.toml")["planned"]
+    return [one for one in case.server.options if one.name in planned and one.name not in _PLANNED_ALONE]
+
+
+def _beyond(case: Case, model: ModelSpec) -> str | None:
+    """Why no plan can be this server."""
+    for one in case.server.options:
+        if one.name in load("review.toml")["unmodelled"]["names"] and one.on:
+            return f"nobody knows what --{one.name} does to its memory"
+        if one.name == "quantization" and one.value is not None and not _quantized_alike(one.value.value, model):
+            return f"--quantization {one.value.value} makes other weights of the checkpoint"
+        if one.name == "dtype" and one.value is not None and one.value.value in ("float32", "float"):
+            return "--dtype float32 makes other weights of the checkpoint"
+    draft = _draft(case)
+    if draft and str(draft.get("method", "eagle")) not in _HARMLESS_METHODS:
+        return f"no plan knows a draft of the method {draft.get('method')}"
+    return None
+
+
+def _quantized_alike(method: str, model: ModelSpec) -> bool:
+    formats = {fmt.name for group in model.layers for fmt in (group.attention, group.mlp)}
+    if method in ("fp8", "auto"):
+        return any(name.startswith("fp8") for name in formats)
+    return method.startswith("modelopt") and "nvfp4" in formats
+
+
+def _draft(case: Case) -> dict[str, object]:
+    from planner.review.options import json_option
+
+    return json_option(case.server.options, "speculative-config")
+
+
+def _line(case: Case, model: ModelSpec) -> str:
+    """The server's planned settings as the line that the planner reads back."""
+    words = ["vllm", "serve", model.name]
+    for one in _planned(case):
+        if one.name == "speculative-config":
+            continue
+        if one.name in ("language-model-only", "enforce-eager"):
+            words.append(f"--{one.name}" if one.on else f"--no-{one.name}")
+            continue
+        if one.value is None:
+            raise InvalidRequest(one.name.replace("-", "_"), f"--{one.name} needs a value")
+        name = f"--{one.name}.{one.key}" if one.key else f"--{one.name}"
+        if one.name == "load-format" and one.value.value not in ("mistral", "safetensors"):
+            continue
+        words += [name, one.value.value]
+    draft = {key: value for key, value in _draft(case).items() if key != "draft_tensor_parallel_size"}
+    if draft:
+        words += ["--speculative-config", json.dumps(draft)]
+    return shlex.join(words)

@@ -1,0 +1,150 @@
+"""From the words of a command to its options, whatever way they are spelt; it refuses nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from planner.review.flags import Flags, takes_value
+from planner.review.text import Text
+
+SHORT = {
+    "-tp": "tensor-parallel-size", "-pp": "pipeline-parallel-size", "-dp": "data-parallel-size",
+    "-sc": "speculative-config", "-q": "quantization", "-cc": "compilation-config", "-ep": "enable-expert-parallel",
+    "-n": "nnodes", "-r": "node-rank", "-dcp": "decode-context-parallel-size", "-pcp": "prefill-context-parallel-size",
+    "-O": "compilation-config", "-dpl": "data-parallel-size-local", "-dpr": "data-parallel-rank",
+    "-dpa": "data-parallel-address", "-dpp": "data-parallel-rpc-port", "-dpb": "data-parallel-backend",
+    "-dpn": "data-parallel-rank", "-dph": "data-parallel-hybrid-lb", "-dpe": "data-parallel-external-lb",
+    "-asc": "api-server-count", "-cpu-offload-gb": "cpu-offload-gb",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One option as somebody wrote it."""
+
+    name: str
+    """With dashes and without those in front: ``max-model-len``."""
+    key: str
+    """What follows the first dot: ``image`` of ``--limit-mm-per-prompt.image``."""
+    typed: Text
+    """The flag itself as it stands there."""
+    value: Text | None
+    on: bool = True
+    """False for the ``--no-`` form of a switch."""
+    joined: bool = False
+    """Whether flag and value are one word, ``--flag=value``."""
+    word: Text | None = None
+    """The whole word where they are one."""
+
+    @property
+    def flag(self) -> str:
+        """As people write it."""
+        return self.typed.value
+
+    @property
+    def at(self) -> Text:
+        """Its value's place, or its own where it has none that stands in the file."""
+        return self.typed
+
+
+def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...], Text | None, tuple[Text, ...]]:
+    """Return the options, the first positional word (the model) and the other positional ones."""
+    options: list[Option] = []
+    stray: list[Text] = []
+    model: Text | None = None
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
+        if not word.value.startswith("-") or word.value == "-" or _negative(word.value):
+            if model is None and not options:
+                model = word
+            else:
+                stray.append(word)
+            continue
+        typed, value = word.partition("=")
+        name, key, on = canonical(typed.value, flags)
+        together = value is not None
+        if value is None and not key and typed.value in ("-O0", "-O1", "-O2", "-O3"):
+            continue
+        if value is None:
+            how = "one" if key else takes_value(_spelt(typed.value, name, on), flags)
+            following = words[index] if index < len(words) else None
+            if following is not None and how != "none" and (how == "one" or not _is_flag(following.value)):
+                if how == "one" and _is_flag(following.value) and not _negative(following.value):
+                    following = None
+                if following is not None:
+                    value = following
+                    index += 1
+            if how == "many":
+                while index < len(words) and not _is_flag(words[index].value):
+                    index += 1
+        options.append(Option(name, key, typed, value, on, together, word if together else None))
+    if model is None:
+        found = next((one for one in reversed(options) if one.name == "model" and not one.key), None)
+        model = found.value if found is not None else None
+        if model is None and stray and not any(one.name == "model" for one in options):
+            model = stray.pop(0)
+    return tuple(options), model, tuple(stray)
+
+
+def canonical(typed: str, flags: Flags) -> tuple[str, str, bool]:
+    """Name, dotted rest and sense of a flag as typed.
+
+    >>> from planner.review.flags import flags_of
+    >>> canonical("--no-enable_prefix_caching", flags_of(None))
+    ('enable-prefix-caching', '', False)
+    """
+    if typed in SHORT:
+        return SHORT[typed], "", True
+    head, _, key = typed.lstrip("-").partition(".")
+    name = head.replace("_", "-")
+    if typed.startswith("-") and not typed.startswith("--"):
+        found = flags.find("-" + name)
+        return (str(found["dest"]).replace("_", "-") if found and "dest" in found else name), key, True
+    if name.startswith("no-") and flags.find("--" + name[3:]) is not None:
+        return name[3:], key, False
+    found = flags.find("--" + name)
+    if found is not None and "dest" in found:
+        dest = str(found["dest"]).replace("_", "-")
+        if flags.find("--" + dest) is not None and dest != name and found.get("type") != "flag":
+            return dest, key, True
+    return name, key, True
+
+
+def _spelt(typed: str, name: str, on: bool) -> str:
+    if not typed.startswith("--"):
+        return "--" + name
+    return ("--" if on else "--no-") + name
+
+
+def _is_flag(word: str) -> bool:
+    return word.startswith("-") and word != "-" and not _negative(word)
+
+
+def _negative(word: str) -> bool:
+    return word[:1] == "-" and word[1:2].isdigit()
+
+
+def json_option(options: Sequence[Option], name: str) -> dict[str, Any]:
+    """The object that ``--name '{…}'`` and ``--name.key value`` give together; empty where it cannot be read."""
+    found: dict[str, Any] = {}
+    for one in options:
+        if one.name != name or one.value is None or not one.value.known:
+            continue
+        if one.key:
+            try:
+                found[one.key] = json.loads(one.value.value)
+            except (ValueError, RecursionError):
+                found[one.key] = one.value.value
+            continue
+        try:
+            value = json.loads(one.value.value)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found.update(value)
+    return found

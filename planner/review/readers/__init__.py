@@ -1,0 +1,1 @@
+"""From an artefact's text to the servers in it; one module per kind of file. Nothing is executed."""

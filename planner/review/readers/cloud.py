@@ -1,0 +1,186 @@
+"""Task files of SkyPilot and dstack: resources here, shell there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+
+from planner.review.readers.command import pin_of, servers_of as shell_servers
+from planner.review.readers.docker import engine_part
+from planner.review.readers.image import read_image
+from planner.review.readers.shell import Scope
+from planner.review.readers.tree import Tree
+from planner.review.server import Claim, Opening, Server, Variable
+from planner.review.text import Text, joined
+
+_SKY_COUNT = ("SKYPILOT_NUM_GPUS_PER_NODE",)
+_DSTACK_COUNT = ("DSTACK_GPUS_NUM", "DSTACK_GPUS_PER_NODE")
+
+
+def is_skypilot(root: Tree) -> bool:
+    """Whether a document is a SkyPilot task."""
+    return root.get("run") is not None and (root.get("resources") is not None or root.get("service") is not None) and (
+        root.get("kind") is None
+    )
+
+
+def is_dstack(root: Tree) -> bool:
+    """Whether a document is a dstack configuration."""
+    return root.string("type") in ("task", "service", "dev-environment") and (
+        root.get("commands") is not None or root.get("image") is not None
+    )
+
+
+def skypilot(root: Tree) -> list[Server]:
+    """Return the servers of a SkyPilot task."""
+    resources = root.get("resources")
+    claim, openings = Claim(), []
+    nodes = root.integer("num_nodes") or 1
+    if resources is not None:
+        claim = replace(_accelerators(resources), nodes=nodes)
+        ports = resources.get("ports")
+        at = resources.key("ports")
+        if ports is not None and at is not None:
+            shown = ports.value or ", ".join(one.value or "" for one in ports.list())
+            openings.append(Opening(at=at, what=f"port {shown} is open to the internet", exact=False))
+    env: dict[str, Variable] = {}
+    for section in ("envs", "secrets"):
+        node = root.get(section)
+        for key, value in node.items() if node is not None else ():
+            text = value.text if value.kind == "scalar" and value.value is not None else None
+            env[key.value] = Variable(name=key, value=text)
+    known = {name: one.value for name, one in env.items() if one.value is not None}
+    known.update(_counted(_SKY_COUNT, claim))
+    return _of_scripts(root, ("setup", "run"), env, known, claim, openings, kind="SkyPilot task")
+
+
+def dstack(root: Tree) -> list[Server]:
+    """Return the servers of a dstack task or service."""
+    claim = _dstack_claim(root)
+    env: dict[str, Variable] = {}
+    node = root.get("env")
+    if node is not None:
+        for key, value in node.items():
+            env[key.value] = Variable(name=key, value=value.text if value.value is not None else None)
+        for one in node.list():
+            name, text = one.text.partition("=")
+            env[name.value] = Variable(name=name, value=text)
+    known = {name: one.value for name, one in env.items() if one.value is not None}
+    known.update(_counted(_DSTACK_COUNT, claim))
+    openings: list[Opening] = []
+    auth = root.get("auth")
+    if root.string("type") == "service" and auth is not None and auth.value == "false":
+        openings.append(Opening(at=root.key("auth") or auth.text, what="the service asks nobody for a token", exact=False))
+    return _of_scripts(root, ("commands",), env, known, claim, openings, kind=f"dstack {root.string('type')}")
+
+
+def _of_scripts(
+    root: Tree, keys: tuple[str, ...], env: Mapping[str, Variable], known: Mapping[str, Text], claim: Claim,
+    openings: list[Opening], *, kind: str,
+) -> list[Server]:  # fmt: skip
+    texts = []
+    for key in keys:
+        node = root.get(key)
+        if node is None:
+            continue
+        items = list(node.list()) if node.kind == "list" else [node]
+        for one in items:
+            if one.kind == "scalar" and one.value is not None:
+                texts += [one.text, Text("\n", (one.end - 1 if one.end else 0,))]
+    whole = joined(texts)
+    scope = Scope(outside=dict(known))
+    found = shell_servers(whole, kind=kind, scope=scope, setting="cloud")
+    pinned = pin_of(whole)
+    image_node = root.get("image") or root.get("resources", "image_id")
+    image = None
+    if image_node is not None and image_node.value:
+        text = image_node.text
+        image = read_image(text.cut(7) if text.value.startswith("docker:") else text)
+    service = root.get("service")
+    return [
+        replace(
+            one,
+            env={**env, **one.env},
+            claim=_merged(one.claim, claim),
+            openings=(*one.openings, *openings),
+            inner_port=True,
+            version=one.version or pinned,
+            image=one.image or image,
+            shared_memory=one.shared_memory if one.setting == "docker" else "given",
+            replicas=(service.integer("replicas") or 1) if service is not None else 1,
+        )
+        for one in found
+    ]
+
+
+def _merged(inner: Claim, outer: Claim) -> Claim:
+    """A container inside the task asks for what the machine has."""
+    if inner.count is not None or inner.missing:
+        return replace(inner, product=outer.product)
+    return replace(outer, missing=False)
+
+
+def _counted(names: tuple[str, ...], claim: Claim) -> dict[str, Text]:
+    if claim.count is None or claim.at is None or claim.choice:
+        return {}
+    value = str(claim.count)
+    return {name: Text(value, (claim.at.start,) * len(value), (), False) for name in names}
+
+
+def _accelerators(resources: Tree) -> Claim:
+    node, at = resources.get("accelerators"), resources.key("accelerators")
+    if node is None or at is None:
+        for key in ("any_of", "ordered"):
+            offers = resources.get(key)
+            if offers is not None:
+                claims = [_accelerators(one) for one in offers.list()]
+                named = {(one.product, one.count) for one in claims}
+                if len(named) == 1 and claims:
+                    return claims[0]
+                return Claim(at=resources.key(key), choice=True)
+        machine = resources.string("instance_type")
+        return Claim(product=machine, at=resources.key("instance_type"), vendor=None)
+    offers_text = [node.value or ""] if node.kind == "scalar" else [one.value or "" for one in node.list()]
+    if node.kind == "map":
+        offers_text = []
+        for key_text, value in node.items():
+            # In braces, `A100:8` is one key without a value; on lines, it is a name and a number.
+            offers_text.append(f"{key_text.value}:{value.value}" if value.value else key_text.value)
+    pairs = []
+    for offer in offers_text:
+        name, _, number = offer.partition(":")
+        pairs.append((name.strip(), int(number) if number.strip().isdecimal() and len(number) < 6 else 1))
+    if len(set(pairs)) != 1:
+        counts = {count for _, count in pairs}
+        return Claim(count=counts.pop() if len(counts) == 1 else None, at=at, choice=True)
+    return Claim(count=pairs[0][1], product=pairs[0][0], at=at)
+
+
+def _dstack_claim(root: Tree) -> Claim:
+    node, at = root.get("resources", "gpu"), (root.get("resources") or root).key("gpu")
+    if node is None or at is None:
+        return Claim()
+    if node.kind == "map":
+        name = node.get("name")
+        names = [name.value or ""] if name is not None and name.kind == "scalar" else (
+            [one.value or "" for one in name.list()] if name is not None else []
+        )  # fmt: skip
+        count = node.integer("count") or 1
+        return Claim(count=count, product=names[0] if len(names) == 1 else None, at=at, choice=len(names) != 1)
+    count, product = 1, None
+    for part in (node.value or "").split(":"):
+        if part.isdecimal() and len(part) < 6:
+            count = int(part)
+        elif re.match(r"^[A-Za-z]", part) and part.lower() not in ("nvidia", "amd"):
+            product = part if "," not in part else None
+    return Claim(count=count, product=product, at=at, choice=product is None)
+
+
+def image_words(root: Tree) -> tuple[Text, ...] | None:
+    """The engine's words of a configuration that has an image and nothing but arguments."""
+    image = root.get("image")
+    if image is None or image.value is None:
+        return None
+    words, _ = engine_part((), read_image(image.text), None, {})
+    return words

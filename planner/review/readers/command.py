@@ -1,0 +1,81 @@
+"""Shell scripts, lines of commands and what they start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from planner.review.flags import flags_of
+from planner.review.options import read_options
+from planner.review.readers import docker
+from planner.review.readers.launch import Launch, launches
+from planner.review.readers.shell import Scope
+from planner.review.server import Claim, Server, Setting, Variable
+from planner.review.text import Text
+
+_SBATCH = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
+_PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
+
+
+def servers_of(text: Text, *, kind: str, scope: Scope | None = None, setting: Setting = "shell") -> list[Server]:
+    """Return the servers that shell text starts, in order."""
+    scope = scope if scope is not None else Scope()
+    pinned = pin_of(text)
+    claim = batch_claim(text)
+    found = []
+    for launch in launches(text, scope):
+        if launch.container:
+            server = docker.server_of(launch)
+            if server is not None:
+                found.append(server)
+            continue
+        found.append(of_launch(launch, kind=kind, setting=setting, claim=claim, version=pinned))
+    return found
+
+
+def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, version: Text | None = None) -> Server:
+    """Return the server of one start of the engine itself."""
+    options, model, _ = read_options(launch.words, flags_of(None))
+    return Server(
+        kind=kind,
+        setting=setting,
+        name="",
+        at=launch.at,
+        options=options,
+        model=model,
+        env=variables(launch.env.items()),
+        claim=claim,
+        version=version,
+        args_end=launch.words[-1] if launch.words else launch.at,
+    )
+
+
+def variables(pairs: Iterable[tuple[str, Text]]) -> dict[str, Variable]:
+    """Environment variables from names and values."""
+    return {name: Variable(name=value, value=value) for name, value in pairs}
+
+
+def pin_of(text: Text) -> Text | None:
+    """The release that ``pip install vllm==…`` pins, at its place."""
+    match = _PIN.search(text.value)
+    return None if match is None else text.cut(match.start(1), match.end(1))
+
+
+def batch_claim(text: Text) -> Claim:
+    """What the directives of a batch script ask for."""
+    count, product, nodes, at = None, None, 1, None
+    for match in _SBATCH.finditer(text.value):
+        words = match[1].partition("#")[0].replace("=", " ").split()
+        for name, value in zip(words, words[1:], strict=False):
+            if name in ("--nodes", "-N") and value.isdecimal():
+                nodes = int(value[:4])
+            elif name in ("--gres", "--gpus", "--gpus-per-node", "-G"):
+                parts = [part for part in value.split(",")[0].split(":") if part not in ("gpu", "")]
+                numbers = [part.partition("(")[0] for part in parts if part.partition("(")[0].isdecimal()]
+                names = [part for part in parts if not part.partition("(")[0].isdecimal()]
+                count = int(numbers[-1][:4]) if numbers else (1 if names else count)
+                product = names[0] if names else product
+                at = text.cut(match.start(), match.end())
+                if name in ("--gpus", "-G") and nodes > 1 and count and count % nodes == 0:
+                    count //= nodes
+    return Claim(count=count, nodes=nodes, product=product, at=at)

@@ -1,0 +1,267 @@
+"""Docker Compose files: each service that serves the engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from planner.review.flags import flags_of
+from planner.review.options import read_options
+from planner.review.readers.docker import engine_part, gpus_count, published, visible_count
+from planner.review.readers.image import read_image, vendor_of
+from planner.review.readers.shell import Scope, commands
+from planner.review.readers.tree import Tree
+from planner.review.server import Claim, Image, Mount, Opening, Probe, Server, Variable
+from planner.review.text import Text, joined
+
+_REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
+
+
+def is_compose(root: Tree) -> bool:
+    """Whether a document looks like a Compose file."""
+    services = root.get("services")
+    return services is not None and services.kind == "map" and root.get("kind") is None
+
+
+def servers_of(root: Tree, outside: Mapping[str, str] | None = None) -> list[Server]:
+    """Return the servers of a Compose file; `outside` is what its ``.env`` says."""
+    services = root.get("services")
+    if services is None:
+        return []
+    awaited = _awaited(services)
+    found = []
+    for name, service in services.items():
+        server = _server(name, service, outside or {}, awaited=name.value in awaited)
+        if server is not None:
+            found.append(server)
+    return found
+
+
+def interpolated(text: Text, outside: Mapping[str, str]) -> Text:
+    """Return `text` with Compose's own variables put in; those without a value are named as unknown."""
+    if "$" not in text.value:
+        return text
+    parts: list[Text] = []
+    at = 0
+    for match in _REFERENCE.finditer(text.value):
+        parts.append(text.cut(at, match.start()))
+        at = match.end()
+        whole = text.cut(match.start(), match.end())
+        name = match[1] or match[4]
+        if name is None:
+            parts.append(whole.cut(0, 1))
+            continue
+        value = outside.get(name)
+        if value is not None and (value or not (match[2] or "").startswith(":")):
+            parts.append(Text(value, (whole.start,) * len(value), verbatim=False))
+        elif match[2] in (":-", "-"):
+            parts.append(text.cut(match.start(3), match.end(3)))
+        else:
+            parts.append(Text(whole.value, whole.offsets, (name,), whole.verbatim))
+    parts.append(text.cut(at))
+    return joined(parts)
+
+
+def _server(name: Text, service: Tree, outside: Mapping[str, str], *, awaited: bool) -> Server | None:
+    image_at = service.get("image")
+    if image_at is None or image_at.kind != "scalar":
+        image_at = None
+    image = read_image(interpolated(image_at.text, outside)) if image_at is not None else None
+    entry = _words(service.get("entrypoint"), outside)
+    words = _words(service.get("command"), outside)
+    env = _environment(service.get("environment"), outside)
+    values = {key: variable.value for key, variable in env.items() if variable.value is not None}
+    stand_in = image if image is not None else read_image(Text("built", (service.start,) * 5))
+    first = entry[0] if entry else None
+    part, doubled = engine_part((*entry[1:], *words), stand_in, first, dict(values))
+    if part is None:
+        return None
+    options, model, _ = read_options(part, flags_of(None))
+    asked: list[tuple[Text, str]] = []
+    if doubled is not None:
+        asked.append((doubled, "doubled"))
+    command_at = service.key("command") or service.key("entrypoint") or service.key("image") or name
+    network = service.string("network_mode") or ""
+    return Server(
+        kind="Compose service",
+        setting="compose",
+        name=name.value,
+        at=command_at,
+        options=options,
+        model=model,
+        env=env,
+        image=image,
+        claim=_claim(service, image, env),
+        mounts=tuple(_mounts(service, outside)),
+        shared_memory=_shared_memory(service),
+        privileged=_privileged(service),
+        openings=tuple(_openings(service, outside)),
+        inner_port=network != "host",
+        probes=tuple(_probe(service)) if awaited else (),
+        asked=tuple(asked),
+        editable="items" if (service.get("command") or service).kind == "list" else "words",
+        args_end=part[-1] if part else None,
+    )
+
+
+def _words(node: Tree | None, outside: Mapping[str, str]) -> tuple[Text, ...]:
+    if node is None:
+        return ()
+    if node.kind == "list":
+        return tuple(interpolated(one.text, outside) for one in node.list() if one.kind == "scalar")
+    if node.kind != "scalar" or node.value is None:
+        return ()
+    text = interpolated(node.text, outside)
+    # Compose splits a command as a shell would, and expands nothing in it any more.
+    found: list[Text] = []
+    for command in commands(_quiet(text), Scope()):
+        for assigned, value in command.assignments:
+            found.append(Text(f"{assigned}={value.value}", (value.start,) * (len(assigned) + 1 + len(value.value))))
+        found += command.words
+    return tuple(found)
+
+
+def _quiet(text: Text) -> Text:
+    return text
+
+
+def _environment(node: Tree | None, outside: Mapping[str, str]) -> dict[str, Variable]:
+    found: dict[str, Variable] = {}
+    if node is None:
+        return found
+    if node.kind == "map":
+        for key, value in node.items():
+            text = interpolated(value.text, outside) if value.kind == "scalar" and value.value is not None else None
+            found[key.value] = Variable(name=key, value=text)
+    for item in node.list():
+        name, value_text = item.text.partition("=")
+        found[name.value] = Variable(
+            name=name, value=interpolated(value_text, outside) if value_text is not None else None
+        )
+    return found
+
+
+def _claim(service: Tree, image: Image | None, env: Mapping[str, Variable]) -> Claim:
+    vendor = vendor_of(image) if image is not None else None
+    devices = service.get("deploy", "resources", "reservations", "devices")
+    for device in devices.list() if devices is not None else ():
+        ids = device.get("device_ids")
+        count = device.integer("count")
+        if ids is not None:
+            count = len(list(ids.list()))
+        driver = device.string("driver")
+        asks = [one.value for one in (device.get("capabilities") or device).list()]
+        if "gpu" in asks or driver in ("nvidia", "amd", "cdi"):
+            return Claim(count=count, vendor="amd" if driver == "amd" else "nvidia", at=device.text)
+    gpus = service.get("gpus")
+    if gpus is not None:
+        return Claim(count=gpus_count(gpus.value or "all"), vendor="nvidia", at=service.key("gpus"))
+    given = service.get("devices")
+    paths = [one.value or one.string("source") or "" for one in (given.list() if given is not None else ())]
+    if any(path.startswith("/dev/kfd") for path in paths):
+        return Claim(
+            count=visible_count(env, "HIP_VISIBLE_DEVICES") or visible_count(env, "ROCR_VISIBLE_DEVICES"),
+            vendor="amd", at=service.key("devices"),
+        )  # fmt: skip
+    if any(path.startswith(("/dev/nvidia", "nvidia.com/gpu")) for path in paths):
+        return Claim(vendor="nvidia", at=service.key("devices"))
+    if service.string("runtime") == "nvidia":
+        return Claim(
+            count=visible_count(env, "NVIDIA_VISIBLE_DEVICES"), vendor="nvidia", at=service.key("runtime")
+        )
+    return Claim(at=service.key("image"), missing=vendor in ("nvidia", "amd") and service.get("extends") is None)
+
+
+def _mounts(service: Tree, outside: Mapping[str, str]) -> list[Mount]:
+    found = []
+    volumes = service.get("volumes")
+    for one in volumes.list() if volumes is not None else ():
+        if one.kind == "map":
+            kind = "memory" if one.string("type") == "tmpfs" else "volume"
+            found.append(Mount(target=one.string("target") or "", source=one.string("source") or "", kind=kind))
+            continue
+        parts = interpolated(one.text, outside).value.split(":")
+        if len(parts) >= 2:
+            found.append(Mount(target=parts[1], source=parts[0], kind="volume"))
+    tmpfs = service.get("tmpfs")
+    if tmpfs is not None:
+        places = [tmpfs.value] if tmpfs.kind == "scalar" else [one.value for one in tmpfs.list()]
+        found += [Mount(target=(place or "").partition(":")[0], source="", kind="memory") for place in places]
+    return found
+
+
+def _shared_memory(service: Tree) -> str:
+    if service.string("ipc") == "host":
+        return "host"
+    if service.get("shm_size") is not None:
+        return "sized"
+    return "mounted" if any(one.target == "/dev/shm" for one in _mounts(service, {})) else "none"
+
+
+def _privileged(service: Tree) -> Text | None:
+    return service.key("privileged") if service.string("privileged") == "true" else None
+
+
+def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
+    found: list[Opening] = []
+    ports = service.get("ports")
+    for one in ports.list() if ports is not None else ():
+        if one.kind == "map":
+            target = one.integer("target")
+            host = one.string("host_ip")
+            if host in (None, "0.0.0.0", "::"):
+                shown = one.string("published") or target
+                found.append(
+                    Opening(
+                        at=(one.get("published") or one.get("target") or one).text,
+                        what=f"port {shown} is published on all interfaces", port=target,
+                    )
+                )  # fmt: skip
+            continue
+        opening = published(interpolated(one.text, outside))
+        if opening is not None:
+            found.append(opening)
+    return found
+
+
+def _awaited(services: Tree) -> set[str]:
+    """Services whose health others wait for."""
+    found: set[str] = set()
+    for _, service in services.items():
+        needs = service.get("depends_on")
+        for name, condition in needs.items() if needs is not None else ():
+            if condition.string("condition") == "service_healthy":
+                found.add(name.value)
+    return found
+
+
+def _probe(service: Tree) -> list[Probe]:
+    check = service.get("healthcheck")
+    at = service.key("healthcheck")
+    if check is None or at is None or check.string("disable") == "true":
+        return []
+    return [
+        Probe(
+            kind="health",
+            at=at,
+            initial_s=seconds(check.string("start_period"), 0),
+            period_s=seconds(check.string("interval"), 30),
+            failures=check.integer("retries") or 3,
+        )
+    ]
+
+
+def seconds(text: str | None, default: int) -> int:
+    """Return a duration such as ``1m30s`` in seconds.
+
+    >>> seconds("1m30s", 0), seconds(None, 30), seconds("45", 0)
+    (90, 30, 45)
+    """
+    if not text:
+        return default
+    if text.isdecimal() and len(text) < 9:
+        return int(text)
+    scale = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+    found = [float(number[:9]) * scale[unit] for number, unit in _DURATION.findall(text)]
+    return int(sum(found)) if found else default

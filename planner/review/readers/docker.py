@@ -1,0 +1,274 @@
+"""``docker run``, ``podman run`` and ``nerdctl run``: from their flags to a server."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from planner.review.flags import flags_of
+from planner.review.options import read_options
+from planner.review.readers.image import holds_engine, read_image, serves, vendor_of
+from planner.review.readers.launch import Launch, engine_words, launches, shell_text
+from planner.review.readers.shell import Scope
+from planner.review.server import Claim, Image, Mount, Opening, Server, Variable
+from planner.review.text import Text, joined
+
+_SWITCHES = frozenset({
+    "--detach", "--disable-content-trust", "--init", "--interactive", "--no-healthcheck", "--oom-kill-disable",
+    "--privileged", "--publish-all", "--quiet", "--read-only", "--rm", "--sig-proxy", "--tty", "--replace", "--tls-verify",
+    "--rmi", "--no-hosts", "--env-host", "--http-proxy",
+})  # fmt: skip
+_SHORT = {
+    "-p": "--publish", "-e": "--env", "-v": "--volume", "-m": "--memory", "-d": "--detach", "-i": "--interactive",
+    "-t": "--tty", "-w": "--workdir", "-u": "--user", "-h": "--hostname", "-c": "--cpu-shares", "-l": "--label",
+    "-a": "--attach", "-P": "--publish-all", "-q": "--quiet",
+}  # fmt: skip
+_LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|\[?::1\]?)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One flag of ``docker run``."""
+
+    name: str
+    at: Text
+    value: Text | None
+
+
+@dataclass
+class Container:
+    """What the flags of one ``docker run`` add up to."""
+
+    flags: list[Flag] = field(default_factory=list)
+    image: Text | None = None
+    words: tuple[Text, ...] = ()
+
+    def values(self, *names: str) -> list[Text]:
+        """Values of the flags of these names."""
+        return [flag.value for flag in self.flags if flag.name in names and flag.value is not None]
+
+    def at(self, *names: str) -> Text | None:
+        """Where one of these flags stands."""
+        return next((flag.at for flag in self.flags if flag.name in names), None)
+
+
+def read_flags(words: Sequence[Text]) -> Container:
+    """Return flags, image and the words behind it."""
+    found = Container()
+    index = 0
+    while index < len(words):
+        word = words[index]
+        index += 1
+        if not word.value.startswith("-"):
+            found.image, found.words = word, tuple(words[index:])
+            break
+        if word.value.startswith("--"):
+            typed, value = word.partition("=")
+            name = typed.value
+        else:
+            name, value = _SHORT.get(word.value[:2], word.value[:2]), None
+            rest = word.cut(2)
+            if name in _SWITCHES:
+                for letter in word.value[1:]:
+                    found.flags.append(Flag(_SHORT.get("-" + letter, "-" + letter), word, None))
+                # `-itp 80:80`: the last letter may take a value.
+                last = _SHORT.get("-" + word.value[-1], "")
+                if last and last not in _SWITCHES and index < len(words):
+                    found.flags.append(Flag(last, word, words[index]))
+                    index += 1
+                continue
+            if rest.value:
+                value = rest.cut(1) if rest.value.startswith("=") else rest
+        if value is None and name not in _SWITCHES and index < len(words):
+            value = words[index]
+            index += 1
+        found.flags.append(Flag(name, word, value))
+    return found
+
+
+def server_of(launch: Launch, *, kind: str | None = None, setting: str = "docker") -> Server | None:
+    """Return the server that a ``docker run`` starts; None where it starts something else."""
+    container = read_flags(launch.words)
+    if container.image is None:
+        return None
+    image = read_image(container.image)
+    env = _environment(container, launch.env)
+    entry = next(iter(container.values("--entrypoint")), None)
+    words, doubled = engine_part(container.words, image, entry, {n: v.value for n, v in env.items() if v.value})
+    if words is None:
+        return None
+    options, model, _ = read_options(words, flags_of(None))
+    asked = []
+    for file in container.values("--env-file"):
+        asked.append((file, f"the variables in `{file.value}`"))
+    if doubled is not None:
+        asked.append((doubled, DOUBLED))
+    host_network = any(value.value == "host" for value in container.values("--network", "--net"))
+    return Server(
+        kind=kind or launch.container,
+        setting="docker",
+        name=next((value.value for value in container.values("--name")), ""),
+        at=launch.at,
+        options=options,
+        model=model,
+        env=env,
+        image=image,
+        claim=_claim(container, image, env),
+        mounts=tuple(_mounts(container)),
+        shared_memory=_shared_memory(container),
+        privileged=_privileged(container),
+        openings=tuple(_openings(container)),
+        inner_port=not host_network,
+        asked=tuple(asked),
+        args_end=words[-1] if words else container.image,
+    )
+
+
+DOUBLED = "doubled"
+"""Marks words that repeat the image's own entry point; the rules know it."""
+
+
+def engine_part(
+    words: Sequence[Text], image: Image, entry: Text | None, env: Mapping[str, Text | None]
+) -> tuple[tuple[Text, ...] | None, Text | None]:
+    """The engine's words in a container's command, and what doubles its entry point; None: it is no server."""
+    full = ([entry] if entry is not None and entry.value else []) + list(words)
+    script = shell_text(full)
+    if script is not None:
+        scope = Scope(outside={name: value for name, value in env.items() if value is not None})
+        found = next((one for one in launches(script, scope) if not one.container), None)
+        return (found.words if found is not None else None), None
+    located = engine_words(full)
+    if located is not None:
+        start, at = located
+        doubled = full[at] if entry is None and serves(image) and at == 0 else None
+        return tuple(full[start:]), doubled
+    if entry is not None and entry.value.rpartition("/")[2] == "vllm" and words and words[0].value == "serve":
+        return tuple(words[1:]), None
+    if entry is None and serves(image):
+        if words and words[0].value == "serve":
+            return tuple(words[1:]), words[0]
+        return tuple(words), None
+    if entry is None and holds_engine(image) and words and words[0].value.startswith("--"):
+        return tuple(words), None
+    return None, None
+
+
+def _environment(container: Container, outside: Mapping[str, Text]) -> dict[str, Variable]:
+    found: dict[str, Variable] = {}
+    for word in container.values("--env"):
+        name, value = word.partition("=")
+        if value is None:
+            value = outside.get(name.value)
+        found[name.value] = Variable(name=name, value=value)
+    return found
+
+
+def _claim(container: Container, image: Image, env: Mapping[str, Variable]) -> Claim:
+    vendor = vendor_of(image)
+    devices = container.values("--device")
+    for text in container.values("--gpus"):
+        return Claim(count=gpus_count(text.value), vendor="nvidia", at=text)
+    cdi = [one for one in devices if one.value.startswith(("nvidia.com/gpu", "amd.com/gpu"))]
+    if cdi:
+        every = any(one.value.endswith("=all") for one in cdi)
+        return Claim(count=None if every else len(cdi), vendor=cdi[0].value.partition(".")[0], at=cdi[0])
+    if any(one.value.startswith("/dev/kfd") for one in devices):
+        return Claim(vendor="amd", at=devices[0])
+    if any(one.value.startswith("/dev/nvidia") for one in devices):
+        return Claim(vendor="nvidia", at=devices[0])
+    runtime = next((one for one in container.values("--runtime")), None)
+    if runtime is not None and "nvidia" in runtime.value:
+        return Claim(count=visible_count(env, "NVIDIA_VISIBLE_DEVICES"), vendor="nvidia", at=runtime)
+    if _privileged(container) is not None and vendor == "amd":
+        return Claim(vendor="amd")
+    return Claim(at=container.image, missing=vendor in ("nvidia", "amd"))
+
+
+def gpus_count(text: str) -> int | None:
+    """GPUs that ``--gpus`` names; None for all.
+
+    >>> gpus_count('"device=0,1"'), gpus_count("all"), gpus_count("4")
+    (2, None, 4)
+    """
+    text = text.strip().strip("'\"")
+    if text.isdecimal():
+        return int(text)
+    if text.startswith("device="):
+        return len([one for one in text.removeprefix("device=").split(",") if one.strip()])
+    match = re.search(r"count=(\d+)", text)
+    return int(match[1]) if match else None
+
+
+def visible_count(env: Mapping[str, Variable], name: str) -> int | None:
+    """How many GPUs a variable such as ``CUDA_VISIBLE_DEVICES`` leaves; None where it does not say."""
+    variable = env.get(name)
+    if variable is None or variable.value is None or not variable.value.known:
+        return None
+    text = variable.value.value.strip()
+    if not text or text in ("all", "none", "void"):
+        return None
+    return len([one for one in text.split(",") if one.strip()])
+
+
+def _mounts(container: Container) -> list[Mount]:
+    found = []
+    for text in container.values("--volume"):
+        parts = text.value.split(":")
+        if len(parts) >= 2:
+            found.append(Mount(target=parts[1], source=parts[0], kind="volume"))
+    for text in container.values("--mount"):
+        pairs = dict(part.partition("=")[::2] for part in text.value.split(","))
+        target = pairs.get("target") or pairs.get("dst") or pairs.get("destination") or ""
+        kind = "memory" if pairs.get("type") == "tmpfs" else "volume"
+        found.append(Mount(target=target, source=pairs.get("source") or pairs.get("src") or "", kind=kind))
+    found += [Mount(target=text.value.partition(":")[0], source="", kind="memory") for text in container.values("--tmpfs")]
+    return found
+
+
+def _shared_memory(container: Container) -> str:
+    if any(value.value == "host" for value in container.values("--ipc")):
+        return "host"
+    if container.values("--shm-size"):
+        return "sized"
+    return "mounted" if any(mount.target == "/dev/shm" for mount in _mounts(container)) else "none"
+
+
+def _privileged(container: Container) -> Text | None:
+    for flag in container.flags:
+        if flag.name == "--privileged" and (flag.value is None or flag.value.value != "false"):
+            return flag.at
+    return None
+
+
+def _openings(container: Container) -> list[Opening]:
+    found = [one for text in container.values("--publish") if (one := published(text)) is not None]
+    at = container.at("--publish-all")
+    if at is not None:
+        found.append(Opening(at=at, what="every port of the image is published on all interfaces", exact=False))
+    return found
+
+
+def published(text: Text) -> Opening | None:
+    """What ``-p 8000:8000`` opens; None where only this machine can connect.
+
+    >>> from planner.review.text import plain
+    >>> published(plain("127.0.0.1:8000:8000", 0)) is None
+    True
+    """
+    value = text.value.partition("/")[0]
+    head, _, inner = value.rpartition(":")
+    port = int(inner) if inner.isdecimal() and len(inner) < 6 else None
+    address, colon, outer = head.rpartition(":")
+    if not colon:
+        outer = head
+    if colon and address not in ("0.0.0.0", "[::]", "") and text.known:
+        return None if _LOOPBACK.match(address) or address else None
+    shown = outer or inner
+    return Opening(at=text, what=f"port {shown} is published on all interfaces", port=port, exact=port is not None)
+
+
+def text_of(words: Sequence[Text]) -> Text:
+    """The words as one text."""
+    return joined(words)

@@ -1,0 +1,310 @@
+"""Kubernetes manifests: workloads that hold a pod, KServe's services; and the services in front of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from planner.review.flags import flags_of
+from planner.review.options import Option, read_options
+from planner.review.readers import pod as pods
+from planner.review.readers.pod import Pod
+from planner.review.readers.shell import commands
+from planner.review.readers.tree import Tree
+from planner.review.server import Claim, Image, Opening, Server, Setting
+from planner.review.text import Text
+
+_RUNTIMES = ("InferenceService", "ServingRuntime", "ClusterServingRuntime")
+_DEEPEST = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """A Kubernetes service."""
+
+    name: Text
+    selector: Mapping[str, str]
+    opening: Opening | None
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A server and the labels of its pod."""
+
+    server: Server
+    labels: Mapping[str, str]
+
+
+def is_manifest(root: Tree) -> bool:
+    """Whether a document is one of Kubernetes' objects."""
+    return root.string("kind") is not None and root.string("apiVersion") is not None
+
+
+def servers_of(roots: Sequence[Tree]) -> list[Server]:
+    """Return the servers of the documents of one file."""
+    objects = [one for root in roots for one in _unpacked(root)]
+    fronts = [front for one in objects if one.string("kind") == "Service" and (front := _front(one)) is not None]
+    found: list[Found] = []
+    for one in objects:
+        kind = one.string("kind") or ""
+        if kind == "RayService":
+            from planner.review.readers.ray import servers_of as ray_servers
+
+            found += [Found(server, {}) for server in ray_servers(one)]
+        elif kind in ("LLMInferenceService", "LLMInferenceServiceConfig"):
+            found += _llm_service(one)
+        elif kind not in ("Service", "ConfigMap", "Secret"):
+            found += _workload(one, kind)
+    return [_behind(one, fronts) for one in found]
+
+
+def _unpacked(root: Tree) -> Iterator[Tree]:
+    items = root.get("items")
+    if (root.string("kind") or "").endswith("List") and items is not None:
+        for item in items.list():
+            yield from _unpacked(item)
+    elif root.kind == "map":
+        yield root
+
+
+def _front(root: Tree) -> Front | None:
+    name, spec = root.get("metadata", "name"), root.get("spec")
+    if name is None or name.kind != "scalar" or spec is None:
+        return None
+    how, at = spec.string("type"), spec.key("type")
+    opening = None
+    notes = root.get("metadata", "annotations")
+    internal = notes is not None and any(
+        "internal" in key.value.lower() and (value.value or "").lower() in ("true", "internal")
+        for key, value in notes.items()
+    )
+    if how in ("LoadBalancer", "NodePort") and at is not None and not internal:
+        opening = Opening(at=at, what=f"the {how} service `{name.value}` opens it to the network")
+    selector = spec.get("selector")
+    return Front(
+        name=name.text,
+        selector={key.value: value.value or "" for key, value in selector.items()} if selector is not None else {},
+        opening=opening,
+    )
+
+
+def _behind(found: Found, fronts: Sequence[Front]) -> Server:
+    """The server with what the services of its file do to it."""
+    openings = list(found.server.openings)
+    for front in fronts:
+        chosen = front.selector and all(found.labels.get(key) == value for key, value in front.selector.items())
+        if front.opening is not None and chosen:
+            openings.append(front.opening)
+    return replace(found.server, openings=tuple(openings), services=tuple(front.name for front in fronts))
+
+
+def _pods(root: Tree) -> Iterator[Pod]:
+    """Every pod specification in an object, wherever its kind keeps it."""
+    waiting: list[tuple[Tree, str, Mapping[str, str], int]] = [(root, "", {}, 0)]
+    while waiting:
+        node, role, labels, depth = waiting.pop(0)
+        if node.kind != "map" or depth > _DEEPEST:
+            continue
+        given = node.get("metadata", "labels")
+        if given is not None and depth:
+            labels = {key.value: value.value or "" for key, value in given.items()}
+        held = node.get("containers")
+        if held is not None and held.kind == "list":
+            yield Pod(spec=node, labels=labels, role=role)
+            continue
+        for key, value in node.items():
+            named = key.value if key.value.endswith(("Template", "predictor", "prefill", "worker")) else role
+            if value.kind == "map":
+                waiting.append((value, named, labels, depth + 1))
+            for one in value.list():
+                waiting.append((one, named, labels, depth + 1))
+
+
+def _workload(root: Tree, kind: str) -> list[Found]:
+    name = root.string("metadata", "name") or ""
+    size = root.integer("spec", "leaderWorkerTemplate", "size")
+    found = []
+    setting: Setting = "kserve" if kind in _RUNTIMES else "kubernetes"
+    for pod in _pods(root):
+        if kind == "LeaderWorkerSet" and pod.role == "workerTemplate" and root.get(
+            "spec", "leaderWorkerTemplate", "leaderTemplate"
+        ):
+            continue
+        for container in pods.containers(pod.spec):
+            server = server_of(container, pod, kind=kind, name=name, setting=setting)
+            if server is None:
+                continue
+            nodes = size if kind == "LeaderWorkerSet" and size else 1
+            replicas = root.integer("spec", "replicas")
+            server = replace(
+                server,
+                claim=replace(server.claim, nodes=nodes),
+                replicas=1 if replicas is None else replicas,
+            )
+            found.append(Found(server, pod.labels))
+    predictor = root.get("spec", "predictor")
+    model = predictor.get("model") if predictor is not None else None
+    if kind == "InferenceService" and model is not None and predictor is not None:
+        server = _predictor(model, predictor, name)
+        if server is not None:
+            found.append(Found(server, {}))
+    return found
+
+
+def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setting) -> Server | None:
+    """Return the server in one container of a pod; None where it holds something else."""
+    words, doubled = pods.engine_of(container)
+    if words is None:
+        return None
+    env = pods.environment(container)
+    options, model, _ = read_options(words, flags_of(None))
+    mounted = pods.mounts(container, pod.spec)
+    memory = next((one for one in mounted if one.target == "/dev/shm"), None)
+    security = container.get("securityContext")
+    privileged = security.key("privileged") if security is not None and security.string("privileged") == "true" else None
+    asked = [] if doubled is None else [(doubled, "doubled")]
+    if container.get("envFrom") is not None:
+        asked.append((container.key("envFrom") or model or Text("", (container.start,)), "envFrom"))
+    host = pod.spec.string("hostIPC") == "true"
+    at = container.key("command") or container.key("args") or container.key("image") or container.text
+    return Server(
+        kind=kind,
+        setting=setting,
+        name=name,
+        at=at,
+        options=options,
+        model=model,
+        env=env,
+        image=pods.image_of(container),
+        side_images=_beside(container, pod.spec),
+        claim=pods.gpu_claim(container, pod.spec),
+        mounts=tuple(mounted),
+        shared_memory="host" if host else "mounted" if memory is not None else "none",
+        shared_memory_bytes=pods.quantity_bytes(memory.source) if memory is not None and memory.source else None,
+        privileged=privileged,
+        openings=tuple(pods.openings(container, pod.spec)),
+        inner_port=True,
+        probes=tuple(pods.probes(container)),
+        probed_elsewhere=setting == "kserve",
+        cached_elsewhere=setting == "kserve",
+        links=pod.spec.string("enableServiceLinks") != "false",
+        asked=tuple(asked),
+        editable="items",
+        args_end=words[-1] if words else None,
+    )
+
+
+def _predictor(model: Tree, predictor: Tree, name: str) -> Server | None:
+    """KServe's own model form: arguments go to a runtime that the cluster holds."""
+    runtime = (model.string("runtime") or "") + (model.string("modelFormat", "name") or "")
+    env = pods.environment(model)
+    words = pods.words_of(model, env, "args")
+    if not any(part in runtime.lower() for part in ("vllm", "huggingface")) and not any(
+        word.value.startswith(("--tensor-parallel", "--max-model-len", "--gpu-memory")) for word in words
+    ):
+        return None
+    options, found, _ = read_options(words, flags_of(None))
+    uri = model.get("storageUri")
+    weights = found or (uri.text if uri is not None else None)
+    return Server(
+        kind="InferenceService",
+        setting="kserve",
+        name=name,
+        at=model.key("args") or model.key("modelFormat") or model.text,
+        options=tuple(one for one in options if one.name not in ("model-name", "model-id", "model-dir", "backend")),
+        model=_named(weights) if weights is not None else None,
+        env=env,
+        image=pods.image_of(model),
+        claim=pods.gpu_claim(model, predictor),
+        mounts=tuple(pods.mounts(model, predictor)),
+        shared_memory="given",
+        probed_elsewhere=True,
+        cached_elsewhere=True,
+        inner_port=True,
+        editable="items",
+        args_end=words[-1] if words else None,
+    )
+
+
+def _llm_service(root: Tree) -> list[Found]:
+    """KServe's LLMInferenceService: one server for decoding, perhaps one for prefill."""
+    name = root.string("metadata", "name") or ""
+    uri = root.get("spec", "model", "uri")
+    found = []
+    spec = root.get("spec")
+    parts = [(spec, "LLMInferenceService")] if spec is not None else []
+    prefill = root.get("spec", "prefill")
+    if prefill is not None:
+        parts.append((prefill, "LLMInferenceService prefill"))
+    for part, kind in parts:
+        template = part.get("template")
+        container = next(iter(pods.containers(template)), None) if template is not None else None
+        size = part.get("parallelism")
+        if container is None and uri is None:
+            continue
+        found.append(Found(_llm_server(part, container, template, size, uri, kind=kind, name=name), {}))
+    return found
+
+
+def _llm_server(
+    part: Tree, container: Tree | None, template: Tree | None, size: Tree | None, uri: Tree | None, *, kind: str, name: str
+) -> Server:
+    env = pods.environment(container) if container is not None else {}
+    words: list[Text] = []
+    if container is not None:
+        engine, _ = pods.engine_of(container)
+        words += engine or pods.words_of(container, env, "args")
+    more = env.get("VLLM_ADDITIONAL_ARGS")
+    if more is not None and more.value is not None:
+        words += [word for command in commands(more.value) for word in command.words]
+    options, found, _ = read_options(words, flags_of(None))
+    extra: list[Option] = []
+    for key, value in size.items() if size is not None else ():
+        flag = {"tensor": "tensor-parallel-size", "pipeline": "pipeline-parallel-size", "data": "data-parallel-size"}
+        if key.value in flag and value.kind == "scalar":
+            extra.append(Option(flag[key.value], "", key, value.text))
+    claim = Claim(at=part.key("template") or part.key("parallelism"))
+    if container is not None and template is not None:
+        claim = pods.gpu_claim(container, template)
+        if container.get("resources") is None:
+            claim = replace(claim, missing=False)
+    model = _named(uri.text) if uri is not None else found
+    return Server(
+        kind=kind,
+        setting="kserve",
+        name=name,
+        at=(container.key("command") or container.key("args") or container.key("name")) if container is not None and (
+            container.key("command") or container.key("args") or container.key("name")
+        ) else (uri.text if uri is not None else part.text),
+        options=(*options, *extra),
+        model=model,
+        env=env,
+        image=pods.image_of(container) if container is not None else None,
+        side_images=_beside(container, template) if container is not None and template is not None else (),
+        claim=claim,
+        shared_memory="given",
+        probes=tuple(pods.probes(container)) if container is not None else (),
+        probed_elsewhere=True,
+        cached_elsewhere=True,
+        inner_port=True,
+        replicas=part.integer("replicas") or 1,
+        asked=(),
+        editable="words" if more is not None else "items",
+        args_end=words[-1] if words else None,
+    )  # fmt: skip
+
+
+def _named(text: Text) -> Text:
+    """A model's address without its scheme, where the scheme is the hub's."""
+    for scheme in ("hf://", "oci+hf://"):
+        if text.value.startswith(scheme):
+            return text.cut(len(scheme))
+    return text
+
+
+
+def _beside(container: Tree, spec: Tree) -> tuple[Image, ...]:
+    """Images of the other containers of a pod."""
+    others = [*pods.containers(spec, "initContainers"), *pods.containers(spec)]
+    found = [pods.image_of(one) for one in others if one.start != container.start]
+    return tuple(one for one in found if one is not None)

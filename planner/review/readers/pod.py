@@ -1,0 +1,230 @@
+"""The pod of a Kubernetes workload: its containers, volumes and what it asks of the node."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from planner.review.readers.docker import engine_part
+from planner.review.readers.image import holds_engine, read_image
+from planner.review.readers.launch import launches, shell_text
+from planner.review.readers.shell import Scope
+from planner.review.readers.tree import Tree
+from planner.review.server import Claim, Image, Mount, Opening, Probe, Variable
+from planner.review.text import Text, joined
+
+_REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
+_MIB = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
+GPU_RESOURCES = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd"}
+OTHER_RESOURCES = ("gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron", "nvidia.com/mig-")
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod specification and what stands around it."""
+
+    spec: Tree
+    labels: Mapping[str, str]
+    role: str = ""
+    """``leader``, ``worker`` … where a workload has several kinds of pods."""
+
+
+def containers(spec: Tree, key: str = "containers") -> Iterator[Tree]:
+    """The containers of a pod."""
+    found = spec.get(key)
+    if found is not None:
+        yield from found.list()
+
+
+def words_of(container: Tree, env: Mapping[str, Variable], key: str) -> tuple[Text, ...]:
+    """A container's ``command`` or ``args``, with ``$(NAME)`` put in."""
+    node = container.get(key)
+    if node is None:
+        return ()
+    items = list(node.list()) if node.kind == "list" else [node]
+    return tuple(_expanded(one.text, env) for one in items if one.kind == "scalar" and one.value is not None)
+
+
+def _expanded(text: Text, env: Mapping[str, Variable]) -> Text:
+    if "$(" not in text.value:
+        return text
+    parts: list[Text] = []
+    at = 0
+    for match in _REFERENCE.finditer(text.value):
+        variable = env.get(match[1])
+        whole = text.cut(match.start(), match.end())
+        parts.append(text.cut(at, match.start()))
+        at = match.end()
+        if variable is not None and variable.value is not None and variable.value.known:
+            parts.append(Text(variable.value.value, variable.value.offsets, (), False))
+        else:
+            parts.append(Text(whole.value, whole.offsets, (match[1],), whole.verbatim))
+    parts.append(text.cut(at))
+    return joined(parts)
+
+
+def environment(container: Tree) -> dict[str, Variable]:
+    """A container's variables; those from secrets and fields have no value."""
+    found: dict[str, Variable] = {}
+    node = container.get("env")
+    for one in node.list() if node is not None else ():
+        name, value = one.get("name"), one.get("value")
+        if name is not None and name.kind == "scalar":
+            text = value.text if value is not None and value.kind == "scalar" else None
+            found[name.text.value] = Variable(name=name.text, value=text)
+    return found
+
+
+def image_of(container: Tree) -> Image | None:
+    """A container's image."""
+    node = container.get("image")
+    return read_image(node.text) if node is not None and node.kind == "scalar" and node.value else None
+
+
+def engine_of(container: Tree) -> tuple[tuple[Text, ...] | None, Text | None]:
+    """The engine's words in a container, and what doubles the image's entry point."""
+    env = environment(container)
+    image = image_of(container) or read_image(Text("built", (container.start,) * 5))
+    command, args = words_of(container, env, "command"), words_of(container, env, "args")
+    if not command and not args and not holds_engine(image):
+        return None, None
+    full = (*command, *args)
+    script = shell_text(full)
+    if script is not None:
+        scope = Scope(outside={n: v.value for n, v in env.items() if v.value is not None}, parenthesised=True)
+        found = next((one for one in launches(script, scope) if not one.container), None)
+        return (found.words if found is not None else None), None
+    if command:
+        return engine_part((*command[1:], *args), image, command[0], {})
+    return engine_part(args, image, None, {})
+
+
+def mounts(container: Tree, spec: Tree) -> list[Mount]:
+    """What is mounted into a container, by the kind of its volume."""
+    kinds: dict[str, tuple[str, str | None]] = {}
+    volumes = spec.get("volumes")
+    for volume in volumes.list() if volumes is not None else ():
+        name = volume.string("name") or ""
+        empty = volume.get("emptyDir")
+        if empty is not None:
+            memory = empty.string("medium") == "Memory"
+            kinds[name] = ("memory" if memory else "empty", empty.string("sizeLimit"))
+        elif any(volume.get(key) is not None for key in ("configMap", "secret", "downwardAPI", "projected")):
+            kinds[name] = ("config", None)
+        else:
+            kinds[name] = ("volume", None)
+    found = []
+    given = container.get("volumeMounts")
+    for mount in given.list() if given is not None else ():
+        name = mount.string("name") or ""
+        kind, limit = kinds.get(name, ("volume", None))
+        found.append(Mount(target=(mount.string("mountPath") or "").rstrip("/"), source=limit or name, kind=kind))
+    return found
+
+
+def gpu_claim(container: Tree, spec: Tree) -> Claim:
+    """The GPUs a container asks for, and what the pod says of the node."""
+    vendor, count, at = None, None, None
+    resources = container.get("resources")
+    other = None
+    for part in ("limits", "requests"):
+        node = resources.get(part) if resources is not None else None
+        for key, value in node.items() if node is not None else ():
+            if key.value in GPU_RESOURCES and count is None:
+                vendor, at = GPU_RESOURCES[key.value], key
+                number = value.value or ""
+                count = int(number) if number.isdecimal() and len(number) < 6 else None
+            elif key.value.startswith(OTHER_RESOURCES):
+                other = key
+    claims = spec.get("resourceClaims") is not None or (resources is not None and resources.get("claims") is not None)
+    product = node_product(spec)
+    if at is None and other is not None:
+        return Claim(vendor="nvidia" if "mig" in other.value else "other", at=other, product=product)
+    zero = count == 0
+    place = at or (container.key("resources") or container.key("image") or container.key("name"))
+    return Claim(
+        count=None if zero else count,
+        vendor=vendor,
+        product=product,
+        at=place,
+        missing=(at is None or zero) and not claims,
+    )
+
+
+def node_product(spec: Tree) -> str | None:
+    """The label of the node selector or of a required affinity that names a GPU or a machine."""
+    values: list[tuple[str, str]] = []
+    selector = spec.get("nodeSelector")
+    for key, value in selector.items() if selector is not None else ():
+        values.append((key.value, value.value or ""))
+    required = spec.get(
+        "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"
+    )
+    terms = list(required.list()) if required is not None else []
+    for term in terms if len(terms) == 1 else ():
+        expressions = term.get("matchExpressions")
+        for one in expressions.list() if expressions is not None else ():
+            named = [value.value or "" for value in (one.get("values") or one).list()]
+            if one.string("operator") == "In" and len(named) == 1:
+                values.append((one.string("key") or "", named[0]))
+    for key, text in values:
+        if re.search(r"gpu|accelerator|instance-type|node-type|product|machine", key, re.IGNORECASE) and text not in (
+            "true", "false", "present", "",
+        ):  # fmt: skip
+            return text
+    return None
+
+
+def probes(container: Tree) -> list[Probe]:
+    """A container's probes, with the defaults of Kubernetes."""
+    found = []
+    for kind in ("startup", "liveness", "readiness"):
+        node, key = container.get(kind + "Probe"), container.key(kind + "Probe")
+        if node is None or key is None or node.kind != "map":
+            continue
+        port = None
+        for way in ("httpGet", "tcpSocket"):
+            where = node.get(way, "port")
+            port = where.text if where is not None and where.kind == "scalar" else port
+        initial, period, failures = (
+            node.integer("initialDelaySeconds"), node.integer("periodSeconds"), node.integer("failureThreshold"),
+        )  # fmt: skip
+        found.append(
+            Probe(
+                kind=kind, at=key, initial_s=initial or 0, period_s=period if period is not None else 10,
+                failures=failures if failures is not None else 3, port=port,
+            )
+        )  # fmt: skip
+    return found
+
+
+def openings(container: Tree, spec: Tree) -> list[Opening]:
+    """Ways past the cluster's own network."""
+    found = []
+    if spec.string("hostNetwork") == "true":
+        key = spec.key("hostNetwork")
+        assert key is not None
+        found.append(Opening(at=key, what="the pod uses the node's own network: it is reachable on all its interfaces"))
+    ports = container.get("ports")
+    for port in ports.list() if ports is not None else ():
+        host = port.get("hostPort")
+        if host is not None:
+            found.append(
+                Opening(
+                    at=port.key("hostPort") or host.text, port=port.integer("containerPort"),
+                    what=f"port {host.value} of the node is published on all interfaces",
+                )
+            )  # fmt: skip
+    return found
+
+
+def quantity_bytes(text: str | None) -> int | None:
+    """Bytes of a Kubernetes quantity.
+
+    >>> quantity_bytes("2Gi")
+    2147483648
+    """
+    match = _QUANTITY.fullmatch((text or "").strip())
+    return int(float(match[1][:15]) * _MIB[match[2]]) if match else None

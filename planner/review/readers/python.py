@@ -1,0 +1,165 @@
+"""Python files: ``vllm.LLM(...)`` and its relatives, read as a syntax tree; nothing is imported or run."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+
+from planner.review.options import Option, read_options
+from planner.review.flags import flags_of
+from planner.review.readers.launch import Launch, engine_words
+from planner.review.readers.limits import Unreadable
+from planner.review.server import Claim, Server, Variable
+from planner.review.text import Source, Text, plain
+
+_CALLS = frozenset({"LLM", "AsyncEngineArgs", "EngineArgs"})
+_NOT_ENGINE = frozenset({"model", "tokenizer", "runner", "convert"})
+_Value = str | int | float | bool | None | list["_Value"] | dict[str, "_Value"]  # type: ignore[misc]
+
+
+def looks_like_python(text: str) -> bool:
+    """Whether a text is Python that uses vLLM."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return any(isinstance(node, (ast.Import, ast.ImportFrom)) for node in ast.walk(tree))
+
+
+def servers_of(source: Source) -> list[Server]:
+    """Return the engines that a Python file makes.
+
+    Raises:
+        Unreadable: when it is not Python.
+    """
+    try:
+        tree = ast.parse(source.text)
+    except SyntaxError as error:
+        raise Unreadable(f"it is not Python: {error.msg}", _offset(source, error.lineno or 1, 0)) from None
+    except (ValueError, RecursionError, MemoryError):
+        raise Unreadable("it is not Python that can be read", 0) from None
+    reader = _Reader(source)
+    reader.visit(tree)
+    return reader.found
+
+
+def _offset(source: Source, line: int, column: int) -> int:
+    """Offset of a place that ast gives in bytes of UTF-8."""
+    line = max(1, min(line, len(source.starts)))
+    start = source.starts[line - 1]
+    text = source.line(line).encode()[:column].decode(errors="ignore")
+    return start + len(text)
+
+
+class _Reader(ast.NodeVisitor):
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self.found: list[Server] = []
+        self.names: dict[str, ast.expr | None] = {}
+        self.env: dict[str, Variable] = {}
+
+    def visit_Assign(self, node: ast.Assign) -> None:  # noqa: N802 - ast's name
+        """Remember what names mean, and what goes into the environment."""
+        for target in node.targets:
+            if isinstance(target, ast.Name):
+                self.names[target.id] = None if target.id in self.names else node.value
+            elif isinstance(target, ast.Subscript) and ast.unparse(target.value) in ("os.environ", "environ"):
+                key = self._value(target.slice)
+                if isinstance(key, str):
+                    self.env[key] = Variable(name=self._text(target.slice), value=self._text(node.value))
+        self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802 - ast's name
+        """Take in a call that makes an engine."""
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in _CALLS:
+            self._engine(node)
+        self.generic_visit(node)
+
+    def visit_List(self, node: ast.List) -> None:  # noqa: N802 - ast's name
+        """Take in an argument list that starts the engine as a process."""
+        words = [self._text(item) for item in node.elts]
+        found = engine_words(words) if len(words) > 1 else None
+        if found is not None:
+            start, at = found
+            launch = Launch(tuple(words[start:]), words[at], {})
+            options, model, _ = read_options(launch.words, flags_of(None))
+            self.found.append(
+                Server(
+                    kind="Python argument list", setting="python", name="", at=launch.at, options=options, model=model,
+                    env=dict(self.env), editable="none",
+                )
+            )  # fmt: skip
+        self.generic_visit(node)
+
+    def _engine(self, node: ast.Call) -> None:
+        options: list[Option] = []
+        model: Text | None = self._text(node.args[0]) if node.args else None
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                inner = self._resolved(keyword.value)
+                if isinstance(inner, ast.Dict):
+                    for key, value in zip(inner.keys, inner.values, strict=True):
+                        name = self._value(key) if key is not None else None
+                        if isinstance(name, str) and key is not None:
+                            model = self._option(name, self._text(key), value, options) or model
+                continue
+            at = plain(keyword.arg, _offset(self.source, keyword.lineno, keyword.col_offset))
+            model = self._option(keyword.arg, at, keyword.value, options) or model
+        at = plain(ast.unparse(node.func), _offset(self.source, node.lineno, node.col_offset))
+        self.found.append(
+            Server(
+                kind="Python LLM()", setting="python", name="", at=at, options=tuple(options), model=model,
+                entry="llm", env=dict(self.env), claim=Claim(), editable="none",
+            )
+        )  # fmt: skip
+
+    def _option(self, name: str, at: Text, value: ast.expr, options: list[Option]) -> Text | None:
+        if name == "model":
+            return self._text(value)
+        read = self._value(value)
+        dashed = name.replace("_", "-")
+        if isinstance(read, bool):
+            options.append(Option(dashed, "", at, None, read))
+        elif read is not None or not isinstance(self._resolved(value), ast.Constant):
+            options.append(Option(dashed, "", at, self._text(value)))
+        return None
+
+    def _resolved(self, node: ast.expr) -> ast.expr:
+        if isinstance(node, ast.Name) and self.names.get(node.id) is not None:
+            found = self.names[node.id]
+            assert found is not None
+            return found
+        return node
+
+    def _value(self, node: ast.expr) -> object:
+        try:
+            return ast.literal_eval(self._resolved(node))
+        except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+            return None
+
+    def _text(self, node: ast.expr) -> Text:
+        """The text of a constant at its place; an expression is unknown."""
+        start = _offset(self.source, node.lineno, node.col_offset)
+        value = self._value(node)
+        written = ast.get_source_segment(self.source.text, node) or ""
+        if value is None or isinstance(value, bool):
+            unknown = () if isinstance(value, bool) else (written[:40] or "an expression",)
+            return Text(written, tuple(range(start, start + len(written))), unknown)
+        shown = value if isinstance(value, str) else _json(value)
+        begin = start + 1 if written[:1] in "'\"" and isinstance(value, str) else start
+        solid = shown in written
+        return Text(shown, tuple(begin + min(i, max(0, len(written) - 1)) for i in range(len(shown))), (), solid)
+
+
+def _json(value: object) -> str:
+    try:
+        return json.dumps(value)
+    except (TypeError, ValueError):
+        return str(value)
+
+
+def names_of(env: Mapping[str, Variable]) -> list[str]:
+    """Names of the variables that the file sets."""
+    return sorted(env)

@@ -1,0 +1,204 @@
+"""Which kind of artefact a text is, and the servers in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+
+from planner.review.flags import flags_of
+from planner.review.options import Option
+from planner.review.readers import cloud, compose, helm, kubernetes, systemd
+from planner.review.readers import python as python_files
+from planner.review.readers.command import batch_claim, servers_of
+from planner.review.readers.limits import MOST_CHARACTERS, Unreadable
+from planner.review.readers.tree import Tree, documents
+from planner.review.server import Server
+from planner.review.text import Source, Text, plain
+
+_ENGINE_IMPORT = re.compile(r"^\s*(?:from\s+vllm[\w.]*\s+import|import\s+vllm)\b", re.MULTILINE)
+_KEY_LINE = re.compile(r"^(?:- )?['\"]?[\w./-]+['\"]?:(?:\s|$)", re.MULTILINE)
+_TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_CONFIG_KEYS_NEEDED = 2
+
+
+@dataclass
+class Artefact:
+    """What a text holds."""
+
+    kind: str
+    servers: list[Server] = field(default_factory=list)
+    asked: list[tuple[Text, str]] = field(default_factory=list)
+    """What stands elsewhere, where the text says so."""
+    unreadable: list[Unreadable] = field(default_factory=list)
+    templates: list[Text] = field(default_factory=list)
+    restarts: Text | None = None
+    """Where a unit restarts at once for ever."""
+
+
+def nothing_beside(_name: str) -> str | None:
+    """No other file is at hand."""
+    return None
+
+
+def read(source: Source, beside: Callable[[str], str | None] = nothing_beside) -> Artefact:
+    """Return the servers of a text; whatever it is, it is never an exception."""
+    if len(source.text) > MOST_CHARACTERS:
+        return Artefact("unknown", unreadable=[Unreadable("it is larger than a mebibyte: no artefact is", 0)])
+    if "\0" in source.text:
+        return Artefact("unknown", unreadable=[Unreadable("it is not text", source.text.index("\0"))])
+    ending = PurePath(source.name).suffix.lower() if source.name else ""
+    try:
+        found = _read(source, ending, beside)
+    except Unreadable as problem:
+        found = Artefact("unknown", unreadable=[problem])
+    except RecursionError:
+        found = Artefact("unknown", unreadable=[Unreadable("it is nested too deeply", 0)])
+    found.templates = [plain(match[0], match.start()) for match in _TEMPLATE.finditer(source.text)]
+    found.servers = [_with_config(server, beside) for server in found.servers]
+    return found
+
+
+def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> Artefact:
+    text = source.text
+    if ending == ".py" or (not ending and _ENGINE_IMPORT.search(text) and python_files.looks_like_python(text)):
+        return Artefact("Python", python_files.servers_of(source))
+    if systemd.is_unit(text):
+        whole = plain(text, 0)
+        servers, elsewhere = systemd.servers_of(whole, beside)
+        restarts = systemd.restarts_at_once(whole) if servers else None
+        return Artefact("systemd unit", servers, elsewhere, restarts=restarts)
+    wants_yaml = ending in (".yaml", ".yml", ".json")
+    if wants_yaml or (ending not in (".sh", ".bash", ".slurm", ".sbatch") and not text.startswith("#!") and _KEY_LINE.search(text)):
+        try:
+            found = _yaml(source, beside)
+        except Unreadable:
+            if wants_yaml:
+                raise
+            found = None
+        if found is not None:
+            return found
+        if wants_yaml:
+            return Artefact("YAML")
+    return _shell(source)
+
+
+def _shell(source: Source) -> Artefact:
+    text = plain(source.text, 0)
+    lines = [line for line in source.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    script = source.text.startswith("#!") or bool(batch_claim(text).at) or any(
+        not line.rstrip().endswith("\\") for line in lines[:-1]
+    )
+    kind = "shell script" if script else "vllm serve line"
+    servers = servers_of(text, kind=kind)
+    if not script and servers:
+        kind = servers[0].kind
+    return Artefact(kind, servers)
+
+
+def _yaml(source: Source, beside: Callable[[str], str | None]) -> Artefact | None:
+    roots = [root for root in documents(source) if root.kind == "map"]
+    if any(kubernetes.is_manifest(root) for root in roots):
+        return Artefact("Kubernetes", kubernetes.servers_of(roots))
+    for root in roots:
+        if compose.is_compose(root):
+            return Artefact("Compose", compose.servers_of(root, _dotenv(beside)))
+        if helm.is_values(root):
+            return Artefact("Helm values", helm.servers_of(root))
+        if cloud.is_skypilot(root):
+            return Artefact("SkyPilot", [one for part in roots for one in cloud.skypilot(part)])
+        if cloud.is_dstack(root):
+            return Artefact("dstack", [one for part in roots for one in cloud.dstack(part)])
+        if _is_config(root):
+            return Artefact("vLLM configuration", [_config(root)])
+    return None
+
+
+def _dotenv(beside: Callable[[str], str | None]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for line in (beside(".env") or "").splitlines():
+        name, mark, value = line.strip().partition("=")
+        if mark and name.isidentifier():
+            found[name] = value.strip().strip("'\"")
+    return found
+
+
+def _is_config(root: Tree) -> bool:
+    keys = [key.value.replace("_", "-") for key, _ in root.items()]
+    known = [key for key in keys if flags_of(None).find("--" + key.partition(".")[0]) is not None]
+    return len(known) >= _CONFIG_KEYS_NEEDED and len(known) * 2 > len(keys) and "model" in keys
+
+
+def _config(root: Tree) -> Server:
+    """A file for ``vllm serve --config``."""
+    options, model = _config_options(root)
+    at = root.key("model")
+    assert at is not None
+    return Server(
+        kind="vLLM configuration", setting="config", name="", at=at, options=tuple(options), model=model, editable="keys"
+    )
+
+
+def _config_options(root: Tree) -> tuple[list[Option], Text | None]:
+    options: list[Option] = []
+    model: Text | None = None
+    for key, value in root.items():
+        name, _, rest = key.value.partition(".")
+        name = name.replace("_", "-")
+        if value.kind != "scalar":
+            import json
+
+            text = Text(json.dumps(_plain_value(value)), (), (), False)
+            options.append(Option(name, rest, key, Text(text.value, (value.start,) * len(text.value), (), False)))
+        elif name == "model":
+            model = value.text
+        elif value.value in ("true", "false", "True", "False", None):
+            options.append(Option(name, rest, key, None, value.value not in ("false", "False")))
+        else:
+            options.append(Option(name, rest, key, value.text))
+    return options, model
+
+
+def _plain_value(node: Tree) -> object:
+    if node.kind == "map":
+        return {key.value: _plain_value(value) for key, value in node.items()}
+    if node.kind == "list":
+        return [_plain_value(one) for one in node.list()]
+    text = node.value
+    if text is not None and text.lstrip("-").isdecimal() and len(text) < 12:
+        return int(text)
+    return {"true": True, "false": False}.get(text or "", text)
+
+
+def _with_config(server: Server, beside: Callable[[str], str | None]) -> Server:
+    """The server with the options of its ``--config`` file, where that is at hand; the line itself counts more."""
+    given = server.option("config")
+    if given is None or given.value is None:
+        return server
+    path = given.value.value
+    content = beside(path) if given.value.known else None
+    if content is None:
+        return replace(server, asked=(*server.asked, (given.typed, f"the settings in `{path}`")))
+    try:
+        roots: Sequence[Tree] = documents(Source(content))
+    except Unreadable:
+        return replace(server, asked=(*server.asked, (given.typed, f"the settings in `{path}`, which is not YAML")))
+    options: list[Option] = []
+    model: Text | None = None
+    for root in roots:
+        if root.kind == "map":
+            more, model = _config_options(root)
+            options += more
+    place = given.typed.start
+    moved = [
+        Option(one.name, one.key, _at(one.typed, place), _at(one.value, place), one.on) for one in options
+    ]  # fmt: skip
+    return replace(
+        server, options=(*moved, *server.options), model=server.model or (_at(model, place) if model else None)
+    )
+
+
+def _at(text: Text | None, place: int) -> Text:
+    value = text.value if text is not None else ""
+    return Text(value, (place,) * len(value), text.unknown if text is not None else (), False)

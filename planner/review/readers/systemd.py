@@ -1,0 +1,112 @@
+"""systemd units: what they start, and with which environment."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from planner.review.readers.command import servers_of as shell_servers
+from planner.review.readers.shell import Scope, commands
+from planner.review.server import Server
+from planner.review.text import Text, joined
+
+_SECTION = re.compile(r"^\s*\[([^\]]+)\]\s*$")
+_SETTING = re.compile(r"^([A-Za-z][A-Za-z0-9]*)\s*=")
+_OTHERS = re.compile(r"\b(docker-compose|docker compose|podman-compose|docker stack)\b")
+
+
+@dataclass
+class Unit:
+    """The settings of a unit, each with its place."""
+
+    settings: list[tuple[str, Text, Text]] = field(default_factory=list)
+    """Name, its place, value."""
+
+    def values(self, name: str) -> list[Text]:
+        """Every value of a setting, in order."""
+        return [value for key, _, value in self.settings if key == name]
+
+    def at(self, name: str) -> Text | None:
+        """Where a setting stands."""
+        return next((at for key, at, _ in self.settings if key == name), None)
+
+
+def is_unit(text: str) -> bool:
+    """Whether a text is a systemd unit (or a container unit of podman's)."""
+    return bool(re.search(r"^\s*\[(Service|Unit|Container)\]\s*$", text, re.MULTILINE))
+
+
+def read_unit(text: Text) -> Unit:
+    """Return the settings of a unit; lines that end in a backslash go on."""
+    unit = Unit()
+    at, value = 0, text.value
+    while at < len(value):
+        end = value.find("\n", at)
+        end = len(value) if end < 0 else end
+        line = value[at:end]
+        match = _SETTING.match(line)
+        start = at
+        if match is not None:
+            while value[at:end].rstrip("\r").endswith("\\") and end < len(value):
+                at = end + 1
+                end = value.find("\n", at)
+                end = len(value) if end < 0 else end
+            unit.settings.append((match[1], text.cut(start, start + match.end(1)), text.cut(start + match.end(), end)))
+        at = end + 1
+    return unit
+
+
+def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Server], list[tuple[Text, str]]]:
+    """Return the servers of a unit, and what it starts that stands in another file."""
+    unit = read_unit(text)
+    outside: dict[str, Text] = {}
+    asked: list[tuple[Text, str]] = []
+    for value in unit.values("Environment"):
+        for command in commands(value):
+            for name, word in command.assignments:
+                outside[name] = word
+            for word in command.words:
+                name_text, assigned = word.partition("=")
+                if assigned is not None:
+                    outside[name_text.value] = assigned
+    for file in unit.values("EnvironmentFile"):
+        path = file.value.strip().lstrip("-")
+        content = beside(path)
+        if content is None:
+            asked.append((file, f"the variables in `{path}`"))
+            continue
+        for command in commands(Text(content, (file.start,) * len(content), (), False)):
+            for name, word in command.assignments:
+                outside[name] = word
+    found: list[Server] = []
+    elsewhere: list[tuple[Text, str]] = []
+    for line in unit.values("ExecStart"):
+        bare = line.cut(len(line.value) - len(line.value.lstrip(" @-:+!|")))
+        scope = Scope(outside=outside, exported=dict(outside))
+        servers = shell_servers(bare, kind="systemd unit", scope=scope, setting="systemd")
+        if not servers:
+            first = bare.value.split()
+            match = _OTHERS.search(bare.value)
+            if match is not None:
+                elsewhere.append((bare, f"`{match[0]}` starts it"))
+            elif first:
+                elsewhere.append((bare, f"`{first[0]}` starts it"))
+        found += [replace(one, asked=(*one.asked, *asked)) for one in servers]
+    return found, elsewhere
+
+
+def restarts_at_once(text: Text) -> Text | None:
+    """Where a unit says that it restarts for ever, within seconds; None where it does not."""
+    unit = read_unit(text)
+    restart = next(iter(unit.values("Restart")), None)
+    if restart is None or restart.value.strip() != "always" or unit.values("StartLimitBurst"):
+        return None
+    delay = next(iter(unit.values("RestartSec")), None)
+    seconds = re.match(r"\s*(\d+)(?:s|sec)?\s*$", delay.value) if delay is not None else None
+    return unit.at("Restart") if delay is None or (seconds is not None and int(seconds[1][:6]) <= 5) else None
+
+
+def joined_text(parts: list[Text]) -> Text:
+    """The parts as one text."""
+    return joined(parts)

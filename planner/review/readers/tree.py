@@ -1,0 +1,202 @@
+"""YAML with places, read by ruamel.yaml's composer: no tags, no objects, no bombs. Templates are named, not run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from planner.review.readers.limits import Unreadable
+from planner.review.text import Source, Text
+
+_TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+HIDDEN = "\ue000"
+"""Stands for each character of a template, so that places stay right."""
+_MOST_NODES = 200_000
+_STANDARD_TAG = "tag:yaml.org,2002:"
+
+
+class Tree:
+    """One YAML node: a mapping, a list or a scalar."""
+
+    def __init__(self, node: Any, source: Source, budget: list[int]) -> None:
+        self._node, self._source, self._budget = node, source, budget
+
+    @property
+    def kind(self) -> str:
+        """``map``, ``list`` or ``scalar``."""
+        name: str = self._node.id
+        return {"mapping": "map", "sequence": "list"}.get(name, "scalar")
+
+    @property
+    def start(self) -> int:
+        """Offset of its first character."""
+        return int(self._node.start_mark.index)
+
+    @property
+    def end(self) -> int:
+        """Offset behind it."""
+        return int(self._node.end_mark.index)
+
+    @property
+    def flow(self) -> bool:
+        """Whether it is written in brackets."""
+        return bool(self._node.flow_style)
+
+    def _child(self, node: Any) -> Tree:
+        # Aliases make one node many children; counting visits bounds what they blow up.
+        self._budget[0] -= 1
+        if self._budget[0] < 0:
+            raise Unreadable("it refers to itself too often: anchors that multiply are refused", self.start)
+        return Tree(node, self._source, self._budget)
+
+    def items(self) -> Iterator[tuple[Text, Tree]]:
+        """Keys and values of a mapping; merged ones (``<<``) last."""
+        if self.kind != "map":
+            return
+        merged: list[Tree] = []
+        for key, value in self._node.value:
+            if key.value == "<<" and getattr(key, "style", None) is None:
+                child = self._child(value)
+                merged += list(child.list()) if child.kind == "list" else [child]
+                continue
+            yield self._child(key).text, self._child(value)
+        for one in merged:
+            yield from one.items()
+
+    def get(self, *path: str) -> Tree | None:
+        """The value behind a path of keys; None where it leads nowhere."""
+        here: Tree | None = self
+        for key in path:
+            if here is None:
+                return None
+            here = next((value for name, value in here.items() if name.value == key), None)
+        return here
+
+    def key(self, name: str) -> Text | None:
+        """The key `name` itself."""
+        return next((key for key, _ in self.items() if key.value == name), None)
+
+    def list(self) -> Iterator[Tree]:
+        """The members of a list."""
+        if self.kind == "list":
+            for node in self._node.value:
+                yield self._child(node)
+
+    @property
+    def text(self) -> Text:
+        """A scalar as text; where a mapping or list begins otherwise."""
+        if self.kind != "scalar":
+            return Text("", (self.start,))
+        value = self._scalar
+        offsets = _align(value, self._source.text, self.start, max(self.end, self.start + 1), self._node.style)
+        unknown = ("a template",) if HIDDEN in value else ()
+        solid = self._node.style is None and "\n" not in self._source.text[self.start : self.end].strip()
+        solid = solid or (self._node.style in ("'", '"') and self.end - self.start == len(value) + 2)
+        solid = solid or self._node.style == "|"
+        return Text(value, offsets, unknown, solid)
+
+    @property
+    def _scalar(self) -> str:
+        # Where a folded scalar goes on in the next line, the round-trip reader leaves a bell.
+        return str(self._node.value).replace("\a", "")
+
+    @property
+    def value(self) -> str | None:
+        """A scalar's value as text; None for anything else and for null."""
+        if self.kind != "scalar" or (self._node.style is None and self._node.value in ("", "null", "~")):
+            return None
+        return self._scalar
+
+    def string(self, *path: str) -> str | None:
+        """The text behind a path."""
+        found = self.get(*path)
+        return found.value if found is not None else None
+
+    def integer(self, *path: str) -> int | None:
+        """The whole number behind a path."""
+        text = self.string(*path)
+        return int(text) if text is not None and text.isdecimal() and len(text) < 12 else None
+
+
+def documents(source: Source) -> list[Tree]:
+    """Return the documents of a YAML text.
+
+    Raises:
+        Unreadable: for what is not YAML, carries tags, or nests without end.
+    """
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    text = hide_templates(source.text)
+    reader = YAML(typ="rt", pure=True)
+    try:
+        nodes = [node for node in reader.compose_all(text) if node is not None]
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        problem = str(getattr(error, "problem", None) or "it cannot be read").splitlines()[0]
+        raise Unreadable(f"it is not YAML: {problem}", int(mark.index) if mark is not None else 0) from None
+    except RecursionError:
+        raise Unreadable("it is nested too deeply", 0) from None
+    except (ValueError, AssertionError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise Unreadable(f"it is not YAML: {type(error).__name__}", 0) from None
+    budget = [_MOST_NODES]
+    trees = [Tree(node, source, budget) for node in nodes]
+    for node in nodes:
+        _refuse_tags(node)
+    return trees
+
+
+def hide_templates(text: str) -> str:
+    """Replace each ``{{ … }}`` by as many placeholders; a line of nothing else becomes a comment."""
+    if "{{" not in text:
+        return text
+    lines = []
+    for line in _TEMPLATE.sub(lambda found: re.sub(r"[^\n]", HIDDEN, found[0]), text).split("\n"):
+        bare = line.strip()
+        if bare and not bare.strip(HIDDEN):
+            line = line.replace(HIDDEN, "#", 1)
+        lines.append(line)
+    return "\n".join(lines)
+
+
+def _refuse_tags(root: Any) -> None:
+    waiting, seen = [root], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        tag = str(node.tag or "")
+        if tag and not tag.startswith(_STANDARD_TAG):
+            raise Unreadable(f"it carries the YAML tag `{tag[:40]}`: tags are refused", int(node.start_mark.index))
+        if isinstance(node.value, list):
+            for child in node.value:
+                waiting += list(child) if isinstance(child, tuple) else [child]
+
+
+def _align(value: str, text: str, start: int, end: int, style: str | None) -> tuple[int, ...]:
+    """The offset of each character of a scalar, by walking along what is written."""
+    at = start
+    if style in ("'", '"'):
+        at += 1
+    elif style in ("|", ">"):
+        at = text.find("\n", start) + 1 or start
+    offsets: list[int] = []
+    for character in value:
+        if character == HIDDEN:
+            offsets.append(min(at, end - 1))
+            at += 1
+            continue
+        probe = at
+        while probe < end and not _same(character, text[probe]):
+            probe += 1
+        if probe >= end:
+            probe = min(at, end - 1)
+        offsets.append(probe)
+        at = probe + 1
+    return tuple(offsets)
+
+
+def _same(character: str, written: str) -> bool:
+    return character == written or (character in " \n" and written in " \n")

@@ -1,0 +1,213 @@
+"""What a container needs beside the engine's flags: image, GPUs, shared memory, a place for the weights, patience."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from planner.facts import load
+from planner.review.case import Case
+from planner.review.findings import Edit, Finding, finding
+from planner.review.readers.docker import DOUBLED
+from planner.review.readers.image import moving, vendor_of
+from planner.review.server import Mount, Probe
+from planner.review.text import Source, Text
+
+_CACHES = ("cache", "huggingface", "hf", "model", "weight", "hub", "data")
+_GIB = 2**30
+
+
+def find(case: Case, source: Source) -> Iterator[Finding]:
+    """Yield what the surroundings lack."""
+    yield from _images(case)
+    server = case.server
+    for at, what in server.asked:
+        if what == DOUBLED:
+            yield finding(
+                "entrypoint-doubled", f"the image starts the server itself: `{at.value}` is one word too many", at,
+                stops=True, cure="begin with the model, or set the entry point",
+            )  # fmt: skip
+    if server.privileged is not None:
+        yield _privileged(case, server.privileged, source)
+    if server.container or server.claim.missing:
+        yield from _gpus(case)
+    yield from _shared_memory(case, source)
+    yield from _cache(case)
+    yield from _probes(case)
+
+
+def _images(case: Case) -> Iterator[Finding]:
+    server = case.server
+    for image, own in ((server.image, True), *((one, False) for one in server.side_images)):
+        if image is None or not moving(image):
+            continue
+        tag = image.tag or "latest"
+        at = image.tag_at if image.tag else image.name
+        pin = f"v{case.asked_version}" if case.asked_version else "a release, such as v0.33.0"
+        said = f"`{image.repository}:{tag}` is not pinned" if image.tag else f"`{image.repository}` has no tag: it means latest"
+        yield finding(
+            "moving-image", f"{said}: the tag moves", at, severity=None if own else "info",
+            cure=f"pin the tag to {pin}" if own else "pin the tag to a release",
+        )  # fmt: skip
+
+
+def _privileged(case: Case, at: Text, source: Source) -> Finding:
+    edits: tuple[Edit, ...] = ()
+    text = source.text
+    if case.server.setting == "docker" and at.verbatim and case.server.claim.at is not None:
+        start, end = at.start, at.end
+        while start > 0 and text[start - 1] in " \t":
+            start -= 1
+        if text[start - 1 : start] == "\n":
+            start, end = at.start, at.end + len(text[at.end :]) - len(text[at.end :].lstrip(" \t"))
+        edits = (Edit(start, end, ""),)
+    elif case.server.setting == "compose" and case.server.claim.at is not None:
+        line_start = text.rfind("\n", 0, at.start) + 1
+        line_end = text.find("\n", at.start)
+        if text[line_start : at.start].strip() == "" and line_end > 0:
+            edits = (Edit(line_start, line_end + 1, ""),)
+    name = "--privileged" if case.server.setting == "docker" else "privileged: true"
+    return finding(
+        "privileged", f"{name} gives the container the whole host", at, edits=edits,
+        cure="leave it out: the GPU's devices are enough",
+    )  # fmt: skip
+
+
+def _gpus(case: Case) -> Iterator[Finding]:
+    server, claim = case.server, case.server.claim
+    image_vendor = vendor_of(server.image) if server.image is not None else None
+    if claim.missing:
+        how = {
+            "docker": "--gpus all" if image_vendor != "amd" else "--device /dev/kfd --device /dev/dri",
+            "compose": "deploy.resources.reservations.devices, or gpus: all",
+            "helm": "requestGPU",
+        }.get(server.setting, "resources.limits with nvidia.com/gpu or amd.com/gpu")
+        yield finding(
+            "no-gpu-request", "nothing gives this container a GPU", claim.at or server.at, stops=True, cure=how
+        )
+    elif claim.vendor is not None and image_vendor is not None and claim.vendor != image_vendor:
+        assert server.image is not None
+        yield finding(
+            "gpu-vendor",
+            f"it asks for GPUs of {_called(claim.vendor)}, and `{server.image.repository}` is built for "
+            f"{_called(image_vendor)}",
+            claim.at or server.at, stops=True, cure="take the image that is built for the GPU",
+        )  # fmt: skip
+    elif case.machine is not None and image_vendor in ("nvidia", "amd") and image_vendor != case.machine.spec.vendor:
+        assert server.image is not None
+        yield finding(
+            "gpu-vendor",
+            f"the GPUs are {_called(case.machine.spec.vendor)}'s, and `{server.image.repository}` is built for "
+            f"{_called(image_vendor)}",
+            server.image.name, stops=True, cure="take the image that is built for the GPU",
+        )  # fmt: skip
+
+
+def _called(vendor: str) -> str:
+    return {"nvidia": "NVIDIA", "amd": "AMD"}.get(vendor, "another vendor")
+
+
+def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
+    server = case.server
+    if server.setting not in ("docker", "compose", "kubernetes") or case.ranks is None:
+        return
+    if server.shared_memory == "none" and case.ranks > 1:
+        how, edits = {
+            "docker": ("--ipc=host, or --shm-size 16g", ()),
+            "compose": ("ipc: host, or shm_size: 16g", ()),
+        }.get(server.setting, ("an emptyDir of medium Memory, mounted at /dev/shm", ()))
+        if server.setting == "docker":
+            edits = _behind_run(case, source, "--ipc=host")
+        yield finding(
+            "shared-memory", f"its {case.ranks} ranks get no more than 64 MiB of /dev/shm", server.at, cure=how,
+            edits=edits,
+        )  # fmt: skip
+    need = float(load("preflight.toml")["shared_memory"]["need_gib"]) * _GIB
+    if server.shared_memory_bytes is not None and server.shared_memory_bytes < need and case.ranks > 1:
+        yield finding(
+            "shared-memory", f"/dev/shm is limited to {server.shared_memory_bytes / 2**20:.0f} MiB, too small for "
+            f"{case.ranks} ranks", server.at, cure="a sizeLimit of 16Gi",
+        )  # fmt: skip
+
+
+def _behind_run(case: Case, source: Source, flag: str) -> tuple[Edit, ...]:
+    """A flag behind ``docker run``."""
+    import re
+
+    match = re.compile(r"\S*(?:docker|podman|nerdctl)\s+(?:container\s+)?run\b").match(source.text, case.server.at.start)
+    return (Edit(match.end(), match.end(), " " + flag),) if match is not None else ()
+
+
+def _cache(case: Case) -> Iterator[Finding]:
+    server = case.server
+    if server.setting not in ("docker", "compose", "kubernetes", "helm") or server.cached_elsewhere:
+        return
+    if case.hub_name is None:
+        return
+    if any(mount.kind == "volume" and _keeps(case, mount) for mount in server.mounts):
+        return
+    empty = next((mount for mount in server.mounts if mount.kind == "empty" and _keeps(case, mount)), None)
+    if empty is not None:
+        yield finding(
+            "cache-volume", f"{empty.target} is an emptyDir: the weights are downloaded again by every new pod", server.at,
+            severity="info", cure="a persistent volume claim there",
+        )  # fmt: skip
+        return
+    cure = {
+        "docker": "-v ~/.cache/huggingface:/root/.cache/huggingface",
+        "compose": "a volume at /root/.cache/huggingface",
+        "helm": "pvcStorage",
+    }.get(server.setting, "a persistent volume claim, mounted at /root/.cache/huggingface")
+    yield finding(
+        "cache-volume", "no volume holds the model cache: the weights are downloaded again at every start", server.at,
+        cure=cure,
+    )  # fmt: skip
+
+
+def _keeps(case: Case, mount: Mount) -> bool:
+    """Whether a mount is where the weights go."""
+    target = mount.target.rstrip("/").lower()
+    if target in ("/dev/shm", "/var/run/docker.sock") or target.endswith((".jinja", ".json", ".yaml", ".sock")):
+        return False
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "XDG_CACHE_HOME", "TRANSFORMERS_CACHE"):
+        variable = case.server.variable(name)
+        if variable is not None and variable.value is not None and variable.value.value.startswith(mount.target):
+            return True
+    folder = case.server.text("download-dir")
+    if folder is not None and folder.startswith(mount.target):
+        return True
+    return target in ("/root", "/home", "/mnt") or any(word in target for word in _CACHES)
+
+
+def _probes(case: Case) -> Iterator[Finding]:
+    server = case.server
+    fatal = [probe for probe in server.probes if probe.kind in ("startup", "health")]
+    fatal = fatal or [probe for probe in server.probes if probe.kind == "liveness"]
+    size = case.checkpoint_bytes
+    if size is not None:
+        needed = _least_start_s(size)
+        for probe in fatal:
+            if probe.patience_s < needed:
+                yield _short(probe, needed)
+    kinds = ("Deployment", "StatefulSet", "LeaderWorkerSet", "ReplicaSet")
+    if server.kind in kinds and not server.probes and not server.probed_elsewhere:
+        yield finding("no-probe", "the container has no probe at all", server.at, cure="a startupProbe on /health, and a readinessProbe")
+
+
+def _least_start_s(size_bytes: int) -> int:
+    """Seconds that a start takes at least where nothing is downloaded."""
+    loading = size_bytes / float(load("policy.toml")["startup"]["load_bytes_per_s"]["value"])
+    return int(loading + load("review.toml")["startup"]["least_prepare_s"])
+
+
+def _short(probe: Probe, needed_s: int) -> Finding:
+    what = {"health": "healthcheck", "startup": "startupProbe", "liveness": "livenessProbe"}[probe.kind]
+    cure = "a longer start_period" if probe.kind == "health" else (
+        f"a startupProbe with failureThreshold {-(-2 * needed_s // max(1, probe.period_s))}"
+    )  # fmt: skip
+    return finding(
+        "probe-short",
+        f"the {what} gives up after {probe.patience_s} s, before the weights are loaded: a start takes {needed_s} s and "
+        f"longer",
+        probe.at,
+        cure=cure,
+    )

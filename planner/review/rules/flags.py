@@ -1,0 +1,192 @@
+"""Flags that the release does not have, took another way, or refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+
+from planner.facts import load
+from planner.facts.release import known_versions
+from planner.review.case import Case
+from planner.review.edits import replaced, without_option
+from planner.review.findings import Edit, Finding, finding
+from planner.review.flags import complete, flags_of, gone
+from planner.review.options import Option
+from planner.review.text import Source
+
+_SPECULATIVE = ("speculative-model", "num-speculative-tokens", "speculative-max-model-len")
+
+
+def find(case: Case, source: Source) -> Iterator[Finding]:
+    """Yield what is wrong with the flags."""
+    if case.server.setting == "kserve" and case.server.kind == "InferenceService":
+        return
+    if not complete(case.version):
+        return
+    for one in case.server.options:
+        found = _missing(case, one, source)
+        if found is not None:
+            yield found
+        else:
+            yield from _value(case, one)
+
+
+def _missing(case: Case, one: Option, source: Source) -> Finding | None:
+    written = one.typed.value
+    name = ("--" if one.on else "--no-") + one.name
+    if not written.startswith("-") or written.startswith("--"):
+        known = case.flags.find("--" + one.name) or case.flags.find(name)
+    else:
+        known = case.flags.find("-" + written.lstrip("-")) or case.flags.find("--" + one.name)
+        if known is None and re.fullmatch(r"-O\d?", written):
+            return None
+    if known is not None:
+        return None
+    if case.server.entry == "llm":
+        return _argument(case, one)
+    shown = f"`{written}`" if written.startswith("-") else f"`--{one.name}`"
+    if written.startswith("--"):
+        guesses = case.flags.abbreviates("--" + one.name)
+        if len(guesses) == 1:
+            trap = load("review.toml")["misread"].get(one.name)
+            message = f"{shown} does not exist: the parser takes it for {guesses[0]}"
+            return finding(
+                "flag-abbreviated",
+                f"{message}; {trap}" if trap else message,
+                one.typed,
+                severity="error" if trap else None,
+                cure=f"leave {shown} out" if trap else f"write {guesses[0]}",
+                edits=without_option(case.server, one, source) if trap else replaced(one.typed, guesses[0]),
+            )
+    release = _releases(case)
+    message = f"{shown} does not exist in {release}"
+    history = gone(one.name)
+    cure = f"leave {shown} out"
+    edits: tuple[Edit, ...] = without_option(case.server, one, source)
+    if history is not None:
+        message += f": it is gone since {history.first_without}"
+        if history.note:
+            message += f"; {history.note}"
+        if history.instead:
+            cure = f"{history.instead} instead"
+            renamed = load("review.toml")["renamed"].get(one.name)
+            edits = replaced(one.typed, renamed) if renamed and one.value is None else ()
+    elif case.version is not None and flags_of(None).find("--" + one.name) is not None:
+        since = next(v for v in known_versions() if v >= "0.20" and flags_of(v).find("--" + one.name) is not None)
+        message += f": it came with {since}"
+        cure, edits = f"take {since} or newer, or leave {shown} out", ()
+    else:
+        near = _nearest(one.name, case)
+        if near is not None:
+            message += f"; the nearest one is {near}"
+    if one.name in _SPECULATIVE:
+        cure, edits = _speculative(case, one, source)
+    surely = case.version is not None or history is None
+    return finding(
+        "flag-gone", message, one.typed, cure=cure, severity=None if surely else "warn", stops=surely, edits=edits
+    )
+
+
+def _argument(case: Case, one: Option) -> Finding:
+    written = one.typed.value
+    history = gone(one.name)
+    message = f"`{written}` does not exist as an argument in {_releases(case)}"
+    if history is not None:
+        message += f": it is gone since {history.first_without}" + (f"; {history.note}" if history.note else "")
+    surely = case.version is not None or history is None
+    return finding(
+        "flag-gone", message, one.typed, cure=f"leave `{written}` out", stops=surely, severity=None if surely else "warn"
+    )
+
+
+def _releases(case: Case) -> str:
+    if case.version is not None:
+        return f"vLLM {case.version}"
+    full = [one for one in known_versions() if one >= "0.20"]
+    return f"vLLM {full[0]} to {full[-1]}"
+
+
+def _nearest(name: str, case: Case) -> str | None:
+    from difflib import get_close_matches
+
+    near = get_close_matches("--" + name, [one for one in case.flags.options if one.startswith("--")], n=1, cutoff=0.8)
+    return near[0] if near else None
+
+
+def _speculative(case: Case, one: Option, source: Source) -> tuple[str, tuple[Edit, ...]]:
+    """The draft's flags of old as one JSON, written where the first of them stands."""
+    given = {name: case.server.option(name) for name in _SPECULATIVE}
+    present = [option for option in given.values() if option is not None]
+    model, count = given["speculative-model"], given["num-speculative-tokens"]
+    if model is None or model.value is None or count is None or count.value is None:
+        return "--speculative-config instead", ()
+    known = model.value.known and count.value.known and count.value.value.isdecimal()
+    if not known:
+        return "--speculative-config instead", ()
+    draft: dict[str, object] = {"model": model.value.value}
+    if "eagle" in model.value.value.casefold():
+        draft["method"] = "eagle"
+    draft["num_speculative_tokens"] = int(count.value.value[:6])
+    text = "--speculative-config '" + json.dumps(draft, separators=(",", ":")) + "'"
+    first = min(present, key=lambda option: option.typed.start)
+    if one is not first:
+        return text, without_option(case.server, one, source)
+    last = first.value if first.value is not None and not first.joined else first.word or first.typed
+    solid = first.typed.verbatim and last.verbatim and case.server.editable == "words"
+    return text, (Edit(first.typed.start, last.end, text),) if solid else ()
+
+
+def _value(case: Case, one: Option) -> Iterator[Finding]:
+    known = case.flags.find("--" + one.name)
+    if known is None or one.value is None or not one.value.known or case.version is None and not known.get("type"):
+        return
+    value, kind = one.value.value.strip(), known.get("type")
+    if one.name == "limit-mm-per-prompt" and not one.key and re.fullmatch(r"\w+=\d+(,\w+=\d+)*", value):
+        counts = dict(part.split("=") for part in value.split(","))
+        new = json.dumps({name: int(number[:6]) for name, number in counts.items()})
+        edits = replaced(one.value, f"'{new}'") if case.server.editable == "words" else replaced(one.value, new)
+        if case.server.editable == "words" and one.joined:
+            edits = ()
+        yield finding(
+            "flag-value", f"`--limit-mm-per-prompt {value}` is the form of old, which the parser does not take any more",
+            one.value, cure=f"--limit-mm-per-prompt '{new}'", stops=True, edits=edits,
+        )  # fmt: skip
+        return
+    choices = known.get("choices")
+    if choices and case.version is not None and value not in choices:
+        yield finding(
+            "flag-value", f"`--{one.name} {value}` is not one of the values it may have",
+            one.value, cure=f"one of {', '.join(map(str, choices[:8]))}", stops=True,
+        )  # fmt: skip
+    elif kind == "int" and not one.key and not re.fullmatch(r"[+-]?\d+", value):
+        yield finding(
+            "flag-value", f"`--{one.name}` must be a whole number, not `{value[:40]}`", one.value, stops=True,
+            cure=f"write --{one.name} as a number",
+        )  # fmt: skip
+    elif kind == "float" and not one.key and not _is_float(value):
+        yield finding(
+            "flag-value", f"`--{one.name}` must be a number, not `{value[:40]}`", one.value, stops=True,
+            cure=f"write --{one.name} as a number",
+        )  # fmt: skip
+    elif one.name == "speculative-config" and not one.key and not _is_json(value):
+        yield finding(
+            "flag-value", "`--speculative-config` is not JSON", one.value, stops=True,
+            cure="quote the object for the shell, and its keys with double quotes",
+        )  # fmt: skip
+
+
+def _is_float(value: str) -> bool:
+    try:
+        float(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_json(value: str) -> bool:
+    try:
+        return isinstance(json.loads(value), dict)
+    except (ValueError, RecursionError):
+        return False
+

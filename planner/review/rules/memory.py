@@ -1,0 +1,278 @@
+"""Whether the server fits its GPUs, and whether the GPUs are put to use."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from hw_specs.units import format_gib, format_tokens
+from planner.errors import PlannerError
+from planner.facts import load
+from planner.memory.layouts import legal_tensor_parallel_sizes
+from planner.planning.answer import Plan
+from planner.planning.choose import plan as make_plan
+from planner.review.case import Case
+from planner.review.edits import with_option, with_value
+from planner.review.findings import Edit, Finding, finding
+from planner.review.memory import Memory
+from planner.review.text import Source, Text
+
+_CURES = ("max-model-len", "text-only", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization")
+"""Levers that may stand in a command, the least surprising first."""
+_SAID_ELSEWHERE = ("graphs-assumed", "unread-version", "unknown-version", "cold-compile", "slack", "free-memory", "kv-cache-dtype")
+"""Warnings of a plan that are about the plan's own certainty."""
+_INFO = ("mm-encoder-tp-mode", "limit-mm-per-prompt", "fp8-weight-only", "slow-link", "mistral-common", "checkpoint")
+_OPTION_OF = {"eagle-draft-length": "speculative-config", "vllm-too-old-for-eagle": "speculative-config",
+              "eagle-broken-release": "speculative-config", "kv-cache-dtype-unsupported": "kv-cache-dtype",
+              "tp-across-nodes": "tensor-parallel-size"}  # fmt: skip
+
+
+def find(case: Case, memory: Memory, source: Source) -> Iterator[Finding]:
+    """Yield what the plan says, and what the number of GPUs says without one."""
+    short = _too_few(case)
+    if short is not None:
+        yield short
+    elif memory.refused is not None:
+        yield _refused(case, memory, source)
+    elif memory.plan is not None and memory.verdict == "does-not-fit":
+        yield _does_not_fit(case, memory.plan, source)
+    elif memory.plan is not None and memory.verdict == "tight":
+        yield _tight(case, memory.plan)
+    if short is None:
+        idle = _idle(case)
+        if idle is not None:
+            yield idle
+    yield from _small(case)
+    if memory.plan is not None:
+        yield from _warnings(case, memory.plan, source)
+
+
+def place(case: Case, *names: str) -> Text:
+    """Where one of these options stands; else where the command begins."""
+    for name in names:
+        option = case.server.option(name)
+        if option is not None:
+            return option.typed
+    return case.server.at
+
+
+def _too_few(case: Case) -> Finding | None:
+    """The engine's ranks against the GPUs that are there for it."""
+    ranks, claim = case.used, case.server.claim
+    if ranks is None:
+        return None
+    at = place(case, "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+    nodes = claim.nodes if claim.nodes > 1 else case.machine.nodes if case.machine is not None else 1
+    if case.available is not None and ranks > case.available * nodes and not case.server.spread:
+        there = f"{case.available * nodes} GPU{'s' if case.available * nodes != 1 else ''}"
+        where = "are visible" if case.visible is not None and case.available == case.visible[0] else "are there"
+        return finding(
+            "too-few-gpus", f"its ranks need {ranks} GPUs, and {there} {where} for it", at, stops=True,
+            cure=f"ask for {ranks} GPUs, or make the parallel sizes {there}",
+        )  # fmt: skip
+    machine = case.machine
+    if machine is not None and claim.count is not None and claim.count > machine.count and nodes == 1 and claim.at:
+        return finding(
+            "too-few-gpus", f"it asks for {claim.count} GPUs, and the machine has {machine.count}", claim.at,
+            cure=f"ask for {machine.count}", stops=True,
+        )  # fmt: skip
+    return None
+
+
+def _refused(case: Case, memory: Memory, source: Source) -> Finding:
+    refused = memory.refused
+    assert refused is not None
+    field = refused.field.replace("_", "-")
+    home = {"num-speculative-tokens": "speculative-config", "speculative-max-model-len": "speculative-config",
+            "limit-mm-per-prompt-image": "limit-mm-per-prompt"}.get(field, field)  # fmt: skip
+    code = "checkpoint-flags" if field == "load-format" else "refused"
+    option = case.server.option(home)
+    edits: tuple[Edit, ...] = ()
+    if code == "checkpoint-flags":
+        option = option or case.server.option("tokenizer-mode") or case.server.option("config-format")
+        edits = _agreeing(case)
+    elif field == "max-model-len" and option is not None and case.model is not None:
+        edits = with_value(case.server, option, str(case.model.max_position_embeddings))
+    elif field == "speculative-max-model-len":
+        edits = without_draft_length(case)
+    message = str(refused).replace(refused.field, f"--{home}") if refused.field in str(refused) else str(refused)
+    at = option.typed if option is not None else case.server.at
+    return finding(code, message, at, cure=refused.hint or "", stops=True, edits=edits)
+
+
+def _agreeing(case: Case) -> tuple[Edit, ...]:
+    """All three flags of the layout that most of them name."""
+    means = load("serve_flags.toml")["layouts"]
+    said = []
+    for name in means:
+        text = case.server.text(name)
+        if text is not None and means[name].get(text):
+            said.append(means[name][text])
+    layout = max(("mistral", "hf"), key=said.count)
+    edits: list[Edit] = []
+    for name in means:
+        option = case.server.option(name)
+        text = case.server.text(name)
+        if option is not None and text is not None and means[name].get(text) not in (layout, None):
+            right = next(value for value, meant in means[name].items() if meant == layout)
+            edits += with_value(case.server, option, right)
+    return tuple(edits)
+
+
+def without_draft_length(case: Case) -> tuple[Edit, ...]:
+    """Take ``max_model_len`` out of the draft's JSON, where it stands in the file as it is."""
+    import re
+
+    option = case.server.option("speculative-config")
+    if option is None or option.value is None or option.key or not option.value.verbatim:
+        return ()
+    match = re.search(r",\s*\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)|\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)\s*,\s*", option.value.value)
+    if match is None:
+        return ()
+    gone = option.value.cut(match.start(), match.end())
+    return (Edit(gone.start, gone.end, ""),)
+
+
+def _does_not_fit(case: Case, plan: Plan, source: Source) -> Finding:
+    settings = plan.settings
+    reason = plan.reasons[0] if plan.reasons else "the memory is too little"
+    message = f"it does not fit {plan.gpus}: {reason}"
+    names = ("max-model-len", "tensor-parallel-size", "gpu-memory-utilization")
+    if settings.max_model_len >= plan.model.max_position_embeddings and case.server.option("max-model-len") is None:
+        names = ("tensor-parallel-size", "model")
+    cure, edits = _cure(case, plan, source)
+    return finding("does-not-fit", message, place(case, *names), cure=cure, edits=edits, stops=True)
+
+
+def _cure(case: Case, plan: Plan, source: Source) -> tuple[str, tuple[Edit, ...]]:
+    """The single change that makes it fit: GPUs that stand by, else the first lever that does."""
+    wider = _wider(case, plan)
+    if wider is not None:
+        return f"--tensor-parallel-size {wider}", _set(case, "tensor-parallel-size", str(wider), source)
+    shorter = next((lever for lever in plan.levers if lever.name == "max-model-len" and lever.fits), None)
+    if shorter is None and case.server.option("max-model-len") is None:
+        length = _fitting_length(plan)
+        if length:
+            return f"--max-model-len {length}", _set(case, "max-model-len", str(length), source)
+    for name in _CURES:
+        lever = next((one for one in plan.levers if one.name == name and one.fits), None)
+        if lever is not None:
+            flag, _, value = lever.flag.partition(" ")
+            return lever.flag, _set(case, flag.removeprefix("--"), value, source)
+    lever = next((one for one in plan.levers if one.fits), None)
+    return (lever.flag if lever is not None else ""), ()
+
+
+def _fitting_length(plan: Plan) -> int:
+    """The longest length that surely fits with the batch as it is."""
+    step = load("policy.toml")["context"]["round_tokens"]["value"]
+    longest = plan.kv_cache.largest_max_model_len_low // step * step
+    return int(longest)
+
+
+def _wider(case: Case, plan: Plan) -> int | None:
+    """A tensor-parallel size over the GPUs that stand by, where that makes it fit."""
+    if case.used is None or plan.settings.pipeline_parallel_size > 1 or plan.settings.replicas > 1:
+        return None
+    count = plan.gpus.count
+    text_only = plan.settings.language_model_only
+    for size in legal_tensor_parallel_sizes(plan.model, count, text_only=text_only):
+        if size <= plan.settings.tensor_parallel_size:
+            continue
+        try:
+            other = make_plan(dataclasses.replace(plan.request, tensor_parallel_size=size))
+        except PlannerError:
+            continue
+        if other.verdict == "fits" and size == count:
+            return size
+    return None
+
+
+def _set(case: Case, name: str, value: str, source: Source) -> tuple[Edit, ...]:
+    """Give a flag its value, or add it."""
+    option = case.server.option(name)
+    if option is not None:
+        return with_value(case.server, option, value)
+    return with_option(case.server, (f"--{name}", value) if value else (f"--{name}",), source)
+
+
+def _tight(case: Case, plan: Plan) -> Finding:
+    low = format_tokens(plan.kv_cache.largest_max_model_len_low)
+    return finding(
+        "tight",
+        f"it holds {format_tokens(plan.settings.max_model_len)} tokens only if every uncertain term is as expected; "
+        f"{low} are sure",
+        place(case, "max-model-len"),
+        cure=next((lever.flag for lever in plan.levers if lever.fits), ""),
+    )
+
+
+def _idle(case: Case) -> Finding | None:
+    """GPUs that no rank uses."""
+    used, server = case.used, case.server
+    if used is None or server.spread:
+        return None
+    available = case.available
+    if server.setting in ("kubernetes", "kserve", "helm"):
+        available = server.claim.count
+    if available is None or (not case.alone and server.claim.count is None and case.visible is None):
+        return None
+    nodes = server.claim.nodes
+    total = available * nodes
+    if used >= total:
+        return None
+    idle = total - used
+    at = place(case, "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
+    return finding(
+        "idle-gpus", f"{idle} of {total} GPUs stay idle: the server uses {used}", at,
+        cure="spread the server over all of them, or start a replica on the others",
+    )  # fmt: skip
+
+
+def _small(case: Case) -> Iterator[Finding]:
+    facts = load("review.toml")
+    used, seqs = case.used, case.server.number("max-num-seqs")
+    option = case.server.option("max-num-seqs")
+    if option is not None and seqs is not None and used is not None and 2 <= used and seqs <= used * facts["small_batch"]["per_gpu"]:
+        yield finding(
+            "small-batch", f"--max-num-seqs {seqs} serves {seqs} requests at a time on {used} GPUs", option.typed,
+            cure="leave --max-num-seqs to the engine, or raise it",
+        )  # fmt: skip
+    share = case.server.text("gpu-memory-utilization")
+    option = case.server.option("gpu-memory-utilization")
+    try:
+        low = share is not None and 0 < float(share) < facts["low_utilization"]["below"]
+    except ValueError:
+        low = False
+    if low and option is not None:
+        yield finding(
+            "low-utilization", f"--gpu-memory-utilization {share} leaves most of each GPU empty", option.typed,
+            cure="leave --gpu-memory-utilization out where nothing else uses the GPU",
+        )  # fmt: skip
+
+
+def _warnings(case: Case, plan: Plan, source: Source) -> Iterator[Finding]:
+    """What the plan itself warns of, at the flag that it is about."""
+    for warning in plan.warnings:
+        if warning.code in _SAID_ELSEWHERE:
+            continue
+        if warning.code in ("vllm-too-old", "fp8-unsupported", "kv-cache-dtype-unsupported", "eagle-broken-release",
+                            "vllm-too-old-for-eagle"):  # fmt: skip
+            at = place(case, _OPTION_OF.get(warning.code, "model"))
+            yield finding("refused", warning.message, at, stops=True)
+        elif warning.code == "eagle-draft-length" and plan.request.speculative_max_model_len is not None:
+            yield finding(
+                "draft-length", warning.message, place(case, "speculative-config"),
+                cure="leave max_model_len out of --speculative-config", edits=without_draft_length(case),
+            )  # fmt: skip
+        elif warning.code in ("mm-encoder-tp-mode", "limit-mm-per-prompt"):
+            yield finding("flag-without-effect", warning.message, place(case, warning.code))
+
+
+def room(plan: Plan) -> str:
+    """What the server will hold, in words."""
+    kv = plan.kv_cache
+    return (
+        f"{format_tokens(plan.settings.max_model_len)} tokens of context, {kv.max_concurrency:.1f} requests of that "
+        f"length, {format_gib(kv.available_bytes)} GiB for them on each GPU"
+    )

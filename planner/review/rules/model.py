@@ -1,0 +1,92 @@
+"""Flags that must match the model: parsers, checkpoint layout, quantization, kinds of parallelism."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from planner.facts import load
+from planner.review.case import Case
+from planner.review.edits import with_option, with_value, without_option
+from planner.review.findings import Finding, finding
+from planner.review.text import Source
+
+_EXTERNAL = ("data-parallel-hybrid-lb", "data-parallel-external-lb", "data-parallel-rank")
+_METHODS = {
+    "awq": r"awq", "awq_marlin": r"awq", "gptq": r"gptq|int4|int8|w4a16|4-?bit", "gptq_marlin": r"gptq|int4|int8|w4a16|4-?bit",
+    "gguf": r"gguf", "compressed-tensors": r".", "modelopt": r"nvfp4|fp8|modelopt|fp4", "modelopt_fp4": r"nvfp4|fp4",
+}  # fmt: skip
+
+
+def find(case: Case, source: Source) -> Iterator[Finding]:
+    """Yield what does not belong to the model."""
+    yield from _parsers(case, source)
+    yield from _quantization(case, source)
+    yield from _dense(case, source)
+
+
+def _mistral(case: Case) -> bool:
+    return case.model is not None and case.model.native_format
+
+
+def _parsers(case: Case, source: Source) -> Iterator[Finding]:
+    server = case.server
+    parser, choice = server.option("tool-call-parser"), server.option("enable-auto-tool-choice")
+    wanted = load("vllm.toml")["command"]
+    if choice is not None and choice.on and parser is None and server.entry == "serve":
+        name = wanted["tool_call_parser"] if _mistral(case) else ""
+        yield finding(
+            "parser-missing", "--enable-auto-tool-choice needs --tool-call-parser beside it", choice.typed, stops=True,
+            cure=f"--tool-call-parser {name or 'NAME'}",
+            edits=with_option(server, ("--tool-call-parser", name), source) if name else (),
+        )  # fmt: skip
+    if not _mistral(case):
+        return
+    for option, right in ((parser, wanted["tool_call_parser"]), (server.option("reasoning-parser"), wanted["reasoning_parser"])):
+        if option is not None and option.value is not None and option.value.known and option.value.value not in (right, ""):
+            yield finding(
+                "parser-mismatch", f"--{option.name} {option.value.value} does not read what this model writes",
+                option.typed, cure=f"--{option.name} {right}", edits=with_value(server, option, right),
+            )  # fmt: skip
+
+
+def _quantization(case: Case, source: Source) -> Iterator[Finding]:
+    option = case.server.option("quantization")
+    if option is None or option.value is None or not option.value.known:
+        return
+    method, name = option.value.value, case.model_name
+    if case.model is not None:
+        formats = {fmt.name for group in case.model.layers for fmt in (group.attention, group.mlp)}
+        alike = any(one.startswith("fp8") for one in formats) if method == "fp8" else method.startswith("modelopt") and "nvfp4" in formats
+        if not alike:
+            kind = "NVFP4" if "nvfp4" in formats else "FP8"
+            yield finding(
+                "quantization", f"--quantization {method} is not how this checkpoint is stored: it is {kind}", option.typed,
+                severity="error", stops=True, cure="leave --quantization out: the checkpoint says it itself",
+                edits=without_option(case.server, option, source),
+            )  # fmt: skip
+        return
+    pattern = _METHODS.get(method)
+    if pattern is None or name is None or case.hub_name is None or re.search(pattern, name, re.IGNORECASE):
+        return
+    yield finding(
+        "quantization", f"--quantization {method} wants a checkpoint of that kind, and `{name}` does not call itself one",
+        option.typed, cure="leave --quantization out, or name a checkpoint that was made with it",
+    )  # fmt: skip
+
+
+def _dense(case: Case, source: Source) -> Iterator[Finding]:
+    if case.model is None:
+        return
+    for name in (*_EXTERNAL, "enable-expert-parallel", "enable-eplb"):
+        option = case.server.option(name)
+        if option is None or not option.on:
+            continue
+        if name in _EXTERNAL and (case.server.number("data-parallel-size") or 1) <= 1 and name != "data-parallel-rank":
+            continue
+        cure = "independent servers without --data-parallel-* flags" if name in _EXTERNAL else f"leave --{name} out"
+        edits = () if name in _EXTERNAL else without_option(case.server, option, source)
+        yield finding(
+            "dense-model", f"--{name} is for mixtures of experts, and this model is dense", option.typed, stops=True,
+            cure=cure, edits=edits,
+        )  # fmt: skip

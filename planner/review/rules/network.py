@@ -1,0 +1,75 @@
+"""Who can reach the server, and whether what is published leads to it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from planner.review.case import Case
+from planner.review.findings import Finding, finding
+
+_LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|::1|\[::1\])$")
+_EVERYWHERE = ("0.0.0.0", "::", "[::]", "*", "")
+DEFAULT_PORT = 8000
+
+
+def find(case: Case) -> Iterator[Finding]:
+    """Yield open doors and wrong ones."""
+    yield from _open(case)
+    yield from _ports(case)
+
+
+def _open(case: Case) -> Iterator[Finding]:
+    server = case.server
+    if server.entry == "llm" or case.has_key is not False:
+        return
+    cure = "an API key in VLLM_API_KEY, from a secret; or an address that only the callers reach"
+    for opening in server.openings:
+        yield finding("open-port", f"{opening.what}, without an API key", opening.at, cure=cure)
+    if server.openings or server.inner_port or server.container:
+        if server.setting in ("docker", "compose") and not server.inner_port and _listens(case):
+            yield finding(
+                "open-port", "the host's network is its own: the server listens on all interfaces, without an API key",
+                server.at, cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
+            )  # fmt: skip
+        return
+    host = server.option("host")
+    if host is not None:
+        if server.text("host") in _EVERYWHERE:
+            yield finding(
+                "open-port", f"--host {server.text('host')} listens on all interfaces, without an API key", host.typed,
+                cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
+            )  # fmt: skip
+    elif case.script and server.setting in ("shell", "systemd"):
+        yield finding(
+            "open-port", "without --host the server listens on all interfaces, without an API key", server.at,
+            severity="info", cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
+        )  # fmt: skip
+
+
+def _listens(case: Case) -> bool:
+    host = case.server.option("host")
+    if host is None:
+        return True
+    text = case.server.text("host")
+    return text is not None and not _LOOPBACK.match(text)
+
+
+def _ports(case: Case) -> Iterator[Finding]:
+    server = case.server
+    given = server.option("port")
+    port = server.number("port") if given is not None else DEFAULT_PORT
+    if port is None or server.setting == "kserve" or server.option("uds") is not None:
+        return
+    wrong = [one for one in server.openings if one.exact and one.port is not None and server.inner_port]
+    if wrong and all(one.port != port for one in wrong):
+        yield finding(
+            "port-mismatch", f"port {wrong[0].port} of the container is published, and the server listens on {port}",
+            wrong[0].at, cure=f"publish {port}, or --port {wrong[0].port}",
+        )  # fmt: skip
+    for probe in server.probes:
+        if probe.port is not None and probe.port.value.isdecimal() and probe.port.value != str(port):
+            yield finding(
+                "port-mismatch", f"the {probe.kind}Probe asks port {probe.port.value}, and the server listens on {port}",
+                probe.port, cure=f"port: {port}",
+            )  # fmt: skip

@@ -1,0 +1,169 @@
+"""One server as an artefact describes it, each part with its place; it never judges."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from planner.review.options import Option
+from planner.review.text import Text
+
+Setting = Literal["shell", "docker", "compose", "kubernetes", "kserve", "helm", "cloud", "systemd", "python", "config"]
+"""What starts the server; it decides which surroundings a rule may expect."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Variable:
+    """One environment variable of a server."""
+
+    name: Text
+    value: Text | None
+    """None where it comes from elsewhere: a secret, the caller's environment."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """What an artefact says about the GPUs of one server."""
+
+    count: int | None = None
+    """GPUs of one node; None where it does not say, or says all of them."""
+    nodes: int = 1
+    product: str | None = None
+    """As the artefact has it: a node label, an instance type, an accelerator's name."""
+    vendor: str | None = None
+    at: Text | None = None
+    choice: bool = False
+    """Whether it names several kinds of machines to choose from."""
+    missing: bool = False
+    """Whether a container must ask for GPUs and does not."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A folder of a container that outlives it, or memory."""
+
+    target: str
+    source: str
+    kind: str
+    """``volume``, ``memory``, ``empty``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opening:
+    """A way in from other machines."""
+
+    at: Text
+    what: str
+    """A phrase: ``port 8000 is published on all interfaces``."""
+    port: int | None = None
+    """Port of the container behind it."""
+    exact: bool = True
+    """Whether `port` must be the server's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probe:
+    """How long an orchestrator waits."""
+
+    kind: str
+    """``startup``, ``liveness`` or ``readiness``."""
+    at: Text
+    initial_s: int
+    period_s: int
+    failures: int
+    port: Text | None = None
+
+    @property
+    def patience_s(self) -> int:
+        """Seconds from the start until it gives up."""
+        return self.initial_s + self.period_s * self.failures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A container image."""
+
+    name: Text
+    """Repository and tag in one text, or the repository alone where the tag stands apart."""
+    repository: str
+    tag: str
+    """Empty where none is given."""
+    tag_at: Text
+    digest: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """One vLLM server."""
+
+    kind: str
+    """In words for people: ``docker run``, ``Deployment``."""
+    setting: Setting
+    name: str
+    at: Text
+    """Where its command begins."""
+    options: tuple[Option, ...]
+    model: Text | None
+    entry: Literal["serve", "llm"] = "serve"
+    env: Mapping[str, Variable] = field(default_factory=dict)
+    image: Image | None = None
+    side_images: tuple[Image, ...] = ()
+    """Images of the containers beside it."""
+    version: Text | None = None
+    """A release that a package manager pins."""
+    claim: Claim = Claim()
+    mounts: tuple[Mount, ...] = ()
+    shared_memory: str = "none"
+    """``host``, ``mounted``, ``sized``, ``none``, or ``given`` where the platform sees to it."""
+    shared_memory_bytes: int | None = None
+    privileged: Text | None = None
+    openings: tuple[Opening, ...] = ()
+    inner_port: bool = False
+    """Whether only what `openings` names leads to its port."""
+    probes: tuple[Probe, ...] = ()
+    probed_elsewhere: bool = False
+    """Whether the platform brings probes of its own."""
+    cached_elsewhere: bool = False
+    """Whether the platform keeps the weights."""
+    services: tuple[Text, ...] = ()
+    """Names of services whose addresses the cluster puts into its environment."""
+    links: bool = True
+    """Whether it does so at all."""
+    replicas: int = 1
+    asked: tuple[tuple[Text, str], ...] = ()
+    """What cannot be known from the artefact: where, and what."""
+    spread: bool = False
+    """Whether it is one of several processes of one server (a worker, a rank)."""
+    editable: str = "words"
+    """How its arguments are written: ``words`` (a command line), ``items`` (a YAML list), ``keys``, ``none``."""
+    args_end: Text | None = None
+    """The last argument; where another one would go."""
+
+    def option(self, name: str) -> Option | None:
+        """The last option of that name, which is the one that counts."""
+        return next((one for one in reversed(self.options) if one.name == name and not one.key), None)
+
+    def text(self, name: str) -> str | None:
+        """The known value of an option."""
+        found = self.option(name)
+        return found.value.value if found is not None and found.value is not None and found.value.known else None
+
+    def number(self, name: str) -> int | None:
+        """The known value of an option as a whole number."""
+        text = self.text(name)
+        return int(text) if text is not None and text.strip().isdecimal() and len(text) < 12 else None
+
+    def on(self, name: str) -> bool:
+        """Whether a switch is on."""
+        found = self.option(name)
+        return found is not None and found.on
+
+    def variable(self, name: str) -> Variable | None:
+        """One environment variable."""
+        return self.env.get(name)
+
+    @property
+    def container(self) -> bool:
+        """Whether it runs in a container whose surroundings the artefact describes."""
+        return self.setting in ("docker", "compose", "kubernetes", "kserve", "helm")
