@@ -30,6 +30,7 @@ COMMANDS: dict[str, str] = {
     "fleet": "plan for many machines at once, from their snapshots",
     "gpus": "list the GPU catalogue",
     "spec": "print the command line and the JSON schemas, for machines",
+    "review": "judge commands and files that already exist",
     "sweep": "compare many settings at once",
     "bench": "measure a running server and hold it against the forecast",
     "check": "check this machine before a start",
@@ -148,7 +149,7 @@ def app() -> None:
 
     `m35-plan --gpus 1xMI300X` is short for `m35-plan plan --gpus 1xMI300X`; `m35-plan plan --help` lists the
     settings. Exit codes: 0 fits, 2 usage, 3 does not fit, 4 no GPU, 5 launch failed, 6 verification failed,
-    7 timeout, 1 bug.
+    7 timeout, 8 findings of a review, 1 bug.
     """
 
 

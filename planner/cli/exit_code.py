@@ -24,5 +24,7 @@ class ExitCode(IntEnum):
     """The server runs, but a check of it failed."""
     TIMEOUT = 7
     """A wait ended before its time limit allowed success."""
+    FINDINGS = 8
+    """A review found something at or above ``--fail-on``."""
     INTERRUPTED = 130
     """Ctrl-C."""

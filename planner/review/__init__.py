@@ -1,9 +1,9 @@
 """Judge what people already have: commands, files of containers and clusters, units, scripts. It never runs anything.
 
-    from planner.review import review
+from planner.review import review
 
-    for found in review(open("compose.yaml").read(), name="compose.yaml").findings:
-        print(found.line, found.code, found.message)
+for found in review(open("compose.yaml").read(), name="compose.yaml").findings:
+    print(found.line, found.code, found.message)
 """
 
 from __future__ import annotations

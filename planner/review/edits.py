@@ -30,6 +30,10 @@ def without_option(server: Server, option: Option, source: Source) -> tuple[Edit
     start, end = option.typed.start, last.end
     if end < start:
         return ()
+    between = source.text[option.typed.end : last.start]
+    if last is not option.typed and not option.joined and between.strip(" \t\\\n\"'"):
+        # Two members of a list, each with its own dash, comma or quotes.
+        return (*_removed(source, start, option.typed.end), *_removed(source, last.start, end))
     return _removed(source, start, end)
 
 
@@ -62,9 +66,9 @@ def _removed(source: Source, start: int, end: int) -> tuple[Edit, ...]:
 def _with_quotes(text: str, start: int, end: int) -> tuple[int, int]:
     if start > 0 and end < len(text) and text[start - 1] in "'\"" and text[end : end + 1] == text[start - 1]:
         return start - 1, end + 1
-    first = text[start - 1] if start > 0 else ""
-    if first in ("'", '"') and text[end : end + 1] in ("'", '"'):
-        return start - 1, end + 1
+    if end < len(text) and text[end] in "'\"" and text.count(text[end], start, end) == 1:
+        # The quotation mark that opens the value stands between flag and value.
+        return start, end + 1
     return start, end
 
 
@@ -93,7 +97,7 @@ def with_option(server: Server, words: tuple[str, ...], source: Source) -> tuple
     if server.editable == "items" and _inside_brackets(text, start, end):
         quote = text[start] if text[start : start + 1] in ("'", '"') else ""
         return (Edit(end, end, "".join(", " + (quote + word + quote if quote else _scalar(word)) for word in words)),)
-    if text[:line_start].rstrip(" \t").endswith("\\\n") and before.strip(" \t") == "" or (
+    if (text[:line_start].rstrip(" \t").endswith("\\\n") and before.strip(" \t") == "") or (
         before.strip().startswith("-") and text[:line_start].rstrip(" \t").endswith("\\\n")
     ):
         indent = before[: len(before) - len(before.lstrip())]

@@ -49,9 +49,15 @@ class Finding:
 
 
 def finding(
-    code: str, message: str, at: Text, *, cure: str = "", severity: Severity | None = None, stops: bool = False,
+    code: str,
+    message: str,
+    at: Text,
+    *,
+    cure: str = "",
+    severity: Severity | None = None,
+    stops: bool = False,
     edits: tuple[Edit, ...] = (),
-) -> Finding:  # fmt: skip
+) -> Finding:
     """Return a finding with the severity, the reason and the source that its code has."""
     facts = load("review.toml")["codes"][code]
     return Finding(

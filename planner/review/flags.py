@@ -48,7 +48,7 @@ class Flags:
 
     def abbreviates(self, name: str) -> list[str]:
         """The options that begin with `name`: the parser takes it for one of them when there is just one."""
-        found = {}
+        found: dict[str, str] = {}
         for option, spec in self.options.items():
             if option.startswith(name) and len(name) > 3 and not option.startswith("--no-"):
                 found.setdefault(str(spec.get("dest", option)), option)

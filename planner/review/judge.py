@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from hw_specs.spec import GpuSet
 from planner.facts import load
 from planner.review.case import Case
-from planner.review.findings import SEVERITIES, Edit, Finding, Review, ServerReview, Verdict, finding
+from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Verdict, finding
 from planner.review.memory import Memory, judge_memory
 from planner.review.readers.docker import DOUBLED
 from planner.review.readers.read import Artefact, nothing_beside, read
 from planner.review.rules import container, environment, flags, model, network
 from planner.review.rules import memory as memory_rules
-from planner.review.server import Server
 from planner.review.text import Source, Text
 
-__all__ = ["Edit", "review"]
+__all__ = ["review"]
+
+_GIVEN_BY_THE_PLATFORM = re.compile(r"^(SKYPILOT|DSTACK|SLURM|LWS|RAY|PMI|OMPI)_")
 
 
 def review(
@@ -52,13 +54,13 @@ def review(
             alone=len(local) < 2,
             script=artefact.kind != "vllm serve line",
         )
-        judged.append(_judged(case, source, artefact))
+        judged.append(_judged(case, source))
     findings = [*_of_file(artefact), *(found for one in judged for found in one.findings)]
     placed = sorted((_placed(one, source) for one in findings), key=_order)
     return Review(name=name, kind=artefact.kind, text=text, servers=tuple(judged), findings=tuple(_once(placed)))
 
 
-def _judged(case: Case, source: Source, artefact: Artefact) -> ServerReview:
+def _judged(case: Case, source: Source) -> ServerReview:
     server = case.server
     memory = judge_memory(case)
     found = [
@@ -105,18 +107,29 @@ def _open_questions(case: Case) -> list[Finding]:
         names = ", ".join(server.model.unknown)
         found.append(
             finding(
-                "not-known", f"the model is not known: nothing here gives `{names}` a value", server.model,
+                "not-known",
+                f"the model is not known: nothing here gives `{names}` a value",
+                server.model,
                 cure="put the model's name in its place, and review again",
             )
-        )  # fmt: skip
+        )
     elif server.model is None and server.setting != "kserve":
-        found.append(finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model"))
+        found.append(
+            finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model")
+        )
     planned = load("serve_flags.toml")["planned"]
     for option in server.options:
         if option.value is not None and not option.value.known and option.name in planned and option.name != "model":
+            if all(_GIVEN_BY_THE_PLATFORM.match(one) for one in option.value.unknown):
+                continue
             names = ", ".join(option.value.unknown)
             found.append(
-                finding("not-known", f"the value of --{option.name} is not known: `{names}`", option.value, cure="put it in its place")
+                finding(
+                    "not-known",
+                    f"the value of --{option.name} is not known: `{names}`",
+                    option.value,
+                    cure="put it in its place",
+                )
             )
     for at, what in server.asked:
         if what not in (DOUBLED, "envFrom"):
@@ -125,31 +138,38 @@ def _open_questions(case: Case) -> list[Finding]:
 
 
 def _of_file(artefact: Artefact) -> list[Finding]:
-    found = [
-        finding("unreadable", problem.reason, Text("", (problem.offset,))) for problem in artefact.unreadable
-    ]
+    found = [finding("unreadable", problem.reason, Text("", (problem.offset,))) for problem in artefact.unreadable]
     for at, what in artefact.asked:
         if not artefact.servers:
             found.append(
                 finding(
-                    "no-server", f"no server stands in this file: {what} from another file", at,
+                    "no-server",
+                    f"no server stands in this file: {what} from another file",
+                    at,
                     cure="review the file that it names",
                 )
-            )  # fmt: skip
+            )
     if artefact.templates:
         first = artefact.templates[0]
         found.append(
-            finding("template", f"`{first.value[:40]}` is a template: its value is not known", first, cure="render it, and review what comes out")
+            finding(
+                "template",
+                f"`{first.value[:40]}` is a template: its value is not known",
+                first,
+                cure="render it, and review what comes out",
+            )
         )
     elif not artefact.servers and not artefact.asked and not artefact.unreadable:
         found.append(finding("no-server", "no vLLM server stands in this text", Text("", (0,))))
     if artefact.restarts is not None:
         found.append(
             finding(
-                "restart-loop", "Restart=always without a pause worth its name restarts a failing server for ever",
-                artefact.restarts, cure="Restart=on-failure, RestartSec=30 and StartLimitBurst=3",
+                "restart-loop",
+                "Restart=always without a pause worth its name restarts a failing server for ever",
+                artefact.restarts,
+                cure="Restart=on-failure, RestartSec=30 and StartLimitBurst=3",
             )
-        )  # fmt: skip
+        )
     return found
 
 

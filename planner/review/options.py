@@ -11,14 +11,29 @@ from planner.review.flags import Flags, takes_value
 from planner.review.text import Text
 
 SHORT = {
-    "-tp": "tensor-parallel-size", "-pp": "pipeline-parallel-size", "-dp": "data-parallel-size",
-    "-sc": "speculative-config", "-q": "quantization", "-cc": "compilation-config", "-ep": "enable-expert-parallel",
-    "-n": "nnodes", "-r": "node-rank", "-dcp": "decode-context-parallel-size", "-pcp": "prefill-context-parallel-size",
-    "-O": "compilation-config", "-dpl": "data-parallel-size-local", "-dpr": "data-parallel-rank",
-    "-dpa": "data-parallel-address", "-dpp": "data-parallel-rpc-port", "-dpb": "data-parallel-backend",
-    "-dpn": "data-parallel-rank", "-dph": "data-parallel-hybrid-lb", "-dpe": "data-parallel-external-lb",
-    "-asc": "api-server-count", "-cpu-offload-gb": "cpu-offload-gb",
-}  # fmt: skip
+    "-tp": "tensor-parallel-size",
+    "-pp": "pipeline-parallel-size",
+    "-dp": "data-parallel-size",
+    "-sc": "speculative-config",
+    "-q": "quantization",
+    "-cc": "compilation-config",
+    "-ep": "enable-expert-parallel",
+    "-n": "nnodes",
+    "-r": "node-rank",
+    "-dcp": "decode-context-parallel-size",
+    "-pcp": "prefill-context-parallel-size",
+    "-O": "compilation-config",
+    "-dpl": "data-parallel-size-local",
+    "-dpr": "data-parallel-rank",
+    "-dpa": "data-parallel-address",
+    "-dpp": "data-parallel-rpc-port",
+    "-dpb": "data-parallel-backend",
+    "-dpn": "data-parallel-rank",
+    "-dph": "data-parallel-hybrid-lb",
+    "-dpe": "data-parallel-external-lb",
+    "-asc": "api-server-count",
+    "-cpu-offload-gb": "cpu-offload-gb",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def joined(parts: Iterable[Text]) -> Text:
     """Return the parts as one text."""
     pieces = tuple(parts)
     offsets = tuple(offset for piece in pieces for offset in piece.offsets)
-    solid = all(after == before + 1 for before, after in zip(offsets, offsets[1:], strict=False))
+    solid = all(after == before + 1 for before, after in pairwise(offsets))
     return Text(
         "".join(piece.value for piece in pieces),
         offsets,

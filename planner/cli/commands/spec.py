@@ -36,6 +36,7 @@ def specification() -> dict[str, Any]:
     from planner.cli import COMMANDS, DEFAULT_COMMAND, app
     from planner.cli.exit_code import ExitCode
     from planner.rendering.document import SCHEMA_VERSION, json_schema
+    from planner.review.document import json_schema as review_schema
 
     context = click.Context(app)
     commands = {}
@@ -53,7 +54,7 @@ def specification() -> dict[str, Any]:
         "commands": commands,
         "exit_codes": {str(code.value): code.name.lower().replace("_", "-") for code in ExitCode},
         "schema_version": SCHEMA_VERSION,
-        "schemas": {"plan": json_schema()},
+        "schemas": {"plan": json_schema(), "review": review_schema()},
     }
 
 

@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from planner.review.readers.command import pin_of, servers_of as shell_servers
-from planner.review.readers.docker import engine_part
+from planner.review.readers.command import pin_of
+from planner.review.readers.command import servers_of as shell_servers
 from planner.review.readers.image import read_image
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import Tree
@@ -20,8 +20,10 @@ _DSTACK_COUNT = ("DSTACK_GPUS_NUM", "DSTACK_GPUS_PER_NODE")
 
 def is_skypilot(root: Tree) -> bool:
     """Whether a document is a SkyPilot task."""
-    return root.get("run") is not None and (root.get("resources") is not None or root.get("service") is not None) and (
-        root.get("kind") is None
+    return (
+        root.get("run") is not None
+        and (root.get("resources") is not None or root.get("service") is not None)
+        and (root.get("kind") is None)
     )
 
 
@@ -71,14 +73,22 @@ def dstack(root: Tree) -> list[Server]:
     openings: list[Opening] = []
     auth = root.get("auth")
     if root.string("type") == "service" and auth is not None and auth.value == "false":
-        openings.append(Opening(at=root.key("auth") or auth.text, what="the service asks nobody for a token", exact=False))
+        openings.append(
+            Opening(at=root.key("auth") or auth.text, what="the service asks nobody for a token", exact=False)
+        )
     return _of_scripts(root, ("commands",), env, known, claim, openings, kind=f"dstack {root.string('type')}")
 
 
 def _of_scripts(
-    root: Tree, keys: tuple[str, ...], env: Mapping[str, Variable], known: Mapping[str, Text], claim: Claim,
-    openings: list[Opening], *, kind: str,
-) -> list[Server]:  # fmt: skip
+    root: Tree,
+    keys: tuple[str, ...],
+    env: Mapping[str, Variable],
+    known: Mapping[str, Text],
+    claim: Claim,
+    openings: list[Opening],
+    *,
+    kind: str,
+) -> list[Server]:
     texts = []
     for key in keys:
         node = root.get(key)
@@ -163,9 +173,11 @@ def _dstack_claim(root: Tree) -> Claim:
         return Claim()
     if node.kind == "map":
         name = node.get("name")
-        names = [name.value or ""] if name is not None and name.kind == "scalar" else (
-            [one.value or "" for one in name.list()] if name is not None else []
-        )  # fmt: skip
+        names = (
+            [name.value or ""]
+            if name is not None and name.kind == "scalar"
+            else ([one.value or "" for one in name.list()] if name is not None else [])
+        )
         count = node.integer("count") or 1
         return Claim(count=count, product=names[0] if len(names) == 1 else None, at=at, choice=len(names) != 1)
     count, product = 1, None
@@ -175,12 +187,3 @@ def _dstack_claim(root: Tree) -> Claim:
         elif re.match(r"^[A-Za-z]", part) and part.lower() not in ("nvidia", "amd"):
             product = part if "," not in part else None
     return Claim(count=count, product=product, at=at, choice=product is None)
-
-
-def image_words(root: Tree) -> tuple[Text, ...] | None:
-    """The engine's words of a configuration that has an image and nothing but arguments."""
-    image = root.get("image")
-    if image is None or image.value is None:
-        return None
-    words, _ = engine_part((), read_image(image.text), None, {})
-    return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from itertools import pairwise
 
 from planner.review.flags import flags_of
 from planner.review.options import read_options
@@ -66,7 +67,7 @@ def batch_claim(text: Text) -> Claim:
     count, product, nodes, at = None, None, 1, None
     for match in _SBATCH.finditer(text.value):
         words = match[1].partition("#")[0].replace("=", " ").split()
-        for name, value in zip(words, words[1:], strict=False):
+        for name, value in pairwise(words):
             if name in ("--nodes", "-N") and value.isdecimal():
                 nodes = int(value[:4])
             elif name in ("--gres", "--gpus", "--gpus-per-node", "-G"):

@@ -115,15 +115,11 @@ def _words(node: Tree | None, outside: Mapping[str, str]) -> tuple[Text, ...]:
     text = interpolated(node.text, outside)
     # Compose splits a command as a shell would, and expands nothing in it any more.
     found: list[Text] = []
-    for command in commands(_quiet(text), Scope()):
+    for command in commands(text, Scope()):
         for assigned, value in command.assignments:
             found.append(Text(f"{assigned}={value.value}", (value.start,) * (len(assigned) + 1 + len(value.value))))
         found += command.words
     return tuple(found)
-
-
-def _quiet(text: Text) -> Text:
-    return text
 
 
 def _environment(node: Tree | None, outside: Mapping[str, str]) -> dict[str, Variable]:
@@ -162,14 +158,13 @@ def _claim(service: Tree, image: Image | None, env: Mapping[str, Variable]) -> C
     if any(path.startswith("/dev/kfd") for path in paths):
         return Claim(
             count=visible_count(env, "HIP_VISIBLE_DEVICES") or visible_count(env, "ROCR_VISIBLE_DEVICES"),
-            vendor="amd", at=service.key("devices"),
-        )  # fmt: skip
+            vendor="amd",
+            at=service.key("devices"),
+        )
     if any(path.startswith(("/dev/nvidia", "nvidia.com/gpu")) for path in paths):
         return Claim(vendor="nvidia", at=service.key("devices"))
     if service.string("runtime") == "nvidia":
-        return Claim(
-            count=visible_count(env, "NVIDIA_VISIBLE_DEVICES"), vendor="nvidia", at=service.key("runtime")
-        )
+        return Claim(count=visible_count(env, "NVIDIA_VISIBLE_DEVICES"), vendor="nvidia", at=service.key("runtime"))
     return Claim(at=service.key("image"), missing=vendor in ("nvidia", "amd") and service.get("extends") is None)
 
 
@@ -215,9 +210,10 @@ def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
                 found.append(
                     Opening(
                         at=(one.get("published") or one.get("target") or one).text,
-                        what=f"port {shown} is published on all interfaces", port=target,
+                        what=f"port {shown} is published on all interfaces",
+                        port=target,
                     )
-                )  # fmt: skip
+                )
             continue
         opening = published(interpolated(one.text, outside))
         if opening is not None:

@@ -12,19 +12,48 @@ from planner.review.readers.image import holds_engine, read_image, serves, vendo
 from planner.review.readers.launch import Launch, engine_words, launches, shell_text
 from planner.review.readers.shell import Scope
 from planner.review.server import Claim, Image, Mount, Opening, Server, Variable
-from planner.review.text import Text, joined
+from planner.review.text import Text
 
-_SWITCHES = frozenset({
-    "--detach", "--disable-content-trust", "--init", "--interactive", "--no-healthcheck", "--oom-kill-disable",
-    "--privileged", "--publish-all", "--quiet", "--read-only", "--rm", "--sig-proxy", "--tty", "--replace", "--tls-verify",
-    "--rmi", "--no-hosts", "--env-host", "--http-proxy",
-})  # fmt: skip
+_SWITCHES = frozenset(
+    {
+        "--detach",
+        "--disable-content-trust",
+        "--init",
+        "--interactive",
+        "--no-healthcheck",
+        "--oom-kill-disable",
+        "--privileged",
+        "--publish-all",
+        "--quiet",
+        "--read-only",
+        "--rm",
+        "--sig-proxy",
+        "--tty",
+        "--replace",
+        "--tls-verify",
+        "--rmi",
+        "--no-hosts",
+        "--env-host",
+        "--http-proxy",
+    }
+)
 _SHORT = {
-    "-p": "--publish", "-e": "--env", "-v": "--volume", "-m": "--memory", "-d": "--detach", "-i": "--interactive",
-    "-t": "--tty", "-w": "--workdir", "-u": "--user", "-h": "--hostname", "-c": "--cpu-shares", "-l": "--label",
-    "-a": "--attach", "-P": "--publish-all", "-q": "--quiet",
-}  # fmt: skip
-_LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|\[?::1\]?)$")
+    "-p": "--publish",
+    "-e": "--env",
+    "-v": "--volume",
+    "-m": "--memory",
+    "-d": "--detach",
+    "-i": "--interactive",
+    "-t": "--tty",
+    "-w": "--workdir",
+    "-u": "--user",
+    "-h": "--hostname",
+    "-c": "--cpu-shares",
+    "-l": "--label",
+    "-a": "--attach",
+    "-P": "--publish-all",
+    "-q": "--quiet",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +116,7 @@ def read_flags(words: Sequence[Text]) -> Container:
     return found
 
 
-def server_of(launch: Launch, *, kind: str | None = None, setting: str = "docker") -> Server | None:
+def server_of(launch: Launch) -> Server | None:
     """Return the server that a ``docker run`` starts; None where it starts something else."""
     container = read_flags(launch.words)
     if container.image is None:
@@ -106,7 +135,7 @@ def server_of(launch: Launch, *, kind: str | None = None, setting: str = "docker
         asked.append((doubled, DOUBLED))
     host_network = any(value.value == "host" for value in container.values("--network", "--net"))
     return Server(
-        kind=kind or launch.container,
+        kind=launch.container,
         setting="docker",
         name=next((value.value for value in container.values("--name")), ""),
         at=launch.at,
@@ -223,7 +252,9 @@ def _mounts(container: Container) -> list[Mount]:
         target = pairs.get("target") or pairs.get("dst") or pairs.get("destination") or ""
         kind = "memory" if pairs.get("type") == "tmpfs" else "volume"
         found.append(Mount(target=target, source=pairs.get("source") or pairs.get("src") or "", kind=kind))
-    found += [Mount(target=text.value.partition(":")[0], source="", kind="memory") for text in container.values("--tmpfs")]
+    found += [
+        Mount(target=text.value.partition(":")[0], source="", kind="memory") for text in container.values("--tmpfs")
+    ]
     return found
 
 
@@ -251,7 +282,7 @@ def _openings(container: Container) -> list[Opening]:
 
 
 def published(text: Text) -> Opening | None:
-    """What ``-p 8000:8000`` opens; None where only this machine can connect.
+    """What ``-p 8000:8000`` opens; None where it is bound to one address.
 
     >>> from planner.review.text import plain
     >>> published(plain("127.0.0.1:8000:8000", 0)) is None
@@ -264,11 +295,6 @@ def published(text: Text) -> Opening | None:
     if not colon:
         outer = head
     if colon and address not in ("0.0.0.0", "[::]", "") and text.known:
-        return None if _LOOPBACK.match(address) or address else None
+        return None
     shown = outer or inner
     return Opening(at=text, what=f"port {shown} is published on all interfaces", port=port, exact=port is not None)
-
-
-def text_of(words: Sequence[Text]) -> Text:
-    """The words as one text."""
-    return joined(words)

@@ -14,11 +14,17 @@ from planner.review.server import Claim, Mount, Opening, Probe, Server, Variable
 from planner.review.text import Text
 
 _VALUES = {
-    "tensorParallelSize": "tensor-parallel-size", "pipelineParallelSize": "pipeline-parallel-size",
-    "maxModelLen": "max-model-len", "maxNumSeqs": "max-num-seqs", "gpuMemoryUtilization": "gpu-memory-utilization",
-    "dtype": "dtype", "enablePrefixCaching": "enable-prefix-caching", "enableChunkedPrefill": "enable-chunked-prefill",
-    "maxLoras": "max-loras", "enableLoRA": "enable-lora",
-}  # fmt: skip
+    "tensorParallelSize": "tensor-parallel-size",
+    "pipelineParallelSize": "pipeline-parallel-size",
+    "maxModelLen": "max-model-len",
+    "maxNumSeqs": "max-num-seqs",
+    "gpuMemoryUtilization": "gpu-memory-utilization",
+    "dtype": "dtype",
+    "enablePrefixCaching": "enable-prefix-caching",
+    "enableChunkedPrefill": "enable-chunked-prefill",
+    "maxLoras": "max-loras",
+    "enableLoRA": "enable-lora",
+}
 _SWITCHES = ("enable-prefix-caching", "enable-chunked-prefill", "enable-lora")
 PRODUCTION_STACK_PATIENCE_S = 15 + 10 * 60
 """vllm-stack chart, helm/values.yaml: startupProbe of 15 s and 60 failures of 10 s each."""
@@ -74,7 +80,7 @@ def _production(spec: Tree, root: Tree) -> Server:
     if key_given:
         env["VLLM_API_KEY"] = Variable(name=Text("", ()), value=None)
     mounts = [Mount(target="/data", source="pvcStorage", kind="volume")] if spec.get("pvcStorage") else []
-    mounts += [one for one in pods.mounts(_mounting(spec), _mounting(spec)) if one.kind == "volume" and spec.get("extraVolumes")]
+    mounts += [one for one in pods.mounts(spec, spec) if one.kind == "volume" and spec.get("extraVolumes")]
     openings = []
     router = root.get("routerSpec")
     how = router.get("serviceType") if router is not None else None
@@ -99,17 +105,13 @@ def _production(spec: Tree, root: Tree) -> Server:
         mounts=tuple(mounts),
         shared_memory="sized" if spec.get("shmSize") is not None else "given",
         openings=tuple(openings),
-        probes=_chart_probe(given, spec),
+        probes=_chart_probe(given),
         probed_elsewhere=True,
         inner_port=True,
         replicas=spec.integer("replicaCount") or 1,
         editable="keys",
         args_end=words[-1] if words else None,
     )
-
-
-def _mounting(spec: Tree) -> Tree:
-    return spec
 
 
 def _selected(spec: Tree) -> str | None:
@@ -123,7 +125,7 @@ def _selected(spec: Tree) -> str | None:
     return pods.node_product(spec)
 
 
-def _chart_probe(given: Tree, spec: Tree) -> tuple[Probe, ...]:
+def _chart_probe(given: Tree) -> tuple[Probe, ...]:
     """The chart's start-up probe, where the values change it."""
     node, key = given.get("startupProbe"), given.key("startupProbe")
     if node is None or key is None or node.kind != "map":

@@ -9,7 +9,9 @@ from planner.review.text import Text
 
 _RELEASE = re.compile(r"^v?(\d+\.\d+\.\d+)(?:\.post\d+)?(?:[-+].*)?$")
 _INSIDE = re.compile(r"vllm[_-]v?(\d+\.\d+\.\d+)")
-_MOVING = re.compile(r"^(latest|nightly|main|master|dev|edge|stable|head|gfx\w+|.*-latest|latest-.*|.*nightly.*)$", re.I)
+_MOVING = re.compile(
+    r"^(latest|nightly|main|master|dev|edge|stable|head|gfx\w+|.*-latest|latest-.*|.*nightly.*)$", re.I
+)
 
 
 def read_image(name: Text, tag: Text | None = None) -> Image:

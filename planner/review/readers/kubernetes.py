@@ -126,8 +126,10 @@ def _workload(root: Tree, kind: str) -> list[Found]:
     found = []
     setting: Setting = "kserve" if kind in _RUNTIMES else "kubernetes"
     for pod in _pods(root):
-        if kind == "LeaderWorkerSet" and pod.role == "workerTemplate" and root.get(
-            "spec", "leaderWorkerTemplate", "leaderTemplate"
+        if (
+            kind == "LeaderWorkerSet"
+            and pod.role == "workerTemplate"
+            and root.get("spec", "leaderWorkerTemplate", "leaderTemplate")
         ):
             continue
         for container in pods.containers(pod.spec):
@@ -161,7 +163,9 @@ def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setti
     mounted = pods.mounts(container, pod.spec)
     memory = next((one for one in mounted if one.target == "/dev/shm"), None)
     security = container.get("securityContext")
-    privileged = security.key("privileged") if security is not None and security.string("privileged") == "true" else None
+    privileged = (
+        security.key("privileged") if security is not None and security.string("privileged") == "true" else None
+    )
     asked = [] if doubled is None else [(doubled, "doubled")]
     if container.get("envFrom") is not None:
         asked.append((container.key("envFrom") or model or Text("", (container.start,)), "envFrom"))
@@ -247,7 +251,14 @@ def _llm_service(root: Tree) -> list[Found]:
 
 
 def _llm_server(
-    part: Tree, container: Tree | None, template: Tree | None, size: Tree | None, uri: Tree | None, *, kind: str, name: str
+    part: Tree,
+    container: Tree | None,
+    template: Tree | None,
+    size: Tree | None,
+    uri: Tree | None,
+    *,
+    kind: str,
+    name: str,
 ) -> Server:
     env = pods.environment(container) if container is not None else {}
     words: list[Text] = []
@@ -269,13 +280,14 @@ def _llm_server(
         if container.get("resources") is None:
             claim = replace(claim, missing=False)
     model = _named(uri.text) if uri is not None else found
+    at = uri.text if uri is not None else part.text
+    if container is not None:
+        at = container.key("command") or container.key("args") or container.key("name") or at
     return Server(
         kind=kind,
         setting="kserve",
         name=name,
-        at=(container.key("command") or container.key("args") or container.key("name")) if container is not None and (
-            container.key("command") or container.key("args") or container.key("name")
-        ) else (uri.text if uri is not None else part.text),
+        at=at,
         options=(*options, *extra),
         model=model,
         env=env,
@@ -291,7 +303,7 @@ def _llm_server(
         asked=(),
         editable="words" if more is not None else "items",
         args_end=words[-1] if words else None,
-    )  # fmt: skip
+    )
 
 
 def _named(text: Text) -> Text:
@@ -300,7 +312,6 @@ def _named(text: Text) -> Text:
         if text.value.startswith(scheme):
             return text.cut(len(scheme))
     return text
-
 
 
 def _beside(container: Tree, spec: Tree) -> tuple[Image, ...]:

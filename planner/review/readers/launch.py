@@ -10,11 +10,48 @@ from pathlib import PurePosixPath
 from planner.review.readers.shell import Command, Scope, commands
 from planner.review.text import Text
 
-_TALK = frozenset({
-    "echo", "printf", "grep", "pgrep", "pkill", "killall", "curl", "which", "command", "git", "man", "cat", "tee",
-    "pip", "pip3", "hf", "huggingface-cli", "kill", "alias", "logger", "test", "[", "[[", "sed", "awk", "trap", "apt",
-    "apt-get", "kubectl", "helm", "wget", "rm", "cp", "mv", "ln", "tail", "head", "less",
-})  # fmt: skip
+_TALK = frozenset(
+    {
+        "echo",
+        "printf",
+        "grep",
+        "pgrep",
+        "pkill",
+        "killall",
+        "curl",
+        "which",
+        "command",
+        "git",
+        "man",
+        "cat",
+        "tee",
+        "pip",
+        "pip3",
+        "hf",
+        "huggingface-cli",
+        "kill",
+        "alias",
+        "logger",
+        "test",
+        "[",
+        "[[",
+        "sed",
+        "awk",
+        "trap",
+        "apt",
+        "apt-get",
+        "kubectl",
+        "helm",
+        "wget",
+        "rm",
+        "cp",
+        "mv",
+        "ln",
+        "tail",
+        "head",
+        "less",
+    }
+)
 _ENGINES = ("docker", "podman", "nerdctl")
 _SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ash"})
 _MENTION = re.compile(r"vllm\s+serve|vllm\.entrypoints|\b(?:docker|podman|nerdctl)\s+run\b")
@@ -97,9 +134,20 @@ def container_run(words: Sequence[Text]) -> int | None:
             if rest < len(words) and words[rest].value in ("run", "create") and rest == index + 1:
                 return rest + 1
             return None
-        if index > 4 or (not word.value.startswith("-") and _base(word.value) not in (
-            "sudo", "exec", "nohup", "env", "time", "srun", "systemd-run",
-        ) and not _ASSIGNED.match(word.value)):  # fmt: skip
+        if index > 4 or (
+            not word.value.startswith("-")
+            and _base(word.value)
+            not in (
+                "sudo",
+                "exec",
+                "nohup",
+                "env",
+                "time",
+                "srun",
+                "systemd-run",
+            )
+            and not _ASSIGNED.match(word.value)
+        ):
             return None
     return None
 

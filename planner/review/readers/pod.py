@@ -169,10 +169,13 @@ def node_product(spec: Tree) -> str | None:
             named = [value.value or "" for value in (one.get("values") or one).list()]
             if one.string("operator") == "In" and len(named) == 1:
                 values.append((one.string("key") or "", named[0]))
-    for key, text in values:
-        if re.search(r"gpu|accelerator|instance-type|node-type|product|machine", key, re.IGNORECASE) and text not in (
-            "true", "false", "present", "",
-        ):  # fmt: skip
+    for label, text in values:
+        if re.search(r"gpu|accelerator|instance-type|node-type|product|machine", label, re.IGNORECASE) and text not in (
+            "true",
+            "false",
+            "present",
+            "",
+        ):
             return text
     return None
 
@@ -189,14 +192,20 @@ def probes(container: Tree) -> list[Probe]:
             where = node.get(way, "port")
             port = where.text if where is not None and where.kind == "scalar" else port
         initial, period, failures = (
-            node.integer("initialDelaySeconds"), node.integer("periodSeconds"), node.integer("failureThreshold"),
-        )  # fmt: skip
+            node.integer("initialDelaySeconds"),
+            node.integer("periodSeconds"),
+            node.integer("failureThreshold"),
+        )
         found.append(
             Probe(
-                kind=kind, at=key, initial_s=initial or 0, period_s=period if period is not None else 10,
-                failures=failures if failures is not None else 3, port=port,
+                kind=kind,
+                at=key,
+                initial_s=initial or 0,
+                period_s=period if period is not None else 10,
+                failures=failures if failures is not None else 3,
+                port=port,
             )
-        )  # fmt: skip
+        )
     return found
 
 
@@ -213,10 +222,11 @@ def openings(container: Tree, spec: Tree) -> list[Opening]:
         if host is not None:
             found.append(
                 Opening(
-                    at=port.key("hostPort") or host.text, port=port.integer("containerPort"),
+                    at=port.key("hostPort") or host.text,
+                    port=port.integer("containerPort"),
                     what=f"port {host.value} of the node is published on all interfaces",
                 )
-            )  # fmt: skip
+            )
     return found
 
 

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Mapping
 
-from planner.review.options import Option, read_options
 from planner.review.flags import flags_of
+from planner.review.options import Option, read_options
 from planner.review.readers.launch import Launch, engine_words
 from planner.review.readers.limits import Unreadable
 from planner.review.server import Claim, Server, Variable
 from planner.review.text import Source, Text, plain
 
 _CALLS = frozenset({"LLM", "AsyncEngineArgs", "EngineArgs"})
-_NOT_ENGINE = frozenset({"model", "tokenizer", "runner", "convert"})
-_Value = str | int | float | bool | None | list["_Value"] | dict[str, "_Value"]  # type: ignore[misc]
 
 
 def looks_like_python(text: str) -> bool:
@@ -59,7 +56,7 @@ class _Reader(ast.NodeVisitor):
         self.names: dict[str, ast.expr | None] = {}
         self.env: dict[str, Variable] = {}
 
-    def visit_Assign(self, node: ast.Assign) -> None:  # noqa: N802 - ast's name
+    def visit_Assign(self, node: ast.Assign) -> None:
         """Remember what names mean, and what goes into the environment."""
         for target in node.targets:
             if isinstance(target, ast.Name):
@@ -70,14 +67,14 @@ class _Reader(ast.NodeVisitor):
                     self.env[key] = Variable(name=self._text(target.slice), value=self._text(node.value))
         self.generic_visit(node)
 
-    def visit_Call(self, node: ast.Call) -> None:  # noqa: N802 - ast's name
+    def visit_Call(self, node: ast.Call) -> None:
         """Take in a call that makes an engine."""
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in _CALLS:
             self._engine(node)
         self.generic_visit(node)
 
-    def visit_List(self, node: ast.List) -> None:  # noqa: N802 - ast's name
+    def visit_List(self, node: ast.List) -> None:
         """Take in an argument list that starts the engine as a process."""
         words = [self._text(item) for item in node.elts]
         found = engine_words(words) if len(words) > 1 else None
@@ -87,10 +84,16 @@ class _Reader(ast.NodeVisitor):
             options, model, _ = read_options(launch.words, flags_of(None))
             self.found.append(
                 Server(
-                    kind="Python argument list", setting="python", name="", at=launch.at, options=options, model=model,
-                    env=dict(self.env), editable="none",
+                    kind="Python argument list",
+                    setting="python",
+                    name="",
+                    at=launch.at,
+                    options=options,
+                    model=model,
+                    env=dict(self.env),
+                    editable="none",
                 )
-            )  # fmt: skip
+            )
         self.generic_visit(node)
 
     def _engine(self, node: ast.Call) -> None:
@@ -110,10 +113,18 @@ class _Reader(ast.NodeVisitor):
         at = plain(ast.unparse(node.func), _offset(self.source, node.lineno, node.col_offset))
         self.found.append(
             Server(
-                kind="Python LLM()", setting="python", name="", at=at, options=tuple(options), model=model,
-                entry="llm", env=dict(self.env), claim=Claim(), editable="none",
+                kind="Python LLM()",
+                setting="python",
+                name="",
+                at=at,
+                options=tuple(options),
+                model=model,
+                entry="llm",
+                env=dict(self.env),
+                claim=Claim(),
+                editable="none",
             )
-        )  # fmt: skip
+        )
 
     def _option(self, name: str, at: Text, value: ast.expr, options: list[Option]) -> Text | None:
         if name == "model":
@@ -158,8 +169,3 @@ def _json(value: object) -> str:
         return json.dumps(value)
     except (TypeError, ValueError):
         return str(value)
-
-
-def names_of(env: Mapping[str, Variable]) -> list[str]:
-    """Names of the variables that the file sets."""
-    return sorted(env)

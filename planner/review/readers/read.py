@@ -70,7 +70,9 @@ def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> A
         restarts = systemd.restarts_at_once(whole) if servers else None
         return Artefact("systemd unit", servers, elsewhere, restarts=restarts)
     wants_yaml = ending in (".yaml", ".yml", ".json")
-    if wants_yaml or (ending not in (".sh", ".bash", ".slurm", ".sbatch") and not text.startswith("#!") and _KEY_LINE.search(text)):
+    if wants_yaml or (
+        ending not in (".sh", ".bash", ".slurm", ".sbatch") and not text.startswith("#!") and _KEY_LINE.search(text)
+    ):
         try:
             found = _yaml(source, beside)
         except Unreadable:
@@ -87,8 +89,10 @@ def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> A
 def _shell(source: Source) -> Artefact:
     text = plain(source.text, 0)
     lines = [line for line in source.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
-    script = source.text.startswith("#!") or bool(batch_claim(text).at) or any(
-        not line.rstrip().endswith("\\") for line in lines[:-1]
+    script = (
+        source.text.startswith("#!")
+        or bool(batch_claim(text).at)
+        or any(not line.rstrip().endswith("\\") for line in lines[:-1])
     )
     kind = "shell script" if script else "vllm serve line"
     servers = servers_of(text, kind=kind)
@@ -136,7 +140,13 @@ def _config(root: Tree) -> Server:
     at = root.key("model")
     assert at is not None
     return Server(
-        kind="vLLM configuration", setting="config", name="", at=at, options=tuple(options), model=model, editable="keys"
+        kind="vLLM configuration",
+        setting="config",
+        name="",
+        at=at,
+        options=tuple(options),
+        model=model,
+        editable="keys",
     )
 
 
@@ -191,9 +201,7 @@ def _with_config(server: Server, beside: Callable[[str], str | None]) -> Server:
             more, model = _config_options(root)
             options += more
     place = given.typed.start
-    moved = [
-        Option(one.name, one.key, _at(one.typed, place), _at(one.value, place), one.on) for one in options
-    ]  # fmt: skip
+    moved = [Option(one.name, one.key, _at(one.typed, place), _at(one.value, place), one.on) for one in options]
     return replace(
         server, options=(*moved, *server.options), model=server.model or (_at(model, place) if model else None)
     )

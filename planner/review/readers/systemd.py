@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from planner.review.readers.command import servers_of as shell_servers
 from planner.review.readers.shell import Scope, commands
 from planner.review.server import Server
-from planner.review.text import Text, joined
+from planner.review.text import Text
 
 _SECTION = re.compile(r"^\s*\[([^\]]+)\]\s*$")
 _SETTING = re.compile(r"^([A-Za-z][A-Za-z0-9]*)\s*=")
@@ -105,8 +105,3 @@ def restarts_at_once(text: Text) -> Text | None:
     delay = next(iter(unit.values("RestartSec")), None)
     seconds = re.match(r"\s*(\d+)(?:s|sec)?\s*$", delay.value) if delay is not None else None
     return unit.at("Restart") if delay is None or (seconds is not None and int(seconds[1][:6]) <= 5) else None
-
-
-def joined_text(parts: list[Text]) -> Text:
-    """The parts as one text."""
-    return joined(parts)

@@ -14,13 +14,14 @@ HIDDEN = "\ue000"
 """Stands for each character of a template, so that places stay right."""
 _MOST_NODES = 200_000
 _STANDARD_TAG = "tag:yaml.org,2002:"
+_PLAIN_TAGS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value"})
 
 
 class Tree:
     """One YAML node: a mapping, a list or a scalar."""
 
-    def __init__(self, node: Any, source: Source, budget: list[int]) -> None:
-        self._node, self._source, self._budget = node, source, budget
+    def __init__(self, node: Any, source: Source) -> None:
+        self._node, self._source = node, source
 
     @property
     def kind(self) -> str:
@@ -44,11 +45,7 @@ class Tree:
         return bool(self._node.flow_style)
 
     def _child(self, node: Any) -> Tree:
-        # Aliases make one node many children; counting visits bounds what they blow up.
-        self._budget[0] -= 1
-        if self._budget[0] < 0:
-            raise Unreadable("it refers to itself too often: anchors that multiply are refused", self.start)
-        return Tree(node, self._source, self._budget)
+        return Tree(node, self._source)
 
     def items(self) -> Iterator[tuple[Text, Tree]]:
         """Keys and values of a mapping; merged ones (``<<``) last."""
@@ -140,11 +137,10 @@ def documents(source: Source) -> list[Tree]:
         raise Unreadable("it is nested too deeply", 0) from None
     except (ValueError, AssertionError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise Unreadable(f"it is not YAML: {type(error).__name__}", 0) from None
-    budget = [_MOST_NODES]
-    trees = [Tree(node, source, budget) for node in nodes]
     for node in nodes:
         _refuse_tags(node)
-    return trees
+        _refuse_bombs(node)
+    return [Tree(node, source) for node in nodes]
 
 
 def hide_templates(text: str) -> str:
@@ -168,11 +164,35 @@ def _refuse_tags(root: Any) -> None:
             continue
         seen.add(id(node))
         tag = str(node.tag or "")
-        if tag and not tag.startswith(_STANDARD_TAG):
+        if tag and tag.removeprefix(_STANDARD_TAG) not in _PLAIN_TAGS:
             raise Unreadable(f"it carries the YAML tag `{tag[:40]}`: tags are refused", int(node.start_mark.index))
-        if isinstance(node.value, list):
-            for child in node.value:
-                waiting += list(child) if isinstance(child, tuple) else [child]
+        waiting += _children(node)
+
+
+def _refuse_bombs(root: Any) -> None:
+    """Refuse anchors that hold themselves, or that multiply beyond any artefact's size."""
+    sizes: dict[int, int] = {}
+    open_nodes: set[int] = set()
+    waiting: list[tuple[Any, bool]] = [(root, False)]
+    while waiting:
+        node, done = waiting.pop()
+        if done:
+            open_nodes.discard(id(node))
+            sizes[id(node)] = 1 + sum(sizes[id(child)] for child in _children(node))
+            if sizes[id(node)] > _MOST_NODES:
+                raise Unreadable("its anchors multiply: they are refused", int(node.start_mark.index))
+        elif id(node) in open_nodes:
+            raise Unreadable("an anchor holds itself: it is refused", int(node.start_mark.index))
+        elif id(node) not in sizes:
+            open_nodes.add(id(node))
+            waiting.append((node, True))
+            waiting += [(child, False) for child in _children(node) if id(child) not in sizes]
+
+
+def _children(node: Any) -> list[Any]:
+    if not isinstance(node.value, list):
+        return []
+    return [one for child in node.value for one in (child if isinstance(child, tuple) else (child,))]
 
 
 def _align(value: str, text: str, start: int, end: int, style: str | None) -> tuple[int, ...]:

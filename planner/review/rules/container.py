@@ -23,9 +23,12 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     for at, what in server.asked:
         if what == DOUBLED:
             yield finding(
-                "entrypoint-doubled", f"the image starts the server itself: `{at.value}` is one word too many", at,
-                stops=True, cure="begin with the model, or set the entry point",
-            )  # fmt: skip
+                "entrypoint-doubled",
+                f"the image starts the server itself: `{at.value}` is one word too many",
+                at,
+                stops=True,
+                cure="begin with the model, or set the entry point",
+            )
     if server.privileged is not None:
         yield _privileged(case, server.privileged, source)
     if server.container or server.claim.missing:
@@ -43,11 +46,18 @@ def _images(case: Case) -> Iterator[Finding]:
         tag = image.tag or "latest"
         at = image.tag_at if image.tag else image.name
         pin = f"v{case.asked_version}" if case.asked_version else "a release, such as v0.33.0"
-        said = f"`{image.repository}:{tag}` is not pinned" if image.tag else f"`{image.repository}` has no tag: it means latest"
+        said = (
+            f"`{image.repository}:{tag}` is not pinned"
+            if image.tag
+            else f"`{image.repository}` has no tag: it means latest"
+        )
         yield finding(
-            "moving-image", f"{said}: the tag moves", at, severity=None if own else "info",
+            "moving-image",
+            f"{said}: the tag moves",
+            at,
+            severity=None if own else "info",
             cure=f"pin the tag to {pin}" if own else "pin the tag to a release",
-        )  # fmt: skip
+        )
 
 
 def _privileged(case: Case, at: Text, source: Source) -> Finding:
@@ -67,9 +77,12 @@ def _privileged(case: Case, at: Text, source: Source) -> Finding:
             edits = (Edit(line_start, line_end + 1, ""),)
     name = "--privileged" if case.server.setting == "docker" else "privileged: true"
     return finding(
-        "privileged", f"{name} gives the container the whole host", at, edits=edits,
+        "privileged",
+        f"{name} gives the container the whole host",
+        at,
+        edits=edits,
         cure="leave it out: the GPU's devices are enough",
-    )  # fmt: skip
+    )
 
 
 def _gpus(case: Case) -> Iterator[Finding]:
@@ -90,16 +103,20 @@ def _gpus(case: Case) -> Iterator[Finding]:
             "gpu-vendor",
             f"it asks for GPUs of {_called(claim.vendor)}, and `{server.image.repository}` is built for "
             f"{_called(image_vendor)}",
-            claim.at or server.at, stops=True, cure="take the image that is built for the GPU",
-        )  # fmt: skip
+            claim.at or server.at,
+            stops=True,
+            cure="take the image that is built for the GPU",
+        )
     elif case.machine is not None and image_vendor in ("nvidia", "amd") and image_vendor != case.machine.spec.vendor:
         assert server.image is not None
         yield finding(
             "gpu-vendor",
             f"the GPUs are {_called(case.machine.spec.vendor)}'s, and `{server.image.repository}` is built for "
             f"{_called(image_vendor)}",
-            server.image.name, stops=True, cure="take the image that is built for the GPU",
-        )  # fmt: skip
+            server.image.name,
+            stops=True,
+            cure="take the image that is built for the GPU",
+        )
 
 
 def _called(vendor: str) -> str:
@@ -111,29 +128,34 @@ def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
     if server.setting not in ("docker", "compose", "kubernetes") or case.ranks is None:
         return
     if server.shared_memory == "none" and case.ranks > 1:
-        how, edits = {
-            "docker": ("--ipc=host, or --shm-size 16g", ()),
-            "compose": ("ipc: host, or shm_size: 16g", ()),
-        }.get(server.setting, ("an emptyDir of medium Memory, mounted at /dev/shm", ()))
-        if server.setting == "docker":
-            edits = _behind_run(case, source, "--ipc=host")
+        how = {"docker": "--ipc=host, or --shm-size 16g", "compose": "ipc: host, or shm_size: 16g"}.get(
+            server.setting, "an emptyDir of medium Memory, mounted at /dev/shm"
+        )
+        edits = _behind_run(case, source, "--ipc=host") if server.setting == "docker" else ()
         yield finding(
-            "shared-memory", f"its {case.ranks} ranks get no more than 64 MiB of /dev/shm", server.at, cure=how,
+            "shared-memory",
+            f"its {case.ranks} ranks get no more than 64 MiB of /dev/shm",
+            server.at,
+            cure=how,
             edits=edits,
-        )  # fmt: skip
+        )
     need = float(load("preflight.toml")["shared_memory"]["need_gib"]) * _GIB
     if server.shared_memory_bytes is not None and server.shared_memory_bytes < need and case.ranks > 1:
         yield finding(
-            "shared-memory", f"/dev/shm is limited to {server.shared_memory_bytes / 2**20:.0f} MiB, too small for "
-            f"{case.ranks} ranks", server.at, cure="a sizeLimit of 16Gi",
-        )  # fmt: skip
+            "shared-memory",
+            f"/dev/shm is limited to {server.shared_memory_bytes / 2**20:.0f} MiB, too small for {case.ranks} ranks",
+            server.at,
+            cure="a sizeLimit of 16Gi",
+        )
 
 
 def _behind_run(case: Case, source: Source, flag: str) -> tuple[Edit, ...]:
     """A flag behind ``docker run``."""
     import re
 
-    match = re.compile(r"\S*(?:docker|podman|nerdctl)\s+(?:container\s+)?run\b").match(source.text, case.server.at.start)
+    match = re.compile(r"\S*(?:docker|podman|nerdctl)\s+(?:container\s+)?run\b").match(
+        source.text, case.server.at.start
+    )
     return (Edit(match.end(), match.end(), " " + flag),) if match is not None else ()
 
 
@@ -148,9 +170,12 @@ def _cache(case: Case) -> Iterator[Finding]:
     empty = next((mount for mount in server.mounts if mount.kind == "empty" and _keeps(case, mount)), None)
     if empty is not None:
         yield finding(
-            "cache-volume", f"{empty.target} is an emptyDir: the weights are downloaded again by every new pod", server.at,
-            severity="info", cure="a persistent volume claim there",
-        )  # fmt: skip
+            "cache-volume",
+            f"{empty.target} is an emptyDir: the weights are downloaded again by every new pod",
+            server.at,
+            severity="info",
+            cure="a persistent volume claim there",
+        )
         return
     cure = {
         "docker": "-v ~/.cache/huggingface:/root/.cache/huggingface",
@@ -158,9 +183,11 @@ def _cache(case: Case) -> Iterator[Finding]:
         "helm": "pvcStorage",
     }.get(server.setting, "a persistent volume claim, mounted at /root/.cache/huggingface")
     yield finding(
-        "cache-volume", "no volume holds the model cache: the weights are downloaded again at every start", server.at,
+        "cache-volume",
+        "no volume holds the model cache: the weights are downloaded again at every start",
+        server.at,
         cure=cure,
-    )  # fmt: skip
+    )
 
 
 def _keeps(case: Case, mount: Mount) -> bool:
@@ -190,7 +217,12 @@ def _probes(case: Case) -> Iterator[Finding]:
                 yield _short(probe, needed)
     kinds = ("Deployment", "StatefulSet", "LeaderWorkerSet", "ReplicaSet")
     if server.kind in kinds and not server.probes and not server.probed_elsewhere:
-        yield finding("no-probe", "the container has no probe at all", server.at, cure="a startupProbe on /health, and a readinessProbe")
+        yield finding(
+            "no-probe",
+            "the container has no probe at all",
+            server.at,
+            cure="a startupProbe on /health, and a readinessProbe",
+        )
 
 
 def _least_start_s(size_bytes: int) -> int:
@@ -201,13 +233,15 @@ def _least_start_s(size_bytes: int) -> int:
 
 def _short(probe: Probe, needed_s: int) -> Finding:
     what = {"health": "healthcheck", "startup": "startupProbe", "liveness": "livenessProbe"}[probe.kind]
-    cure = "a longer start_period" if probe.kind == "health" else (
-        f"a startupProbe with failureThreshold {-(-2 * needed_s // max(1, probe.period_s))}"
-    )  # fmt: skip
+    cure = (
+        "a longer start_period"
+        if probe.kind == "health"
+        else (f"a startupProbe with failureThreshold {-(-2 * needed_s // max(1, probe.period_s))}")
+    )
     return finding(
         "probe-short",
-        f"the {what} gives up after {probe.patience_s} s, before the weights are loaded: a start takes {needed_s} s and "
-        f"longer",
+        f"the {what} gives up after {probe.patience_s} s, before the weights are loaded: a start takes at least "
+        f"{needed_s} s",
         probe.at,
         cure=cure,
     )

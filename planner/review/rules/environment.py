@@ -31,9 +31,11 @@ def _secrets(case: Case) -> Iterator[Finding]:
         if option is not None and option.value is not None and option.value.known and option.value.value:
             variable = "VLLM_API_KEY" if name == "api-key" else _HUGGING_FACE
             yield finding(
-                "secret-in-command", f"--{name} stands in the command in plain text", option.typed,
+                "secret-in-command",
+                f"--{name} stands in the command in plain text",
+                option.typed,
                 cure=f"{variable} in the environment, from a secret",
-            )  # fmt: skip
+            )
 
 
 def _one(case: Case, variable: Variable) -> Iterator[Finding]:
@@ -44,30 +46,42 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
     hub = facts["hub_token"]
     if key in hub["mistaken"] and not any(other in case.server.env for other in hub["read"]):
         yield finding(
-            "hub-token-name", f"{key} is not read by the hub's library: it reads {_HUGGING_FACE}", at, cure=_HUGGING_FACE,
+            "hub-token-name",
+            f"{key} is not read by the hub's library: it reads {_HUGGING_FACE}",
+            at,
+            cure=_HUGGING_FACE,
             edits=replaced(variable.name, _HUGGING_FACE) if variable.name.value == key else (),
-        )  # fmt: skip
+        )
     if value is not None and _literal(case, value.value):
         yield finding(
-            "literal-variable", f"the value of {key} is the text `{value.value}`: nothing puts a value in its place", value,
+            "literal-variable",
+            f"the value of {key} is the text `{value.value}`: nothing puts a value in its place",
+            value,
             cure="valueFrom a secret, or $(NAME)",
-        )  # fmt: skip
+        )
     elif value is not None and value.known and value.value.strip() and _secret(key):
         yield finding(
-            "secret-in-file", f"{key} stands in plain text", value if not variable.name.offsets else at,
+            "secret-in-file",
+            f"{key} stands in plain text",
+            value if not variable.name.offsets else at,
             cure="a reference to a secret, or a variable of the caller's",
-        )  # fmt: skip
+        )
     history = load("gone_variables.json")["gone"].get(key)
     if history is not None and (case.version is None or parse_version(case.version) >= parse_version(history[1])):
         yield finding(
-            "variable-gone", f"{key} has no effect: vLLM does not read it any more since {history[1]}", at,
+            "variable-gone",
+            f"{key} has no effect: vLLM does not read it any more since {history[1]}",
+            at,
             cure=f"leave {key} out",
-        )  # fmt: skip
+        )
     if key == "VLLM_PORT" and value is not None and value.known and not re.fullmatch(r"\d+", value.value.strip()):
         yield finding(
-            "variable-stops-start", f"VLLM_PORT must be a number, not `{value.value[:40]}`", at, stops=True,
+            "variable-stops-start",
+            f"VLLM_PORT must be a number, not `{value.value[:40]}`",
+            at,
+            stops=True,
             cure="leave VLLM_PORT out; --port is the server's",
-        )  # fmt: skip
+        )
 
 
 def _secret(name: str) -> bool:
@@ -87,9 +101,11 @@ def _links(case: Case) -> Iterator[Finding]:
         if name.value.upper().replace("-", "_") == "VLLM":
             yield finding(
                 "variable-stops-start",
-                f"the service named `{name.value}` puts VLLM_PORT=tcp://… into every pod that starts after it", name,
-                stops=True, cure="enableServiceLinks: false in the pod, or another name for the service",
-            )  # fmt: skip
+                f"the service named `{name.value}` puts VLLM_PORT=tcp://… into every pod that starts after it",
+                name,
+                stops=True,
+                cure="enableServiceLinks: false in the pod, or another name for the service",
+            )
 
 
 def _literals(case: Case) -> Iterator[Finding]:
@@ -99,6 +115,8 @@ def _literals(case: Case) -> Iterator[Finding]:
     for text in texts:
         if text is not None and text.known and text.value and _literal(case, text.value):
             yield finding(
-                "literal-variable", f"the argument is the text `{text.value}`: no shell puts a value in its place", text,
+                "literal-variable",
+                f"the argument is the text `{text.value}`: no shell puts a value in its place",
+                text,
                 cure="$(NAME), and NAME in the container's env",
-            )  # fmt: skip
+            )

@@ -82,7 +82,7 @@ def _missing(case: Case, one: Option, source: Source) -> Finding | None:
             message += f"; the nearest one is {near}"
     if one.name in _SPECULATIVE:
         cure, edits = _speculative(case, one, source)
-    surely = case.version is not None or history is None
+    surely = case.version is not None or history is None or case.model is not None
     return finding(
         "flag-gone", message, one.typed, cure=cure, severity=None if surely else "warn", stops=surely, edits=edits
     )
@@ -94,9 +94,14 @@ def _argument(case: Case, one: Option) -> Finding:
     message = f"`{written}` does not exist as an argument in {_releases(case)}"
     if history is not None:
         message += f": it is gone since {history.first_without}" + (f"; {history.note}" if history.note else "")
-    surely = case.version is not None or history is None
+    surely = case.version is not None or history is None or case.model is not None
     return finding(
-        "flag-gone", message, one.typed, cure=f"leave `{written}` out", stops=surely, severity=None if surely else "warn"
+        "flag-gone",
+        message,
+        one.typed,
+        cure=f"leave `{written}` out",
+        stops=surely,
+        severity=None if surely else "warn",
     )
 
 
@@ -116,6 +121,8 @@ def _nearest(name: str, case: Case) -> str | None:
 
 def _speculative(case: Case, one: Option, source: Source) -> tuple[str, tuple[Edit, ...]]:
     """The draft's flags of old as one JSON, written where the first of them stands."""
+    if case.server.option("speculative-config") is not None:
+        return f"leave --{one.name} out", without_option(case.server, one, source)
     given = {name: case.server.option(name) for name in _SPECULATIVE}
     present = [option for option in given.values() if option is not None]
     model, count = given["speculative-model"], given["num-speculative-tokens"]
@@ -139,7 +146,7 @@ def _speculative(case: Case, one: Option, source: Source) -> tuple[str, tuple[Ed
 
 def _value(case: Case, one: Option) -> Iterator[Finding]:
     known = case.flags.find("--" + one.name)
-    if known is None or one.value is None or not one.value.known or case.version is None and not known.get("type"):
+    if known is None or one.value is None or not one.value.known or (case.version is None and not known.get("type")):
         return
     value, kind = one.value.value.strip(), known.get("type")
     if one.name == "limit-mm-per-prompt" and not one.key and re.fullmatch(r"\w+=\d+(,\w+=\d+)*", value):
@@ -149,31 +156,47 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
         if case.server.editable == "words" and one.joined:
             edits = ()
         yield finding(
-            "flag-value", f"`--limit-mm-per-prompt {value}` is the form of old, which the parser does not take any more",
-            one.value, cure=f"--limit-mm-per-prompt '{new}'", stops=True, edits=edits,
-        )  # fmt: skip
+            "flag-value",
+            f"`--limit-mm-per-prompt {value}` is the form of old, which the parser does not take any more",
+            one.value,
+            cure=f"--limit-mm-per-prompt '{new}'",
+            stops=True,
+            edits=edits,
+        )
         return
     choices = known.get("choices")
     if choices and case.version is not None and value not in choices:
         yield finding(
-            "flag-value", f"`--{one.name} {value}` is not one of the values it may have",
-            one.value, cure=f"one of {', '.join(map(str, choices[:8]))}", stops=True,
-        )  # fmt: skip
+            "flag-value",
+            f"`--{one.name} {value}` is not one of the values it may have",
+            one.value,
+            cure=f"one of {', '.join(map(str, choices[:8]))}",
+            stops=True,
+        )
     elif kind == "int" and not one.key and not re.fullmatch(r"[+-]?\d+", value):
         yield finding(
-            "flag-value", f"`--{one.name}` must be a whole number, not `{value[:40]}`", one.value, stops=True,
+            "flag-value",
+            f"`--{one.name}` must be a whole number, not `{value[:40]}`",
+            one.value,
+            stops=True,
             cure=f"write --{one.name} as a number",
-        )  # fmt: skip
+        )
     elif kind == "float" and not one.key and not _is_float(value):
         yield finding(
-            "flag-value", f"`--{one.name}` must be a number, not `{value[:40]}`", one.value, stops=True,
+            "flag-value",
+            f"`--{one.name}` must be a number, not `{value[:40]}`",
+            one.value,
+            stops=True,
             cure=f"write --{one.name} as a number",
-        )  # fmt: skip
+        )
     elif one.name == "speculative-config" and not one.key and not _is_json(value):
         yield finding(
-            "flag-value", "`--speculative-config` is not JSON", one.value, stops=True,
+            "flag-value",
+            "`--speculative-config` is not JSON",
+            one.value,
+            stops=True,
             cure="quote the object for the shell, and its keys with double quotes",
-        )  # fmt: skip
+        )
 
 
 def _is_float(value: str) -> bool:
@@ -189,4 +212,3 @@ def _is_json(value: str) -> bool:
         return isinstance(json.loads(value), dict)
     except (ValueError, RecursionError):
         return False
-

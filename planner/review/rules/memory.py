@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
-from hw_specs.units import format_gib, format_tokens
+from hw_specs.units import format_tokens
 from planner.errors import PlannerError
 from planner.facts import load
+from planner.facts.release import parse_version
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.planning.answer import Plan
 from planner.planning.choose import plan as make_plan
@@ -19,12 +21,13 @@ from planner.review.text import Source, Text
 
 _CURES = ("max-model-len", "text-only", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization")
 """Levers that may stand in a command, the least surprising first."""
-_SAID_ELSEWHERE = ("graphs-assumed", "unread-version", "unknown-version", "cold-compile", "slack", "free-memory", "kv-cache-dtype")
-"""Warnings of a plan that are about the plan's own certainty."""
-_INFO = ("mm-encoder-tp-mode", "limit-mm-per-prompt", "fp8-weight-only", "slow-link", "mistral-common", "checkpoint")
-_OPTION_OF = {"eagle-draft-length": "speculative-config", "vllm-too-old-for-eagle": "speculative-config",
-              "eagle-broken-release": "speculative-config", "kv-cache-dtype-unsupported": "kv-cache-dtype",
-              "tp-across-nodes": "tensor-parallel-size"}  # fmt: skip
+_OPTION_OF = {
+    "eagle-draft-length": "speculative-config",
+    "vllm-too-old-for-eagle": "speculative-config",
+    "eagle-broken-release": "speculative-config",
+    "kv-cache-dtype-unsupported": "kv-cache-dtype",
+    "tp-across-nodes": "tensor-parallel-size",
+}
 
 
 def find(case: Case, memory: Memory, source: Source) -> Iterator[Finding]:
@@ -33,7 +36,7 @@ def find(case: Case, memory: Memory, source: Source) -> Iterator[Finding]:
     if short is not None:
         yield short
     elif memory.refused is not None:
-        yield _refused(case, memory, source)
+        yield _refused(case, memory)
     elif memory.plan is not None and memory.verdict == "does-not-fit":
         yield _does_not_fit(case, memory.plan, source)
     elif memory.plan is not None and memory.verdict == "tight":
@@ -44,7 +47,9 @@ def find(case: Case, memory: Memory, source: Source) -> Iterator[Finding]:
             yield idle
     yield from _small(case)
     if memory.plan is not None:
-        yield from _warnings(case, memory.plan, source)
+        yield from _warnings(case, memory.plan)
+    else:
+        yield from _too_old(case)
 
 
 def place(case: Case, *names: str) -> Text:
@@ -67,24 +72,33 @@ def _too_few(case: Case) -> Finding | None:
         there = f"{case.available * nodes} GPU{'s' if case.available * nodes != 1 else ''}"
         where = "are visible" if case.visible is not None and case.available == case.visible[0] else "are there"
         return finding(
-            "too-few-gpus", f"its ranks need {ranks} GPUs, and {there} {where} for it", at, stops=True,
+            "too-few-gpus",
+            f"its ranks need {ranks} GPUs, and {there} {where} for it",
+            at,
+            stops=True,
             cure=f"ask for {ranks} GPUs, or make the parallel sizes {there}",
-        )  # fmt: skip
+        )
     machine = case.machine
     if machine is not None and claim.count is not None and claim.count > machine.count and nodes == 1 and claim.at:
         return finding(
-            "too-few-gpus", f"it asks for {claim.count} GPUs, and the machine has {machine.count}", claim.at,
-            cure=f"ask for {machine.count}", stops=True,
-        )  # fmt: skip
+            "too-few-gpus",
+            f"it asks for {claim.count} GPUs, and the machine has {machine.count}",
+            claim.at,
+            cure=f"ask for {machine.count}",
+            stops=True,
+        )
     return None
 
 
-def _refused(case: Case, memory: Memory, source: Source) -> Finding:
+def _refused(case: Case, memory: Memory) -> Finding:
     refused = memory.refused
     assert refused is not None
     field = refused.field.replace("_", "-")
-    home = {"num-speculative-tokens": "speculative-config", "speculative-max-model-len": "speculative-config",
-            "limit-mm-per-prompt-image": "limit-mm-per-prompt"}.get(field, field)  # fmt: skip
+    home = {
+        "num-speculative-tokens": "speculative-config",
+        "speculative-max-model-len": "speculative-config",
+        "limit-mm-per-prompt-image": "limit-mm-per-prompt",
+    }.get(field, field)
     code = "checkpoint-flags" if field == "load-format" else "refused"
     option = case.server.option(home)
     edits: tuple[Edit, ...] = ()
@@ -95,9 +109,21 @@ def _refused(case: Case, memory: Memory, source: Source) -> Finding:
         edits = with_value(case.server, option, str(case.model.max_position_embeddings))
     elif field == "speculative-max-model-len":
         edits = without_draft_length(case)
-    message = str(refused).replace(refused.field, f"--{home}") if refused.field in str(refused) else str(refused)
+    elif field == "tensor-parallel-size" and option is not None:
+        edits = with_value(case.server, option, str(_largest_legal(case))) if _largest_legal(case) else ()
+    message = str(refused)
+    if home == field:
+        message = re.sub(rf"(?<![\w`-]){re.escape(refused.field)}(?!\w)", f"--{home}", message)
     at = option.typed if option is not None else case.server.at
     return finding(code, message, at, cure=refused.hint or "", stops=True, edits=edits)
+
+
+def _largest_legal(case: Case) -> int | None:
+    """The largest tensor-parallel size that the model and its GPUs allow."""
+    if case.model is None or case.available is None:
+        return None
+    sizes = legal_tensor_parallel_sizes(case.model, case.available, text_only=case.server.on("language-model-only"))
+    return sizes[-1] if sizes else None
 
 
 def _agreeing(case: Case) -> tuple[Edit, ...]:
@@ -121,12 +147,13 @@ def _agreeing(case: Case) -> tuple[Edit, ...]:
 
 def without_draft_length(case: Case) -> tuple[Edit, ...]:
     """Take ``max_model_len`` out of the draft's JSON, where it stands in the file as it is."""
-    import re
-
     option = case.server.option("speculative-config")
     if option is None or option.value is None or option.key or not option.value.verbatim:
         return ()
-    match = re.search(r",\s*\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)|\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)\s*,\s*", option.value.value)
+    match = re.search(
+        r",\s*\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)|\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)\s*,\s*",
+        option.value.value,
+    )
     if match is None:
         return ()
     gone = option.value.cut(match.start(), match.end())
@@ -137,7 +164,7 @@ def _does_not_fit(case: Case, plan: Plan, source: Source) -> Finding:
     settings = plan.settings
     reason = plan.reasons[0] if plan.reasons else "the memory is too little"
     message = f"it does not fit {plan.gpus}: {reason}"
-    names = ("max-model-len", "tensor-parallel-size", "gpu-memory-utilization")
+    names: tuple[str, ...] = ("max-model-len", "tensor-parallel-size", "gpu-memory-utilization")
     if settings.max_model_len >= plan.model.max_position_embeddings and case.server.option("max-model-len") is None:
         names = ("tensor-parallel-size", "model")
     cure, edits = _cure(case, plan, source)
@@ -197,14 +224,18 @@ def _set(case: Case, name: str, value: str, source: Source) -> tuple[Edit, ...]:
 
 
 def _tight(case: Case, plan: Plan) -> Finding:
-    low = format_tokens(plan.kv_cache.largest_max_model_len_low)
-    return finding(
-        "tight",
-        f"it holds {format_tokens(plan.settings.max_model_len)} tokens only if every uncertain term is as expected; "
-        f"{low} are sure",
-        place(case, "max-model-len"),
-        cure=next((lever.flag for lever in plan.levers if lever.fits), ""),
+    length, kv = plan.settings.max_model_len, plan.kv_cache
+    sure = f"{format_tokens(kv.largest_max_model_len_low)} are sure"
+    cure = next((lever.flag for lever in plan.levers if lever.name in _CURES and lever.fits), "")
+    at = place(case, "max-model-len")
+    if plan.verdict == "tight":
+        said = f"it holds {format_tokens(length)} tokens only if every uncertain term is as expected; {sure}"
+        return finding("tight", said, at, cure=cure)
+    said = (
+        f"{format_tokens(length)} tokens are on the edge: {format_tokens(kv.largest_max_model_len)} are expected to "
+        f"start, {sure}, and every uncertain term at its best would hold all of them"
     )
+    return finding("tight", said, at, cure=cure, severity="warn")
 
 
 def _idle(case: Case) -> Finding | None:
@@ -224,20 +255,30 @@ def _idle(case: Case) -> Finding | None:
     idle = total - used
     at = place(case, "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
     return finding(
-        "idle-gpus", f"{idle} of {total} GPUs stay idle: the server uses {used}", at,
+        "idle-gpus",
+        f"{idle} of {total} GPUs stay idle: the server uses {used}",
+        at,
         cure="spread the server over all of them, or start a replica on the others",
-    )  # fmt: skip
+    )
 
 
 def _small(case: Case) -> Iterator[Finding]:
     facts = load("review.toml")
     used, seqs = case.used, case.server.number("max-num-seqs")
     option = case.server.option("max-num-seqs")
-    if option is not None and seqs is not None and used is not None and 2 <= used and seqs <= used * facts["small_batch"]["per_gpu"]:
+    if (
+        option is not None
+        and seqs is not None
+        and used is not None
+        and used >= 2
+        and seqs <= used * facts["small_batch"]["per_gpu"]
+    ):
         yield finding(
-            "small-batch", f"--max-num-seqs {seqs} serves {seqs} requests at a time on {used} GPUs", option.typed,
+            "small-batch",
+            f"--max-num-seqs {seqs} serves {seqs} requests at a time on {used} GPUs",
+            option.typed,
             cure="leave --max-num-seqs to the engine, or raise it",
-        )  # fmt: skip
+        )
     share = case.server.text("gpu-memory-utilization")
     option = case.server.option("gpu-memory-utilization")
     try:
@@ -246,33 +287,50 @@ def _small(case: Case) -> Iterator[Finding]:
         low = False
     if low and option is not None:
         yield finding(
-            "low-utilization", f"--gpu-memory-utilization {share} leaves most of each GPU empty", option.typed,
+            "low-utilization",
+            f"--gpu-memory-utilization {share} leaves most of each GPU empty",
+            option.typed,
             cure="leave --gpu-memory-utilization out where nothing else uses the GPU",
-        )  # fmt: skip
+        )
 
 
-def _warnings(case: Case, plan: Plan, source: Source) -> Iterator[Finding]:
+def _warnings(case: Case, plan: Plan) -> Iterator[Finding]:
     """What the plan itself warns of, at the flag that it is about."""
     for warning in plan.warnings:
-        if warning.code in _SAID_ELSEWHERE:
-            continue
-        if warning.code in ("vllm-too-old", "fp8-unsupported", "kv-cache-dtype-unsupported", "eagle-broken-release",
-                            "vllm-too-old-for-eagle"):  # fmt: skip
+        if warning.code == "vllm-too-old":
+            yield finding("refused", warning.message, place(case, "model"), severity="warn")
+        elif warning.code in (
+            "fp8-unsupported",
+            "kv-cache-dtype-unsupported",
+            "eagle-broken-release",
+            "vllm-too-old-for-eagle",
+        ):
             at = place(case, _OPTION_OF.get(warning.code, "model"))
             yield finding("refused", warning.message, at, stops=True)
         elif warning.code == "eagle-draft-length" and plan.request.speculative_max_model_len is not None:
             yield finding(
-                "draft-length", warning.message, place(case, "speculative-config"),
-                cure="leave max_model_len out of --speculative-config", edits=without_draft_length(case),
-            )  # fmt: skip
+                "draft-length",
+                warning.message,
+                place(case, "speculative-config"),
+                cure="leave max_model_len out of --speculative-config",
+                edits=without_draft_length(case),
+            )
         elif warning.code in ("mm-encoder-tp-mode", "limit-mm-per-prompt"):
             yield finding("flag-without-effect", warning.message, place(case, warning.code))
 
 
-def room(plan: Plan) -> str:
-    """What the server will hold, in words."""
-    kv = plan.kv_cache
-    return (
-        f"{format_tokens(plan.settings.max_model_len)} tokens of context, {kv.max_concurrency:.1f} requests of that "
-        f"length, {format_gib(kv.available_bytes)} GiB for them on each GPU"
-    )
+def _too_old(case: Case) -> Iterator[Finding]:
+    """A release from before the model."""
+    if case.model is None or case.version is None:
+        return
+    for name, needs in load("review.toml")["first_release"].items():
+        if name in case.model.name.casefold() and parse_version(case.version) < parse_version(needs["version"]):
+            image = case.server.image
+            at = image.tag_at if image is not None and image.tag else case.server.version or place(case, "model")
+            yield finding(
+                "refused",
+                f"vLLM {case.version} is older than this model: no release before {needs['version']} loads it",
+                at,
+                cure=f"take {load('vllm.toml')['requires']['mistral']['version']} or newer",
+                stops=True,
+            )

@@ -13,9 +13,15 @@ from planner.review.text import Source
 
 _EXTERNAL = ("data-parallel-hybrid-lb", "data-parallel-external-lb", "data-parallel-rank")
 _METHODS = {
-    "awq": r"awq", "awq_marlin": r"awq", "gptq": r"gptq|int4|int8|w4a16|4-?bit", "gptq_marlin": r"gptq|int4|int8|w4a16|4-?bit",
-    "gguf": r"gguf", "compressed-tensors": r".", "modelopt": r"nvfp4|fp8|modelopt|fp4", "modelopt_fp4": r"nvfp4|fp4",
-}  # fmt: skip
+    "awq": r"awq",
+    "awq_marlin": r"awq",
+    "gptq": r"gptq|int4|int8|w4a16|4-?bit",
+    "gptq_marlin": r"gptq|int4|int8|w4a16|4-?bit",
+    "gguf": r"gguf",
+    "compressed-tensors": r".",
+    "modelopt": r"nvfp4|fp8|modelopt|fp4",
+    "modelopt_fp4": r"nvfp4|fp4",
+}
 
 
 def find(case: Case, source: Source) -> Iterator[Finding]:
@@ -36,18 +42,32 @@ def _parsers(case: Case, source: Source) -> Iterator[Finding]:
     if choice is not None and choice.on and parser is None and server.entry == "serve":
         name = wanted["tool_call_parser"] if _mistral(case) else ""
         yield finding(
-            "parser-missing", "--enable-auto-tool-choice needs --tool-call-parser beside it", choice.typed, stops=True,
+            "parser-missing",
+            "--enable-auto-tool-choice needs --tool-call-parser beside it",
+            choice.typed,
+            stops=True,
             cure=f"--tool-call-parser {name or 'NAME'}",
             edits=with_option(server, ("--tool-call-parser", name), source) if name else (),
-        )  # fmt: skip
+        )
     if not _mistral(case):
         return
-    for option, right in ((parser, wanted["tool_call_parser"]), (server.option("reasoning-parser"), wanted["reasoning_parser"])):
-        if option is not None and option.value is not None and option.value.known and option.value.value not in (right, ""):
+    for option, right in (
+        (parser, wanted["tool_call_parser"]),
+        (server.option("reasoning-parser"), wanted["reasoning_parser"]),
+    ):
+        if (
+            option is not None
+            and option.value is not None
+            and option.value.known
+            and option.value.value not in (right, "")
+        ):
             yield finding(
-                "parser-mismatch", f"--{option.name} {option.value.value} does not read what this model writes",
-                option.typed, cure=f"--{option.name} {right}", edits=with_value(server, option, right),
-            )  # fmt: skip
+                "parser-mismatch",
+                f"--{option.name} {option.value.value} does not read what this model writes",
+                option.typed,
+                cure=f"--{option.name} {right}",
+                edits=with_value(server, option, right),
+            )
 
 
 def _quantization(case: Case, source: Source) -> Iterator[Finding]:
@@ -57,22 +77,32 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
     method, name = option.value.value, case.model_name
     if case.model is not None:
         formats = {fmt.name for group in case.model.layers for fmt in (group.attention, group.mlp)}
-        alike = any(one.startswith("fp8") for one in formats) if method == "fp8" else method.startswith("modelopt") and "nvfp4" in formats
+        alike = (
+            any(one.startswith("fp8") for one in formats)
+            if method == "fp8"
+            else method.startswith("modelopt") and "nvfp4" in formats
+        )
         if not alike:
             kind = "NVFP4" if "nvfp4" in formats else "FP8"
             yield finding(
-                "quantization", f"--quantization {method} is not how this checkpoint is stored: it is {kind}", option.typed,
-                severity="error", stops=True, cure="leave --quantization out: the checkpoint says it itself",
+                "quantization",
+                f"--quantization {method} is not how this checkpoint is stored: it is {kind}",
+                option.typed,
+                severity="error",
+                stops=True,
+                cure="leave --quantization out: the checkpoint says it itself",
                 edits=without_option(case.server, option, source),
-            )  # fmt: skip
+            )
         return
     pattern = _METHODS.get(method)
     if pattern is None or name is None or case.hub_name is None or re.search(pattern, name, re.IGNORECASE):
         return
     yield finding(
-        "quantization", f"--quantization {method} wants a checkpoint of that kind, and `{name}` does not call itself one",
-        option.typed, cure="leave --quantization out, or name a checkpoint that was made with it",
-    )  # fmt: skip
+        "quantization",
+        f"--quantization {method} wants a checkpoint of that kind, and `{name}` does not call itself one",
+        option.typed,
+        cure="leave --quantization out, or name a checkpoint that was made with it",
+    )
 
 
 def _dense(case: Case, source: Source) -> Iterator[Finding]:
@@ -87,6 +117,10 @@ def _dense(case: Case, source: Source) -> Iterator[Finding]:
         cure = "independent servers without --data-parallel-* flags" if name in _EXTERNAL else f"leave --{name} out"
         edits = () if name in _EXTERNAL else without_option(case.server, option, source)
         yield finding(
-            "dense-model", f"--{name} is for mixtures of experts, and this model is dense", option.typed, stops=True,
-            cure=cure, edits=edits,
-        )  # fmt: skip
+            "dense-model",
+            f"--{name} is for mixtures of experts, and this model is dense",
+            option.typed,
+            stops=True,
+            cure=cure,
+            edits=edits,
+        )

@@ -29,22 +29,29 @@ def _open(case: Case) -> Iterator[Finding]:
     if server.openings or server.inner_port or server.container:
         if server.setting in ("docker", "compose") and not server.inner_port and _listens(case):
             yield finding(
-                "open-port", "the host's network is its own: the server listens on all interfaces, without an API key",
-                server.at, cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
-            )  # fmt: skip
+                "open-port",
+                "the host's network is its own: the server listens on all interfaces, without an API key",
+                server.at,
+                cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
+            )
         return
     host = server.option("host")
     if host is not None:
         if server.text("host") in _EVERYWHERE:
             yield finding(
-                "open-port", f"--host {server.text('host')} listens on all interfaces, without an API key", host.typed,
+                "open-port",
+                f"--host {server.text('host')} listens on all interfaces, without an API key",
+                host.typed,
                 cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
-            )  # fmt: skip
+            )
     elif case.script and server.setting in ("shell", "systemd"):
         yield finding(
-            "open-port", "without --host the server listens on all interfaces, without an API key", server.at,
-            severity="info", cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
-        )  # fmt: skip
+            "open-port",
+            "without --host the server listens on all interfaces, without an API key",
+            server.at,
+            severity="info",
+            cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
+        )
 
 
 def _listens(case: Case) -> bool:
@@ -64,12 +71,16 @@ def _ports(case: Case) -> Iterator[Finding]:
     wrong = [one for one in server.openings if one.exact and one.port is not None and server.inner_port]
     if wrong and all(one.port != port for one in wrong):
         yield finding(
-            "port-mismatch", f"port {wrong[0].port} of the container is published, and the server listens on {port}",
-            wrong[0].at, cure=f"publish {port}, or --port {wrong[0].port}",
-        )  # fmt: skip
+            "port-mismatch",
+            f"port {wrong[0].port} of the container is published, and the server listens on {port}",
+            wrong[0].at,
+            cure=f"publish {port}, or --port {wrong[0].port}",
+        )
     for probe in server.probes:
         if probe.port is not None and probe.port.value.isdecimal() and probe.port.value != str(port):
             yield finding(
-                "port-mismatch", f"the {probe.kind}Probe asks port {probe.port.value}, and the server listens on {port}",
-                probe.port, cure=f"port: {port}",
-            )  # fmt: skip
+                "port-mismatch",
+                f"the {probe.kind}Probe asks port {probe.port.value}, and the server listens on {port}",
+                probe.port,
+                cure=f"port: {port}",
+            )

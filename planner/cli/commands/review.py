@@ -1,0 +1,205 @@
+"""``m35-plan review``: judge commands and files that already exist. It runs nothing that it reads."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import click
+
+from hw_specs.spec import GpuSet
+from hw_specs.units import parse_memory
+from planner.cli.diagnostics import narrate, say
+from planner.cli.exit_code import ExitCode
+from planner.cli.options import Filled, gpu_options
+from planner.cli.output import write, write_json
+from planner.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from planner.review.findings import Review
+
+_BEHIND = "planner.review.command"
+_LIMIT_BYTES = 1 << 20
+FORMATS = ("table", "json", "sarif", "github", "junit")
+
+
+class WithCommand(click.Command):
+    """A command that takes another one behind ``--``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Keep what stands behind the first ``--`` as it is."""
+        if "--" in args:
+            index = args.index("--")
+            ctx.meta[_BEHIND] = args[index + 1 :]
+            args = args[:index]
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=WithCommand, short_help="judge commands and files that already exist")
+@gpu_options
+@click.option("--vllm-version", type=Filled(), metavar="VERSION", help="release, where no image tag or pin says it")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="table", help="what is printed")
+@click.option("--json", "as_json", is_flag=True, help="short for --format json")
+@click.option(
+    "--fail-on", type=click.Choice(["error", "warn", "info", "never"]), default="error",
+    help="mildest severity that ends with 8 (default: error)",
+)  # fmt: skip
+@click.option("--fix", is_flag=True, help="write the cures that are sure into the files; the diff comes first")
+@click.option("--diff", "diff_only", is_flag=True, help="show what --fix would write, and write nothing")
+@click.argument("files", nargs=-1, metavar="[FILES]... [-- COMMAND...]", type=click.Path(allow_dash=True))
+@click.pass_context
+def command(
+    ctx: click.Context,
+    gpus: str | None,
+    gpu_memory: str | None,
+    vllm_version: str | None,
+    form: str,
+    as_json: bool,
+    fail_on: str,
+    fix: bool,
+    diff_only: bool,
+    files: tuple[str, ...],
+) -> int:
+    """Judge vLLM commands, docker and compose files, manifests, Helm values, task files, units and scripts.
+
+    Each server gets a verdict and findings with line and column; nothing that is read is run. `-` reads stdin, a
+    command behind `--` is judged as it stands. Exit code 0: nothing at or above `--fail-on`, 3: a server does not
+    start as it stands, 8: findings at or above `--fail-on`.
+    """
+    words: list[str] = ctx.meta.get(_BEHIND, [])
+    if not files and not words:
+        raise InvalidRequest(
+            "files", "files or a command behind `--` must be given", hint="`m35-plan review -- vllm serve …`"
+        )
+    machine = _machine(gpus, gpu_memory)
+    if vllm_version is not None:
+        from planner.facts.release import parse_version
+
+        parse_version(vllm_version)
+    texts = [(name, _text(name), _beside(name)) for name in files]
+    if words:
+        texts.append(("", words[0] if len(words) == 1 else shlex.join(words), _beside(".")))
+    reviews: list[Review] = []
+    for name, text, beside in texts:
+        judge = _judge(name, machine, vllm_version, beside)
+        if fix or diff_only:
+            reviews.append(_repaired(name, text, judge, dry=diff_only))
+        else:
+            reviews.append(judge(text))
+    code = _exit_code(reviews, fail_on)
+    _print(reviews, "json" if as_json else form, ok=code == ExitCode.OK)
+    return code
+
+
+def _machine(gpus: str | None, gpu_memory: str | None) -> GpuSet | None:
+    """The GPUs that the options name; nobody's own are looked at unless asked for."""
+    if gpus is None:
+        return None
+    if gpus == "auto" or gpus.startswith("@"):
+        from planner.cli.gpus_option import resolve_gpus
+
+        return resolve_gpus(gpus, gpu_memory=gpu_memory)
+    from hw_specs import parse_gpus
+
+    return parse_gpus(gpus, memory_override_bytes=None if gpu_memory is None else parse_memory(gpu_memory))
+
+
+def _judge(
+    name: str, machine: GpuSet | None, vllm_version: str | None, beside: Callable[[str], str | None]
+) -> Callable[[str], Review]:
+    from planner.review import review
+
+    def judge(text: str) -> Review:
+        return review(text, name="" if name == "-" else name, gpus=machine, vllm_version=vllm_version, beside=beside)
+
+    return judge
+
+
+def _text(name: str) -> str:
+    """The text of a file or of stdin."""
+    try:
+        if name == "-":
+            return sys.stdin.read(_LIMIT_BYTES + 1)
+        with Path(name).open("rb") as file:
+            return file.read(_LIMIT_BYTES + 1).decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    except OSError as error:
+        raise InvalidRequest("files", f"cannot read `{name}`: {(error.strerror or str(error)).lower()}") from None
+
+
+def _beside(name: str) -> Callable[[str], str | None]:
+    """Files in the artefact's own folder, by name; nothing else is opened."""
+    folder = Path(name).parent if name != "-" else Path()
+
+    def read(path: str) -> str | None:
+        wanted = PurePosixPath(path)
+        for candidate in (wanted, PurePosixPath(wanted.name)):
+            if candidate.is_absolute() or ".." in candidate.parts or not candidate.name:
+                continue
+            try:
+                with (folder / candidate).open("rb") as file:
+                    return file.read(_LIMIT_BYTES).decode(errors="replace")
+            except (OSError, ValueError):
+                continue
+        return None
+
+    return read
+
+
+def _repaired(name: str, text: str, judge: Callable[[str], Review], *, dry: bool) -> Review:
+    """Show the change of one file, write it unless that was not wanted, and return what is left to say."""
+    from planner.review.fix import repair
+
+    done = repair(text, judge)
+    if not done.changed:
+        return done.before
+    narrate(done.diff().rstrip("\n"))
+    if dry:
+        return done.before
+    if name in ("", "-"):
+        write(done.after.text.rstrip("\n"))
+    else:
+        try:
+            Path(name).write_text(done.after.text, encoding="utf-8")
+        except OSError as error:
+            raise InvalidRequest("files", f"cannot write `{name}`: {(error.strerror or str(error)).lower()}") from None
+    say("note", f"{len(done.applied)} of {len(done.before.findings)} findings cured in {name or 'the command'}")
+    return done.after
+
+
+def _print(reviews: list[Review], form: str, *, ok: bool) -> None:
+    if form == "json":
+        from planner.review.document import review_document, to_json_value
+
+        write_json(to_json_value(review_document(reviews, ok=ok)))
+    elif form == "sarif":
+        from planner.review.sarif import sarif
+
+        write_json(sarif(reviews))
+    elif form == "github":
+        from planner.review.workflow_commands import workflow_commands
+
+        lines = workflow_commands(reviews)
+        if lines:
+            write(lines)
+    elif form == "junit":
+        from planner.review.junit import junit
+
+        write(junit(reviews))
+    else:
+        from planner.cli.review_table import review_text
+
+        write(review_text(reviews))
+
+
+def _exit_code(reviews: list[Review], fail_on: str) -> int:
+    from planner.review.findings import SEVERITIES
+
+    if any(not one.fits for one in reviews):
+        return ExitCode.DOES_NOT_FIT
+    if fail_on == "never":
+        return ExitCode.OK
+    counted = SEVERITIES[: [*SEVERITIES].index(fail_on) + 1]  # type: ignore[arg-type]
+    return ExitCode.FINDINGS if any(f.severity in counted for one in reviews for f in one.findings) else ExitCode.OK

@@ -1,0 +1,173 @@
+"""The review as a JSON document: the contract with other programs. It never prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from planner.review.findings import Review, ServerReview, Severity, Verdict
+
+SCHEMA_VERSION = "1.0"
+"""``major.minor``: a minor step adds keys, a major step removes or redefines some."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FindingEntry:
+    """One finding and its place."""
+
+    code: str
+    severity: Severity
+    file: str
+    line: int
+    column: int
+    end_line: int
+    server: str
+    """The server it is about; empty for the file as a whole."""
+    message: str
+    cure: str
+    why: str
+    source: str
+    fixable: bool
+    """Whether ``--fix`` makes the change."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerEntry:
+    """One line of the ledger of one GPU."""
+
+    name: str
+    bytes: int
+    low_bytes: int
+    high_bytes: int
+    basis: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Room:
+    """What a server holds, where that is known."""
+
+    max_model_len: int
+    tokens: int
+    """Of all requests together, as the engine prints it."""
+    max_concurrency: float
+    """Requests of full length at once."""
+    max_num_seqs: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerEntry:
+    """One server, judged."""
+
+    kind: str
+    name: str
+    line: int
+    verdict: Verdict
+    """Whether it starts as it stands; ``does-not-fit`` also where the engine refuses a setting."""
+    reason: str
+    model: str | None
+    vllm_version: str | None
+    """The release; null where neither the artefact nor an option says it."""
+    judged_as: str | None
+    """The release whose rules were used."""
+    gpus: str | None
+    room: Room | None
+    ledger: tuple[LedgerEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One artefact."""
+
+    name: str
+    kind: str
+    servers: tuple[ServerEntry, ...]
+    findings: tuple[FindingEntry, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReviewDocument:
+    """Every artefact that one call looked at."""
+
+    kind: Literal["review"]
+    schema_version: str
+    ok: bool
+    """Whether every server starts, as far as is known, and nothing reached the limit of the call."""
+    files: tuple[FileEntry, ...]
+
+
+def review_document(reviews: Sequence[Review], *, ok: bool) -> ReviewDocument:
+    """Return the document of some reviews."""
+    return ReviewDocument(
+        kind="review", schema_version=SCHEMA_VERSION, ok=ok, files=tuple(_file(one) for one in reviews)
+    )
+
+
+def _file(review: Review) -> FileEntry:
+    return FileEntry(
+        name=review.name,
+        kind=review.kind,
+        servers=tuple(_server(one) for one in review.servers),
+        findings=tuple(
+            FindingEntry(
+                code=one.code,
+                severity=one.severity,
+                file=review.name,
+                line=one.line,
+                column=one.column,
+                end_line=one.end_line,
+                server=one.server,
+                message=one.message,
+                cure=one.cure,
+                why=one.why,
+                source=one.source,
+                fixable=bool(one.edits),
+            )
+            for one in review.findings
+        ),
+    )
+
+
+def _server(one: ServerReview) -> ServerEntry:
+    plan = one.plan
+    holds = one.verdict in ("fits", "tight")
+    return ServerEntry(
+        kind=one.kind,
+        name=one.name,
+        line=one.line,
+        verdict=one.verdict,
+        reason=one.reason,
+        model=one.model,
+        vllm_version=one.vllm_version,
+        judged_as=one.judged_as,
+        gpus=one.gpus,
+        room=Room(
+            max_model_len=plan.settings.max_model_len,
+            tokens=plan.kv_cache.tokens,
+            max_concurrency=plan.kv_cache.max_concurrency,
+            max_num_seqs=plan.settings.max_num_seqs,
+        )
+        if plan is not None and holds
+        else None,
+        ledger=tuple(
+            LedgerEntry(
+                name=line.name, bytes=line.bytes, low_bytes=line.low_bytes, high_bytes=line.high_bytes, basis=line.basis
+            )
+            for line in plan.ledger.lines
+        )
+        if plan is not None
+        else (),
+    )
+
+
+def to_json_value(document: ReviewDocument) -> dict[str, Any]:
+    """Return the document as plain dicts and lists, keys in the order of the contract."""
+    return dataclasses.asdict(document)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of the document."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(ReviewDocument).json_schema()

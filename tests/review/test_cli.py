@@ -1,0 +1,134 @@
+"""The command line of a review: exit codes, formats, files, stdin, repairs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+CARD = ["vllm", "serve", "mistralai/Mistral-Medium-3.5-128B", "--tensor-parallel-size", "8"]
+COMPOSE = """\
+services:
+  engine:   # the model
+    image: vllm/vllm-openai:v0.33.0
+    gpus: all
+    ipc: host
+    privileged: true
+    ports: ["127.0.0.1:8000:8000"]
+    volumes: ["hub:/root/.cache/huggingface"]
+    command:
+      - mistralai/Mistral-Medium-3.5-128B
+      - --tensor-parallel-size   # all of them
+      - "8"
+      - --swap-space
+      - "4"
+volumes: {hub: {}}
+"""
+
+
+def run(*words: str, cwd: Path | None = None, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "planner", "review", *words],
+        cwd=cwd, input=stdin, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def compose(tmp_path: Path) -> Path:
+    path = tmp_path / "compose.yaml"
+    path.write_text(COMPOSE)
+    return path
+
+
+def test_a_clean_command_ends_with_0() -> None:
+    done = run("--gpus", "8xH200", "--", *CARD)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "fits" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_what_does_not_start_ends_with_3_and_findings_end_with_8(compose: Path) -> None:
+    assert run("--gpus", "8xH200", str(compose)).returncode == 3
+    clean = COMPOSE.replace("      - --swap-space\n", "").replace('      - "4"\n', "")
+    compose.write_text(clean)
+    assert run("--gpus", "8xH200", str(compose)).returncode == 0
+    assert run("--gpus", "8xH200", "--fail-on", "warn", str(compose)).returncode == 8
+
+
+def test_json_follows_the_schema_that_spec_prints(compose: Path) -> None:
+    import jsonschema
+
+    done = run("--gpus", "8xH200", "--json", str(compose))
+    document = json.loads(done.stdout)
+    spec = json.loads(
+        subprocess.run([sys.executable, "-m", "planner", "spec"], capture_output=True, text=True, check=True).stdout
+    )
+    jsonschema.validate(document, spec["schemas"]["review"])
+    assert (document["kind"], document["schema_version"]) == ("review", "1.0")
+    (file,) = document["files"]
+    places = {(one["code"], one["line"], one["column"]) for one in file["findings"]}
+    assert ("flag-gone", 13, 9) in places
+    assert ("privileged", 6, 5) in places
+    assert all(one["file"] == str(compose) for one in file["findings"])
+    assert sum(one["bytes"] for one in file["servers"][0]["ledger"]) > 100 * 2**30
+
+
+def test_a_repair_shows_its_diff_first_and_keeps_comments_order_and_quotes(compose: Path) -> None:
+    shown = run("--gpus", "8xH200", "--diff", str(compose))
+    assert compose.read_text() == COMPOSE
+    assert "-      - --swap-space" in shown.stderr
+    done = run("--gpus", "8xH200", "--fix", str(compose))
+    assert done.returncode == 0, done.stdout
+    removed = [line for line in COMPOSE.splitlines() if line not in compose.read_text().splitlines()]
+    assert removed == ["    privileged: true", "      - --swap-space", '      - "4"']
+    assert run("--gpus", "8xH200", "--fail-on", "warn", str(compose)).returncode == 0
+
+
+def test_stdin_is_read_and_a_repaired_one_is_printed() -> None:
+    done = run(
+        "--gpus", "8xH200", "--fix", "-", stdin="vllm serve mistralai/Mistral-Medium-3.5-128B -tp 8 --swap-space 4\n"
+    )
+    assert done.stdout.splitlines()[0] == "vllm serve mistralai/Mistral-Medium-3.5-128B -tp 8"
+    assert done.returncode == 0
+
+
+def test_sarif_names_rules_and_places(compose: Path) -> None:
+    log = json.loads(run("--gpus", "8xH200", "--format", "sarif", str(compose)).stdout)
+    (part,) = log["runs"]
+    assert log["version"] == "2.1.0"
+    for result in part["results"]:
+        assert part["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+        assert result["locations"][0]["physicalLocation"]["region"]["startLine"] > 0
+
+
+def test_annotations_and_junit_say_the_same(compose: Path) -> None:
+    lines = run("--gpus", "8xH200", "--format", "github", str(compose)).stdout.splitlines()
+    assert any(line.startswith("::error file=") and ",line=13,col=9," in line for line in lines)
+    tree = ET.fromstring(run("--gpus", "8xH200", "--format", "junit", str(compose)).stdout)
+    (suite,) = tree
+    assert suite.get("failures") == "1"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["no-such-file"], ["--vllm-version", "x", "--", *CARD], ["--gpus", "8xNothing", "--", *CARD], ["."]],
+)
+def test_a_wrong_call_is_a_usage_error(words: list[str], tmp_path: Path) -> None:
+    done = run(*words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_config_file_beside_is_read(tmp_path: Path) -> None:
+    (tmp_path / "engine.yaml").write_text("tensor-parallel-size: 8\nswap-space: 4\n")
+    (tmp_path / "start.sh").write_text(
+        "#!/bin/sh\nvllm serve mistralai/Mistral-Medium-3.5-128B --host 127.0.0.1 --config engine.yaml\n"
+    )
+    done = run("--gpus", "8xH200", "--json", "start.sh", cwd=tmp_path)
+    (file,) = json.loads(done.stdout)["files"]
+    assert [one["code"] for one in file["findings"]] == ["flag-gone"]
