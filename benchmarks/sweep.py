@@ -29,7 +29,7 @@ def grid() -> Grid:
         max_model_lens=tuple(range(16384, 262145, 16384)),
         concurrencies=tuple(range(1, 65)),
         kv_cache_dtypes=("auto", "fp8"),
-        speculative_tokens=(0, 3),
+        num_speculative_tokens=(0, 3),
         gpu_memory_utilizations=tuple(float(value) for value in np.linspace(0.8, 0.95, 31)),
     )
 

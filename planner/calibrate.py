@@ -23,7 +23,7 @@ from planner.serve.log.measured import Measured, compare, outside_torch_bytes
 from planner.serve.log.remedy import calibration_record
 from planner.state import append_records, calibrations_path, read_records
 
-SCHEMA = 1
+SCHEMA = 2
 _MODEL_SETTINGS = (
     "tensor_parallel_size",
     "pipeline_parallel_size",
@@ -32,7 +32,7 @@ _MODEL_SETTINGS = (
     "max_num_batched_tokens",
     "enforce_eager",
     "language_model_only",
-    "speculative_tokens",
+    "num_speculative_tokens",
 )
 
 
@@ -158,7 +158,7 @@ def _same_start(plan: Plan, measured: Measured) -> None:
 
 
 def _plan_with(name: str, seen: object) -> str:
-    flag = {"speculative_tokens": "num-speculative-tokens"}.get(name, name.replace("_", "-"))
+    flag = {"num_speculative_tokens": "num-speculative-tokens"}.get(name, name.replace("_", "-"))
     if isinstance(seen, bool):
         return f"plan {'with' if seen else 'without'} `--{flag}`, as that start did"
     return f"plan with the settings of the log, such as `--{flag} {seen}`"

@@ -19,8 +19,18 @@ class Layout:
         """GPUs of one server."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
+    @property
+    def split(self) -> tuple[int, int]:
+        """Tensor and pipeline size: how one server is cut up, whatever the number of servers."""
+        return self.tensor_parallel_size, self.pipeline_parallel_size
+
     def __str__(self) -> str:
-        stages = f" x PP{self.pipeline_parallel_size}" if self.pipeline_parallel_size > 1 else ""
+        """``TP4 x 2``: four GPUs a server, two servers.
+
+        >>> str(Layout(tensor_parallel_size=2, pipeline_parallel_size=4))
+        'TP2 PP4'
+        """
+        stages = f" PP{self.pipeline_parallel_size}" if self.pipeline_parallel_size > 1 else ""
         copies = f" x {self.replicas}" if self.replicas > 1 else ""
         return f"TP{self.tensor_parallel_size}{stages}{copies}"
 
@@ -39,9 +49,18 @@ class Settings:
     kv_cache_dtype: str
     language_model_only: bool
     enforce_eager: bool
-    speculative_tokens: int
+    num_speculative_tokens: int
     """0 without a draft."""
     speculative_max_model_len: int | None = None
     kv_cache_memory_bytes: int | None = None
     block_size: int = 16
     load_format: Literal["mistral", "hf"] = "mistral"
+
+    @property
+    def layout(self) -> Layout:
+        """How the GPUs are shared out."""
+        return Layout(
+            tensor_parallel_size=self.tensor_parallel_size,
+            pipeline_parallel_size=self.pipeline_parallel_size,
+            replicas=self.replicas,
+        )

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
-from planner import Lever, Plan, PlanRequest
+from planner import Lever, PlanRequest
 from planner.model import ModelSpec
 from planner.rendering.argv import ReadCommand, with_flags
+from planner.settings import Layout
 
 
 class Step(StrEnum):
@@ -33,15 +34,6 @@ ORDER = tuple(Step)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PickedLayout:
-    """A layout that was picked by hand."""
-
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    replicas: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
     """Everything the user decided; what is None is still open."""
 
@@ -49,7 +41,8 @@ class Answers:
     """What to plan for; None is this project's model."""
     request: PlanRequest | None = None
     """GPUs and workload."""
-    layout: PickedLayout | None = None
+    layout: Layout | None = None
+    """One that was picked by hand."""
     levers: tuple[Lever, ...] = ()
     """Levers that are switched on, in that order."""
     edited: ReadCommand | None = None
@@ -112,7 +105,7 @@ def with_request(answers: Answers, request: PlanRequest) -> Answers:
     )
 
 
-def with_layout(answers: Answers, layout: PickedLayout | None) -> Answers:
+def with_layout(answers: Answers, layout: Layout | None) -> Answers:
     """Return the answers with another layout."""
     return dataclasses.replace(answers, layout=layout, edited=None)
 
@@ -137,12 +130,7 @@ def effective_request(answers: Answers) -> PlanRequest:
         return answers.edited.request
     request = answers.request
     if answers.layout is not None:
-        request = dataclasses.replace(
-            request,
-            tensor_parallel_size=answers.layout.tensor_parallel_size,
-            pipeline_parallel_size=answers.layout.pipeline_parallel_size,
-            replicas=answers.layout.replicas,
-        )
+        request = request.with_layout(answers.layout)
     for lever in answers.levers:
         request = with_flags(request, lever.flag)
     return request
@@ -152,13 +140,3 @@ def offered_levers(answers: Answers, offered: tuple[Lever, ...]) -> tuple[Lever,
     """Return the levers to show: those that are on where they were, and what is offered beyond them."""
     on = {lever.name for lever in answers.levers}
     return (*answers.levers, *(lever for lever in offered if lever.name not in on))
-
-
-def layout_of(plan: Plan) -> PickedLayout:
-    """Return the layout that `plan` settled on."""
-    settings = plan.settings
-    return PickedLayout(
-        tensor_parallel_size=settings.tensor_parallel_size,
-        pipeline_parallel_size=settings.pipeline_parallel_size,
-        replicas=settings.replicas,
-    )

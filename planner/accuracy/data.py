@@ -52,9 +52,8 @@ class Startup:
     @property
     def label(self) -> str:
         """Model and layout, for tables."""
-        tp, pp = self.settings.tensor_parallel_size, self.settings.pipeline_parallel_size
         name = self.model.name.partition("/")[2] + (", FP8 on load" if self.quantised_on_load else "")
-        return f"{name} TP{tp}" + (f" PP{pp}" if pp > 1 else "")
+        return f"{name} {self.settings.layout}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,7 +115,7 @@ def _startup(row: dict[str, Any], source: str) -> Startup:
             kv_cache_dtype=row["kv_cache_dtype"],
             language_model_only=True,
             enforce_eager=False,
-            speculative_tokens=0,
+            num_speculative_tokens=0,
             load_format="hf",
         ),
         measured=row["measured"],

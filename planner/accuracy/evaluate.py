@@ -127,7 +127,7 @@ GROUPS: tuple[tuple[str, Callable[[Startup], bool]], ...] = (
 
 
 def _ranks(startup: Startup) -> int:
-    return startup.settings.tensor_parallel_size * startup.settings.pipeline_parallel_size
+    return startup.settings.layout.gpus_per_replica
 
 
 def evaluate(*, left_out: Literal["base", "family"] = "base") -> Report:

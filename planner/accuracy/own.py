@@ -70,7 +70,7 @@ def own_startup(row: dict[str, Any]) -> Startup:
             kv_cache_dtype=row["kv_cache_dtype"],
             language_model_only=row["language_model_only"],
             enforce_eager=row["enforce_eager"],
-            speculative_tokens=3 if row["draft"] else 0,
+            num_speculative_tokens=3 if row["draft"] else 0,
             load_format="mistral",
         ),
         measured=measured,

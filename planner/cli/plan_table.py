@@ -79,7 +79,7 @@ def _head(plan: Plan, width: int) -> str:
 
 
 def _title(plan: Plan) -> str:
-    ranks = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
+    ranks = plan.settings.layout.gpus_per_replica
     return f"{'one GPU' if ranks == 1 else f'one GPU of {ranks}'}, {format_gib(plan.ledger.total_bytes)} GiB"
 
 

@@ -78,19 +78,14 @@ def _layouts(section: SpeedSection) -> str:
     ]
     text = table(["layouts", "batched", "tok/s", "TTFT", "TPOT", ""], rows, _RIGHT)
     legend = "* on the Pareto front of tok/s, TTFT, TPOT and length"
-    if any(row.speculative_tokens for row in section.layouts):
+    if any(row.num_speculative_tokens for row in section.layouts):
         legend += "; EAGLE at an assumed acceptance rate"
     return f"{text}\n{_fold(legend)}"
 
 
 def layout_name(row: LayoutSpeed) -> str:
     """``TP4 x 2``, with stages and draft where there are any."""
-    name = f"TP{row.tensor_parallel_size}"
-    if row.pipeline_parallel_size > 1:
-        name += f" x PP{row.pipeline_parallel_size}"
-    if row.replicas > 1:
-        name += f" x {row.replicas}"
-    return name + (f", EAGLE {row.speculative_tokens}" if row.speculative_tokens else "")
+    return f"{row.layout}, EAGLE {row.num_speculative_tokens}" if row.num_speculative_tokens else str(row.layout)
 
 
 def _marks(row: LayoutSpeed, section: SpeedSection) -> str:

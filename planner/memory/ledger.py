@@ -174,7 +174,7 @@ def rank_budgets(
         tensor_parallel_size=tp,
         pipeline_parallel_size=pp,
         language_model_only=settings.language_model_only,
-        draft=settings.speculative_tokens > 0,
+        draft=settings.num_speculative_tokens > 0,
         rules=rules,
     )
     padded = rules.fp8_row_padding[1] > 0
@@ -193,7 +193,7 @@ def rank_budgets(
         if 0 < stage < pp - 1 and (layers, weights[stage]) in middle:
             budgets.append(middle[layers, weights[stage]])
             continue
-        if last and settings.speculative_tokens and model.draft:
+        if last and settings.num_speculative_tokens and model.draft:
             layers += model.draft.num_hidden_layers
         budgets.append(
             RankBudget(
@@ -226,7 +226,7 @@ def rank_budgets(
                     max_model_len=settings.max_model_len,
                     language_model_only=settings.language_model_only,
                     enforce_eager=settings.enforce_eager,
-                    speculative_tokens=settings.speculative_tokens,
+                    speculative_tokens=settings.num_speculative_tokens,
                     linked=gpus.fully_connected and tp <= tensor_parallel_limit(gpus),
                 ),
             )

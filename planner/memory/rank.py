@@ -28,7 +28,7 @@ class Calibration:
     max_num_batched_tokens: int
     language_model_only: bool
     enforce_eager: bool
-    speculative_tokens: int
+    num_speculative_tokens: int
     terms: Mapping[str, int] = field(hash=False)
     """Ledger term → measured bytes: ``activations``, ``outside_torch``, ``graphs``, ``buffers`` …"""
     run: str

@@ -9,7 +9,7 @@ from hw_specs.spec import GpuSet
 from planner.memory.ledger import Ledger
 from planner.model import ModelSpec
 from planner.planning.request import PlanRequest
-from planner.settings import Settings
+from planner.settings import Layout, Settings
 
 Verdict = Literal["fits", "tight", "does-not-fit"]
 
@@ -37,9 +37,7 @@ class KvCache:
 class Alternative:
     """Another layout of the same GPUs, planned the same way."""
 
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    replicas: int
+    layout: Layout
     verdict: Verdict
     max_model_len: int
     max_concurrency: float
@@ -51,9 +49,7 @@ class Alternative:
 class Rejected:
     """A layout that cannot run, and why in one sentence."""
 
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    replicas: int
+    layout: Layout
     reason: str
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hw_specs.spec import GpuSet
 from hw_specs.units import KIB, format_gib, format_tokens
 from planner.checkpoint import load_preset
@@ -123,7 +125,7 @@ def _chosen_layout(request: PlanRequest, model: ModelSpec, gpus: GpuSet, *, text
         raise InvalidRequest(
             "pipeline_parallel_size", f"pipeline_parallel_size {pp} is larger than the {model.num_hidden_layers} layers"
         )
-    if tp is None and pp is None and replicas is None:
+    if request.layout_open:
         default = layouts(model, gpus, text_only=text_only)[0]
         return Layout(tensor_parallel_size=default.tensor_parallel_size, replicas=gpus.nodes)
     stages = pp or 1
@@ -132,28 +134,29 @@ def _chosen_layout(request: PlanRequest, model: ModelSpec, gpus: GpuSet, *, text
         if replicas is not None:
             room = max(1, min(room, gpus.total_gpus // (stages * replicas)))
         tp = legal_tensor_parallel_sizes(model, room, text_only=text_only)[-1]
-    per_replica = tp * stages
+    one = Layout(tensor_parallel_size=tp, pipeline_parallel_size=stages)
+    per_replica = one.gpus_per_replica
     if per_replica > gpus.total_gpus:
         raise InvalidRequest(
             "pipeline_parallel_size",
-            f"TP{tp} x PP{stages} needs {per_replica} GPUs, and {gpus} has {gpus.total_gpus}",
+            f"{one} needs {per_replica} GPUs, and {gpus} has {gpus.total_gpus}",
             hint="lower tensor_parallel_size or pipeline_parallel_size",
         )
     most = most_replicas(gpus, per_replica)
     if not most:
         raise InvalidRequest(
             "pipeline_parallel_size" if pp else "tensor_parallel_size",
-            f"TP{tp} x PP{stages} is {per_replica} GPUs per server, which does not fill whole nodes of {gpus.count}",
+            f"{one} is {per_replica} GPUs per server, which does not fill whole nodes of {gpus.count}",
             hint=f"make tensor x pipeline size a multiple of {gpus.count}, or at most that",
         )
     copies = replicas or most
     if copies > most:
         raise InvalidRequest(
             "replicas",
-            f"{copies} x TP{tp} x PP{stages} do not fit {gpus}: each server stays inside a node or fills whole ones",
+            f"{copies} x {one} do not fit {gpus}: each server stays inside a node or fills whole ones",
             hint=f"at most {most} of that size",
         )
-    return Layout(tensor_parallel_size=tp, pipeline_parallel_size=stages, replicas=copies)
+    return dataclasses.replace(one, replicas=copies)
 
 
 def _others(
@@ -162,25 +165,16 @@ def _others(
     """Every other layout: planned if it fits, otherwise with the reason why not."""
     alternatives, rejected = [], []
     for layout in layouts(model, gpus, text_only=text_only):
-        same = (layout.tensor_parallel_size, layout.pipeline_parallel_size) == (
-            chosen.tensor_parallel_size,
-            chosen.pipeline_parallel_size,
-        )
-        if same and layout.replicas <= chosen.replicas:
+        if layout.split == chosen.split and layout.replicas <= chosen.replicas:
             continue
         outcome = solve(request, model, gpus, release, layout)
-        place = {
-            "tensor_parallel_size": layout.tensor_parallel_size,
-            "pipeline_parallel_size": layout.pipeline_parallel_size,
-            "replicas": layout.replicas,
-        }
         if outcome.verdict == "does-not-fit":
-            rejected.append(Rejected(**place, reason=_why_not(outcome)))
+            rejected.append(Rejected(layout=layout, reason=_why_not(outcome)))
             continue
         kv = outcome.kv_cache
         alternatives.append(
             Alternative(
-                **place,
+                layout=layout,
                 verdict=outcome.verdict,
                 max_model_len=outcome.settings.max_model_len,
                 max_concurrency=kv.max_concurrency,
@@ -191,9 +185,8 @@ def _others(
     for tp in range(1, gpus.count + 1):
         fault = tensor_parallel_fault(model, tp, text_only=text_only)
         if fault and tp > 1 and (gpus.count % tp == 0 or tp == gpus.count):
-            rejected.append(
-                Rejected(tensor_parallel_size=tp, pipeline_parallel_size=1, replicas=gpus.count // tp, reason=fault)
-            )
+            layout = Layout(tensor_parallel_size=tp, replicas=gpus.count // tp)
+            rejected.append(Rejected(layout=layout, reason=fault))
     return tuple(alternatives), tuple(rejected)
 
 

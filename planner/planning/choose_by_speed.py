@@ -13,7 +13,6 @@ from planner.memory.layouts import layouts
 from planner.planning.answer import Plan
 from planner.planning.choose import plan
 from planner.planning.request import Objective, PlanRequest
-from planner.settings import Layout
 from planner.speed.answer import Cost, Estimate, LayoutSpeed, SpeedCalibration, SpeedForecast, SpeedSection, Targets
 from planner.speed.workload import Workload
 
@@ -49,13 +48,8 @@ class _Candidate:
     @property
     def name(self) -> str:
         settings = self.plan.settings
-        layout = Layout(
-            tensor_parallel_size=settings.tensor_parallel_size,
-            pipeline_parallel_size=settings.pipeline_parallel_size,
-            replicas=settings.replicas,
-        )
-        draft = f" with EAGLE {settings.speculative_tokens}" if settings.speculative_tokens else ""
-        return f"{layout}{draft}"
+        draft = f" with EAGLE {settings.num_speculative_tokens}" if settings.num_speculative_tokens else ""
+        return f"{settings.layout}{draft}"
 
     def miss(self, targets: Targets) -> float:
         """How far the worst target is missed, as a factor above 1; 1 when all are met."""
@@ -205,22 +199,14 @@ def _expected(answer: Plan, workload: Workload) -> tuple[dict[str, float], float
 
 def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
     """The request with everything open filled in, every sensible way."""
-    places: list[Layout] = []
-    if (request.tensor_parallel_size, request.pipeline_parallel_size, request.replicas) == (None, None, None):
+    if request.layout_open:
         places = [
             layout
             for layout in layouts(first.model, request.gpus, text_only=first.settings.language_model_only)
             if layout.pipeline_parallel_size == 1 or layout.gpus_per_replica > request.gpus.count
         ]
     else:
-        settings = first.settings
-        places = [
-            Layout(
-                tensor_parallel_size=settings.tensor_parallel_size,
-                pipeline_parallel_size=settings.pipeline_parallel_size,
-                replicas=settings.replicas,
-            )
-        ]
+        places = [first.settings.layout]
     batched: list[int | None] = [request.max_num_batched_tokens]
     if request.max_num_batched_tokens is None:
         seats = request.max_num_seqs or first.settings.max_num_seqs
@@ -237,10 +223,7 @@ def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
                     continue  # an unasked draft is shown once per layout
                 variants.append(
                     dataclasses.replace(
-                        request,
-                        tensor_parallel_size=layout.tensor_parallel_size,
-                        pipeline_parallel_size=layout.pipeline_parallel_size,
-                        replicas=layout.replicas,
+                        request.with_layout(layout),
                         max_num_batched_tokens=size,
                         num_speculative_tokens=tokens,
                     )
@@ -289,12 +272,10 @@ def _rows(candidates: list[_Candidate], chosen: _Candidate, targets: Targets) ->
         settings, figures = candidate.plan.settings, candidate.figures
         rows.append(
             LayoutSpeed(
-                tensor_parallel_size=settings.tensor_parallel_size,
-                pipeline_parallel_size=settings.pipeline_parallel_size,
-                replicas=settings.replicas,
+                layout=settings.layout,
                 max_num_seqs=settings.max_num_seqs,
                 max_num_batched_tokens=settings.max_num_batched_tokens,
-                speculative_tokens=settings.speculative_tokens,
+                num_speculative_tokens=settings.num_speculative_tokens,
                 max_model_len=settings.max_model_len,
                 output_tokens_per_s=figures["output_tokens_per_s"],
                 ttft_ms=figures["ttft_ms"],

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from planner.facts.release import resolve_release
 from planner.planning.answer import Plan
 from planner.planning.solve import solve
-from planner.settings import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,11 +25,6 @@ def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
     The curve ends at the plan's ``max_num_seqs`` or at `most`; with a KV cache of a fixed size it is exact too.
     """
     settings = plan.settings
-    layout = Layout(
-        tensor_parallel_size=settings.tensor_parallel_size,
-        pipeline_parallel_size=settings.pipeline_parallel_size,
-        replicas=settings.replicas,
-    )
     release = resolve_release(plan.request.vllm_version)
     points = []
     concurrency = 1
@@ -42,7 +36,7 @@ def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
             max_num_seqs=settings.max_num_seqs,
             max_num_batched_tokens=settings.max_num_batched_tokens,
         )
-        outcome = solve(request, plan.model, plan.gpus, release, layout)
+        outcome = solve(request, plan.model, plan.gpus, release, settings.layout)
         length = outcome.settings.max_model_len if outcome.verdict == "fits" else 0
         points.append(CurvePoint(concurrency=concurrency, max_model_len=length))
         concurrency *= 2

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from planner.errors import InvalidRequest, PlannerError
 from planner.planning.answer import Plan
@@ -64,16 +63,13 @@ class FleetShare:
         return self.carried_requests_per_s >= self.wanted_requests_per_s
 
 
-def share_load(
-    rows: Sequence[FleetRow], workload: Workload, targets: Targets, *, settings: Mapping[str, Any]
-) -> FleetShare:
+def share_load(rows: Sequence[FleetRow], workload: Workload, targets: Targets) -> FleetShare:
     """Deal `workload.request_rate` over the hosts of `rows`, the largest first, so that few hosts are used.
 
     Args:
         rows: the hosts with their plans, as :func:`planner.planning.fleet.plan_fleet` returns them.
         workload: lengths and the wanted rate.
         targets: latency limits that hold on every host.
-        settings: fields of :class:`PlanRequest` that the user fixed.
 
     Raises:
         InvalidRequest: when the workload has no request rate.
@@ -88,7 +84,7 @@ def share_load(
         if kind and kind in seen:
             judged[row.path] = dataclasses.replace(seen[kind], host=row.host)
             continue
-        judged[row.path] = _judge(row, workload, targets, settings)
+        judged[row.path] = _judge(row, workload, targets)
         if kind:
             seen[kind] = judged[row.path]
     left = wanted
@@ -113,14 +109,14 @@ def share_load(
     return FleetShare(wanted_requests_per_s=wanted, carried_requests_per_s=carried, hosts=tuple(hosts))
 
 
-def _judge(row: FleetRow, workload: Workload, targets: Targets, settings: Mapping[str, Any]) -> HostShare:
+def _judge(row: FleetRow, workload: Workload, targets: Targets) -> HostShare:
     """The host's layout that carries the most of the load inside the targets."""
     none = HostShare(host=row.host, plan=row.plan, capacity_requests_per_s=0, assigned_requests_per_s=0, reason="")
     if row.plan is None or not row.plan.feasible:
         why = row.problem or (row.plan.reasons[0] if row.plan and row.plan.reasons else "does not fit")
         return dataclasses.replace(none, plan=None, reason=why)
     best, problem = none, "misses the targets even with a single request"
-    for answer in _layouts(row.plan, settings):
+    for answer in _layouts(row.plan):
         try:
             capacity = capacity_requests_per_s(answer, workload, targets)
         except PlannerError as error:
@@ -131,15 +127,14 @@ def _judge(row: FleetRow, workload: Workload, targets: Targets, settings: Mappin
     return best if best.capacity_requests_per_s else dataclasses.replace(none, reason=problem)
 
 
-def _layouts(answer: Plan, settings: Mapping[str, Any]) -> list[Plan]:
+def _layouts(answer: Plan) -> list[Plan]:
     """The host's plan, and where the layout was left open, its alternatives without pipeline stages."""
     found = [answer]
-    if any(settings.get(name) is not None for name in ("tensor_parallel_size", "pipeline_parallel_size", "replicas")):
+    if not answer.request.layout_open:
         return found
     for other in answer.alternatives:
-        if other.pipeline_parallel_size == 1 and other.verdict == "fits":
-            layout = {"tensor_parallel_size": other.tensor_parallel_size, "replicas": other.replicas}
-            found.append(plan(dataclasses.replace(answer.request, **layout)))  # type: ignore[arg-type]
+        if other.layout.pipeline_parallel_size == 1 and other.verdict == "fits":
+            found.append(plan(answer.request.with_layout(other.layout)))
     return found
 
 

@@ -15,7 +15,6 @@ from planner.model import ModelSpec
 from planner.planning.answer import Lever
 from planner.planning.request import PlanRequest
 from planner.planning.solve import Outcome, solve
-from planner.settings import Layout
 
 VERDICTS = ("does-not-fit", "tight", "fits")
 """From worst to best."""
@@ -27,11 +26,7 @@ def find_levers(
     request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
 ) -> tuple[Lever, ...]:
     """Return every single change that helps, best first: those that make it fit, then by tokens won."""
-    layout = Layout(
-        tensor_parallel_size=outcome.settings.tensor_parallel_size,
-        pipeline_parallel_size=outcome.settings.pipeline_parallel_size,
-        replicas=outcome.settings.replicas,
-    )
+    layout = outcome.settings.layout
     # What fits with a shorter length wants the full one; what does not fit wants the length that it was judged at.
     wanted = outcome.settings.max_model_len if outcome.verdict == "does-not-fit" else outcome.wanted_length
     # Pinned to the batch of the answer, so that each lever moves one thing.
@@ -113,7 +108,7 @@ def _changes(request: PlanRequest, model: ModelSpec, outcome: Outcome) -> Iterat
             dataclasses.replace(request, enforce_eager=True),
             "slower decoding",
         )
-    if settings.speculative_tokens:
+    if settings.num_speculative_tokens:
         yield "no-draft", "without --eagle", dataclasses.replace(request, num_speculative_tokens=0), "slower decoding"
 
 
@@ -190,7 +185,7 @@ def _more_gpus(
     request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
 ) -> Iterator[Lever]:
     """The same GPUs once they are free; else the next larger number of them, and the smallest single product."""
-    free = dataclasses.replace(request, tensor_parallel_size=None, pipeline_parallel_size=None, replicas=None)
+    free = request.with_layout(None)
     beyond = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
     if gpus.free_memory_bytes is not None and outcome.stopped_otherwise(Bound.WORST):
         emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=())

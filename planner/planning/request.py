@@ -5,13 +5,14 @@ It validates single fields and their plain contradictions; whether they fit is t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
 from planner.memory.rank import Calibration
 from planner.model import ModelSpec
+from planner.settings import Layout
 
 BLOCK_STEP = 16
 """Blocks are multiples of this many tokens: vLLM 0.33.0 v1/attention/backends, ``MultipleOf(16)``."""
@@ -92,6 +93,20 @@ class PlanRequest:
 
     calibrations: tuple[Calibration, ...] = ()
     """Start-ups measured earlier; those of the same GPU, release and settings replace our terms."""
+
+    @property
+    def layout_open(self) -> bool:
+        """Whether nothing says how the GPUs are shared out."""
+        return self.tensor_parallel_size is None and self.pipeline_parallel_size is None and self.replicas is None
+
+    def with_layout(self, layout: Layout | None) -> PlanRequest:
+        """Return the request on `layout`; None leaves it open."""
+        return replace(
+            self,
+            tensor_parallel_size=layout.tensor_parallel_size if layout else None,
+            pipeline_parallel_size=layout.pipeline_parallel_size if layout else None,
+            replicas=layout.replicas if layout else None,
+        )
 
     def __post_init__(self) -> None:
         if not isinstance(self.gpus, GpuSet):

@@ -262,7 +262,7 @@ class _Trial:
             or request.limit_mm_per_prompt_image == 0
             or self.model.vision is None,
             enforce_eager=request.enforce_eager,
-            speculative_tokens=request.num_speculative_tokens,
+            num_speculative_tokens=request.num_speculative_tokens,
             speculative_max_model_len=request.speculative_max_model_len,
             kv_cache_memory_bytes=request.kv_cache_memory_bytes,
             block_size=request.block_size or load("vllm.toml")["kv_cache"]["block_size"]["value"],
@@ -345,15 +345,12 @@ def pick_calibration(
     for record in calibrations:
         if (record.model, record.gpu, record.vllm_version) != (model.name, gpus.spec.id, release.version):
             continue
-        if (record.tensor_parallel_size, record.pipeline_parallel_size) != (
-            settings.tensor_parallel_size,
-            settings.pipeline_parallel_size,
-        ):
+        if (record.tensor_parallel_size, record.pipeline_parallel_size) != settings.layout.split:
             continue
-        graphs_alike = (record.max_num_seqs, record.enforce_eager, record.speculative_tokens) == (
+        graphs_alike = (record.max_num_seqs, record.enforce_eager, record.num_speculative_tokens) == (
             settings.max_num_seqs,
             settings.enforce_eager,
-            settings.speculative_tokens,
+            settings.num_speculative_tokens,
         )
         all_alike = graphs_alike and (record.max_num_batched_tokens, record.language_model_only) == (
             settings.max_num_batched_tokens,

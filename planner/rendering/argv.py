@@ -86,10 +86,7 @@ def read_command(text: str, *, plan: Plan) -> ReadCommand:
     changes = dict(found.changes)
     changes.setdefault("tensor_parallel_size", 1)
     changes.setdefault("pipeline_parallel_size", 1)
-    same = (plan.settings.tensor_parallel_size, plan.settings.pipeline_parallel_size) == (
-        changes["tensor_parallel_size"],
-        changes["pipeline_parallel_size"],
-    )
+    same = plan.settings.layout.split == (changes["tensor_parallel_size"], changes["pipeline_parallel_size"])
     request = dataclasses.replace(_plain(plan.request), replicas=plan.settings.replicas if same else None, **changes)
     return ReadCommand(
         request=_engine_defaults(request, plan, asked=found.asked),

@@ -81,11 +81,11 @@ def serve_command(
         argv += ["--reasoning-parser", facts["reasoning_parser"]]
     if vendor in facts["no_prefix_caching_vendors"]:
         argv += ["--no-enable-prefix-caching"]
-    if settings.speculative_tokens and model.draft is not None:
+    if settings.num_speculative_tokens and model.draft is not None:
         draft: dict[str, object] = {
             "model": model.draft.name,
             "method": "eagle",
-            "num_speculative_tokens": settings.speculative_tokens,
+            "num_speculative_tokens": settings.num_speculative_tokens,
         }
         if settings.speculative_max_model_len is not None:
             draft["max_model_len"] = settings.speculative_max_model_len

@@ -47,7 +47,7 @@ def headline(plan: Plan) -> str:
 def where(plan: Plan) -> str:
     """The GPUs of a plan: ``8 x H200``, ``4 of 7 x H200 (3 idle)``."""
     gpus, settings = plan.gpus, plan.settings
-    used = settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.replicas
+    used = settings.layout.gpus_per_replica * settings.replicas
     idle = gpus.total_gpus - used
     machine = f"{gpus.count} x {gpus.spec.name}"
     if gpus.nodes > 1:

@@ -47,7 +47,7 @@ def node_commands(
 ) -> tuple[NodeCommand, ...]:
     """Return one command per node, in node order."""
     settings, gpus = plan.settings, plan.gpus
-    per_replica = settings.tensor_parallel_size * settings.pipeline_parallel_size
+    per_replica = settings.layout.gpus_per_replica
     spanned = per_replica // gpus.count
     if spanned > 1:
         if executor == "ray":
@@ -126,7 +126,7 @@ def _independent(plan: Plan, *, host: str, port: int) -> tuple[NodeCommand, ...]
     refuses its own load balancer (github.com/vllm-project/vllm/blob/v0.33.0/vllm/config/parallel.py).
     """
     settings = plan.settings
-    per_node = plan.gpus.count // (settings.tensor_parallel_size * settings.pipeline_parallel_size)
+    per_node = plan.gpus.count // settings.layout.gpus_per_replica
     found = []
     for node, first in enumerate(range(0, settings.replicas, per_node)):
         local = min(per_node, settings.replicas - first)

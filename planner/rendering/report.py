@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, Plan, Rejected
+from planner.settings import Layout
 
 LABELS = {
     "weights.text": "weights, text",
@@ -98,11 +99,9 @@ def choice(plan: Plan) -> tuple[tuple[str, str], ...]:
 
 def choice_line(plan: Plan) -> str:
     """The chosen settings in one line."""
-    settings = plan.settings
-    layout = layout_name(settings.tensor_parallel_size, settings.pipeline_parallel_size, settings.replicas)
     rows = dict(choice(plan))
     sizes = ("max-model-len", "max-num-seqs", "max-num-batched-tokens")
-    return " ".join([layout, *(f"{name} {rows[name]}" for name in sizes)])
+    return " ".join([str(plan.settings.layout), *(f"{name} {rows[name]}" for name in sizes)])
 
 
 SEVERAL = 2.0
@@ -114,17 +113,20 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     settings = plan.settings
     here = plan.kv_cache.max_concurrency * settings.replicas * settings.max_model_len if plan.feasible else 0.0
     found = []
-    best = max(plan.alternatives, key=lambda one: one.max_concurrency * one.replicas * one.max_model_len, default=None)
+    best = max(plan.alternatives, key=_tokens_held, default=None)
     if best is not None:
-        there = best.max_concurrency * best.replicas * best.max_model_len
-        name = layout_name(best.tensor_parallel_size, best.pipeline_parallel_size, best.replicas)
+        there = _tokens_held(best)
         longer = best.max_model_len >= SEVERAL * settings.max_model_len
         if here and (there >= SEVERAL * here or longer):
             found.append(
-                f"{name} would hold {_requests(best.replicas, best.max_concurrency)} requests of "
+                f"{best.layout} would hold {_requests(best.layout.replicas, best.max_concurrency)} requests of "
                 f"{format_tokens(best.max_model_len)} tokens: {best.reason}"
             )
     return tuple(found)
+
+
+def _tokens_held(one: Alternative) -> float:
+    return one.max_concurrency * one.layout.replicas * one.max_model_len
 
 
 def holds(plan: Plan) -> str:
@@ -191,16 +193,16 @@ def layout_rows(plan: Plan) -> tuple[LayoutRow, ...]:
     """The other layouts: those that fit with their numbers, the others with their reason."""
     rows = [
         LayoutRow(
-            layout=layout_name(alt.tensor_parallel_size, alt.pipeline_parallel_size, alt.replicas),
+            layout=str(alt.layout),
             context=format_tokens(alt.max_model_len),
-            requests=_requests(alt.replicas, alt.max_concurrency),
+            requests=_requests(alt.layout.replicas, alt.max_concurrency),
             note=alt.reason if alt.verdict == "fits" else f"tight; {alt.reason}",
         )
         for alt in plan.alternatives
     ]
     rows += [
         LayoutRow(
-            layout=layout_name(no.tensor_parallel_size, no.pipeline_parallel_size, no.replicas),
+            layout=str(no.layout),
             context="no",
             requests="",
             note=no.reason,
@@ -214,9 +216,7 @@ def layout_rows(plan: Plan) -> tuple[LayoutRow, ...]:
 class LayoutChoice:
     """One layout to pick: how to ask for it, and its row."""
 
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    replicas: int
+    layout: Layout
     verdict: str
     """As in a plan."""
     chosen: bool
@@ -227,13 +227,11 @@ def layout_choices(plan: Plan) -> tuple[LayoutChoice, ...]:
     """Every layout of these GPUs with the chosen one among them, in an order that does not depend on the choice."""
     settings, kv = plan.settings, plan.kv_cache
     here = LayoutChoice(
-        tensor_parallel_size=settings.tensor_parallel_size,
-        pipeline_parallel_size=settings.pipeline_parallel_size,
-        replicas=settings.replicas,
+        layout=settings.layout,
         verdict=plan.verdict,
         chosen=True,
         row=LayoutRow(
-            layout=layout_name(settings.tensor_parallel_size, settings.pipeline_parallel_size, settings.replicas),
+            layout=str(settings.layout),
             context=format_tokens(settings.max_model_len) if plan.feasible else "no",
             requests=_requests(settings.replicas, kv.max_concurrency) if plan.feasible else "",
             note=plan.reasons[0] if plan.reasons else "",
@@ -242,9 +240,7 @@ def layout_choices(plan: Plan) -> tuple[LayoutChoice, ...]:
     every: tuple[Alternative | Rejected, ...] = (*plan.alternatives, *plan.rejected)
     others = [
         LayoutChoice(
-            tensor_parallel_size=one.tensor_parallel_size,
-            pipeline_parallel_size=one.pipeline_parallel_size,
-            replicas=one.replicas,
+            layout=one.layout,
             verdict=one.verdict if isinstance(one, Alternative) else "does-not-fit",
             chosen=False,
             row=row,
@@ -254,21 +250,10 @@ def layout_choices(plan: Plan) -> tuple[LayoutChoice, ...]:
     return tuple(
         sorted(
             [here, *others],
-            key=lambda one: (one.pipeline_parallel_size, -one.tensor_parallel_size, one.replicas),
+            key=lambda one: (one.layout.pipeline_parallel_size, -one.layout.tensor_parallel_size, one.layout.replicas),
         )
     )
 
 
 def _requests(replicas: int, concurrency: float) -> str:
     return (f"{replicas} x " if replicas > 1 else "") + f"{concurrency:.1f}"
-
-
-def layout_name(tensor_parallel_size: int, pipeline_parallel_size: int, replicas: int) -> str:
-    """``TP4 x 2``: four GPUs a server, two servers.
-
-    >>> layout_name(2, 4, 1)
-    'TP2 PP4'
-    """
-    stages = f" PP{pipeline_parallel_size}" if pipeline_parallel_size > 1 else ""
-    copies = f" x {replicas}" if replicas > 1 else ""
-    return f"TP{tensor_parallel_size}{stages}{copies}"

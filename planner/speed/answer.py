@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hw_specs.spec import Basis
+from planner.settings import Layout
 from planner.speed.workload import Workload
 
 Territory = Literal["measured", "near", "far", "measured here"]
@@ -86,12 +87,10 @@ class Targets:
 class LayoutSpeed:
     """One way to use the GPUs and what it is forecast to do; expected values."""
 
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    replicas: int
+    layout: Layout
     max_num_seqs: int
     max_num_batched_tokens: int
-    speculative_tokens: int
+    num_speculative_tokens: int
     max_model_len: int
     output_tokens_per_s: float
     ttft_ms: float

@@ -140,7 +140,7 @@ def step_model(measurement: Measurement, profile: EngineProfile) -> StepModel:
             language_model_only=True, with_draft=raw.get("speculative_tokens", 0) > 0,
         ),
         hardware=hardware, profile=profile, tensor_parallel_size=tp,
-        speculative_tokens=raw.get("speculative_tokens", 0),
+        num_speculative_tokens=raw.get("speculative_tokens", 0),
         pipeline_parallel_size=raw["pipeline_parallel_size"], enforce_eager=raw.get("enforce_eager", False),
     )  # fmt: skip
 

@@ -88,7 +88,7 @@ def forecast(
             high=max(high, value * factor) * ratios[name],
             basis=basis,
         )
-    per_replica = settings.tensor_parallel_size * settings.pipeline_parallel_size
+    per_replica = settings.layout.gpus_per_replica
     out = estimates["output_tokens_per_s"]
     return SpeedForecast(
         workload=workload,
@@ -190,13 +190,13 @@ def step_model_for(
     return StepModel(
         work=rank_work(
             model, tensor_parallel_size=settings.tensor_parallel_size, kv_cache_dtype=settings.kv_cache_dtype,
-            language_model_only=settings.language_model_only, with_draft=settings.speculative_tokens > 0,
+            language_model_only=settings.language_model_only, with_draft=settings.num_speculative_tokens > 0,
         ),
         hardware=hardware_of(gpus.spec),
         profile=profile,
         tensor_parallel_size=settings.tensor_parallel_size,
         pipeline_parallel_size=settings.pipeline_parallel_size,
-        speculative_tokens=settings.speculative_tokens,
+        num_speculative_tokens=settings.num_speculative_tokens,
         enforce_eager=settings.enforce_eager,
         graph_tokens=graph_tokens,
     )  # fmt: skip
@@ -299,7 +299,7 @@ def _territory(
     if beyond:
         notes.append(f"measured up to vLLM {profile['until']}; {version} may be faster or slower")
     for is_so, what in (
-        (settings.speculative_tokens > 0, "no acceptance rate of the draft was published"),
+        (settings.num_speculative_tokens > 0, "no acceptance rate of the draft was published"),
         (settings.pipeline_parallel_size > 1, "pipeline stages were measured on one pair of cards only"),
         (settings.enforce_eager, "no eager run of this model was published"),
         (workload.images_per_request > 0, "no run with images was published"),

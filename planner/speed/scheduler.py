@@ -60,7 +60,7 @@ class Scheduler:
         self._num_blocks, self._block = num_blocks, block_size
         self._free = num_blocks
         self._emit = tokens_per_step
-        self._ahead = model.speculative_tokens
+        self._ahead = model.num_speculative_tokens
         self._prompt, self._output = prompt, output
         self._images = images
         count = len(prompt)

@@ -38,9 +38,9 @@ class EngineLimits:
     """Chance that one more drafted token is accepted, given the ones before were."""
 
 
-def expected_tokens_per_step(speculative_tokens: int, acceptance_rate: float) -> float:
+def expected_tokens_per_step(num_speculative_tokens: int, acceptance_rate: float) -> float:
     """Return the mean tokens of one step: ``1 + a + … + a^k`` for `k` drafted tokens accepted with chance `a` each."""
-    return sum(acceptance_rate**i for i in range(speculative_tokens + 1))
+    return sum(acceptance_rate**i for i in range(num_speculative_tokens + 1))
 
 
 def draw_lengths(workload: Workload) -> tuple[Ints, Ints]:
@@ -88,14 +88,14 @@ def simulate(
     prompt = prompt + workload.images_per_request * image_tokens
     longest = int((prompt + output).max())
     room = limits.num_blocks * limits.block_size
-    if longest + model.speculative_tokens > room:
+    if longest + model.num_speculative_tokens > room:
         raise InvalidRequest(
             "prompt_tokens",
             f"a request of {longest:,} tokens does not fit the KV cache of {room:,} tokens",
             hint="shorten the prompts or the answers, or plan more memory for the cache",
         )
-    if limits.max_num_batched_tokens < limits.max_num_seqs * (1 + model.speculative_tokens) and (
-        limits.max_num_batched_tokens <= model.speculative_tokens
+    if limits.max_num_batched_tokens < limits.max_num_seqs * (1 + model.num_speculative_tokens) and (
+        limits.max_num_batched_tokens <= model.num_speculative_tokens
     ):
         raise InvalidRequest(
             "max_num_batched_tokens", "max_num_batched_tokens must exceed the number of drafted tokens"
@@ -105,7 +105,7 @@ def simulate(
     scheduler = Scheduler(
         model=model, max_num_seqs=limits.max_num_seqs, max_num_batched_tokens=limits.max_num_batched_tokens,
         num_blocks=limits.num_blocks, block_size=limits.block_size,
-        tokens_per_step=expected_tokens_per_step(model.speculative_tokens, limits.acceptance_rate),
+        tokens_per_step=expected_tokens_per_step(model.num_speculative_tokens, limits.acceptance_rate),
         prompt=prompt, output=output, ready=draw_arrivals(workload),
         concurrency=workload.concurrency or workload.total_requests,
         cached=cached, images=workload.images_per_request if vision else 0,

@@ -48,7 +48,7 @@ class StepModel:
     profile: EngineProfile
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1
-    speculative_tokens: int = 0
+    num_speculative_tokens: int = 0
     enforce_eager: bool = False
     graph_tokens: int = 512
     """Largest batch in tokens that a captured graph covers."""
@@ -74,7 +74,7 @@ class StepModel:
         work, gpu, eff = self.work, self.hardware, self.profile
         waves = self._waves(batch)
         tokens = self._tokens(batch) / waves
-        rows = (batch.sampled_rows + batch.decode_sequences * self.speculative_tokens) / waves
+        rows = (batch.sampled_rows + batch.decode_sequences * self.num_speculative_tokens) / waves
         busy = (tokens > 0).astype(np.float64)
         bandwidth = gpu.bandwidth_bytes_per_s
 
@@ -100,7 +100,7 @@ class StepModel:
         }
 
     def _tokens(self, batch: Batch) -> Floats:
-        return batch.prefill_tokens + batch.decode_sequences * (1 + self.speculative_tokens)
+        return batch.prefill_tokens + batch.decode_sequences * (1 + self.num_speculative_tokens)
 
     def _waves(self, batch: Batch) -> Floats:
         import numpy as np
@@ -147,11 +147,11 @@ class StepModel:
         return np.where(images > 0, np.maximum(computing, reading), 0.0)
 
     def _draft(self, batch: Batch, waves: Floats) -> Floats:
-        """Seconds of `speculative_tokens` draft passes, each over the decoding sequences."""
+        """Seconds of `num_speculative_tokens` draft passes, each over the decoding sequences."""
         import numpy as np
 
         draft, gpu, eff = self.work.draft, self.hardware, self.profile
-        if draft is None or not self.speculative_tokens:
+        if draft is None or not self.num_speculative_tokens:
             return np.zeros_like(batch.decode_sequences)
         rows = batch.decode_sequences / waves
         one = self._linears(draft, rows)
@@ -167,4 +167,4 @@ class StepModel:
         one += draft.allreduces * (self._allreduce(rows * draft.message_bytes_per_token) + eff.allreduce_s)
         # Prompts go through the draft once as well.
         prompt = self._linears(draft, batch.prefill_tokens / waves) * (batch.prefill_tokens > 0)
-        return self.speculative_tokens * one * (rows > 0) + prompt
+        return self.num_speculative_tokens * one * (rows > 0) + prompt

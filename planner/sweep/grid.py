@@ -17,7 +17,8 @@ from planner.settings import Settings
 
 OPTIONS = {
     "tensor_parallel_sizes": "tensor_parallel_size", "max_model_lens": "max_model_len", "concurrencies": "concurrency",
-    "speculative_tokens": "eagle", "max_num_seqs": "max_num_seqs", "max_num_batched_tokens": "max_num_batched_tokens",
+    "num_speculative_tokens": "eagle", "max_num_seqs": "max_num_seqs",
+    "max_num_batched_tokens": "max_num_batched_tokens",
 }  # fmt: skip
 """Axis → the option that sets it."""
 
@@ -40,7 +41,7 @@ class Grid:
     concurrencies: tuple[int, ...] = (1,)
     """Sequences of ``max_model_len`` to hold at once."""
     kv_cache_dtypes: tuple[str, ...] = ("auto",)
-    speculative_tokens: tuple[int, ...] = (0,)
+    num_speculative_tokens: tuple[int, ...] = (0,)
     gpu_memory_utilizations: tuple[float, ...] = ()
     """Empty: the release's default."""
     max_num_seqs: tuple[int, ...] = ()
@@ -52,11 +53,11 @@ class Grid:
     def __post_init__(self) -> None:
         if not self.gpus:
             raise InvalidRequest("gpus", "a sweep needs at least one kind of GPU", hint="--gpus 8xH200")
-        for name in ("max_model_lens", "concurrencies", "kv_cache_dtypes", "speculative_tokens"):
+        for name in ("max_model_lens", "concurrencies", "kv_cache_dtypes", "num_speculative_tokens"):
             if not getattr(self, name):
                 raise InvalidRequest(name, f"{name} must not be empty")
         for name, least in (
-            ("tensor_parallel_sizes", 1), ("max_model_lens", 1), ("concurrencies", 1), ("speculative_tokens", 0),
+            ("tensor_parallel_sizes", 1), ("max_model_lens", 1), ("concurrencies", 1), ("num_speculative_tokens", 0),
             ("max_num_seqs", 1), ("max_num_batched_tokens", 1),
         ):  # fmt: skip
             for value in getattr(self, name):
@@ -78,7 +79,7 @@ class Grid:
         """Configurations before impossible ones are left out."""
         size = len(self.gpus) * (len(self.tensor_parallel_sizes) or 6)
         for axis in (
-            self.max_model_lens, self.concurrencies, self.kv_cache_dtypes, self.speculative_tokens,
+            self.max_model_lens, self.concurrencies, self.kv_cache_dtypes, self.num_speculative_tokens,
             self.gpu_memory_utilizations, self.max_num_seqs, self.max_num_batched_tokens,
         ):  # fmt: skip
             size *= max(1, len(axis))
@@ -114,7 +115,7 @@ def cells(grid: Grid, model: ModelSpec, release: Release) -> Iterator[Cell]:
                 for sequences in grid.max_num_seqs or (min(tier.max_num_seqs, batched),):
                     for length in grid.max_model_lens:
                         for dtype in grid.kv_cache_dtypes:
-                            for drafted in grid.speculative_tokens:
+                            for drafted in grid.num_speculative_tokens:
                                 settings = Settings(
                                     tensor_parallel_size=tp,
                                     pipeline_parallel_size=1,
@@ -126,7 +127,7 @@ def cells(grid: Grid, model: ModelSpec, release: Release) -> Iterator[Cell]:
                                     kv_cache_dtype=dtype,
                                     language_model_only=text_only,
                                     enforce_eager=grid.enforce_eager,
-                                    speculative_tokens=drafted,
+                                    num_speculative_tokens=drafted,
                                 )
                                 if _accepted(settings, model):
                                     yield Cell(gpus=gpus, settings=settings)
@@ -136,9 +137,9 @@ def _accepted(settings: Settings, model: ModelSpec) -> bool:
     """Whether the engine would take these settings before it looks at memory."""
     if settings.max_model_len > model.max_position_embeddings:
         return False
-    if settings.max_num_batched_tokens < max(settings.max_num_seqs, settings.speculative_tokens + 1):
+    if settings.max_num_batched_tokens < max(settings.max_num_seqs, settings.num_speculative_tokens + 1):
         return False
-    return not settings.speculative_tokens or model.draft is not None
+    return not settings.num_speculative_tokens or model.draft is not None
 
 
 def at_utilization(settings: Settings, gpu_memory_utilization: float) -> Settings:

@@ -121,7 +121,7 @@ def block_rows(block: MemoryBlock) -> Iterator[dict[str, Any]]:
                 "max_model_len": settings.max_model_len,
                 "concurrency": concurrency,
                 "kv_cache_dtype": settings.kv_cache_dtype,
-                "speculative_tokens": settings.speculative_tokens,
+                "num_speculative_tokens": settings.num_speculative_tokens,
                 "gpu_memory_utilization": utilization,
                 "max_num_seqs": settings.max_num_seqs,
                 "max_num_batched_tokens": settings.max_num_batched_tokens,

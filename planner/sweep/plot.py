@@ -11,7 +11,7 @@ from planner.errors import InvalidRequest, PlannerError
 
 AXES = (
     "max_model_len", "concurrency", "gpu_memory_utilization", "tensor_parallel_size", "gpu_count", "max_num_seqs",
-    "max_num_batched_tokens", "speculative_tokens", "gpus", "kv_cache_dtype",
+    "max_num_batched_tokens", "num_speculative_tokens", "gpus", "kv_cache_dtype",
 )  # fmt: skip
 MEASURES = (
     "kv_cache_tokens", "max_concurrency", "num_gpu_blocks", "available_bytes", "output_tokens_per_s", "ttft_ms",
@@ -87,7 +87,7 @@ def _varies(rows: Sequence[dict[str, Any]], axis: str) -> bool:
 def _label(axis: str, value: object) -> str:
     short = {
         "tensor_parallel_size": f"TP{value}", "gpus": str(value), "kv_cache_dtype": f"KV {value}",
-        "speculative_tokens": f"EAGLE {value}" if value else "no draft",
+        "num_speculative_tokens": f"EAGLE {value}" if value else "no draft",
     }  # fmt: skip
     return short.get(axis, f"{axis} {value:,}" if isinstance(value, int) else f"{axis} {value}")
 

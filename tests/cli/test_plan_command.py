@@ -139,7 +139,7 @@ def test_underscores_as_vllm_allows(capsys: pytest.CaptureFixture[str]) -> None:
 def test_eagle_takes_the_cards_number_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
     for argv, tokens in ((["--eagle"], 3), (["--eagle", "2"], 2)):
         out = call(capsys, "--gpus", "8xH200", *argv, "--json")[1]
-        assert json.loads(out)["settings"]["speculative_tokens"] == tokens
+        assert json.loads(out)["settings"]["num_speculative_tokens"] == tokens
 
 
 def test_a_closed_pipe_is_no_error() -> None:

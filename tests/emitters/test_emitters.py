@@ -51,7 +51,7 @@ def inside(answer: Plan, **more: int) -> list[str]:
 
 def gpus_used(answer: Plan) -> int:
     settings = answer.settings
-    return settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.replicas
+    return settings.layout.gpus_per_replica * settings.replicas
 
 
 def no_secret_values(text: str) -> None:

@@ -108,7 +108,7 @@ def test_the_fp8_twin_is_loaded_and_keeps_to_its_script(engine: InstalledEngine,
     try:
         events = follow_all(run)
         assert isinstance(events[-1], ServerReady), run.read_log()[-3000:].decode()
-        report = verify(run.url, Expectations(vision=True, speculative_tokens=3), timeout_s=300)
+        report = verify(run.url, Expectations(vision=True, num_speculative_tokens=3), timeout_s=300)
     finally:
         run.stop()
     assert [(result.name, result.seen) for result in report.results if result.status != "pass"] == []

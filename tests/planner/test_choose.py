@@ -100,12 +100,14 @@ def test_tp16_saves_no_kv_over_tp8() -> None:
 def test_layouts_are_planned_and_illegal_ones_say_why() -> None:
     found = answer("8xH200")
     assert (found.settings.tensor_parallel_size, found.settings.replicas) == (8, 1)
-    layouts = {(a.tensor_parallel_size, a.pipeline_parallel_size, a.replicas) for a in found.alternatives}
+    layouts = {
+        (a.layout.tensor_parallel_size, a.layout.pipeline_parallel_size, a.layout.replicas) for a in found.alternatives
+    }
     assert {(4, 1, 2), (2, 1, 4), (4, 2, 1)} <= layouts
-    assert any(no.tensor_parallel_size == 1 and "weights" in no.reason for no in found.rejected)
+    assert any(no.layout.tensor_parallel_size == 1 and "weights" in no.reason for no in found.rejected)
     three = answer("3xH200")
     assert three.settings.tensor_parallel_size == 2
-    assert any(no.tensor_parallel_size == 3 for no in three.rejected)
+    assert any(no.layout.tensor_parallel_size == 3 for no in three.rejected)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,9 +19,13 @@ from planner.speed.workload import Workload
 NO_LIMIT = Targets()
 
 
-def rows(*gpus: str) -> list[FleetRow]:
+def rows(*gpus: str, **settings: Any) -> list[FleetRow]:
     return [
-        FleetRow(host=f"node-{index}", path=f"inventory#{index}", plan=plan(PlanRequest(gpus=parse_gpus(name))))
+        FleetRow(
+            host=f"node-{index}",
+            path=f"inventory#{index}",
+            plan=plan(PlanRequest(gpus=parse_gpus(name), **settings)),
+        )
         for index, name in enumerate(gpus)
     ]
 
@@ -37,7 +42,7 @@ def test_the_load_is_dealt_out_within_capacities(capacities: list[float], wanted
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fleet_load, "_judge", judge)
-        dealt = fleet_load.share_load(hosts, Workload(request_rate=wanted), NO_LIMIT, settings={})
+        dealt = fleet_load.share_load(hosts, Workload(request_rate=wanted), NO_LIMIT)
     parts = [host.assigned_requests_per_s for host in dealt.hosts]
     assert sum(parts) == pytest.approx(min(wanted, sum(capacities)), abs=1e-6)
     assert all(0 <= part <= capacity + 1e-9 for part, capacity in zip(parts, capacities, strict=True))
@@ -50,7 +55,7 @@ def test_the_load_is_dealt_out_within_capacities(capacities: list[float], wanted
 
 def test_a_real_forecast_decides() -> None:
     load = Workload(prompt_tokens=512, output_tokens=128, request_rate=1.0)
-    dealt = fleet_load.share_load(rows("8xH200", "1xH100"), load, Targets(tpot_ms=60), settings={"replicas": 1})
+    dealt = fleet_load.share_load(rows("8xH200", "1xH100", replicas=1), load, Targets(tpot_ms=60))
     first, second = dealt.hosts
     assert dealt.carried
     assert (first.assigned_requests_per_s, first.replicas) == (1.0, 1)
@@ -70,7 +75,7 @@ def test_tighter_targets_never_carry_more() -> None:
 
 def test_a_load_needs_a_rate() -> None:
     with pytest.raises(InvalidRequest):
-        fleet_load.share_load(rows("8xH200"), Workload(concurrency=4), NO_LIMIT, settings={})
+        fleet_load.share_load(rows("8xH200"), Workload(concurrency=4), NO_LIMIT)
 
 
 @pytest.mark.parametrize(

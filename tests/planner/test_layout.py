@@ -39,7 +39,7 @@ def test_only_a_rack_scale_domain_crosses_nodes(gpus: str, limit: int) -> None:
 def test_one_server_is_not_stretched_over_nodes_without_a_fast_link() -> None:
     assert answer("8x1xH100", replicas=1).settings.tensor_parallel_size == 1
     for other in answer("4x2xH100").alternatives:
-        assert other.tensor_parallel_size <= 2
+        assert other.layout.tensor_parallel_size <= 2
         assert "fast link" not in other.reason
 
 

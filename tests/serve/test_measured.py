@@ -108,7 +108,7 @@ def test_a_log_of_another_start_is_refused(state: Path) -> None:
         ({"enforce_eager": True}, "enforce_eager False"),
         ({"vllm_version": "0.32.0"}, "vllm_version 0.33.0"),
         ({"max_model_len": 65536}, "max_model_len 262144, the plan says 65536"),
-        ({"num_speculative_tokens": 3}, "speculative_tokens 0, the plan says 3"),
+        ({"num_speculative_tokens": 3}, "num_speculative_tokens 0, the plan says 3"),
         ({"kv_cache_dtype": "fp8"}, "kv_cache_dtype bfloat16, the plan says fp8"),
     ):
         other = plan(dataclasses.replace(h200().request, **change))  # type: ignore[arg-type]
@@ -166,7 +166,7 @@ def test_records_that_cannot_be_read_are_left_out(state: Path) -> None:
     keep(calibration_of(h200(), read_measured(parse_log(V2)), run="good"))
     path = state / "calibration.jsonl"
     text = path.read_text()
-    path.write_text(text.replace('"schema":1', '"schema":99') + "broken\n" + text + '{"schema":1}\n')
+    path.write_text(text.replace('"schema":2', '"schema":99') + "broken\n" + text + '{"schema":2}\n')
     assert [record.run for record in calibrations()] == ["good"]
 
 

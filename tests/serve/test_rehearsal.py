@@ -97,7 +97,7 @@ def test_at_full_size_a_gpu_build_must_meet_the_plan_itself(answer: Plan) -> Non
     assert not any("memory" in unproved for unproved in rehearsal.unproved)
     assert rehearsal.settings == answer.settings
     assert rehearsal.expectations == Expectations.from_plan(answer)
-    draft = answer.model.draft if answer.settings.speculative_tokens else None
+    draft = answer.model.draft if answer.settings.num_speculative_tokens else None
     made = rehearsal.twin.model_spec(answer.model.name)
     assert rank_weights(made, tensor_parallel_size=1, draft=draft is not None) == rank_weights(
         answer.model, tensor_parallel_size=1, draft=draft is not None

@@ -23,11 +23,11 @@ def ask(gpus: str = "8xMI300X", workload: Workload = SHORT, **more: object) -> S
 
 def test_latency_picks_the_fastest_and_context_the_longest() -> None:
     latency, context = ask(objective="latency"), ask(objective="context")
-    fastest = min(row.latency_ms for row in latency.section.layouts if not row.speculative_tokens)
+    fastest = min(row.latency_ms for row in latency.section.layouts if not row.num_speculative_tokens)
     chosen = next(row for row in latency.section.layouts if row.chosen)
     assert chosen.latency_ms <= 1.03 * fastest
     assert context.plan.settings.max_model_len == max(
-        row.max_model_len for row in context.section.layouts if not row.speculative_tokens
+        row.max_model_len for row in context.section.layouts if not row.num_speculative_tokens
     )
 
 
@@ -54,15 +54,15 @@ def test_what_the_user_fixes_stays() -> None:
 
 
 def test_a_draft_is_taken_only_when_asked_for() -> None:
-    assert ask(objective="latency").plan.settings.speculative_tokens == 0
-    assert ask(objective="latency", request={"num_speculative_tokens": 3}).plan.settings.speculative_tokens == 3
+    assert ask(objective="latency").plan.settings.num_speculative_tokens == 0
+    assert ask(objective="latency", request={"num_speculative_tokens": 3}).plan.settings.num_speculative_tokens == 3
 
 
 def test_unreachable_targets_are_said_and_the_nearest_is_chosen() -> None:
     answer = ask(targets=Targets(tpot_ms=0.5))
     assert not answer.section.meets_targets
     assert "no layout meets every target" in answer.section.reasons[0]
-    plain = [row for row in answer.section.layouts if not row.speculative_tokens]
+    plain = [row for row in answer.section.layouts if not row.num_speculative_tokens]
     assert next(row for row in plain if row.chosen).tpot_ms == min(row.tpot_ms for row in plain)
 
 
@@ -73,7 +73,7 @@ def test_a_ttft_target_shrinks_the_steps() -> None:
     bound = ask(
         workload=load, request={"tensor_parallel_size": 8}, objective="latency", targets=Targets(ttft_ms=target)
     )
-    reached = min(row.ttft_ms for row in free.section.layouts if not row.speculative_tokens)
+    reached = min(row.ttft_ms for row in free.section.layouts if not row.num_speculative_tokens)
     if reached <= target:
         assert bound.forecast.ttft_ms.expected <= target
 

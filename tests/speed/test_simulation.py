@@ -29,7 +29,7 @@ GPU = Hardware(
 def step_model(*, asynchronous: bool = True, frontend_s: float = 0.003, drafted: int = 0, tp: int = 8) -> StepModel:
     profile = replace(engine_profile("rocm-2026-05"), async_scheduling=asynchronous, frontend_s=frontend_s)
     work = rank_work(load_preset(), tensor_parallel_size=tp, language_model_only=True, with_draft=drafted > 0)
-    return StepModel(work=work, hardware=GPU, profile=profile, tensor_parallel_size=tp, speculative_tokens=drafted)
+    return StepModel(work=work, hardware=GPU, profile=profile, tensor_parallel_size=tp, num_speculative_tokens=drafted)
 
 
 LIMITS = EngineLimits(max_num_seqs=1024, max_num_batched_tokens=8192, num_blocks=100_000)

@@ -30,7 +30,7 @@ def batch(*, prefill: float = 0, decode: float = 0, context: float = 0, images: 
 
 
 def model(tp: int = 1, gpu: str = "mi300x", **more: object) -> StepModel:
-    work = rank_work(M35, tensor_parallel_size=tp, with_draft=bool(more.get("speculative_tokens")))
+    work = rank_work(M35, tensor_parallel_size=tp, with_draft=bool(more.get("num_speculative_tokens")))
     return StepModel(
         work=work, hardware=hardware_of(get_gpu(gpu)), profile=engine_profile("rocm-2026-05"), tensor_parallel_size=tp,
         **more,  # type: ignore[arg-type]

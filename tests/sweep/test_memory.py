@@ -40,7 +40,7 @@ def test_every_configuration_is_judged_as_a_single_plan_would_be(
     release = resolve_release(version)
     grid = Grid(
         gpus=(parse_gpus(gpus),), max_model_lens=tuple(lengths), concurrencies=tuple(concurrencies),
-        gpu_memory_utilizations=tuple(utilizations), kv_cache_dtypes=dtypes, speculative_tokens=drafted,
+        gpu_memory_utilizations=tuple(utilizations), kv_cache_dtypes=dtypes, num_speculative_tokens=drafted,
         max_num_seqs=sequences, max_num_batched_tokens=batched, language_model_only=text_only, enforce_eager=eager,
     )  # fmt: skip
     for block in sweep_memory(grid, model=M35, release=release):
@@ -74,7 +74,7 @@ def test_impossible_layouts_are_left_out() -> None:
     ("bad", "field"),
     [
         ({"max_model_lens": (0,)}, "max_model_len"), ({"concurrencies": ()}, "concurrencies"),
-        ({"gpu_memory_utilizations": (1.5,)}, "gpu_memory_utilization"), ({"speculative_tokens": (-1,)}, "eagle"),
+        ({"gpu_memory_utilizations": (1.5,)}, "gpu_memory_utilization"), ({"num_speculative_tokens": (-1,)}, "eagle"),
         ({"concurrencies": tuple(range(1, 10**6)), "max_model_lens": tuple(range(16, 1616))}, "gpus"),
     ],
 )  # fmt: skip

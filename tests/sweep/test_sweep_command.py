@@ -74,7 +74,8 @@ def test_plots(tmp_path: Path) -> None:
     rows = [
         {
             "gpus": "8xH200", "gpu_count": 8, "tensor_parallel_size": tp, "max_model_len": length, "concurrency": 1,
-            "gpu_memory_utilization": 0.9, "max_num_seqs": 128, "max_num_batched_tokens": 8192, "speculative_tokens": 0,
+            "gpu_memory_utilization": 0.9, "max_num_seqs": 128, "max_num_batched_tokens": 8192,
+            "num_speculative_tokens": 0,
             "kv_cache_dtype": "auto", "kv_cache_tokens": tp * 1000 + length, "verdict": "fits",
         }
         for tp in (4, 8)
@@ -107,9 +108,9 @@ def test_a_load_in_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert speed["cost"]["per_million_output_tokens"]["expected"] > 0
     chosen = [row for row in speed["layouts"] if row["chosen"]]
     assert len(chosen) == 1
-    assert chosen[0]["tensor_parallel_size"] == document["settings"]["tensor_parallel_size"]
+    assert chosen[0]["layout"]["tensor_parallel_size"] == document["settings"]["tensor_parallel_size"]
     assert any(row["on_front"] for row in speed["layouts"])
-    assert not any(row["chosen"] and row["speculative_tokens"] for row in speed["layouts"])
+    assert not any(row["chosen"] and row["num_speculative_tokens"] for row in speed["layouts"])
 
 
 def test_no_load_no_speed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -113,7 +113,7 @@ async def test_what_was_measured_here_enters_the_first_plan() -> None:
         max_num_batched_tokens=8192,
         language_model_only=False,
         enforce_eager=False,
-        speculative_tokens=0,
+        num_speculative_tokens=0,
         terms={"graphs": 3 * GIB},
         run="r",
         measured_on="2026-01-01",

@@ -12,15 +12,16 @@ from hypothesis import strategies as st
 
 from planner import Lever, plan, serve_command
 from planner.rendering.argv import read_command
+from planner.settings import Layout
 from tui import wizard
-from tui.wizard import Answers, Move, PickedLayout, Step, advance, effective_request
+from tui.wizard import Answers, Move, Step, advance, effective_request
 
 from .world import request
 
 EAGER = Lever(name="enforce-eager", flag="--enforce-eager", gain_bytes=1, gain_tokens=1, fits=True)
 FEWER = Lever(name="max-num-seqs", flag="--max-num-seqs 128", gain_bytes=1, gain_tokens=1, fits=True)
 MORE = Lever(name="gpus", flag="--gpus 2xMI300X", gain_bytes=0, gain_tokens=0, fits=True)
-TWO = PickedLayout(tensor_parallel_size=2, pipeline_parallel_size=1, replicas=4)
+TWO = Layout(tensor_parallel_size=2, pipeline_parallel_size=1, replicas=4)
 
 ANSWERS = st.builds(
     Answers,

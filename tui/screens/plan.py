@@ -23,7 +23,6 @@ from tui.widgets.curve_plot import curve_lines
 from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.table import SwitchRows, Table
 from tui.wizard import (
-    PickedLayout,
     Step,
     effective_request,
     offered_levers,
@@ -128,13 +127,8 @@ class PlanScreen(StepScreen):
         one = self._layouts[event.index]
         if one.chosen:
             return
-        layout = PickedLayout(
-            tensor_parallel_size=one.tensor_parallel_size,
-            pipeline_parallel_size=one.pipeline_parallel_size,
-            replicas=one.replicas,
-        )
         before = self.answers
-        self.answers = with_layout(self.answers, layout)
+        self.answers = with_layout(self.answers, one.layout)
         self._draw()
         if isinstance(self.answer, M35Error):
             # A layout the engine cannot run at all: say why and stay on the plan there was.

@@ -132,7 +132,7 @@ class PlanPanel(Widget):
         second = summary(plan)
         if second:
             lines += wrapped(second, width=width, style="$secondary")
-        ranks = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
+        ranks = plan.settings.layout.gpus_per_replica
         head = f"one GPU{f' of {ranks}' if ranks > 1 else ''}"
         lines += [
             Content(""),

@@ -168,7 +168,7 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
             max_num_batched_tokens=settings.max_num_batched_tokens,
             gpu_memory_utilization=settings.gpu_memory_utilization, kv_cache_dtype=settings.kv_cache_dtype,
             language_model_only=settings.language_model_only, enforce_eager=settings.enforce_eager,
-            num_speculative_tokens=settings.speculative_tokens,
+            num_speculative_tokens=settings.num_speculative_tokens,
         )
     )  # fmt: skip
     figures = forecast(

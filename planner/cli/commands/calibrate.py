@@ -29,7 +29,7 @@ _FROM_LOG = {
     "max_num_seqs": "max_num_seqs",
     "max_num_batched_tokens": "max_num_batched_tokens",
     "gpu_memory_utilization": "gpu_memory_utilization",
-    "num_speculative_tokens": "speculative_tokens",
+    "num_speculative_tokens": "num_speculative_tokens",
 }
 """Request field → figure of the log; what the log says need not be typed again."""
 

@@ -11,7 +11,6 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
 from planner.cli.output import style, table, write, write_json
 from planner.cli.speed_options import NAMES, workload_options
-from planner.rendering.report import layout_name
 
 if TYPE_CHECKING:
     from planner.planning.fleet import FleetRow
@@ -55,7 +54,7 @@ def command(
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
     if load["request_rate"] is not None and not any(row.unreadable for row in rows):
-        return _share(rows, load, settings, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
+        return _share(rows, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
     if as_json:
         write_json([_document(row) for row in rows])
     else:
@@ -71,7 +70,6 @@ def command(
 def _share(
     rows: tuple[FleetRow, ...],
     load: dict[str, Any],
-    settings: dict[str, Any],
     *,
     ttft_ms: float | None,
     tpot_ms: float | None,
@@ -87,7 +85,7 @@ def _share(
     workload = workload_of(load, concurrency=None)
     targets = Targets(ttft_ms=ttft_ms, tpot_ms=tpot_ms)
     say("note", f"forecasting {len(rows)} hosts")
-    dealt = share_load(rows, workload, targets, settings=settings)
+    dealt = share_load(rows, workload, targets)
     if as_json:
         write_json(
             {
@@ -113,9 +111,7 @@ def _share(
             [
                 _cut(host.host, 20),
                 _cut(str(host.plan.gpus), _GPUS_WIDTH) if host.plan else "-",
-                layout_name(host.plan.settings.tensor_parallel_size, 1, host.plan.settings.replicas)
-                if host.plan and host.capacity_requests_per_s
-                else "-",
+                str(host.plan.settings.layout) if host.plan and host.capacity_requests_per_s else "-",
                 f"{host.capacity_requests_per_s:.2f}",
                 f"{host.assigned_requests_per_s:.2f}" if host.assigned_requests_per_s else "",
                 "left over" if host.reason == "left over" else "",
@@ -150,9 +146,7 @@ def _cells(row: FleetRow) -> list[str]:
     if row.plan is None:
         return ["-", "no plan", "-", "-", "-"]
     answer, settings = row.plan, row.plan.settings
-    layout = f"TP{settings.tensor_parallel_size}"
-    layout += f" PP{settings.pipeline_parallel_size}" if settings.pipeline_parallel_size > 1 else ""
-    layout += f" x {settings.replicas}" if settings.replicas > 1 else ""
+    layout = str(settings.layout)
     gpus = _cut(str(answer.gpus), _GPUS_WIDTH)
     if not answer.feasible:
         return [gpus, answer.verdict, layout, "-", "-"]

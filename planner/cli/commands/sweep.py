@@ -19,6 +19,7 @@ from planner.cli.output import Align, may_colour, table, write, write_json
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy, workload_of
 from planner.errors import InvalidRequest
+from planner.settings import Layout
 from planner.sweep.plot import AXES, MEASURES
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _axis(
     "sequences of full length at once per server, or with a load requests in flight; 1 by default",
 )
 @_axis("--kv-cache-dtype", "kv_cache_dtypes", "KV data types: auto,fp8", str)
-@_axis("--eagle", "speculative_tokens", "drafted tokens per step: 0,3", int)
+@_axis("--eagle", "num_speculative_tokens", "drafted tokens per step: 0,3", int)
 @_axis("--gpu-memory-utilization", "gpu_memory_utilizations", "fractions of each GPU: 0.85,0.9,0.92", float)
 @_axis("--max-num-seqs", "max_num_seqs", "sequences per step")
 @_axis("--max-num-batched-tokens", "max_num_batched_tokens", "tokens per step")
@@ -187,11 +188,11 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
         sides += [">", ">", ">"]
     cells = []
     for row in shown:
-        copies = f" x {row['replicas']}" if row["replicas"] > 1 else ""
+        layout = Layout(tensor_parallel_size=row["tensor_parallel_size"], replicas=row["replicas"])
         cells.append(
             [
-                row["gpus"], f"TP{row['tensor_parallel_size']}{copies}", f"{row['max_model_len']:,}",
-                f"{row['concurrency']:,}", row["kv_cache_dtype"], str(row["speculative_tokens"] or "-"),
+                row["gpus"], str(layout), f"{row['max_model_len']:,}",
+                f"{row['concurrency']:,}", row["kv_cache_dtype"], str(row["num_speculative_tokens"] or "-"),
                 f"{row['gpu_memory_utilization']:g}", row["verdict"], format_gib(row["available_bytes"]),
                 f"{row['kv_cache_tokens']:,}", f"{row['max_concurrency']:,.1f}",
                 *(_number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),

@@ -47,7 +47,7 @@ def cache_gib(plan: Plan) -> int:
 
 def gpus_per_node(plan: Plan) -> int:
     """GPUs of one node that the plan uses; the others stay free."""
-    per_replica = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
+    per_replica = plan.settings.layout.gpus_per_replica
     if per_replica >= plan.gpus.count:
         return plan.gpus.count
     return per_replica * min(plan.settings.replicas, plan.gpus.count // per_replica)

@@ -45,7 +45,7 @@ def objects(plan: Plan) -> list[dict[str, Any]]:
     Raises:
         InvalidRequest: when one server spans nodes, which a Deployment cannot express.
     """
-    per_replica = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
+    per_replica = plan.settings.layout.gpus_per_replica
     if per_replica > plan.gpus.count:
         raise InvalidRequest(
             "emit",

@@ -22,7 +22,7 @@ def objects(plan: Plan) -> list[dict[str, Any]]:
     arguments.
     """
     settings = plan.settings
-    size = max(1, settings.tensor_parallel_size * settings.pipeline_parallel_size // plan.gpus.count)
+    size = max(1, settings.layout.gpus_per_replica // plan.gpus.count)
     nodes = node_commands(plan, head_address="$(LWS_LEADER_ADDRESS)", host=ANY_ADDRESS, port=API_PORT)
     leader = _portable(nodes[0].command)
     worker = _portable(nodes[1].command) if size > 1 else leader

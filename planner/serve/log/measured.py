@@ -34,7 +34,7 @@ class Measured:
     kv_cache_dtype: str | None = None
     language_model_only: bool | None = None
     enforce_eager: bool | None = None
-    speculative_tokens: int | None = None
+    num_speculative_tokens: int | None = None
     """0 where the engine's own configuration names no draft."""
     total_bytes: int | None = None
     free_bytes: int | None = None
@@ -158,7 +158,7 @@ def read_measured(events: Iterable[Event]) -> Measured:
         kv_cache_dtype=text("kv_cache_dtype"),
         language_model_only=only == "True" if only is not None else text("modality") == "text-only" or None,
         enforce_eager=None if eager is None else eager == "True",
-        speculative_tokens=drafts,
+        num_speculative_tokens=drafts,
         total_bytes=size("total_bytes"),
         free_bytes=size("free_bytes"),
         requested_bytes=size("requested_bytes"),

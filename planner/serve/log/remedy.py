@@ -50,7 +50,7 @@ def calibration_record(plan: Plan, *, terms: Mapping[str, int], run: str) -> Cal
         max_num_batched_tokens=settings.max_num_batched_tokens,
         language_model_only=settings.language_model_only,
         enforce_eager=settings.enforce_eager,
-        speculative_tokens=settings.speculative_tokens,
+        num_speculative_tokens=settings.num_speculative_tokens,
         terms=terms,
         run=run,
         measured_on=time.strftime("%Y-%m-%d"),

@@ -22,7 +22,7 @@ def _wanted_gpus(subject: Subject) -> int:
     """GPUs that one server of this command takes."""
     if subject.plan is not None:
         settings = subject.plan.settings
-        return settings.tensor_parallel_size * settings.pipeline_parallel_size
+        return settings.layout.gpus_per_replica
     sizes = [option_value(subject.engine_args, f"{kind}-parallel-size") for kind in ("tensor", "pipeline")]
     return math.prod(int(size) for size in sizes if size and size.isdigit())
 

@@ -95,7 +95,7 @@ def start_key(plan: Plan, target: str) -> str:
         f"tp{settings.tensor_parallel_size} pp{settings.pipeline_parallel_size}",
     ]  # fmt: skip
     parts += ["text" if settings.language_model_only else "vision", "eager" if settings.enforce_eager else "graphs"]
-    return " | ".join([*parts, f"draft {settings.speculative_tokens}"])
+    return " | ".join([*parts, f"draft {settings.num_speculative_tokens}"])
 
 
 def _command_key(order: StartOrder) -> str:

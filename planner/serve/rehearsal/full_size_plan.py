@@ -80,7 +80,7 @@ def rehearsal_plan(plan: Plan, engine: InstalledEngine, *, full_size: bool = Fal
             "only Mistral's own checkpoint layout can be rehearsed",
             hint="plan with --load-format mistral",
         )
-    per_replica = plan.settings.tensor_parallel_size * plan.settings.pipeline_parallel_size
+    per_replica = plan.settings.layout.gpus_per_replica
     if not engine.cpu and per_replica > plan.gpus.count:
         raise InvalidRequest(
             "gpus",
@@ -150,7 +150,7 @@ def _checkpoint_changes(plan: Plan, *, full_size: bool) -> Iterator[Change]:
 
 def _full_twin(plan: Plan, engine: InstalledEngine) -> TwinSpec:
     draft = plan.model.draft
-    layers = draft.num_hidden_layers if draft is not None and plan.settings.speculative_tokens else 0
+    layers = draft.num_hidden_layers if draft is not None and plan.settings.num_speculative_tokens else 0
     twin = TwinSpec.full_size(plan.model, draft_layers=layers)
     return replace(twin, fp8=False) if engine.cpu else twin
 
@@ -161,7 +161,7 @@ def _twin(plan: Plan, engine: InstalledEngine) -> TwinSpec:
     return replace(
         base,
         vision=plan.model.vision is not None,
-        draft_layers=draft.num_hidden_layers if draft is not None and plan.settings.speculative_tokens else 0,
+        draft_layers=draft.num_hidden_layers if draft is not None and plan.settings.num_speculative_tokens else 0,
         max_position_embeddings=plan.model.max_position_embeddings,
     )
 
@@ -205,14 +205,11 @@ def _for_cpu(plan: Plan, twin: TwinSpec) -> tuple[Settings, int | None]:
 
 def _cpu_changes(plan: Plan, settings: Settings, block_size: int | None) -> Iterator[Change]:
     planned = plan.settings
-    if planned.tensor_parallel_size > 1 or planned.pipeline_parallel_size > 1:
-        layout = f"TP {planned.tensor_parallel_size}"
-        if planned.pipeline_parallel_size > 1:
-            layout += f", PP {planned.pipeline_parallel_size}"
+    if planned.layout.gpus_per_replica > 1:
         yield Change(
             what="--tensor-parallel-size",
-            planned=layout,
-            rehearsed="TP 1",
+            planned=str(replace(planned.layout, replicas=1)),
+            rehearsed="TP1",
             unproved="several ranks: sharding, collectives, NCCL or RCCL",
         )
     if planned.replicas > 1:
@@ -262,7 +259,7 @@ def _cpu_changes(plan: Plan, settings: Settings, block_size: int | None) -> Iter
         rehearsed="CPU",
         unproved="GPU kernels and attention backends",
     )
-    if planned.speculative_tokens:
+    if planned.num_speculative_tokens:
         yield Change(
             what="sampling",
             planned="any temperature",
@@ -288,7 +285,7 @@ def _expectations(
         max_model_len=plan.settings.max_model_len,
         max_num_seqs=plan.settings.max_num_seqs,
         vision=twin.vision and not settings.language_model_only,
-        speculative_tokens=settings.speculative_tokens,
+        num_speculative_tokens=settings.num_speculative_tokens,
         kv_cache_dtype=settings.kv_cache_dtype,
     )
     if not engine.cpu or settings.kv_cache_memory_bytes is None:

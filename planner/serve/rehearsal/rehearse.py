@@ -213,7 +213,7 @@ def _environment(engine: InstalledEngine) -> dict[str, str]:
 def _history_key(engine: InstalledEngine, plan: Plan, *, full_size: bool) -> str:
     if full_size:
         return f"rehearsal at full size {engine.version or 'unknown'} | {start_key(plan, 'local')}"
-    draft = "draft" if plan.settings.speculative_tokens else "plain"
+    draft = "draft" if plan.settings.num_speculative_tokens else "plain"
     return f"rehearsal {engine.version or 'unknown'} {draft}"
 
 

@@ -30,7 +30,7 @@ class Expectations:
     max_num_seqs: int | None = None
     vision: bool | None = None
     """Whether images are served."""
-    speculative_tokens: int | None = None
+    num_speculative_tokens: int | None = None
     """Draft tokens per step; 0 means that nothing may be drafted."""
     kv_cache_dtype: str | None = None
     block_size: int | None = None
@@ -61,7 +61,7 @@ class Expectations:
             max_model_len=settings.max_model_len,
             max_num_seqs=settings.max_num_seqs,
             vision=vision,
-            speculative_tokens=settings.speculative_tokens,
+            num_speculative_tokens=settings.num_speculative_tokens,
             kv_cache_dtype=settings.kv_cache_dtype,
             block_size=cache.block_size,
             num_gpu_blocks=cache.num_gpu_blocks,

@@ -90,7 +90,7 @@ def _dtype(name: str) -> str:
 
 def speculative(probe: Probe) -> str:
     """Where a draft is planned, tokens of it are accepted; where none is, nothing is drafted."""
-    planned = probe.expect.speculative_tokens
+    planned = probe.expect.num_speculative_tokens
     before = _drafts(probe)
     if before is None:
         if planned:
