@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
-from planner.serve.log.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, TimedOut
+from planner.serve.log.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, StallSeen, TimedOut
 from planner.serve.process.progress import PhaseView, StartProgress, StartView, count, duration, seconds_after
 
 WIDTH = 80
@@ -44,6 +44,14 @@ def closing_line(view: StartView) -> str:
     return text
 
 
+def stall_line(stall: StallSeen, view: StartView) -> str:
+    """Return what a start waits for, how long already, and how long the phase usually takes."""
+    phase = next(row for row in view.phases if row.phase == stall.phase)
+    waited = f" for {duration(stall.waited_s)}" if stall.waited_s else ""
+    usual = f"; {phase.title} usually takes {duration(phase.expected_s)}" if phase.expected_s else ""
+    return f"waits{waited} in {phase.title}{usual}: {stall.code}?"
+
+
 class StartDisplay:
     """Shows events as they come; on a terminal with a clock that moves."""
 
@@ -54,6 +62,7 @@ class StartDisplay:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = 0
         self._step = (-1, "")
+        self._stall: StallSeen | None = None
 
     def show(self, events: Iterable[Event], *, at_s: float) -> None:
         """Take in `events` seen `at_s` seconds after the launch and bring the display up to date."""
@@ -63,6 +72,10 @@ class StartDisplay:
                 # What happened before anybody watched gets the engine's own time.
                 when_s = seconds_after(event.stamp, launch_s=self._launch_s, at_most_s=at_s)
             self._progress = self._progress.after([event], at_s=when_s)
+            if isinstance(event, StallSeen):
+                self._stall = event
+            elif isinstance(event, (PhaseStarted, Progress)):
+                self._stall = None
             if not self._live and (line := self._plain(event, when_s)) is not None:
                 narrate(f"{when_s:8.1f} s  {line}")
         self._late = False
@@ -72,6 +85,8 @@ class StartDisplay:
     def _draw(self, at_s: float) -> None:
         view = self._progress.view(at_s=at_s)
         lines = [phase_line(row) for row in view.phases if row.state != "skipped"] + [closing_line(view)]
+        if self._stall is not None:
+            lines.append(f"  {stall_line(self._stall, view)}"[:WIDTH])
         redraw(lines, over=self._drawn)
         self._drawn = len(lines)
 
@@ -89,6 +104,8 @@ class StartDisplay:
             return f"{title} {event.done}/{event.total} {event.label}".rstrip()
         if isinstance(event, FailureSeen):
             return f"log line {event.line}: {event.text[:200]}"
+        if isinstance(event, StallSeen):
+            return stall_line(event, self._progress.view(at_s=at_s))
         if isinstance(event, TimedOut):
             return f"no progress in {self._progress.title(event.phase)} for {duration(event.waited_s)}"
         if isinstance(event, ServerReady):

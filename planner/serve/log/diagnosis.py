@@ -6,13 +6,15 @@ it says so and shows the first traceback that does not merely report another one
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from planner.facts import load
 from planner.planning.answer import Plan
 from planner.serve.free_port import free_port_beside
+from planner.serve.log.causes import causes
+from planner.serve.log.choice import find_cause, precise_failures, working_phase
 from planner.serve.log.events import PHASES, Event, FailureSeen, Figure, PhaseStarted, TimedOut, TracebackSeen
 from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import StartupLog
@@ -26,13 +28,8 @@ from planner.serve.log.remedy import (
     weight_cures,
 )
 
-_OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
-_OOM_BY_PHASE_CODES = frozenset(f"oom-{name}" for name in ("load", "profile", "capture", "serve"))
-_LAST = ("killed", "collective")
-"""Mostly consequences: they count only when nothing else is named."""
-
-_KILLED_CODES = (137, 134, 135, 139)
 _MAX_LEVERS = 5
+_PYTHON_EXCEPTION = re.compile(r"\b[A-Z]\w*(?:Error|Exception): ")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,73 +81,39 @@ def diagnose(
     gives it, and `timed_out` what a follower saw, for causes that leave no line. `port` is the one that was asked for.
     """
     reader = StartupLog()
-    events = reader.feed(log) + reader.finish()
+    events: tuple[Event, ...] = reader.feed(log) + reader.finish()
     measured = read_measured(events)
-    failures = [event for event in events if isinstance(event, FailureSeen)]
     if exit_code is None and timed_out is None and not _is_engine_log(log, events, reader):
-        failures = [event for event in failures if not _anyones(event)]
-        if not failures:
+        events = tuple(event for event in events if not isinstance(event, FailureSeen) or not _anyones(event))
+        if not any(isinstance(event, FailureSeen) for event in events):
             return _not_an_engine_log(log, measured)
-    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
-    cause = _first_cause(failures)
-    if cause is None and exit_code in _KILLED_CODES:
-        cause = FailureSeen(code="killed", phase=_working_phase(phases), text=f"exit code {exit_code}, no last words")
-    if cause is None and timed_out is not None:
-        cause = FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
+    # Of a server that ended the last line is no wait.
+    last_text = reader.last_text if exit_code is None else ""
+    cause = find_cause(events, exit_code=exit_code, timed_out=timed_out, last_text=last_text)
     if cause is None:
-        return _unknown(log, events, phases, measured, exit_code)
-    code = _precise_code(cause)
-    table: dict[str, Any] = load("failures.toml")["cause"][code]
+        return _unknown(log, events, measured, exit_code)
+    known = causes()[cause.code]
+    failures = precise_failures(events)
     values = cure_values(cause, plan=plan, measured=measured)
-    if code == "port-in-use" and (free := free_port_beside(port or 8000)) is not None:
+    if known.code == "port-in-use" and (free := free_port_beside(port or 8000)) is not None:
         values["free_port"] = str(free)
-    cures = [text for cure in table["cures"] if (text := _fill(cure, values)) is not None]
+    cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""
     if plan is not None:
-        cures += _planned_cures(code, plan, values)
-    if table["replan"] and plan is not None:
+        cures += _planned_cures(known.code, plan, values)
+    if known.replan and plan is not None:
         cures, note = _with_levers(cures, plan, replace(measured, **_from_failure(cause, measured)))
     return Diagnosis(
-        code=code,
-        title=table["title"],
+        code=known.code,
+        title=known.title,
         phase=cause.phase,
-        term=table["term"],
+        term=known.term,
         evidence=_evidence(cause, failures),
-        cures=tuple(cures) or (_GENERAL.get(code, ""),),
+        cures=tuple(cures) or (known.general_cure,),
         note=note,
-        also=tuple(dict.fromkeys(c for f in failures if (c := _precise_code(f)) != code and f.code not in _LAST)),
+        also=tuple(dict.fromkeys(f.code for f in failures if f.code != known.code and f.weight == "cause")),
         measured=measured,
     )
-
-
-_GENERAL = {
-    "no-kv-memory": "a larger `--tensor-parallel-size`, `--language-model-only`, a smaller `--max-num-seqs`; "
-    "name the plan or the GPUs to get numbers",
-    "oom-load": "a larger `--tensor-parallel-size`: the weights are split over more GPUs",
-    "oom-profile": "a smaller `--max-num-batched-tokens` and `--max-num-seqs`, or `--language-model-only`",
-}
-
-
-def _first_cause(failures: Sequence[FailureSeen]) -> FailureSeen | None:
-    """The first named cause, unless it is one that others bring about."""
-    telling = [failure for failure in failures if failure.code not in _LAST]
-    if not telling:
-        return failures[0] if failures else None
-    first = telling[0]
-    named = next((item for item in telling if item.code in _OOM_BY_PHASE_CODES), None)
-    if first.code == "out-of-memory" and named is not None:
-        # The engine says itself what it was doing, which is more than the phase lines may tell.
-        return named
-    if first.code == "out-of-memory" and not first.values:
-        # The class name alone; the message with the numbers is the same failure.
-        return next((item for item in telling if item.code == "out-of-memory" and item.values), first)
-    return first
-
-
-def _precise_code(failure: FailureSeen) -> str:
-    if failure.code != "out-of-memory":
-        return failure.code
-    return f"oom-{_OOM_BY_PHASE.get(failure.phase, 'capture')}"
 
 
 def _from_failure(cause: FailureSeen, measured: Measured) -> dict[str, Any]:
@@ -187,7 +150,7 @@ def _planned_cures(code: str, plan: Plan, values: dict[str, str]) -> list[str]:
 
 def _anyones(failure: FailureSeen) -> bool:
     """Whether other programs print such a line, too."""
-    return _precise_code(failure) in load("failures.toml")["anyones"]["codes"]
+    return causes()[failure.code].anyones and _PYTHON_EXCEPTION.search(failure.text) is None
 
 
 def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> bool:
@@ -201,14 +164,14 @@ def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> b
 
 
 def _not_an_engine_log(log: bytes, measured: Measured) -> Diagnosis:
-    table = load("failures.toml")["cause"]["unknown"]
+    unknown = causes()["unknown"]
     return Diagnosis(
         code="unknown",
-        title=table["not_engine_title" if log.strip() else "empty_title"],
+        title=unknown.not_engine_title if log.strip() else unknown.empty_title,
         phase=PHASES[0],
         term="",
         evidence=(),
-        cures=tuple(table["not_engine_cures"]),
+        cures=unknown.not_engine_cures,
         measured=measured,
     )
 
@@ -233,30 +196,24 @@ def _evidence(cause: FailureSeen, failures: Sequence[FailureSeen]) -> tuple[LogL
     return tuple(lines.values())[:3]
 
 
-def _working_phase(phases: Sequence[str]) -> str:
-    working = [phase for phase in phases if phase not in ("failed", "stopped")]
-    return working[-1] if working else "configure"
-
-
-def _unknown(
-    log: bytes, events: Sequence[Event], phases: Sequence[str], measured: Measured, exit_code: int | None
-) -> Diagnosis:
+def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code: int | None) -> Diagnosis:
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
     failed = "failed" in phases or exit_code not in (None, 0, 143, 130)
+    reached = working_phase(events)
     if not failed and (phases or exit_code == 0):
-        reached = _working_phase(phases)
         title = "the log shows no failure" + (
             "; the server was ready" if "ready" in phases else f"; it ends in {reached}"
         )
         return Diagnosis(code="none", title=title, phase=reached, term="", evidence=(), cures=(), measured=measured)
-    table = load("failures.toml")["cause"]["unknown"]
+    unknown = causes()["unknown"]
     root = _root_traceback(log, events)
     return Diagnosis(
         code="unknown",
-        title=table["title"],
-        phase=_working_phase(phases),
+        title=unknown.title,
+        phase=reached,
         term="",
         evidence=_last_words(root),
-        cures=tuple(table["cures" if root and root[0].text.startswith("Traceback") else "silent_cures"]),
+        cures=unknown.cures if any(isinstance(event, TracebackSeen) for event in events) else unknown.silent_cures,
         traceback=root,
         measured=measured,
     )

@@ -69,6 +69,23 @@ class FailureSeen(Event):
     """The message without its prefix."""
     values: tuple[tuple[str, int | float | str], ...] = ()
     """What the line says in numbers, by name."""
+    weight: str = "cause"
+    """``cause``, ``general`` where it only tells the kind, ``consequence`` where something else brings it about."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StallSeen(Event):
+    """The start says again that it waits, and nothing has moved in between."""
+
+    code: str
+    """Key of the cause that such a wait speaks for: ``workers-hang``, ``build-lock`` …"""
+    phase: str
+    """What the start was doing: one of `PHASES`."""
+    text: str
+    times: int
+    """How often it was said since anything moved."""
+    waited_s: float
+    """How long it has waited, as far as the log tells; 0 where it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +147,7 @@ _KINDS: dict[type[Event], str] = {
     Progress: "progress",
     Figure: "figure",
     FailureSeen: "failure-seen",
+    StallSeen: "stall-seen",
     TracebackSeen: "traceback-seen",
     Healthy: "healthy",
     ServerReady: "server-ready",

@@ -8,6 +8,7 @@ line that it does not know changes nothing.
 from __future__ import annotations
 
 import re
+import time
 from dataclasses import dataclass, field
 
 from planner.serve.log.events import (
@@ -18,8 +19,10 @@ from planner.serve.log.events import (
     Figure,
     PhaseStarted,
     Progress,
+    StallSeen,
     TracebackSeen,
 )
+from planner.serve.log.lines import Message, messages, plain_line
 from planner.serve.log.patterns import LinePattern, LogPatterns, log_patterns, minor_release, read_group, read_size
 
 MAX_LINE_BYTES = 65_536
@@ -27,13 +30,9 @@ MAX_LINE_BYTES = 65_536
 
 _MAX_TRACEBACK_LINES = 400
 _ORDER = {name: index for index, name in enumerate((*PHASES, *ENDINGS))}
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 _BREAK = re.compile(rb"[\r\n]")
-_PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w-]+)*) pid=(?P<pid>\d+)\)[ \t]?")
-_HEAD = re.compile(
-    r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[[^\]\n]*:\d+\] ?"
-)
 _CHILD_HEADER = re.compile(r"^(?:Process \S+:|Exception in thread |Exception ignored in)")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)(?:: \S|$)")
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
 
 
@@ -54,6 +53,15 @@ class _OpenTraceback:
     """The exception line was read; only continuation lines may follow."""
 
 
+@dataclass(slots=True)
+class _Stall:
+    """A wait that is said again and again."""
+
+    first_stamp: str
+    times: int = 0
+    said_s: float = 0.0
+
+
 class StartupLog:
     """An incremental parser of one server's log.
 
@@ -72,10 +80,11 @@ class StartupLog:
         self._release: tuple[int, int] | None = None
         self._tracebacks: dict[str, _OpenTraceback] = {}
         self._child_header: set[str] = set()
-        self._main_traceback: TracebackSeen | None = None
+        self._death: TracebackSeen | None = None
         self._last_progress: tuple[str, int, int, str] | None = None
         self._failures_seen: set[tuple[str, str]] = set()
         self._last_text = ""
+        self._stalls: dict[str, _Stall] = {}
 
     @property
     def phase(self) -> str:
@@ -110,7 +119,7 @@ class StartupLog:
         events = self._segment()
         for key in list(self._tracebacks):
             events += self._close_traceback(key)
-        death = self._main_traceback
+        death = self._death
         if death is not None and self._phase not in ("ready", *ENDINGS):
             self._phase = "failed"
             events.append(PhaseStarted(phase="failed", line=death.last_line, stamp=self._stamp, rank=death.rank))
@@ -124,28 +133,17 @@ class StartupLog:
     def _segment(self) -> list[Event]:
         if not self._pending:
             return []
-        text = _ANSI.sub("", self._pending.decode("utf-8", "replace")).rstrip()
+        text = plain_line(bytes(self._pending))
         self._pending.clear()
         if not text:
             return []
         self._last_text = text.strip()[-400:]
-        # Several processes share one file: a progress bar without a line end glues the next message to itself.
-        heads = list(_PROCESS.finditer(text))
-        events: list[Event] = []
-        first = heads[0].start() if heads else len(text)
-        if text[:first].strip():
-            events += self._message("", "", text[:first])
-        for index, head in enumerate(heads):
-            end = heads[index + 1].start() if index + 1 < len(heads) else len(text)
-            events += self._message(head["rank"], head["pid"], text[head.end() : end])
-        return events
+        return [event for said in messages(text) for event in self._message(said)]
 
-    def _message(self, rank: str, pid: str, text: str) -> list[Event]:
-        head = _HEAD.match(text)
-        if head is not None:
-            self._stamp = head["stamp"]
-            text = text[head.end() :]
-        events = self._follow_traceback(rank, f"{rank} {pid}", text)
+    def _message(self, said: Message) -> list[Event]:
+        self._stamp = said.stamp or self._stamp
+        rank, text = said.rank, said.text
+        events = self._follow_traceback(said)
         needles = self._patterns.needles_once_ready if self._phase == "ready" else self._patterns.needles
         if not any(needle in text for needle in needles):
             return events
@@ -154,8 +152,12 @@ class StartupLog:
                 match = pattern.regex.search(text)
                 if match is not None:
                     events += self._line_events(pattern, match, rank)
-        if self._phase != "stopped":
-            # What processes say while they are told to stop is no cause of anything.
+        if any(isinstance(event, (PhaseStarted, Progress, Figure)) for event in events):
+            self._stalls.clear()
+        if self._phase not in ("ready", *ENDINGS):
+            events += self._stall_events(text, rank)
+        if self._phase != "stopped" and not said.calm:
+            # What processes say while they are told to stop is no cause of anything, nor what they only mention.
             events += self._failure_events(text, rank)
         return events
 
@@ -212,27 +214,50 @@ class StartupLog:
             if pattern.needle not in text or (match := pattern.regex.search(text)) is None:
                 continue
             message = text.strip()[:2000]
-            if (pattern.code, message) in self._failures_seen or len(self._failures_seen) > 1000:
+            if (pattern.code, message) not in self._failures_seen and len(self._failures_seen) <= 1000:
+                self._failures_seen.add((pattern.code, message))
+                events.append(
+                    FailureSeen(
+                        code=pattern.code,
+                        phase=self._last_work,
+                        text=message,
+                        values=_values(match),
+                        weight=pattern.weight,
+                        line=self._line,
+                        stamp=self._stamp,
+                        rank=rank,
+                    )
+                )
+            # The tables are in order of what tells most: what else the line matches is the same failure.
+            break
+        if any(fatal.needle in text and fatal.regex.search(text) is not None for fatal in self._patterns.fatal):
+            events += self._advance("failed", rank)
+        return events
+
+    def _stall_events(self, text: str, rank: str) -> list[Event]:
+        for pattern in self._patterns.stalls:
+            if pattern.needle not in text or (match := pattern.regex.search(text)) is None:
                 continue
-            self._failures_seen.add((pattern.code, message))
-            read = [read_group(name, found) for name, found in match.groupdict().items() if found is not None]
-            values = tuple((item[0], item[1]) for item in read if item is not None)
-            events.append(
-                FailureSeen(
+            stall = self._stalls.setdefault(pattern.code, _Stall(first_stamp=self._stamp))
+            stall.times += 1
+            values = dict(_values(match))
+            stall.said_s += float(values.get("waited_s", 0.0))
+            waited_s = max(
+                stall.said_s, float(values.get("total_waited_s", 0.0)), _seconds(stall.first_stamp, self._stamp)
+            )
+            return [
+                StallSeen(
                     code=pattern.code,
                     phase=self._last_work,
-                    text=message,
-                    values=values,
+                    text=text.strip()[:2000],
+                    times=stall.times,
+                    waited_s=waited_s,
                     line=self._line,
                     stamp=self._stamp,
                     rank=rank,
                 )
-            )
-        for pattern in self._patterns.fatal:
-            if pattern.needle in text and pattern.regex.search(text) is not None:
-                events += self._advance("failed", rank)
-                break
-        return events
+            ]
+        return []
 
     def _advance(self, phase: str, rank: str) -> list[Event]:
         if self._phase in ENDINGS or _ORDER[phase] <= _ORDER.get(self._phase, -1):
@@ -243,8 +268,9 @@ class StartupLog:
         self._last_progress = None
         return [PhaseStarted(phase=phase, line=self._line, stamp=self._stamp, rank=rank)]
 
-    def _follow_traceback(self, rank: str, key: str, text: str) -> list[Event]:
+    def _follow_traceback(self, said: Message) -> list[Event]:
         events: list[Event] = []
+        rank, text, key = said.rank, said.text, f"{said.rank} {said.pid}"
         block = self._tracebacks.get(key)
         if block is not None:
             inside = not text or text[:1] in " \t|+" or text.startswith(_CHAINED)
@@ -273,10 +299,26 @@ class StartupLog:
                 text=[text],
                 numbers=[self._line],
             )
+        elif not said.calm and _EXCEPTION.match(text):
+            # The tail of a log begins behind the head of its traceback: the exception stands alone.
+            events.append(self._lone_exception(rank, text))
         self._child_header.discard(key)
         if _CHILD_HEADER.match(text):
             self._child_header.add(key)
         return events
+
+    def _lone_exception(self, rank: str, text: str) -> TracebackSeen:
+        self._death = TracebackSeen(
+            exception=text.strip()[:2000],
+            text=(text,),
+            numbers=(self._line,),
+            main_process=rank in ("", "APIServer"),
+            line=self._line,
+            last_line=self._line,
+            stamp=self._stamp,
+            rank=rank,
+        )
+        return self._death
 
     def _close_traceback(self, key: str) -> list[Event]:
         block = self._tracebacks.pop(key)
@@ -293,8 +335,22 @@ class StartupLog:
             rank=block.rank,
         )
         if block.main_process:
-            self._main_traceback = seen
+            self._death = seen
         return [seen]
+
+
+def _values(match: re.Match[str]) -> tuple[tuple[str, int | float | str], ...]:
+    read = [read_group(name, found) for name, found in match.groupdict().items() if found is not None]
+    return tuple((item[0], item[1]) for item in read if item is not None)
+
+
+def _seconds(first: str, last: str) -> float:
+    """Seconds between two of the engine's stamps, which lack the year; 0 where one is missing."""
+    try:
+        begin, end = (time.mktime(time.strptime(f"2024-{stamp}", "%Y-%m-%d %H:%M:%S")) for stamp in (first, last))
+    except (ValueError, OverflowError):
+        return 0.0
+    return max(0.0, end - begin)
 
 
 def parse_log(data: bytes) -> tuple[Event, ...]:

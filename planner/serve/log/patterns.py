@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
 from planner.errors import UnknownVersion
 from planner.facts import load
+from planner.serve.log.causes import WEIGHTS, FailurePattern, causes
 from planner.serve.log.events import ENDINGS
 
 _GIB = 2**30
@@ -33,10 +35,9 @@ class LinePattern:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FailurePattern:
-    """One kind of line that names a cause."""
+class FatalPattern:
+    """One kind of line after which the start cannot go on."""
 
-    code: str
     needle: str
     regex: re.Pattern[str]
 
@@ -47,13 +48,17 @@ class LogPatterns:
 
     lines: tuple[LinePattern, ...]
     failures: tuple[FailurePattern, ...]
-    fatal: tuple[FailurePattern, ...]
+    """The telling ones first: of one line only the first that matches counts."""
+    stalls: tuple[FailurePattern, ...]
+    fatal: tuple[FatalPattern, ...]
     needles: tuple[str, ...]
     """Texts of which a line that can matter holds at least one."""
     needles_once_ready: tuple[str, ...]
     """The same for a server that runs: how it stops, and how it fails."""
     wrappers: tuple[str, ...]
     """Texts of exceptions that only report another one."""
+    frames: Mapping[str, str]
+    """Function in a traceback → what the start was doing in it."""
 
 
 def minor_release(version: str) -> tuple[int, int] | None:
@@ -72,7 +77,7 @@ def minor_release(version: str) -> tuple[int, int] | None:
 
 @cache
 def log_patterns() -> LogPatterns:
-    """Return the compiled table of ``planner/facts/log_patterns.toml``."""
+    """Return the compiled tables of ``planner/facts/log_patterns.toml`` and ``planner/facts/failures``."""
     table = load("log_patterns.toml")
     lines = tuple(
         LinePattern(
@@ -86,17 +91,21 @@ def log_patterns() -> LogPatterns:
         )
         for entry in table["line"]
     )
-    failures = tuple(_failure(entry, entry["code"]) for entry in table["failure"])
-    fatal = tuple(_failure(entry, "fatal") for entry in table["fatal"])
-    failing = {item.needle for item in (*failures, *fatal)}
-    needles = sorted({item.needle for item in lines} | failing)
+    known = causes().values()
+    failures = sorted((one for cause in known for one in cause.lines), key=lambda one: WEIGHTS.index(one.weight))
+    stalls = tuple(one for cause in known for one in cause.stalls)
+    fatal = tuple(FatalPattern(needle=entry["needle"], regex=re.compile(entry["regex"])) for entry in table["fatal"])
+    failing = {item.needle for item in failures} | {item.needle for item in fatal}
+    needles = sorted({item.needle for item in lines} | {item.needle for item in stalls} | failing)
     return LogPatterns(
         lines=lines,
-        failures=failures,
+        failures=tuple(failures),
+        stalls=stalls,
         fatal=fatal,
         needles=tuple(needles),
         needles_once_ready=tuple(sorted({p.needle for p in lines if p.phase in ENDINGS} | failing)),
         wrappers=tuple(table["wrappers"]["texts"]),
+        frames=table["frames"],
     )
 
 
@@ -105,10 +114,6 @@ def _bound(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
         return default
     major, minor = text.split(".")
     return int(major), int(minor)
-
-
-def _failure(entry: dict[str, str], code: str) -> FailurePattern:
-    return FailurePattern(code=code, needle=entry["needle"], regex=re.compile(entry["regex"]))
 
 
 def read_group(name: str, text: str) -> tuple[str, int | float | str, int] | None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.errors import PlannerError
+from planner.facts import load
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.memory.rank import Calibration
 from planner.planning.answer import Lever, Plan
@@ -156,7 +157,9 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
     if free is not None:
         values["free_host_gib"] = format_gib(round(free))
     if free is not None and total:
-        values["utilization"] = f"{math.floor(free / total * 100) / 100:g}"
+        share = math.floor(free / total * 100) / 100
+        if _can_hold(share, plan):
+            values["utilization"] = f"{share:g}"
     utilization = measured.gpu_memory_utilization or (plan.settings.gpu_memory_utilization if plan else None)
     tried = _parse_size(str(seen.get("tried", "")))
     if tried and total and utilization:
@@ -174,6 +177,14 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
         if isinstance(there, int) and there > 0:
             values["largest_size"] = str(legal_tensor_parallel_sizes(plan.model, there, text_only=only)[-1])
     return values
+
+
+def _can_hold(utilization: float, plan: Plan | None) -> bool:
+    """Whether a server with `utilization` could serve at all."""
+    if plan is None:
+        return utilization >= float(load("failures/memory.toml")["free_memory"]["least_share"])
+    again = _again(plan, {"gpu_memory_utilization": utilization, "max_model_len": None}) if utilization > 0 else None
+    return again is not None and again.feasible
 
 
 def describe_lever(lever: Lever) -> str:

@@ -1,0 +1,154 @@
+"""Which of the things that a log names is the cause, and which follow from it.
+
+A thing itself beats its kind, its kind beats a wait, a wait beats a death without words. Among equals the first in
+the log is the cause: what follows is mostly its consequences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from planner.serve.log.causes import cause_of_signal, causes, signal_of
+from planner.serve.log.events import (
+    ENDINGS,
+    Event,
+    FailureSeen,
+    Figure,
+    PhaseStarted,
+    Progress,
+    StallSeen,
+    TimedOut,
+    TracebackSeen,
+)
+from planner.serve.log.patterns import log_patterns
+
+_OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
+_FRAME = re.compile(r'^\s*File "[^"]*", line \d+, in (?P<function>\w+)')
+_WEAK_DEATHS = ("terminated", "died", "restarts", "ray-actor")
+"""Deaths that a supervisor brings about, or of which nothing is known."""
+
+_TIMES = 3
+_WAITED_S = 180.0
+"""A wait that was said so often, or lasted so long, is a hang."""
+
+
+def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_out: TimedOut | None = None,
+               last_text: str = "") -> FailureSeen | None:  # fmt: skip
+    """Return what ended the start that `events` tell of, with its precise key; None when nothing names it.
+
+    `last_text` is the last line of a log of which nobody says that it goes on.
+    """
+    failures = precise_failures(events)
+    for weight in ("cause", "general"):
+        if (found := _first(failures, weight)) is not None:
+            return found
+    deaths = [failure for failure in failures if failure.weight == "consequence"]
+    strong = [death for death in deaths if death.code not in _WEAK_DEATHS]
+    signal = signal_of(exit_code) if exit_code is not None else 0
+    if not strong and signal and cause_of_signal(signal) not in _WEAK_DEATHS:
+        strong = [_told(cause_of_signal(signal), events, f"exit code {exit_code}, no last words")]
+    if strong:
+        return strong[0]
+    hang = _hang(events, timed_out, last_text)
+    if hang is not None:
+        return hang
+    if timed_out is not None:
+        return FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
+    if deaths:
+        return next((death for death in deaths if death.code != "died"), deaths[0])
+    if signal and working_phase(events) != "ready":
+        return _told(cause_of_signal(signal), events, f"exit code {exit_code}, no last words")
+    return None
+
+
+def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
+    """Return the failures of `events` with the keys that phase, traceback and exit code give them.
+
+    What was said before the server became ready did not stop it.
+    """
+    ready = max((event.line for event in events if isinstance(event, PhaseStarted) and event.phase == "ready"),
+                default=0)  # fmt: skip
+    blocks = [event for event in events if isinstance(event, TracebackSeen)]
+    found = []
+    for event in events:
+        if isinstance(event, FailureSeen) and event.line >= ready:
+            precise = _precise(event, blocks)
+            if precise is not None:
+                found.append(precise)
+    return found
+
+
+def working_phase(events: Sequence[Event]) -> str:
+    """Return the last phase in which the start still did something."""
+    working = [event.phase for event in events if isinstance(event, PhaseStarted) and event.phase not in ENDINGS]
+    return working[-1] if working else "configure"
+
+
+def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSeen | None:
+    cause = causes()[failure.code]
+    block = next((block for block in blocks if failure.line in block.numbers), None)
+    phase = (_frame_phase(block) if block is not None else None) or failure.phase
+    if cause.by_phase:
+        return replace(failure, code=f"oom-{_OOM_BY_PHASE.get(phase, 'capture')}", phase=phase)
+    if cause.by_signal:
+        exit_code = dict(failure.values).get("exit")
+        signal = 0 if exit_code is None else signal_of(int(exit_code)) or _bare_signal(failure.text, int(exit_code))
+        if exit_code is not None and not signal:
+            return None  # it raised something, and said what above
+        return replace(failure, code=cause_of_signal(signal))
+    return replace(failure, phase=phase)
+
+
+def _bare_signal(text: str, number: int) -> int:
+    """systemd gives the signal itself."""
+    return number if "code=killed" in text or "code=dumped" in text else 0
+
+
+def _frame_phase(block: TracebackSeen) -> str | None:
+    frames = log_patterns().frames
+    functions = (match["function"] for line in block.text if (match := _FRAME.match(line)))
+    phases = [frames[function] for function in functions if function in frames]
+    # A step of serving and a dummy step of the profile run end in the same functions: what is outside decides.
+    return next((phase for phase in phases if phase != "ready"), phases[0] if phases else None)
+
+
+def _first(failures: Sequence[FailureSeen], weight: str) -> FailureSeen | None:
+    telling = [failure for failure in failures if failure.weight == weight]
+    if not telling:
+        return None
+    first = telling[0]
+    if first.code.startswith("oom-"):
+        kinds = [failure for failure in telling if failure.code.startswith("oom-")]
+        # The engine says itself what it was doing, which is more than the phase lines may tell; else the message
+        # with the numbers tells more than the class name alone.
+        said = next((item for item in kinds if "dummy_requests" in dict(item.values)), None)
+        same = [item for item in kinds if item.code == first.code]
+        return said or next((item for item in same if item.values), first)
+    return first
+
+
+def _hang(events: Sequence[Event], timed_out: TimedOut | None, last_text: str) -> FailureSeen | None:
+    """A start that was never ready and ends in a wait."""
+    last: StallSeen | None = None
+    for event in events:
+        if isinstance(event, StallSeen):
+            last = event
+        elif isinstance(event, (Progress, Figure)) or (isinstance(event, PhaseStarted) and event.phase not in ENDINGS):
+            last = None
+    if last is not None and (timed_out is not None or last.times >= _TIMES or last.waited_s >= _WAITED_S):
+        values: tuple[tuple[str, int | float | str], ...] = (("times", last.times), ("waited_s", last.waited_s))
+        return FailureSeen(code=last.code, phase=last.phase, text=last.text, values=values, line=last.line,
+                           stamp=last.stamp, rank=last.rank)  # fmt: skip
+    text = timed_out.last_seen if timed_out is not None else last_text
+    code = next((cause.code for cause in causes().values() if any(word in text for word in cause.last_words)), None)
+    if code is None or working_phase(events) == "ready" or any(
+        isinstance(event, PhaseStarted) and event.phase in ENDINGS for event in events
+    ):  # fmt: skip
+        return None
+    return FailureSeen(code=code, phase=working_phase(events), text=text)
+
+
+def _told(code: str, events: Sequence[Event], text: str) -> FailureSeen:
+    return FailureSeen(code=code, phase=working_phase(events), text=text, weight="consequence")

@@ -1,0 +1,89 @@
+"""One line of a log, taken out of what carried it here; it knows no meaning.
+
+journald, syslog, kubectl, docker compose, CRI, slurm and torchrun put words before a line; several processes glue
+theirs to one. What is left is who said it, how loud, when and what.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
+_CARRIER = re.compile(
+    rf"^(?:\[pod/[^\]]+\] ?"  # kubectl logs --prefix
+    rf"|{_ISO} (?:stdout|stderr) [FP] ?"  # CRI
+    rf"|(?:[A-Z][a-z]{{2}} [ \d]\d \d\d:\d\d:\d\d|{_ISO}) [\w.-]+ [\w@./-]+(?:\[\d+\])?: ?"  # journald, syslog
+    rf"|{_ISO}(?: |\t|$)"  # kubectl logs --timestamps
+    r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]*Z?\](?: \[[^\]]+\]:)? ?"  # build logs, program starters
+    r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]*Z?\](?: \[[^\]]+\]:)? ?"  # build logs, program starters
+    r"|[\w.-]+[-_]\d+ +\| ?"  # docker compose
+    r"|\d{1,4}: "  # srun --label
+    r"|\[rank\d+\]: ?"  # torch
+    r"|\[\d+,\d+\]<std(?:out|err)>: ?)"  # mpirun
+)
+_MOST_CARRIERS = 3
+_PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
+_HEAD = re.compile(
+    r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[?[\w./<>-]+:\d+\] ?"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """What one process said in one line."""
+
+    rank: str
+    """``APIServer``, ``Worker_TP0`` …; empty where the line does not say."""
+    pid: str
+    level: str
+    """Empty where the line has no head."""
+    stamp: str
+    text: str
+
+    @property
+    def calm(self) -> bool:
+        """Whether its writer did not take it for an error."""
+        return self.level in ("DEBUG", "INFO", "WARNING")
+
+
+def plain_line(data: bytes) -> str:
+    """Return a raw line as text, without colours and without what carried it."""
+    text = _ANSI.sub("", data.decode("utf-8", "replace")).rstrip()
+    if text.startswith('{"log":'):
+        text = _docker_json(text)
+    for _ in range(_MOST_CARRIERS):
+        carrier = _CARRIER.match(text)
+        if carrier is None:
+            break
+        text = text[carrier.end() :]
+    return text
+
+
+def messages(text: str) -> Iterator[Message]:
+    """Yield the messages of one plain line: a progress bar without a line end glues the next one to itself."""
+    heads = list(_PROCESS.finditer(text))
+    first = heads[0].start() if heads else len(text)
+    if text[:first].strip():
+        yield _message("", "", text[:first])
+    for index, head in enumerate(heads):
+        end = heads[index + 1].start() if index + 1 < len(heads) else len(text)
+        yield _message(head["rank"], head["pid"], text[head.end() : end])
+
+
+def _message(rank: str, pid: str, text: str) -> Message:
+    head = _HEAD.match(text)
+    if head is None:
+        return Message(rank=rank, pid=pid, level="", stamp="", text=text)
+    return Message(rank=rank, pid=pid, level=head["level"], stamp=head["stamp"], text=text[head.end() :])
+
+
+def _docker_json(text: str) -> str:
+    try:
+        said = json.loads(text)["log"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return text
+    return said.rstrip() if isinstance(said, str) else text

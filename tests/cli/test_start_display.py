@@ -1,0 +1,14 @@
+from __future__ import annotations
+
+from planner.cli.start_display import stall_line
+from planner.serve.log.events import PhaseStarted, StallSeen
+from planner.serve.process.progress import StartProgress
+
+
+def test_a_wait_is_told_with_the_phase_s_usual_time() -> None:
+    stall = StallSeen(code="workers-hang", phase="load", text="…", times=3, waited_s=180.0)
+    progress = StartProgress(expected_s={"load": 42.0}, earlier_starts=2).after([PhaseStarted(phase="load")], at_s=9.0)
+    assert stall_line(stall, progress.view(at_s=200.0)) == (
+        "waits for 3 min 0 s in weights; weights usually takes 42.0 s: workers-hang?"
+    )
+    assert "usually" not in stall_line(stall, StartProgress().view(at_s=200.0))

@@ -1,0 +1,178 @@
+# ruff: noqa: E501 - log lines are as long as they are
+"""The table of causes against itself, and the laws of choosing one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from planner.serve.log.causes import WEIGHTS, Cause, FailurePattern, _read, cause_of_signal, causes
+from planner.serve.log.diagnosis import diagnose
+from planner.serve.log.events import StallSeen, TimedOut
+from planner.serve.log.parser import StartupLog, parse_log
+
+from .logs import ALL, RECONSTRUCTED, read
+
+ENGINE = "(EngineCore pid=210) INFO 05-13 10:40:43 [core.py:97] Initializing a V1 LLM engine (v0.27.0) with config: model='m'\n"
+ERROR = "(EngineCore pid=210) ERROR 05-13 10:46:43 [multiproc_executor.py:315] "
+LINES = [(cause, line) for cause in causes().values() for line in cause.lines]
+STALLS = [(cause, line) for cause in causes().values() for line in cause.stalls]
+DEATHS = {"killed": -9, "aborted": -6, "segfault": -11, "bus-error": -7, "terminated": -15}
+
+
+def name(value: object) -> str | None:
+    return f"{value.code}: {value.needle}" if isinstance(value, FailurePattern) else None
+
+
+@pytest.mark.parametrize(("cause", "line"), LINES, ids=name)
+def test_every_example_is_named_alone_and_in_a_log(cause: Cause, line: FailurePattern) -> None:
+    """Of all patterns none that tells more may take another's example."""
+    for log in (f"{line.example}\n", f"{ENGINE}{line.example}\n"):
+        found = diagnose(log.encode())
+        if cause.anyones and not log.startswith("(") and found.code == "unknown":
+            continue  # other programs say the same
+        expected = {cause.code}
+        if cause.by_phase:
+            expected = {"oom-load"}
+        elif cause.by_signal:
+            expected = set(DEATHS) | {"died"}
+        assert found.code in expected, (log, found.code)
+        assert found.cures and all(found.cures)
+
+
+@pytest.mark.parametrize(("cause", "line"), STALLS, ids=name)
+def test_a_wait_that_is_repeated_is_a_failure_and_once_is_none(cause: Cause, line: FailurePattern) -> None:
+    said = f"(EngineCore pid=210) INFO 05-13 10:4%d:43 [x.py:1] {line.example}\n"
+    once = [event for event in parse_log((ENGINE + said % 1).encode()) if isinstance(event, StallSeen)]
+    assert [event.code for event in once] == [cause.code]
+    log = ENGINE + "".join(said % minute for minute in range(1, 5))
+    assert diagnose(log.encode()).code == cause.code
+    going_on = (
+        log + "(Worker_TP0 pid=3) INFO 05-13 10:50:00 [x.py:1] Model loading took 16.1 GiB memory and 9.2 seconds\n"
+    )
+    assert diagnose(going_on.encode()).code == "none"
+    ready = log + "INFO:     Application startup complete.\n"
+    assert diagnose(ready.encode()).code == "none"
+
+
+@pytest.mark.parametrize(("code", "number"), DEATHS.items())
+def test_the_exit_code_tells_the_deaths_apart(code: str, number: int) -> None:
+    died = f"{ENGINE}{ERROR}Worker proc VllmWorker-0 died unexpectedly (exit code: {number}), shutting down executor.\n"
+    found = diagnose(died.encode())
+    assert found.code == code
+    assert ("out-of-memory" in f"{found.title} {found.cures}") == (number == -9)
+    assert diagnose(ENGINE.encode(), exit_code=128 - number).code == code
+
+
+def test_without_a_code_nobody_is_blamed() -> None:
+    died = f"{ENGINE}{ERROR}Worker proc VllmWorker-0 died unexpectedly, shutting down executor.\n"
+    assert diagnose(died.encode()).code == "died"
+    raised = died.replace("unexpectedly,", "unexpectedly (exit code: 1),")
+    assert diagnose(raised.encode(), exit_code=1).code == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("native", "code"),
+    [
+        ("Failed: Cuda error /workspace/csrc/custom_all_reduce.cuh:455 'invalid argument'", "custom-all-reduce"),
+        ("Memory access fault by GPU node-2 (Agent handle: 0x1) on address 0x7f. Reason: Unknown.", "device-fault"),
+        ("Fatal Python error: Segmentation fault", "segfault"),
+        ("Fatal Python error: Bus error", "bus-error"),
+        (":0:rocdevice.cpp:2984: aborting with error : HSA_STATUS_ERROR_EXCEPTION: x", "device-fault"),
+    ],
+)
+def test_a_native_message_before_a_death_is_the_cause(native: str, code: str) -> None:
+    for number in (-9, -6, -11):
+        died = f"{ERROR}Worker proc VllmWorker-0 died unexpectedly (exit code: {number}), shutting down executor.\n"
+        assert diagnose(f"{ENGINE}{native}\n{died}".encode()).code == code
+
+
+def test_a_stop_after_a_hang_is_not_the_cause() -> None:
+    wait = "(EngineCore pid=210) INFO 05-13 10:42:40 [shm_broadcast.py:681] No available shared memory broadcast block found in 60 seconds.\n"
+    died = f"{ERROR}Worker proc VllmWorker-0 died unexpectedly (exit code: %d), shutting down executor.\n"
+    assert diagnose((ENGINE + wait * 4 + died % -15).encode()).code == "workers-hang"
+    assert diagnose((ENGINE + wait * 4 + died % -9).encode()).code == "killed"
+
+
+def test_the_last_words_before_a_silence_name_a_suspect() -> None:
+    last = "(Worker_TP0 pid=300) INFO 05-13 10:41:20 [pynccl.py:103] vLLM is using nccl==2.27.3\n"
+    waited = TimedOut(phase="configure", waited_s=600.0, last_seen=last.strip(), health="nothing listens yet")
+    assert diagnose((ENGINE + last).encode(), timed_out=waited).code == "workers-hang"
+    assert diagnose((ENGINE + last).encode(), exit_code=1).code == "unknown"
+
+
+CARRIERS = [
+    "May 13 10:41:43 gpu-7 vllm[4711]: ",
+    "2026-05-13T10:41:43+0000 gpu-7 vllm[4711]: ",
+    "2026-05-13T10:41:43.123456789Z stderr F ",
+    "2026-05-13T10:41:43.123456789Z ",
+    "[pod/m35-0/vllm] ",
+    "m35-1  | ",
+    "3: ",
+]
+
+
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_what_carries_a_log_changes_nothing(carrier: str) -> None:
+    for path in ALL:
+        plain = path.read_bytes()
+        if b"\r" in plain:
+            continue
+        carried = b"".join(carrier.encode() + line + b"\n" for line in plain.splitlines())
+        assert (found := diagnose(carried)).code == (bare := diagnose(plain)).code, path.name
+        assert [line.text for line in found.evidence] == [line.text for line in bare.evidence]
+
+
+def test_a_docker_json_line_is_read() -> None:
+    line = '{"log":"torch.AcceleratorError: CUDA error: invalid device ordinal\\n","stream":"stderr","time":"2026"}\n'
+    assert diagnose(line.encode()).code == "device-number"
+
+
+def test_what_was_survived_is_no_failure() -> None:
+    log = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
+    early = b"OSError: [Errno 28] No space left on device\n" + log
+    assert diagnose(early).code == "none"
+    mention = log + b"(APIServer pid=1) WARNING 11-20 09:03:00 [x.py:1] NCCL error: would be unhandled system error\n"
+    assert diagnose(mention).code == "none"
+
+
+def test_a_wait_says_how_long_it_lasts() -> None:
+    log = StartupLog()
+    log.feed(ENGINE.encode())
+    said = (
+        "INFO 05-13 10:4%d:40 [shm_broadcast.py:681] No available shared memory broadcast block found in 60 seconds.\n"
+    )
+    events = [event for minute in (2, 3, 4) for event in log.feed((said % minute).encode())]
+    assert [(event.times, event.waited_s) for event in events if isinstance(event, StallSeen)] == [
+        (1, 60.0), (2, 120.0), (3, 180.0),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"title": "t", "cure": []}, "`cure` of `x` is not a key"),
+        ({"title": 3}, "`title` of `x` cannot be 3"),
+        ({"title": "t", "weight": "heavy"}, "`weight` of `x` cannot be 'heavy'"),
+        ({"title": "t", "lines": [{"has": "a", "exmaple": "a"}]}, "exmaple is not a key"),
+    ],
+)
+def test_a_wrong_entry_is_named(entry: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        _read("failures/y.toml", "x", entry)
+
+
+def test_every_cause_says_what_to_do() -> None:
+    for code, cause in causes().items():
+        assert cause.title[0].islower() or cause.title.startswith(
+            ("vLLM", "NCCL", "NVLink", "Fl", "Ray", "Kub", "CUDA", "Gloo", "MPS")
+        )
+        assert cause.weight in WEIGHTS
+        assert cause.cures or cause.general_cure or cause.by_phase or cause.by_signal, code
+    assert {cause_of_signal(number) for number in (4, 5, 8)} == {"died"}
+
+
+def test_every_cause_stands_in_the_how_to() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "diagnose-a-failed-start.md").read_text()
+    assert [code for code in causes() if code != "out-of-memory" and code != "death" and f"`{code}`" not in text] == []
