@@ -95,7 +95,12 @@ def calibrations() -> tuple[Calibration, ...]:
 def read_calibrations() -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
     """Return the kept calibrations, oldest first, and why others are left out; another schema's are no concern."""
     found, faults = [], []
-    for record in read_records(calibrations_path()):
+    try:
+        records = read_records(calibrations_path())
+    except PlannerError as error:
+        # A plan must not fail over what somebody else did to the store.
+        return (), (str(error),)
+    for record in records:
         if record.get("schema") != SCHEMA:
             continue
         fault = _fault(record)

@@ -6,6 +6,7 @@
         ├── UnknownVersion     a vLLM version outside what is known
         ├── UnreadableCheckpoint a checkpoint or configuration that is broken or contradicts itself
         ├── UnsupportedModel   a model outside the planner's scope, named
+        ├── UnsafePath         a file or folder of ours that another user owns or may write
         ├── LaunchFailed       the engine did not come up
         ├── VerifyFailed       the server answers, but not as planned
         └── LogNotUnderstood   a log without the lines that were asked for
@@ -40,6 +41,10 @@ class UnreadableCheckpoint(PlannerError):
 
 class UnsupportedModel(PlannerError):
     """A model whose architecture the planner does not describe; it is refused, never guessed."""
+
+
+class UnsafePath(PlannerError):
+    """A file or folder of the state that another user owns or may write, or that is not what it should be."""
 
 
 class LaunchFailed(PlannerError):

@@ -2,26 +2,45 @@
 
 Whole files are replaced atomically. Record files (``*.jsonl``) only ever grow, one line per record, under a lock;
 a line that a crash cut short is skipped when reading and never repaired silently.
+
+State is private: folders are made for the owner alone, and what another user owns or may write, or a link in place of
+a file, is refused. Whoever may write there could otherwise choose which process is ended.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import stat
 from pathlib import Path
 from typing import Any
 
-from planner.errors import PlannerError
+from planner.errors import PlannerError, UnsafePath
 
 APP = "m35-plan"
 
+MOST_BYTES = 64 << 20
+"""No file of ours but a log is larger; a larger one is not read."""
+
+_OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
+
 
 def state_dir() -> Path:
-    """Return ``$XDG_STATE_HOME/m35-plan``, by default ``~/.local/state/m35-plan``; it need not exist."""
+    """Return ``$XDG_STATE_HOME/m35-plan``, by default ``~/.local/state/m35-plan``; it need not exist.
+
+    Raises:
+        PlannerError: when neither variable nor password file names a home.
+    """
     base = os.environ.get("XDG_STATE_HOME", "")
     # The specification tells programs to ignore relative paths here.
-    root = Path(base) if base and Path(base).is_absolute() else Path.home() / ".local" / "state"
-    return root / APP
+    if base and Path(base).is_absolute():
+        return Path(base) / APP
+    try:
+        return Path.home() / ".local" / "state" / APP
+    except RuntimeError:
+        raise PlannerError(
+            "this user has no home folder, so nothing can be kept", hint="set XDG_STATE_HOME to a folder you can write"
+        ) from None
 
 
 def runs_dir() -> Path:
@@ -40,18 +59,85 @@ def calibrations_path() -> Path:
 
 
 def make_private(directory: Path) -> None:
-    """Create `directory` and its parents, readable by the owner alone.
+    """Create `directory` and its parents; those of our own are the owner's alone, whatever the umask.
 
     Raises:
+        UnsafePath: when it is there and another user owns it or may write it.
         PlannerError: when it cannot be created.
     """
+    ours = state_dir()
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in (*reversed(directory.parents), directory):
+            is_ours = folder in (directory, ours) or ours in folder.parents
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700 if is_ours else 0o777, exist_ok=True)
+            if is_ours:
+                require_own_folder(folder)
+                # Whatever an umask took away or an older folder gave to others.
+                folder.chmod(0o700)
     except OSError as error:
         raise PlannerError(
             f"cannot create `{directory}`: {(error.strerror or str(error)).lower()}",
             hint="set XDG_STATE_HOME to a folder you can write",
         ) from error
+
+
+def require_own_folder(directory: Path) -> None:
+    """Raise unless `directory` is a folder of this user that nobody else may write.
+
+    Raises:
+        UnsafePath: with what is wrong.
+        OSError: when it cannot be looked at.
+    """
+    _require_own(directory, directory.stat())
+
+
+def open_own(path: Path, flags: int = os.O_RDONLY) -> int:
+    """Open a file of the state and return its descriptor; links, devices and pipes are never followed.
+
+    Raises:
+        UnsafePath: when another user owns it or may write it, or it is not a plain file.
+        OSError: when it cannot be opened.
+    """
+    try:
+        # Without O_NONBLOCK the opening of a pipe would wait for its other end.
+        descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    except OSError:
+        if path.is_symlink():
+            raise UnsafePath(f"`{path}` is a link", hint="a run's files are plain files; remove the link") from None
+        raise
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise UnsafePath(f"`{path}` is not a plain file", hint="remove it")
+        _require_own(path, found)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def read_own(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
+    """Return the bytes of a file of the state.
+
+    Raises:
+        UnsafePath: as :func:`open_own` does, and for a file larger than `most_bytes`.
+        OSError: when it cannot be read.
+    """
+    with os.fdopen(open_own(path), "rb") as file:
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise UnsafePath(f"`{path}` is larger than {most_bytes >> 20} MiB", hint="move it away")
+    return data
+
+
+def _require_own(path: Path, found: os.stat_result) -> None:
+    if found.st_uid != os.geteuid():
+        raise UnsafePath(f"`{path}` belongs to another user", hint="only your own state and runs are used")
+    if found.st_mode & _OTHERS_WRITE:
+        raise UnsafePath(
+            f"`{path}` can be written by other users", hint=f"if you trust what is in it: `chmod go-w {path}`"
+        )
 
 
 def write_atomic(path: Path, text: str) -> None:
@@ -76,23 +162,32 @@ def write_json(path: Path, document: object) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Return the object in `path`, or None when there is none that can be read."""
+    """Return the object in `path`, or None when there is none that can be read.
+
+    Raises:
+        UnsafePath: when somebody else may have written it.
+    """
     try:
-        document = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        document = json.loads(read_own(path))
+    except (OSError, ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
 
 
 def append_records(path: Path, records: list[dict[str, Any]]) -> None:
-    """Append one line per record, all of them in one write under the file's lock."""
+    """Append one line per record, all of them in one write under the file's lock.
+
+    Raises:
+        UnsafePath: when somebody else may write it.
+        OSError: when it cannot be written.
+    """
     import fcntl
 
     if not records:
         return
     make_private(path.parent)
     lines = "".join(json.dumps(record, ensure_ascii=False, separators=(",", ":")) + "\n" for record in records)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    descriptor = open_own(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         size = os.fstat(descriptor).st_size
@@ -108,16 +203,20 @@ def append_records(path: Path, records: list[dict[str, Any]]) -> None:
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of `path` in order, without lines that are no JSON objects."""
+    """Return the records of `path` in order, without lines that are not JSON objects.
+
+    Raises:
+        UnsafePath: when somebody else may have written it.
+    """
     try:
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = read_own(path).decode("utf-8", "replace")
     except OSError:
         return []
     records = []
     for line in text.splitlines():
         try:
             record = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             records.append(record)

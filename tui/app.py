@@ -103,7 +103,7 @@ class M35App(App[int]):
         if run is None:
             return answers, step
         plan = await asyncio.to_thread(plan_of, run)
-        port = int(run.record["port"])
+        port = run.record.endpoint.port
         return Answers(request=plan.request if plan else None, run_id=run.id, port=port), Step.LAUNCH
 
     async def _may_leave(self, answers: Answers) -> bool:

@@ -156,10 +156,9 @@ def _conclude(run: Run, last: Event | None) -> Conclusion:
 
 
 def _expected(run: Run) -> tuple[Mapping[str, float], int]:
-    from planner.serve import expected_durations
-    from planner.state import history_path, read_records
+    from planner.serve.process.history import earlier_starts
 
-    return expected_durations(read_records(history_path()), run.history_key)
+    return earlier_starts(run.record.history_key)
 
 
 def _running() -> list[Run]:

@@ -77,7 +77,7 @@ def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled
             log = read_batch(tail)
             if events or log or not follower.ready:
                 # While it starts, a message without news moves the clock.
-                post(news.ServerNews(events, log, at_s=max(0.0, backend.now() - run.created_at_s)))
+                post(news.ServerNews(events, log, at_s=max(0.0, backend.now() - run.record.created_at_s)))
             ready = next((event for event in events if isinstance(event, ServerReady)), None)
             if follower.done or ready is not None:
                 post(news.Concluded(backend.conclude(run, last if follower.done else ready)))
@@ -125,7 +125,7 @@ def know_run(backend: Backend, run_id: str, *, post: Post) -> None:
         post(news.Refused(refusal, doing="attach"))
         return
     plan = plan_of(run)
-    served = option_value(run.argv, "served-model-name")
+    served = option_value(run.record.argv, "served-model-name")
     expected = Expectations.from_plan(plan) if plan else None
     if expected is not None and served:
         expected = dataclasses.replace(expected, model=served)

@@ -6,6 +6,7 @@ plan is part of the product.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -158,15 +159,38 @@ def _flag(field: str) -> str:
     return "--" + field.replace("_", "-")
 
 
+_ACTS = frozenset({"launch", "attach", "stop", "rehearse", "calibrate"})
+"""Commands that do something: they do it also where nobody can read what they say."""
+
+_OURS_TO_SAY = frozenset({
+    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
+    errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EAGAIN,
+})  # fmt: skip
+"""What a machine can refuse at any moment, which is no fault of this program."""
+
+
+def _fill_closed_streams() -> None:
+    """Open the null device where a standard stream is closed, so that no file gets its number."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; never raises for expected failures."""
+    _fill_closed_streams()
     stdout, stderr = sys.stdout, sys.stderr
     if stderr is None:
         # print() would send narration to stdout.
         sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - for all of the process
     if stdout is None:
-        report_error("cannot write the output: stdout is closed")
-        return ExitCode.BUG
+        words = sys.argv[1:] if argv is None else argv
+        if not _ACTS & set(words[:1]):
+            report_error("cannot write the output: stdout is closed")
+            return ExitCode.BUG
+        stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
     guarded = GuardedStdout(stdout)
     sys.stdout = cast("TextIO", guarded)
     try:
@@ -214,6 +238,12 @@ def _run(argv: list[str] | None) -> int:
         return ExitCode.USAGE
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        if error.errno not in _OURS_TO_SAY:
+            raise
+        where = f"`{error.filename}`: " if error.filename else ""
+        report_error(f"{where}{(error.strerror or str(error)).lower()}")
+        return ExitCode.USAGE
 
 
 def _one_line(message: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 
 from planner.cli.charset import encodable
@@ -38,5 +39,7 @@ def redraw(lines: list[str], *, over: int) -> None:
 
 
 def _put(text: str) -> None:
-    sys.stderr.write(encodable(text, sys.stderr.encoding))
-    sys.stderr.flush()
+    # A stream that takes no more words must not keep a command from its work.
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(encodable(text, sys.stderr.encoding))
+        sys.stderr.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from planner.errors import PlannerError
 from planner.state import calibrations_path
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ def known_calibrations() -> tuple[Calibration, ...]:
     try:
         if not calibrations_path().stat().st_size:
             return ()
-    except OSError:
+    except (OSError, PlannerError):
         return ()
     from planner.calibrate import read_calibrations
     from planner.cli.diagnostics import say

@@ -14,10 +14,10 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
 from planner.serve.log.events import Event, ServerEnded, ServerReady, TimedOut, event_record
 from planner.serve.process.follower import Until, follow, stall_limits
-from planner.serve.process.progress import StartProgress, expected_durations
+from planner.serve.process.history import earlier_starts
+from planner.serve.process.progress import StartProgress
 from planner.serve.process.run import Run
 from planner.serve.start_report import Conclusion, conclude, conclusion_document
-from planner.state import history_path, read_records
 
 Limits = tuple[dict[str, float], float | None]
 """Seconds by phase, and for the whole start."""
@@ -51,13 +51,13 @@ def read_limits(values: tuple[str, ...]) -> Limits:
 def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_timeout: bool) -> int:
     """Follow `run`, show what happens and what it came to, and return the exit code."""
     phases, whole = limits
-    expected, starts = expected_durations(read_records(history_path()), run.history_key)
+    expected, starts = earlier_starts(run.record.history_key)
     from planner.cli.start_display import StartDisplay
 
     display = (
         None
         if json_lines
-        else StartDisplay(StartProgress(expected_s=expected, earlier_starts=starts), launch_s=run.created_at_s)
+        else StartDisplay(StartProgress(expected_s=expected, earlier_starts=starts), launch_s=run.record.created_at_s)
     )
     last: Event | None = None
     concluded: Conclusion | None = None
@@ -69,7 +69,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
                     write(json.dumps(event_record(event), ensure_ascii=False))
                     sys.stdout.flush()
             if display is not None:
-                display.show(batch, at_s=max(0.0, time.time() - run.created_at_s))
+                display.show(batch, at_s=max(0.0, time.time() - run.record.created_at_s))
             if until == "end" and any(isinstance(event, ServerReady) for event in batch):
                 concluded = _show(run, last, conclude(run, last), json_lines=json_lines)
     except KeyboardInterrupt:

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from planner.serve.process.endpoint import Endpoint
     from planner.serve.process.follower import Follower, follow, follow_async
     from planner.serve.process.launcher import launch
-    from planner.serve.process.progress import StartProgress, expected_durations
-    from planner.serve.process.run import Run, RunStatus, attach, list_runs
+    from planner.serve.process.progress import StartProgress
+    from planner.serve.process.run import Run, RunStatus
+    from planner.serve.process.runs import attach, list_runs
     from planner.serve.process.start_order import StartOrder
     from planner.serve.rehearsal.rehearse import RehearsalReport, rehearsal_record, rehearse
     from planner.serve.start_report import Conclusion, conclude, plan_of
@@ -59,16 +60,15 @@ _HOME = {
     "StartOrder": "process.start_order",
     "StartProgress": "process.progress",
     "StartupLog": "log.parser",
-    "attach": "process.run",
+    "attach": "process.runs",
     "compare": "log.measured",
     "conclude": "start_report",
     "diagnose": "log.diagnosis",
     "event_record": "log.events",
-    "expected_durations": "process.progress",
     "follow": "process.follower",
     "follow_async": "process.follower",
     "launch": "process.launcher",
-    "list_runs": "process.run",
+    "list_runs": "process.runs",
     "parse_log": "log.parser",
     "plan_of": "start_report",
     "read_measured": "log.measured",
@@ -102,7 +102,6 @@ __all__ = [
     "conclude",
     "diagnose",
     "event_record",
-    "expected_durations",
     "follow",
     "follow_async",
     "launch",

@@ -211,7 +211,11 @@ def kept_benchmarks() -> tuple[SpeedCalibration, ...]:
     """Return what was kept, oldest first; records of another schema are left out."""
     names = {field.name for field in dataclasses.fields(SpeedCalibration)}
     kept = []
-    for record in read_records(benchmarks_path()):
+    try:
+        path = benchmarks_path()
+    except PlannerError:
+        return ()
+    for record in read_records(path):
         if record.get("schema") == SCHEMA and names <= record.keys():
             kept.append(SpeedCalibration(**{name: record[name] for name in names}))
     return tuple(kept)

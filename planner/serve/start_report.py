@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
 from planner.planning.answer import Plan
-from planner.serve.log.diagnosis import Diagnosis, LogLine, diagnose
+from planner.serve.log.diagnosis import Diagnosis, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
-from planner.serve.log.excerpt import LogExcerpt, read_excerpt
+from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, read_excerpt
 from planner.serve.log.measured import Comparison, Measured, compare, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
 from planner.serve.process.health import read_metrics
-from planner.serve.process.run import Run
-from planner.state import read_records, write_json
+from planner.serve.process.run import Run, RunStatus
+from planner.state import read_own, read_records, write_json
 
 Outcome = Literal["ready", "failed", "timed out", "stopped", "open"]
 
@@ -22,10 +23,6 @@ FULL_PLAN = "plan.full.json"
 """The whole plan, request and model included, from which it can be planned again."""
 
 _METRICS_TIMEOUT_S = 5.0
-_HEAD_BYTES = 8 << 20
-"""A start is far shorter; what a server says later is not its start."""
-_TAIL_BYTES = 8 << 20
-"""Its last words, whatever it said while it served."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,11 +44,12 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
     """Return what the start of `run` came to and keep it as ``report.json`` in its directory.
 
     `last` is the last event of a follower; without it the records of the run decide.
+
+    Raises:
+        UnsafePath: when somebody else may have written what the run said.
     """
-    log = read_excerpt(run.log_path, head_bytes=_HEAD_BYTES, tail_bytes=_TAIL_BYTES)
-    start = parse_log(log.head)
+    start = parse_log(run.read_log(first_bytes=HEAD_BYTES))
     measured = read_measured(start)
-    said_ready = any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in start)
     if isinstance(last, ServerReady):
         # The log rounds and may lack the block count; the server itself knows both exactly.
         measured = with_metrics(measured, read_metrics(run.url, timeout_s=_METRICS_TIMEOUT_S))
@@ -61,56 +59,60 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         comparison = compare(document, measured) if document is not None else None
     status = run.status()
-    was_ready = (
-        isinstance(last, ServerReady)
-        or (isinstance(last, ServerEnded) and last.was_ready)
-        or any(record.get("event") == "server-ready" for record in read_records(run.events_path))
-        or (said_ready and not isinstance(last, TimedOut))
-    )
-    outcome: Outcome
-    if isinstance(last, ServerReady):
-        outcome = "ready"
-    elif isinstance(last, TimedOut):
-        outcome = "timed out"
-    elif status.state == "stopped":
-        outcome = "stopped"
-    elif isinstance(last, ServerEnded) or not status.alive:
-        # A server that ends by itself before it served anybody has failed, whatever it says.
-        outcome = "stopped" if status.exit_code == 0 and was_ready else "failed"
-    else:
-        outcome = "open"
-    diagnosis = None
-    if outcome in ("failed", "timed out"):
-        timed_out = last if isinstance(last, TimedOut) else None
-        # The code of a server that we ended tells about us, not about its failure.
-        ours = timed_out is not None or run.stop_was_asked()
-        diagnosis = _renumbered(
-            diagnose(
-                log.head + log.tail,
-                plan=plan_of(run),
-                exit_code=None if ours else status.exit_code,
-                timed_out=timed_out,
-                port=int(run.record["port"]),
-            ),
-            log,
-        )
+    was_ready = _was_ready(run, start, last)
+    outcome = _outcome(status, last, was_ready=was_ready)
     found = Conclusion(
-        outcome=outcome, measured=measured, comparison=comparison, diagnosis=diagnosis, was_ready=was_ready
+        outcome=outcome,
+        measured=measured,
+        comparison=comparison,
+        diagnosis=_diagnosis(run, status, last) if outcome in ("failed", "timed out") else None,
+        was_ready=was_ready,
     )
     with suppress(OSError):
         write_json(run.directory / "report.json", conclusion_document(found))
     return found
 
 
-def _renumbered(diagnosis: Diagnosis, log: LogExcerpt) -> Diagnosis:
-    """The same with the numbers that lines have in the whole log."""
-    if not log.skipped_lines:
-        return diagnosis
+def _was_ready(run: Run, start: Sequence[Event], last: Event | None) -> bool:
+    if isinstance(last, ServerReady) or (isinstance(last, ServerEnded) and last.was_ready):
+        return True
+    if any(record.get("event") == "server-ready" for record in read_records(run.events_path)):
+        return True
+    said_ready = any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in start)
+    return said_ready and not isinstance(last, TimedOut)
 
-    def moved(lines: tuple[LogLine, ...]) -> tuple[LogLine, ...]:
-        return tuple(dataclasses.replace(line, number=log.line(line.number)) for line in lines)
 
-    return dataclasses.replace(diagnosis, evidence=moved(diagnosis.evidence), traceback=moved(diagnosis.traceback))
+def _outcome(status: RunStatus, last: Event | None, *, was_ready: bool) -> Outcome:
+    if isinstance(last, ServerReady):
+        return "ready"
+    if isinstance(last, TimedOut):
+        return "timed out"
+    if status.state == "stopped":
+        return "stopped"
+    if isinstance(last, ServerEnded) or not status.alive:
+        # A server that ends by itself before it served anybody has failed, whatever it says.
+        return "stopped" if status.exit_code == 0 and was_ready else "failed"
+    return "open"
+
+
+def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
+    timed_out = last if isinstance(last, TimedOut) else None
+    # The code of a server that we ended tells about us, not about its failure.
+    ours = timed_out is not None or run.stop_was_asked()
+    try:
+        with run.open_log() as file:
+            log = read_excerpt(file)
+    except OSError:
+        log = NOTHING
+    return log.renumbered(
+        diagnose(
+            log.text,
+            plan=plan_of(run),
+            exit_code=None if ours else status.exit_code,
+            timed_out=timed_out,
+            port=run.record.endpoint.port,
+        )
+    )
 
 
 def plan_of(run: Run) -> Plan | None:
@@ -118,7 +120,7 @@ def plan_of(run: Run) -> Plan | None:
     from planner.rendering.document import load_plan
 
     try:
-        return load_plan((run.directory / FULL_PLAN).read_bytes())
+        return load_plan(read_own(run.directory / FULL_PLAN))
     except (OSError, ValueError):
         return None
 

@@ -11,7 +11,8 @@ from planner.cli import main
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import Figure, PhaseStarted, ServerEnded, ServerReady
-from planner.serve.process.run import Run, attach
+from planner.serve.process.run import Run
+from planner.serve.process.runs import attach
 from planner.serve.rehearsal.twin.script import GREETING
 from planner.serve.verification.verifier import CHECKS, selected_checks, verify
 

@@ -15,7 +15,7 @@ from planner.planning.choose import plan
 from planner.planning.request import PlanRequest
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import TimedOut
-from planner.serve.log.failed_log import read_thinned
+from planner.serve.log.excerpt import read_excerpt
 
 from .logs import LOGS, PUBLIC, REAL, RECONSTRUCTED, read
 
@@ -274,12 +274,29 @@ def test_a_long_log_is_thinned_to_what_tells_and_keeps_its_line_numbers() -> Non
     chatter = b'(APIServer pid=1) INFO:     127.0.0.1:5000 - "POST /v1/chat/completions HTTP/1.1" 200 OK\n' * 40_000
     crash = f"{PREFIX}Traceback (most recent call last):\n{PREFIX}{OOM}\n".encode()
     log = V2 + chatter + chatter + crash + chatter + chatter
-    thinned = read_thinned(io.BytesIO(log))
-    assert len(log) > 12 << 20 > len(thinned) and thinned.count(b"\n") == log.count(b"\n")
-    assert thinned.startswith(V2) and thinned.endswith(chatter[-(1 << 19) :])
-    found = diagnose(thinned)
+    excerpt = read_excerpt(io.BytesIO(log))
+    assert len(log) > 12 << 20 > len(excerpt.text) and excerpt.text.count(b"\n") < log.count(b"\n") / 2
+    assert excerpt.text.startswith(V2) and excerpt.text.endswith(chatter[-(1 << 19) :])
+    found = excerpt.renumbered(diagnose(excerpt.text))
     assert found.code == "oom-serve" and log.split(b"\n")[found.evidence[0].number - 1].endswith(b"is free. Of")
-    assert read_thinned(io.BytesIO(V2)) == V2
+    assert read_excerpt(io.BytesIO(V2)).text == V2
+
+
+@given(
+    st.lists(st.sampled_from([b"word\n", b"x" * 90 + b"\n", b"\n", b"Traceback (most recent call last)\n", b"tail"]))
+)
+def test_an_excerpt_knows_where_each_of_its_lines_stands(lines: list[bytes]) -> None:
+    log = b"".join(lines)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("planner.serve.log.excerpt.HEAD_BYTES", 64)
+        patch.setattr("planner.serve.log.excerpt.CHUNK_BYTES", 32)
+        patch.setattr("planner.serve.log.excerpt._BEHIND_BYTES", 16)
+        excerpt = read_excerpt(io.BytesIO(log))
+    assert excerpt.head == log[:64]
+    whole = log.split(b"\n")
+    for number, line in enumerate(excerpt.text.split(b"\n"), start=1):
+        # A gap may leave an empty line, and a very long line may be cut at either end.
+        assert line in whole[excerpt.line(number) - 1]
 
 
 @settings(max_examples=60, deadline=None)

@@ -44,7 +44,7 @@ def test_a_container_is_started_followed_and_stopped(calls: Path, fake: Fake, gp
     assert device in started and f"127.0.0.1:{port}:8000" in started and "--privileged" not in started
     assert "HF_TOKEN" in started and not any("hf_zzz" in word for word in started)
     run = attach()
-    assert run.record["container"] == name and run.target == ("cuda" if gpus == "8xH200" else "rocm")
+    assert run.record.container == name and run.record.target == ("cuda" if gpus == "8xH200" else "rocm")
     run.stop(grace_s=7)
     assert asked(calls, "stop") == [["stop", "-t", "7", name]]
     assert fake.processes() == [] and run.status().state == "stopped"
@@ -59,7 +59,7 @@ def test_a_client_that_is_killed_does_not_leave_its_container(calls: Path, fake:
     os.kill(client, signal.SIGKILL)
     run.stop(grace_s=1)
     assert fake.processes() == []
-    assert ["rm", "--force", run.record["container"]] in asked(calls, "rm")
+    assert ["rm", "--force", run.record.container] in asked(calls, "rm")
 
 
 def test_preflight_asks_docker(calls: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
+import os
 import re
 from pathlib import Path
 
@@ -196,9 +198,11 @@ def test_a_kept_record_that_cannot_be_true_is_left_out_and_named(
     assert len(faults) == 1 and re.search(words, faults[0])
 
 
-def test_a_full_disk_is_no_traceback(state: Path) -> None:
-    state.mkdir(parents=True)
-    (state / "calibration.jsonl").symlink_to("/dev/full")
+def test_a_full_disk_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("planner.state.os.fsync", full)
     with pytest.raises(PlannerError, match="no space left on device"):
         keep(calibration_of(h200(), read_measured(parse_log(V2)), run="x"))
 

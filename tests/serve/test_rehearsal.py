@@ -19,7 +19,7 @@ from planner.memory.weights import rank_weights
 from planner.serve.free_port import free_port
 from planner.serve.log.remedy import calibration_record
 from planner.serve.preflight.installed import InstalledEngine, find_engine
-from planner.serve.process.run import list_runs
+from planner.serve.process.runs import list_runs
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, rehearsal_command, rehearsal_plan
 from planner.serve.rehearsal.rehearse import rehearse
 from planner.serve.verification.smoke import Expectations

@@ -30,8 +30,8 @@ from planner.serve.log.events import (
 )
 from planner.serve.process.endpoint import resolve_endpoint, with_endpoint
 from planner.serve.process.keys import split_environment
-from planner.serve.process.run import remove_run
-from planner.serve.process.supervisor import boot_id, read_stat
+from planner.serve.process.runs import remove_run
+from planner.serve.process.supervisor import Supervisor, boot_id, read_stat
 from planner.state import history_path, read_records, runs_dir
 
 from .conftest import Fake, order
@@ -228,7 +228,7 @@ def test_another_server_on_the_port_is_not_taken_for_ours(fake: Fake, monkeypatc
     impatient(monkeypatch, alone_s=0.0, timeout_s=1.0)
     ours = fake.launch(log=EMPTY)
     assert isinstance(watch(ours)[-1], ServerReady)  # no word in the log, but the port is its own
-    other = launch(order([sys.executable, "-c", "import time; time.sleep(60)"], port=int(ours.record["port"])))
+    other = launch(order([sys.executable, "-c", "import time; time.sleep(60)"], port=ours.record.endpoint.port))
     assert isinstance(watch(other)[-1], TimedOut)
 
 
@@ -289,7 +289,7 @@ def test_killing_the_launcher_at_random_moments_loses_nothing(fake: Fake) -> Non
             outcomes.add(run.status().state)
             run.stop(grace_s=0.1)
             assert not run.status().alive
-            assert (run.directory / "command").read_text() and run.argv and run.read_log() is not None
+            assert (run.directory / "command").read_text() and run.record.argv and run.read_log() is not None
             remove_run(run)
         assert fake.processes() == []
     assert "running" in outcomes
@@ -300,7 +300,7 @@ def test_killing_the_launcher_at_random_moments_loses_nothing(fake: Fake) -> Non
 def test_a_run_is_removed_although_its_supervisor_comes_after_the_stop(
     fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, environment: None)
+    monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, spawn, environment: None)
     run = launch(order(fake.argv()))
     (run.directory / "stop").write_text("now")
     late = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(0.5)"], start_new_session=True)
@@ -318,17 +318,16 @@ def test_a_run_is_removed_although_its_supervisor_comes_after_the_stop(
 
 
 def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, environment: None)
+    monkeypatch.setattr("planner.serve.process.launcher._spawn_supervisor", lambda run, spawn, environment: None)
     run = launch(order(fake.argv()))
     assert run.status().state == "preparing"
     monkeypatch.undo()
-    from planner.serve.process.supervisor import main
-
     (run.directory / "stop").write_text("now")
+    spawn = {"argv": fake.argv(), "cwd": "/", "cleanup": [], "scratch": [], "end_with": None}
     child = os.fork()
     if child == 0:
         os.setsid()
-        os._exit(main(str(run.directory)))
+        os._exit(Supervisor(run.directory, spawn).run())
     os.waitpid(child, 0)
     assert run.status().state == "stopped"
     assert fake.processes() == []
@@ -345,7 +344,7 @@ def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: py
         ("run.json", {"launcher_pid": None}),
         ("run.json", {"argv": []}),
         ("run.json", {"port": "12a"}),
-        ("run.json", {"stop_argv": 7}),
+        ("run.json", {"host": "a b"}),
         ("process.json", {"pid": None}),
         ("process.json", {"pid": "12a"}),
         ("process.json", None),

@@ -19,7 +19,8 @@ from planner.cli import main
 from planner.serve import Endpoint, Run, StartOrder, attach, launch, list_runs
 from planner.serve.free_port import free_port
 from planner.serve.process.listener import listening_inodes
-from planner.serve.process.run import place_run
+from planner.serve.process.record import RunRecord
+from planner.serve.process.runs import place_run
 
 from .conftest import Fake
 from .logs import REAL, RECONSTRUCTED
@@ -151,8 +152,9 @@ def test_only_the_server_of_the_run_is_verified(m35, fake: Fake) -> None:
 def test_a_death_after_long_service_is_diagnosed_from_the_end(
     m35, fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.serve.start_report._HEAD_BYTES", 4096)
-    monkeypatch.setattr("planner.serve.start_report._TAIL_BYTES", 2048)
+    for name in ("log.excerpt", "start_report"):
+        monkeypatch.setattr(f"planner.serve.{name}.HEAD_BYTES", 4096)
+    monkeypatch.setattr("planner.serve.log.excerpt.CHUNK_BYTES", 2048)
     chatter = b"INFO 11-23 15:00:00 [loggers.py:1] Avg generation throughput: 1.0 tokens/s\n" * 500
     last = b"torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB\n"
     assert m35("launch", *started(fake, "die-after-ready")).code == 0
@@ -390,12 +392,11 @@ def test_the_list_of_runs_fits_a_terminal_and_tells_ready_from_starting(
 
 def test_a_short_beginning_of_many_names_lists_a_few(m35, fake: Fake) -> None:
     for number in range(5):
-        place_run(
-            {
-                "id": f"2026-{number}", "created_at_s": 1.0, "target": "local", "url": "http://127.0.0.1:1", "port": 1,
-                "argv": ["x"], "launcher_pid": 1, "launcher_start_ticks": 1,
-            }, {}, directory=None,
+        record = RunRecord(
+            id=f"2026-{number}", created_at_s=1.0, target="local", endpoint=Endpoint(host="127.0.0.1", port=1),
+            argv=("x",), launcher_pid=1, launcher_start_ticks=1,
         )  # fmt: skip
+        place_run(record, {}, directory=None)
     said = m35("stop", "2026")
     assert said.code == 2 and "names 5 runs" in said.err and "and 2 more; `m35-plan runs` lists them" in said.err
     assert max(map(len, said.err.splitlines())) <= 120

@@ -21,7 +21,9 @@ from planner.rendering.document import plan_document, to_json_value
 from planner.serve import CheckResult, Conclusion, Diagnosis, Run, SmokeReport, compare, parse_log, read_measured
 from planner.serve.log.events import ServerReady
 from planner.serve.log.measured import Measured
-from planner.serve.process.run import place_run
+from planner.serve.process.endpoint import Endpoint
+from planner.serve.process.record import RunRecord
+from planner.serve.process.runs import place_run
 from planner.serve.verification.chat import Piece, Turn
 from planner.speed import SpeedForecast, Workload, forecast
 from tui import news
@@ -138,27 +140,22 @@ def finished_run() -> Run:
     from planner.rendering.document import dump_plan
 
     answer = recording("8xH200").plan
-    record_: dict[str, Any] = {
-        "schema": 1,
-        "id": RUN_ID,
-        "created_at_s": BORN_S,
-        "target": "local",
-        "url": "http://127.0.0.1:8000",
-        "host": "127.0.0.1",
-        "port": 8000,
-        "argv": ["vllm", "serve", answer.model.name],
-        "container": None,
-        "stop_argv": None,
-        "history_key": "",
-        "launcher_pid": 1,
-        "launcher_start_ticks": 1,
-    }
+    record_ = RunRecord(
+        id=RUN_ID,
+        created_at_s=BORN_S,
+        target="local",
+        endpoint=Endpoint(host="127.0.0.1", port=8000),
+        argv=("vllm", "serve", answer.model.name),
+        launcher_pid=1,
+        launcher_start_ticks=1,
+    )
     files = {
-        "server.log": LOG.read_text(encoding="utf-8"),
         "plan.json": TypeAdapter(dict[str, Any]).dump_json(to_json_value(plan_document(answer))).decode(),
         "plan.full.json": dump_plan(answer),
     }
-    return place_run(record_, files, directory=None)
+    run = place_run(record_, files, directory=None)
+    run.log_path.write_bytes(LOG.read_bytes())
+    return run
 
 
 def starting(screen: LaunchScreen, *, share: float) -> None:

@@ -137,7 +137,7 @@ async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
         assert isinstance(screen.answer, Plan)
         assert screen.answer.settings.kv_cache_dtype == "fp8"
         assert screen.answer.settings.max_model_len < 262_144, "planned with what the engine measured"
-        assert "--kv-cache-dtype" in attach("latest").argv
+        assert "--kv-cache-dtype" in attach("latest").record.argv
 
 
 async def test_a_retry_with_what_fits_shortens_the_context(program: str, monkeypatch: pytest.MonkeyPatch) -> None:

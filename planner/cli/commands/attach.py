@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from planner.cli.watching import read_limits, watch
-from planner.serve.process.run import attach
+from planner.serve.process.runs import attach
 
 
 @click.command(short_help="watch a run that was launched earlier")

@@ -57,8 +57,8 @@ def command(
     """
     if listing:
         return _list(as_json=as_json)
-    data, run = read_log(log)
-    measured = read_measured(parse_log(data))
+    excerpt, run = read_log(log)
+    measured = read_measured(parse_log(excerpt.head))
     plan = plan_of(run) if run is not None and gpus is None else None
     if plan is None:
         if gpus is None and run is not None:

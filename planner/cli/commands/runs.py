@@ -9,8 +9,11 @@ import click
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import table, write, write_json
+from planner.errors import UnsafePath
+from planner.serve.process.ending import find_strays
 from planner.serve.process.health import ask_health
-from planner.serve.process.run import Run, RunStatus, attach, list_runs, remove_run
+from planner.serve.process.run import Run, RunStatus
+from planner.serve.process.runs import attach, list_runs, remove_run
 from planner.state import read_records
 
 _WIDTH = 80
@@ -32,13 +35,16 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
     for name in remove:
         remove_run(attach(name))
     rows = [(run, run.status()) for run in list_runs(on_damaged=lambda error: say("note", str(error)))]
+    for stray in find_strays():
+        if stray.is_listed:
+            say("warning", f"a server runs whose directory `{stray.directory}` was deleted: `m35-plan stop {stray.id}`")
     if as_json:
         write_json(
             [
                 {
                     "id": run.id, "state": status.state, "serving": _serving(run, status),
                     "exit_code": status.exit_code, "url": run.url,
-                    "target": run.target, "created_at_s": run.created_at_s, "model": _model(run),
+                    "target": run.record.target, "created_at_s": run.record.created_at_s, "model": _model(run),
                     "directory": str(run.directory), "note": status.note,
                 }
                 for run, status in rows
@@ -53,7 +59,7 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
         state = status.state + (f" ({status.exit_code})" if status.exit_code else "")
         if status.state == "running":
             state = _serving(run, status)
-        since = time.strftime("%m-%d %H:%M", time.localtime(run.created_at_s))
+        since = time.strftime("%m-%d %H:%M", time.localtime(run.record.created_at_s))
         cells.append([run.id, state, since, run.url.removeprefix("http://"), _model(run)])
     head = ["run", "state", "since", "address", "model"]
     _fit(cells, head)
@@ -66,9 +72,13 @@ def _serving(run: Run, status: RunStatus) -> str:
     if status.state != "running":
         return ""
     # A local server that has no port yet needs no question, and an answer there is another server's.
-    if (run.target != "local" or run.listens()) and ask_health(run.url, timeout_s=_HEALTH_S).ok:
+    if (run.record.target != "local" or run.listens()) and ask_health(run.url, timeout_s=_HEALTH_S).ok:
         return "ready"
-    was_ready = any(record.get("event") == "server-ready" for record in read_records(run.events_path))
+    try:
+        was_ready = any(record.get("event") == "server-ready" for record in read_records(run.events_path))
+    except UnsafePath as error:
+        say("note", str(error))
+        return "silent"
     return "silent" if was_ready else "starting"
 
 
@@ -85,6 +95,6 @@ def _fit(cells: list[list[str]], head: list[str]) -> None:
 
 def _model(run: Run) -> str:
     """The model's name without its owner; the program where no model is named."""
-    argv = run.argv
+    argv = run.record.argv
     named = argv[argv.index("serve") + 1] if "serve" in argv[:-1] else argv[0]
     return named.rstrip("/").rpartition("/")[2]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import click
 
+from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json
-from planner.serve.process.run import STOP_GRACE_S, Run, attach, list_runs
+from planner.errors import PlannerError
+from planner.serve.process.ending import Stray, find_strays
+from planner.serve.process.run import STOP_GRACE_S, Run, StopReport
+from planner.serve.process.runs import attach, list_runs
 
 
 @click.command(short_help="stop a server that was launched")
@@ -15,21 +21,42 @@ from planner.serve.process.run import STOP_GRACE_S, Run, attach, list_runs
 @click.option("--grace", "grace_s", type=click.FloatRange(0), default=STOP_GRACE_S, help="seconds before SIGKILL")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
-    """Stop RUN: SIGTERM to its processes, wait, SIGKILL. Nothing of it is left; its directory stays."""
-    chosen = [item for item in list_runs() if _has_processes(item)] if everything else [attach(run)]
-    results = []
-    for item in chosen:
-        report = item.stop(grace_s=grace_s)
-        results.append({"run": item.id, "how": report.how, "took_s": round(report.took_s, 3)})
-        if not as_json:
-            write(f"{item.id}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))
+    """Stop RUN: SIGTERM to its processes, wait, SIGKILL. Nothing of it is left; its directory stays.
+
+    A server whose run directory was deleted is found by its id, too.
+    """
+    # Everything is stopped before anything is said: a stream that takes no more words must keep no server alive.
+    reports = [(item.id, _stop(item, grace_s)) for item in (_running() if everything else _named(run))]
     if as_json:
-        write_json(results)
-    elif not results:
+        write_json([{"run": name, "how": report.how, "took_s": round(report.took_s, 3)} for name, report in reports])
+    for name, report in reports:
+        if not as_json:
+            write(f"{name}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))
+        if report.note:
+            say("warning", f"run {name}: {report.note}")
+    if not reports and not as_json:
         write("nothing is running")
     return ExitCode.OK
 
 
-def _has_processes(run: Run) -> bool:
-    status = run.status()
-    return status.alive or status.remains > 0
+def _running() -> list[Run | Stray]:
+    runs = [run for run in list_runs() if (status := run.status()).alive or status.remains]
+    return [*runs, *(stray for stray in find_strays() if stray.is_listed)]
+
+
+def _named(name: str) -> list[Run | Stray]:
+    try:
+        return [attach(name)]
+    except PlannerError:
+        stray = next((stray for stray in find_strays() if name in (stray.id, str(stray.directory))), None)
+        if stray is None:
+            raise
+        return [stray]
+
+
+def _stop(item: Run | Stray, grace_s: float) -> StopReport:
+    if isinstance(item, Run):
+        return item.stop(grace_s=grace_s)
+    begun = time.monotonic()
+    how = item.stop(grace_s=grace_s)
+    return StopReport(how=how, took_s=time.monotonic() - begun, note="its run directory was deleted")

@@ -95,7 +95,7 @@ def command(
 def _of_run(name: str) -> tuple[str, Expectations]:
     from planner.errors import VerifyFailed
     from planner.serve.process.engine_argv import option_value
-    from planner.serve.process.run import attach
+    from planner.serve.process.runs import attach
     from planner.serve.start_report import plan_of
     from planner.serve.verification.smoke import Expectations
 
@@ -106,14 +106,14 @@ def _of_run(name: str) -> tuple[str, Expectations]:
             f"run `{run.id}` does not run any more ({state.state}), so there is nothing to verify",
             hint=f"start it again, or name the address of another server: `m35-plan verify {run.url}`",
         )
-    if run.usurped():
+    if run.port_taken():
         raise VerifyFailed(
             f"the server at {run.url} is not the one of run `{run.id}`: another process has its port",
             hint=f"`m35-plan verify {run.url}` checks that one",
         )
     answer = plan_of(run)
     expectations = Expectations.from_plan(answer) if answer is not None else Expectations()
-    served_name = option_value(run.argv, "served-model-name") or expectations.model
+    served_name = option_value(run.record.argv, "served-model-name") or expectations.model
     return run.url, replace(expectations, model=served_name)
 
 

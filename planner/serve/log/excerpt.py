@@ -1,53 +1,143 @@
-"""Beginning and end of a log that may be gigabytes; it never holds more of it than was asked for."""
+"""A bounded look at a log that may be gigabytes: its start, its end, and between them what can tell of a failure.
+
+The start of a log and its end are kept whole. Between them, where a server may have talked for weeks, only stretches
+behind a line that the log table or a traceback's head knows are kept. It interprets nothing.
+"""
 
 from __future__ import annotations
 
-import os
+import dataclasses
+import re
+from bisect import bisect_right
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cache
 from typing import BinaryIO
 
-_CHUNK_BYTES = 1 << 20
+from planner.serve.log.diagnosis import Diagnosis, LogLine
+from planner.serve.log.patterns import log_patterns
+
+HEAD_BYTES = 4 << 20
+"""More than any start prints."""
+
+CHUNK_BYTES = 1 << 20
+"""What is looked at in one piece; the last one is kept whole."""
+
+_BEHIND_BYTES = 32 << 10
+"""Kept from a telling line on: a traceback and what it led to."""
+
+_MOST_KEPT_BYTES = 8 << 20
+"""A log that fails over and over says nothing new after that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogExcerpt:
-    """Whole lines from both ends of a log."""
+    """What was kept of a log."""
 
-    head: bytes
-    tail: bytes
-    """Empty where `head` is the whole log."""
-    head_lines: int
-    skipped_lines: int
-    """Lines between the two."""
+    text: bytes
+    head_bytes: int
+    """How much of `text` is the unbroken start of the log."""
+    jumps: tuple[tuple[int, int], ...] = ((1, 1),)
+    """(line of `text`, line of the log) where a stretch begins, in order."""
+
+    @property
+    def head(self) -> bytes:
+        """The start of the log."""
+        return self.text[: self.head_bytes]
 
     def line(self, number: int) -> int:
-        """Return the 1-based line of the whole log that is line `number` of head and tail together."""
-        return number if number <= self.head_lines else number + self.skipped_lines
+        """Return the 1-based line of the whole log that is line `number` of `text`."""
+        if number < 1:
+            return number
+        at = bisect_right(self.jumps, number, key=lambda jump: jump[0]) - 1
+        return self.jumps[at][1] + number - self.jumps[at][0]
+
+    def renumbered(self, diagnosis: Diagnosis) -> Diagnosis:
+        """Return a diagnosis of `text` with the numbers that its lines have in the whole log."""
+
+        def moved(lines: tuple[LogLine, ...]) -> tuple[LogLine, ...]:
+            return tuple(dataclasses.replace(line, number=self.line(line.number)) for line in lines)
+
+        return dataclasses.replace(diagnosis, evidence=moved(diagnosis.evidence), traceback=moved(diagnosis.traceback))
 
 
-def read_excerpt(path: Path, *, head_bytes: int, tail_bytes: int) -> LogExcerpt:
-    """Return both ends of the log at `path`, cut at ends of lines; nothing of a file that cannot be read."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size <= head_bytes + tail_bytes:
-                return LogExcerpt(head=file.read(size), tail=b"", head_lines=0, skipped_lines=0)
-            head = file.read(head_bytes)
-            head = head[: head.rfind(b"\n") + 1] or head + b"\n"
-            file.seek(size - tail_bytes)
-            tail = file.read(tail_bytes)
-            tail = tail[tail.find(b"\n") + 1 :]
-            file.seek(len(head))
-            skipped = _count_lines(file, size - len(tail) - len(head))
-            return LogExcerpt(head=head, tail=tail, head_lines=head.count(b"\n"), skipped_lines=skipped)
-    except OSError:
-        return LogExcerpt(head=b"", tail=b"", head_lines=0, skipped_lines=0)
+NOTHING = LogExcerpt(text=b"", head_bytes=0)
+"""Of a log that is not there."""
 
 
-def _count_lines(file: BinaryIO, count_bytes: int) -> int:
-    lines = 0
-    while count_bytes > 0 and (data := file.read(min(_CHUNK_BYTES, count_bytes))):
-        lines += data.count(b"\n")
-        count_bytes -= len(data)
-    return lines
+def read_excerpt(file: BinaryIO) -> LogExcerpt:
+    """Return what matters of the log in `file`, read once from here to its end.
+
+    Raises:
+        OSError: when it cannot be read.
+    """
+    found = _Kept()
+    found.keep(_read(file, HEAD_BYTES))
+    head_bytes = len(found.text)
+    last = b""
+    while chunk := _read(file, CHUNK_BYTES):
+        # A piece ends with a line where it has one, so that no telling text is cut in two.
+        end = last.rfind(b"\n") + 1 or len(last)
+        found.keep_telling(last[:end])
+        last = last[end:] + chunk
+    found.keep(last)
+    return LogExcerpt(text=bytes(found.text), head_bytes=head_bytes, jumps=tuple(found.jumps))
+
+
+@cache
+def _telling() -> re.Pattern[bytes]:
+    """One expression for every text that a telling line of a running server holds."""
+    needles = (*log_patterns().needles_once_ready, "Traceback (most recent call last)")
+    return re.compile(b"|".join(re.escape(needle.encode()) for needle in needles))
+
+
+class _Kept:
+    """Stretches of a log that are added in order."""
+
+    def __init__(self) -> None:
+        self.text = bytearray()
+        self.jumps = [(1, 1)]
+        self._text_lines = 0
+        self._log_lines = 0
+        self._gap = False
+        self._room = _MOST_KEPT_BYTES
+
+    def keep(self, data: bytes) -> None:
+        if not data:
+            return
+        if self._gap:
+            # Ends a line that was cut, or stands as an empty one: no traceback runs over a gap.
+            self.text += b"\n"
+            self._text_lines += 1
+            self.jumps.append((self._text_lines + 1, self._log_lines + 1))
+            self._gap = False
+        self.text += data
+        lines = data.count(b"\n")
+        self._text_lines += lines
+        self._log_lines += lines
+
+    def skip(self, data: bytes) -> None:
+        if data:
+            self._log_lines += data.count(b"\n")
+            self._gap = True
+
+    def keep_telling(self, data: bytes) -> None:
+        """Keep the stretches of `data` behind telling lines, while there is room."""
+        at = 0
+        while self._room > 0 and (found := _telling().search(data, at)) is not None:
+            begin = max(at, data.rfind(b"\n", at, found.start()) + 1)
+            end = data.find(b"\n", min(len(data), found.start() + min(self._room, _BEHIND_BYTES)))
+            end = end + 1 if end >= 0 else len(data)
+            self.skip(data[at:begin])
+            self.keep(data[begin:end])
+            self._room -= end - begin
+            at = end
+        self.skip(data[at:])
+
+
+def _read(file: BinaryIO, size: int) -> bytes:
+    """Read `size` bytes, fewer at the end only: a pipe gives what it has."""
+    parts = []
+    while size > 0 and (part := file.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)

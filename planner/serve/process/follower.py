@@ -12,7 +12,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Literal
 
-from planner.errors import InvalidRequest
+from planner.errors import InvalidRequest, UnsafePath
 from planner.facts import load
 from planner.serve.log.events import (
     PHASES,
@@ -27,9 +27,11 @@ from planner.serve.log.events import (
 )
 from planner.serve.log.parser import StartupLog
 from planner.serve.process.health import HealthAnswer, ask_health
-from planner.serve.process.run import Run, reap_children
+from planner.serve.process.history import remember_start
+from planner.serve.process.run import Run
+from planner.serve.process.sessions import reap_children
 from planner.serve.process.tail import LogTail
-from planner.state import append_records, history_path, read_records
+from planner.state import append_records, open_own, read_records
 
 Until = Literal["ready", "end"]
 
@@ -75,7 +77,7 @@ class Follower:
         self._tail = LogTail(run.log_path)
         self._log = StartupLog()
         self._begun = time.monotonic()
-        self._from_birth = time.time() - run.created_at_s < 5
+        self._from_birth = time.time() - run.record.created_at_s < 5
         self._progress_at = self._begun
         self._phase_began: dict[str, float] = {}
         self._asked_at = float("-inf")
@@ -92,7 +94,7 @@ class Follower:
     @property
     def elapsed_s(self) -> float:
         """Seconds since the launch."""
-        return max(0.0, time.time() - self.run.created_at_s)
+        return max(0.0, time.time() - self.run.record.created_at_s)
 
     def poll(self) -> tuple[Event, ...]:
         """Return what happened since the last call; blocks for one health request at most."""
@@ -144,7 +146,7 @@ class Follower:
             self._health_since = now
         # Whoever answers may be another server on that port: without a word in the log it must be ours.
         patient = near and now - self._health_since >= float(settings["alone_s"])
-        alone = patient and (self.run.target != "local" or self.run.listens())
+        alone = patient and (self.run.record.target != "local" or self.run.listens())
         if said_ready or alone:
             if not self._was_healthy:
                 self._was_healthy = True
@@ -168,8 +170,8 @@ class Follower:
         # The last answer may be seconds old, and a lot can be read from this one.
         self._health = ask_health(self.run.url, timeout_s=float(load("startup.toml")["health"]["timeout_s"]))
         answer = self._health.text
-        if self._health.status is not None and self.run.usurped():
-            answer += f" from another server: port {self.run.record['port']} is not ours"
+        if self._health.status is not None and self.run.port_taken():
+            answer += f" from another server: port {self.run.record.endpoint.port} is not ours"
         return [
             TimedOut(
                 phase=phase,
@@ -196,8 +198,8 @@ class _Recorder:
         self._run = run
         self._skip = 0
         self._lock: int | None = None
-        with contextlib.suppress(OSError):
-            self._lock = os.open(run.directory / "follow.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with contextlib.suppress(OSError, UnsafePath):
+            self._lock = open_own(run.directory / "follow.lock", os.O_RDWR | os.O_CREAT)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._skip = sum(1 for record in read_records(run.events_path) if record.get("line"))
             return
@@ -214,16 +216,14 @@ class _Recorder:
                 self._skip -= 1
                 continue
             records.append({"seen_at_s": round(time.time(), 3), **event_record(event)})
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, UnsafePath):
             append_records(self._run.events_path, records)
 
     def remember(self, durations_s: dict[str, float], total_s: float) -> None:
         """Keep how long this start took, for the next one's time left."""
-        if self._lock is None or not self._run.history_key:
+        if self._lock is None or not self._run.record.history_key:
             return
-        record = {"key": self._run.history_key, "phases_s": durations_s, "total_s": round(total_s, 3)}
-        with contextlib.suppress(OSError):
-            append_records(history_path(), [record])
+        remember_start(self._run.record.history_key, durations_s, total_s)
 
 
 def follow(

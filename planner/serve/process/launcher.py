@@ -16,9 +16,13 @@ from planner.errors import LaunchFailed
 from planner.planning.answer import Plan
 from planner.serve.process.endpoint import Endpoint, with_endpoint
 from planner.serve.process.keys import require_key, split_environment
-from planner.serve.process.run import Run, adopt_child, place_run
+from planner.serve.process.record import RunRecord
+from planner.serve.process.run import Run
+from planner.serve.process.runs import place_run
+from planner.serve.process.sessions import adopt_child
 from planner.serve.process.start_order import StartOrder
 from planner.serve.process.supervisor import read_stat
+from planner.state import open_own
 
 
 def launch(
@@ -45,37 +49,33 @@ def launch(
     """
     environment = order.environment
     require_key(order.endpoint, environment)
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError:
+        raise LaunchFailed("the working folder was deleted", hint="change to another one: `cd`") from None
     shown, hidden = split_environment(environment)
     me = read_stat(os.getpid())
-    container = order.container
-    record: dict[str, Any] = {
-        "schema": 1,
-        "id": order.run_id,
-        "created_at_s": time.time(),
-        "target": order.target,
-        "url": order.endpoint.url,
-        "host": order.endpoint.host,
-        "port": order.endpoint.port,
-        "argv": list(order.argv),
-        "container": container,
-        "stop_argv": ["docker", "stop", "-t", "{grace_s}", container] if container else None,
-        "remove_argv": ["docker", "rm", "--force", container] if container else None,
-        "history_key": history_key or (start_key(plan, order.target) if plan is not None else _command_key(order)),
-        "launcher_pid": os.getpid(),
-        "launcher_start_ticks": me[4] if me else None,
-    }
+    record = RunRecord(
+        id=order.run_id,
+        created_at_s=time.time(),
+        target=order.target,
+        endpoint=order.endpoint,
+        argv=order.argv,
+        history_key=history_key or (start_key(plan, order.target) if plan is not None else _command_key(order)),
+        launcher_pid=os.getpid(),
+        launcher_start_ticks=me[4] if me else None,
+    )
     spawn = {
         "argv": list(order.argv),
-        "cwd": str(Path.cwd()),
-        "cleanup": [record["remove_argv"]] if container else [],
-        "scratch": [str(folder.absolute()) for folder in scratch],
-        "end_with": [record["launcher_pid"], record["launcher_start_ticks"]] if end_with_launcher else None,
+        "cwd": folder,
+        "cleanup": [["docker", "rm", "--force", order.container]] if order.container else [],
+        "scratch": [str(path.absolute()) for path in scratch],
+        "end_with": [record.launcher_pid, record.launcher_start_ticks] if end_with_launcher else None,
     }
     planned = {name: value for name, value in order.env.items() if name not in hidden}
     files = {
         "command": _as_shell(order.argv, planned) + "\n",
         "env.json": json.dumps({"planned": planned, "inherited": shown, "secrets": hidden}, indent=2) + "\n",
-        "spawn.json": json.dumps(spawn, indent=2) + "\n",
     }
     if plan is not None:
         from planner.rendering.document import dump_plan, plan_document, to_json_value
@@ -83,7 +83,7 @@ def launch(
         files["plan.json"] = json.dumps(to_json_value(plan_document(plan)), indent=2, ensure_ascii=False) + "\n"
         files["plan.full.json"] = dump_plan(plan) + "\n"
     run = place_run(record, files, directory=run_dir)
-    _spawn_supervisor(run, environment)
+    _spawn_supervisor(run, spawn, environment)
     return run
 
 
@@ -108,21 +108,25 @@ def _as_shell(argv: Sequence[str], env: Mapping[str, str]) -> str:
     return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in env.items()), shlex.join(argv)])
 
 
-def _spawn_supervisor(run: Run, environment: Mapping[str, str]) -> None:
+def _spawn_supervisor(run: Run, spawn: Mapping[str, Any], environment: Mapping[str, str]) -> None:
+    """Start the parent of the server; what to start goes through its standard input, whole before it exists."""
     script = Path(__file__).with_name("supervisor.py")
-    log = os.open(run.log_path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(script), str(run.directory)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=dict(environment),
-            start_new_session=True,
-            close_fds=True,
-        )
+        with (
+            os.fdopen(os.memfd_create("m35-start"), "w+b") as order,
+            os.fdopen(open_own(run.log_path, os.O_WRONLY | os.O_APPEND), "ab") as log,
+        ):
+            order.write(json.dumps(spawn).encode())
+            order.seek(0)
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(script), str(run.directory)],
+                stdin=order,
+                stdout=log,
+                stderr=log,
+                env=dict(environment),
+                start_new_session=True,
+                close_fds=True,
+            )
     except OSError as error:
         raise LaunchFailed(f"cannot start a process: {(error.strerror or str(error)).lower()}") from error
-    finally:
-        os.close(log)
     adopt_child(run.id, process)

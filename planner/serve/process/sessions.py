@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from planner.serve.process.supervisor import boot_id, family, read_stat
+
+_CHILDREN: dict[str, subprocess.Popen[bytes]] = {}
+"""Supervisors that this process started: somebody must collect them when they end."""
+
+
+def adopt_child(run_id: str, process: subprocess.Popen[bytes]) -> None:
+    """Remember a supervisor of ours."""
+    _CHILDREN[run_id] = process
+
+
+def reap_children() -> None:
+    """Collect the supervisors of ours that ended."""
+    for run_id, process in list(_CHILDREN.items()):
+        if process.poll() is not None:
+            _CHILDREN.pop(run_id, None)
 
 
 def lives(pid: int, *, start_ticks: object = None) -> bool:
@@ -50,7 +66,7 @@ def session_at_log(log: Path) -> int | None:
     A session that somebody else leads, such as the shell of a person who appends to the log, is not taken.
     """
     try:
-        wanted = log.stat()
+        wanted = log.lstat()
     except OSError:
         return None
     for entry in Path("/proc").iterdir():
@@ -75,10 +91,17 @@ def _writes(entry: Path, wanted: os.stat_result) -> bool:
 
 def _is_ours(session: int) -> bool:
     """Whether the leader is a supervisor of ours, or gone."""
-    if not lives(session):
-        return True
+    return not lives(session) or supervised_folder(session) is not None
+
+
+def supervised_folder(pid: int) -> Path | None:
+    """Return the run directory on the command line of a supervisor of this user; None for any other process."""
     try:
-        words = Path(f"/proc/{session}/cmdline").read_bytes().split(b"\0")
+        if Path(f"/proc/{pid}").stat().st_uid != os.geteuid():
+            return None
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[:-1]
     except OSError:
-        return False
-    return any(word.endswith(b"supervisor.py") for word in words)
+        return None
+    if len(words) < 2 or not words[-2].endswith(b"/process/supervisor.py"):
+        return None
+    return Path(os.fsdecode(words[-1]))

@@ -37,6 +37,11 @@ def new_run_id() -> str:
     return f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
 
 
+def container_of(run_id: str) -> str:
+    """Return what the container of a run is called."""
+    return f"m35-{run_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartOrder:
     """One start: its words, its variables and its address.
@@ -50,8 +55,6 @@ class StartOrder:
     """Variables that are added to this process's own."""
     endpoint: Endpoint
     target: Target = "local"
-    container: str | None = None
-    """Name of the container that `argv` starts."""
     run_id: str = field(default_factory=new_run_id, compare=False)
     """What the run will be called; one order is one start."""
 
@@ -67,6 +70,11 @@ class StartOrder:
     def in_container(self) -> bool:
         """Whether the engine is the one of an image, not of this machine."""
         return self.target != "local"
+
+    @property
+    def container(self) -> str | None:
+        """Name of the container that is started; None for a program of this machine."""
+        return container_of(self.run_id) if self.in_container else None
 
     @classmethod
     def local(
@@ -115,12 +123,12 @@ class StartOrder:
         endpoint = resolve_endpoint(extra, host=host, port=port)
         home, hub = container_caches(os.environ)
         run_id = new_run_id()
-        container = f"m35-{run_id}"
-        argv = docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=home, hub_cache=hub, name=container)
+        name = container_of(run_id)
+        argv = docker_argv(plan, host=endpoint.host, port=endpoint.port, cache=home, hub_cache=hub, name=name)
         # Inside, the server listens where docker publishes; the address that was asked for is the host's.
         inside = without_options(extra, ("host", "port"))
         target: Target = "rocm" if plan.gpus.spec.vendor == "amd" else "cuda"
-        return cls(argv=(*argv, *inside), endpoint=endpoint, target=target, container=container, run_id=run_id)
+        return cls(argv=(*argv, *inside), endpoint=endpoint, target=target, run_id=run_id)
 
     @classmethod
     def of_command(

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from planner.errors import UnsafePath
+from planner.state import open_own
+
 CHUNK_BYTES = 1 << 20
 
 
@@ -45,15 +48,15 @@ class LogTail:
 
     def _open(self) -> bool:
         try:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
+            self._descriptor = open_own(self._path)
+        except (OSError, UnsafePath):
             return False
         return True
 
     def _replaced(self) -> bool:
         assert self._descriptor is not None
         try:
-            there, here = self._path.stat(), os.fstat(self._descriptor)
+            there, here = self._path.lstat(), os.fstat(self._descriptor)
         except OSError:
             return False
         return (there.st_ino, there.st_dev) != (here.st_ino, here.st_dev)
