@@ -29,7 +29,8 @@ from planner.serve.log.remedy import (
 )
 
 _MAX_LEVERS = 5
-_PYTHON_EXCEPTION = re.compile(r"\b[A-Z]\w*(?:Error|Exception): ")
+_PYTHON_WORDS = re.compile(r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)")
+"""An exception, or the hub: what a Python program for models prints."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +151,7 @@ def _planned_cures(code: str, plan: Plan, values: dict[str, str]) -> list[str]:
 
 def _anyones(failure: FailureSeen) -> bool:
     """Whether other programs print such a line, too."""
-    return causes()[failure.code].anyones and _PYTHON_EXCEPTION.search(failure.text) is None
+    return causes()[failure.code].anyones and _PYTHON_WORDS.search(failure.text) is None
 
 
 def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> bool:

@@ -26,7 +26,7 @@ _CARRIER = re.compile(
     r"|\[\d+,\d+\]<std(?:out|err)>: ?)"  # mpirun
 )
 _MOST_CARRIERS = 3
-_PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
+_PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w=-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
 _HEAD = re.compile(
     r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[?[\w./<>-]+:\d+\] ?"
 )

@@ -1,0 +1,33 @@
+"""The goals of the corpus of real failed starts, and that its halves are threads apart."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
+
+from planner.serve.log.causes import causes
+
+ROOT = Path(__file__).parents[2]
+
+
+def benchmark() -> ModuleType:
+    spec = spec_from_file_location("benchmark_diagnosis", ROOT / "benchmarks" / "diagnosis.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_judging_half_meets_its_goals() -> None:
+    assert benchmark().main() == 0
+
+
+def test_the_corpus_is_large_and_each_entry_a_thread_of_its_own() -> None:
+    entries = tomllib.loads((ROOT / "tests/fixtures/failures/corpus.toml").read_text())["start"]
+    urls = [entry["url"] for entry in entries]
+    assert len(set(urls)) == len(urls) >= 120
+    halves = [benchmark().half(url) for url in urls]
+    assert min(halves.count("judging"), halves.count("building")) >= 60
+    assert {code for entry in entries for code in entry["causes"]} <= set(causes())
