@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.serve.check import CheckList, CheckResult, NamedCheck, Unknown
-from planner.serve.preflight import checkpoint, engine, machine
+from planner.serve.preflight import checkpoint, engine, host, links, machine, toolchain, variables
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.start_order import StartOrder
 
@@ -26,10 +26,24 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="mistral_common", title="its tokenizer package fits", run=engine.check_mistral_common),
         NamedCheck(name="transformers", title="its transformers fits", run=engine.check_transformers),
         NamedCheck(name="arguments", title="it takes every flag", run=engine.check_arguments),
+        NamedCheck(name="compilers", title="what is compiled at start can be", run=toolchain.check_compilers),
         NamedCheck(name="docker", title="docker answers", run=machine.check_docker),
         NamedCheck(name="gpus", title="the planned GPUs are here", run=machine.check_gpus),
         NamedCheck(name="gpu_memory", title="their memory is free", run=machine.check_gpu_memory),
         NamedCheck(name="driver", title="a driver answers", run=machine.check_driver),
+        NamedCheck(name="runtime", title="the driver runs this build", run=toolchain.check_runtime),
+        NamedCheck(name="fabric", title="the NVSwitch fabric is set up", run=links.check_fabric),
+        NamedCheck(name="peer_access", title="the GPUs reach each other", run=links.check_peer_access),
+        NamedCheck(name="iommu", title="no IOMMU between the GPUs", run=links.check_iommu),
+        NamedCheck(name="visible_devices", title="the chosen GPUs can be read", run=variables.check_visible_devices),
+        NamedCheck(name="allocator", title="memory can be shared", run=variables.check_allocator),
+        NamedCheck(name="nccl", title="NCCL's variables fit", run=variables.check_nccl),
+        NamedCheck(name="variable_ports", title="port variables hold ports", run=variables.check_ports),
+        NamedCheck(name="gone_variables", title="every variable is still read", run=variables.check_gone),
+        NamedCheck(name="proxy", title="no proxy catches this machine", run=variables.check_proxy),
+        NamedCheck(name="user", title="the user has a name and a home", run=host.check_user),
+        NamedCheck(name="limits", title="the limits suffice", run=host.check_limits),
+        NamedCheck(name="clock", title="the clock can be right", run=host.check_clock),
         NamedCheck(name="port", title="the port is free", run=machine.check_port),
         NamedCheck(name="api_key", title="an open server has a key", run=machine.check_api_key),
         NamedCheck(name="shared_memory", title="/dev/shm has room", run=machine.check_shared_memory),
@@ -37,6 +51,7 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="checkpoint", title="the checkpoint is whole", run=checkpoint.check_checkpoint),
         NamedCheck(name="draft", title="the draft's checkpoint is whole", run=checkpoint.check_draft),
         NamedCheck(name="disk", title="the download fits", run=checkpoint.check_disk),
+        NamedCheck(name="quota", title="the disk quota has room", run=host.check_quota),
         NamedCheck(name="configuration", title="no harmful old key", run=checkpoint.check_configuration),
     )
 )

@@ -149,7 +149,9 @@ def _folder_of(name: str, subject: Subject) -> Path | None:
 
 
 def _offline(subject: Subject) -> bool:
-    return subject.environment.get("HF_HUB_OFFLINE", "").upper() in ("1", "TRUE", "YES", "ON")
+    # The hub's own rule: the older variable counts where the newer one is not set.
+    value = subject.environment.get("HF_HUB_OFFLINE") or subject.environment.get("TRANSFORMERS_OFFLINE") or ""
+    return value.upper() in ("1", "TRUE", "YES", "ON")
 
 
 def check_checkpoint(subject: Subject) -> str:

@@ -18,7 +18,7 @@ from planner.serve.preflight.subject import Subject
 from planner.serve.process.engine_argv import option_value
 
 
-def _wanted_gpus(subject: Subject) -> int:
+def wanted_gpus(subject: Subject) -> int:
     """GPUs that one server of this command takes."""
     if subject.plan is not None:
         settings = subject.plan.settings
@@ -60,7 +60,7 @@ def check_gpus(subject: Subject) -> str:
     """Whether the GPUs that the plan counts on are here."""
     if _on_cpu(subject):
         return "the installed engine runs on the CPU"
-    wanted = _wanted_gpus(subject)
+    wanted = wanted_gpus(subject)
     found = subject.report.selection
     here = len(found.chosen)
     if not here:
@@ -90,7 +90,7 @@ def check_gpu_memory(subject: Subject) -> str:
     known = [gpu for gpu in chosen if gpu.free_bytes is not None]
     if not known:
         raise Unknown("no GPU says how much of it is free")
-    wanted = _wanted_gpus(subject)
+    wanted = wanted_gpus(subject)
     tightest = min(known[:wanted] or known, key=lambda gpu: gpu.free_bytes or 0)
     free = tightest.free_bytes or 0
     if subject.plan is None:
@@ -160,7 +160,7 @@ def check_shared_memory(subject: Subject) -> str:
         raise Unknown("there is no /dev/shm") from None
     free = room.f_bavail * room.f_frsize
     if free < need:
-        raise (Failed if _wanted_gpus(subject) > 1 else Doubtful)(
+        raise (Failed if wanted_gpus(subject) > 1 else Doubtful)(
             f"{format_gib(free)} GiB free in /dev/shm, {format_gib(round(need))} GiB wanted",
             "`mount -o remount,size=16G /dev/shm`; in a container `--ipc host` or `--shm-size 16g`",
         )
@@ -173,8 +173,8 @@ def check_host_memory(subject: Subject) -> str:
     if available is None:
         raise Unknown("/proc/meminfo cannot be read")
     facts = load("preflight.toml")["host_memory"]
-    need = round((_wanted_gpus(subject) + facts["processes_beside_ranks"]) * facts["per_process_gib"] * GIB)
-    said = f"{_wanted_gpus(subject)} workers"
+    need = round((wanted_gpus(subject) + facts["processes_beside_ranks"]) * facts["per_process_gib"] * GIB)
+    said = f"{wanted_gpus(subject)} workers"
     if subject.plan is not None:
         settings = subject.plan.settings
         need += settings.max_num_seqs * settings.max_model_len * 4

@@ -1,0 +1,112 @@
+"""Checks of the host's own limits: user, ulimits, quota, clock. They change nothing."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import time
+from pathlib import Path
+
+from planner.facts import load
+from planner.serve.check import Doubtful, Failed, Skipped
+from planner.serve.preflight.subject import Subject
+
+
+def check_user(subject: Subject) -> str | None:
+    """Whether the user has a name and a home that can be written: compilers keep their caches there."""
+    if subject.order.in_container:
+        return None
+    environment = subject.environment
+    named = any(environment.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME"))
+    try:
+        name = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        if not named:
+            raise Failed(
+                f"user {os.getuid()} has no name, and torch stops at import without one",
+                "set USER to any name, and HOME to a folder that can be written",
+            ) from None
+        name = f"user {os.getuid()}"
+    home = Path(environment.get("HOME") or "/")
+    if not os.access(home, os.W_OK):
+        raise Doubtful(
+            f"{name} may not write to {home}, where caches go",
+            "HOME=/tmp, or VLLM_CACHE_ROOT, TRITON_CACHE_DIR, TORCHINDUCTOR_CACHE_DIR and HF_HOME in a writable folder",
+        )
+    return f"{name}, {home}"
+
+
+def check_limits(subject: Subject) -> str | None:
+    """Whether open files, processes and locked memory suffice."""
+    if subject.order.in_container:
+        return None
+    facts = load("preflight.toml")["limits"]
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    processes = _least(resource.getrlimit(resource.RLIMIT_NPROC)[0], _pids_max())
+    locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    if files != resource.RLIM_INFINITY and files < facts["least_open_files"]:
+        raise Doubtful(
+            f"{files:,} open files at most, {facts['least_open_files']:,} wanted",
+            "`ulimit -n 65536`, LimitNOFILE=65536 in systemd",
+        )
+    if processes != resource.RLIM_INFINITY and processes < facts["least_processes"]:
+        raise Doubtful(
+            f"{processes:,} processes and threads at most, {facts['least_processes']:,} wanted",
+            "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)",
+        )
+    adapters = _infiniband()
+    if locked != resource.RLIM_INFINITY and adapters and subject.plan is not None and subject.plan.gpus.nodes > 1:
+        raise Doubtful(
+            f"{locked // 1024:,} KiB of locked memory at most; NCCL registers buffers with {adapters[0]}",
+            "`ulimit -l unlimited`, LimitMEMLOCK=infinity in systemd, `--ulimit memlock=-1` in docker",
+        )
+    return f"open files {_said(files)}, processes {_said(processes)}, locked memory {_said(locked)} bytes"
+
+
+def check_quota(subject: Subject) -> str | None:
+    """Whether this account's disk quota has room, where there is one and it can be asked."""
+    if subject.order.in_container:
+        return None
+    answer = subject.run(["quota", "-w", "-p"])
+    if answer is None:
+        raise Skipped("there is no quota program; a quota on a network disk shows only when it is used up")
+    over = [line.split() for line in answer.stdout.splitlines() if "*" in line]
+    if over:
+        raise Failed(f"the quota on {over[0][0]} is used up", "put HF_HOME and VLLM_CACHE_ROOT on another file system")
+    return "no quota is used up"
+
+
+def check_clock(_subject: Subject) -> str:
+    """Whether this machine's clock can be right: certificates of the hub are refused where it is not."""
+    ours = Path(__file__).stat().st_mtime
+    if time.time() < ours - 86_400:
+        raise Failed(
+            f"the clock says {time.strftime('%Y-%m-%d')}, before this program was made",
+            "`timedatectl set-ntp true` (the host's administrator): a wrong date makes every certificate invalid",
+        )
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
+def _pids_max() -> int:
+    try:
+        text = Path("/sys/fs/cgroup/pids.max").read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return resource.RLIM_INFINITY
+    return int(text) if text.isdecimal() else resource.RLIM_INFINITY
+
+
+def _least(*limits: int) -> int:
+    bounded = [limit for limit in limits if limit != resource.RLIM_INFINITY]
+    return min(bounded, default=resource.RLIM_INFINITY)
+
+
+def _infiniband() -> list[str]:
+    try:
+        return sorted(path.name for path in Path("/sys/class/infiniband").iterdir())
+    except OSError:
+        return []
+
+
+def _said(limit: int) -> str:
+    return "unlimited" if limit == resource.RLIM_INFINITY else f"{limit:,}"

@@ -1,0 +1,89 @@
+"""Checks of the ways between the GPUs: fabric manager, peer access, IOMMU. They ask nvidia-smi and sysfs only."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from planner.serve.check import Doubtful, Failed, Skipped
+from planner.serve.preflight.machine import wanted_gpus
+from planner.serve.preflight.subject import Subject
+
+_FABRIC = re.compile(r"^\s+Fabric\n\s+State\s+: (?P<state>[^\n]+)\n\s+Status\s+: (?P<status>[^\n]+)", re.MULTILINE)
+_PCI = Path("/sys/bus/pci/devices")
+_VENDORS = {"0x10de": "nvidia", "0x1002": "amd"}
+_TRANSLATED = ("DMA", "DMA-FQ")
+_GOOD_PEER = ("OK", "X")
+
+
+def check_fabric(subject: Subject) -> str | None:
+    """Whether the NVSwitch fabric is set up, where there is one."""
+    if not _several_nvidia(subject):
+        return None
+    answer = subject.run(["nvidia-smi", "-q"])
+    if answer is None or answer.returncode:
+        raise Skipped("nvidia-smi does not answer, so the state of the NVSwitch fabric is unknown")
+    states = [(match["state"].strip(), match["status"].strip()) for match in _FABRIC.finditer(answer.stdout)]
+    if not states or all(state == "N/A" for state, _ in states):
+        return "no NVSwitch fabric on this machine"
+    for number, (state, status) in enumerate(states):
+        if state != "Completed" or status not in ("Success", "N/A"):
+            raise Failed(
+                f"GPU {number}: the NVSwitch fabric is `{state}`, `{status}`",
+                "the host's administrator: `systemctl start nvidia-fabricmanager`, in exactly the driver's version",
+            )
+    return f"the fabric of {len(states)} GPUs is set up"
+
+
+def check_peer_access(subject: Subject) -> str | None:
+    """Whether the GPUs may reach each other's memory."""
+    if not _several_nvidia(subject):
+        return None
+    answer = subject.run(["nvidia-smi", "topo", "-p2p", "r"])
+    if answer is None or answer.returncode:
+        raise Skipped("nvidia-smi does not tell which GPUs may reach each other")
+    rows = [line.split() for line in answer.stdout.splitlines() if re.match(r"\s*GPU\d+\s+(?!GPU)\S", line)]
+    without = [row[0] for row in rows if any(cell not in _GOOD_PEER for cell in row[1:])]
+    if without:
+        raise Doubtful(
+            f"{', '.join(without)}: no direct access to the others' memory",
+            "traffic goes through host memory: add `--disable-custom-all-reduce`; if it hangs, NCCL_P2P_DISABLE=1",
+        )
+    return f"{len(rows)} GPUs may reach each other" if rows else None
+
+
+def check_iommu(subject: Subject) -> str | None:
+    """Whether an IOMMU stands between the GPUs: it makes peer-to-peer traffic hang or fail."""
+    if wanted_gpus(subject) < 2 or subject.order.in_container:
+        return None
+    gpus = [path for path in _devices() if _read(path / "class").startswith(("0x0302", "0x0300", "0x0380"))]
+    gpus = [path for path in gpus if _read(path / "vendor") in _VENDORS]
+    if not gpus:
+        raise Skipped("no GPU on the PCI bus to look behind")
+    kinds = {path.name: _read(path / "iommu_group" / "type") for path in gpus}
+    translated = [name for name, kind in kinds.items() if kind in _TRANSLATED]
+    if translated:
+        raise Doubtful(
+            f"{len(translated)} GPUs are behind a translating IOMMU ({kinds[translated[0]]})",
+            "the host's administrator: `iommu=pt` for the kernel, and PCIe ACS off; peer-to-peer traffic hangs else",
+        )
+    return "no translating IOMMU before the GPUs" if any(kinds.values()) else "no IOMMU"
+
+
+def _several_nvidia(subject: Subject) -> bool:
+    vendor = subject.plan.gpus.spec.vendor if subject.plan is not None else "nvidia"
+    return wanted_gpus(subject) > 1 and vendor == "nvidia"
+
+
+def _devices() -> list[Path]:
+    try:
+        return sorted(_PCI.iterdir())
+    except OSError:
+        return []
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""

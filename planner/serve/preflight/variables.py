@@ -1,0 +1,159 @@
+"""Checks of environment variables that stop a start or let it hang. They look at the environment alone.
+
+A container sees none of this process's variables, only those that its command hands in.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from planner.serve.check import Doubtful, Failed
+from planner.serve.preflight.subject import Subject
+
+_ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
+_PORTS = ("VLLM_PORT", "MASTER_PORT", "VLLM_DP_MASTER_PORT")
+_INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
+_SLOW_NCCL = ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE", "NCCL_IB_DISABLE")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+def check_ports(subject: Subject) -> str | None:
+    """Whether variables that must hold a port do."""
+    environment = _environment(subject)
+    bad = {name: environment[name] for name in _PORTS if not _is_port(environment.get(name, "0"))}
+    if "VLLM_PORT" in bad and "://" in bad["VLLM_PORT"]:
+        raise Failed(
+            f"VLLM_PORT is `{bad['VLLM_PORT'][:60]}`: Kubernetes fills it for a Service called vllm",
+            "name the Service otherwise, or `enableServiceLinks: false` in the pod's spec",
+        )
+    if bad:
+        name, value = next(iter(bad.items()))
+        raise Failed(f"{name} is `{value[:60]}`, not a port", f"unset {name}, or a number from 1 to 65535")
+    given = [f"{name}={environment[name]}" for name in _PORTS if environment.get(name)]
+    if "VLLM_PORT" in environment and environment["VLLM_PORT"] == str(subject.order.endpoint.port):
+        raise Failed(
+            f"VLLM_PORT is {environment['VLLM_PORT']}, the port that the server listens at",
+            "VLLM_PORT is for the processes among themselves: unset it, or name another",
+        )
+    return ", ".join(given) or None
+
+
+def check_allocator(subject: Subject) -> str | None:
+    """Whether torch's allocator is left in a mode whose memory the processes can share."""
+    environment = _environment(subject)
+    for name in _ALLOCATORS:
+        options = dict(part.strip().partition(":")[::2] for part in environment.get(name, "").split(",") if part)
+        if options.get("expandable_segments", "").lower() == "true":
+            if _ranks(subject) > 1 and "--disable-custom-all-reduce" not in subject.engine_args:
+                raise Doubtful(
+                    f"{name} has expandable_segments:True, which breaks the custom all-reduce at graph capture",
+                    f"unset {name}, or add `--disable-custom-all-reduce`",
+                )
+            return f"{name} has expandable_segments:True; no all-reduce kernel of vLLM's own shares memory here"
+    return None
+
+
+def check_visible_devices(subject: Subject) -> str | None:
+    """Whether the variables that choose GPUs are in a form that the engine reads, and leave enough of them."""
+    environment = _environment(subject)
+    chosen = {
+        name: environment[name]
+        for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES")
+        if name in environment
+    }
+    if not chosen:
+        return None
+    cuda, hip = chosen.get("CUDA_VISIBLE_DEVICES"), chosen.get("HIP_VISIBLE_DEVICES")
+    if cuda is not None and hip is not None and cuda != hip:
+        raise Failed(f"CUDA_VISIBLE_DEVICES is `{cuda}`, HIP_VISIBLE_DEVICES is `{hip}`: vLLM refuses that", "set one")
+    name, value = next(iter(chosen.items()))
+    devices = [part.strip() for part in value.split(",")]
+    if not value.strip() or devices[0] in ("-1", "NoDevFiles", "none", "void"):
+        raise Failed(f"{name} is `{value}`: no GPU is visible", f"unset {name}, or name the GPUs: {name}=0,1")
+    if any(part.startswith(("MIG-", "GPU-")) for part in devices):
+        raise Doubtful(
+            f"{name} names `{devices[0][:40]}`: releases of vLLM read numbers only, and stop at a MIG slice's name",
+            f"in a container that sees one slice: {name}=0",
+        )
+    if not all(part.isdecimal() for part in devices):
+        raise Failed(f"{name} is `{value[:60]}`", f"numbers with commas: {name}=0,1")
+    if len(set(devices)) < len(devices):
+        raise Failed(f"{name} is `{value[:60]}`: a GPU is named twice", "two ranks on one GPU are refused by NCCL")
+    if len(devices) < _ranks(subject):
+        raise Failed(f"{name} leaves {len(devices)} GPUs, {_ranks(subject)} are needed", f"name more in {name}")
+    return f"{name}={value}"
+
+
+def check_nccl(subject: Subject) -> str | None:
+    """Whether the variables of NCCL, RCCL and Gloo name interfaces of this machine, and nothing is switched off."""
+    environment = _environment(subject)
+    here = {name for _, name in socket.if_nameindex()}
+    for name in _INTERFACES:
+        wanted = [part.lstrip("^=").partition(":")[0] for part in environment.get(name, "").split(",") if part]
+        if environment.get(name, "").startswith("^"):
+            continue
+        if wanted and not any(one.startswith(part) for part in wanted for one in here):
+            raise Failed(
+                f"{name} is `{environment[name]}`, and this machine has no such interface",
+                f"one of {', '.join(sorted(here - {'lo'})) or 'lo'} (`ip addr`), or unset it",
+            )
+        if wanted == ["lo"] and subject.plan is not None and subject.plan.gpus.nodes > 1:
+            raise Failed(f"{name} is lo: other nodes cannot reach it", "the interface between the nodes (`ip addr`)")
+    if _ranks(subject) > 1:
+        off = [name for name in _SLOW_NCCL if environment.get(name) == "1"]
+        if off:
+            raise Doubtful(
+                f"{', '.join(off)} is set: the GPUs talk over a slower way", f"unset {off[0]} where it is not needed"
+            )
+    given = [f"{name}={value}" for name, value in sorted(environment.items()) if name.startswith(("NCCL_", "RCCL_"))]
+    return ", ".join(given)[:200] or None
+
+
+def check_proxy(subject: Subject) -> str | None:
+    """Whether a proxy catches what is meant for this machine itself."""
+    environment = {name.lower(): value for name, value in _environment(subject).items()}
+    proxies = [name for name in ("http_proxy", "all_proxy") if environment.get(name)]
+    if not proxies:
+        return None
+    spared = [part.strip() for part in environment.get("no_proxy", "").split(",")]
+    caught = [host for host in _LOOPBACK[:2] if host not in spared and "*" not in spared]
+    if caught:
+        raise Doubtful(
+            f"{proxies[0]} is set and no_proxy lacks {' and '.join(caught)}: clients reach the proxy, not the server",
+            f"export no_proxy={','.join([*(part for part in spared if part), *caught])}",
+        )
+    return f"{proxies[0]} spares this machine"
+
+
+def _environment(subject: Subject) -> dict[str, str]:
+    return dict(subject.order.env) if subject.order.in_container else subject.environment
+
+
+def _ranks(subject: Subject) -> int:
+    from planner.serve.preflight.machine import wanted_gpus
+
+    return wanted_gpus(subject)
+
+
+def _is_port(text: str) -> bool:
+    return not text or (text.isdecimal() and int(text) < 65536)
+
+
+def check_gone(subject: Subject) -> str | None:
+    """Whether a variable is set that the release no longer reads."""
+    from planner.facts import load
+    from planner.facts.release import parse_version
+
+    if subject.plan is None:
+        return None
+    release = parse_version(subject.plan.vllm_version)
+    gone = load("gone_variables.json")["gone"]
+    named = [name for name in _environment(subject) if name in gone and parse_version(gone[name][1]) <= release]
+    if named:
+        raise Doubtful(
+            f"vLLM {subject.plan.vllm_version} no longer reads {', '.join(sorted(named))}",
+            "`--attention-backend` took its place"
+            if "VLLM_ATTENTION_BACKEND" in named
+            else f"unset {sorted(named)[0]}",
+        )
+    return None

@@ -1,0 +1,211 @@
+"""Checks of variables, links, toolchain and host, against programs and files that play the machine."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from hw_specs import parse_gpus
+from hw_specs.detect.report import Driver
+from planner.planning.choose import plan
+from planner.planning.request import PlanRequest
+from planner.rendering.command import serve_command
+from planner.serve.check import CheckResult, NamedCheck
+from planner.serve.preflight import CHECKS, links
+from planner.serve.preflight.subject import Subject
+from planner.serve.process.start_order import StartOrder
+
+INTERFACE = next(name for _, name in socket.if_nameindex())
+
+
+def subject(env: dict[str, str], *extra: str, gpus: str = "8xH200", port: int = 8000, **settings: object) -> Subject:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version="0.33.0", **settings))  # type: ignore[arg-type]
+    order = StartOrder.of_command((*serve_command(answer).argv, *extra), env=env, port=port)
+    return Subject(order=order, plan=answer)
+
+
+def check(name: str, given: Subject) -> CheckResult | None:
+    (named,) = [one for one in CHECKS if one.name == name]
+    assert isinstance(named, NamedCheck)
+    return named.result(given)
+
+
+@pytest.mark.parametrize(
+    ("name", "env", "status", "words"),
+    [
+        ("variable_ports", {"VLLM_PORT": "tcp://10.0.0.12:8000"}, "fail", "Service called vllm"),
+        ("variable_ports", {"VLLM_PORT": "eight"}, "fail", "not a port"),
+        ("variable_ports", {"MASTER_PORT": "70000"}, "fail", "MASTER_PORT is `70000`"),
+        ("variable_ports", {"VLLM_PORT": "8000"}, "fail", "the port that the server listens at"),
+        ("variable_ports", {"VLLM_PORT": "9000"}, "pass", "VLLM_PORT=9000"),
+        ("allocator", {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}, "warn", "custom all-reduce"),
+        ("allocator", {"PYTORCH_ALLOC_CONF": "max_split_size_mb:512, expandable_segments:true"}, "warn", "ALLOC_CONF"),
+        ("allocator", {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:False"}, None, ""),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": ""}, "fail", "no GPU is visible"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "-1"}, "fail", "no GPU is visible"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "MIG-1111-22"}, "warn", "numbers only"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1"}, "fail", "leaves 2 GPUs, 8 are needed"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,6"}, "fail", "named twice"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0;1"}, "fail", "0;1"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "1"}, "fail", "refuses that"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}, "pass", "0,1,2"),
+        ("nccl", {"NCCL_SOCKET_IFNAME": "nope0"}, "fail", "no such interface"),
+        ("nccl", {"GLOO_SOCKET_IFNAME": "nope0"}, "fail", "no such interface"),
+        ("nccl", {"NCCL_SOCKET_IFNAME": "^docker"}, "pass", "docker"),
+        ("nccl", {"NCCL_SOCKET_IFNAME": INTERFACE}, "pass", INTERFACE),
+        ("nccl", {"NCCL_P2P_DISABLE": "1"}, "warn", "slower way"),
+        ("proxy", {"http_proxy": "http://p:1", "no_proxy": ""}, "warn", "lacks localhost and 127.0.0.1"),
+        ("proxy", {"HTTP_PROXY": "http://p:1", "NO_PROXY": "localhost,127.0.0.1"}, "pass", "spares"),
+        ("gone_variables", {"VLLM_ATTENTION_BACKEND": "FLASH_ATTN"}, "warn", "no longer reads"),
+    ],
+)
+def test_a_variable_is_judged(
+    name: str, env: dict[str, str], status: str | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in list(os.environ):
+        if variable.lower().endswith("_proxy") or variable.startswith(("NCCL", "CUDA_V", "HIP_V", "VLLM_")):
+            monkeypatch.delenv(variable)
+    result = check(name, subject(env, port=8000))
+    assert (result.status if result else None) == status
+    if result is not None:
+        assert words in result.seen
+        assert bool(result.hint) == (status != "pass")
+
+
+def test_one_gpu_or_nccl_alone_may_have_growing_segments() -> None:
+    env = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    for given in (subject(env, gpus="1xMI300X"), subject(env, "--disable-custom-all-reduce")):
+        result = check("allocator", given)
+        assert result is not None and result.status == "pass"
+
+
+def program(folder: Path, name: str, text: str) -> dict[str, str]:
+    folder.mkdir(exist_ok=True)
+    (folder / f"{name}.txt").write_text(text)
+    path = folder / name
+    path.write_text(f"#!/bin/sh\ncat {folder / name}.txt\n")
+    path.chmod(0o755)
+    return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+
+FABRIC = (
+    "    Fabric\n        State                             : {0}\n        Status                            : {1}\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "ended"),
+    [
+        ("Completed", "Success", "pass"),
+        ("In Progress", "N/A", "fail"),
+        ("Completed", "Failure", "fail"),
+        ("N/A", "N/A", "pass"),
+    ],
+)
+def test_the_fabric_s_state_is_read(state: str, status: str, ended: str, tmp_path: Path) -> None:
+    env = program(tmp_path, "nvidia-smi", "GPU 00000000:3B:00.0\n" + FABRIC.format(state, status) * 2)
+    result = check("fabric", subject(env))
+    assert result is not None and result.status == ended
+    assert ("fabricmanager" in result.hint) == (ended == "fail")
+
+
+def test_gpus_without_a_way_to_each_other_are_named(tmp_path: Path) -> None:
+    good = " \tGPU0\tGPU1\n GPU0\tX\tOK\n GPU1\tOK\tX\n"
+    assert "2 GPUs" in check("peer_access", subject(program(tmp_path, "nvidia-smi", good))).seen  # type: ignore[union-attr]
+    bad = check("peer_access", subject(program(tmp_path, "nvidia-smi", good.replace("OK", "CNS"))))
+    assert bad is not None and bad.status == "warn" and "GPU0, GPU1" in bad.seen
+
+
+def test_without_nvidia_smi_it_is_skipped_with_a_reason(tmp_path: Path) -> None:
+    for name in ("fabric", "peer_access"):
+        result = check(name, subject({"PATH": str(tmp_path)}))
+        assert result is not None and result.status == "skip" and "nvidia-smi" in result.seen
+
+
+@pytest.mark.parametrize(("kind", "status"), [("DMA", "warn"), ("DMA-FQ", "warn"), ("identity", "pass"), ("", "pass")])
+def test_a_translating_iommu_is_seen(kind: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = tmp_path / "0000:3b:00.0"
+    (device / "iommu_group").mkdir(parents=True)
+    for name, text in (("class", "0x030200"), ("vendor", "0x10de"), ("iommu_group/type", kind)):
+        (device / name).write_text(f"{text}\n")
+    monkeypatch.setattr(links, "_PCI", tmp_path)
+    result = check("iommu", subject({}))
+    assert result is not None and result.status == status
+
+
+@pytest.mark.parametrize(
+    ("torch", "runtime", "status", "words"),
+    [
+        ("2.11.0+cu130", "CUDA 12.8", "fail", "580.65.06"),
+        ("2.11.0+cu129", "CUDA 12.8", "warn", "575.51.03"),
+        ("2.11.0+cu128", "CUDA 12.8", "pass", ""),
+        ("2.11.0+cu128", "CUDA 13.0", "pass", ""),
+        ("2.11.0", "CUDA 13.0", "unknown", ""),
+    ],
+)
+def test_the_driver_is_held_against_torch(torch: str, runtime: str, status: str, words: str) -> None:
+    given = subject({})
+    given.__dict__["versions"] = {"torch": torch, "vllm": "0.33.0"}
+    driver = Driver(vendor="nvidia", driver_version="570.1", runtime=runtime)
+    given.__dict__["report"] = type("Report", (), {"drivers": (driver,)})()
+    result = check("runtime", given)
+    assert result is not None and result.status == status and words in result.hint
+
+
+def test_a_start_that_compiles_needs_its_tools(tmp_path: Path) -> None:
+    for name in ("gcc", "nvcc", "ninja"):
+        program(tmp_path / name, name, "")
+    path = {name: str(tmp_path / name) for name in ("gcc", "nvcc", "ninja")}
+    flashinfer = {"vllm": "0.33.0", "flashinfer_python": "0.6.16"}
+
+    def ended(tools: list[str], versions: dict[str, str]) -> str:
+        given = subject({"PATH": ":".join(path[tool] for tool in tools), "CUDA_HOME": str(tmp_path)})
+        given.__dict__["versions"] = versions
+        result = check("compilers", given)
+        assert result is not None
+        return f"{result.status}: {result.seen}"
+
+    assert ended([], flashinfer).startswith("fail: no C compiler")
+    assert ended(["gcc"], flashinfer).startswith("warn: no nvcc and ninja")
+    assert ended(["gcc"], {**flashinfer, "flashinfer_jit_cache": "0.6.16"}).startswith("pass")
+    assert ended(["gcc", "nvcc", "ninja"], flashinfer).startswith("pass")
+
+
+def test_a_user_without_a_name_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def nobody(_uid: int) -> pwd.struct_passwd:
+        raise KeyError("uid not found")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    result = check("user", subject({"HOME": str(tmp_path)}))
+    assert result is not None and result.status == "fail" and "USER" in result.hint
+    named = check("user", subject({"HOME": str(tmp_path), "USER": "vllm"}))
+    assert named is not None and named.status == "pass"
+
+
+def test_small_limits_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 1024))
+    result = check("limits", subject({}))
+    assert result is not None and result.status == "warn" and "1,024 open files" in result.seen
+
+
+def test_a_used_up_quota_is_a_failure(tmp_path: Path) -> None:
+    env = program(tmp_path, "quota", "Disk quotas for user u:\n  /dev/sda1 900* 800 900 0 1 0 0 0\n")
+    result = check("quota", subject(env))
+    assert result is not None and result.status == "fail" and "/dev/sda1" in result.seen
+    none = check("quota", subject({"PATH": str(tmp_path / "nothing")}))
+    assert none is not None and none.status == "skip"
+
+
+def test_the_clock_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    result = check("clock", subject({}))
+    assert result is not None and result.status == "pass"
+    monkeypatch.setattr("time.time", lambda: 0.0)
+    past = check("clock", subject({}))
+    assert past is not None and past.status == "fail"
