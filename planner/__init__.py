@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from planner.planning.request import PlanRequest
     from planner.rendering.command import ServeCommand, serve_command
     from planner.rendering.document import PlanDocument, json_schema, plan_document, read_document
-    from planner.rendering.emitters import EMITTERS, emit
+    from planner.rendering.emitters import EMITTERS, emit, emit_files
+    from planner.rendering.emitters.deployment import Deployment
     from planner.settings import Settings
     from planner.speed.answer import Estimate, SpeedForecast, Targets
     from planner.speed.predict import forecast
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Alternative": "planning.answer",
     "Calibration": "memory.rank",
+    "Deployment": "rendering.emitters.deployment",
     "EMITTERS": "rendering.emitters",
     "Estimate": "speed.answer",
     "InvalidRequest": "errors",
@@ -77,6 +79,7 @@ _HOMES = {
     "VerifyFailed": "errors",
     "Workload": "speed.workload",
     "emit": "rendering.emitters",
+    "emit_files": "rendering.emitters",
     "forecast": "speed.predict",
     "json_schema": "rendering.document",
     "load_model": "checkpoint",
@@ -92,6 +95,7 @@ _HOMES = {
 __all__ = [
     "Alternative",
     "Calibration",
+    "Deployment",
     "EMITTERS",
     "Estimate",
     "InvalidRequest",
@@ -120,6 +124,7 @@ __all__ = [
     "VerifyFailed",
     "Workload",
     "emit",
+    "emit_files",
     "forecast",
     "json_schema",
     "load_model",

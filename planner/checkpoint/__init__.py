@@ -37,7 +37,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> ModelSpec:
         return _preset(name)
     from planner.checkpoint.local import load_local
 
-    return _recognised(load_local(path))
+    # A container, a unit and another folder's shell must find it, too.
+    return _recognised(load_local(Path(os.path.abspath(path))))  # noqa: PTH100 - links stay as they were typed
 
 
 def _preset(name: str) -> ModelSpec:

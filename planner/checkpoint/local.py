@@ -43,10 +43,17 @@ def load_local(path: Path) -> ModelSpec:
             f"`{shown(path.name)}` holds tensors and no configuration", hint="name the directory that it lies in"
         )
     section = read_object(path)
-    name = str(path.parent if path.name in (PARAMS, CONFIG) else path)
-    if "dim" in section and "n_layers" in section:
-        return read_mistral(section, name=name)
-    return read_huggingface(section, name=name)
+    # vLLM takes a folder or a repository, whatever the file with the configuration is called.
+    name = str(path.parent)
+    model = (
+        read_mistral(section, name=name)
+        if "dim" in section and "n_layers" in section
+        else read_huggingface(section, name=name)
+    )
+    if path.name in (PARAMS, CONFIG):
+        return model
+    note = f"`{shown(path.name)}` is a configuration alone: the command serves its folder, which must be a checkpoint"
+    return replace(model, notes=(*model.notes, note))
 
 
 def _load_directory(path: Path) -> ModelSpec:

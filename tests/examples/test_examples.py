@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import json
 import os
@@ -12,6 +13,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import yaml
+
+from hw_specs import parse_gpus
+from planner import PlanRequest, emit, plan
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -85,9 +90,59 @@ def test_admission_check(gpus: str, args: list[str], allowed: bool) -> None:
     assert allowed or response["status"]["message"]
 
 
-def test_admission_lets_through_what_it_does_not_know() -> None:
+def emitted_pod(gpus: str, **settings: Any) -> dict[str, Any]:
+    """The pod of our own manifest."""
+    text = emit("kubernetes", plan(PlanRequest(gpus=parse_gpus(gpus), **settings)), unfit=True)
+    (deployment,) = (one for one in yaml.safe_load_all(text) if one["kind"] == "Deployment")
+    found: dict[str, Any] = deployment["spec"]["template"]
+    return found
+
+
+def changed(pod: dict[str, Any], **container: Any) -> dict[str, Any]:
+    pod = copy.deepcopy(pod)
+    pod["spec"]["containers"][0] |= container
+    return pod
+
+
+MODEL = "mistralai/Mistral-Medium-3.5-128B"
+LONG = ["--max-model-len", "262144", "--tensor-parallel-size", "1"]
+
+
+def test_admission_judges_our_own_manifests_on_both_vendors() -> None:
     check = load("admission_check")
-    assert check.verdict(pod("1", ["mistralai/Mistral-Medium-3.5-128B"], product="TPU")["request"]["object"]) is None
+    assert check.verdict(emitted_pod("8xH200")) is None
+    assert check.verdict(emitted_pod("8xMI300X")) is None
+    for gpus in ("1xMI300X", "1xH200", "1xGH200-144"):
+        pod = emitted_pod(gpus, language_model_only=True)
+        assert "does not fit" in check.verdict(changed(pod, args=[MODEL, *LONG]))
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"command": [], "args": [MODEL, *LONG]},
+        {"command": [], "args": ["--model", MODEL, *LONG]},
+        {"command": ["python3", "-m", "vllm.entrypoints.openai.api_server"], "args": ["--model", MODEL, *LONG]},
+        {"command": ["/usr/bin/vllm", "serve"], "args": [MODEL, *LONG]},
+    ],
+)
+def test_admission_reads_every_way_to_start_the_server(container: dict[str, Any]) -> None:
+    assert load("admission_check").verdict(changed(emitted_pod("1xH200"), **container))
+
+
+@pytest.mark.parametrize(
+    "container",
+    [
+        {"args": ["Qwen/Qwen3-8B", *LONG]},
+        {"args": [MODEL, *LONG, "--some-flag-of-tomorrow", "9"]},
+        {"command": ["sh", "-c", "vllm serve something"], "args": []},
+        {"image": "nginx", "command": [], "args": [MODEL, *LONG]},
+    ],
+)
+def test_admission_lets_through_what_is_not_its_to_judge(container: dict[str, Any]) -> None:
+    check = load("admission_check")
+    assert check.verdict(changed(emitted_pod("1xH200"), **container)) is None
+    assert check.verdict(pod("1", [MODEL, *LONG], product="TPU")["request"]["object"]) is None
     assert check.verdict({"spec": {"containers": [{"name": "web", "image": "nginx"}]}}) is None
 
 

@@ -1,2 +1,0 @@
-# does not fit: 124.43 GiB of weights per GPU are more than the 79.18 GiB of the GPU
-vllm serve mistralai/Mistral-Medium-3.5-128B --host 127.0.0.1 --port 8000 --tensor-parallel-size 1 --max-model-len 8192 --max-num-seqs 128 --max-num-batched-tokens 8192 --gpu-memory-utilization 0.92 --tokenizer-mode mistral --config-format mistral --load-format mistral --enable-auto-tool-choice --tool-call-parser mistral --reasoning-parser mistral

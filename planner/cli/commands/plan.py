@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hw_specs.errors import shown
 from planner.cli.diagnostics import say
+from planner.cli.emit_options import PAGES, emit_options, take_deployment, write_files
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept_calibrations import known_calibrations
-from planner.cli.options import Host, engine_options, gpu_options
+from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS
 from planner.cli.speed_options import asks_for_speed, target_options, workload_options
 from planner.planning.choose import plan
 from planner.planning.request import PlanRequest
-from planner.rendering.emitters import EMITTERS
 
 if TYPE_CHECKING:
     from planner.speed.answer import SpeedSection
@@ -28,12 +29,7 @@ if TYPE_CHECKING:
 @engine_options
 @workload_options
 @target_options
-@click.option(
-    "--emit", "emit_kind", type=click.Choice([*EMITTERS, "json", "markdown", "html"]), metavar="TARGET",
-    help=f"print the command for {', '.join(EMITTERS)}; or the plan as json, or as a page to share: markdown, html",
-)  # fmt: skip
-@click.option("--host", type=Host(), metavar="HOST", default="127.0.0.1", help="address the emitted server listens on")
-@click.option("--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server listens on")
+@emit_options
 @click.option("--json", "as_json", is_flag=True, help="print the whole plan as JSON")
 @click.option("-v", "--verbose", is_flag=True, help="show the whole ledger, all levers and layouts")
 @click.option("--explain", is_flag=True, help="the same with formula, bounds and source of every line")
@@ -42,8 +38,8 @@ def command(
     gpus: str | None,
     gpu_memory: str | None,
     emit_kind: str | None,
-    host: str,
-    port: int,
+    output_dir: Path | None,
+    emit_unfit: bool,
     as_json: bool,
     verbose: bool,
     explain: bool,
@@ -60,6 +56,9 @@ def command(
     `pip install 'm35-plan[speed]'`.
     """
     load = {name: settings.pop(name) for name in SPEED_OPTIONS}
+    deployment = take_deployment(settings)
+    if emit_kind in (None, *PAGES) and (deployment is not None or emit_unfit or output_dir):
+        raise click.UsageError("where and how something is deployed only means something with `--emit TARGET`")
     settings["calibrations"] = known_calibrations()
     machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
     section: SpeedSection | None = None
@@ -78,16 +77,17 @@ def command(
 
         write(sheet_text(answer, emit_kind).rstrip("\n"))
     elif emit_kind:
-        from planner.rendering.emitters import WITH_COMMENTS, emit
+        from planner.rendering.emitters import emit, emit_files
 
-        text = emit(emit_kind, answer, host=host, port=port)
         if not answer.feasible:
             reason = shown(answer.reasons[0] if answer.reasons else answer.verdict, characters=200)
-            if emit_kind in WITH_COMMENTS:
-                write(f"# does not fit: {reason}")
             say("error", f"this plan does not fit: {reason}")
-            say("hint", "leave `--emit` out to see what would make it fit")
-        write(text)
+            say("hint", "leave `--emit` out to see what would make it fit; `--emit-unfit` emits it all the same")
+        if output_dir is not None and (answer.feasible or emit_unfit):
+            for path in write_files(output_dir, emit_files(emit_kind, answer, deployment, unfit=True)):
+                write(str(path))
+        elif answer.feasible or emit_unfit:
+            write(emit(emit_kind, answer, deployment=deployment, unfit=True))
     else:
         from planner.cli.page import page_width
         from planner.cli.plan_table import full_text, short_text

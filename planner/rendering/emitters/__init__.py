@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
+
+if TYPE_CHECKING:
+    from planner.rendering.emitters.deployment import Deployment
 
 EMITTERS: dict[str, str] = {
     "shell": "one line for a POSIX shell",
@@ -13,29 +18,77 @@ EMITTERS: dict[str, str] = {
     "env": "the environment, NAME=value lines",
     "docker": "docker run",
     "compose": "a Docker Compose file",
-    "kubernetes": "Deployment, Service and PersistentVolumeClaim",
+    "systemd": "a systemd unit",
+    "kubernetes": "Deployment, Service, claims, disruption budget and network policy",
     "lws": "a LeaderWorkerSet for servers that span nodes",
     "kserve": "a KServe InferenceService",
-    "llm-d": "values for the llm-d model service chart",
-    "systemd": "a systemd unit",
+    "kserve-llm": "a KServe LLMInferenceService",
+    "llm-d": "a Kustomize overlay on llm-d's base, and its router's values",
+    "production-stack": "values for the chart of vLLM's production stack",
+    "skypilot": "a SkyPilot task or service",
+    "dstack": "a dstack service or task",
 }
 """Target → one line of help; the module is ``planner.rendering.emitters.<target>``, its function ``emit``."""
 
 
-WITH_COMMENTS = frozenset(EMITTERS) - {"argv", "env"}
-"""Targets whose readers skip lines that start with ``#``."""
+FILE_NAMES = {
+    "shell": "serve.sh", "argv": "argv.txt", "env": "serve.env", "docker": "docker.sh", "compose": "compose.yaml",
+    "systemd": "vllm.service",
+}  # fmt: skip
+"""What a target's file is called in a folder; what is not here is YAML under the target's name."""
 
 
-def emit(kind: str, plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) -> str:
+def emit(
+    kind: str,
+    plan: Plan,
+    *,
+    host: str | None = None,
+    port: int = 8000,
+    deployment: Deployment | None = None,
+    unfit: bool = False,
+) -> str:
     """Return `plan` as text for the target `kind`, without a final line end.
 
+    `deployment` says where and under which names it is deployed; `host` and `port` alone are short for it.
+
     Raises:
-        InvalidRequest: for a target that does not exist, or that cannot express a plan over several nodes; for a host
-            that is no address.
+        InvalidRequest: for a target that does not exist, that cannot express a plan over several nodes, or that has
+            no place for something the deployment says; for a plan that does not fit, unless `unfit` asks for it.
     """
-    if kind not in EMITTERS:
-        raise InvalidRequest("emit", f"there is no emitter `{kind}`", hint=f"there are: {', '.join(EMITTERS)}")
-    import_module("planner.rendering.address").check_host(host)
-    text = import_module(f"planner.rendering.emitters.{kind.replace('-', '_')}").emit(plan, host=host, port=port)
+    deployment = deployment or _nothing_said(host=host, port=port)
+    text = _module(kind, plan, deployment, unfit=unfit).emit(plan, deployment)
     assert isinstance(text, str)
     return text
+
+
+def emit_files(kind: str, plan: Plan, deployment: Deployment | None = None, *, unfit: bool = False) -> dict[str, str]:
+    """Return the same as files of one folder: name and text, each without a final line end.
+
+    Raises:
+        InvalidRequest: as :func:`emit`.
+    """
+    deployment = deployment or _nothing_said()
+    module = _module(kind, plan, deployment, unfit=unfit)
+    if hasattr(module, "files"):
+        files: dict[str, str] = module.files(plan, deployment)
+        return files
+    return {FILE_NAMES.get(kind, f"{kind}.yaml"): module.emit(plan, deployment)}
+
+
+def _nothing_said(*, host: str | None = None, port: int = 8000) -> Deployment:
+    from planner.rendering.emitters.deployment import Deployment
+
+    return Deployment(host=host, port=port)
+
+
+def _module(kind: str, plan: Plan, deployment: Deployment, *, unfit: bool) -> ModuleType:
+    """The target's module, if it can express what is asked."""
+    if kind not in EMITTERS:
+        raise InvalidRequest("emit", f"there is no emitter `{kind}`", hint=f"there are: {', '.join(EMITTERS)}")
+    if not plan.feasible and not unfit:
+        reason = plan.reasons[0] if plan.reasons else plan.verdict
+        raise InvalidRequest("emit", f"this plan does not fit: {reason}", hint="its levers say what would make it fit")
+    module = import_module(f"planner.rendering.emitters.{kind.replace('-', '_')}")
+    for field in sorted(deployment.given - module.READS):
+        raise InvalidRequest(field, f"`{kind}` has no place for {field}", hint="leave it out, or emit another target")
+    return module

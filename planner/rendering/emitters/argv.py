@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from planner.planning.answer import Plan
 from planner.rendering.command import serve_command
+from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
 from planner.rendering.multi_node import require_one_node
 
+READS = EVERYWHERE - {"env"}
 
-def emit(plan: Plan, *, host: str, port: int) -> str:
+
+def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the words of the serve command.
 
     Raises:
@@ -16,4 +19,4 @@ def emit(plan: Plan, *, host: str, port: int) -> str:
     require_one_node(
         plan, what="one argument vector starts one", hint="use the emitter `shell`, which gives each node its command"
     )
-    return "\n".join(serve_command(plan, host=host, port=port).argv)
+    return "\n".join(serve_command(plan, host=deployment.host or "127.0.0.1", port=deployment.port).argv)

@@ -6,24 +6,30 @@ from typing import Any
 
 from planner.planning.answer import Plan
 from planner.rendering.command import serve_command
-from planner.rendering.emitters.docker import CACHE_IN_IMAGE, published
+from planner.rendering.emitters.deployment import IN_CONTAINERS, SECRETS, Deployment
+from planner.rendering.emitters.docker import CACHE_IN_IMAGE, pinned_start, published
 from planner.rendering.emitters.image import (
     ANY_ADDRESS,
     API_PORT,
-    HEALTH_COMMAND,
-    SECRETS,
     gpus_per_node,
     heading,
+    health_command,
     image,
-    resource_name,
+    in_container,
+    pin_note,
+    pinned_companion,
     startup_s,
 )
 from planner.rendering.emitters.yaml_text import yaml_documents
 from planner.rendering.multi_node import require_one_node
 
+READS = IN_CONTAINERS
 
-def compose_file(plan: Plan, *, host: str, port: int) -> dict[str, Any]:
+
+def compose_file(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Return the file as a value; secrets are passed through from the caller's environment by name.
+
+    It is what Compose v2, docker-compose 1.29 and podman-compose all read: no `name`, no nested default.
 
     Raises:
         InvalidRequest: for a plan over several nodes.
@@ -33,30 +39,43 @@ def compose_file(plan: Plan, *, host: str, port: int) -> dict[str, Any]:
         what="a Compose file describes one",
         hint="use the emitter `docker`, which gives each node its command, or `lws` on Kubernetes",
     )
-    command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT)
-    service: dict[str, Any] = {
-        "image": _literal(image(plan)),
-        "command": [_literal(word) for word in command.engine_args],
-        "environment": [*(_literal(f"{name}={value}") for name, value in command.env.items()), *SECRETS],
-        "ports": [published(host, port)],
-        "volumes": [f"${{HF_HOME:-${{HOME}}/.cache/huggingface}}:{CACHE_IN_IMAGE}"],
+    inside, mounts = in_container(plan)
+    command = serve_command(inside, host=ANY_ADDRESS, port=API_PORT)
+    variables = {**command.env, **dict(deployment.env)}
+    pinned = pinned_companion(plan)
+    words = list(command.engine_args)
+    service: dict[str, Any] = {"image": _literal(image(plan, deployment))}
+    if deployment.name:
+        service["container_name"] = deployment.name
+    if pinned:
+        service["entrypoint"] = ["sh", "-c", _literal(pinned_start(pinned)), "vllm"]
+    service |= {
+        "command": [_literal(word) for word in words],
+        "environment": [*(_literal(f"{name}={value}") for name, value in variables.items()), *SECRETS],
+        "ports": [published(deployment.host or "127.0.0.1", deployment.port)],
+        "volumes": [
+            f"${{HF_HOME:-~/.cache/huggingface}}:{CACHE_IN_IMAGE}",
+            *(_literal(f"{mount.source}:{mount.target}:ro") for mount in mounts),
+        ],
         "ipc": "host",
         "restart": "unless-stopped",
         "healthcheck": {
-            "test": ["CMD", *HEALTH_COMMAND],
+            "test": ["CMD", *health_command(API_PORT)],
             "interval": "10s",
             "timeout": "10s",
             "retries": 3,
             "start_period": f"{startup_s(plan)}s",
         },
     }
+    if deployment.labels:
+        service["labels"] = [_literal(f"{label}={value}") for label, value in deployment.labels]
     if plan.gpus.spec.vendor == "nvidia":
         devices = [{"driver": "nvidia", "count": gpus_per_node(plan), "capabilities": ["gpu"]}]
         service["deploy"] = {"resources": {"reservations": {"devices": devices}}}
     else:
         service["devices"] = ["/dev/kfd", "/dev/dri"]
-        service["group_add"] = ["video", "render"]
-    return {"name": resource_name(plan), "services": {"vllm": service}}
+        service["group_add"] = ["video"]
+    return {"services": {"vllm": service}}
 
 
 def _literal(text: str) -> str:
@@ -64,6 +83,17 @@ def _literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:
+def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the Compose file; run it with ``docker compose up``."""
-    return yaml_documents([compose_file(plan, host=host, port=port)], heading=heading(plan, "Docker Compose"))
+    nvidia = plan.gpus.spec.vendor == "nvidia"
+    return yaml_documents(
+        [compose_file(plan, deployment)],
+        heading=heading(
+            plan,
+            "Docker Compose",
+            f"{pin_note(plan)}; the entry point brings it." if pin_note(plan) else "",
+            "podman-compose before 1.1 ignores `deploy`: give it the GPUs with CDI, `devices: [nvidia.com/gpu=all]`."
+            if nvidia
+            else "",
+        ),
+    )

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from planner.planning.answer import Plan
 from planner.rendering.command import serve_command
+from planner.rendering.emitters.deployment import Deployment
+
+READS = frozenset({"env"})
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:
+def emit(plan: Plan, deployment: Deployment) -> str:
     """Return ``NAME=value`` lines."""
-    return "\n".join(f"{name}={value}" for name, value in serve_command(plan, host=host, port=port).env.items())
+    variables = {**serve_command(plan).env, **dict(deployment.env)}
+    return "\n".join(f"{name}={value}" for name, value in variables.items())

@@ -3,30 +3,117 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
 
+from hw_specs.errors import shown
 from hw_specs.units import GIB
+from planner.errors import InvalidRequest
 from planner.facts import load
 from planner.planning.answer import Plan
-from planner.rendering.secrets import API_KEY, HF_TOKEN
+from planner.rendering.emitters.deployment import LONGEST_NAME, Deployment
 
 API_PORT = 8000
-"""The port inside a container."""
+"""The port inside a container whose port is published under another number."""
 ANY_ADDRESS = "0.0.0.0"
 """Inside a container the server listens on every address; what is published decides who reaches it."""
-SECRETS = (HF_TOKEN, API_KEY)
-"""Variables passed by name or by reference, never by value."""
-HEALTH_COMMAND = (
-    "python3",
-    "-c",
-    f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{API_PORT}/health', timeout=5)",
-)
-"""A probe that needs nothing but the image's own Python."""
+MODELS = "/models"
+"""Folder of a container in which local checkpoints lie."""
 
 
-def image(plan: Plan) -> str:
-    """The engine's image for this vendor and release."""
+def health_command(port: int) -> tuple[str, ...]:
+    """A probe that needs nothing but the image's own Python."""
+    return (
+        "python3",
+        "-c",
+        f"import urllib.request; urllib.request.urlopen('http://127.0.0.1:{port}/health', timeout=5)",
+    )
+
+
+def image(plan: Plan, deployment: Deployment) -> str:
+    """The engine's image for this vendor and release, or the user's, by digest where one is given."""
     template: str = load("vllm.toml")["images"][plan.gpus.spec.vendor]
-    return template.format(version=plan.vllm_version)
+    reference = deployment.image or template.format(version=plan.vllm_version)
+    if deployment.image_digest is None:
+        return reference
+    return f"{reference.partition('@')[0]}@{deployment.image_digest}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """A local checkpoint and where a container sees it."""
+
+    source: str
+    """Absolute path on the host."""
+    target: str
+
+
+def in_container(plan: Plan) -> tuple[Plan, tuple[Mount, ...]]:
+    """Return the plan with local checkpoints named as a container sees them, and what must be mounted for that.
+
+    Raises:
+        InvalidRequest: for a local checkpoint whose place on the host is not known.
+    """
+    mounts: list[Mount] = []
+
+    def seen(name: str) -> str:
+        if name.startswith(("./", "../", "~")):
+            raise InvalidRequest(
+                "model", f"a container needs the absolute path of `{shown(name)}`", hint="give the path from /"
+            )
+        if not name.startswith("/"):
+            return name
+        stem = PurePosixPath(name).name or "model"
+        taken = {mount.target for mount in mounts}
+        target = next(
+            path
+            for path in (f"{MODELS}/{stem}", *(f"{MODELS}/{number}/{stem}" for number in range(2, 9)))
+            if path not in taken
+        )
+        mounts.append(Mount(source=name, target=target))
+        return target
+
+    model = replace(plan.model, name=seen(plan.model.name))
+    if plan.settings.num_speculative_tokens and model.draft is not None:
+        model = replace(model, draft=replace(model.draft, name=seen(model.draft.name)))
+    return replace(plan, model=model), tuple(mounts)
+
+
+def pinned_companion(plan: Plan) -> tuple[str, str] | None:
+    """Return the last good mistral_common and the first bad one, where this release chats with the first only."""
+    if not plan.model.native_format or all(warning.code != "mistral-common" for warning in plan.warnings):
+        return None
+    packages = load("vllm.toml")["packages"]
+    return packages["mistral_common_last_good"]["value"], packages["mistral_common_first_bad"]["value"]
+
+
+def pin_script(pinned: tuple[str, str], *, target: str | None = None) -> str:
+    """A shell's words that bring the good mistral_common; pip does nothing where it is there already.
+
+    With a `target` folder it is put there, beside the image's own, and only where the image's own is a bad one.
+    """
+    good, bad = pinned
+    options = f"--quiet --no-deps mistral_common=={good}"
+    if target is None:
+        return f"python3 -m pip install {options} || uv pip install --system {options}"
+    major, minor = bad.split(".")[:2]
+    check = (
+        "from importlib.metadata import version; "
+        f'raise SystemExit([*map(int, version("mistral_common").split(".")[:2])] >= [{major}, {minor}])'
+    )
+    into = f"--target {target} {options}"
+    return f"python3 -c '{check}' || python3 -m pip install {into} || uv pip install {into}"
+
+
+def pin_note(plan: Plan) -> str:
+    """One sentence for an artefact's head; empty where nothing is to be pinned."""
+    pinned = pinned_companion(plan)
+    if pinned is None:
+        return ""
+    return (
+        f"vLLM {plan.vllm_version} answers 400 to every chat with mistral_common {pinned[1]} or newer: "
+        f"it needs mistral_common=={pinned[0]}"
+    )
 
 
 def startup_s(plan: Plan) -> int:
@@ -53,27 +140,63 @@ def gpus_per_node(plan: Plan) -> int:
     return per_replica * min(plan.settings.replicas, plan.gpus.count // per_replica)
 
 
-def resource_name(plan: Plan) -> str:
-    """A DNS label for the model: lower case letters, digits and dashes.
+def replicas_per_node(plan: Plan) -> int:
+    """Replicas whose engines run on one node; 1 where a replica spans nodes."""
+    per_replica = plan.settings.layout.gpus_per_replica
+    return max(1, min(plan.settings.replicas, plan.gpus.count // per_replica))
 
-    >>> resource_label("mistralai/Mistral-Medium-3.5-128B")
-    'mistral-medium-3-5-128b'
-    """
-    return resource_label(plan.model.name)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostNeeds:
+    """What one node's processes take of the host."""
+
+    cpus: int
+    memory_gib: int
+    """Resident memory and /dev/shm, and a file of the checkpoint while it is read."""
+    shared_memory_gib: int
+
+
+def host_needs(plan: Plan) -> HostNeeds:
+    """Return the CPUs and the memory that one node's server asks of its host."""
+    policy = load("policy.toml")["host"]
+    workers, replicas = gpus_per_node(plan), replicas_per_node(plan)
+    shared: int = policy["shared_memory_gib"]["value"]
+    # One API server and one engine core a replica, one worker a GPU.
+    processes = 2 * replicas + workers
+    memory = shared + processes * policy["process_memory_gib"]["value"] + policy["loading_memory_gib"]["value"]
+    return HostNeeds(
+        cpus=processes * policy["process_cpus"]["value"], memory_gib=math.ceil(memory), shared_memory_gib=shared
+    )
+
+
+def resource_name(plan: Plan, deployment: Deployment) -> str:
+    """What everything emitted is called: the user's word, or the model's."""
+    return deployment.name or resource_label(plan.model.name)
 
 
 def resource_label(name: str) -> str:
-    """The last part of a repository name as a DNS label."""
+    """The last part of a repository's or a folder's name as a DNS label that starts with a letter.
+
+    >>> resource_label("mistralai/Mistral-Medium-3.5-128B"), resource_label("/m/3.5-128b")
+    ('mistral-medium-3-5-128b', 'm-3-5-128b')
+    """
     word = name.rstrip("/").rsplit("/", 1)[-1].lower()
-    label = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in word)
-    return label.strip("-")[:50].strip("-") or "model"
+    label = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in word).strip("-")
+    if not label[:1].isalpha():
+        label = f"m-{label}" if label else "model"
+    return label[:LONGEST_NAME].strip("-")
 
 
-def heading(plan: Plan, what: str) -> str:
-    """The comment above an emitted file: what it is, for what, and what must exist beside it."""
+def heading(plan: Plan, what: str, *notes: str) -> str:
+    """The comment above an emitted file: what it is, for what, what it rests on, and what must exist beside it."""
     settings = plan.settings
-    return (
-        f"{what}: {plan.model.name} on {plan.gpus}, vLLM {plan.vllm_version}\n"
+    lines = [
+        f"{what}: {shown(plan.model.name)} on {plan.gpus}, vLLM {plan.vllm_version}",
         f"max-model-len {settings.max_model_len}, {plan.kv_cache.max_concurrency:.1f} requests of that length; "
-        f"verdict: {plan.verdict}"
-    )
+        f"verdict: {plan.verdict}",
+    ]
+    if plan.verdict == "tight":
+        lines.append("tight: it starts if every uncertain term is as expected, not if each is at its worst")
+    if not plan.feasible:
+        lines.append(f"does not fit: {shown(plan.reasons[0] if plan.reasons else plan.verdict, characters=200)}")
+    return "\n".join([*lines, *(note for note in notes if note)])

@@ -5,36 +5,55 @@ from __future__ import annotations
 from typing import Any
 
 from planner.planning.answer import Plan
-from planner.rendering.emitters import kubernetes
-from planner.rendering.emitters.image import heading, resource_name
-from planner.rendering.emitters.pod import labels, secret_name
+from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
+from planner.rendering.emitters.image import heading
+from planner.rendering.emitters.kubernetes import claims, pod_command, pods
+from planner.rendering.emitters.pod import metadata, notes, pod_spec
 from planner.rendering.emitters.yaml_text import yaml_documents
 
+READS = IN_CLUSTERS
 
-def objects(plan: Plan) -> list[dict[str, Any]]:
-    """Return claim and InferenceService; the predictor's pod is the Deployment's.
+
+def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
+    """Return claims and InferenceService; the predictor's pod is the Deployment's.
 
     Raises:
         InvalidRequest: when one server spans nodes.
     """
-    claim, deployment, _service = kubernetes.objects(plan)
-    spec = deployment["spec"]["template"]["spec"]
+    count = pods(plan)
+    spec = pod_spec(plan, pod_command(plan, deployment), deployment)
     spec["containers"][0]["name"] = "kserve-container"
-    pods = deployment["spec"]["replicas"]
     inference = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {
-            "name": resource_name(plan),
-            "labels": labels(plan),
-            "annotations": {"serving.kserve.io/deploymentMode": "RawDeployment"},
+            **metadata(plan, deployment),
+            "annotations": {
+                "serving.kserve.io/deploymentMode": "Standard",
+                "serving.kserve.io/autoscalerClass": "none",
+            },
         },
-        "spec": {"predictor": {"minReplicas": pods, "maxReplicas": pods, **spec}},
+        "spec": {
+            "predictor": {
+                "minReplicas": count,
+                "maxReplicas": count,
+                # The default would start a second set of GPUs beside the first.
+                "deploymentStrategy": {"type": "Recreate"},
+                **spec,
+            }
+        },
     }
-    return [claim, inference]
+    return [*claims(plan, deployment, pods=count), inference]
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:  # noqa: ARG001 - the cluster decides who reaches it
+def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``."""
-    secret = f"keys HF_TOKEN and VLLM_API_KEY come from the Secret {secret_name(plan)}, where it exists"
-    return yaml_documents(objects(plan), heading=heading(plan, "KServe") + "\n" + secret)
+    return yaml_documents(
+        objects(plan, deployment),
+        heading=heading(
+            plan,
+            "KServe",
+            *notes(plan, deployment),
+            "The mode `Standard` is called `RawDeployment` before KServe 0.16.",
+        ),
+    )

@@ -1,46 +1,100 @@
-"""Deployment, Service and PersistentVolumeClaim; the Secret is referred to, never written."""
+"""Deployment, Service, claims, disruption budget and network policy; the Secret is referred to, never written."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from planner.errors import InvalidRequest
+from planner.facts import load
 from planner.planning.answer import Plan
-from planner.rendering.command import serve_command
-from planner.rendering.emitters.image import ANY_ADDRESS, API_PORT, cache_gib, heading, resource_name
-from planner.rendering.emitters.pod import labels, pod_spec, secret_name
+from planner.rendering.command import ServeCommand, serve_command
+from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
+from planner.rendering.emitters.image import cache_gib, heading, in_container, replicas_per_node, startup_s
+from planner.rendering.emitters.pod import (
+    checkpoint_claims,
+    from_hub,
+    labels,
+    metadata,
+    notes,
+    pod_host,
+    pod_spec,
+    selector,
+)
 from planner.rendering.emitters.yaml_text import yaml_documents
 
+READS = IN_CLUSTERS
 
-def service(plan: Plan) -> dict[str, Any]:
+
+def service(plan: Plan, deployment: Deployment, *, more: dict[str, str] | None = None) -> dict[str, Any]:
     """A Service inside the cluster; nothing is exposed to the outside."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": resource_name(plan), "labels": labels(plan)},
+        "metadata": metadata(plan, deployment),
         "spec": {
             "type": "ClusterIP",
-            "selector": labels(plan),
-            "ports": [{"name": "http", "port": API_PORT, "targetPort": "http"}],
+            "selector": {**selector(plan, deployment), **(more or {})},
+            "ports": [{"name": "http", "port": deployment.port, "targetPort": "http"}],
         },
     }
 
 
-def cache_claim(plan: Plan, *, pods: int) -> dict[str, Any]:
-    """Disk for one layout of the checkpoint; several pods need a volume that several nodes can mount."""
+def claims(plan: Plan, deployment: Deployment, *, pods: int) -> list[dict[str, Any]]:
+    """Disk for one layout of the checkpoint; several pods need a volume that several nodes can mount.
+
+    A repository of the hub is downloaded into it; the user fills the volume of a local checkpoint.
+    """
+    storage = {"storageClassName": deployment.storage_class} if deployment.storage_class else {}
+    suffixes = ["-cache"] if from_hub(plan) else []
+    suffixes += [f"-{volume}" for volume, _, _ in checkpoint_claims(plan, deployment)]
+    return [
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": metadata(plan, deployment, suffix=suffix),
+            "spec": {
+                "accessModes": ["ReadWriteOnce" if pods == 1 else "ReadWriteMany"],
+                **storage,
+                "resources": {"requests": {"storage": f"{cache_gib(plan)}Gi"}},
+            },
+        }
+        for suffix in suffixes
+    ]
+
+
+def disruption_budget(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """One pod at a time may be taken by whoever drains nodes; a lone pod may be taken, too."""
     return {
-        "apiVersion": "v1",
-        "kind": "PersistentVolumeClaim",
-        "metadata": {"name": f"{resource_name(plan)}-cache", "labels": labels(plan)},
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": metadata(plan, deployment),
+        "spec": {"maxUnavailable": 1, "selector": {"matchLabels": selector(plan, deployment)}},
+    }
+
+
+def network_policy(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """The API from inside the cluster, everything else between the server's own pods alone.
+
+    The ports that the engine's processes use among themselves know no authentication.
+    """
+    own = {"podSelector": {"matchLabels": selector(plan, deployment)}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": metadata(plan, deployment),
         "spec": {
-            "accessModes": ["ReadWriteOnce" if pods == 1 else "ReadWriteMany"],
-            "resources": {"requests": {"storage": f"{cache_gib(plan)}Gi"}},
+            "podSelector": {"matchLabels": selector(plan, deployment)},
+            "policyTypes": ["Ingress"],
+            "ingress": [
+                {"from": [{"namespaceSelector": {}}], "ports": [{"protocol": "TCP", "port": "http"}]},
+                {"from": [own]},
+            ],
         },
     }
 
 
-def objects(plan: Plan) -> list[dict[str, Any]]:
-    """Return the three objects; each pod is one node with all its replicas behind one port.
+def pods(plan: Plan) -> int:
+    """Pods of the plan, each one node with its replicas behind one port.
 
     Raises:
         InvalidRequest: when one server spans nodes, which a Deployment cannot express.
@@ -52,25 +106,51 @@ def objects(plan: Plan) -> list[dict[str, Any]]:
             f"one server spans {per_replica // plan.gpus.count} nodes, which a Deployment cannot express",
             hint="use the emitter `lws`",
         )
-    per_node = min(plan.settings.replicas, plan.gpus.count // per_replica)
-    pods = -(-plan.settings.replicas // per_node)
-    command = serve_command(plan, host=ANY_ADDRESS, port=API_PORT, local_replicas=per_node)
-    deployment = {
+    return -(-plan.settings.replicas // replicas_per_node(plan))
+
+
+def pod_command(plan: Plan, deployment: Deployment) -> ServeCommand:
+    """What the container of one node runs, local checkpoints under the names that it sees."""
+    inside, _ = in_container(plan)
+    return serve_command(
+        inside, host=pod_host(deployment), port=deployment.port, local_replicas=replicas_per_node(plan)
+    )
+
+
+def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
+    """Return the objects in the order in which they are needed.
+
+    Raises:
+        InvalidRequest: when one server spans nodes.
+    """
+    count = pods(plan)
+    policy = load("policy.toml")["startup"]
+    workload = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": resource_name(plan), "labels": labels(plan)},
+        "metadata": metadata(plan, deployment),
         "spec": {
-            "replicas": pods,
-            "selector": {"matchLabels": labels(plan)},
+            "replicas": count,
+            "selector": {"matchLabels": selector(plan, deployment)},
             # GPUs are rarely spare: the old pod must go before the new one can come.
             "strategy": {"type": "Recreate"},
-            "template": {"metadata": {"labels": labels(plan)}, "spec": pod_spec(plan, command)},
+            # Longer than a start may take, or a rollout counts as failed while the checkpoint is being loaded.
+            "progressDeadlineSeconds": startup_s(plan) + policy["image_pull_s"]["value"],
+            "template": {
+                "metadata": {"labels": labels(plan, deployment)},
+                "spec": pod_spec(plan, pod_command(plan, deployment), deployment),
+            },
         },
     }
-    return [cache_claim(plan, pods=pods), deployment, service(plan)]
+    return [
+        *claims(plan, deployment, pods=count),
+        workload,
+        service(plan, deployment),
+        disruption_budget(plan, deployment),
+        network_policy(plan, deployment),
+    ]
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:  # noqa: ARG001 - the cluster decides who reaches it
+def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``."""
-    secret = f"keys HF_TOKEN and VLLM_API_KEY come from the Secret {secret_name(plan)}, where it exists"
-    return yaml_documents(objects(plan), heading=heading(plan, "Kubernetes") + "\n" + secret)
+    return yaml_documents(objects(plan, deployment), heading=heading(plan, "Kubernetes", *notes(plan, deployment)))

@@ -1,58 +1,125 @@
-"""Values for llm-d's model service chart; the chart makes the Kubernetes objects."""
+"""A Kustomize overlay on llm-d's own base, as its guides write them, and the values of its router.
+
+Several files in one folder: ``--output DIR`` writes them; on stdout each stands behind a comment with its name.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from planner.facts import load
 from planner.planning.answer import Plan
-from planner.rendering.emitters import kubernetes
-from planner.rendering.emitters.image import API_PORT, cache_gib, heading, image
-from planner.rendering.emitters.pod import node_selector, secret_name
+from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
+from planner.rendering.emitters.image import heading, resource_name, startup_s
+from planner.rendering.emitters.kubernetes import claims, pod_command, pods
+from planner.rendering.emitters.pod import notes, pod_spec
 from planner.rendering.emitters.yaml_text import yaml_documents
 
+READS = IN_CLUSTERS - {"port"}
+CONTAINER = "modelserver"
+"""The base's name for the engine's container and for its port."""
 
-def values(plan: Plan) -> dict[str, Any]:
-    """Return the chart's values: one decode pool with the planned parallelism, no separate prefill.
+
+def overlay(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """Return ``kustomization.yaml``."""
+    facts = load("clouds.toml")["llm_d"]
+    pairs = {"llm-d.ai/guide": resource_name(plan, deployment), "llm-d.ai/accelerator-vendor": plan.gpus.spec.vendor}
+    namespace = {"namespace": deployment.namespace} if deployment.namespace else {}
+    return {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        **namespace,
+        "resources": [f"{facts['base']}?ref={facts['ref']}", "claims.yaml"],
+        "labels": [
+            {"pairs": pairs, "includeSelectors": True, "includeTemplates": True},
+            *([{"pairs": dict(deployment.labels)}] if deployment.labels else []),
+        ],
+        "patches": [
+            {"path": "patch-vllm.yaml"},
+            {
+                "target": {"kind": "Deployment", "name": "decode"},
+                "patch": f"- op: replace\n  path: /metadata/name\n  value: {resource_name(plan, deployment)}\n",
+                "options": {"allowNameChange": True},
+            },
+        ],
+    }
+
+
+def patch(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """Return ``patch-vllm.yaml``: our pod over the base's, container and port under the base's names."""
+    spec = pod_spec(plan, pod_command(plan, deployment), deployment)
+    (container,) = spec["containers"]
+    container["name"] = CONTAINER
+    container["ports"] = [{"name": CONTAINER, "containerPort": deployment.port, "protocol": "TCP"}]
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+        container[probe]["httpGet"]["port"] = CONTAINER
+    policy = load("policy.toml")["startup"]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "decode"},
+        "spec": {
+            "replicas": pods(plan),
+            "strategy": {"type": "Recreate"},
+            "progressDeadlineSeconds": startup_s(plan) + policy["image_pull_s"]["value"],
+            "template": {"spec": spec},
+        },
+    }
+
+
+def router(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """Return ``router.values.yaml``, to be put over ``guides/recipes/router/base.values.yaml``."""
+    cached = plan.gpus.spec.vendor not in load("vllm.toml")["command"]["no_prefix_caching_vendors"]
+    plugins: list[dict[str, Any]] = [{"type": "token-load-scorer"}, {"type": "inflight-load-producer"}]
+    used = [{"pluginRef": "token-load-scorer"}]
+    if cached:
+        longest = {"maxPrefixTokensToMatch": plan.settings.max_model_len}
+        plugins += [
+            {"type": "approx-prefix-cache-producer", "parameters": longest},
+            {"type": "prefix-cache-affinity-filter"},
+        ]
+        used = [{"pluginRef": "prefix-cache-affinity-filter"}, *used]
+    config = {
+        "apiVersion": "llm-d.ai/v1alpha1",
+        "kind": "EndpointPickerConfig",
+        "plugins": plugins,
+        "schedulingProfiles": [{"name": "default", "plugins": used}],
+    }
+    return {
+        "router": {
+            "extraServicePorts": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8081}],
+            "epp": {
+                "pluginsConfigFile": "plan-plugins.yaml",
+                "pluginsCustomConfig": {"plan-plugins.yaml": yaml_documents([config], heading="") + "\n"},
+            },
+            "modelServers": {"matchLabels": {"llm-d.ai/guide": resource_name(plan, deployment)}},
+        }
+    }
+
+
+def files(plan: Plan, deployment: Deployment) -> dict[str, str]:
+    """Return the folder's files, ``kubectl apply -k`` and the router's values.
 
     Raises:
         InvalidRequest: when one server spans nodes.
     """
-    _claim, deployment, _service = kubernetes.objects(plan)
-    engine = deployment["spec"]["template"]["spec"]["containers"][0]
+    name = resource_name(plan, deployment)
+    head = heading(
+        plan,
+        "llm-d overlay",
+        *notes(plan, deployment),
+        "kubectl apply -k DIR; then the router, beside llm-d's checkout:",
+        f"  helm install {name} oci://ghcr.io/llm-d/charts/llm-d-router-standalone-dev \\",
+        "    -f guides/recipes/router/base.values.yaml -f DIR/router.values.yaml",
+    )
     return {
-        "modelArtifacts": {
-            "name": plan.model.name,
-            "uri": f"hf://{plan.model.name}",
-            "size": f"{cache_gib(plan)}Gi",
-            "authSecretName": secret_name(plan),
-        },
-        "routing": {"servicePort": API_PORT, "proxy": {"enabled": False}},
-        "decode": {
-            "create": True,
-            "replicas": deployment["spec"]["replicas"],
-            "parallelism": {"tensor": plan.settings.tensor_parallel_size},
-            "nodeSelector": node_selector(plan),
-            "containers": [
-                {
-                    "name": "vllm",
-                    "image": image(plan),
-                    "modelCommand": "custom",
-                    "command": engine["command"],
-                    "args": engine["args"],
-                    "env": engine["env"],
-                    "ports": engine["ports"],
-                    "resources": engine["resources"],
-                    "mountModelVolume": True,
-                    "startupProbe": engine["startupProbe"],
-                    "readinessProbe": engine["readinessProbe"],
-                    "livenessProbe": engine["livenessProbe"],
-                }
-            ],
-        },
-        "prefill": {"create": False},
+        "kustomization.yaml": yaml_documents([overlay(plan, deployment)], heading=head),
+        "patch-vllm.yaml": yaml_documents([patch(plan, deployment)], heading=""),
+        "claims.yaml": yaml_documents(claims(plan, deployment, pods=pods(plan)), heading=""),
+        "router.values.yaml": yaml_documents([router(plan, deployment)], heading=""),
     }
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:  # noqa: ARG001 - the cluster decides who reaches it
-    """Return the values for ``helm install --values``."""
-    return yaml_documents([values(plan)], heading=heading(plan, "llm-d model service values"))
+def emit(plan: Plan, deployment: Deployment) -> str:
+    """Return the files as one YAML stream, each behind a comment with its name."""
+    return "\n---\n".join(f"# file: {name}\n{text}" for name, text in files(plan, deployment).items())

@@ -6,56 +6,70 @@ from typing import Any
 
 from planner.planning.answer import Plan
 from planner.rendering.command import ServeCommand
-from planner.rendering.emitters.image import ANY_ADDRESS, API_PORT, heading, resource_name
-from planner.rendering.emitters.kubernetes import cache_claim, service
-from planner.rendering.emitters.pod import labels, pod_spec, secret_name
+from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
+from planner.rendering.emitters.image import heading, in_container
+from planner.rendering.emitters.kubernetes import claims, disruption_budget, network_policy, service
+from planner.rendering.emitters.pod import labels, metadata, notes, pod_host, pod_spec
 from planner.rendering.emitters.yaml_text import yaml_documents
-from planner.rendering.multi_node import node_commands
+from planner.rendering.multi_node import HEAD_ADDRESS, node_commands
 
+READS = IN_CLUSTERS
 LEADER_LABEL = {"leaderworkerset.sigs.k8s.io/worker-index": "0"}
+ADDRESS, INDEX = "$(LWS_LEADER_ADDRESS)", "$(LWS_WORKER_INDEX)"
+"""Set by the controller in each pod; Kubernetes puts them into the arguments."""
 
 
-def objects(plan: Plan) -> list[dict[str, Any]]:
-    """Return claim, LeaderWorkerSet and the Service in front of the leaders.
+def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
+    """Return claims, LeaderWorkerSet, the Service in front of the leaders, disruption budget and network policy.
 
-    The controller sets ``LWS_LEADER_ADDRESS`` and ``LWS_WORKER_INDEX`` in each pod; Kubernetes puts them into the
-    arguments.
+    Replicas that stay inside nodes are groups of one pod, each a server of its own.
     """
     settings = plan.settings
     size = max(1, settings.layout.gpus_per_replica // plan.gpus.count)
-    nodes = node_commands(plan, head_address="$(LWS_LEADER_ADDRESS)", host=ANY_ADDRESS, port=API_PORT)
-    leader = _portable(nodes[0].command)
-    worker = _portable(nodes[1].command) if size > 1 else leader
-    template: dict[str, Any] = {
-        "size": size,
-        "restartPolicy": "RecreateGroupOnPodRestart",
-        "leaderTemplate": {"metadata": {"labels": labels(plan)}, "spec": pod_spec(plan, leader)},
-        "workerTemplate": {"metadata": {"labels": labels(plan)}, "spec": pod_spec(plan, worker, serves=False)},
-    }
+    inside, _ = in_container(plan)
+    nodes = node_commands(inside, host=pod_host(deployment), port=deployment.port)
+    template: dict[str, Any] = {"size": size, "restartPolicy": "RecreateGroupOnPodRestart"}
+    if size > 1:
+        template["leaderTemplate"] = _template(plan, nodes[0].command, deployment, serves=True)
+        template["workerTemplate"] = _template(plan, nodes[1].command, deployment, serves=False)
+    else:
+        template["workerTemplate"] = _template(plan, nodes[0].command, deployment, serves=True)
     groups = settings.replicas if size > 1 else len(nodes)
     group = {
         "apiVersion": "leaderworkerset.x-k8s.io/v1",
         "kind": "LeaderWorkerSet",
-        "metadata": {"name": resource_name(plan), "labels": labels(plan)},
+        "metadata": metadata(plan, deployment),
         "spec": {"replicas": groups, "leaderWorkerTemplate": template},
     }
-    front = service(plan)
-    front["spec"]["selector"] = {**labels(plan), **LEADER_LABEL}
-    return [cache_claim(plan, pods=size * groups), group, front]
+    return [
+        *claims(plan, deployment, pods=size * groups),
+        group,
+        service(plan, deployment, more=LEADER_LABEL),
+        disruption_budget(plan, deployment),
+        network_policy(plan, deployment),
+    ]
 
 
-def _portable(command: ServeCommand | None) -> ServeCommand:
-    """The command with the rank and the leader's address left to the controller."""
+def _template(plan: Plan, command: ServeCommand | None, deployment: Deployment, *, serves: bool) -> dict[str, Any]:
+    """One pod, its rank and the leader's address left to the controller."""
     assert command is not None, "only Ray's workers have no command"
-    argv = list(command.argv)
-    if "--node-rank" in argv:
-        argv[argv.index("--node-rank") + 1] = "$(LWS_WORKER_INDEX)"
-    if "--master-addr" in argv:
-        argv[argv.index("--master-addr") + 1] = "$(LWS_LEADER_ADDRESS)"
-    return ServeCommand(argv=tuple(argv), env=command.env)
+    spec = pod_spec(plan, command, deployment, serves=serves)
+    args = spec["containers"][0]["args"]
+    if "--node-rank" in args:
+        args[args.index("--node-rank") + 1] = INDEX
+    # Several servers have several heads, but in a pod the leader of its own group is meant.
+    spec["containers"][0]["args"] = [ADDRESS if word.startswith(HEAD_ADDRESS) else word for word in args]
+    return {"metadata": {"labels": labels(plan, deployment)}, "spec": spec}
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:  # noqa: ARG001 - the cluster decides who reaches it
+def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``; the LeaderWorkerSet controller must be installed."""
-    secret = f"keys HF_TOKEN and VLLM_API_KEY come from the Secret {secret_name(plan)}, where it exists"
-    return yaml_documents(objects(plan), heading=heading(plan, "LeaderWorkerSet") + "\n" + secret)
+    spans = plan.settings.layout.gpus_per_replica > plan.gpus.count
+    network = (
+        "NCCL uses TCP between the pods unless your network plug-in gives them RDMA devices; /health of an idle "
+        "leader\nstays 200 when a worker dies, and the controller then restarts the group."
+    )
+    return yaml_documents(
+        objects(plan, deployment),
+        heading=heading(plan, "LeaderWorkerSet", *notes(plan, deployment), network if spans else ""),
+    )

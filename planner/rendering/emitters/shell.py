@@ -6,7 +6,10 @@ import shlex
 from collections.abc import Mapping
 
 from planner.planning.answer import Plan
-from planner.rendering.multi_node import NodeCommand, node_commands
+from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
+from planner.rendering.multi_node import HEAD_ADDRESS, NodeCommand, node_commands
+
+READS = EVERYWHERE | {"head_address"}
 
 
 def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
@@ -39,19 +42,37 @@ def node_heading(node: NodeCommand) -> str:
     return f"# node {node.node}{', head' if node.head else ''}: {node.note}"
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:
+def verdict_lines(plan: Plan) -> list[str]:
+    """Comments above a command that is not sure to start; none where it is."""
+    if plan.verdict == "tight":
+        return ["# tight: it starts if every uncertain term is as expected, not if each is at its worst"]
+    return [] if plan.feasible else ["# does not fit"]
+
+
+def nodes_of(plan: Plan, deployment: Deployment) -> tuple[NodeCommand, ...]:
+    """Return what each node runs on the network of its host."""
+    return node_commands(
+        plan,
+        host=deployment.host or "127.0.0.1",
+        port=deployment.port,
+        head_address=deployment.head_address or HEAD_ADDRESS,
+    )
+
+
+def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the environment as assignments in front of the command, one line a node.
 
     Where there are several nodes, each line follows a comment that says which node it is for.
     """
-    lines = []
-    nodes = node_commands(plan, host=host, port=port)
+    lines = verdict_lines(plan)
+    nodes = nodes_of(plan, deployment)
     for node in nodes:
         if len(nodes) > 1:
             lines.append(node_heading(node))
         for words in node.before:
             lines.append(shlex.join(words))
         if node.command is not None:
-            assignments = [f"{name}={shlex.quote(value)}" for name, value in node.command.env.items()]
+            variables = {**node.command.env, **dict(deployment.env)}
+            assignments = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
             lines.append(" ".join([*assignments, node.command.shell]))
     return "\n".join(lines)

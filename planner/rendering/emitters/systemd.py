@@ -1,13 +1,17 @@
-"""A systemd unit for one node; secrets come from a file that only root reads."""
+"""A systemd unit for one node, or one unit for all of several; secrets come from a file that only root reads."""
 
 from __future__ import annotations
 
 from hw_specs.errors import shown
 from planner.planning.answer import Plan
-from planner.rendering.emitters.image import heading, startup_s
-from planner.rendering.multi_node import node_commands
+from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
+from planner.rendering.emitters.image import heading, in_container, pin_note
+from planner.rendering.emitters.shell import nodes_of
+from planner.rendering.multi_node import HEAD_ADDRESS, NodeCommand
 
+READS = EVERYWHERE | {"name", "head_address"}
 SECRETS_FILE = "/etc/m35-plan/secrets.env"
+NODE_FILE = "/etc/m35-plan/node.env"
 
 
 def quoted(word: str) -> str:
@@ -23,17 +27,54 @@ def quoted(word: str) -> str:
     return f'"{escaped}"'
 
 
-def emit(plan: Plan, *, host: str, port: int) -> str:
-    """Return the unit of the head node; ``systemctl start`` returns when the process runs, not when it serves."""
-    nodes = node_commands(plan, host=host, port=port)
+def _words(nodes: tuple[NodeCommand, ...]) -> str:
+    """``ExecStart=``: where a server spans nodes, what differs between them comes from the node's own file."""
     command = nodes[0].command
     assert command is not None, "the first node is a head"
-    environment = "\n".join(f"Environment={quoted(f'{name}={value}')}" for name, value in command.env.items())
-    lines = [f"# {line}" for line in heading(plan, "systemd").splitlines()]
-    if len(nodes) > 1:
-        lines.append(f"# node 0 of {len(nodes)}; the emitter `shell` prints the command of every node")
-    lines += [
-        f"# HF_TOKEN and VLLM_API_KEY: {SECRETS_FILE}, mode 0600",
+    found = [quoted(word.replace("$", "$$")) for word in command.argv]
+    if "--node-rank" in command.argv:
+        rank = command.argv.index("--node-rank") + 1
+        found[rank] = "${NODE_RANK}"
+        found = ["${HEAD_ADDRESS}" if word.startswith(HEAD_ADDRESS) else word for word in found]
+        # Without braces an empty variable is no word at all, which is what the head needs.
+        found.append("$HEADLESS")
+    return " ".join(["/usr/bin/env", *found])
+
+
+def _head(plan: Plan, nodes: tuple[NodeCommand, ...], deployment: Deployment) -> list[str]:
+    notes = [pin_note(plan)] if pin_note(plan) else []
+    notes += [
+        f"HF_TOKEN and VLLM_API_KEY: {SECRETS_FILE}, mode 0600",
+        "`vllm` must be on the unit's PATH: `--env PATH=/opt/vllm/bin:/usr/bin:/bin` writes yours into it",
+    ]
+    spans = any(node.command is not None and "--headless" in node.command.argv for node in nodes)
+    if spans:
+        address = deployment.head_address or "an address of node 0 of its server that the others reach"
+        notes.append(f"the same unit on each of {len(nodes)} nodes; {NODE_FILE} says which one it is:")
+        notes += [f"  NODE_RANK=0 to {_nodes_per_server(nodes) - 1}", f"  HEAD_ADDRESS={address}"]
+        notes.append("  HEADLESS= on node 0 of its server, HEADLESS=--headless on the others")
+    elif len(nodes) > 1:
+        notes.append(f"the same unit on each of {len(nodes)} nodes; put a load balancer in front of all nodes")
+    return [f"# {line}" for line in heading(plan, "systemd", *notes).splitlines()]
+
+
+def _nodes_per_server(nodes: tuple[NodeCommand, ...]) -> int:
+    return sum(node.replica == 0 for node in nodes)
+
+
+def emit(plan: Plan, deployment: Deployment) -> str:
+    """Return the unit; ``systemctl start`` returns when the process runs, not when it serves."""
+    nodes = nodes_of(plan, deployment)
+    command = nodes[0].command
+    assert command is not None, "the first node is a head"
+    spans = "--node-rank" in command.argv
+    state = deployment.name or "vllm"
+    home = f"/var/lib/{state}"
+    # A user without a home or a name: torch asks for both when it is imported.
+    variables = {"HOME": home, "USER": state, "HF_HOME": f"{home}/huggingface", **command.env, **dict(deployment.env)}
+    local = [mount.source for mount in in_container(plan)[1]]
+    lines = [
+        *_head(plan, nodes, deployment),
         "[Unit]",
         f"Description=vLLM serving {shown(plan.model.name).replace('%', '%%')}",
         "Wants=network-online.target",
@@ -41,21 +82,22 @@ def emit(plan: Plan, *, host: str, port: int) -> str:
         "",
         "[Service]",
         "Type=exec",
-        "User=vllm",
-        "StateDirectory=vllm",
-        "Environment=HF_HOME=/var/lib/vllm/huggingface",
-        *([environment] if environment else []),
+        "DynamicUser=yes",
+        *(["SupplementaryGroups=video render"] if plan.gpus.spec.vendor == "amd" else []),
+        f"StateDirectory={state}",
+        *(f"Environment={quoted(f'{name}={value}')}" for name, value in variables.items()),
         f"EnvironmentFile=-{SECRETS_FILE}",
-        f"ExecStart=/usr/bin/env {' '.join(quoted(word.replace('$', '$$')) for word in command.argv)}",
+        *([f"EnvironmentFile={NODE_FILE}"] if spans else []),
+        f"ExecStart={_words(nodes)}",
         "Restart=on-failure",
         "RestartSec=10",
-        f"TimeoutStartSec={startup_s(plan)}",
         "TimeoutStopSec=60",
         "KillMode=control-group",
         "NoNewPrivileges=yes",
         "PrivateTmp=yes",
-        "ProtectSystem=full",
-        "ProtectHome=yes",
+        "ProtectSystem=strict",
+        "ProtectHome=tmpfs" if local else "ProtectHome=yes",
+        *(f"BindReadOnlyPaths={quoted(path)}" for path in local),
         "LimitMEMLOCK=infinity",
         "",
         "[Install]",

@@ -19,6 +19,12 @@ def yaml_documents(documents: Iterable[dict[str, Any]], *, heading: str) -> str:
         def ignore_aliases(self, _data: object) -> bool:
             return True
 
+    def block(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+        """Scripts are read by people, too."""
+        style = "|" if "\n" in text and not any(line.endswith(" ") for line in text.split("\n")) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Dumper.add_representer(str, block)
     parts = [
         yaml.dump(document, Dumper=Dumper, sort_keys=False, default_flow_style=False, width=1000, allow_unicode=True)
         for document in documents

@@ -1,0 +1,113 @@
+"""Options that say where and under which names an emitted artefact runs; the words are the deployment's fields."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from planner.cli.options import Filled, Host
+from planner.errors import InvalidRequest
+from planner.rendering.emitters import EMITTERS
+
+if TYPE_CHECKING:
+    from planner.rendering.emitters.deployment import Deployment
+
+F = TypeVar("F", bound=Callable[..., Any])
+PAGES = ("json", "markdown", "html")
+"""What shows the plan and starts nothing."""
+PLACED = {
+    "name": ("NAME", "name of what is emitted; the model's by default"),
+    "namespace": ("NAME", "Kubernetes namespace of every emitted object"),
+    "image": ("REFERENCE", "container image instead of the release's own"),
+    "image_digest": ("sha256:HEX", "pin the container image"),
+    "storage_class": ("NAME", "storage class of the emitted volume claims"),
+    "secret": ("NAME", "Kubernetes Secret with HF_TOKEN and VLLM_API_KEY; NAME-secrets by default"),
+    "pull_secret": ("NAME", "Kubernetes Secret for a private image registry"),
+    "head_address": ("ADDRESS", "address of node 0 that the other nodes of one server reach"),
+    "prometheus": ("URL", "Prometheus that an emitted autoscaler asks"),
+}
+"""Option → what stands for its value and its help."""
+
+
+class Pair(click.ParamType[tuple[str, str]]):
+    """``NAME=VALUE``."""
+
+    name = "NAME=VALUE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        """Split at the first equals sign."""
+        if isinstance(value, tuple):
+            return value
+        name, equals, rest = str(value).partition("=")
+        if not equals or not name:
+            self.fail(f"`{value}` is not NAME=VALUE", param, ctx)
+        return name, rest
+
+
+def emit_options(command: F) -> F:
+    """``--emit`` and everything that only means something with it."""
+    pair = Pair()
+    decorators = [
+        click.option(
+            "--emit", "emit_kind", type=click.Choice([*EMITTERS, *PAGES]), metavar="TARGET",
+            help=f"print it for {', '.join(EMITTERS)}; or the plan as json, or as a page to share: markdown, html",
+        ),
+        click.option(
+            "--output", "output_dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+            help="write what is emitted into this folder instead of stdout",
+        ),
+        click.option("--emit-unfit", is_flag=True, help="emit a plan that does not fit, too"),
+        click.option(
+            "--host", type=Host(), metavar="HOST",
+            help="address the emitted server listens on; a container publishes it (127.0.0.1; pods: all)",
+        ),
+        click.option(
+            "--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server is reached on"
+        ),
+        *(
+            click.option("--" + name.replace("_", "-"), type=Filled(), metavar=metavar, help=text)
+            for name, (metavar, text) in PLACED.items()
+        ),
+        click.option(
+            "--env", type=pair, multiple=True, metavar="NAME=VALUE", help="one more variable; may be repeated"
+        ),
+        click.option(
+            "--label", "labels", type=pair, multiple=True, metavar="NAME=VALUE",
+            help="one more label on what is emitted; may be repeated",
+        ),
+    ]  # fmt: skip
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def take_deployment(options: dict[str, Any]) -> Deployment | None:
+    """Take the options of :func:`emit_options` out of `options`; None when every one is as by default."""
+    given = {name: options.pop(name) for name in (*PLACED, "host", "port", "env", "labels")}
+    said = {name: value for name, value in given.items() if value not in (None, ()) and (name, value) != ("port", 8000)}
+    if not said:
+        return None
+    from planner.rendering.emitters.deployment import Deployment
+
+    return Deployment(**said)
+
+
+def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
+    """Write `files` into `folder` and return their paths.
+
+    Raises:
+        InvalidRequest: when the system refuses.
+    """
+    paths = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            paths.append(folder / name)
+            paths[-1].write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise InvalidRequest("output", f"cannot write into output `{folder}`: {reason}") from None
+    return paths

@@ -1,0 +1,23 @@
+"""Plans that the emitters' tests share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hw_specs import parse_gpus
+from planner import Plan, PlanRequest, plan
+
+ONE_NODE: dict[str, dict[str, Any]] = {
+    "8xH200": {},
+    "1xMI300X": {"language_model_only": True},
+    "8xMI300X": {"num_speculative_tokens": 3},
+    "3xH200": {},
+    "8xB200": {"tensor_parallel_size": 4},
+}
+REPLICAS: dict[str, dict[str, Any]] = {"2x8xH200": {}, "2x8xMI300X": {"tensor_parallel_size": 4}}
+SPANNING: dict[str, dict[str, Any]] = {"2x8xH200": {"tensor_parallel_size": 8, "pipeline_parallel_size": 2}}
+
+
+def planned(gpus: str, settings: dict[str, Any] | None = None) -> Plan:
+    """The plan for `gpus` with `settings`."""
+    return plan(PlanRequest(gpus=parse_gpus(gpus), **(settings or {})))

@@ -1,0 +1,401 @@
+"""Objects for clusters: each obeys its own schema, runs the plan's argv and asks for what the plan needs."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import kubernetes_validate
+import pytest
+import yaml
+
+from planner import Deployment, InvalidRequest, Plan, emit, emit_files, serve_command
+from planner.rendering.emitters.deployment import SECRETS
+from planner.rendering.emitters.image import ANY_ADDRESS, host_needs, startup_s
+from planner.rendering.emitters.pod import drain_command
+from planner.rendering.multi_node import HEAD_ADDRESS, node_commands
+
+from .plans import ONE_NODE, REPLICAS, SPANNING, planned
+
+SCHEMAS = Path(__file__).parent / "schemas"
+CUSTOM = {
+    ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"): "leaderworkerset",
+    ("serving.kserve.io/v1beta1", "InferenceService"): "inferenceservice",
+    ("serving.kserve.io/v1alpha2", "LLMInferenceService"): "llminferenceservice",
+}
+KINDS = ("kubernetes", "lws", "kserve", "kserve-llm")
+EVERYTHING = Deployment(
+    name="chat",
+    namespace="llm",
+    image="registry.internal:5000/vllm:mine",
+    storage_class="fast",
+    secret="keys",
+    pull_secret="registry",
+    env=(("VLLM_LOGGING_LEVEL", "DEBUG"), ("NOTE", "$(HOME)")),
+    labels=(("team", "search"),),
+    port=9001,
+)
+
+
+def schema(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text())["schema"]
+    return found
+
+
+def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The pod specifications of an object."""
+    spec = document.get("spec", {})
+    if document["kind"] == "Deployment":
+        return [spec["template"]["spec"]]
+    if document["kind"] == "LeaderWorkerSet":
+        return [spec["leaderWorkerTemplate"][role]["spec"] for role in ("leaderTemplate", "workerTemplate")
+                if role in spec["leaderWorkerTemplate"]]  # fmt: skip
+    if document["kind"] == "LLMInferenceService":
+        return [spec["template"]]
+    if document["kind"] == "InferenceService":
+        own = {"minReplicas", "maxReplicas", "deploymentStrategy"}
+        return [{key: value for key, value in spec["predictor"].items() if key not in own}]
+    return []
+
+
+def check(document: dict[str, Any]) -> None:
+    """Validate against the schema of the object's kind, pods against Kubernetes' own."""
+    custom = CUSTOM.get((document["apiVersion"], document["kind"]))
+    if custom:
+        jsonschema.validate(document, schema(custom))
+    else:
+        kubernetes_validate.validate(document, "1.30", strict=True)
+    for pod in pods(document):
+        kubernetes_validate.validate(
+            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}, "1.30", strict=True
+        )
+
+
+def objects(text: str) -> dict[str, dict[str, Any]]:
+    """Every object by its kind, each checked."""
+    found = {}
+    for document in yaml.safe_load_all(text):
+        check(document)
+        found[f"{document['kind']} {document['metadata']['name']}"] = document
+    return found
+
+
+def engines(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    return [container for document in found.values() for pod in pods(document) for container in pod["containers"]]
+
+
+def of_kind(found: dict[str, dict[str, Any]], kind: str) -> dict[str, Any]:
+    (one,) = (document for document in found.values() if document["kind"] == kind)
+    return one
+
+
+def variables(container: dict[str, Any]) -> dict[str, str]:
+    names = [item["name"] for item in container["env"]]
+    assert len(names) == len(set(names)), "a variable stands twice"
+    return {item["name"]: item["value"] for item in container["env"] if "value" in item}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("gpus", ONE_NODE)
+def test_one_node(kind: str, gpus: str) -> None:
+    answer = planned(gpus, ONE_NODE[gpus])
+    found = objects(emit(kind, answer))
+    (container,) = engines(found)
+    assert container["command"] == ["vllm", "serve"]
+    assert container["args"] == list(serve_command(answer, host=ANY_ADDRESS, port=8000).engine_args)
+    gpu = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}[answer.gpus.spec.vendor]
+    settings = answer.settings
+    used = str(settings.tensor_parallel_size * settings.pipeline_parallel_size * settings.replicas)
+    needs = host_needs(answer)
+    assert container["resources"]["limits"] == {gpu: used}
+    assert container["resources"]["requests"] == {gpu: used, "cpu": str(needs.cpus), "memory": f"{needs.memory_gib}Gi"}
+    assert needs.cpus >= 2 + int(used)
+    set_by_us = variables(container)
+    assert serve_command(answer).env.items() <= set_by_us.items()
+    assert set_by_us["HOME"] in {mount["mountPath"] for mount in container["volumeMounts"]}
+    assert set_by_us["USER"]
+    references = [item["valueFrom"]["secretKeyRef"] for item in container["env"] if "valueFrom" in item]
+    assert {one["key"] for one in references} == set(SECRETS)
+    assert not any(one.get("optional") for one in references), "a server without its key must not start"
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    probe = container["startupProbe"]
+    assert probe["failureThreshold"] * probe["periodSeconds"] >= startup_s(answer)
+    for document in found.values():
+        for pod in pods(document):
+            mounted = {mount["name"] for one in pod["containers"] for mount in one["volumeMounts"]}
+            assert {volume["name"] for volume in pod["volumes"]} == mounted
+            assert pod["enableServiceLinks"] is False
+            assert pod["tolerations"] == [{"key": gpu, "operator": "Exists", "effect": "NoSchedule"}]
+            assert pod["terminationGracePeriodSeconds"] > 300
+
+
+def test_a_rollout_may_take_as_long_as_a_start() -> None:
+    answer = planned("8xH200")
+    found = objects(emit("kubernetes", answer))
+    spec = of_kind(found, "Deployment")["spec"]
+    assert spec["progressDeadlineSeconds"] > startup_s(answer)
+    assert spec["strategy"] == {"type": "Recreate"}
+    assert of_kind(found, "Service")["spec"]["selector"] == spec["selector"]["matchLabels"]
+    assert of_kind(found, "PodDisruptionBudget")["spec"]["selector"] == spec["selector"]
+    open_port, among_themselves = of_kind(found, "NetworkPolicy")["spec"]["ingress"]
+    assert open_port["ports"] == [{"protocol": "TCP", "port": "http"}]
+    assert among_themselves == {"from": [{"podSelector": spec["selector"]}]}
+    claim = of_kind(found, "PersistentVolumeClaim")["spec"]["resources"]["requests"]["storage"]
+    assert int(claim.removesuffix("Gi")) * 2**30 > 133_605_834_656
+
+
+def test_kserve_asks_for_no_second_set_of_gpus() -> None:
+    predictor = of_kind(objects(emit("kserve", planned("8xH200"))), "InferenceService")["spec"]["predictor"]
+    assert predictor["deploymentStrategy"] == {"type": "Recreate"}
+    rollout = of_kind(objects(emit("kserve-llm", planned("8xH200"))), "LLMInferenceService")["spec"]
+    assert rollout["rolloutStrategy"]["maxSurge"] == 0
+
+
+@pytest.mark.parametrize("gpus", ["1xMI300X", "8xH100", "1xGH200-96", "8xMI325X"])
+def test_nodes_are_found_by_every_label_of_a_card(gpus: str) -> None:
+    answer = planned(gpus, {"language_model_only": True})
+    spec = answer.gpus.spec
+    (pod,) = pods(of_kind(objects(emit("kubernetes", answer, unfit=True)), "Deployment"))
+    terms = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+    accepted = {(rule["key"], value) for term in terms for rule in term["matchExpressions"] for value in rule["values"]}
+    if spec.vendor == "nvidia":
+        assert accepted == {("nvidia.com/gpu.product", name.replace(" ", "-")) for name in spec.driver_names}
+    else:
+        assert {("amd.com/gpu.device-id", f"{number:04x}") for number in spec.pci_device_ids} <= accepted
+    assert all(len(term["matchExpressions"]) == 1 for term in terms), "terms are alternatives, rules in one are not"
+
+
+@pytest.mark.parametrize("gpus", REPLICAS)
+def test_replicas_on_nodes_are_pods_of_their_own(gpus: str) -> None:
+    answer = planned(gpus, REPLICAS[gpus])
+    first = node_commands(answer, host=ANY_ADDRESS, port=8000)[0].command
+    assert first is not None
+    deployment = of_kind(objects(emit("kubernetes", answer)), "Deployment")["spec"]
+    group = of_kind(objects(emit("lws", answer)), "LeaderWorkerSet")["spec"]
+    assert deployment["replicas"] == group["replicas"] == 2
+    assert group["leaderWorkerTemplate"]["size"] == 1
+    assert "leaderTemplate" not in group["leaderWorkerTemplate"]
+    worker = group["leaderWorkerTemplate"]["workerTemplate"]["spec"]["containers"][0]
+    for container in (deployment["template"]["spec"]["containers"][0], worker):
+        assert container["args"] == list(first.engine_args)
+        assert "startupProbe" in container
+        assert not [word for word in container["args"] if "LWS" in word or HEAD_ADDRESS in word]
+
+
+def replayed(args: list[str], environment: dict[str, str]) -> list[str]:
+    """Arguments as the kubelet gives them to a container."""
+    return [
+        re.sub(r"\$\$|\$\((\w+)\)", lambda hit: "$" if hit[0] == "$$" else environment[hit[1]], word) for word in args
+    ]
+
+
+@pytest.mark.parametrize("gpus", ["2x8xH200", "4x8xH200"])
+def test_a_leader_worker_set_replayed_is_what_each_node_runs(gpus: str) -> None:
+    answer = planned(gpus, SPANNING["2x8xH200"])
+    nodes = node_commands(answer, head_address="10.0.0.1", host=ANY_ADDRESS, port=8000)
+    spec = of_kind(objects(emit("lws", answer)), "LeaderWorkerSet")["spec"]
+    template = spec["leaderWorkerTemplate"]
+    assert spec["replicas"] * template["size"] == len(nodes) == answer.gpus.nodes
+    leader, worker = (template[role]["spec"]["containers"][0] for role in ("leaderTemplate", "workerTemplate"))
+    for rank, container in enumerate((leader, worker)):
+        command = nodes[rank].command
+        assert command is not None
+        given = {"LWS_LEADER_ADDRESS": "10.0.0.1", "LWS_WORKER_INDEX": str(rank)}
+        expected = ["10.0.0.1" if word.startswith("10.0.0.1") else word for word in command.engine_args]
+        assert replayed(container["args"], given) == expected
+    assert "startupProbe" in leader
+    assert "startupProbe" not in worker
+    front = of_kind(objects(emit("lws", answer)), "Service")["spec"]["selector"]
+    assert front["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
+
+
+@pytest.mark.parametrize("kind", ["kubernetes", "kserve", "kserve-llm", "llm-d", "production-stack"])
+def test_one_pod_cannot_span_nodes(kind: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        emit(kind, planned("2x8xH200", SPANNING["2x8xH200"]))
+    assert "lws" in (caught.value.hint or "")
+
+
+def test_every_kind_understands_the_same_words() -> None:
+    for kind in KINDS:
+        said = dataclasses.replace(EVERYTHING, port=8000) if kind == "kserve-llm" else EVERYTHING
+        found = objects(emit(kind, planned("8xH200"), deployment=said))
+        for document in found.values():
+            assert document["metadata"]["name"].startswith("chat")
+            assert document["metadata"]["namespace"] == "llm"
+            assert document["metadata"]["labels"]["team"] == "search"
+            for pod in pods(document):
+                assert pod["imagePullSecrets"] == [{"name": "registry"}]
+        (container,) = engines(found)
+        assert container["image"] == "registry.internal:5000/vllm:mine"
+        assert variables(container)["VLLM_LOGGING_LEVEL"] == "DEBUG"
+        assert variables(container)["NOTE"] == "$$(HOME)", "Kubernetes would put its own HOME there"
+        assert {item["valueFrom"]["secretKeyRef"]["name"] for item in container["env"] if "valueFrom" in item} == {
+            "keys"
+        }
+        assert container["args"][container["args"].index("--port") + 1] == str(said.port)
+        assert container["ports"][0]["containerPort"] == said.port
+        assert of_kind(found, "PersistentVolumeClaim")["spec"]["storageClassName"] == "fast"
+
+
+def test_a_local_checkpoint_is_a_claim_that_the_user_fills() -> None:
+    answer = planned("8xH200")
+    local = dataclasses.replace(answer, model=dataclasses.replace(answer.model, name="/data/3.5-128b$(X)"))
+    for kind in ("kubernetes", "kserve", "lws"):
+        text = emit(kind, local)
+        found = objects(text)
+        assert all(re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", one["metadata"]["name"]) for one in found.values())
+        (container,) = engines(found)
+        (mount,) = (one for one in container["volumeMounts"] if one["name"] == "model")
+        assert replayed(container["args"][:1], {}) == [mount["mountPath"]]
+        assert mount["readOnly"] is True
+        assert of_kind(found, "PersistentVolumeClaim")["metadata"]["name"].endswith("-model")
+        assert "must hold the files of /data/3.5-128b" in text
+    with pytest.raises(InvalidRequest, match="folder"):
+        emit("kserve-llm", local)
+
+
+@pytest.mark.parametrize("version", ["0.33.0", "0.31.0"])
+def test_a_release_that_cannot_chat_is_given_the_companion_that_can(version: str) -> None:
+    answer = planned("8xH200", {"vllm_version": version})
+    (pod,) = pods(of_kind(objects(emit("kubernetes", answer)), "Deployment"))
+    pins = [" ".join(one["command"]) for one in pod.get("initContainers", [])]
+    assert [("mistral_common==1.12.0" in one) for one in pins] == ([True] if version == "0.33.0" else [])
+    assert ("PYTHONPATH" in variables(pod["containers"][0])) == bool(pins)
+
+
+class Metrics(BaseHTTPRequestHandler):
+    """A server with requests in flight that are answered one by one."""
+
+    left = 3
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f'vllm:num_requests_running{{engine="0"}} {float(Metrics.left)}\n'.encode())
+        Metrics.left = max(0, Metrics.left - 1)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def test_a_pod_waits_for_its_last_answer() -> None:
+    server = HTTPServer(("127.0.0.1", 0), Metrics)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    python, option, script = drain_command(server.server_port)
+    assert (python, option) == ("python3", "-c")
+    assert "time.sleep(15)" in script
+    quick = script.replace("time.sleep(15)", "").replace("time.sleep(2)", "time.sleep(0.01)")
+    done = subprocess.run([sys.executable, "-c", quick], capture_output=True, text=True, timeout=60, check=False)
+    server.shutdown()
+    assert (done.returncode, Metrics.left) == (0, 0), done.stderr
+
+
+def kustomize(folder: Path) -> str:
+    program = shutil.which("kubectl")
+    if program is None:
+        pytest.skip("there is no kubectl, which brings kustomize")
+    done = subprocess.run([program, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+BASE = """\
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: decode
+  labels: {llm-d.ai/role: decode}
+spec:
+  selector:
+    matchLabels: {llm-d.ai/role: decode}
+  template:
+    metadata:
+      labels: {llm-d.ai/role: decode}
+    spec:
+      serviceAccountName: sa
+      containers:
+        - name: modelserver
+          image: REPLACE_MODEL_SERVER_IMAGE
+          command: []
+          args: []
+          env: []
+          ports: [{name: modelserver, containerPort: 8000, protocol: TCP}]
+          livenessProbe: {httpGet: {path: /health, port: modelserver}}
+          readinessProbe: {httpGet: {path: /v1/models, port: modelserver}}
+          startupProbe: {httpGet: {path: /v1/models, port: modelserver}}
+"""
+"""What llm-d's base holds, in our words: the overlay must meet these names."""
+
+
+@pytest.mark.parametrize("gpus", ["8xH200", "8xMI300X", "2x8xMI300X"])
+def test_the_llm_d_overlay_builds_on_its_base(gpus: str, tmp_path: Path) -> None:
+    answer = planned(gpus)
+    files = emit_files("llm-d", answer, Deployment(namespace="llm"))
+    base = tmp_path / "base"
+    base.mkdir()
+    (base / "kustomization.yaml").write_text("resources: [decode.yaml]\n")
+    (base / "decode.yaml").write_text(BASE)
+    for name, text in files.items():
+        remote = next((line for line in text.splitlines() if "github.com/llm-d" in line and "- https" in line), None)
+        (tmp_path / name).write_text(text.replace(remote.strip(), "- base") if remote else text)
+    found = objects(kustomize(tmp_path))
+    deployment = of_kind(found, "Deployment")
+    assert deployment["metadata"]["namespace"] == "llm"
+    (pod,) = pods(deployment)
+    (container,) = pod["containers"]
+    assert container["name"] == "modelserver"
+    assert container["image"].startswith("vllm/vllm-openai")
+    expected = serve_command(answer, host=ANY_ADDRESS, port=8000, local_replicas=1).engine_args
+    assert container["args"] == list(expected)
+    variables(container)
+    vendor = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}[answer.gpus.spec.vendor]
+    assert container["resources"]["limits"] == {vendor: "8"}
+    assert container["readinessProbe"]["httpGet"]["path"] == "/health", "/v1/models asks for the key"
+    assert {"medium": "Memory", "sizeLimit": "16Gi"} in [volume.get("emptyDir") for volume in pod["volumes"]]
+    assert [one["containerPort"] for one in container["ports"]] == [8000]
+    claim = of_kind(found, "PersistentVolumeClaim")["metadata"]["name"]
+    assert {"claimName": claim} in [volume.get("persistentVolumeClaim") for volume in pod["volumes"]]
+    router = yaml.safe_load(files["router.values.yaml"])["router"]
+    (pair,) = router["modelServers"]["matchLabels"].items()
+    assert pair in deployment["spec"]["template"]["metadata"]["labels"].items()
+    plugins = yaml.safe_load(router["epp"]["pluginsCustomConfig"][router["epp"]["pluginsConfigFile"]])
+    declared = {one["type"] for one in plugins["plugins"]}
+    assert {one["pluginRef"] for one in plugins["schedulingProfiles"][0]["plugins"]} <= declared
+    assert ("prefix-cache-affinity-filter" in declared) == (vendor == "nvidia.com/gpu")
+
+
+@pytest.mark.parametrize("gpus", [*ONE_NODE, "2x8xMI300X"])
+def test_production_stack_starts_the_planned_command(gpus: str) -> None:
+    answer = planned(gpus, ONE_NODE.get(gpus, {}))
+    document = yaml.safe_load(emit("production-stack", answer, deployment=Deployment(storage_class="fast")))
+    jsonschema.validate(document, schema("production-stack"))
+    (model,) = document["servingEngineSpec"]["modelSpec"]
+    config = model["vllmConfig"]
+    # What the chart's template makes of it.
+    chart = [model["modelURL"], "--host", "0.0.0.0", "--port", "8000"]
+    chart += ["--tensor-parallel-size", str(config["tensorParallelSize"])]
+    chart += ["--max-model-len", str(config["maxModelLen"]), "--max-num-seqs", str(config["maxNumSeqs"])]
+    chart += ["--gpu-memory-utilization", str(config["gpuMemoryUtilization"]), *config["extraArgs"]]
+    if not config["enablePrefixCaching"]:
+        chart.append("--no-enable-prefix-caching")
+    per_node = 2 if gpus == "8xB200" else 1
+    planned_args = serve_command(answer, host=ANY_ADDRESS, port=8000, local_replicas=per_node).engine_args
+    assert sorted(chart) == sorted(planned_args)
+    assert f"{model['repository']}:{model['tag']}" == emit("dstack", answer).split("image: ")[1].split("\n")[0]
+    assert "HF_HOME" not in variables(model), "the chart sets it"
+    assert model["requestGPU"] == host_gpus(answer)
+
+
+def host_gpus(answer: Plan) -> int:
+    settings = answer.settings
+    return settings.tensor_parallel_size * settings.replicas // answer.gpus.nodes
