@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from planner.memory.term import Term
     from planner.model import ModelSpec
     from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
-    from planner.planning.choose import plan
+    from planner.planning.choose import make_plan as plan
     from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
     from planner.planning.request import PlanRequest
     from planner.rendering.command import ServeCommand, serve_command
@@ -84,7 +84,7 @@ _HOMES = {
     "json_schema": "rendering.document",
     "load_model": "checkpoint",
     "load_preset": "checkpoint",
-    "plan": "planning.choose",
+    "plan": "planning.choose:make_plan",
     "plan_document": "rendering.document",
     "plan_for_workload": "planning.choose_by_speed",
     "read_document": "rendering.document",
@@ -141,7 +141,8 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    home, _, other = _HOMES[name].partition(":")
+    value = getattr(import_module(f"{__name__}.{home}"), other or name)
     globals()[name] = value
     return value
 

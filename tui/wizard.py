@@ -9,7 +9,7 @@ from typing import Literal
 
 from planner import Lever, PlanRequest
 from planner.model import ModelSpec
-from planner.rendering.argv import ReadCommand, with_flags
+from planner.rendering.argv import ReadCommand
 from planner.settings import Layout
 
 
@@ -132,7 +132,7 @@ def effective_request(answers: Answers) -> PlanRequest:
     if answers.layout is not None:
         request = request.with_layout(answers.layout)
     for lever in answers.levers:
-        request = with_flags(request, lever.flag)
+        request = lever.apply(request)
     return request
 
 

@@ -17,7 +17,7 @@ from planner.facts import load
 from planner.facts.release import resolve_release
 from planner.memory.kv_cache import kv_bytes_per_token
 from planner.memory.ledger import RankBudget, rank_budgets
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 
 COMPONENTS = ("weights", "activations", "outside_torch", "graphs", "buffers", "kv_pool")
 
@@ -147,7 +147,7 @@ def evaluate(*, left_out: Literal["base", "family"] = "base") -> Report:
         comparisons=tuple(comparisons),
         groups=tuple(groups),
         readings=tuple(_check(one) for one in readings()),
-        starts=tuple(StartCheck(start=one, verdict=plan(one.request).verdict) for one in starts()),
+        starts=tuple(StartCheck(start=one, verdict=make_plan(one.request).verdict) for one in starts()),
     )
 
 

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
-from planner.planning.request import FIELD_HELP
+from planner.planning.request import SETTINGS
 
 if TYPE_CHECKING:
     from planner.model import ModelSpec
@@ -102,7 +102,7 @@ def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str)
 
 
 def _option(name: str, *short: str, **more: Any) -> Callable[[F], F]:
-    return click.option("--" + name.replace("_", "-"), *short, name, help=FIELD_HELP[name], **more)
+    return click.option("--" + name.replace("_", "-"), *short, name, help=SETTINGS[name].help, **more)
 
 
 def gpu_options(command: F) -> F:
@@ -160,17 +160,17 @@ def engine_options(command: F) -> F:
                 "load_format",
                 type=click.Choice(["mistral", "hf"]),
                 default="mistral",
-                help=FIELD_HELP["load_format"],
+                help=SETTINGS["load_format"].help,
             ),
             click.option(
-                "--mm-encoder-tp-mode", type=click.Choice(["weights", "data"]), help=FIELD_HELP["mm_encoder_tp_mode"]
+                "--mm-encoder-tp-mode", type=click.Choice(["weights", "data"]), help=SETTINGS["mm_encoder_tp_mode"].help
             ),
             click.option(
                 "--limit-mm-per-prompt.image",
                 "limit_mm_per_prompt_image",
                 type=int,
                 metavar="N",
-                help=FIELD_HELP["limit_mm_per_prompt_image"],
+                help=SETTINGS["limit_mm_per_prompt_image"].help,
             ),
             _option("vllm_version", type=Filled(), metavar="VERSION"),
         )

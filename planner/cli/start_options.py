@@ -46,11 +46,11 @@ def start_options(command: F) -> F:
 
 def planned_here(gpus: str | None, gpu_memory: str | None, settings: dict[str, Any]) -> Plan:
     """Return the plan of these options, with what was measured on this machine."""
-    from planner.planning.choose import plan
+    from planner.planning.choose import make_plan
     from planner.planning.request import PlanRequest
 
     chosen = resolve_gpus(gpus, gpu_memory=gpu_memory)
-    return plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
+    return make_plan(PlanRequest(gpus=chosen, calibrations=known_calibrations(), **settings))
 
 
 def is_command(words: tuple[str, ...]) -> bool:

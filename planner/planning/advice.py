@@ -5,36 +5,33 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.facts import load
-from planner.facts.release import Release, known_versions, parse_version
+from planner.facts.release import known_versions, parse_version
 from planner.memory.activation import cold_compile_bytes
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.ledger import RankBudget
-from planner.model import ModelSpec
 from planner.planning.answer import PlanWarning
-from planner.planning.request import PlanRequest
-from planner.planning.solve import Outcome
+from planner.planning.outcome import Outcome
+from planner.planning.question import Question
 
 WORTH_A_WORD_BYTES = GIB // 2
 """Smaller differences between two starts are not worth a warning."""
 
 
-def find_warnings(
-    request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
-) -> tuple[PlanWarning, ...]:
+def find_warnings(outcome: Outcome) -> tuple[PlanWarning, ...]:
     """Return everything the user should know before starting this plan."""
     found = [
-        *_release_warnings(request, model, release),
-        *_flag_warnings(request, model, release),
-        *_hardware_warnings(gpus, outcome),
+        *_release_warnings(outcome.question),
+        *_flag_warnings(outcome.question),
+        *_hardware_warnings(outcome),
         *_memory_warnings(outcome),
     ]
     return tuple(PlanWarning(code=code, message=message) for code, message in found)
 
 
-def _release_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> Iterator[tuple[str, str]]:
+def _release_warnings(question: Question) -> Iterator[tuple[str, str]]:
+    release = question.release
     facts = load("vllm.toml")
     number = parse_version(release.version)
     if not release.known:
@@ -50,8 +47,8 @@ def _release_warnings(request: PlanRequest, model: ModelSpec, release: Release) 
             f"the code of vLLM {release.version} was not read; planned with the rules of "
             f"{'.'.join(map(str, before))}, the nearest release that was",
         )
-    if model.native_format:
-        yield from _too_old(facts, number, release, request)
+    if question.model.native_format:
+        yield from _too_old(facts, number, question)
     bad = facts["packages"]["mistral_common_first_bad"]
     if parse_version(bad["from_vllm"]) <= number <= parse_version(bad["to_vllm"]) or not release.known:
         good = facts["packages"]["mistral_common_last_good"]["value"]
@@ -62,9 +59,8 @@ def _release_warnings(request: PlanRequest, model: ModelSpec, release: Release) 
         )
 
 
-def _too_old(
-    facts: dict[str, Any], number: tuple[int, int, int], release: Release, request: PlanRequest
-) -> Iterator[tuple[str, str]]:
+def _too_old(facts: dict[str, Any], number: tuple[int, int, int], question: Question) -> Iterator[tuple[str, str]]:
+    release, request = question.release, question.request
     needs = facts["requires"]
     layout = needs[request.load_format]
     if number < parse_version(layout["version"]):
@@ -84,7 +80,8 @@ def _too_old(
         )
 
 
-def _flag_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> Iterator[tuple[str, str]]:
+def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
+    request, model, release = question.request, question.model, question.release
     for note in model.notes:
         yield "checkpoint", note
     draft = model.draft
@@ -121,8 +118,9 @@ def _flag_warnings(request: PlanRequest, model: ModelSpec, release: Release) -> 
         )
 
 
-def _hardware_warnings(gpus: GpuSet, outcome: Outcome) -> Iterator[tuple[str, str]]:
-    spec, tp = gpus.spec, outcome.settings.tensor_parallel_size
+def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    gpus, tp = outcome.question.gpus, outcome.settings.tensor_parallel_size
+    spec = gpus.spec
     if spec.fp8_kind == "weight-only":
         yield (
             "fp8-weight-only",
@@ -177,13 +175,13 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
             f"the first start of a configuration compiles inside the profile run and may leave {format_gib(cold)} GiB "
             f"less for KV cache than later starts; the low bound allows for it",
         )
-    free = outcome.ranks[0].gpus.free_memory_bytes
+    free = outcome.question.gpus.free_memory_bytes
     if free is not None and rank.requested_bytes > rank.free_at_start.expected:
         passing = int(rank.free_at_start.worst / rank.total_bytes * 100) / 100
         better = "stop the processes that hold it"
         if passing > 0 and rank.loading_peak_bytes < rank.free_at_start.worst:
             better = f"--gpu-memory-utilization {passing} would pass that check"
-        holders = outcome.ranks[0].gpus.holders
+        holders = outcome.question.gpus.holders
         held = f" ({'; '.join(holders[:3])})" if holders else ""
         yield (
             "free-memory",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from hw_specs.spec import GpuSet
 from planner.memory.ledger import Ledger
 from planner.model import ModelSpec
-from planner.planning.request import PlanRequest
+from planner.planning.request import SETTINGS, PlanRequest
+from planner.planning.setting import SettingValue, as_typed
 from planner.settings import Layout, Settings
 
 Verdict = Literal["fits", "tight", "does-not-fit"]
+VERDICTS: tuple[Verdict, ...] = ("does-not-fit", "tight", "fits")
+"""From worst to best."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,14 +62,27 @@ class Lever:
     """One change of the request and what it buys."""
 
     name: str
-    flag: str
-    """As typed: ``--max-num-seqs 128``."""
+    change: Mapping[str, SettingValue] = field(hash=False)
+    """Fields of the request and their new values."""
     gain_bytes: int
     """KV budget won per GPU."""
     gain_tokens: int
     fits: bool
     """Whether the request starts at the low bound with this lever alone."""
     note: str = ""
+
+    @property
+    def flag(self) -> str:
+        """The change as typed: ``--max-num-seqs 128``."""
+        return as_typed(self.change, SETTINGS)
+
+    def apply(self, request: PlanRequest) -> PlanRequest:
+        """Return `request` with this lever switched on.
+
+        Raises:
+            InvalidRequest: when the engine would not take the value.
+        """
+        return replace(request, **self.change)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from planner.errors import InvalidRequest
 from planner.memory.layouts import layouts
 from planner.planning.answer import Plan
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.request import Objective, PlanRequest
 from planner.speed.answer import Cost, Estimate, LayoutSpeed, SpeedCalibration, SpeedForecast, SpeedSection, Targets
 from planner.speed.workload import Workload
@@ -103,7 +103,7 @@ def plan_for_workload(
     targets = targets or Targets()
     _check(request, workload, price_per_gpu_hour)
     request = _sized(request, workload)
-    first = plan(request)
+    first = make_plan(request)
     if not first.feasible:
         return first
     candidates = _candidates(request, first, workload)
@@ -172,7 +172,7 @@ def _candidates(request: PlanRequest, first: Plan, workload: Workload) -> list[_
     refused: InvalidRequest | None = None
     for variant in _variants(request, first):
         try:
-            answer = plan(variant)
+            answer = make_plan(variant)
             if not answer.feasible or (first.verdict == "fits" and answer.verdict != "fits"):
                 continue
             figures, peak = _expected(answer, workload)

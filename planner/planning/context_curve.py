@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
-from planner.facts.release import resolve_release
 from planner.planning.answer import Plan
+from planner.planning.question import Question
 from planner.planning.solve import solve
 
 
@@ -25,18 +24,15 @@ def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
     The curve ends at the plan's ``max_num_seqs`` or at `most`; with a KV cache of a fixed size it is exact too.
     """
     settings = plan.settings
-    release = resolve_release(plan.request.vllm_version)
+    question = Question.unchecked(plan.request).but(
+        max_model_len=None,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+    )
     points = []
     concurrency = 1
     while concurrency <= min(settings.max_num_seqs, most):
-        request = dataclasses.replace(
-            plan.request,
-            max_model_len=None,
-            concurrency=concurrency,
-            max_num_seqs=settings.max_num_seqs,
-            max_num_batched_tokens=settings.max_num_batched_tokens,
-        )
-        outcome = solve(request, plan.model, plan.gpus, release, settings.layout)
+        outcome = solve(question.but(concurrency=concurrency), settings.layout)
         length = outcome.settings.max_model_len if outcome.verdict == "fits" else 0
         points.append(CurvePoint(concurrency=concurrency, max_model_len=length))
         concurrency *= 2

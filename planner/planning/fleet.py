@@ -12,7 +12,7 @@ from hw_specs.gpu_set import parse_gpus
 from hw_specs.resolve import gpus_of
 from hw_specs.units import parse_memory
 from planner.planning.answer import Plan
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def _inventory(path: Path, settings: Mapping[str, Any], memory_override_bytes: i
                 raise M35Error("a field of a host is no plain text", hint="write `- {host: node-1, gpus: 8xH200}`")
             memory = parse_memory(str(host["gpu_memory"])) if "gpu_memory" in host else memory_override_bytes
             gpus = parse_gpus(str(host["gpus"]), memory_override_bytes=memory)
-            rows.append(FleetRow(host=name, path=place, plan=plan(PlanRequest(gpus=gpus, **settings))))
+            rows.append(FleetRow(host=name, path=place, plan=make_plan(PlanRequest(gpus=gpus, **settings))))
         except M35Error as error:
             rows.append(FleetRow(host=name, path=place, problem=str(error), hint=error.hint))
     return rows
@@ -110,7 +110,7 @@ def _planned(
 ) -> FleetRow:
     try:
         gpus = gpus_of(report, memory_override_bytes=memory_override_bytes)
-        answer = plan(PlanRequest(gpus=gpus, **settings))
+        answer = make_plan(PlanRequest(gpus=gpus, **settings))
     except M35Error as error:
         return FleetRow(host=report.hostname, path=str(path), problem=str(error), hint=error.hint)
     return FleetRow(host=report.hostname, path=str(path), plan=answer)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from planner.errors import InvalidRequest, PlannerError
 from planner.planning.answer import Plan
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.fleet import FleetRow
 from planner.speed.answer import Targets
 from planner.speed.predict import expected_figures
@@ -134,7 +134,7 @@ def _layouts(answer: Plan) -> list[Plan]:
         return found
     for other in answer.alternatives:
         if other.layout.pipeline_parallel_size == 1 and other.verdict == "fits":
-            found.append(plan(answer.request.with_layout(other.layout)))
+            found.append(make_plan(answer.request.with_layout(other.layout)))
     return found
 
 

@@ -4,44 +4,48 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from hw_specs.spec import GpuSet
 from hw_specs.units import MIB, format_tokens
 from planner.facts import load
-from planner.facts.release import Release
-from planner.memory.layouts import layouts
 from planner.memory.term import Bound
-from planner.model import ModelSpec
-from planner.planning.answer import Lever
-from planner.planning.request import PlanRequest
-from planner.planning.solve import Outcome, solve
+from planner.planning.answer import VERDICTS, Lever
+from planner.planning.outcome import Outcome
+from planner.planning.question import Question
+from planner.planning.setting import SettingValue
+from planner.planning.solve import solve
 
-VERDICTS = ("does-not-fit", "tight", "fits")
-"""From worst to best."""
 MAX_COUNT_SHOWN = 16
 """Largest number of GPUs per node that the lever "more GPUs" looks at."""
 
 
-def find_levers(
-    request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
-) -> tuple[Lever, ...]:
+class _Change(NamedTuple):
+    """A setting to try, and what to say about it."""
+
+    name: str
+    setting: str
+    value: SettingValue
+    note: str = ""
+
+
+def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
     """Return every single change that helps, best first: those that make it fit, then by tokens won."""
-    layout = outcome.settings.layout
+    settings, question = outcome.settings, outcome.question
     # What fits with a shorter length wants the full one; what does not fit wants the length that it was judged at.
-    wanted = outcome.settings.max_model_len if outcome.verdict == "does-not-fit" else outcome.wanted_length
+    wanted = settings.max_model_len if outcome.verdict == "does-not-fit" else question.wanted_length
     # Pinned to the batch of the answer, so that each lever moves one thing.
-    base = dataclasses.replace(
-        request,
+    base = question.but(
         max_model_len=wanted,
-        max_num_seqs=outcome.settings.max_num_seqs,
-        max_num_batched_tokens=outcome.settings.max_num_batched_tokens,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
     )
-    before = solve(base, model, gpus, release, layout)
+    before = solve(base, settings.layout)
     # More tokens are worth nothing to a plan that something else than the KV cache stops.
     stopped_by_kv = not before.stopped_otherwise(Bound.WORST)
-    found = [*_shorter(request, outcome), *_fewer(request, outcome)]
-    for name, flag, changed, note in _changes(base, model, outcome):
-        after = solve(changed, model, gpus, release, layout)
+    found = [*_shorter(outcome), *_fewer(outcome)]
+    for name, setting, value, note in _changes(outcome):
+        after = solve(base.but(**{setting: value}), settings.layout)
         gain_tokens = _tokens(after) - _tokens(before)
         better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
         if stopped_by_kv and after.stopped_otherwise(Bound.WORST):
@@ -50,14 +54,14 @@ def find_levers(
             found.append(
                 Lever(
                     name=name,
-                    flag=flag,
+                    change={setting: value},
                     gain_bytes=after.tightest.available.expected - before.tightest.available.expected,
                     gain_tokens=gain_tokens,
                     fits=after.verdict == "fits",
                     note=note,
                 )
             )
-    found += _more_gpus(request, model, gpus, release, outcome)
+    found += _more_gpus(outcome)
     if outcome.verdict == "fits":
         found.sort(key=lambda lever: (lever.name == "gpus", -lever.gain_tokens))
     else:
@@ -71,48 +75,31 @@ def _tokens(outcome: Outcome) -> int:
     return rank.available.expected // rank.geometry.block_bytes * rank.geometry.block_size
 
 
-def _changes(request: PlanRequest, model: ModelSpec, outcome: Outcome) -> Iterator[tuple[str, str, PlanRequest, str]]:
-    """The requests that differ from this one by one flag."""
-    settings, policy = outcome.settings, load("policy.toml")
-    if model.vision is not None and not settings.language_model_only:
-        yield "text-only", "--language-model-only", dataclasses.replace(request, language_model_only=True), "no images"
-    if outcome.tightest.geometry.bytes_per_token and settings.kv_cache_dtype in ("auto", "bfloat16", "float16"):
-        dtype = policy["levers"]["kv_cache_dtype"]["value"]
-        if not model.kv_cache_scheme:
-            yield (
-                "fp8-kv",
-                f"--kv-cache-dtype {dtype}",
-                dataclasses.replace(request, kv_cache_dtype=dtype),
-                "quality not measured",
-            )
+def _changes(outcome: Outcome) -> Iterator[_Change]:
+    """Every setting that may make room."""
+    settings, model, policy = outcome.settings, outcome.question.model, load("policy.toml")
+    if not settings.language_model_only:
+        yield _Change("text-only", "language_model_only", True, "no images")
+    if settings.kv_cache_dtype in ("auto", "bfloat16", "float16") and not model.kv_cache_scheme:
+        yield _Change("fp8-kv", "kv_cache_dtype", policy["levers"]["kv_cache_dtype"]["value"], "quality not measured")
     for batch in policy["batches"]:
-        fewer = batch["max_num_seqs"]
-        if settings.max_num_seqs > fewer >= outcome.sequences:
-            yield "max-num-seqs", f"--max-num-seqs {fewer}", dataclasses.replace(request, max_num_seqs=fewer), ""
+        if settings.max_num_seqs > batch["max_num_seqs"] >= outcome.question.sequences:
+            yield _Change("max-num-seqs", "max_num_seqs", batch["max_num_seqs"])
             break
     for batch in policy["batches"]:
         batched = batch["max_num_batched_tokens"]
         if settings.max_num_batched_tokens > batched >= settings.max_num_seqs:
-            yield (
-                "max-num-batched-tokens",
-                f"--max-num-batched-tokens {batched}",
-                dataclasses.replace(request, max_num_batched_tokens=batched),
-                "longer prompts take more steps",
-            )
+            note = "longer prompts take more steps"
+            yield _Change("max-num-batched-tokens", "max_num_batched_tokens", batched, note)
             break
-    yield from _budgets(request, outcome)
+    yield from _budgets(outcome)
     if not settings.enforce_eager and outcome.tightest.terms["graphs"].bytes:
-        yield (
-            "enforce-eager",
-            "--enforce-eager",
-            dataclasses.replace(request, enforce_eager=True),
-            "slower decoding",
-        )
+        yield _Change("enforce-eager", "enforce_eager", True, "slower decoding")
     if settings.num_speculative_tokens:
-        yield "no-draft", "without --eagle", dataclasses.replace(request, num_speculative_tokens=0), "slower decoding"
+        yield _Change("no-draft", "num_speculative_tokens", 0, "no draft: slower decoding")
 
 
-def _budgets(request: PlanRequest, outcome: Outcome) -> Iterator[tuple[str, str, PlanRequest, str]]:
+def _budgets(outcome: Outcome) -> Iterator[_Change]:
     """Another share of the GPU: a smaller one where something outside the budget stops it, else a larger one."""
     settings = outcome.settings
     by_hand = settings.kv_cache_memory_bytes
@@ -120,26 +107,20 @@ def _budgets(request: PlanRequest, outcome: Outcome) -> Iterator[tuple[str, str,
         rooms = [by_hand + rank.outside_budget_room_bytes - rank.outside_budget_bytes.worst for rank in outcome.ranks]
         smaller = min(rooms) // MIB * MIB
         if 0 < smaller < by_hand:
-            changed = dataclasses.replace(request, kv_cache_memory_bytes=smaller)
-            yield "kv-cache-memory-bytes", f"--kv-cache-memory-bytes {smaller}", changed, "what is really there"
+            yield _Change("kv-cache-memory-bytes", "kv_cache_memory_bytes", smaller, "what is really there")
         return
+    share = "gpu-memory-utilization", "gpu_memory_utilization"
     if outcome.blocker(Bound.WORST) in ("free", "physical"):
-        passing = passing_utilization(outcome)
+        passing = _passing_utilization(outcome)
         if 0 < passing < settings.gpu_memory_utilization:
-            changed = dataclasses.replace(request, gpu_memory_utilization=passing)
-            yield "gpu-memory-utilization", f"--gpu-memory-utilization {passing}", changed, "what is really free"
+            yield _Change(*share, passing, "what is really free")
         return
     highest = load("policy.toml")["levers"]["gpu_memory_utilization"]["value"]
     if settings.gpu_memory_utilization < highest:
-        yield (
-            "gpu-memory-utilization",
-            f"--gpu-memory-utilization {highest}",
-            dataclasses.replace(request, gpu_memory_utilization=highest),
-            "less room for what lives outside the budget",
-        )
+        yield _Change(*share, highest, "less room for what lives outside the budget")
 
 
-def passing_utilization(outcome: Outcome) -> float:
+def _passing_utilization(outcome: Outcome) -> float:
     """Largest share, in hundredths, that is surely free at start and leaves room for what lives outside; 0 if none."""
     shares = [
         min(rank.free_at_start.worst, rank.total_bytes - rank.outside_budget_bytes.worst) / rank.total_bytes
@@ -148,48 +129,45 @@ def passing_utilization(outcome: Outcome) -> float:
     return max(0, int(min(shares) * 100)) / 100
 
 
-def _fewer(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
+def _fewer(outcome: Outcome) -> Iterator[Lever]:
     """The number of sequences that surely fits, where more were asked for."""
-    if request.concurrency is None or outcome.verdict == "fits":
+    concurrency, length = outcome.question.request.concurrency, outcome.settings.max_model_len
+    if concurrency is None or outcome.verdict == "fits":
         return
-    fitting = outcome.sequences_that_fit(outcome.settings.max_model_len, Bound.WORST)
-    if 0 < fitting < request.concurrency:
-        yield Lever(
-            name="concurrency",
-            flag=f"--concurrency {fitting}",
-            gain_bytes=0,
-            gain_tokens=0,
-            fits=outcome.blocker(Bound.WORST) == "kv",
-            note=f"sequences of {format_tokens(outcome.settings.max_model_len)} that fit at the low bound",
-        )
+    fitting = outcome.sequences_that_fit(length, Bound.WORST)
+    if 0 < fitting < concurrency:
+        yield _smaller(outcome, "concurrency", fitting, f"sequences of {format_tokens(length)} that fit")
 
 
-def _shorter(request: PlanRequest, outcome: Outcome) -> Iterator[Lever]:
+def _shorter(outcome: Outcome) -> Iterator[Lever]:
     """The length that safely starts, when a longer one was asked for."""
-    policy = load("policy.toml")["context"]
+    policy, block_size = load("policy.toml")["context"], outcome.settings.block_size
     step, spare = policy["round_tokens"]["value"], policy["spare_blocks"]["value"]
-    blocks = outcome.length_per_sequence(Bound.WORST) // outcome.settings.block_size - spare
-    length = max(0, blocks * outcome.settings.block_size) // step * step
-    if outcome.verdict != "fits" and request.max_model_len is not None and 0 < length < request.max_model_len:
-        yield Lever(
-            name="max-model-len",
-            flag=f"--max-model-len {length}",
-            gain_bytes=0,
-            gain_tokens=0,
-            fits=outcome.blocker(Bound.WORST) == "kv",
-            note=f"{format_tokens(length)} tokens fit at the low bound",
-        )
+    blocks = outcome.length_per_sequence(Bound.WORST) // block_size - spare
+    length = max(0, blocks * block_size) // step * step
+    asked = outcome.question.request.max_model_len
+    if outcome.verdict != "fits" and asked is not None and 0 < length < asked:
+        yield _smaller(outcome, "max_model_len", length, f"{format_tokens(length)} tokens fit")
 
 
-def _more_gpus(
-    request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, outcome: Outcome
-) -> Iterator[Lever]:
+def _smaller(outcome: Outcome, setting: str, value: int, note: str) -> Lever:
+    return Lever(
+        name=setting.replace("_", "-"),
+        change={setting: value},
+        gain_bytes=0,
+        gain_tokens=0,
+        fits=outcome.blocker(Bound.WORST) == "kv",
+        note=f"{note} at the low bound",
+    )
+
+
+def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
     """The same GPUs once they are free; else the next larger number of them, and the smallest single product."""
-    free = request.with_layout(None)
-    beyond = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
+    gpus = outcome.question.gpus
+    longer_than = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
     if gpus.free_memory_bytes is not None and outcome.stopped_otherwise(Bound.WORST):
         emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=())
-        found = _fitting(free, model, emptied, release, beyond)
+        found = _fitting(outcome.question, emptied, longer_than)
         if found is not None:
             yield dataclasses.replace(found, note=f"once nothing else holds their memory: {found.note}")
             return
@@ -197,7 +175,7 @@ def _more_gpus(
     while count < min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
         count *= 2
         larger = GpuSet(spec=gpus.spec, count=count, memory_override_bytes=gpus.memory_override_bytes)
-        found = _fitting(free, model, larger, release, beyond)
+        found = _fitting(outcome.question, larger, longer_than)
         if found is not None:
             yield found
             break
@@ -218,25 +196,21 @@ def _more_gpus(
         key=lambda spec: (spec.engine_memory_bytes, spec.vendor != gpus.spec.vendor),
     )
     for spec in bigger:
-        found = _fitting(free, model, GpuSet(spec=spec, count=gpus.count), release, beyond)
+        found = _fitting(outcome.question, GpuSet(spec=spec, count=gpus.count), longer_than)
         if found is not None:
             yield found
             return
 
 
-def _fitting(request: PlanRequest, model: ModelSpec, gpus: GpuSet, release: Release, beyond: int) -> Lever | None:
-    """A lever when the largest tensor-parallel layout of `gpus` fits at the low bound, longer than `beyond` tokens."""
-    layout = layouts(model, gpus, text_only=request.language_model_only)[0]
-    layout = dataclasses.replace(layout, replicas=1)
-    outcome = solve(request, model, gpus, release, layout)
-    if outcome.verdict != "fits" or outcome.settings.max_model_len <= beyond:
+def _fitting(question: Question, gpus: GpuSet, longer_than: int) -> Lever | None:
+    """A lever when the largest tensor-parallel layout of `gpus` fits at the low bound, longer than so many tokens."""
+    change: dict[str, SettingValue] = {
+        "gpus": gpus, "tensor_parallel_size": None, "pipeline_parallel_size": None, "replicas": None
+    }  # fmt: skip
+    other = question.but(**change)
+    outcome = solve(other, dataclasses.replace(other.layouts()[0], replicas=1))
+    if outcome.verdict != "fits" or outcome.settings.max_model_len <= longer_than:
         return None
-    kv = outcome.kv_cache
-    return Lever(
-        name="gpus",
-        flag=f"--gpus {gpus}",
-        gain_bytes=0,
-        gain_tokens=0,
-        fits=True,
-        note=f"fits {format_tokens(outcome.settings.max_model_len)} tokens, {kv.max_concurrency:.1f} requests",
-    )
+    length, requests = outcome.settings.max_model_len, outcome.kv_cache.max_concurrency
+    note = f"fits {format_tokens(length)} tokens, {requests:.1f} requests"
+    return Lever(name="gpus", change=change, gain_bytes=0, gain_tokens=0, fits=True, note=note)

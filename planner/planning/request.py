@@ -5,13 +5,15 @@ It validates single fields and their plain contradictions; whether they fit is t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
 from planner.memory.rank import Calibration
 from planner.model import ModelSpec
+from planner.planning.setting import Kind, Setting, flags_of, option_of
 from planner.settings import Layout
 
 BLOCK_STEP = 16
@@ -19,9 +21,9 @@ BLOCK_STEP = 16
 Objective = Literal["balanced", "latency", "throughput", "context"]
 
 
-def _setting(description: str, **more: str) -> dict[str, str]:
-    """Metadata of one field: the help text that CLI, wizard and documentation share."""
-    return {"help": description, **more}
+def _setting(default: Any, help: str, kind: Kind, **more: Any) -> Any:
+    """A field with its description."""
+    return field(default=default, metadata={"setting": Setting(help=help, kind=kind, **more)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,65 +34,81 @@ class PlanRequest:
         InvalidRequest: when a field is out of the range that vLLM accepts.
     """
 
-    gpus: GpuSet
+    gpus: GpuSet = field(metadata={"setting": Setting(help="the GPUs to plan for", kind="gpus")})
     model: ModelSpec | None = None
     """None is the shipped Mistral-Medium-3.5-128B."""
-    vllm_version: str | None = field(
-        default=None, metadata=_setting("vLLM release to plan for; the newest known one by default")
+    tensor_parallel_size: int | None = _setting(
+        None,
+        "GPUs that share each layer; the largest valid size by default",
+        "integer",
+        short="-tp",
+        least=1,
+        logged=True,
     )
-    tensor_parallel_size: int | None = field(
-        default=None, metadata=_setting("GPUs that share each layer; the largest valid size by default")
+    pipeline_parallel_size: int | None = _setting(
+        None, "stages the layers are split into; 1 by default", "integer", short="-pp", least=1, logged=True
     )
-    pipeline_parallel_size: int | None = field(
-        default=None, metadata=_setting("stages the layers are split into; 1 by default")
+    replicas: int | None = _setting(
+        None, "independent copies of the server; as many as the GPUs allow", "integer",
+        flags=("data-parallel-size",), least=1,
+    )  # fmt: skip
+    max_model_len: int | None = _setting(
+        None, "tokens of prompt and answer together; the largest that safely fits by default", "length",
+        metavar="N|auto", label="context, tokens", placeholder="longest that fits", least=1, logged=True,
+    )  # fmt: skip
+    concurrency: int | None = _setting(
+        None, "sequences of full length to hold at once; at least 1", "integer",
+        label="requests at once", placeholder="at least 1", least=1,
+    )  # fmt: skip
+    max_num_seqs: int | None = _setting(
+        None, "sequences per step; the release's default for this GPU otherwise", "count",
+        label="sequences a step", least=1, logged=True,
+    )  # fmt: skip
+    max_num_batched_tokens: int | None = _setting(
+        None, "tokens per step; the release's default for this GPU otherwise", "count",
+        label="tokens a step", least=1, logged=True,
+    )  # fmt: skip
+    gpu_memory_utilization: float | None = _setting(
+        None, "fraction of each GPU the engine may use; the release's default otherwise", "fraction",
+        metavar="FRACTION", label="GPU memory share", placeholder="the release's own", logged=True,
+    )  # fmt: skip
+    kv_cache_memory_bytes: int | None = _setting(
+        None, "size the KV cache by hand, per GPU; nothing is profiled then", "count", metavar="SIZE", least=1
     )
-    replicas: int | None = field(
-        default=None, metadata=_setting("independent copies of the server; as many as the GPUs allow")
+    kv_cache_dtype: str = _setting(
+        "auto", "KV cache data type; auto is BF16 for the official checkpoint", "text",
+        metavar="TYPE", label="KV cache type", logged=True,
+    )  # fmt: skip
+    block_size: int | None = _setting(None, "tokens per KV block; 16 on GPUs", "integer", least=1)
+    language_model_only: bool = _setting(
+        False, "serve text only: no vision weights, no encoder memory", "switch", label="text only", logged=True
     )
-    max_model_len: int | None = field(
-        default=None,
-        metadata=_setting("tokens of prompt and answer together; the largest that safely fits by default"),
+    enforce_eager: bool = _setting(
+        False, "no CUDA or HIP graphs, no compilation", "switch", label="eager, no graphs", logged=True
     )
-    gpu_memory_utilization: float | None = field(
-        default=None, metadata=_setting("fraction of each GPU the engine may use; the release's default otherwise")
+    num_speculative_tokens: int = _setting(
+        0, "tokens the EAGLE draft proposes per step; 0 is no draft", "integer",
+        option="--eagle", flags=("speculative-config",), label="EAGLE draft tokens", least=0, logged=True,
+    )  # fmt: skip
+    speculative_max_model_len: int | None = _setting(
+        None, "draft length limit; left out by default, the card's value shortens 0.33's context", "count",
+        flags=("speculative-config",), least=1,
+    )  # fmt: skip
+    load_format: Literal["mistral", "hf"] = _setting(
+        "mistral", "checkpoint layout: Mistral's own or Hugging Face's", "text",
+        choices=("mistral", "hf"), flags=("load-format", "config-format", "tokenizer-mode"), label="checkpoint files",
+    )  # fmt: skip
+    mm_encoder_tp_mode: Literal["weights", "data"] | None = _setting(
+        None, "vision-encoder parallelism; has no effect on this model", "text", choices=("weights", "data")
     )
-    kv_cache_memory_bytes: int | None = field(
-        default=None, metadata=_setting("size the KV cache by hand, per GPU; nothing is profiled then")
-    )
-    max_num_seqs: int | None = field(
-        default=None, metadata=_setting("sequences per step; the release's default for this GPU otherwise")
-    )
-    max_num_batched_tokens: int | None = field(
-        default=None, metadata=_setting("tokens per step; the release's default for this GPU otherwise")
-    )
-    kv_cache_dtype: str = field(
-        default="auto", metadata=_setting("KV cache data type; auto is BF16 for the official checkpoint")
-    )
-    block_size: int | None = field(default=None, metadata=_setting("tokens per KV block; 16 on GPUs"))
-    language_model_only: bool = field(
-        default=False, metadata=_setting("serve text only: no vision weights, no encoder memory")
-    )
-    enforce_eager: bool = field(default=False, metadata=_setting("no CUDA or HIP graphs, no compilation"))
-    num_speculative_tokens: int = field(
-        default=0, metadata=_setting("tokens the EAGLE draft proposes per step; 0 is no draft")
-    )
-    speculative_max_model_len: int | None = field(
-        default=None,
-        metadata=_setting("draft length limit; left out by default, the card's value shortens 0.33's context"),
-    )
-    concurrency: int | None = field(
-        default=None, metadata=_setting("sequences of full length to hold at once; at least 1")
-    )
-    load_format: Literal["mistral", "hf"] = field(
-        default="mistral", metadata=_setting("checkpoint layout: Mistral's own or Hugging Face's")
-    )
-    mm_encoder_tp_mode: Literal["weights", "data"] | None = field(
-        default=None, metadata=_setting("asked encoder sharding; has no effect on this model")
-    )
-    limit_mm_per_prompt_image: int | None = field(
-        default=None, metadata=_setting("images per prompt; only 0 saves memory")
-    )
-
+    limit_mm_per_prompt_image: int | None = _setting(
+        None, "images per prompt; only 0 saves memory", "integer",
+        option="--limit-mm-per-prompt.image", flags=("limit-mm-per-prompt",), least=0,
+    )  # fmt: skip
+    vllm_version: str | None = _setting(
+        None, "vLLM release to plan for; the newest known one by default", "text",
+        metavar="VERSION", label="vLLM release", logged=True,
+    )  # fmt: skip
     calibrations: tuple[Calibration, ...] = ()
     """Start-ups measured earlier; those of the same GPU, release and settings replace our terms."""
 
@@ -111,20 +129,8 @@ class PlanRequest:
     def __post_init__(self) -> None:
         if not isinstance(self.gpus, GpuSet):
             raise InvalidRequest("gpus", f"gpus must be a GpuSet, not `{self.gpus!r}`", hint="use `parse_gpus`")
-        for name in (
-            "tensor_parallel_size", "pipeline_parallel_size", "replicas", "max_model_len", "kv_cache_memory_bytes",
-            "max_num_seqs", "max_num_batched_tokens", "block_size", "speculative_max_model_len", "concurrency",
-        ):  # fmt: skip
-            value = getattr(self, name)
-            if value is not None and not (_is_integer(value) and value >= 1):
-                raise InvalidRequest(name, f"{name} must be a positive integer, not `{value}`")
-        for name in ("num_speculative_tokens", "limit_mm_per_prompt_image"):
-            value = getattr(self, name)
-            if value is not None and not (_is_integer(value) and value >= 0):
-                raise InvalidRequest(name, f"{name} must be an integer of at least 0, not `{value}`")
-        for name in ("language_model_only", "enforce_eager"):
-            if not isinstance(getattr(self, name), bool):
-                raise InvalidRequest(name, f"{name} must be true or false, not `{getattr(self, name)}`")
+        for name, setting in SETTINGS.items():
+            self._check(name, setting)
         share = self.gpu_memory_utilization
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if share is not None and not (number and 0 < share <= 1):
@@ -137,21 +143,52 @@ class PlanRequest:
                 f"block_size must be a multiple of {BLOCK_STEP}, not `{self.block_size}`",
                 hint="the attention kernels read whole groups of that many tokens",
             )
-        if self.load_format not in ("mistral", "hf"):
-            raise InvalidRequest("load_format", f"load_format must be mistral or hf, not `{self.load_format}`")
-        if self.mm_encoder_tp_mode not in (None, "weights", "data"):
-            raise InvalidRequest(
-                "mm_encoder_tp_mode", f"mm_encoder_tp_mode must be weights or data, not `{self.mm_encoder_tp_mode}`"
-            )
-        for name in ("vllm_version", "kv_cache_dtype"):
-            value = getattr(self, name)
-            if not isinstance(value, str) and not (name == "vllm_version" and value is None):
-                raise InvalidRequest(name, f"{name} must be text, not `{value!r}`")
+
+    def _check(self, name: str, setting: Setting) -> None:
+        """Refuse a value of another kind."""
+        value = getattr(self, name)
+        if value is None and _DEFAULTS[name] is None:
+            return
+        if setting.kind == "switch" and not isinstance(value, bool):
+            raise InvalidRequest(name, f"{name} must be true or false, not `{value}`")
+        if setting.least is not None and not (_is_integer(value) and value >= setting.least):
+            wanted = "a positive integer" if setting.least else "an integer of at least 0"
+            raise InvalidRequest(name, f"{name} must be {wanted}, not `{value}`")
+        if setting.choices and value not in setting.choices:
+            raise InvalidRequest(name, f"{name} must be {' or '.join(setting.choices)}, not `{value}`")
+        if setting.kind == "text" and not isinstance(value, str):
+            raise InvalidRequest(name, f"{name} must be text, not `{value!r}`")
 
 
 def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-FIELD_HELP = {one.name: str(one.metadata.get("help", "")) for one in fields(PlanRequest)}
-"""Field → the line of help that command line, wizard and documentation share."""
+_DEFAULTS = {one.name: one.default for one in fields(PlanRequest)}
+SETTINGS: Mapping[str, Setting] = {
+    one.name: one.metadata["setting"] for one in fields(PlanRequest) if "setting" in one.metadata
+}
+"""Field → its description, in the order in which people meet them."""
+
+
+def option_for(name: str) -> str:
+    """Return the option of ours that sets the field `name`; a field that is no setting keeps its name.
+
+    >>> option_for("num_speculative_tokens"), option_for("limit_mm_per_prompt_image"), option_for("prompt_tokens")
+    ('--eagle', '--limit-mm-per-prompt.image', '--prompt-tokens')
+    """
+    return option_of(name, SETTINGS[name]) if name in SETTINGS else "--" + name.replace("_", "-")
+
+
+def planned_flags() -> dict[str, str]:
+    """Return the flags of ``vllm serve`` that a plan decides, without dashes, and the option of ours for each."""
+    found = {"model": "--model"}
+    for name, setting in SETTINGS.items():
+        if name not in NOT_THE_ENGINES:
+            for flag in flags_of(name, setting):
+                found.setdefault(flag, option_for(name))
+    return found
+
+
+NOT_THE_ENGINES = frozenset({"gpus", "concurrency", "vllm_version"})
+"""Settings of a plan that no flag of the engine says."""

@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hw_specs.errors import M35Error, shown
-from hw_specs.gpu_set import parse_gpus
 from hw_specs.units import parse_count
 from planner.errors import InvalidRequest
 from planner.facts import load
-from planner.facts.release import resolve_release
 from planner.planning.answer import Plan
+from planner.planning.question import Question
 from planner.planning.request import PlanRequest
 from planner.planning.solve import engine_settings
 from planner.rendering.secrets import API_KEY, HF_TOKEN
@@ -96,30 +95,6 @@ def read_command(text: str, *, plan: Plan) -> ReadCommand:
         port=found.port,
         unplanned=tuple(found.unplanned),
     )
-
-
-def with_flags(request: PlanRequest, flags: str) -> PlanRequest:
-    """Return `request` with the flags of a lever switched on: ``--max-num-seqs 128``, ``--gpus 2xMI300X``.
-
-    Raises:
-        InvalidRequest: for a flag that no request has.
-    """
-    words = _words(flags)
-    if words == ["without", "--eagle"]:
-        return dataclasses.replace(request, num_speculative_tokens=0, speculative_max_model_len=None)
-    if words[:1] == ["--gpus"] and len(words) == 2:
-        return dataclasses.replace(
-            request,
-            gpus=parse_gpus(words[1]),
-            tensor_parallel_size=None,
-            pipeline_parallel_size=None,
-            replicas=None,
-        )
-    found = _Found()
-    stray = _collect(words, found)
-    if stray is not None or found.unplanned:
-        raise InvalidRequest("flags", f"`{shown(flags)}` changes no setting of a plan")
-    return dataclasses.replace(request, **found.changes)
 
 
 class _Found:
@@ -350,8 +325,7 @@ def _engine_defaults(request: PlanRequest, plan: Plan, *, asked: set[str]) -> Pl
         pipeline_parallel_size=request.pipeline_parallel_size or 1,
         replicas=request.replicas or 1,
     )
-    release = resolve_release(request.vllm_version)
-    settings = engine_settings(request, plan.model, request.gpus, release, layout)
+    settings = engine_settings(Question.unchecked(request), layout)
     return dataclasses.replace(
         request,
         max_num_seqs=settings.max_num_seqs,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from planner.memory.term import Term
-from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected, Verdict
+from planner.planning.answer import Alternative, KvCache, Plan, PlanWarning, Rejected, Verdict
 from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
@@ -81,6 +81,23 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One change of the request and what it buys."""
+
+    name: str
+    flag: str
+    """As typed: ``--max-num-seqs 128``."""
+    change: dict[str, bool | int | float | str | None]
+    """Fields of the request and their new values; GPUs as typed."""
+    gain_bytes: int
+    """KV budget won per GPU."""
+    gain_tokens: int
+    fits: bool
+    """Whether the request starts with every uncertain term at its worst, with this change alone."""
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDocument:
     """What ``m35-plan --json`` prints, also when nothing fits."""
 
@@ -105,7 +122,7 @@ class PlanDocument:
     reasons: tuple[str, ...]
     alternatives: tuple[Alternative, ...]
     rejected: tuple[Rejected, ...]
-    levers: tuple[Lever, ...]
+    levers: tuple[Change, ...]
     warnings: tuple[PlanWarning, ...]
     command: Command
     speed: SpeedSection | None = None
@@ -150,7 +167,18 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
         reasons=plan.reasons,
         alternatives=plan.alternatives,
         rejected=plan.rejected,
-        levers=plan.levers,
+        levers=tuple(
+            Change(
+                name=lever.name,
+                flag=lever.flag,
+                change={name: str(value) if name == "gpus" else value for name, value in lever.change.items()},  # type: ignore[misc]
+                gain_bytes=lever.gain_bytes,
+                gain_tokens=lever.gain_tokens,
+                fits=lever.fits,
+                note=lever.note,
+            )
+            for lever in plan.levers
+        ),
         warnings=plan.warnings,
         command=Command(argv=command.argv, env=command.env, shell=command.shell),
         speed=speed,

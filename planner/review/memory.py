@@ -11,7 +11,7 @@ from planner.errors import InvalidRequest, PlannerError
 from planner.facts import load
 from planner.model import ModelSpec
 from planner.planning.answer import Plan
-from planner.planning.choose import plan as make_plan
+from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.argv import read_command
 from planner.review.case import Case

@@ -12,7 +12,7 @@ from planner.facts.release import Release
 from planner.memory.kv_cache import resolve_dtype, vector_bytes
 from planner.memory.layouts import tensor_parallel_fault
 from planner.model import ModelSpec
-from planner.planning.solve import default_batch
+from planner.planning.question import default_batch
 from planner.settings import Settings
 
 OPTIONS = {

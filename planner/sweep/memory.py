@@ -14,6 +14,7 @@ from planner.facts.release import Release
 from planner.memory.ledger import RankBudget, rank_budgets
 from planner.memory.term import Bound, Bounds
 from planner.model import ModelSpec
+from planner.planning.answer import VERDICTS
 from planner.sweep.grid import Cell, Grid, cells
 
 if TYPE_CHECKING:
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
     Ints = NDArray[np.int64]
     Floats = NDArray[np.float64]
-
-VERDICTS = ("does-not-fit", "tight", "fits")
-"""By their code in :attr:`MemoryBlock.verdict`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +33,7 @@ class MemoryBlock:
     utilizations: Floats
     concurrencies: Ints
     verdict: NDArray[np.int8]
-    """``[utilizations, concurrencies]``: index into :data:`VERDICTS`."""
+    """``[utilizations, concurrencies]``: index into :data:`planner.planning.answer.VERDICTS`."""
     available_bytes: Ints
     """``[utilizations]``: for the KV cache of one GPU, expected."""
     available_low_bytes: Ints
@@ -92,7 +90,7 @@ def _block(cell: Cell, rank: RankBudget, utilizations: Floats, concurrencies: In
 def _holds(
     rank: RankBudget, requested: Ints, available: Ints, bound: Bound, length: int, concurrencies: Ints
 ) -> NDArray[np.bool_]:
-    """Whether nothing stops a configuration at `bound`: :func:`planner.planning.solve.rank_fault` over two axes."""
+    """Whether nothing stops a configuration at `bound`: :func:`planner.planning.outcome.rank_fault` over two axes."""
     geometry = rank.geometry
     free = rank.free_at_start[bound]
     starts = (

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from hw_specs.spec import GpuSet
 from planner import InvalidRequest, PlanRequest, emit, plan, plan_document, read_document
-from planner.rendering.argv import with_flags
 from planner.rendering.document import dump_plan, load_plan, to_json_value
 from tests.property import strategies as our
 
@@ -122,7 +121,7 @@ def test_a_lever_that_claims_to_fit_does_and_none_makes_it_worse(request: PlanRe
     found = planned(request)
     order = {"does-not-fit": 0, "tight": 1, "fits": 2}
     for lever in found.levers:
-        if not lever.flag.startswith("--") or lever.name == "gpus":
+        if lever.name == "gpus":
             continue
         pinned = dataclasses.replace(
             request,
@@ -130,10 +129,6 @@ def test_a_lever_that_claims_to_fit_does_and_none_makes_it_worse(request: PlanRe
             max_num_batched_tokens=found.settings.max_num_batched_tokens,
             max_model_len=request.max_model_len or (None if found.feasible else found.settings.max_model_len),
         )
-        after = (
-            planned(with_flags(pinned, lever.flag))
-            if lever.name != "concurrency"
-            else planned(dataclasses.replace(pinned, concurrency=int(lever.flag.split()[1])))
-        )
+        after = planned(lever.apply(pinned))
         assert order[after.verdict] >= order[found.verdict], lever
         assert not lever.fits or after.verdict == "fits" or found.feasible, lever

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
 from planner.planning.answer import Plan
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import TimedOut
@@ -25,7 +25,7 @@ PREFIX = "(Worker_TP0 pid=300) ERROR 11-20 09:03:00 [multiproc_executor.py:953] 
 
 
 def one_gpu(**more: int) -> Plan:
-    return plan(PlanRequest(gpus=parse_gpus("1xMI300X"), max_model_len=262144, **more))
+    return make_plan(PlanRequest(gpus=parse_gpus("1xMI300X"), max_model_len=262144, **more))
 
 
 def after(text: str, *, log: bytes = b"") -> bytes:
@@ -170,7 +170,7 @@ def test_a_utilization_is_lowered_by_what_was_missing() -> None:
 
 
 def test_memory_cures_are_planned_again() -> None:
-    eight = plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=2, replicas=1))
+    eight = make_plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=2, replicas=1))
     load = " ".join(diagnose(after(OOM), plan=eight).cures)
     assert "`--tensor-parallel-size 4`: 31.37 GiB of weights per GPU" in load and "on 8 GPUs" not in load
     peak = diagnose(after(OOM, log=BEFORE_KV), plan=eight).cures

@@ -14,7 +14,7 @@ from hw_specs.units import gib
 from planner.calibrate import calibration_of, calibrations, keep, read_calibrations
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.planning.answer import Plan
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.document import plan_document, to_json_value
 from planner.serve.log.measured import Measured, compare, read_measured, with_metrics
@@ -26,7 +26,7 @@ V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
 
 
 def h200() -> Plan:
-    return plan(PlanRequest(gpus=parse_gpus("8xH200"), vllm_version="0.33.0"))
+    return make_plan(PlanRequest(gpus=parse_gpus("8xH200"), vllm_version="0.33.0"))
 
 
 @pytest.mark.parametrize("path", [*sorted(PUBLIC.glob("*.log")), *RECONSTRUCTED.glob("*.log")], ids=lambda p: p.stem)
@@ -93,12 +93,12 @@ def test_the_term_that_was_wrong_is_named() -> None:
 def test_a_calibration_brings_the_prediction_to_the_measurement() -> None:
     first, measured = h200(), read_measured(parse_log(V2))
     keep(calibration_of(first, measured, run="run-1"))
-    again = plan(dataclasses.replace(first.request, calibrations=calibrations()))
+    again = make_plan(dataclasses.replace(first.request, calibrations=calibrations()))
     assert again.kv_cache.available_bytes == pytest.approx(gib(107.36), abs=gib(0.02))
     assert abs(first.kv_cache.available_bytes - gib(107.36)) > gib(1)
     basis = {line.name: line for line in again.ledger.lines}
     assert basis["graphs"].basis == "measured" and "measured here: run-1" in basis["graphs"].source
-    other = plan(PlanRequest(gpus=parse_gpus("4xH200"), vllm_version="0.33.0", calibrations=calibrations()))
+    other = make_plan(PlanRequest(gpus=parse_gpus("4xH200"), vllm_version="0.33.0", calibrations=calibrations()))
     assert "measured here" not in other.ledger.line("graphs").source
 
 
@@ -113,11 +113,13 @@ def test_a_log_of_another_start_is_refused(state: Path) -> None:
         ({"num_speculative_tokens": 3}, "num_speculative_tokens 0, the plan says 3"),
         ({"kv_cache_dtype": "fp8"}, "kv_cache_dtype bfloat16, the plan says fp8"),
     ):
-        other = plan(dataclasses.replace(h200().request, **change))  # type: ignore[arg-type]
+        other = make_plan(dataclasses.replace(h200().request, **change))  # type: ignore[arg-type]
         with pytest.raises(LogNotUnderstood, match=words):
             calibration_of(other, measured, run="x")
     with pytest.raises(PlannerError, match=r"139\.80 GiB"):
-        calibration_of(plan(PlanRequest(gpus=parse_gpus("8xB200"), max_num_batched_tokens=8192)), measured, run="x")
+        calibration_of(
+            make_plan(PlanRequest(gpus=parse_gpus("8xB200"), max_num_batched_tokens=8192)), measured, run="x"
+        )
     with pytest.raises(LogNotUnderstood, match="none of the figures"):
         calibration_of(h200(), read_measured(parse_log(b"")), run="x")
     assert calibrations() == () and not (state / "calibration.jsonl").exists()
@@ -131,7 +133,7 @@ def start_of(path: Path, **changes: object) -> tuple[Plan, Measured]:
         "language_model_only": bool(measured.language_model_only),
         "enforce_eager": bool(measured.enforce_eager),
     }
-    return plan(PlanRequest(gpus=parse_gpus("1xH200"), **told)), dataclasses.replace(measured, **changes)  # type: ignore[arg-type]
+    return make_plan(PlanRequest(gpus=parse_gpus("1xH200"), **told)), dataclasses.replace(measured, **changes)  # type: ignore[arg-type]
 
 
 H200_LOGS = PUBLIC.parent / "0.26.0-h200"
@@ -209,9 +211,9 @@ def test_a_full_disk_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_peak_that_holds_a_compilation_is_not_kept() -> None:
     """The same configuration twice on one H200: the first start compiled, the second loaded what that left."""
-    whole = plan(PlanRequest(gpus=parse_gpus("1xH200"), vllm_version="0.26.0", language_model_only=True))
+    whole = make_plan(PlanRequest(gpus=parse_gpus("1xH200"), vllm_version="0.26.0", language_model_only=True))
     eight = dataclasses.replace(whole.model, layers=(dataclasses.replace(whole.model.layers[0], count=8),))
-    cut = plan(dataclasses.replace(whole.request, model=eight, max_model_len=262144))
+    cut = make_plan(dataclasses.replace(whole.request, model=eight, max_model_len=262144))
     first, later = (
         read_measured(parse_log((H200_LOGS / name).read_bytes()))
         for name in ("cut8-text-graphs.log", "cut8-text-graphs-again.log")
@@ -221,7 +223,7 @@ def test_a_peak_that_holds_a_compilation_is_not_kept() -> None:
     kept = calibration_of(cut, later, run="later")
     assert sorted(kept.terms) == ["activations", "outside_torch"]
     after = [
-        plan(dataclasses.replace(cut.request, calibrations=(record,))).kv_cache.available_bytes
+        make_plan(dataclasses.replace(cut.request, calibrations=(record,))).kv_cache.available_bytes
         for record in (calibration_of(cut, first, run="first"), kept)
     ]
     assert after == pytest.approx([later.kv_available_bytes] * 2, abs=gib(0.06))
@@ -243,7 +245,7 @@ def test_what_was_launched_on_a_gpu_is_within_the_bounds_of_its_plan(name: str, 
     """Both figures of the plan were made before the start; these logs are of its own launches."""
     whole, measured = start_of(H200_LAUNCHED / name)
     cut = dataclasses.replace(whole.model, layers=(dataclasses.replace(whole.model.layers[0], count=layers),))
-    planned = plan(dataclasses.replace(whole.request, model=cut))
+    planned = make_plan(dataclasses.replace(whole.request, model=cut))
     found = compare(to_json_value(plan_document(planned)), measured)
     names = {item.name for item in found.differences}
     assert {"weights", "outside_torch", "activations", "graphs.actual", "kv_available", "tokens"} <= names

@@ -14,7 +14,7 @@ import pytest
 from hw_specs import parse_gpus
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
 from planner.serve import CheckResult, Endpoint, StartOrder, run_preflight
@@ -84,7 +84,7 @@ class Machine:
         checkpoint_bytes: int | None = None, **settings: object,
     ) -> Start:  # fmt: skip
         """A start of the plan; `checkpoint_bytes` makes the planned checkpoint as small as the cached one."""
-        answer = plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version=version, **settings))  # type: ignore[arg-type]
+        answer = make_plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version=version, **settings))  # type: ignore[arg-type]
         if checkpoint_bytes is not None:
             answer = dataclasses.replace(
                 answer, model=dataclasses.replace(answer.model, checkpoint_bytes=checkpoint_bytes)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hw_specs import parse_gpus
 from planner.cli import main
 from planner.errors import InvalidRequest
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
 from planner.serve import StartOrder
@@ -23,7 +23,7 @@ from planner.serve.process.engine_argv import engine_args, flag_of, model_of, op
 
 from .logs import RECONSTRUCTED
 
-PLAN = plan(PlanRequest(gpus=parse_gpus("8xH200")))
+PLAN = make_plan(PlanRequest(gpus=parse_gpus("8xH200")))
 V2 = str(RECONSTRUCTED / "v2-8xh200-0.33.0.log")
 
 

@@ -13,7 +13,9 @@ from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
 from planner.facts.release import resolve_release
 from planner.memory.ledger import rank_budgets
-from planner.planning.solve import Outcome
+from planner.planning.outcome import Outcome
+from planner.planning.question import Question
+from planner.planning.request import PlanRequest
 from planner.sweep.grid import Grid
 from planner.sweep.memory import VERDICTS, sweep_memory
 
@@ -48,13 +50,8 @@ def test_every_configuration_is_judged_as_a_single_plan_would_be(
             chosen = dataclasses.replace(block.cell.settings, gpu_memory_utilization=utilization)
             ranks = rank_budgets(M35, block.cell.gpus, chosen, release)
             for j, concurrency in enumerate(concurrencies):
-                alone = Outcome(
-                    settings=chosen,
-                    ranks=ranks,
-                    sequences=concurrency,
-                    length_asked=True,
-                    wanted_length=chosen.max_model_len,
-                )
+                asked = PlanRequest(gpus=block.cell.gpus, concurrency=concurrency)
+                alone = Outcome(question=Question.unchecked(asked), settings=chosen, ranks=ranks)
                 assert VERDICTS[block.verdict[i, j]] == alone.verdict
             kv = alone.kv_cache
             assert block.available_bytes[i] == kv.available_bytes

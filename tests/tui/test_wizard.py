@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hw_specs import parse_gpus
 from planner import Lever, plan, serve_command
 from planner.rendering.argv import read_command
 from planner.settings import Layout
@@ -18,9 +19,20 @@ from tui.wizard import Answers, Move, Step, advance, effective_request
 
 from .world import request
 
-EAGER = Lever(name="enforce-eager", flag="--enforce-eager", gain_bytes=1, gain_tokens=1, fits=True)
-FEWER = Lever(name="max-num-seqs", flag="--max-num-seqs 128", gain_bytes=1, gain_tokens=1, fits=True)
-MORE = Lever(name="gpus", flag="--gpus 2xMI300X", gain_bytes=0, gain_tokens=0, fits=True)
+EAGER = Lever(name="enforce-eager", change={"enforce_eager": True}, gain_bytes=1, gain_tokens=1, fits=True)
+FEWER = Lever(name="max-num-seqs", change={"max_num_seqs": 128}, gain_bytes=1, gain_tokens=1, fits=True)
+MORE = Lever(
+    name="gpus",
+    change={
+        "gpus": parse_gpus("2xMI300X"),
+        "tensor_parallel_size": None,
+        "pipeline_parallel_size": None,
+        "replicas": None,
+    },
+    gain_bytes=0,
+    gain_tokens=0,
+    fits=True,
+)
 TWO = Layout(tensor_parallel_size=2, pipeline_parallel_size=1, replicas=4)
 
 ANSWERS = st.builds(
@@ -84,6 +96,14 @@ def test_an_edited_command_wins_until_something_else_is_picked() -> None:
     assert effective_request(answers).enforce_eager
     assert wizard.with_layout(answers, TWO).edited is None
     assert wizard.with_lever(answers, FEWER).edited is None
+
+
+def test_fewer_sequences_can_be_switched_on() -> None:
+    asked = request("1xMI300X", concurrency=64)
+    (fewer,) = [lever for lever in plan(asked).levers if lever.name == "concurrency"]
+    answers = wizard.with_lever(Answers(request=asked), fewer)
+    assert effective_request(answers).concurrency == fewer.change["concurrency"]
+    assert plan(effective_request(answers)).verdict == "fits"
 
 
 def test_levers_that_are_on_stay_in_sight() -> None:

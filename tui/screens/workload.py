@@ -20,7 +20,7 @@ from hw_specs.units import parse_count
 from planner import PlanRequest
 from planner.errors import InvalidRequest
 from planner.facts import load
-from planner.planning.request import FIELD_HELP
+from planner.planning.request import SETTINGS
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_panel import PlanPanel
@@ -151,7 +151,7 @@ class WorkloadScreen(StepScreen):
                         control = Choice(field.words, value=value, id=field.name)
                     else:
                         control = Line(value, placeholder=field.placeholder, id=field.name)
-                    control.tooltip = FIELD_HELP[field.name]
+                    control.tooltip = SETTINGS[field.name].help
                     with Horizontal(classes="field"):
                         yield Static(field.label, classes="label")
                         yield control
@@ -168,7 +168,7 @@ class WorkloadScreen(StepScreen):
     @on(DescendantFocus)
     def _focused(self, event: DescendantFocus) -> None:
         if event.widget.id in self._fields:
-            self.query_one("#field-help", Static).update(FIELD_HELP[event.widget.id])
+            self.query_one("#field-help", Static).update(SETTINGS[event.widget.id].help)
 
     @on(Choice.Changed)
     @on(Input.Changed)

@@ -146,7 +146,7 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
     from hw_specs import parse_gpus
     from hw_specs.errors import M35Error
     from planner.checkpoint import load_model
-    from planner.planning.choose import plan
+    from planner.planning.choose import make_plan
     from planner.planning.request import PlanRequest
     from planner.speed.predict import forecast
 
@@ -158,7 +158,7 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
     except M35Error:
         say("note", f"no forecast: the dimensions of `{document.model.name}` cannot be read here")
         return None, None
-    again = plan(
+    again = make_plan(
         PlanRequest(
             gpus=machine,
             model=spec, vllm_version=document.engine.vllm_version,

@@ -70,7 +70,7 @@ def command(
             raise LogNotUnderstood(
                 "a log does not say which GPU it is from", hint="name it: `m35-plan calibrate LOG --gpus 8xH200`"
             )
-        from planner.planning.choose import plan as make_plan
+        from planner.planning.choose import make_plan
         from planner.planning.request import PlanRequest
 
         plan = make_plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **_settings(settings, measured)))

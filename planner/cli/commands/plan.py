@@ -17,7 +17,7 @@ from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS
 from planner.cli.speed_options import asks_for_speed, target_options, workload_options
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def command(
 
         answer, section = plan_with_speed(machine, settings, load)
     else:
-        answer = plan(PlanRequest(gpus=machine, **settings))
+        answer = make_plan(PlanRequest(gpus=machine, **settings))
     if as_json or emit_kind == "json":
         from planner.rendering.document import plan_document, to_json_value
 

@@ -12,7 +12,7 @@ from planner.facts import load
 from planner.facts.release import parse_version
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.planning.answer import Plan
-from planner.planning.choose import plan as make_plan
+from planner.planning.choose import make_plan
 from planner.review.case import Case
 from planner.review.edits import with_option, with_value
 from planner.review.findings import Edit, Finding, finding

@@ -17,7 +17,7 @@ from planner.facts import load
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.memory.rank import Calibration
 from planner.planning.answer import Lever, Plan
-from planner.planning.choose import plan as make_plan
+from planner.planning.choose import make_plan
 from planner.serve.log.events import FailureSeen
 from planner.serve.log.measured import Measured
 

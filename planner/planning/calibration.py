@@ -1,0 +1,40 @@
+"""Which of the start-ups measured earlier speaks for some settings, and for which terms. It never measures."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from planner.memory.rank import Calibration
+from planner.planning.question import Question
+from planner.settings import Settings
+
+
+def pick_calibration(question: Question, settings: Settings) -> Calibration | None:
+    """Return the newest start-up that speaks for these settings, reduced to the terms it speaks for.
+
+    All terms carry over when every setting that shapes them is equal; with other batch sizes only what lies outside
+    torch does, and graphs where the captured sizes are the same.
+    """
+    picked = None
+    here = (question.model.name, question.gpus.spec.id, question.release.version)
+    for record in question.request.calibrations:
+        if (record.model, record.gpu, record.vllm_version) != here:
+            continue
+        if (record.tensor_parallel_size, record.pipeline_parallel_size) != settings.layout.split:
+            continue
+        graphs_alike = (record.max_num_seqs, record.enforce_eager, record.num_speculative_tokens) == (
+            settings.max_num_seqs,
+            settings.enforce_eager,
+            settings.num_speculative_tokens,
+        )
+        all_alike = graphs_alike and (record.max_num_batched_tokens, record.language_model_only) == (
+            settings.max_num_batched_tokens,
+            settings.language_model_only,
+        )
+        terms = {
+            name: size
+            for name, size in record.terms.items()
+            if all_alike or name == "outside_torch" or (name == "graphs" and graphs_alike)
+        }
+        picked = dataclasses.replace(record, terms=terms)
+    return picked

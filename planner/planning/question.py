@@ -1,0 +1,167 @@
+"""A request with everything that it leaves to look up resolved once: model, release, limits. It never judges memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from hw_specs.spec import GpuSet
+from hw_specs.units import GIB
+from planner.checkpoint import load_preset
+from planner.errors import InvalidRequest
+from planner.facts import load
+from planner.facts.release import BatchTier, Release, resolve_release
+from planner.memory.layouts import layouts, legal_tensor_parallel_sizes
+from planner.model import ModelSpec
+from planner.planning.request import PlanRequest
+from planner.settings import Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """One request, resolved: what every step of planning looks at."""
+
+    request: PlanRequest
+    model: ModelSpec
+    gpus: GpuSet
+    release: Release
+    text_only: bool
+    """Whether no image can be sent: asked for, or a model without a vision tower."""
+
+    @classmethod
+    def of(cls, request: PlanRequest) -> Question:
+        """Return the question that `request` asks.
+
+        Raises:
+            InvalidRequest: when the engine would refuse it before it looks at memory.
+            UnknownVersion: when the vLLM release is malformed or too old.
+        """
+        question = cls.unchecked(request)
+        check_request(request, question.model)
+        return question
+
+    @classmethod
+    def unchecked(cls, request: PlanRequest) -> Question:
+        """Return the question without asking whether the engine would take its settings.
+
+        Raises:
+            UnknownVersion: when the vLLM release is malformed or too old.
+        """
+        model = request.model or load_preset()
+        return cls(
+            request=request,
+            model=model,
+            gpus=request.gpus,
+            release=resolve_release(request.vllm_version),
+            text_only=request.language_model_only or request.limit_mm_per_prompt_image == 0 or model.vision is None,
+        )
+
+    def but(self, **changes: Any) -> Question:
+        """Return the question with other values in some fields of its request; the engine's checks are not repeated."""
+        return self.unchecked(replace(self.request, **changes))
+
+    @property
+    def sequences(self) -> int:
+        """Sequences of full length that must fit at once."""
+        return self.request.concurrency or 1
+
+    @cached_property
+    def length_limit(self) -> int:
+        """Longest length that model and draft allow."""
+        limit = self.model.max_position_embeddings
+        draft = self.request.speculative_max_model_len
+        if self.request.num_speculative_tokens and draft and self.release.draft_limits_target:
+            limit = min(limit, draft)
+        return limit
+
+    @cached_property
+    def wanted_length(self) -> int:
+        """The requested length, or the longest that model and draft allow."""
+        return min(self.request.max_model_len or self.length_limit, self.length_limit)
+
+    @cached_property
+    def batch_tier(self) -> BatchTier:
+        """The engine's default batch sizes for these GPUs."""
+        return default_batch(self.gpus, self.release)
+
+    def layouts(self) -> tuple[Layout, ...]:
+        """Every layout worth planning, the default one first."""
+        return layouts(self.model, self.gpus, text_only=self.text_only)
+
+    def tensor_parallel_sizes(self, limit: int) -> tuple[int, ...]:
+        """Tensor-parallel sizes up to `limit` that the model allows, ascending."""
+        return legal_tensor_parallel_sizes(self.model, limit, text_only=self.text_only)
+
+
+def default_batch(gpus: GpuSet, release: Release) -> BatchTier:
+    """The engine's default batch sizes for this GPU; it picks them by what the driver reports.
+
+    Source: vLLM engine/arg_utils.py get_batch_defaults.
+    """
+    spec = gpus.spec
+    for tier in release.batch_tiers:
+        if spec.driver_memory_bytes < tier.min_driver_gib * GIB:
+            continue
+        if any(name in driver.lower() for name in tier.not_names for driver in (*spec.driver_names, spec.name)):
+            continue
+        if spec.architecture not in tier.not_architectures:
+            return tier
+    raise LookupError(f"no batch tier for {spec.id}")
+
+
+def check_request(request: PlanRequest, model: ModelSpec) -> None:
+    """Refuse what the engine would refuse before it looks at memory.
+
+    Raises:
+        InvalidRequest: naming the field, the rule and what works.
+    """
+    limit = model.max_position_embeddings
+    if request.max_model_len is not None and request.max_model_len > limit:
+        raise InvalidRequest(
+            "max_model_len",
+            f"max_model_len {request.max_model_len:,} is beyond the model's {limit:,} tokens",
+            hint=f"the largest is {limit}",
+        )
+    seqs, batched = request.max_num_seqs, request.max_num_batched_tokens
+    if seqs is not None and batched is not None and batched < seqs:
+        raise InvalidRequest(
+            "max_num_batched_tokens",
+            f"max_num_batched_tokens ({batched}) must be at least max_num_seqs ({seqs})",
+            hint="each sequence needs one token of every step",
+        )
+    if request.concurrency is not None and seqs is not None and request.concurrency > seqs:
+        raise InvalidRequest(
+            "concurrency",
+            f"concurrency {request.concurrency} needs max_num_seqs of at least that, not {seqs}",
+            hint=f"raise max_num_seqs to {request.concurrency}",
+        )
+    dtype = load("vllm.toml")["kv_cache"]["dtypes"].get(request.kv_cache_dtype, {})
+    fp8_weights = any(fmt.name.startswith("fp8") for group in model.layers for fmt in (group.attention, group.mlp))
+    if dtype.get("refused_with_fp8_weights") and fp8_weights:
+        raise InvalidRequest(
+            "kv_cache_dtype",
+            f"kv_cache_dtype `{request.kv_cache_dtype}` is not supported with FP8 checkpoints",
+            hint="use `fp8`",
+        )
+    _check_draft(request, model)
+
+
+def _check_draft(request: PlanRequest, model: ModelSpec) -> None:
+    k, draft_length = request.num_speculative_tokens, request.speculative_max_model_len
+    if not k:
+        return
+    if model.draft is None:
+        raise InvalidRequest("num_speculative_tokens", f"no EAGLE draft is known for {model.name}")
+    batched = request.max_num_batched_tokens
+    if batched is not None and batched <= k:
+        raise InvalidRequest(
+            "max_num_batched_tokens", f"max_num_batched_tokens ({batched}) must exceed num_speculative_tokens ({k})"
+        )
+    target = request.max_model_len or model.max_position_embeddings
+    if draft_length is not None and draft_length > target:
+        raise InvalidRequest(
+            "speculative_max_model_len",
+            f"speculative_max_model_len={draft_length} cannot be larger than max_model_len={target}",
+            hint="leave the draft's length out: it then follows the target's",
+        )

@@ -1,0 +1,92 @@
+"""Why a layout got its settings or cannot run, in sentences with the numbers that say so. It decides nothing."""
+
+from __future__ import annotations
+
+from hw_specs.units import KIB, format_gib, format_tokens
+from planner.facts import load
+from planner.memory.term import Bound
+from planner.planning.advice import unprofiled_note
+from planner.planning.outcome import Outcome
+
+
+def why_not(outcome: Outcome) -> str:
+    """Return why nothing fits, with the numbers that say so."""
+    rank = outcome.tightest
+    bound = Bound.EXPECTED if outcome.blocker(Bound.EXPECTED) else Bound.WORST
+    blocker = outcome.blocker(bound)
+    weights = format_gib(rank.weights.total_bytes)
+    free = rank.free_at_start[bound]
+    if blocker == "load" and rank.weights.total_bytes > rank.total_bytes:
+        return f"{weights} GiB of weights per GPU are more than the {format_gib(rank.total_bytes)} GiB of the GPU"
+    if blocker == "load" and rank.weights.total_bytes > free:
+        return f"{weights} GiB of weights per GPU are more than the {format_gib(free)} GiB that are free of it"
+    if blocker == "load":
+        return f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
+    if blocker == "free":
+        return f"vLLM wants {format_gib(rank.requested_bytes)} GiB free at start and {format_gib(free)} GiB are"
+    if blocker == "physical":
+        return (
+            f"what lives outside the budget {'may need' if bound == Bound.WORST else 'needs'} "
+            f"{format_gib(rank.outside_budget_bytes[bound])} GiB and has "
+            f"{format_gib(rank.outside_budget_room_bytes)} GiB{unprofiled_note(rank)}"
+        )
+    available = rank.available.expected
+    if available <= 0:
+        return f"{weights} GiB of weights per GPU leave no room for a KV cache ({format_gib(available)} GiB)"
+    wanted = format_tokens(outcome.settings.max_model_len)
+    if outcome.question.sequences > 1:
+        bound = Bound.WORST if outcome.too_short else Bound.EXPECTED
+        worst = " with every uncertain term at its worst" if outcome.too_short else ""
+        count = outcome.sequences_that_fit(outcome.settings.max_model_len, bound)
+        each = format_tokens(outcome.length_per_sequence(bound))
+        held = f"{count} sequence{'' if count == 1 else 's'}" if count else "no sequence"
+        return (
+            f"{format_gib(rank.available[bound])} GiB of KV cache hold {held} of {wanted} tokens{worst}, not "
+            f"{outcome.question.sequences}; {outcome.question.sequences} sequences would have {each} tokens each"
+        )
+    if outcome.too_short:
+        longest_safe = outcome.kv_cache.largest_max_model_len_low
+        if not longest_safe:
+            return (
+                f"{weights} GiB of weights per GPU leave {format_gib(available)} GiB for KV cache, and none of it if "
+                f"every uncertain term is at its worst"
+            )
+        safe = format_tokens(longest_safe)
+        return (
+            f"{weights} GiB of weights per GPU leave room for {safe} tokens at most if every uncertain term is at its "
+            f"worst; ask for a --max-model-len under {wanted} if that is enough"
+        )
+    longest = format_tokens(outcome.kv_cache.largest_max_model_len)
+    return (
+        f"{format_gib(available)} GiB of KV cache are too little for one sequence of {wanted} tokens; "
+        f"at most {longest} would start"
+    )
+
+
+def explain(outcome: Outcome) -> list[str]:
+    """Return why these settings were chosen, in sentences."""
+    rank, settings, request = outcome.tightest, outcome.settings, outcome.question.request
+    if outcome.verdict == "does-not-fit":
+        return [why_not(outcome)]
+    per_token = f"{rank.geometry.bytes_per_token / KIB:,.0f} KiB"
+    said = [
+        f"weights leave {format_gib(rank.available.expected)} GiB per GPU for KV cache; one token takes {per_token}"
+    ]
+    if settings.layout.gpus_per_replica > 1 and request.tensor_parallel_size is None:
+        said.append("one server over the largest tensor-parallel size has the most room and the shortest steps")
+    if settings.max_model_len < outcome.question.wanted_length:
+        said.append(
+            f"{format_tokens(settings.max_model_len)} tokens is the longest length that fits even if every uncertain "
+            f"term is at its worst"
+        )
+    tier = outcome.question.batch_tier
+    for batch in load("policy.toml")["batches"]:
+        chosen_by_us = [
+            f"--{name.replace('_', '-')} {batch[name]}"
+            for name in ("max_num_seqs", "max_num_batched_tokens")
+            if getattr(request, name) is None and getattr(settings, name) == batch[name] != getattr(tier, name)
+        ]
+        if chosen_by_us:
+            said.append(f"{' and '.join(chosen_by_us)}: {batch['reason']}")
+            break
+    return said

@@ -1,0 +1,63 @@
+"""What is said about a setting once: option, engine flag, wizard line, log figure follow from it. It holds no value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hw_specs.spec import GpuSet
+
+Kind = Literal["gpus", "integer", "count", "length", "fraction", "text", "switch"]
+"""How a value is written: a ``count`` may end in k or M as vLLM reads it, a ``length`` may also be ``auto``."""
+SettingValue = int | float | str | bool | GpuSet | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One field of a request, as people and programs meet it."""
+
+    help: str
+    """The line that command line, wizard and documentation share."""
+    kind: Kind
+    option: str = ""
+    """Our option where it is not the field's name with dashes."""
+    short: str = ""
+    metavar: str = "N"
+    flags: tuple[str, ...] = ()
+    """Flags of ``vllm serve`` that say it, without dashes; the field's name with dashes where empty."""
+    label: str = ""
+    """Name in the wizard's form; empty where the form leaves it out."""
+    placeholder: str = "choose for me"
+    """What the form shows in an empty line."""
+    least: int | None = None
+    """Smallest value."""
+    choices: tuple[str, ...] = ()
+    logged: bool = False
+    """Whether the engine's log says it."""
+
+
+def option_of(name: str, setting: Setting) -> str:
+    """Return the option of ours that sets the field `name`.
+
+    >>> option_of("max_num_seqs", Setting(help="", kind="count"))
+    '--max-num-seqs'
+    """
+    return setting.option or "--" + name.replace("_", "-")
+
+
+def flags_of(name: str, setting: Setting) -> tuple[str, ...]:
+    """Return the flags of ``vllm serve`` that say the field `name`, without dashes."""
+    return setting.flags or (name.replace("_", "-"),)
+
+
+def as_typed(change: Mapping[str, Any], settings: Mapping[str, Setting]) -> str:
+    """Return `change` as options of ours; what it leaves open again is not said."""
+    words = []
+    for name, value in change.items():
+        option = option_of(name, settings[name])
+        if value is True:
+            words.append(option)
+        elif value is not None and value is not False:
+            words.append(f"{option} {value}")
+    return " ".join(words)
