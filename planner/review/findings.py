@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
 from planner.facts import load
 from planner.planning.answer import Plan
-from planner.review.text import Text
+from planner.review.text import HIDDEN, Text
+
+_TEMPLATE = re.compile(f"{HIDDEN}+")
 
 Severity = Literal["error", "warn", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warn", "info")
@@ -63,9 +66,9 @@ def finding(
     return Finding(
         code=code,
         severity=severity or facts["severity"],
-        message=message,
+        message=_TEMPLATE.sub("{{…}}", message),
         at=at,
-        cure=cure,
+        cure=_TEMPLATE.sub("{{…}}", cure),
         why=facts["why"],
         source=facts["source"],
         stops=stops,

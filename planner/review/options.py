@@ -127,6 +127,9 @@ def canonical(typed: str, flags: Flags) -> tuple[str, str, bool]:
         dest = str(found["dest"]).replace("_", "-")
         if flags.find("--" + dest) is not None and dest != name and found.get("type") != "flag":
             return dest, key, True
+    elif len(guesses := flags.abbreviates("--" + name)) == 1:
+        # The parser completes it in silence, so that is what it says.
+        return guesses[0].removeprefix("--"), key, True
     return name, key, True
 
 

@@ -11,6 +11,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+HIDDEN = "\ue000"
+"""Stands for each character of a template, so that places stay right."""
+TEMPLATE = "a template"
+"""The name of what a template leaves unknown."""
+
 
 @dataclass(frozen=True, slots=True)
 class Text:
@@ -40,8 +45,9 @@ class Text:
 
     def cut(self, start: int, end: int | None = None) -> Text:
         """The characters from `start` to `end`."""
-        unknown = tuple(name for name in self.unknown if name in self.value[start:end])
-        return Text(self.value[start:end], self.offsets[start:end], unknown, self.verbatim)
+        value = self.value[start:end]
+        unknown = tuple(name for name in self.unknown if name in value or (name == TEMPLATE and HIDDEN in value))
+        return Text(value, self.offsets[start:end], unknown, self.verbatim)
 
     def partition(self, mark: str) -> tuple[Text, Text | None]:
         """What stands before the first `mark`, and behind it; None where there is no mark."""

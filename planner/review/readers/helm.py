@@ -109,6 +109,7 @@ def _production(spec: Tree, root: Tree) -> Server:
         probed_elsewhere=True,
         inner_port=True,
         replicas=spec.integer("replicaCount") or 1,
+        spread=spec.get("raySpec") is not None,
         editable="keys",
         args_end=words[-1] if words else None,
     )

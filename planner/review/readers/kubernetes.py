@@ -138,9 +138,10 @@ def _workload(root: Tree, kind: str) -> list[Found]:
                 continue
             nodes = size if kind == "LeaderWorkerSet" and size else 1
             replicas = root.integer("spec", "replicas")
+            claim = replace(server.claim, nodes=nodes, missing=server.claim.missing and "Runtime" not in kind)
             server = replace(
                 server,
-                claim=replace(server.claim, nodes=nodes),
+                claim=claim,
                 replicas=1 if replicas is None else replicas,
             )
             found.append(Found(server, pod.labels))
@@ -279,6 +280,10 @@ def _llm_server(
         claim = pods.gpu_claim(container, template)
         if container.get("resources") is None:
             claim = replace(claim, missing=False)
+    if size is not None and size.integer("data") and size.integer("dataLocal"):
+        claim = replace(claim, nodes=max(1, (size.integer("data") or 1) // (size.integer("dataLocal") or 1)))
+    elif part.get("worker") is not None and size is not None and size.integer("pipeline"):
+        claim = replace(claim, nodes=size.integer("pipeline") or 1)
     model = _named(uri.text) if uri is not None else found
     at = uri.text if uri is not None else part.text
     if container is not None:

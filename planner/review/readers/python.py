@@ -76,7 +76,8 @@ class _Reader(ast.NodeVisitor):
 
     def visit_List(self, node: ast.List) -> None:
         """Take in an argument list that starts the engine as a process."""
-        words = [self._text(item) for item in node.elts]
+        named = any(isinstance(item, ast.Constant) and "vllm" in str(item.value) for item in node.elts)
+        words = [self._text(item) for item in node.elts] if named else []
         found = engine_words(words) if len(words) > 1 else None
         if found is not None:
             start, at = found
@@ -154,7 +155,8 @@ class _Reader(ast.NodeVisitor):
         """The text of a constant at its place; an expression is unknown."""
         start = _offset(self.source, node.lineno, node.col_offset)
         value = self._value(node)
-        written = ast.get_source_segment(self.source.text, node) or ""
+        end = _offset(self.source, node.end_lineno or node.lineno, node.end_col_offset or node.col_offset)
+        written = self.source.text[start:end]
         if value is None or isinstance(value, bool):
             unknown = () if isinstance(value, bool) else (written[:40] or "an expression",)
             return Text(written, tuple(range(start, start + len(written))), unknown)

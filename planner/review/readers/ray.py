@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from planner.review.options import Option
 from planner.review.readers import pod as pods
 from planner.review.readers.limits import Unreadable
@@ -59,6 +61,7 @@ def _server(one: Tree, whole: Text, claim: Claim, image: Tree | None, root: Tree
         probed_elsewhere=True,
         cached_elsewhere=True,
         inner_port=True,
+        spread=True,
         editable="keys",
     )
 
@@ -80,5 +83,6 @@ def _workers(root: Tree) -> tuple[Claim, Tree | None]:
             assert spec is not None
             claim = pods.gpu_claim(container, spec)
             if not claim.missing:
-                return claim, container.get("image")
+                nodes = (group.integer("replicas") or 1) * (group.integer("numOfHosts") or 1)
+                return replace(claim, nodes=nodes), container.get("image")
     return Claim(at=root.text, missing=groups is not None), None

@@ -7,11 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from planner.review.readers.limits import Unreadable
-from planner.review.text import Source, Text
+from planner.review.text import HIDDEN, TEMPLATE, Source, Text
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
-HIDDEN = "\ue000"
-"""Stands for each character of a template, so that places stay right."""
 _MOST_NODES = 200_000
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value"})
@@ -87,7 +85,7 @@ class Tree:
             return Text("", (self.start,))
         value = self._scalar
         offsets = _align(value, self._source.text, self.start, max(self.end, self.start + 1), self._node.style)
-        unknown = ("a template",) if HIDDEN in value else ()
+        unknown = (TEMPLATE,) if HIDDEN in value else ()
         solid = self._node.style is None and "\n" not in self._source.text[self.start : self.end].strip()
         solid = solid or (self._node.style in ("'", '"') and self.end - self.start == len(value) + 2)
         solid = solid or self._node.style == "|"

@@ -88,6 +88,8 @@ def _privileged(case: Case, at: Text, source: Source) -> Finding:
 def _gpus(case: Case) -> Iterator[Finding]:
     server, claim = case.server, case.server.claim
     image_vendor = vendor_of(server.image) if server.image is not None else None
+    if claim.missing and image_vendor == "other":
+        return
     if claim.missing:
         how = {
             "docker": "--gpus all" if image_vendor != "amd" else "--device /dev/kfd --device /dev/dri",
@@ -95,7 +97,12 @@ def _gpus(case: Case) -> Iterator[Finding]:
             "helm": "requestGPU",
         }.get(server.setting, "resources.limits with nvidia.com/gpu or amd.com/gpu")
         yield finding(
-            "no-gpu-request", "nothing gives this container a GPU", claim.at or server.at, stops=True, cure=how
+            "no-gpu-request",
+            "nothing gives this container a GPU",
+            claim.at or server.at,
+            # A node whose every container sees its GPUs would start it all the same.
+            stops=server.setting in ("docker", "compose"),
+            cure=how,
         )
     elif claim.vendor is not None and image_vendor is not None and claim.vendor != image_vendor:
         assert server.image is not None

@@ -34,22 +34,25 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
 
 def _missing(case: Case, one: Option, source: Source) -> Finding | None:
     written = one.typed.value
-    name = ("--" if one.on else "--no-") + one.name
-    if not written.startswith("-") or written.startswith("--"):
-        known = case.flags.find("--" + one.name) or case.flags.find(name)
-    else:
-        known = case.flags.find("-" + written.lstrip("-")) or case.flags.find("--" + one.name)
-        if known is None and re.fullmatch(r"-O\d?", written):
+    head = written.partition(".")[0]
+    if head.startswith("--"):
+        spelt = "--" + head[2:].replace("_", "-")
+    elif head.startswith("-"):
+        spelt = head
+        if re.fullmatch(r"-O\d?", written) or case.flags.find("--" + one.name) is not None:
             return None
-    if known is not None:
+    else:
+        spelt = ("--" if one.on else "--no-") + one.name
+    if case.flags.find(spelt) is not None or (not one.on and case.flags.find("--" + one.name) is not None):
         return None
+    typed_name = spelt.removeprefix("--")
     if case.server.entry == "llm":
         return _argument(case, one)
     shown = f"`{written}`" if written.startswith("-") else f"`--{one.name}`"
     if written.startswith("--"):
-        guesses = case.flags.abbreviates("--" + one.name)
+        guesses = case.flags.abbreviates(spelt)
         if len(guesses) == 1:
-            trap = load("review.toml")["misread"].get(one.name)
+            trap = load("review.toml")["misread"].get(typed_name)
             message = f"{shown} does not exist: the parser takes it for {guesses[0]}"
             return finding(
                 "flag-abbreviated",
