@@ -25,6 +25,8 @@ from planner.review.text import Text
 _SIZE = re.compile(r"(?<![\w.])(?:(\d+)x)?(\d+(?:\.\d+)?)b(?![a-z])", re.IGNORECASE)
 _HALF = re.compile(r"fp8|int8|w8a8|8bit|8-bit", re.IGNORECASE)
 _QUARTER = re.compile(r"awq|gptq|4bit|4-bit|int4|w4a16|nvfp4|mxfp4|fp4|bnb", re.IGNORECASE)
+_FOLDERS = {"HOME", "PWD", "USER", "SCRATCH", "WORK", "SLURM_TMPDIR"}
+"""Variables that say where a folder is, and nothing of what is in it."""
 _LOCAL = {"shell", "systemd", "python", "config"}
 _VISIBLE = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES")
 
@@ -70,13 +72,23 @@ class Case:
     @cached_property
     def model(self) -> ModelSpec | None:
         """Its model, where it is one that the planner knows by name."""
-        return known_model(self.server.model)
+        return known_model(self.model_name)
 
     @property
     def model_name(self) -> str | None:
-        """Its model's name as far as it is known."""
+        """Its model's name; of a path in somebody's home the last folder is enough."""
         text = self.server.model
-        return text.value if text is not None and text.known and text.value else None
+        if text is None or not text.value:
+            return None
+        last = text.value.rstrip("/").rpartition("/")[2]
+        homely = "/" in text.value and set(text.unknown) <= _FOLDERS and "$" not in last
+        return text.value if text.known or homely else None
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether some of its ranks run in other processes, started on their own."""
+        apart = ("data-parallel-size-local", "data-parallel-rank", "nnodes", "headless", "data-parallel-start-rank")
+        return self.server.spread or any(self.server.option(name) is not None for name in apart)
 
     @cached_property
     def ranks(self) -> int | None:
@@ -89,6 +101,8 @@ class Case:
         return self._product("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 
     def _product(self, *names: str) -> int | None:
+        if self.server.open_ended:
+            return None
         total = 1
         for name in names:
             given = self.server.option(name)
@@ -163,7 +177,7 @@ class Case:
         variable = self.server.variable("VLLM_API_KEY")
         if variable is not None:
             return variable.value is None or bool(variable.value.value)
-        return None if any(what == "envFrom" for _, what in self.server.asked) else False
+        return None if self.server.hidden_variables else False
 
     @cached_property
     def hub_name(self) -> str | None:
@@ -186,11 +200,11 @@ class Case:
         return self.server.setting in _LOCAL
 
 
-def known_model(text: Text | None) -> ModelSpec | None:
+def known_model(name: str | None) -> ModelSpec | None:
     """The shipped model that a name or the last folder of a path stands for."""
-    if text is None or not text.known or not text.value:
+    if name is None:
         return None
-    wanted = text.value.rstrip("/").casefold()
+    wanted = name.rstrip("/").casefold()
     for stem in preset_stems():
         repository = str(load(f"models/{stem}.toml")["name"]).casefold()
         if wanted == repository or PurePosixPath(wanted).name == repository.rpartition("/")[2]:

@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hw_specs.errors import shown
 from planner.facts import load
 from planner.planning.answer import Plan
 from planner.review.text import HIDDEN, Text
 
 _TEMPLATE = re.compile(f"{HIDDEN}+")
+_LONGEST = 400
+"""Characters of one sentence: foreign text in it may be of any length."""
 
 Severity = Literal["error", "warn", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warn", "info")
@@ -66,9 +69,9 @@ def finding(
     return Finding(
         code=code,
         severity=severity or facts["severity"],
-        message=_TEMPLATE.sub("{{…}}", message),
+        message=shown(_TEMPLATE.sub("{{…}}", message), characters=_LONGEST),
         at=at,
-        cure=_TEMPLATE.sub("{{…}}", cure),
+        cure=shown(_TEMPLATE.sub("{{…}}", cure), characters=_LONGEST),
         why=facts["why"],
         source=facts["source"],
         stops=stops,

@@ -103,7 +103,12 @@ def _open_questions(case: Case) -> list[Finding]:
     """What a person must say before more can be judged."""
     server = case.server
     found = []
-    if server.model is not None and not server.model.known:
+    for word in server.open_ended:
+        names = ", ".join(word.unknown)
+        found.append(
+            finding("not-known", f"the arguments in `{names}` are not known", word, cure="put them in its place")
+        )
+    if server.model is not None and case.model_name is None:
         names = ", ".join(server.model.unknown)
         found.append(
             finding(
@@ -113,7 +118,7 @@ def _open_questions(case: Case) -> list[Finding]:
                 cure="put the model's name in its place, and review again",
             )
         )
-    elif server.model is None and server.setting != "kserve":
+    elif server.model is None and server.setting != "kserve" and not server.open_ended:
         found.append(
             finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model")
         )
@@ -132,7 +137,7 @@ def _open_questions(case: Case) -> list[Finding]:
                 )
             )
     for at, what in server.asked:
-        if what not in (DOUBLED, "envFrom"):
+        if what != DOUBLED:
             found.append(finding("not-known", f"{what} are not at hand", at, cure="review with that file beside"))
     return found
 

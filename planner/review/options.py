@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +37,10 @@ SHORT = {
 }
 
 
+_ARGUMENTS = re.compile(r"arg|opt|flag|param|extra|[@*]", re.IGNORECASE)
+"""Names of variables that hold arguments rather than a model."""
+
+
 @dataclass(frozen=True, slots=True)
 class Option:
     """One option as somebody wrote it."""
@@ -66,7 +71,7 @@ class Option:
 
 
 def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...], Text | None, tuple[Text, ...]]:
-    """Return the options, the first positional word (the model) and the other positional ones."""
+    """Return the options, the first positional word (the model), and words that may hold more arguments."""
     options: list[Option] = []
     stray: list[Text] = []
     model: Text | None = None
@@ -75,7 +80,7 @@ def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...
         word = words[index]
         index += 1
         if not word.value.startswith("-") or word.value == "-" or _negative(word.value):
-            if model is None and not options:
+            if model is None and not options and not _ARGUMENTS.search(" ".join(word.unknown)):
                 model = word
             else:
                 stray.append(word)
@@ -101,9 +106,12 @@ def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...
     if model is None:
         found = next((one for one in reversed(options) if one.name == "model" and not one.key), None)
         model = found.value if found is not None else None
-        if model is None and stray and not any(one.name == "model" for one in options):
-            model = stray.pop(0)
-    return tuple(options), model, tuple(stray)
+        if model is None and not any(one.name == "model" for one in options):
+            likely = [word for word in stray if word.known or re.search("model", word.unknown[0], re.IGNORECASE)]
+            if likely:
+                model = likely[0]
+                stray.remove(model)
+    return tuple(options), model, tuple(word for word in stray if word.unknown)
 
 
 def canonical(typed: str, flags: Flags) -> tuple[str, str, bool]:

@@ -133,6 +133,10 @@ class Server:
     replicas: int = 1
     asked: tuple[tuple[Text, str], ...] = ()
     """What cannot be known from the artefact: where, and what."""
+    open_ended: tuple[Text, ...] = ()
+    """Words without a value that may hold any number of arguments."""
+    hidden_variables: bool = False
+    """Whether variables come from a place that is not at hand."""
     spread: bool = False
     """Whether it is one of several processes of one server (a worker, a rank)."""
     editable: str = "words"

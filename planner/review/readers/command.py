@@ -36,7 +36,7 @@ def servers_of(text: Text, *, kind: str, scope: Scope | None = None, setting: Se
 
 def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, version: Text | None = None) -> Server:
     """Return the server of one start of the engine itself."""
-    options, model, _ = read_options(launch.words, flags_of(None))
+    options, model, more = read_options(launch.words, flags_of(None))
     return Server(
         kind=kind,
         setting=setting,
@@ -44,6 +44,7 @@ def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, vers
         at=launch.at,
         options=options,
         model=model,
+        open_ended=more,
         env=variables(launch.env.items()),
         claim=claim,
         version=version,

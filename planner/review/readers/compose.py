@@ -77,7 +77,7 @@ def _server(name: Text, service: Tree, outside: Mapping[str, str], *, awaited: b
     part, doubled = engine_part((*entry[1:], *words), stand_in, first, dict(values))
     if part is None:
         return None
-    options, model, _ = read_options(part, flags_of(None))
+    options, model, more = read_options(part, flags_of(None))
     asked: list[tuple[Text, str]] = []
     if doubled is not None:
         asked.append((doubled, "doubled"))
@@ -90,6 +90,7 @@ def _server(name: Text, service: Tree, outside: Mapping[str, str], *, awaited: b
         at=command_at,
         options=options,
         model=model,
+        open_ended=more,
         env=env,
         image=image,
         claim=_claim(service, image, env),
@@ -98,6 +99,7 @@ def _server(name: Text, service: Tree, outside: Mapping[str, str], *, awaited: b
         privileged=_privileged(service),
         openings=tuple(_openings(service, outside)),
         inner_port=network != "host",
+        hidden_variables=service.get("env_file") is not None or service.get("extends") is not None,
         probes=tuple(_probe(service)) if awaited else (),
         asked=tuple(asked),
         editable="items" if (service.get("command") or service).kind == "list" else "words",

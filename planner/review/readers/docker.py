@@ -127,10 +127,8 @@ def server_of(launch: Launch) -> Server | None:
     words, doubled = engine_part(container.words, image, entry, {n: v.value for n, v in env.items() if v.value})
     if words is None:
         return None
-    options, model, _ = read_options(words, flags_of(None))
+    options, model, more = read_options(words, flags_of(None))
     asked = []
-    for file in container.values("--env-file"):
-        asked.append((file, f"the variables in `{file.value}`"))
     if doubled is not None:
         asked.append((doubled, DOUBLED))
     host_network = any(value.value == "host" for value in container.values("--network", "--net"))
@@ -141,6 +139,7 @@ def server_of(launch: Launch) -> Server | None:
         at=launch.at,
         options=options,
         model=model,
+        open_ended=more,
         env=env,
         image=image,
         claim=_claim(container, image, env),
@@ -149,6 +148,7 @@ def server_of(launch: Launch) -> Server | None:
         privileged=_privileged(container),
         openings=tuple(_openings(container)),
         inner_port=not host_network,
+        hidden_variables=bool(container.values("--env-file")),
         asked=tuple(asked),
         args_end=words[-1] if words else container.image,
     )

@@ -154,7 +154,7 @@ def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
             words = pods.words_of(container, env, "args")
             if how not in ("vllmServe", "imageDefault") and not words:
                 continue
-        options, model, _ = read_options(words, flags_of(None))
+        options, model, open_ended = read_options(words, flags_of(None))
         sizes = part.get("parallelism")
         extra = []
         for key, value in sizes.items() if sizes is not None else ():
@@ -185,6 +185,7 @@ def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
                 at=container.key("args") or container.key("modelCommand") or container.key("image") or container.text,
                 options=(*options, *extra),
                 model=weights or model,
+                open_ended=open_ended,
                 env=env,
                 image=image,
                 claim=replace(claim, nodes=multi),

@@ -160,7 +160,7 @@ def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setti
     if words is None:
         return None
     env = pods.environment(container)
-    options, model, _ = read_options(words, flags_of(None))
+    options, model, more = read_options(words, flags_of(None))
     mounted = pods.mounts(container, pod.spec)
     memory = next((one for one in mounted if one.target == "/dev/shm"), None)
     security = container.get("securityContext")
@@ -168,8 +168,6 @@ def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setti
         security.key("privileged") if security is not None and security.string("privileged") == "true" else None
     )
     asked = [] if doubled is None else [(doubled, "doubled")]
-    if container.get("envFrom") is not None:
-        asked.append((container.key("envFrom") or model or Text("", (container.start,)), "envFrom"))
     host = pod.spec.string("hostIPC") == "true"
     at = container.key("command") or container.key("args") or container.key("image") or container.text
     return Server(
@@ -179,6 +177,7 @@ def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setti
         at=at,
         options=options,
         model=model,
+        open_ended=more,
         env=env,
         image=pods.image_of(container),
         side_images=_beside(container, pod.spec),
@@ -192,6 +191,7 @@ def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setti
         probes=tuple(pods.probes(container)),
         probed_elsewhere=setting == "kserve",
         cached_elsewhere=setting == "kserve",
+        hidden_variables=container.get("envFrom") is not None,
         links=pod.spec.string("enableServiceLinks") != "false",
         asked=tuple(asked),
         editable="items",

@@ -13,6 +13,7 @@ from planner.review.server import Claim, Server, Variable
 from planner.review.text import Source, Text, plain
 
 _CALLS = frozenset({"LLM", "AsyncEngineArgs", "EngineArgs"})
+_RAY = "LLMConfig"
 
 
 def looks_like_python(text: str) -> bool:
@@ -72,6 +73,8 @@ class _Reader(ast.NodeVisitor):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in _CALLS:
             self._engine(node)
+        elif name == _RAY:
+            self._ray(node)
         self.generic_visit(node)
 
     def visit_List(self, node: ast.List) -> None:
@@ -102,12 +105,8 @@ class _Reader(ast.NodeVisitor):
         model: Text | None = self._text(node.args[0]) if node.args else None
         for keyword in node.keywords:
             if keyword.arg is None:
-                inner = self._resolved(keyword.value)
-                if isinstance(inner, ast.Dict):
-                    for key, value in zip(inner.keys, inner.values, strict=True):
-                        name = self._value(key) if key is not None else None
-                        if isinstance(name, str) and key is not None:
-                            model = self._option(name, self._text(key), value, options) or model
+                for (name, at), value in self._places(keyword.value):
+                    model = self._option(name, at, value, options) or model
                 continue
             at = plain(keyword.arg, _offset(self.source, keyword.lineno, keyword.col_offset))
             model = self._option(keyword.arg, at, keyword.value, options) or model
@@ -126,6 +125,54 @@ class _Reader(ast.NodeVisitor):
                 editable="none",
             )
         )
+
+    def _ray(self, node: ast.Call) -> None:
+        """Ray Serve's configuration: the engine's arguments stand in one of its own."""
+        given = {keyword.arg: keyword.value for keyword in node.keywords if keyword.arg is not None}
+        loading = dict(self._pairs(given.get("model_loading_config")))
+        source = loading.get("model_source") or loading.get("model_id")
+        options: list[Option] = []
+        for (name, at), value in self._places(given.get("engine_kwargs")):
+            self._option(name, at, value, options)
+        at = plain(ast.unparse(node.func), _offset(self.source, node.lineno, node.col_offset))
+        env = dict(self.env)
+        for name, value in dict(self._pairs(dict(self._pairs(given.get("runtime_env"))).get("env_vars"))).items():
+            env[name] = Variable(name=self._text(value), value=self._text(value))
+        self.found.append(
+            Server(
+                kind="Python LLMConfig()",
+                setting="python",
+                name="",
+                at=at,
+                options=tuple(options),
+                model=self._text(source) if source is not None else None,
+                entry="llm",
+                env=env,
+                editable="none",
+            )
+        )
+
+    def _pairs(self, node: ast.expr | None) -> list[tuple[str, ast.expr]]:
+        """Keys and values of a dictionary, written in braces or as ``dict(...)``."""
+        return [(name, value) for (name, _), value in self._places(node)]
+
+    def _places(self, node: ast.expr | None) -> list[tuple[tuple[str, Text], ast.expr]]:
+        if node is None:
+            return []
+        node = self._resolved(node)
+        if isinstance(node, ast.Dict):
+            return [
+                ((str(name), self._text(key)), value)
+                for key, value in zip(node.keys, node.values, strict=True)
+                if key is not None and isinstance(name := self._value(key), str)
+            ]
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "dict":
+            return [
+                ((one.arg, plain(one.arg, _offset(self.source, one.lineno, one.col_offset))), one.value)
+                for one in node.keywords
+                if one.arg is not None
+            ]
+        return []
 
     def _option(self, name: str, at: Text, value: ast.expr, options: list[Option]) -> Text | None:
         if name == "model":

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from planner.review.options import Option
 from planner.review.readers import pod as pods
+from planner.review.readers.image import read_image
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.tree import Tree, documents
 from planner.review.server import Claim, Server
@@ -27,6 +28,7 @@ def servers_of(root: Tree) -> list[Server]:
     for document in inner:
         applications = document.get("applications")
         for application in applications.list() if applications is not None else ():
+            found += _by_variables(application, whole, claim, image, root)
             configurations = application.get("args", "llm_configs")
             for one in configurations.list() if configurations is not None else ():
                 if one.kind == "map":
@@ -35,8 +37,6 @@ def servers_of(root: Tree) -> list[Server]:
 
 
 def _server(one: Tree, whole: Text, claim: Claim, image: Tree | None, root: Tree) -> Server:
-    from planner.review.readers.image import read_image
-
     options = []
     arguments = one.get("engine_kwargs")
     for key, value in arguments.items() if arguments is not None else ():
@@ -64,6 +64,47 @@ def _server(one: Tree, whole: Text, claim: Claim, image: Tree | None, root: Tree
         spread=True,
         editable="keys",
     )
+
+
+_VARIABLES = {
+    "TENSOR_PARALLELISM": "tensor-parallel-size",
+    "PIPELINE_PARALLELISM": "pipeline-parallel-size",
+    "MAX_MODEL_LEN": "max-model-len",
+}
+"""What KubeRay's sample application for vLLM reads from its environment."""
+
+
+def _by_variables(one: Tree, whole: Text, claim: Claim, image: Tree | None, root: Tree) -> list[Server]:
+    """The server of KubeRay's own sample, which is told everything by variables."""
+    values = one.get("runtime_env", "env_vars")
+    model = values.get("MODEL_ID") if values is not None else None
+    if values is None or model is None or model.kind != "scalar":
+        return []
+    options = []
+    for key, value in values.items():
+        if key.value in _VARIABLES and value.kind == "scalar":
+            options.append(Option(_VARIABLES[key.value], "", _outer(key, whole), _outer(value.text, whole)))
+    packages = one.get("runtime_env", "pip")
+    pins = [item.text for item in packages.list() if item.kind == "scalar"] if packages is not None else []
+    pin = next((text.cut(len("vllm==")) for text in pins if text.value.startswith("vllm==")), None)
+    return [
+        Server(
+            kind="RayService",
+            setting="kubernetes",
+            name=root.string("metadata", "name") or "",
+            at=_outer(model.text, whole),
+            options=tuple(options),
+            model=_outer(model.text, whole),
+            version=_outer(pin, whole) if pin is not None else None,
+            image=read_image(image.text) if image is not None else None,
+            claim=claim,
+            shared_memory="given",
+            probed_elsewhere=True,
+            cached_elsewhere=True,
+            inner_port=True,
+            editable="none",
+        )
+    ]
 
 
 def _outer(text: Text, whole: Text) -> Text:

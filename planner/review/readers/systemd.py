@@ -61,24 +61,16 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
     """Return the servers of a unit, and what it starts that stands in another file."""
     unit = read_unit(text)
     outside: dict[str, Text] = {}
-    asked: list[tuple[Text, str]] = []
+    hidden = False
     for value in unit.values("Environment"):
-        for command in commands(value):
-            for name, word in command.assignments:
-                outside[name] = word
-            for word in command.words:
-                name_text, assigned = word.partition("=")
-                if assigned is not None:
-                    outside[name_text.value] = assigned
+        outside.update(_assigned(value))
     for file in unit.values("EnvironmentFile"):
         path = file.value.strip().lstrip("-")
         content = beside(path)
         if content is None:
-            asked.append((file, f"the variables in `{path}`"))
+            hidden = True
             continue
-        for command in commands(Text(content, (file.start,) * len(content), (), False)):
-            for name, word in command.assignments:
-                outside[name] = word
+        outside.update(_assigned(Text(content, (file.start,) * len(content), (), False)))
     found: list[Server] = []
     elsewhere: list[tuple[Text, str]] = []
     for line in unit.values("ExecStart"):
@@ -92,8 +84,21 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
                 elsewhere.append((bare, f"`{match[0]}` starts it"))
             elif first:
                 elsewhere.append((bare, f"`{first[0]}` starts it"))
-        found += [replace(one, asked=(*one.asked, *asked)) for one in servers]
+        found += [replace(one, hidden_variables=hidden) for one in servers]
     return found, elsewhere
+
+
+def _assigned(text: Text) -> dict[str, Text]:
+    """Variables of ``Environment=``, where a whole assignment may stand in quotes."""
+    scope = Scope()
+    found: dict[str, Text] = {}
+    for command in commands(text, scope):
+        found.update(command.assignments)
+        for word in command.words:
+            name, value = word.partition("=")
+            if value is not None:
+                found[name.value] = value
+    return {**{name: words[0] for name, words in scope.values.items() if words}, **found}
 
 
 def restarts_at_once(text: Text) -> Text | None:

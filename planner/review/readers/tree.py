@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from planner.review.readers.limits import Unreadable
+from planner.review.readers.limits import MOST_YAML_CHARACTERS, Unreadable
 from planner.review.text import HIDDEN, TEMPLATE, Source, Text
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _MOST_NODES = 200_000
+_DEEPEST_BRACKETS = 200
 _STANDARD_TAG = "tag:yaml.org,2002:"
 _PLAIN_TAGS = frozenset({"map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge", "value"})
 
@@ -123,7 +124,10 @@ def documents(source: Source) -> list[Tree]:
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
+    if len(source.text) > MOST_YAML_CHARACTERS:
+        raise Unreadable("it is larger than half a mebibyte: no manifest is", 0)
     text = hide_templates(source.text)
+    _refuse_depth(text)
     reader = YAML(typ="rt", pure=True)
     try:
         nodes = [node for node in reader.compose_all(text) if node is not None]
@@ -139,6 +143,18 @@ def documents(source: Source) -> list[Tree]:
         _refuse_tags(node)
         _refuse_bombs(node)
     return [Tree(node, source) for node in nodes]
+
+
+def _refuse_depth(text: str) -> None:
+    """Refuse brackets in brackets without end before the reader, whose time grows with their square."""
+    depth = 0
+    for index, character in enumerate(text):
+        if character in "[{":
+            depth += 1
+            if depth > _DEEPEST_BRACKETS:
+                raise Unreadable("it is nested too deeply", index)
+        elif character in "]}":
+            depth = max(0, depth - 1)
 
 
 def hide_templates(text: str) -> str:

@@ -68,7 +68,7 @@ def _too_few(case: Case) -> Finding | None:
         return None
     at = place(case, "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
     nodes = claim.nodes if claim.nodes > 1 else case.machine.nodes if case.machine is not None else 1
-    if case.available is not None and ranks > case.available * nodes and not case.server.spread:
+    if case.available is not None and ranks > case.available * nodes and not case.elsewhere:
         there = f"{case.available * nodes} GPU{'s' if case.available * nodes != 1 else ''}"
         where = "are visible" if case.visible is not None and case.available == case.visible[0] else "are there"
         return finding(
@@ -241,7 +241,7 @@ def _tight(case: Case, plan: Plan) -> Finding:
 def _idle(case: Case) -> Finding | None:
     """GPUs that no rank uses."""
     used, server = case.used, case.server
-    if used is None or server.spread:
+    if used is None or case.elsewhere:
         return None
     available = case.available
     if server.setting in ("kubernetes", "kserve", "helm"):
