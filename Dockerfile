@@ -1,4 +1,4 @@
-# m35-plan without its wizard, for pipelines: docker build -t m35-plan . && docker run --rm -i m35-plan review -
+# m35-plan without its wizard, for pipelines: docker build -t local/m35 . && docker run --rm -i local/m35 review -
 FROM python:3.13.7-alpine3.22 AS build
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE ./
