@@ -50,9 +50,9 @@ def _server(one: ServerReview) -> str:
 
 def _finding(one: Finding) -> str:
     label = f"  {one.severity:<6}{one.line}:{one.column:<5} "
-    text = _fold(f"{label:<15}", f"{one.message} [{one.code}]")
+    text = _fold(f"{label:<16}", f"{one.message} [{one.code}]")
     if one.cure:
-        text += "\n" + _fold(" " * 15, ("cure: " if not one.edits else "fix: ") + one.cure)
+        text += "\n" + _fold(" " * 16, ("cure: " if not one.edits else "fix: ") + one.cure)
     return text.replace(one.severity, style(one.severity, _STYLE[one.severity]), 1)
 
 

@@ -122,7 +122,8 @@ def _open_questions(case: Case) -> list[Finding]:
         found.append(
             finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model")
         )
-    planned = load("serve_flags.toml")["planned"]
+    # Only where the value is all that is missing does it help to ask for it.
+    planned = load("serve_flags.toml")["planned"] if case.model is not None else ()
     for option in server.options:
         if option.value is not None and not option.value.known and option.name in planned and option.name != "model":
             if all(_GIVEN_BY_THE_PLATFORM.match(one) for one in option.value.unknown):

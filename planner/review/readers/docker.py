@@ -118,11 +118,17 @@ def read_flags(words: Sequence[Text]) -> Container:
 
 def server_of(launch: Launch) -> Server | None:
     """Return the server that a ``docker run`` starts; None where it starts something else."""
-    container = read_flags(launch.words)
+    return of_container(read_flags(launch.words), kind=launch.container, at=launch.at, outside=launch.env)
+
+
+def of_container(
+    container: Container, *, kind: str, at: Text, outside: Mapping[str, Text], name: str = ""
+) -> Server | None:
+    """Return the server of one container; None where it is something else."""
     if container.image is None:
         return None
     image = read_image(container.image)
-    env = _environment(container, launch.env)
+    env = _environment(container, outside)
     entry = next(iter(container.values("--entrypoint")), None)
     words, doubled = engine_part(container.words, image, entry, {n: v.value for n, v in env.items() if v.value})
     if words is None:
@@ -133,10 +139,10 @@ def server_of(launch: Launch) -> Server | None:
         asked.append((doubled, DOUBLED))
     host_network = any(value.value == "host" for value in container.values("--network", "--net"))
     return Server(
-        kind=launch.container,
+        kind=kind,
         setting="docker",
-        name=next((value.value for value in container.values("--name")), ""),
-        at=launch.at,
+        name=next((value.value for value in container.values("--name")), name),
+        at=at,
         options=options,
         model=model,
         open_ended=more,

@@ -15,6 +15,8 @@ from planner.review.server import Claim, Image, Opening, Server, Setting
 from planner.review.text import Text
 
 _RUNTIMES = ("InferenceService", "ServingRuntime", "ClusterServingRuntime")
+_STARTED = ("Deployment", "StatefulSet", "Job", "Pod", "ReplicaSet", "DaemonSet")
+"""Kinds that start a container with the image's own command; others bring one."""
 _DEEPEST = 12
 
 
@@ -134,7 +136,7 @@ def _workload(root: Tree, kind: str) -> list[Found]:
             continue
         for container in pods.containers(pod.spec):
             server = server_of(container, pod, kind=kind, name=name, setting=setting)
-            if server is None:
+            if server is None or (not server.options and server.model is None and kind not in _STARTED):
                 continue
             nodes = size if kind == "LeaderWorkerSet" and size else 1
             replicas = root.integer("spec", "replicas")
@@ -142,6 +144,7 @@ def _workload(root: Tree, kind: str) -> list[Found]:
             server = replace(
                 server,
                 claim=claim,
+                spread=kind.startswith("Ray"),
                 replicas=1 if replicas is None else replicas,
             )
             found.append(Found(server, pod.labels))

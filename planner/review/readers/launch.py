@@ -92,6 +92,8 @@ def of_command(command: Command, scope: Scope, depth: int = 0) -> Iterator[Launc
         return
     found = engine_words(words)
     if found is not None:
+        # What the caller of a script may add, and mostly does not.
+        words = tuple(word for word in words if word.value not in ("$@", "$*", "${@}"))
         start, at = found
         for word in words[:at]:
             if _ASSIGNED.match(word.value):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from planner.review.readers import docker
 from planner.review.readers.command import servers_of as shell_servers
 from planner.review.readers.shell import Scope, commands
 from planner.review.server import Server
@@ -73,6 +74,9 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
         outside.update(_assigned(Text(content, (file.start,) * len(content), (), False)))
     found: list[Server] = []
     elsewhere: list[tuple[Text, str]] = []
+    quadlet = _quadlet(unit)
+    if quadlet is not None:
+        found.append(quadlet)
     for line in unit.values("ExecStart"):
         bare = line.cut(len(line.value) - len(line.value.lstrip(" @-:+!|")))
         scope = Scope(outside=outside, exported=dict(outside))
@@ -86,6 +90,39 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
                 elsewhere.append((bare, f"`{first[0]}` starts it"))
         found += [replace(one, hidden_variables=hidden) for one in servers]
     return found, elsewhere
+
+
+_QUADLET = {
+    "PublishPort": "--publish", "Volume": "--volume", "AddDevice": "--device",
+    "EnvironmentFile": "--env-file", "ShmSize": "--shm-size", "Network": "--network", "ContainerName": "--name",
+    "Mount": "--mount", "Tmpfs": "--tmpfs", "Entrypoint": "--entrypoint",
+}  # fmt: skip
+"""Settings of podman's container units, and the flags of ``podman run`` that they stand for."""
+
+
+def _quadlet(unit: Unit) -> Server | None:
+    """The server of a container unit of podman's."""
+    image = next(iter(unit.values("Image")), None)
+    if image is None:
+        return None
+    container = docker.Container(image=image.cut(len(image.value) - len(image.value.lstrip())))
+    for key, at, value in unit.settings:
+        if key == "Environment":
+            for name, word in _assigned(value).items():
+                text = f"{name}={word.value}"
+                container.flags.append(
+                    docker.Flag("--env", at, Text(text, (word.start,) * len(text), word.unknown, False))
+                )
+        elif key in _QUADLET:
+            container.flags += [
+                docker.Flag(_QUADLET[key], at, word) for command in commands(value) for word in command.words
+            ]
+        elif key == "PodmanArgs":
+            words = [word for command in commands(value) for word in command.words]
+            container.flags += docker.read_flags(words).flags
+    words = [word for value in unit.values("Exec") for command in commands(value) for word in command.words]
+    container.words = tuple(words)
+    return docker.of_container(container, kind="podman container unit", at=unit.at("Image") or image, outside={})
 
 
 def _assigned(text: Text) -> dict[str, Text]:

@@ -282,9 +282,21 @@ def _small(case: Case) -> Iterator[Finding]:
     share = case.server.text("gpu-memory-utilization")
     option = case.server.option("gpu-memory-utilization")
     try:
-        low = share is not None and 0 < float(share) < facts["low_utilization"]["below"]
+        asked = float(share) if share is not None else 0.0
     except ValueError:
-        low = False
+        asked = 0.0
+    low = 0 < asked < facts["low_utilization"]["below"]
+    checked = case.version is None or parse_version(case.version) >= parse_version(facts["whole_gpu"]["since"])
+    if asked == 1.0 and option is not None and checked and case.vendor != "other":
+        highest = load("policy.toml")["levers"]["gpu_memory_utilization"]["value"]
+        yield finding(
+            "whole-gpu",
+            f"--gpu-memory-utilization {share} wants more than is ever free",
+            option.typed,
+            cure=f"--gpu-memory-utilization {highest}",
+            stops=True,
+            edits=with_value(case.server, option, str(highest)),
+        )
     if low and option is not None:
         yield finding(
             "low-utilization",

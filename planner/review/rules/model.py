@@ -29,6 +29,40 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     yield from _parsers(case, source)
     yield from _quantization(case, source)
     yield from _dense(case, source)
+    yield from _known(case)
+
+
+def _known(case: Case) -> Iterator[Finding]:
+    """Length and heads of models that no plan describes, where somebody published them."""
+    name = case.model_name
+    if case.model is not None or name is None:
+        return
+    facts = next((one for one in load("review.toml")["known_models"] if re.search(one["name"], name)), None)
+    if facts is None:
+        return
+    limit, asked = facts.get("max_position_embeddings"), case.server.number("max-model-len")
+    stretched = any(case.server.option(one) is not None for one in ("rope-scaling", "hf-overrides"))
+    allowed = case.server.variable("VLLM_ALLOW_LONG_MAX_MODEL_LEN") is not None
+    option = case.server.option("max-model-len")
+    if option is not None and limit is not None and asked is not None and asked > limit and not (stretched or allowed):
+        yield finding(
+            "refused",
+            f"--max-model-len {asked} is beyond the model's {limit:,} tokens",
+            option.typed,
+            cure=f"--max-model-len {limit}",
+            stops=True,
+            edits=with_value(case.server, option, str(limit)),
+        )
+    heads, ranks = facts.get("num_attention_heads"), case.server.number("tensor-parallel-size")
+    option = case.server.option("tensor-parallel-size")
+    if option is not None and heads is not None and ranks and heads % ranks:
+        yield finding(
+            "refused",
+            f"{heads} attention heads cannot be shared by {ranks} ranks",
+            option.typed,
+            cure=f"a size that divides {heads}",
+            stops=True,
+        )
 
 
 def _mistral(case: Case) -> bool:
@@ -97,10 +131,12 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
     pattern = _METHODS.get(method)
     if pattern is None or name is None or case.hub_name is None or re.search(pattern, name, re.IGNORECASE):
         return
+    plain = name.partition("/")[0] in load("review.toml")["publishers"]["names"]
     yield finding(
         "quantization",
         f"--quantization {method} wants a checkpoint of that kind, and `{name}` does not call itself one",
         option.typed,
+        severity="error" if plain else None,
         cure="leave --quantization out, or name a checkpoint that was made with it",
     )
 
