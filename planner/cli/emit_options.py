@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ from planner.rendering.emitters import EMITTERS
 
 if TYPE_CHECKING:
     from planner.rendering.emitters.deployment import Deployment
+    from planner.speed.answer import SpeedSection
 
 F = TypeVar("F", bound=Callable[..., Any])
 PAGES = ("json", "markdown", "html")
@@ -93,6 +95,13 @@ def take_deployment(options: dict[str, Any]) -> Deployment | None:
     from planner.rendering.emitters.deployment import Deployment
 
     return Deployment(**said)
+
+
+def with_forecast(deployment: Deployment | None, section: SpeedSection) -> Deployment:
+    """Put the forecast beside what the options said."""
+    from planner.rendering.emitters.deployment import Deployment
+
+    return replace(deployment or Deployment(), forecast=section)
 
 
 def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from hw_specs import parse_gpus
-from planner import Plan, PlanRequest, plan
+from planner import Plan, PlanRequest, Targets, Workload, plan
+from planner.planning.choose_by_speed import plan_for_workload
+from planner.speed.answer import SpeedSection
 
 ONE_NODE: dict[str, dict[str, Any]] = {
     "8xH200": {},
@@ -21,3 +23,11 @@ SPANNING: dict[str, dict[str, Any]] = {"2x8xH200": {"tensor_parallel_size": 8, "
 def planned(gpus: str, settings: dict[str, Any] | None = None) -> Plan:
     """The plan for `gpus` with `settings`."""
     return plan(PlanRequest(gpus=parse_gpus(gpus), **(settings or {})))
+
+
+def forecast_for(gpus: str, *, concurrency: int | None, targets: Targets | None = None) -> SpeedSection:
+    """The forecast of a short chat on `gpus`."""
+    workload = Workload(prompt_tokens=512, output_tokens=128, concurrency=concurrency)
+    answer = plan_for_workload(PlanRequest(gpus=parse_gpus(gpus)), workload, targets=targets or Targets())
+    assert not isinstance(answer, Plan), "it fits"
+    return answer.section

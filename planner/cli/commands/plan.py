@@ -9,7 +9,7 @@ import click
 
 from hw_specs.errors import shown
 from planner.cli.diagnostics import say
-from planner.cli.emit_options import PAGES, emit_options, take_deployment, write_files
+from planner.cli.emit_options import PAGES, emit_options, take_deployment, with_forecast, write_files
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept_calibrations import known_calibrations
@@ -78,6 +78,9 @@ def command(
         write(sheet_text(answer, emit_kind).rstrip("\n"))
     elif emit_kind:
         from planner.rendering.emitters import emit, emit_files
+
+        if section is not None:
+            deployment = with_forecast(deployment, section)
 
         if not answer.feasible:
             reason = shown(answer.reasons[0] if answer.reasons else answer.verdict, characters=200)

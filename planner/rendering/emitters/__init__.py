@@ -27,13 +27,18 @@ EMITTERS: dict[str, str] = {
     "production-stack": "values for the chart of vLLM's production stack",
     "skypilot": "a SkyPilot task or service",
     "dstack": "a dstack service or task",
+    "prometheus": "Prometheus rules: the plan's figures and alerts",
+    "prometheus-operator": "the same as PrometheusRule, with a PodMonitor",
+    "grafana": "a dashboard with the planned lines drawn in",
+    "keda": "a KEDA ScaledObject with the forecast's threshold",
+    "hpa": "a HorizontalPodAutoscaler with the forecast's threshold",
 }
 """Target → one line of help; the module is ``planner.rendering.emitters.<target>``, its function ``emit``."""
 
 
 FILE_NAMES = {
     "shell": "serve.sh", "argv": "argv.txt", "env": "serve.env", "docker": "docker.sh", "compose": "compose.yaml",
-    "systemd": "vllm.service",
+    "systemd": "vllm.service", "grafana": "dashboard.json",
 }  # fmt: skip
 """What a target's file is called in a folder; what is not here is YAML under the target's name."""
 
@@ -89,6 +94,6 @@ def _module(kind: str, plan: Plan, deployment: Deployment, *, unfit: bool) -> Mo
         reason = plan.reasons[0] if plan.reasons else plan.verdict
         raise InvalidRequest("emit", f"this plan does not fit: {reason}", hint="its levers say what would make it fit")
     module = import_module(f"planner.rendering.emitters.{kind.replace('-', '_')}")
-    for field in sorted(deployment.given - module.READS):
+    for field in sorted(deployment.given - module.READS - {"forecast"}):
         raise InvalidRequest(field, f"`{kind}` has no place for {field}", hint="leave it out, or emit another target")
     return module

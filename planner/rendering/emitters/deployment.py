@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from hw_specs.errors import shown
 from planner.errors import InvalidRequest
 from planner.rendering.address import check_host
+from planner.speed.answer import SpeedSection
 
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -59,6 +60,8 @@ class Deployment:
     """More labels on what is emitted."""
     prometheus: str = "http://prometheus-operated.monitoring.svc:9090"
     """The Prometheus that an autoscaler asks: the Service of Prometheus' operator, by default."""
+    forecast: SpeedSection | None = None
+    """What was forecast for the load; alerts, dashboards and autoscalers hold the server against it."""
 
     def __post_init__(self) -> None:
         if self.host is not None:

@@ -1,0 +1,82 @@
+"""A HorizontalPodAutoscaler whose threshold is the number of requests at which the targets break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planner.errors import InvalidRequest
+from planner.planning.answer import Plan
+from planner.planning.capacity import most_in_flight
+from planner.rendering.emitters.deployment import Deployment
+from planner.rendering.emitters.expectations import IN_FLIGHT
+from planner.rendering.emitters.image import heading, replicas_per_node, resource_name, startup_s
+from planner.rendering.emitters.kubernetes import pods
+from planner.rendering.emitters.pod import metadata
+from planner.rendering.emitters.yaml_text import yaml_documents
+
+READS = frozenset({"name", "namespace", "labels"})
+
+
+def threshold(plan: Plan, deployment: Deployment) -> int:
+    """Requests in flight that one pod is to have.
+
+    Raises:
+        InvalidRequest: without a load: nothing else says when a server is full.
+    """
+    if deployment.forecast is None:
+        raise InvalidRequest(
+            "emit",
+            "an autoscaler's threshold comes from the forecast, and no load was given",
+            hint="say what is asked of a server: `--prompt-tokens 1024 --output-tokens 512 --concurrency 64`",
+        )
+    return most_in_flight(plan, deployment.forecast) * replicas_per_node(plan)
+
+
+def behaviour(plan: Plan) -> dict[str, Any]:
+    """One pod at a time, and none is taken away while another is still loading its weights."""
+    start = startup_s(plan)
+    return {
+        "scaleUp": {"stabilizationWindowSeconds": 60, "policies": [{"type": "Pods", "value": 1, "periodSeconds": 60}]},
+        "scaleDown": {
+            "stabilizationWindowSeconds": min(start, 3600),
+            "policies": [{"type": "Pods", "value": 1, "periodSeconds": min(start, 1800)}],
+        },
+    }
+
+
+def autoscaler(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """Return the object; the Deployment of the emitter `kubernetes` is what it scales."""
+    return {
+        "apiVersion": "autoscaling/v2",
+        "kind": "HorizontalPodAutoscaler",
+        "metadata": metadata(plan, deployment),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource_name(plan, deployment)},
+            "minReplicas": 1,
+            "maxReplicas": pods(plan),
+            "metrics": [
+                {
+                    "type": "Pods",
+                    "pods": {
+                        "metric": {"name": IN_FLIGHT.replace(":", "_")},
+                        "target": {"type": "AverageValue", "averageValue": str(threshold(plan, deployment))},
+                    },
+                }
+            ],
+            "behavior": behaviour(plan),
+        },
+    }
+
+
+def emit(plan: Plan, deployment: Deployment) -> str:
+    """Return the object for ``kubectl apply -f -``."""
+    return yaml_documents(
+        [autoscaler(plan, deployment)],
+        heading=heading(
+            plan,
+            "HorizontalPodAutoscaler",
+            f"prometheus-adapter must serve {IN_FLIGHT} as the pod metric {IN_FLIGHT.replace(':', '_')}:",
+            f"  seriesQuery: '{IN_FLIGHT}', metricsQuery: 'sum(<<.Series>>{{<<.LabelMatchers>>}}) by (<<.GroupBy>>)'",
+            f"the emitter `prometheus-operator` records that series; at most {pods(plan)} pods, as planned",
+        ),
+    )

@@ -1,0 +1,57 @@
+"""A KEDA ScaledObject whose threshold is the number of requests at which the targets break."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from planner.planning.answer import Plan
+from planner.rendering.emitters.deployment import Deployment
+from planner.rendering.emitters.expectations import RUNNING, WAITING, chosen
+from planner.rendering.emitters.hpa import behaviour, threshold
+from planner.rendering.emitters.image import heading, resource_name, startup_s
+from planner.rendering.emitters.kubernetes import pods
+from planner.rendering.emitters.pod import metadata
+from planner.rendering.emitters.yaml_text import yaml_documents
+
+READS = frozenset({"name", "namespace", "labels", "prometheus"})
+
+
+def scaled_object(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """Return the object; the Deployment of the emitter `kubernetes` is what it scales."""
+    matcher = chosen(plan)
+    return {
+        "apiVersion": "keda.sh/v1alpha1",
+        "kind": "ScaledObject",
+        "metadata": metadata(plan, deployment),
+        "spec": {
+            "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": resource_name(plan, deployment)},
+            "minReplicaCount": 1,
+            "maxReplicaCount": pods(plan),
+            "pollingInterval": 15,
+            "cooldownPeriod": startup_s(plan),
+            "advanced": {"horizontalPodAutoscalerConfig": {"behavior": behaviour(plan)}},
+            "triggers": [
+                {
+                    "type": "prometheus",
+                    "metricType": "AverageValue",
+                    "metadata": {
+                        "serverAddress": deployment.prometheus,
+                        "query": f"sum({RUNNING}{{{matcher}}}) + sum({WAITING}{{{matcher}}})",
+                        "threshold": str(threshold(plan, deployment)),
+                    },
+                }
+            ],
+        },
+    }
+
+
+def emit(plan: Plan, deployment: Deployment) -> str:
+    """Return the object for ``kubectl apply -f -``."""
+    return yaml_documents(
+        [scaled_object(plan, deployment)],
+        heading=heading(
+            plan,
+            "KEDA ScaledObject",
+            f"threshold: requests in flight that one pod is forecast to serve; at most {pods(plan)} pods, as planned",
+        ),
+    )
