@@ -1,0 +1,144 @@
+"""What is emitted meets the real engine: its parser takes every argv, and a real Prometheus its metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from hw_specs import parse_gpus
+from planner import Deployment, InvalidRequest, PlanRequest, Workload, emit, plan, serve_command
+from planner.facts import load
+from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
+from planner.rendering.multi_node import node_commands
+from planner.serve.preflight.installed import InstalledEngine
+from planner.serve.rehearsal.rehearse import free_port
+
+from .conftest import ROOT, Served
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
+SETS: dict[str, dict[str, Any]] = {
+    "8xH200": {"num_speculative_tokens": 3},
+    "1xMI300X": {"language_model_only": True},
+    "4xB200": {"kv_cache_dtype": "fp8", "enforce_eager": True},
+    "8xMI300X": {"tensor_parallel_size": 2, "load_format": "hf"},
+    "2x8xH200": {"tensor_parallel_size": 8, "pipeline_parallel_size": 2},
+    "2x8xMI300X": {},
+}
+
+
+def containers(value: Any) -> Iterator[list[str]]:
+    """The arguments of every engine's container in a document."""
+    if isinstance(value, dict):
+        if value.get("command") == ["vllm", "serve"]:
+            yield value["args"]
+        for one in value.values():
+            yield from containers(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from containers(one)
+
+
+def emitted(gpus: str, settings: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
+    """Target and arguments of everything that starts an engine for `gpus`."""
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus), **settings))
+    for node in node_commands(answer):
+        if node.command is not None:
+            yield "shell", list(node.command.engine_args)
+    for kind in ("kubernetes", "lws", "kserve", "kserve-llm", "llm-d"):
+        try:
+            documents = list(yaml.safe_load_all(emit(kind, answer)))
+        except InvalidRequest:
+            continue
+        for document in documents:
+            for args in containers(document):
+                given = {"$(LWS_LEADER_ADDRESS)": "10.0.0.1", "$(LWS_WORKER_INDEX)": "1"}
+                yield kind, [given.get(word, word) for word in args]
+    if len(node_commands(answer)) == 1:
+        service = yaml.safe_load(emit("compose", answer))["services"]["vllm"]
+        yield "compose", [word.replace("$$", "$") for word in service["command"]]
+        yield "argv", list(serve_command(answer).engine_args)
+
+
+@pytest.mark.parametrize("gpus", SETS)
+def test_the_engines_parser_takes_every_argv(gpus: str, engine: InstalledEngine) -> None:
+    modules = load("preflight.toml")["parser_modules"]["modules"]
+    child = ROOT / "planner" / "serve" / "preflight" / "argv_child.py"
+    seen: dict[tuple[str, ...], str] = {}
+    for kind, args in emitted(gpus, SETS[gpus]):
+        seen.setdefault(tuple(args), kind)
+    assert seen
+    for args, kind in seen.items():
+        question = json.dumps({"argv": list(args), "modules": modules})
+        done = subprocess.run(
+            [engine.executable.parent / "python", child], input=question, capture_output=True, text=True,
+            timeout=240, check=False,
+        )  # fmt: skip
+        answer = json.loads(done.stdout.strip().splitlines()[-1])
+        assert answer["ok"] is True, f"{kind}: {answer}"
+
+
+@pytest.fixture
+def prometheus(served: Served, tmp_path: Path) -> Iterator[str]:
+    """A real Prometheus that scrapes the engine, with the plan's rules; the URL."""
+    program = shutil.which("prometheus")
+    if program is None:
+        pytest.skip("there is no prometheus")
+    chosen = plan_for_workload(
+        PlanRequest(gpus=parse_gpus("8xH200")), Workload(prompt_tokens=64, output_tokens=16, concurrency=8)
+    )
+    assert isinstance(chosen, SpeedPlan)
+    never = dataclasses.replace(chosen.section.tpot_ms, low=1e-6, expected=1e-6, high=1e-6)
+    rules = emit(
+        "prometheus", chosen.plan,
+        deployment=Deployment(forecast=dataclasses.replace(chosen.section, tpot_ms=never)),
+    )  # fmt: skip
+    (tmp_path / "rules.yaml").write_text(rules.replace("for: 10m", "for: 0s").replace("interval: 30s", "interval: 1s"))
+    target = served.run.url.removeprefix("http://")
+    (tmp_path / "prometheus.yaml").write_text(
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yaml]\n"
+        f"scrape_configs: [{{job_name: vllm, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    )
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            program, "--config.file=prometheus.yaml", "--storage.tsdb.path=data",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+        cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    yield f"http://127.0.0.1:{port}"
+    process.terminate()
+    process.wait(30)
+
+
+def test_a_real_prometheus_reads_the_engine_and_one_alert_fires(served: Served, prometheus: str) -> None:
+    model = served.stage.plan.model.name
+    deadline = time.monotonic() + 120
+    firing: set[str] = set()
+    while "M35TpotAboveForecast" not in firing and time.monotonic() < deadline:
+        httpx.post(
+            f"{served.run.url}/v1/completions",
+            json={"model": model, "prompt": "Hello", "max_tokens": 8, "temperature": 0}, timeout=60,
+        ).raise_for_status()  # fmt: skip
+        try:
+            alerts = httpx.get(f"{prometheus}/api/v1/alerts", timeout=10).json()["data"]["alerts"]
+        except httpx.TransportError:
+            time.sleep(0.5)  # it has not opened its port yet
+            continue
+        firing = {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+    assert firing == {"M35TpotAboveForecast"}, "the server is there, idle but for one request, and slower than promised"
+    answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": "m35:planned:kv_cache_tokens"}, timeout=10).json()
+    (series,) = answer["data"]["result"]
+    assert series["metric"]["model_name"] == model
+    rules = httpx.get(f"{prometheus}/api/v1/rules", timeout=10).json()["data"]["groups"]
+    assert {rule["health"] for group in rules for rule in group["rules"]} == {"ok"}
