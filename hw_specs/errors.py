@@ -11,6 +11,8 @@ M35Error
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class M35Error(Exception):
     """An expected failure, phrased for the person who can act on it.
@@ -21,6 +23,17 @@ class M35Error(Exception):
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Callable[..., M35Error], tuple[object, ...]]:
+        """Say how a copy is made, also by pickle for another process: some kinds need more than a message."""
+        return _again, (type(self), self.args, dict(self.__dict__))
+
+
+def _again(kind: type[M35Error], args: tuple[object, ...], state: dict[str, object]) -> M35Error:
+    error = kind.__new__(kind)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 class UnknownGpu(M35Error):

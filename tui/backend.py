@@ -126,7 +126,7 @@ def _verify(
 
 
 def _metrics(url: str) -> str:
-    from planner.serve.verification.chat import read_metrics
+    from planner.serve.process.health import read_metrics
 
     return read_metrics(url)
 

@@ -1,6 +1,53 @@
-"""Which characters a stream can take: the marks of pictures and tables have plain twins. It writes nothing."""
+"""Which characters a stream gets: none that steers a terminal, and plain twins of marks that its encoding lacks.
+
+Names, logs, servers and files are other people's words. A control character among them could move the cursor or set
+the title, a bidirectional one could make a line read as another; they are shown as a mark that stands for them. Our own
+colours travel as tokens that nobody can guess, and become control characters on the way out. It writes nothing.
+"""
 
 from __future__ import annotations
+
+import os
+import re
+
+_MARK = "\ufffd"
+_STEERING = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]"
+)
+"""Control characters but tab and line end, and what turns, joins or hides the characters around it."""
+
+_TOKEN = os.urandom(8).hex()
+_CODED = re.compile(f"<{_TOKEN}:([0-9;]*)>")
+
+
+def coloured(text: str, code: str) -> str:
+    """Return `text` that :func:`harmless` will colour with the SGR `code`."""
+    return f"<{_TOKEN}:{code}>{text}<{_TOKEN}:0>"
+
+
+def harmless(text: str) -> str:
+    """Return `text` without a character that steers a terminal, but our own colours.
+
+    >>> harmless("a\\x1b[31mb\\u202ec\\n")
+    'a\ufffd[31mb\ufffdc\\n'
+    """
+    text = _STEERING.sub(_MARK, text)
+    return _CODED.sub("\x1b[\\1m", text) if _TOKEN in text else text
+
+
+def escaped(json_text: str) -> str:
+    """Return a JSON document with such characters escaped, so that its strings stay what they are."""
+    return _STEERING.sub(_escape, json_text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    number = ord(found[0])
+    if number > 0xFFFF:
+        high, low = divmod(number - 0x10000, 0x400)
+        return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
+    return f"\\u{number:04x}"
+
 
 PLAIN = {
     "█": "#",
@@ -31,6 +78,7 @@ PLAIN = {
     "└": "`",
     "▌": "|",
     "\u00a0": " ",
+    "\ufffd": "?",
 }
 """Mark → what stands for it where a stream's encoding lacks it."""
 

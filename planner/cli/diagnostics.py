@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 
-from planner.cli.charset import encodable
+from planner.cli.charset import coloured, encodable, harmless
 from planner.cli.output import may_colour
 
 _COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "note": "2"}
@@ -15,7 +15,7 @@ def say(kind: str, message: str) -> None:
     """Write ``kind: message`` to stderr; `kind` is ``error``, ``warning``, ``hint`` or ``note``."""
     label = f"{kind}:"
     if may_colour(sys.stderr):
-        label = f"\x1b[{_COLOURS[kind]}m{label}\x1b[0m"
+        label = coloured(label, _COLOURS[kind])
     _put(f"{label} {message}\n")
 
 
@@ -35,10 +35,14 @@ def narrate(text: str) -> None:
 def redraw(lines: list[str], *, over: int) -> None:
     """Replace the last `over` lines of a terminal's stderr by `lines`; for terminals only."""
     up = f"\x1b[{over}F" if over else ""
-    _put(up + "".join(f"\x1b[2K{line}\n" for line in lines) + "\x1b[J")
+    _put_raw(up + "".join(f"\x1b[2K{harmless(line)}\n" for line in lines) + "\x1b[J")
 
 
 def _put(text: str) -> None:
+    _put_raw(harmless(text))
+
+
+def _put_raw(text: str) -> None:
     # A stream that takes no more words must not keep a command from its work.
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(encodable(text, sys.stderr.encoding))

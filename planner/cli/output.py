@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Literal, TextIO
 
-from planner.cli.charset import encodable
+from planner.cli.charset import coloured, encodable, escaped, harmless
 
 Align = Literal["<", ">"]
 
@@ -31,9 +31,9 @@ class GuardedStdout:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write `text`, in plain marks where the stream's encoding lacks the others."""
+        """Write `text` without what steers a terminal, in plain marks where the stream's encoding lacks the others."""
         try:
-            return self._stream.write(encodable(text, self._stream.encoding))
+            return self._stream.write(encodable(harmless(text), self._stream.encoding))
         except OSError as error:
             raise OutputLost(error) from error
 
@@ -65,7 +65,7 @@ def may_colour(stream: TextIO) -> bool:
 
 def style(text: str, code: str) -> str:
     """Return `text` in the SGR `code` (``1`` bold, ``2`` dim, ``32`` green …) where colour is allowed."""
-    return f"\x1b[{code}m{text}\x1b[0m" if may_colour(sys.stdout) else text
+    return coloured(text, code) if may_colour(sys.stdout) else text
 
 
 def write(text: str) -> None:
@@ -75,8 +75,18 @@ def write(text: str) -> None:
 
 def write_json(document: object) -> None:
     """Write one JSON document, indented, keys in the order of the document."""
+    write(_json(document, indent=2))
+
+
+def write_json_line(document: object) -> None:
+    """Write one JSON document on one line, and hand it on at once."""
+    write(_json(document, indent=None))
+    sys.stdout.flush()
+
+
+def _json(document: object, *, indent: int | None) -> str:
     unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
-    write(json.dumps(document, indent=2, ensure_ascii=not unicode))
+    return escaped(json.dumps(document, indent=indent, ensure_ascii=not unicode))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[Align] = ()) -> str:

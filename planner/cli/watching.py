@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 import time
@@ -11,7 +10,7 @@ import click
 
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write
+from planner.cli.output import write, write_json_line
 from planner.serve.log.events import Event, ServerEnded, ServerReady, TimedOut, event_record
 from planner.serve.process.follower import Until, follow, stall_limits
 from planner.serve.process.history import earlier_starts
@@ -66,8 +65,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
             for event in batch:
                 last = event
                 if json_lines:
-                    write(json.dumps(event_record(event), ensure_ascii=False))
-                    sys.stdout.flush()
+                    write_json_line(event_record(event))
             if display is not None:
                 display.show(batch, at_s=max(0.0, time.time() - run.record.created_at_s))
             if until == "end" and any(isinstance(event, ServerReady) for event in batch):
@@ -91,7 +89,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
 
 def _show(run: Run, last: Event | None, found: Conclusion, *, json_lines: bool) -> Conclusion:
     if json_lines:
-        write(json.dumps({"event": "conclusion", **conclusion_document(found)}, ensure_ascii=False))
+        write_json_line({"event": "conclusion", **conclusion_document(found)})
         return found
     from planner.cli.conclusion_table import comparison_text, diagnosis_text
     from planner.serve.process.progress import duration

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
+from planner.errors import VerifyFailed
 from planner.planning.answer import Plan
 from planner.serve.log.diagnosis import Diagnosis, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
@@ -52,7 +53,8 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
     measured = read_measured(start)
     if isinstance(last, ServerReady):
         # The log rounds and may lack the block count; the server itself knows both exactly.
-        measured = with_metrics(measured, read_metrics(run.url, timeout_s=_METRICS_TIMEOUT_S))
+        with suppress(VerifyFailed):
+            measured = with_metrics(measured, read_metrics(run.url, timeout_s=_METRICS_TIMEOUT_S))
     document = run.plan_document
     comparison = None
     # A plan.json that somebody damaged must not hide how the start ended.

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import sys
 import threading
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from hypothesis import strategies as st
 
 from planner.cli import main
 from planner.errors import InvalidRequest
+from planner.serve.prometheus import samples
 from planner.serve.verification.checks.image import png
-from planner.serve.verification.checks.metrics import samples
 from planner.serve.verification.checks.server import Failed, dig, normal_url
 from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, smoke_record
 from planner.serve.verification.verifier import CHECKS, selected_checks, verify
@@ -233,6 +232,8 @@ def test_a_plan_file_sets_what_to_expect(tmp_path: Path, capsys: pytest.CaptureF
         ["ftp://host"],
         ["http://"],
         ["http://host:99999"],
+        ["http://" + "x" * 64],
+        ["http://a..b"],
         ["--timeout", "0"],
     ],
 )
@@ -244,10 +245,10 @@ def test_bad_input_is_refused_with_a_hint(argv: list[str], capsys: pytest.Captur
     assert "Traceback" not in errors
 
 
-def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setitem(sys.modules, "httpx", None)
-    assert main(["verify"]) == 2
-    assert capsys.readouterr().err == "error: httpx is not installed\n\nhint: pip install 'm35-plan[serve]'\n"
+@pytest.mark.parametrize("name", ["½", "😀", "xn--", "a" * 63 + "." + "b" * 63])
+def test_a_name_that_no_server_has_is_no_traceback(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", name, "--only", "health", "--timeout", "5"]) in (2, 6)
+    assert "Traceback" not in capsys.readouterr().err
 
 
 @given(st.text(max_size=40))

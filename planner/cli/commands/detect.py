@@ -53,12 +53,12 @@ def command(snapshot: Path | None, as_json: bool, show_ids: bool, timeout_s: flo
 def _explain(report: DetectionReport) -> None:
     """Say on stderr why there is nothing to plan for."""
     from planner.cli.detect_text import nothing_found
-    from planner.cli.diagnostics import report_error, say
+    from planner.cli.diagnostics import narrate, report_error, say
 
     if report.gpus:
         report_error("no GPU here can be planned for", "the table says why each is left out")
         return
     where = "on this machine" if report.origin == "detected" else f"in the snapshot of {report.hostname}"
     say("error", f"no GPU found {where}")
-    click.echo("\n" + "\n".join(nothing_found(report)) + "\n", err=True)
+    narrate("\n" + "\n".join(nothing_found(report)) + "\n")
     say("hint", "`m35-plan --gpus 8xH200` plans for GPUs that are elsewhere")

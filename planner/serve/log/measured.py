@@ -7,14 +7,12 @@ is the *actual* one. :func:`read_measured` undoes that, so that a `Measured` mea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from planner.serve.log.events import Event, Figure, Progress
-
-_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+from planner.serve.prometheus import samples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,16 +191,20 @@ def with_metrics(measured: Measured, text: str) -> Measured:
     >>> with_metrics(Measured(), page).num_gpu_blocks
     59578
     """
-    for line in text.splitlines():
-        if line.startswith("vllm:cache_config_info{"):
-            labels = dict(_LABEL.findall(line))
-            blocks, tokens = labels.get("num_gpu_blocks", ""), labels.get("kv_cache_size_tokens", "")
+    for sample in samples(text):
+        if sample.name == "vllm:cache_config_info":
+            blocks, tokens = (_number(sample.labels.get(key)) for key in ("num_gpu_blocks", "kv_cache_size_tokens"))
             return replace(
                 measured,
-                num_gpu_blocks=int(blocks) if blocks.isdigit() else measured.num_gpu_blocks,
-                kv_cache_tokens=int(tokens) if tokens.isdigit() else measured.kv_cache_tokens,
+                num_gpu_blocks=measured.num_gpu_blocks if blocks is None else blocks,
+                kv_cache_tokens=measured.kv_cache_tokens if tokens is None else tokens,
             )
     return measured
+
+
+def _number(label: str | None) -> int | None:
+    # A server may say anything; more digits than any cache has blocks are no number.
+    return int(label) if label and label.isascii() and label.isdigit() and len(label) <= 18 else None
 
 
 def _whole(value: int | float | str | None) -> int | None:

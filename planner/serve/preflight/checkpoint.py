@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from hw_specs.units import format_gib
+from planner.checkpoint.document import INDEX_LIMIT_BYTES, read_object
+from planner.checkpoint.headers import read_header, read_index
+from planner.errors import UnreadableCheckpoint
 from planner.facts import load
 from planner.facts.release import parse_version
 from planner.serve.check import Doubtful, Failed, Unknown
@@ -78,12 +81,15 @@ def layout_state(folder: Path, layout: str) -> LayoutState:
         path = folder / name
         if not path.is_file():
             missing.append(name)
-        elif (expected := _expected_size(path)) is None or path.stat().st_size < expected[0]:
+            continue
+        try:
+            tensors = read_header(path)
+        except UnreadableCheckpoint:
             broken.append(name)
-        else:
-            whole += 1
-            size_bytes += path.stat().st_size
-            data_bytes += expected[1]
+            continue
+        whole += 1
+        size_bytes += path.stat().st_size
+        data_bytes += sum(tensor.bytes for tensor in tensors.values())
     return LayoutState(
         layout=layout, files=whole, size_bytes=size_bytes, missing=tuple(missing), broken=tuple(broken),
         data_bytes=data_bytes, partial_bytes=_partial_bytes(folder),
@@ -94,10 +100,10 @@ def _weight_files(folder: Path, layout: str) -> list[str] | None:
     """Names of all weight files of `layout`, and of the index where only it can tell them; None: it is spoilt."""
     index = folder / _INDEX[layout]
     if index.is_file():
-        weights = (_read_object(index) or {}).get("weight_map")
-        if not isinstance(weights, dict) or not weights:
+        try:
+            return sorted(read_index(index).shards)
+        except UnreadableCheckpoint:
             return None
-        return sorted({str(name) for name in weights.values()})
     if (folder / _WHOLE[layout]).exists():
         return [_WHOLE[layout]]
     pattern = "consolidated-*.safetensors" if layout == "mistral" else "model-*.safetensors"
@@ -110,21 +116,6 @@ def _weight_files(folder: Path, layout: str) -> list[str] | None:
     return [_INDEX[layout], *sorted(path.name for path in folder.glob(pattern))]
 
 
-def _expected_size(path: Path) -> tuple[int, int] | None:
-    """Bytes that a safetensors file's header says the file and its tensors have; None when it is not whole."""
-    try:
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if not 0 < length < 100_000_000:
-                return None
-            header = json.loads(file.read(length))
-        ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
-        data_bytes = int(max(ends, default=0))
-        return 8 + length + data_bytes, data_bytes
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
-        return None
-
-
 def _partial_bytes(folder: Path) -> int:
     blobs = folder.parent.parent / "blobs"
     try:
@@ -135,10 +126,9 @@ def _partial_bytes(folder: Path) -> int:
 
 def _read_object(path: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        return read_object(path, limit_bytes=INDEX_LIMIT_BYTES).values
+    except UnreadableCheckpoint:
         return None
-    return found if isinstance(found, dict) else None
 
 
 def _folder_of(name: str, subject: Subject) -> Path | None:

@@ -1,11 +1,17 @@
-"""What a server says of itself: is it healthy, what does it count? It follows no redirect."""
+"""What a server says of itself: is it healthy, what does it count?"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+
+from hw_specs.errors import shown
+from planner.errors import VerifyFailed
+from planner.rendering.secrets import API_KEY
+from planner.serve.http_client import Unanswered, ask
 
 _METRICS_BYTES = 4 << 20
+_HEALTH_BYTES = 64 << 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,44 +29,29 @@ class HealthAnswer:
         return self.status == 200
 
 
-def read_metrics(url: str, *, timeout_s: float) -> str:
-    """Return the text of ``GET {url}/metrics``, empty when there is none; never raises.
+def read_metrics(url: str, *, timeout_s: float = 5.0) -> str:
+    """Return the text of ``GET {url}/metrics``; the key of the environment is sent.
 
-    The key of the environment is sent, to this machine alone.
+    Raises:
+        VerifyFailed: when there is no answer, or another one.
     """
-    import http.client
-    import os
-
-    from planner.rendering.secrets import API_KEY
-
-    parts = urlsplit(url)
     key = os.environ.get(API_KEY, "").strip()
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout_s)
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        connection.request("GET", "/metrics", headers={"Authorization": f"Bearer {key}"} if key else {})
-        answer = connection.getresponse()
-        return answer.read(_METRICS_BYTES).decode("utf-8", "replace") if answer.status == 200 else ""
-    except (OSError, http.client.HTTPException, ValueError):
-        return ""
-    finally:
-        connection.close()
+        answer = ask("GET", f"{url}/metrics", headers=headers, timeout_s=timeout_s, most_bytes=_METRICS_BYTES)
+    except Unanswered as fault:
+        raise VerifyFailed(shown(fault.text, characters=200)) from fault
+    if answer.status != 200:
+        raise VerifyFailed(f"/metrics answered {answer.status}: {shown(answer.text, characters=200)}")
+    return answer.text
 
 
 def ask_health(url: str, *, timeout_s: float) -> HealthAnswer:
-    """Return what ``GET {url}/health`` answers; never raises."""
-    import http.client
-
-    parts = urlsplit(url)
-    connection = http.client.HTTPConnection(parts.hostname or "127.0.0.1", parts.port or 80, timeout=timeout_s)
+    """Return what ``GET {url}/health`` answers within `timeout_s`; never raises."""
     try:
-        connection.request("GET", "/health")
-        status = connection.getresponse().status
-    except TimeoutError:
-        return HealthAnswer(status=None, text=f"no answer within {timeout_s:g} s")
-    except ConnectionRefusedError:
-        return HealthAnswer(status=None, text="nothing listens yet")
-    except (OSError, http.client.HTTPException) as error:
-        return HealthAnswer(status=None, text=f"no HTTP answer ({type(error).__name__})")
-    finally:
-        connection.close()
-    return HealthAnswer(status=status, text=f"HTTP {status}")
+        answer = ask("GET", f"{url}/health", timeout_s=timeout_s, most_bytes=_HEALTH_BYTES)
+    except Unanswered as fault:
+        texts = {"late": f"no answer within {timeout_s:g} s", "unreachable": "nothing listens yet"}
+        said = texts.get(fault.kind, f"no HTTP answer ({shown(fault.text)})")
+        return HealthAnswer(status=None, text=said)
+    return HealthAnswer(status=answer.status, text=f"HTTP {answer.status}")

@@ -113,9 +113,9 @@ def rehearse(
         InvalidRequest: for a plan that no twin can stand for, and at full size on a CPU build whose host lacks the
             memory for it.
         LaunchFailed: when no engine is installed.
-        PlannerError: when numpy, safetensors or httpx is not installed.
+        PlannerError: when numpy or safetensors is not installed.
     """
-    require("numpy", "safetensors", "httpx")
+    require("numpy", "safetensors")
     began = time.monotonic()
     tell = on_stage or (lambda _stage: None)
     engine = engine or find_engine()

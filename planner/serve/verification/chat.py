@@ -47,30 +47,14 @@ def talk(base_url: str, *, model: str, turns: Sequence[Turn], reasoning: bool = 
         "reasoning_effort": "high" if reasoning else "none",
     }
     try:
-        with Server(normal_url(base_url), api_key=os.environ.get(API_KEY) or None, timeout_s=TIMEOUT_S) as server:
-            for event in server.stream(CHAT, body):
-                choices = dig(event, "choices")
-                if isinstance(choices, list) and choices:
-                    delta = dig(choices[0], "delta")
-                    if isinstance(delta, dict):
-                        piece = Piece(text=text_of(delta.get("content")), reasoning=text_of(delta.get("reasoning")))
-                        if piece.text or piece.reasoning:
-                            yield piece
+        server = Server(normal_url(base_url), api_key=os.environ.get(API_KEY) or None, timeout_s=TIMEOUT_S)
+        for event in server.stream(CHAT, body):
+            choices = dig(event, "choices")
+            if isinstance(choices, list) and choices:
+                delta = dig(choices[0], "delta")
+                if isinstance(delta, dict):
+                    piece = Piece(text=text_of(delta.get("content")), reasoning=text_of(delta.get("reasoning")))
+                    if piece.text or piece.reasoning:
+                        yield piece
     except Failed as failure:
         raise VerifyFailed(str(failure), hint=failure.hint or None) from failure
-
-
-def read_metrics(base_url: str, *, timeout_s: float = 5.0) -> str:
-    """Return the text of ``/metrics``.
-
-    Raises:
-        VerifyFailed: when there is no answer, or another one.
-    """
-    try:
-        with Server(normal_url(base_url), api_key=os.environ.get(API_KEY) or None, timeout_s=timeout_s) as server:
-            reply = server.get("/metrics")
-    except Failed as failure:
-        raise VerifyFailed(str(failure), hint=failure.hint or None) from failure
-    if reply.status != 200:
-        raise VerifyFailed(f"/metrics answered {reply.status}: {reply.error_message}")
-    return reply.text

@@ -17,7 +17,6 @@ from planner.serve.check import CheckList, CheckResult, NamedCheck, Skipped
 from planner.serve.verification.checks import basics, chat, image, limits, metrics, tools
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import Server, normal_url
-from planner.serve.verification.optional_packages import require
 from planner.serve.verification.smoke import Expectations, SmokeReport
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -81,32 +80,30 @@ def verify(
 
     Raises:
         InvalidRequest: for an address that cannot be one.
-        PlannerError: when httpx is not installed.
     """
-    require("httpx")
     url = normal_url(base_url)
     started = time.monotonic()
     results: list[CheckResult] = []
-    with Server(url, api_key=os.environ.get(API_KEY) or None, timeout_s=timeout_s) as server:
-        probe = Probe(
-            server=server,
-            expect=expectations or Expectations(),
-            concurrency=max(1, concurrency),
-            model=(expectations.model or "") if expectations else "",
-        )
-        blocked = ""
-        for check in selected_checks() if checks is None else checks:
-            if on_start:
-                on_start(check.name)
-            result = (replace(check, run=_not_made(blocked)) if blocked else check).result(probe)
-            assert result is not None, "every check of a server says something"
-            results.append(result)
-            if on_result:
-                on_result(result)
-            if check.name == "health" and result.status == "fail":
-                blocked = "the server is not up"
-            elif check.name == "model" and not (probe.model or blocked):
-                blocked = "the model's name is unknown"
+    server = Server(url, api_key=os.environ.get(API_KEY) or None, timeout_s=timeout_s)
+    probe = Probe(
+        server=server,
+        expect=expectations or Expectations(),
+        concurrency=max(1, concurrency),
+        model=(expectations.model or "") if expectations else "",
+    )
+    blocked = ""
+    for check in selected_checks() if checks is None else checks:
+        if on_start:
+            on_start(check.name)
+        result = (replace(check, run=_not_made(blocked)) if blocked else check).result(probe)
+        assert result is not None, "every check of a server says something"
+        results.append(result)
+        if on_result:
+            on_result(result)
+        if check.name == "health" and result.status == "fail":
+            blocked = "the server is not up"
+        elif check.name == "model" and not (probe.model or blocked):
+            blocked = "the model's name is unknown"
     return SmokeReport(
         base_url=url, model=probe.model, results=tuple(results), duration_s=round(time.monotonic() - started, 3)
     )

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
-from dataclasses import dataclass
 
 from planner.serve.check import Failed, Skipped
+from planner.serve.prometheus import Sample, samples
 from planner.serve.verification.checks.chat import GREETING
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import brief
@@ -17,33 +16,7 @@ ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 COUNTERS_LAG_S = 5.0
 """How long counters may take to show a request that was answered."""
 
-_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$")
-_LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 _SAME_DTYPE = {"fp8_e4m3": "fp8", "auto": "bfloat16"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One line of the Prometheus text format."""
-
-    name: str
-    labels: dict[str, str]
-    value: float
-
-
-def samples(text: str) -> list[Sample]:
-    """Return the samples of `text`; comments and lines that are none are passed over."""
-    found = []
-    for line in text.splitlines():
-        match = None if line.startswith("#") else _SAMPLE.match(line.strip())
-        if match is None:
-            continue
-        try:
-            value = float(match[3])
-        except ValueError:
-            continue
-        found.append(Sample(name=match[1], labels=dict(_LABEL.findall(match[2] or "")), value=value))
-    return found
 
 
 def _metrics(probe: Probe) -> list[Sample]:

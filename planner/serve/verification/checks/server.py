@@ -7,23 +7,16 @@ Every way in which a server can misbehave (refuse, hang, answer slowly, break of
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from hw_specs.errors import shown
 from planner.errors import InvalidRequest
+from planner.rendering.address import check_host
+from planner.rendering.secrets import API_KEY
 from planner.serve.check import Failed
-
-if TYPE_CHECKING:
-    import httpx
-
-MAX_BODY_BYTES = 64 * 2**20
-"""An answer larger than this is not an answer."""
+from planner.serve.http_client import Unanswered, ask, open_answer
 
 
 def brief(text: str, characters: int = 200) -> str:
@@ -47,13 +40,15 @@ def normal_url(url: str) -> str:
     try:
         parts = urlsplit(text)
         usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        # What a resolver would choke on: empty or overlong labels, marks that no name has.
+        usable = usable and bool(check_host((parts.hostname or "").encode("idna").decode("ascii")))
+    except (ValueError, InvalidRequest):
         usable = False
     if not usable or any(one.isspace() for one in text):
         raise InvalidRequest("url", f"`{shown(url)}` is not the address of a server", hint="try http://127.0.0.1:8000")
     if parts.username or parts.password:
         raise InvalidRequest(
-            "url", "the address holds a user name or password", hint="set VLLM_API_KEY in the environment instead"
+            "url", "the address holds a user name or password", hint=f"set {API_KEY} in the environment instead"
         )
     return f"{parts.scheme}://{parts.netloc}{parts.path}"
 
@@ -111,12 +106,12 @@ def hint_for(status: int, text: str) -> str:
     if "chat_template" in text and "Mistral" in text:
         return "leave chat_template_kwargs out: Mistral's tokenizer makes the prompt itself"
     if status == 401:
-        return "set VLLM_API_KEY to the server's key"
+        return f"set {API_KEY} to the server's key"
     return ""
 
 
 class Server:
-    """One server under test; use it as a context manager.
+    """One server under test.
 
     Args:
         base_url: as :func:`normal_url` returns it.
@@ -125,26 +120,9 @@ class Server:
     """
 
     def __init__(self, base_url: str, *, api_key: str | None, timeout_s: float) -> None:
-        import httpx
-
         self.base_url = base_url
         self.timeout_s = timeout_s
-        loopback = urlsplit(base_url).hostname in ("127.0.0.1", "localhost", "::1")
-        self._client = httpx.Client(
-            base_url=base_url,
-            headers={"Authorization": f"Bearer {api_key}"} if api_key else {},
-            # A proxy from the environment has no business between us and this machine.
-            trust_env=not loopback,
-            follow_redirects=False,
-        )
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._client.close()
+        self._headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
 
     def get(self, path: str) -> Reply:
         """Fetch `path`."""
@@ -155,14 +133,11 @@ class Server:
         return self._whole("POST", path, body, timeout_s or self.timeout_s)
 
     def _whole(self, method: str, path: str, body: object, timeout_s: float) -> Reply:
-        started = time.monotonic()
-        with self._open(method, path, body, timeout_s) as response:
-            data = bytearray()
-            for chunk in response.iter_bytes():
-                data += chunk
-                self._mind(started, timeout_s, len(data))
-        text = data.decode(errors="replace")
-        return Reply(status=response.status_code, text=text, duration_s=time.monotonic() - started)
+        try:
+            answer = ask(method, self.base_url + path, body=body, headers=self._headers, timeout_s=timeout_s)
+        except Unanswered as fault:
+            raise _failed(fault) from fault
+        return Reply(status=answer.status, text=answer.text, duration_s=answer.duration_s)
 
     def stream(self, path: str, body: object) -> Iterator[object]:
         """Send `body` and yield the JSON of each server-sent event; ends at ``[DONE]``.
@@ -170,51 +145,38 @@ class Server:
         Raises:
             Failed: when the stream breaks off before ``[DONE]``, or holds an error or nonsense.
         """
-        started = time.monotonic()
-        with self._open("POST", path, body, self.timeout_s) as response:
-            if response.status_code != 200:
-                text = response.read().decode(errors="replace")
-                Reply(status=response.status_code, text=text, duration_s=0.0).expect_ok()
-            size = 0
-            for line in response.iter_lines():
-                size += len(line)
-                self._mind(started, self.timeout_s, size)
-                if not line.startswith("data:"):
-                    continue
-                payload = line.removeprefix("data:").strip()
-                if payload == "[DONE]":
-                    return
-                try:
-                    event = json.loads(payload)
-                except (ValueError, RecursionError) as error:
-                    raise Failed(f"the stream holds something that is not JSON: {brief(payload, 80)!r}") from error
-                if isinstance(event, dict) and "error" in event:
-                    raise Failed(f"the stream ends in an error: {brief(json.dumps(event['error']))}")
-                yield event
+        try:
+            with open_answer(
+                "POST", self.base_url + path, body=body, headers=self._headers, timeout_s=self.timeout_s
+            ) as answer:
+                if answer.status != 200:
+                    text = answer.read().decode(errors="replace")
+                    Reply(status=answer.status, text=text, duration_s=0.0).expect_ok()
+                for line in answer.lines():
+                    payload = line.removeprefix("data:").strip()
+                    if not line.startswith("data:"):
+                        continue
+                    if payload == "[DONE]":
+                        return
+                    yield _event(payload)
+        except Unanswered as fault:
+            raise _failed(fault) from fault
         raise Failed("the stream broke off before [DONE]")
 
-    def _mind(self, started: float, timeout_s: float, size_bytes: int) -> None:
-        if time.monotonic() - started > timeout_s:
-            raise Failed(f"no complete answer within {timeout_s:g} s")
-        if size_bytes > MAX_BODY_BYTES:
-            raise Failed(f"the answer is larger than {MAX_BODY_BYTES // 2**20} MiB")
 
-    @contextmanager
-    def _open(self, method: str, path: str, body: object, timeout_s: float) -> Iterator[httpx.Response]:
-        import httpx
+def _event(payload: str) -> object:
+    try:
+        event = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise Failed(f"the stream holds something that is not JSON: {brief(payload, 80)!r}") from error
+    if isinstance(event, dict) and "error" in event:
+        raise Failed(f"the stream ends in an error: {brief(json.dumps(event['error']))}")
+    return event
 
-        limits = httpx.Timeout(timeout_s, connect=min(10.0, timeout_s))
-        try:
-            with self._client.stream(method, path, json=body, timeout=limits) as response:
-                yield response
-        except httpx.ConnectError as error:
-            raise Failed(
-                f"no connection to {self.base_url}: {brief(str(error), 80)}", "is the server up, and is this its port?"
-            ) from error
-        except httpx.TimeoutException as error:
-            raise Failed(f"no answer within {timeout_s:g} s") from error
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise Failed(f"the connection broke: {brief(str(error), 80) or type(error).__name__}") from error
+
+def _failed(fault: Unanswered) -> Failed:
+    hint = "is the server up, and is this its port?" if fault.kind == "unreachable" else ""
+    return Failed(brief(fault.text), hint)
 
 
 def dig(document: object, *path: str | int) -> object:

@@ -1,0 +1,33 @@
+"""The Prometheus text format, as ``/metrics`` speaks it: one reader for all who look at a server's counters."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$")
+_LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One line of the format."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+def samples(text: str) -> list[Sample]:
+    """Return the samples of `text`; comments and lines that are not one are passed over."""
+    found = []
+    for line in text.splitlines():
+        match = None if line.startswith("#") else _SAMPLE.match(line.strip())
+        if match is None:
+            continue
+        try:
+            value = float(match[3])
+        except ValueError:
+            continue
+        found.append(Sample(name=match[1], labels=dict(_LABEL.findall(match[2] or "")), value=value))
+    return found
