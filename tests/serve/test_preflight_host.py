@@ -12,7 +12,7 @@ import pytest
 
 from hw_specs import parse_gpus
 from hw_specs.detect.report import Driver
-from planner.planning.choose import plan
+from planner.planning.choose import make_plan as plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
 from planner.serve.check import CheckResult, NamedCheck
