@@ -60,6 +60,14 @@ class Release:
     """Whether the draft's input embeddings, images merged in, are made beside it."""
     workspace_counted: bool
     """Whether the GEMM library's first workspace falls into the profile run."""
+    fused_all_reduce_backend: str
+    """FlashInfer's backends behind the fused all-reduce, joined by ``+``."""
+    multicast_rounding: tuple[str, ...]
+    """Backends whose buffers are rounded to the multicast granularity."""
+    fused_with_pipeline: bool
+    """Whether all-reduces are fused beside pipeline stages too."""
+    flashinfer_all_reduce: bool
+    """Whether FlashInfer does all-reduces that are not fused."""
     kv_tokens: str
     """``blocks`` or ``concurrency``: which arithmetic the KV size line prints."""
     draft_limits_target: bool
@@ -130,6 +138,10 @@ def resolve_release(version: str | None = None) -> Release:
         eager_norm_kernel=rules["eager_norm_kernel"],
         draft_takes_images=rules["draft_takes_images"],
         workspace_counted=rules["workspace_counted"],
+        fused_all_reduce_backend=rules["fused_all_reduce_backend"],
+        multicast_rounding=tuple(rules["multicast_rounding"]),
+        fused_with_pipeline=rules["fused_with_pipeline"],
+        flashinfer_all_reduce=rules["flashinfer_all_reduce"],
         kv_tokens=rules["kv_tokens"],
         draft_limits_target=rules["draft_limits_target"],
         graph_ceiling=tuple((prefix, int(size)) for prefix, size in ceilings),

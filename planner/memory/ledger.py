@@ -10,7 +10,7 @@ from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner.facts import load
 from planner.facts.release import Release
-from planner.memory import activation, overheads
+from planner.memory import activation, collectives, overheads
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.rank import Calibration, RankShape
@@ -115,6 +115,7 @@ class RankBudget:
             "buffers": overheads.buffers(self.shape, self.calibration),
             "activations": activation.activations(self.shape, self.calibration),
             "outside_torch": overheads.outside_torch(self.shape, self.calibration),
+            "fused_all_reduce": collectives.fused_all_reduce(self.shape),
             "graphs": overheads.graphs(self.shape, self.calibration),
         }
 
@@ -131,6 +132,8 @@ class RankBudget:
         """What lives outside the budget, in the slack above it."""
         return {
             "context": overheads.context(self.shape),
+            "communicators": collectives.communicators(self.shape),
+            "all_reduce_workspace": collectives.late_all_reduce_workspace(self.shape),
             "after_profiling": overheads.after_profiling(self.shape, self.geometry),
             "buffers": overheads.uncounted_buffers(self.shape),
             "unprofiled": activation.unprofiled(self.shape),
@@ -141,7 +144,7 @@ class RankBudget:
     def free_at_start(self) -> Bounds:
         """Free memory when the engine takes stock; from a probe where there is one."""
         free = self.gpus.free_memory_bytes if self.gpus.free_memory_bytes is not None else self.total_bytes
-        return left(free, [self.outside_budget["context"]])
+        return left(free, [self.outside_budget["context"], self.outside_budget["communicators"]])
 
     @cached_property
     def outside_budget_bytes(self) -> Bounds:

@@ -143,6 +143,7 @@ def _row(table: str, shape: RankShape) -> Term:
         vendor=shape.gpu.vendor,
         architecture=shape.gpu.architecture,
         linked=shape.linked,
+        last_stage=shape.last_stage,
         version=shape.release.version,
         world_size=shape.world_size,
         tensor_parallel_size=shape.tensor_parallel_size,
@@ -159,6 +160,7 @@ def _sized_row(
     vendor: str,
     architecture: str,
     linked: bool,
+    last_stage: bool,
     version: str,
     world_size: int,
     tensor_parallel_size: int,
@@ -177,6 +179,7 @@ def _sized_row(
             and row.get("min_tp", 1) <= tensor_parallel_size <= row.get("max_tp", tensor_parallel_size)
             and architecture.startswith(tuple(row.get("architectures", ("",))))
             and row.get("linked", linked) == linked
+            and row.get("last_stage", last_stage) == last_stage
             and decode_tokens <= row.get("max_decode_tokens", decode_tokens)
             and ("since" not in row or release >= parse_version(row["since"]))
             and ("until" not in row or release < parse_version(row["until"]))

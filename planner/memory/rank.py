@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hw_specs.spec import GpuSpec
 from hw_specs.units import GIB
@@ -56,6 +57,8 @@ class RankShape:
     speculative_tokens: int
     linked: bool = True
     """Whether a fast link joins every pair of the ranks that share layers."""
+    fused_all_reduce: Literal["auto", "trtllm", "none"] = "auto"
+    """The workspace of a fused all-reduce: the release's own choice, or what a measured start was told."""
 
     @property
     def world_size(self) -> int:

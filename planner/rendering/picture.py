@@ -11,7 +11,7 @@ from planner.rendering.headline import held_bytes
 GROUPS = {
     "weights": ("weights.text", "weights.vision", "weights.draft", "rope_cache", "weights.rounding"),
     "activations": ("buffers", "activations"),
-    "outside torch": ("outside_torch",),
+    "outside torch": ("outside_torch", "fused_all_reduce"),
     "graphs": ("graphs",),
     "KV cache": ("kv_cache",),
     "free": ("free",),
@@ -54,7 +54,7 @@ def group_rows(plan: Plan) -> tuple[GroupRow, ...]:
     rows = []
     held = held_bytes(plan)
     for label, names in GROUPS.items():
-        lines = [plan.ledger.line(name) for name in names]
+        lines = [line for line in plan.ledger.lines if line.name in names]
         size = sum(line.bytes for line in lines)
         low, high = sum(line.low_bytes for line in lines), sum(line.high_bytes for line in lines)
         if label == "free" and held:

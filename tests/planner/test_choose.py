@@ -253,9 +253,9 @@ def test_every_size_of_server_has_a_row(table: str, vendor: str) -> None:
             for version in ("0.19.0", "0.20.0", "0.33.0"):
                 for architecture in ("8.0", "9.0", "10.0", "gfx942", "gfx950"):
                     size = _sized_row(
-                        table, vendor=vendor, architecture=architecture, linked=linked, version=version,
-                        world_size=world, tensor_parallel_size=min(world, 16), layers=88, max_num_seqs=128,
-                        speculative_tokens=0,
+                        table, vendor=vendor, architecture=architecture, linked=linked, last_stage=linked,
+                        version=version, world_size=world, tensor_parallel_size=min(world, 16), layers=88,
+                        max_num_seqs=128, speculative_tokens=0,
                     )  # fmt: skip
                     assert 0 <= size.low_bytes <= size.bytes <= size.high_bytes
 

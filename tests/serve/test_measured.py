@@ -22,7 +22,12 @@ from planner.serve.log.parser import parse_log
 
 from .logs import PUBLIC, REAL, RECONSTRUCTED, read
 
-V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
+# The log was written before any start of this release was seen; what is outside torch there is less than it says.
+V2 = (
+    read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
+    .replace(b"18.06 GiB for consumed", b"17.36 GiB for consumed")
+    .replace(b"107.36", b"108.06")
+)
 
 
 def h200() -> Plan:
@@ -82,7 +87,7 @@ def test_predicted_and_measured_stand_side_by_side() -> None:
 
 
 def test_the_term_that_was_wrong_is_named() -> None:
-    text = V2.replace(b"18.06 GiB for consumed", b"23.06 GiB for consumed").replace(b"107.36", b"102.36")
+    text = V2.replace(b"17.36 GiB for consumed", b"22.36 GiB for consumed").replace(b"108.06", b"103.06")
     found = compare(to_json_value(plan_document(h200())), read_measured(parse_log(text)))
     assert found.wrong == ("outside_torch",)
     off = next(item.difference for item in found.differences if item.name == "outside_torch")
@@ -94,8 +99,8 @@ def test_a_calibration_brings_the_prediction_to_the_measurement() -> None:
     first, measured = h200(), read_measured(parse_log(V2))
     keep(calibration_of(first, measured, run="run-1"))
     again = make_plan(dataclasses.replace(first.request, calibrations=calibrations()))
-    assert again.kv_cache.available_bytes == pytest.approx(gib(107.36), abs=gib(0.02))
-    assert abs(first.kv_cache.available_bytes - gib(107.36)) > gib(1)
+    assert again.kv_cache.available_bytes == pytest.approx(gib(108.06), abs=gib(0.02))
+    assert abs(first.kv_cache.available_bytes - gib(108.06)) > gib(1)
     basis = {line.name: line for line in again.ledger.lines}
     assert basis["graphs"].basis == "measured" and "measured here: run-1" in basis["graphs"].source
     other = make_plan(PlanRequest(gpus=parse_gpus("4xH200"), vllm_version="0.33.0", calibrations=calibrations()))

@@ -287,14 +287,19 @@ def outside_torch_bytes(terms: Mapping[str, int], measured: Measured) -> int | N
     """Return what the engine measured outside torch, negative where the figures contradict each other.
 
     Where the log gives one sum only, the weights that it measured are taken off, else those of the plan, and what
-    `terms`, predicted bytes by ledger line, says of segments and buffers.
+    `terms`, predicted bytes by ledger line, says of segments and buffers. The fused all-reduce's workspace, outside
+    torch too, has a line of its own.
     """
-    if measured.non_torch_bytes is not None or measured.consumed_bytes is None:
-        return measured.non_torch_bytes
+    workspace = terms.get("fused_all_reduce", 0)
+    if measured.non_torch_bytes is not None:
+        return measured.non_torch_bytes - workspace
+    if measured.consumed_bytes is None:
+        return None
     loaded = measured.rank_weights_bytes
     if loaded is None:
         loaded = sum(size for name, size in terms.items() if _is_loaded(name))
-    return measured.consumed_bytes - loaded - terms.get("weights.rounding", 0) - terms.get("buffers", 0)
+    known = workspace + terms.get("weights.rounding", 0) + terms.get("buffers", 0)
+    return measured.consumed_bytes - loaded - known
 
 
 def _is_loaded(name: str) -> bool:
@@ -323,7 +328,7 @@ def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
         exact_bytes = total(loaded, "bytes")
         bounds = exact_bytes, exact_bytes, total(weights, "high_bytes")
         found.append(_difference("weights", "weights", "bytes", bounds, measured.weights_bytes))
-    consumed = [*weights, "buffers", "outside_torch"]
+    consumed = [*weights, "buffers", "outside_torch", "fused_all_reduce"]
     note("consumed", "weights, buffers and memory outside torch", consumed, measured.consumed_bytes)
     outside = outside_torch_bytes({name: int(line["bytes"]) for name, line in lines.items()}, measured)
     note("outside_torch", "memory outside torch", ["outside_torch"], outside)
