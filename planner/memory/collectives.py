@@ -76,7 +76,7 @@ def _not_fused(shape: RankShape, facts: dict[str, Any]) -> str:
         return "one rank holds a whole layer"
     if shape.fused_all_reduce == "none":
         return "turned off"
-    if not shape.gpu.architecture.startswith(tuple(facts["architectures"])) or shape.gpu.vendor != "nvidia":
+    if not shape.gpu.architecture.startswith(tuple(facts["architectures"])):
         return "not on this architecture"
     if not shape.linked:
         return "no fast link between the ranks"
