@@ -44,6 +44,7 @@ COMMANDS: dict[str, str] = {
     "diagnose": "name the cause of a failed start from its log",
     "calibrate": "keep what a start measured, for later plans",
     "accuracy": "hold the planner against measured start-ups",
+    "help": "explain a command or a topic",
 }
 """Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""
 
