@@ -136,7 +136,8 @@ def test_a_real_prometheus_reads_the_engine_and_one_alert_fires(served: Served, 
             time.sleep(0.5)  # it has not opened its port yet
             continue
         firing = {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
-    assert firing == {"M35TpotAboveForecast"}, "the server is there, idle but for one request, and slower than promised"
+    assert "M35TpotAboveForecast" in firing
+    assert firing <= {"M35TpotAboveForecast", "M35TtftAboveForecast"}, "a CPU is slow, and nothing else is wrong"
     answer = httpx.get(f"{prometheus}/api/v1/query", params={"query": "m35:planned:kv_cache_tokens"}, timeout=10).json()
     (series,) = answer["data"]["result"]
     assert series["metric"]["model_name"] == model

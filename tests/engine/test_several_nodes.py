@@ -80,13 +80,13 @@ def test_one_server_over_two_nodes_answers(small: Stage, runs: list[Run]) -> Non
     assert "--headless" in in_pod(answer, 1)
 
 
-def test_servers_of_their_own_share_the_load(small: Stage, runs: list[Run]) -> None:
+def test_servers_of_their_own_share_the_load(stage: Stage, runs: list[Run]) -> None:
     """The default plan of two nodes: each server starts by itself, and whoever stands in front may ask either."""
     nodes = node_commands(plan(PlanRequest(gpus=parse_gpus("2x8xH200"))))
     for node in nodes:
         assert node.command is not None
         assert not [word for word in node.command.argv if "data-parallel" in word or "nnodes" in word]
-        runs.append(small.launch())
+        runs.append(stage.launch())
     for run in runs:
         assert isinstance(follow_all(run)[-1], ServerReady), run.read_log()[-3000:].decode()
     texts = [asked(runs[turn % len(runs)]) for turn in range(4)]
@@ -97,12 +97,12 @@ def test_servers_of_their_own_share_the_load(small: Stage, runs: list[Run]) -> N
     assert [answered(run) for run in runs] == [2, 2]
 
 
-def test_replicas_of_one_node_share_a_port(small: Stage, runs: list[Run]) -> None:
+def test_replicas_of_one_node_share_a_port(stage: Stage, runs: list[Run]) -> None:
     """Data parallelism inside a node is what the engine takes for a dense model, too."""
     (node,) = node_commands(plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=4)))
     assert node.command is not None
     argv = node.command.argv
     at = argv.index("--data-parallel-size")
-    runs.append(small.launch(*argv[at : at + 2]))
+    runs.append(stage.launch(*argv[at : at + 2]))
     assert isinstance(follow_all(runs[0])[-1], ServerReady), runs[0].read_log()[-3000:].decode()
     assert asked(runs[0])

@@ -36,6 +36,8 @@ EMITTERS: dict[str, str] = {
 """Target → one line of help; the module is ``planner.rendering.emitters.<target>``, its function ``emit``."""
 
 
+BESIDE = frozenset({"prometheus", "prometheus-operator", "grafana", "keda", "hpa"})
+"""Targets that watch or scale a server and start none."""
 FILE_NAMES = {
     "shell": "serve.sh", "argv": "argv.txt", "env": "serve.env", "docker": "docker.sh", "compose": "compose.yaml",
     "systemd": "vllm.service", "grafana": "dashboard.json",

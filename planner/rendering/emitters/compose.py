@@ -14,6 +14,7 @@ from planner.rendering.emitters.image import (
     gpus_per_node,
     heading,
     health_command,
+    host_needs,
     image,
     in_container,
     pin_note,
@@ -57,7 +58,8 @@ def compose_file(plan: Plan, deployment: Deployment) -> dict[str, Any]:
             f"${{HF_HOME:-~/.cache/huggingface}}:{CACHE_IN_IMAGE}",
             *(_literal(f"{mount.source}:{mount.target}:ro") for mount in mounts),
         ],
-        "ipc": "host",
+        # podman-compose knows no `ipc`, and this is as good for one container.
+        "shm_size": f"{host_needs(plan).shared_memory_gib}gb",
         "restart": "unless-stopped",
         "healthcheck": {
             "test": ["CMD", *health_command(API_PORT)],

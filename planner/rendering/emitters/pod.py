@@ -188,11 +188,12 @@ def pod_spec(plan: Plan, command: ServeCommand, deployment: Deployment, *, serve
 def _pin_container(pinned: tuple[str, str], plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Puts the good mistral_common where the engine finds it first; nothing where the image has a good one."""
     script = pin_script(pinned, target=PINNED)
+    variables = {"HOME": PINNED, "USER": "vllm", **dict(deployment.env)}  # a package mirror is among the user's
     return {
         "name": "pin-mistral-common",
         "image": image(plan, deployment),
         "command": ["sh", "-c", literal(script)],
-        "env": [{"name": "HOME", "value": PINNED}, {"name": "USER", "value": "vllm"}],
+        "env": [{"name": name, "value": literal(value)} for name, value in variables.items()],
         "resources": {"requests": {"cpu": "1", "memory": "1Gi"}},
         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
         "volumeMounts": [{"name": "pinned", "mountPath": PINNED}],
