@@ -1,9 +1,10 @@
 """Starts a real vLLM server again and again, each time with other flags, and keeps what every start says.
 
 Reads ``runs.toml``; weights are random (``--load-format dummy``), sizes are real. Made for a machine rented by the
-minute: runs stand in order of value, one that cannot finish in the time left is skipped, and everything known is on
-disk after every run. Called again with the same ``--work`` it goes on where it stopped. Standard library only, so
-that it runs on a bare machine; it never decides what a figure means (``harvest.py`` does).
+minute: runs stand in order of value, each starts as soon as enough GPUs are free, one that cannot finish in the time
+left is skipped, and everything known is on disk after every run. Called again with the same ``--work`` it goes on
+where it stopped. Standard library only, so that it runs on a bare machine; it never decides what a figure means
+(``harvest.py`` does).
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ import json
 import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
 import tomllib
-import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
+
+from launcher import Launcher, Process
+from server import Server, gpus_needed, used_mib
 
 HERE = Path(__file__).resolve().parent
-SERVED = "mistralai/Mistral-Medium-3.5-128B"
-PORT = 8035
+FIRST_PORT = 8035
 READY_SHARE = 2.0
 """A start may take this many times its estimate before it is given up."""
+GIVE_UP_AFTER = 3
+"""So many starts without one that became ready, and the rest is not tried."""
 CLIENT_S = 45.0
 """The load generator imports the engine too; a zygote saves that."""
 
@@ -37,10 +40,6 @@ TELLING = re.compile(
     r"Free memory on device|GPU KV cache size|Maximum concurrency|init engine|torch\.compile took|Encoder cache will"
 )
 WRONG = re.compile(r"(?:\] |\) |^)[\w.]*(?:Error|Exception)\b: |CUDA out of memory|error: ")
-METRICS = re.compile(
-    r"^vllm:(cache_config_info|prompt_tokens_total|generation_tokens_total|num_preemptions_total|"
-    r"spec_decode_num_(?:drafts|draft_tokens|accepted_tokens)_total|kv_cache_usage_perc)"
-)
 
 
 @dataclass
@@ -62,13 +61,21 @@ class Settings:
 
     def environment(self, run: dict[str, Any]) -> dict[str, str]:
         """Environment of a run's processes, without what this process inherits."""
+        # A first start compiles into an empty cache: no two runs share one, unless the second shall be a later start.
+        cache = self.work / "cache" / run.get("cache", run["name"])
+        cache.mkdir(parents=True, exist_ok=True)
+        # What the engine has found out about a model's class is the same for all, and costs a process to find out.
+        (self.work / "modelinfos").mkdir(exist_ok=True)
+        if not (cache / "modelinfos").exists():
+            (cache / "modelinfos").symlink_to(self.work / "modelinfos")
         environment = {
             "HF_HUB_OFFLINE": "1",
             "TRANSFORMERS_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
-            "VLLM_CACHE_ROOT": str(self.work / "cache"),
+            "VLLM_CACHE_ROOT": str(cache),
+            "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
+            "TRITON_CACHE_DIR": str(cache / "triton"),
             "FLASHINFER_WORKSPACE_BASE": str(self.work / "flashinfer"),
-            "TRITON_CACHE_DIR": str(self.work / "triton"),
             "VLLM_LOGGING_CONFIG_PATH": str(self.work / "logging.json"),
             "VLLM_LOG_STATS_INTERVAL": "1",
         }
@@ -79,258 +86,155 @@ class Settings:
         else:
             # A forked engine process could not initialise CUDA: the API server's process has counted the devices.
             environment["VLLM_WORKER_MULTIPROC_METHOD"] = "spawn"
-        environment["M35_PROBE_FILE"] = str(self.work / "runs" / f"{run['name']}.probe.jsonl")
-        environment["M35_PROBE_WEIGHTS"] = "1" if self.weights else "0"
+        runs = self.work / "runs"
+        environment["M35_PROBE_FILE"] = str(runs / f"{run['name']}.probe.jsonl")
+        environment["M35_PIDS"] = str(runs / f"{run['name']}.pids")
+        if run.get("steps"):
+            environment["M35_PROBE_STEPS"] = str(runs / f"{run['name']}.steps.jsonl")
+        environment["M35_PROBE_HISTORY"] = "1" if run.get("history") else "0"
+        environment["M35_PROBE_WEIGHTS"] = "1" if self.weights and run.get("weights", True) else "0"
         environment["M35_PROBE_PHASES"] = "1" if run.get("phases") else "0"
         environment.update({key: str(value) for key, value in run.get("env", {}).items()})
         return environment
 
 
-@dataclass
-class Process:
-    """A started command, its own process group."""
-
-    pid: int
-    popen: subprocess.Popen[bytes] | None = None
-    code: int | None = None
-
-    def poll(self) -> int | None:
-        """Exit code, None while it runs."""
-        if self.popen is not None:
-            self.code = self.popen.poll()
-        return self.code
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
-
-
-@dataclass
-class Launcher:
-    """Starts ``vllm`` commands: forked from a process that has imported the engine, or one by one."""
-
-    settings: Settings
-    plain: bool
-    zygote: subprocess.Popen[str] | None = None
-    processes: dict[int, Process] = field(default_factory=dict)
-    answers: list[int] = field(default_factory=list)
-    ready: threading.Event = field(default_factory=threading.Event)
-    news: threading.Condition = field(default_factory=threading.Condition)
-
-    def open(self) -> None:
-        if self.plain:
-            return
-        environment = os.environ | self.settings.environment({"name": "zygote"})
-        # The probe decides per run: the copy that is forked gets its own file and switches.
-        for name in [key for key in environment if key.startswith("M35_PROBE")]:
-            environment.pop(name)
-        command = [self.settings.python, str(HERE / "zygote.py")]
-        log = (self.settings.work / "zygote.log").open("ab")
-        self.zygote = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=environment, text=True, bufsize=1,
-        )  # fmt: skip
-        assert self.zygote.stdout is not None
-        threading.Thread(target=self._listen, args=(self.zygote.stdout,), daemon=True).start()
-        if not self.ready.wait(timeout=180):
-            print("zygote is not ready, runs start one by one", flush=True)
-            self.plain = True
-
-    def _listen(self, stream: TextIO) -> None:
-        for line in stream:
-            if not line.startswith("{"):
-                continue
-            message = json.loads(line)
-            if message.get("ready"):
-                print(f"zygote ready, CUDA initialised there: {message['cuda_initialized']}", flush=True)
-                self.ready.set()
-            with self.news:
-                if "pid" in message:
-                    self.processes[message["pid"]] = Process(message["pid"])
-                    self.answers.append(message["pid"])
-                elif "exited" in message and message["exited"] in self.processes:
-                    self.processes[message["exited"]].code = message["code"]
-                self.news.notify_all()
-
-    def start(self, argv: list[str], *, env: dict[str, str], log: Path) -> Process:
-        """Start ``vllm`` with `argv`, its output appended to `log`."""
-        if self.plain:
-            with log.open("ab") as stream:
-                popen = subprocess.Popen(
-                    [self.settings.python, "-m", "vllm.entrypoints.cli.main", *argv],
-                    stdin=subprocess.DEVNULL, stdout=stream, stderr=stream, env=os.environ | env,
-                    start_new_session=True,
-                )  # fmt: skip
-            return Process(popen.pid, popen)
-        assert self.zygote is not None
-        assert self.zygote.stdin is not None
-        self.zygote.stdin.write(json.dumps({"argv": ["vllm", *argv], "env": env, "log": str(log)}) + "\n")
-        self.zygote.stdin.flush()
-        with self.news:
-            if not self.news.wait_for(lambda: bool(self.answers), timeout=30):
-                raise RuntimeError("the zygote did not answer")
-            return self.processes[self.answers.pop(0)]
-
-    def close(self) -> None:
-        for process in self.processes.values():
-            if process.code is None:
-                process.kill()
-        if self.zygote is not None:
-            self.zygote.kill()
-
-
-def used_mib() -> list[int]:
-    """Memory in use on every GPU as the driver says, MiB; empty without a driver."""
-    query = ["nvidia-smi", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
-    try:
-        text = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return []
-    return [int(line) for line in text.split()]
-
-
-def get(path: str, *, timeout_s: float = 2.0) -> str | None:
-    """Body of a 200 answer of the server, else None."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{PORT}{path}", timeout=timeout_s) as answer:
-            return str(answer.read().decode()) if answer.status == 200 else None
-    except (OSError, ValueError):
-        return None
-
-
-def ask(prompt: str) -> dict[str, Any]:
-    """One greedy completion; the answer's usage, or the error."""
-    body = {"model": SERVED, "prompt": prompt, "max_tokens": 8, "temperature": 0, "ignore_eos": True}
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{PORT}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return dict(json.load(answer)["usage"])
-    except (OSError, ValueError, KeyError) as error:
-        return {"error": repr(error)}
-
-
-def metrics() -> list[str]:
-    return [line for line in (get("/metrics", timeout_s=10) or "").splitlines() if METRICS.match(line)]
-
-
-def serve_argv(run: dict[str, Any], models: Path) -> list[str]:
-    """The run's ``serve`` command line, without the program."""
-    argv = [
-        "serve", str(models / run["model"] / "model"), "--host", "127.0.0.1", "--port", str(PORT),
-        "--served-model-name", SERVED, "--tokenizer-mode", "mistral", "--config-format", "mistral",
-        "--load-format", "dummy", *map(str, run.get("flags", [])),
-    ]  # fmt: skip
-    if run.get("draft"):
-        speculation = {"model": str(models / run["model"] / "draft"), "num_speculative_tokens": 3, "method": "eagle"}
-        argv += ["--speculative-config", json.dumps(speculation)]
-    return argv
-
-
-def bench_argv(run: dict[str, Any], load: dict[str, Any], models: Path, result: Path) -> list[str]:
-    return [
-        "bench", "serve", "--backend", "openai", "--base-url", f"http://127.0.0.1:{PORT}", "--model", SERVED,
-        "--tokenizer", str(models / run["model"] / "model"), "--tokenizer-mode", "mistral", "--dataset-name", "random",
-        "--random-input-len", str(load["input"]), "--random-output-len", str(load["output"]), "--ignore-eos",
-        "--temperature", "0", "--max-concurrency", str(load["concurrency"]), "--num-prompts", str(load["prompts"]),
-        "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "5,50,95", "--disable-tqdm",
-        "--save-result", "--result-dir", str(result.parent), "--result-filename", result.name,
-    ]  # fmt: skip
-
-
 class Campaign:
-    """One call: runs in order, state and results on disk after each."""
+    """One call: runs in order on the free GPUs, state and results on disk after each."""
 
-    def __init__(self, settings: Settings, runs: list[dict[str, Any]]) -> None:
+    def __init__(self, settings: Settings, runs: list[dict[str, Any]], *, gpus: int) -> None:
         self.settings = settings
-        self.runs = runs
         self.models = settings.work / "models"
         self.state_file = settings.work / "state.json"
         self.state: dict[str, str] = json.loads(self.state_file.read_text()) if self.state_file.exists() else {}
+        done = {"ready", "failed"}
+        self.pending = [run for run in runs if self.state.get(run["name"]) not in done]
+        self.gpus = gpus
+        self.free = set(range(gpus))
+        self.running: set[str] = set()
+        self.changed = threading.Condition()
         (settings.work / "runs").mkdir(parents=True, exist_ok=True)
         settings.out.mkdir(parents=True, exist_ok=True)
-        self.launcher = Launcher(settings, settings.plain)
+        self.launcher = Launcher(
+            settings.python, settings.work, settings.environment({"name": "zygote"}), plain=settings.plain
+        )
+        self.idle_mib: list[int] = []
 
     def go(self) -> int:
-        """Run what is pending; 3 when a gate failed."""
+        """Run what is pending; 3 when nothing starts."""
         self.launcher.open()
         self.idle_mib = used_mib()
+        threads: list[threading.Thread] = []
         try:
-            for run in self.runs:
-                name = run["name"]
-                if self.state.get(name) in {"ready", "failed"}:
-                    continue
-                if self.settings.left_s < run["seconds"]:
-                    print(f"{name}: skipped, {self.settings.left_s:.0f} s left, needs {run['seconds']}", flush=True)
-                    continue
-                record = self.run(run)
-                if run.get("gate") and record["status"] != "ready" and not self.launcher.plain:
-                    print("gate failed, once more without the zygote", flush=True)
-                    self.launcher.close()
-                    self.settings.plain = True
-                    self.launcher = Launcher(self.settings, plain=True)
-                    record = self.run(run)
-                if run.get("gate") and record["status"] != "ready":
-                    print("gate failed, stopping", flush=True)
-                    return 3
+            with self.changed:
+                while True:
+                    if len(self.state) >= GIVE_UP_AFTER and "ready" not in self.state.values():
+                        print("nothing starts, stopping", flush=True)
+                        return 3
+                    run = self._next()
+                    if run is None and not self.running:
+                        return 0
+                    if run is None:
+                        self.changed.wait(timeout=1.0)
+                        continue
+                    gpus = sorted(self.free)[: _gpus(run)]
+                    self.free.difference_update(gpus)
+                    self.running.add(run["name"])
+                    server = Server(FIRST_PORT + len(threads))
+                    threads.append(threading.Thread(target=self._run, args=(run, gpus, server)))
+                    threads[-1].start()
         finally:
+            for thread in threads:
+                thread.join(timeout=max(1.0, self.settings.left_s))
             self.launcher.close()
-        return 0
 
-    def run(self, run: dict[str, Any]) -> dict[str, Any]:
+    def _next(self) -> dict[str, Any] | None:
+        """Take the first run that can start now; those without time left are dropped."""
+        for run in list(self.pending):
+            if self.settings.left_s < run["seconds"] or _gpus(run) > self.gpus:
+                print(f"{run['name']}: skipped, {self.settings.left_s:.0f} s left, needs {run['seconds']}", flush=True)
+                self.pending.remove(run)
+                continue
+            if run.get("after") in self.running or any(one["name"] == run.get("after") for one in self.pending):
+                continue
+            if _gpus(run) > len(self.free):
+                # Smaller ones behind it would keep it waiting for ever.
+                return None
+            self.pending.remove(run)
+            return run
+        return None
+
+    def _run(self, run: dict[str, Any], gpus: list[int], server: Server) -> None:
+        try:
+            self.keep(*self.run(run, gpus, server))
+        except Exception as error:
+            print(f"{run['name']}: {error!r}", flush=True)
+        finally:
+            with self.changed:
+                self.free.update(gpus)
+                self.running.discard(run["name"])
+                self.changed.notify_all()
+
+    def run(self, run: dict[str, Any], gpus: list[int], server: Server) -> tuple[dict[str, Any], list[str]]:
+        """Start, wait, load and stop one server; its record and log."""
         name = run["name"]
-        log = self.settings.work / "runs" / f"{name}.log"
-        log.unlink(missing_ok=True)
-        probe = self.settings.work / "runs" / f"{name}.probe.jsonl"
-        probe.unlink(missing_ok=True)
+        log, probe, pids = (self.settings.work / "runs" / f"{name}.{kind}" for kind in ("log", "probe.jsonl", "pids"))
+        for file in (log, probe, pids):
+            file.unlink(missing_ok=True)
         env = self.settings.environment(run)
-        argv = serve_argv(run, self.models)
+        if self.idle_mib:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+        argv = server.serve_argv(run, self.models)
         began = time.monotonic()
         record: dict[str, Any] = {
             "name": name, "model": run["model"], "draft": bool(run.get("draft")), "flags": run.get("flags", []),
-            "env": run.get("env", {}), "purpose": run["purpose"], "argv": ["vllm", *argv],
-            "used_before_mib": used_mib(), "zygote": not self.launcher.plain,
+            "env": run.get("env", {}), "purpose": run["purpose"], "argv": ["vllm", *argv], "gpus": gpus,
+            "cache": run.get("cache", name), "used_before_mib": used_mib(gpus), "zygote": not self.launcher.plain,
         }  # fmt: skip
-        server = self.launcher.start(argv, env=env, log=log)
+        process = self.launcher.start(argv, env=env, log=log)
         try:
-            status = self.wait(server, limit_s=min(run["seconds"] * READY_SHARE, self.settings.left_s - 5))
-            record |= {"status": status, "exit_code": server.code, "ready_s": round(time.monotonic() - began, 2)}
+            limit_s = min(run["seconds"] * READY_SHARE, self.settings.left_s - 5)
+            status = self.wait(process, server, limit_s=limit_s)
+            record |= {"status": status, "exit_code": process.code, "ready_s": round(time.monotonic() - began, 2)}
             if status == "ready":
-                record["used_ready_mib"] = used_mib()
-                record["answer"] = ask("one two three")
-                record["bench"] = [self.bench(run, load, env) for load in run.get("bench", [])]
-                record["used_after_mib"] = used_mib()
-                record["metrics"] = metrics()
+                record["used_ready_mib"] = used_mib(gpus)
+                record["answer"] = server.ask("one two three")
+                record["bench"] = [self.bench(run, load, env, server) for load in run.get("bench", [])]
+                record["used_after_mib"] = used_mib(gpus)
+                record["metrics"] = server.metrics()
         finally:
-            server.kill()
-            self.settle()
+            process.kill()
+            for pid in pids.read_text().split() if pids.exists() else []:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(int(pid), signal.SIGKILL)
+            self.settle(gpus)
         record["total_s"] = round(time.monotonic() - began, 2)
         lines = log.read_text(errors="replace").splitlines() if log.exists() else []
         record["probe"] = [json.loads(line) for line in probe.read_text().splitlines()] if probe.exists() else []
-        self.keep(record, lines)
-        return record
+        return record, lines
 
-    def wait(self, server: Process, *, limit_s: float) -> str:
+    def wait(self, process: Process, server: Server, *, limit_s: float) -> str:
+        """Return how the start ended."""
         until = time.monotonic() + limit_s
         while time.monotonic() < until:
-            if server.poll() is not None:
+            if process.poll() is not None:
                 return "failed"
-            if get("/health") is not None:
+            if server.get("/health") is not None:
                 return "ready"
             time.sleep(0.15)
         return "timeout"
 
-    def bench(self, run: dict[str, Any], load: dict[str, Any], env: dict[str, str]) -> dict[str, Any]:
+    def bench(self, run: dict[str, Any], load: dict[str, Any], env: dict[str, str], server: Server) -> dict[str, Any]:
+        """Send one load; its figures."""
         if self.settings.left_s < load.get("seconds", 15) + 5:
             return load | {"status": "skipped"}
-        label = f"{run['name']}-c{load['concurrency']}-i{load['input']}-o{load['output']}"
+        at_once = load.get("concurrency", "all")
+        label = f"{run['name']}-c{at_once}-n{load['prompts']}-i{load['input']}-o{load['output']}"
         result = self.settings.work / "runs" / f"{label}.json"
         log = self.settings.work / "runs" / f"{label}.log"
         began = time.monotonic()
-        before = metrics()
-        client_env = {key: value for key, value in env.items() if not key.startswith("M35_PROBE")}
-        client = self.launcher.start(bench_argv(run, load, self.models, result), env=client_env, log=log)
+        before = server.metrics()
+        client_env = {key: value for key, value in env.items() if not key.startswith("M35_P")}
+        client = self.launcher.start(server.bench_argv(run, load, self.models, result), env=client_env, log=log)
         until = began + min(max(load.get("seconds", 15) * READY_SHARE, CLIENT_S), self.settings.left_s - 5)
         while client.poll() is None and time.monotonic() < until:
             time.sleep(0.1)
@@ -342,45 +246,56 @@ class Campaign:
         figures = {key: value for key, value in json.loads(result.read_text()).items() if not isinstance(value, list)}
         figures.pop("date", None)
         print(
-            f"  bench c={load['concurrency']} in={load['input']} out={load['output']}: "
+            f"  {run['name']}, at once {at_once}, {load['prompts']} prompts, {load['input']}/{load['output']}: "
             f"ttft p50 {figures.get('median_ttft_ms', 0):.1f} ms, tpot p50 {figures.get('median_tpot_ms', 0):.2f} ms, "
             f"{figures.get('output_throughput', 0):.0f} tok/s, {figures.get('completed')} done, "
-            f"{time.monotonic() - began:.1f} s",
+            f"{figures.get('duration', 0):.2f} s of {time.monotonic() - began:.1f}",
             flush=True,
         )
-        return load | {"status": "done", "figures": figures, "metrics_before": before, "metrics_after": metrics()}
+        return load | {
+            "status": "done",
+            "figures": figures,
+            "metrics_before": before,
+            "metrics_after": server.metrics(),
+        }
 
-    def settle(self) -> None:
+    def settle(self, gpus: list[int]) -> None:
         """Wait until the driver has the memory back."""
         until = time.monotonic() + 20
-        while time.monotonic() < until:
-            used = used_mib()
-            if all(now <= idle + 64 for now, idle in zip(used, self.idle_mib, strict=False)):
+        while self.idle_mib and time.monotonic() < until:
+            if all(now <= self.idle_mib[one] + 64 for one, now in zip(gpus, used_mib(gpus), strict=True)):
                 return
             time.sleep(0.2)
 
     def keep(self, record: dict[str, Any], lines: list[str]) -> None:
-        self.state[record["name"]] = record["status"]
-        self.state_file.write_text(json.dumps(self.state))
-        with (self.settings.out / "results.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
-        with (self.settings.out / "logs.txt").open("a", encoding="utf-8") as file:
-            file.write(f"===== {record['name']} =====\n" + "\n".join(lines) + "\n")
-        print(
-            f"{record['name']}: {record['status']} after {record.get('ready_s')} s, {record['total_s']} s in all, "
-            f"used {record.get('used_ready_mib')} MiB, answer {record.get('answer')}, "
-            f"{self.settings.left_s:.0f} s left",
-            flush=True,
-        )
-        if record["status"] == "ready":
-            told = [re.sub(r"^.*?\] ", "", line) for line in lines if TELLING.search(line)]
-            print(*(f"  {line[:240]}" for line in told), sep="\n", flush=True)
-        else:
-            wrong = [line for line in lines if WRONG.search(line)][:6] + lines[-4:]
-            print(*(f"  ! {line[:300]}" for line in wrong), sep="\n", flush=True)
-        for event in record["probe"]:
-            if event["event"] == "probe_error":
-                print(f"  probe: {event}", flush=True)
+        """Put a run's record and log on disk and its telling lines on the screen."""
+        with self.changed:
+            self.state[record["name"]] = record["status"]
+            self.state_file.write_text(json.dumps(self.state))
+            with (self.settings.out / "results.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+            with (self.settings.out / "logs.txt").open("a", encoding="utf-8") as file:
+                file.write(f"===== {record['name']} =====\n" + "\n".join(lines) + "\n")
+            print(
+                f"{record['name']}: {record['status']} after {record.get('ready_s')} s, {record['total_s']} s in all, "
+                f"used {record.get('used_ready_mib')} MiB, answer {record.get('answer')}, "
+                f"{self.settings.left_s:.0f} s left",
+                flush=True,
+            )
+            if record["status"] == "ready":
+                told = [re.sub(r"^.*?\] ", "", line) for line in lines if TELLING.search(line)]
+                print(*(f"  {line[:200]}" for line in told), sep="\n", flush=True)
+            else:
+                wrong = [line for line in lines if WRONG.search(line)][:6] + lines[-4:]
+                print(*(f"  ! {line[:300]}" for line in wrong), sep="\n", flush=True)
+            for event in record["probe"]:
+                if event["event"] == "probe_error":
+                    print(f"  probe: {event}", flush=True)
+
+
+def _gpus(run: dict[str, Any]) -> int:
+    """GPUs that a run holds: more than it needs where it shall have the machine for itself."""
+    return max(gpus_needed(run), int(run.get("gpus", 1)))
 
 
 def logging_config() -> dict[str, Any]:
@@ -399,6 +314,7 @@ def logging_config() -> dict[str, Any]:
         "loggers": {
             "vllm": {"handlers": ["vllm"], "level": "INFO", "propagate": False},
             "vllm.v1.worker.gpu_worker": {"level": "DEBUG"},
+            "vllm.distributed.device_communicators.flashinfer_all_reduce": {"level": "DEBUG"},
             "vllm.v1.worker.gpu_model_runner": {"level": "DEBUG"},
         },
     }
@@ -407,7 +323,8 @@ def logging_config() -> dict[str, Any]:
 def install_probe(site: Path) -> None:
     """Put the probe and its entry point where the engine's Python finds it."""
     site.mkdir(parents=True, exist_ok=True)
-    (site / "m35_probe.py").write_text((HERE / "m35_probe.py").read_text(encoding="utf-8"), encoding="utf-8")
+    for name in ("m35_probe.py", "m35_watch.py", "m35_fork.py"):
+        (site / name).write_text((HERE / name).read_text(encoding="utf-8"), encoding="utf-8")
     info = site / "m35_probe-1.0.dist-info"
     info.mkdir(exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: m35-probe\nVersion: 1.0\n")
@@ -444,7 +361,7 @@ def main() -> int:
         for run in document["run"]
         if run.get("group", "") == args.group and re.search(args.only, run["name"])
     ]
-    return Campaign(settings, runs).go()
+    return Campaign(settings, runs, gpus=len(used_mib()) or 1).go()
 
 
 if __name__ == "__main__":

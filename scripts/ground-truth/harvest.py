@@ -1,14 +1,17 @@
-"""Turns what campaign calls brought back into fixtures and data files; it never fills in a figure that was not read.
+"""Turns what campaign calls brought back into fixtures and a data file; it never fills in a figure that was not read.
 
-    python harvest.py CALL_FOLDER… --logs tests/fixtures/logs/0.26.0-h200 --data planner/facts/measured/….json
+    python harvest.py CALL_FOLDER… --logs tests/fixtures/logs/0.33.0-h200 --keep 'cut8-.*' --data …/startups-….json \
+        --date 2026-11-28 --gpu h200-sxm --vllm-version 0.33.0 --source TEXT --machine JSON
 
-A call folder holds ``results.jsonl``, ``logs.txt`` and, from the first call, ``machine.json``. Of a run that was
-started twice both starts are kept; the second gets the suffix ``-again``.
+A call folder holds ``results.jsonl`` and ``logs.txt``. Of a run that was started twice the last start that became
+ready stays. A row has one entry in ``stages`` for each pipeline stage: its first rank, after all ranks of the stage
+were found equal to the byte in what the budget is made from.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import re
 from pathlib import Path
@@ -17,12 +20,13 @@ from typing import Any
 CLEAN = (
     (re.compile(r"\x1b\[[0-9;]*m"), ""),
     (re.compile(r"/[\w./-]*?(?=/lib/python3)"), "/venv"),
-    (re.compile(r"/[\w/]*/scripts/ground-truth/"), "/site-packages/"),
+    (re.compile(r"/[\w/]*/(?=m35_probe\.py|m35_fork\.py|zygote\.py)"), "/site-packages/"),
     (re.compile(r"tcp://(?!127\.0\.0\.1)[\d.]+:"), "tcp://192.0.2.1:"),
 )
 """Paths and addresses of the machine."""
-FULL = {"cut8": 8, "cut24": 24, "cut44": 44, "full": 88}
+LAYERS = {"cut8": 8, "cut24": 24, "cut44": 44, "full": 88, "dense-8b": 32}
 DEFAULTS = {"max_num_batched_tokens": 8192, "max_num_seqs": 1024, "max_model_len": 262144}
+SIZES = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1}
 PATTERNS: dict[str, str] = {
     "load_s": r"Model loading took [\d.]+ GiB(?: memory)? and ([\d.]+) seconds",
     "compile_s": r"torch\.compile took ([\d.]+) s in total",
@@ -32,159 +36,228 @@ PATTERNS: dict[str, str] = {
 }
 BENCH = (
     "completed", "total_input_tokens", "total_output_tokens", "duration", "output_throughput",
-    "mean_ttft_ms", "median_ttft_ms", "p95_ttft_ms", "mean_tpot_ms", "median_tpot_ms", "p95_tpot_ms",
-    "median_itl_ms", "p95_itl_ms", "mean_e2el_ms",
+    "mean_ttft_ms", "median_ttft_ms", "p95_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "median_tpot_ms", "p95_tpot_ms",
+    "p99_tpot_ms", "median_itl_ms", "p95_itl_ms", "mean_e2el_ms",
 )  # fmt: skip
+LARGE = 16 << 20
+"""A size that takes this much stands by itself."""
+EQUAL = ("requested_bytes", "model_bytes", "torch_peak_increase_bytes", "non_torch_bytes", "kv_available_bytes")
+"""Figures that all ranks of a stage must share."""
 
 
 def clean(text: str, *, work: str) -> str:
     """Replace what names the machine; `work` is the campaign's folder there."""
-    for part, neutral in (("models", "/models/"), ("site", "/site-packages/"), ("", "/var/cache/")):
-        text = text.replace(f"{work}/{part}/" if part else f"{work}/", neutral)
+    root = work.rpartition("/")[0]
+    for folder in (work, root):
+        for part, neutral in (("models", "/models/"), ("site", "/site-packages/"), ("", "/var/cache/")):
+            text = text.replace(f"{folder}/{part}/" if part else f"{folder}/", neutral)
     for pattern, replacement in CLEAN:
         text = pattern.sub(replacement, text)
     return text
 
 
 def sections(text: str) -> list[tuple[str, str]]:
+    """Return name and text of every log in a call's ``logs.txt``."""
     parts = re.split(r"^===== (\S+) =====\n", text, flags=re.MULTILINE)
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def flag(flags: list[str], name: str, default: int) -> int:
+def flag(flags: list[str], name: str, default: str) -> str:
+    """Return the value of a run's flag, or `default`."""
     option = f"--{name.replace('_', '-')}"
-    return int(flags[flags.index(option) + 1]) if option in flags else default
+    return flags[flags.index(option) + 1] if option in flags else default
+
+
+def costs(event: dict[str, Any]) -> dict[str, Any]:
+    """What the sizes of one capture took from the free memory: the large ones each, the others together."""
+    befores = [*event["sizes"], [None, None, None, *event["end"]]]
+    taken = [[here[0], here[1], here[3] - after[3]] for here, after in itertools.pairwise(befores)]
+    large = [one for one in taken if one[2] >= LARGE]
+    return {
+        "manager": event["manager"],
+        "while_profiling": event["profile"],
+        "sizes": len(taken),
+        "mode_tokens_bytes": large,
+        "others_bytes": sum(one[2] for one in taken) - sum(one[2] for one in large),
+    }
+
+
+def rank_figures(events: list[dict[str, Any]]) -> dict[str, Any]:
+    """Every figure that one rank's probe noted; sizes in bytes."""
+    last = {event["event"]: event for event in events}
+    captures = [event["bytes"] for event in events if event["event"] == "graphs_captured"]
+    start, load, profile = last["init_device"], last.get("load_model"), last.get("profile")
+    snapshot = start["snapshot"]
+    found: dict[str, Any] = {
+        "rank": start["rank"],
+        "total_bytes": snapshot["total_memory"],
+        "free_at_start_bytes": snapshot["free_memory"],
+        "context_bytes": snapshot["cuda_memory"],
+        "requested_bytes": start["requested_bytes"],
+        "torch_allocated_at_snapshot_bytes": snapshot.get("torch_allocated", 0),
+        "torch_reserved_at_snapshot_bytes": snapshot["torch_memory"],
+        "runner_buffers_bytes": start["torch_allocated_bytes"] - snapshot.get("torch_allocated", 0),
+    }
+    if connected := last.get("distributed"):
+        found["context_only_bytes"] = connected["total_bytes"] - connected["free_before_bytes"]
+        found["communicators_bytes"] = connected["free_before_bytes"] - connected["free_after_bytes"]
+    if load:
+        found["model_bytes"] = load["model_bytes"]
+        held = load["torch_allocated_bytes"] - load["model_bytes"]
+        found["buffers_after_load_bytes"] = held - start["torch_allocated_bytes"]
+    if profile:
+        found |= {
+            "torch_peak_increase_bytes": profile["torch_peak_increase_bytes"],
+            "transient_peak_headroom_bytes": profile["transient_peak_headroom_bytes"],
+            "non_torch_bytes": profile["non_torch_increase_bytes"],
+            "total_consumed_bytes": profile["total_consumed_bytes"],
+            "profile_s": profile["profile_s"],
+        }
+    if "graphs_estimated" in last:
+        found["graphs_estimated_bytes"] = last["graphs_estimated"]["bytes"]
+    if "full_graphs_estimated" in last:
+        estimated = last["full_graphs_estimated"]
+        found["full_graph_samples_bytes"] = estimated["samples_bytes"]
+        found["full_graphs"] = estimated["graphs"]
+        found["graphs_captured_in_profile_bytes"] = captures[0]
+    if captures:
+        found["graphs_actual_bytes"] = captures[-1]
+    if available := last.get("available"):
+        found["kv_available_bytes"] = available["available_bytes"]
+    if cache := last.get("kv_cache"):
+        found["num_gpu_blocks"] = cache["num_blocks"]
+    if warm := last.get("warmed_up"):
+        found["free_when_warm_bytes"] = warm["free_bytes"]
+        found["torch_reserved_when_warm_bytes"] = warm["torch_reserved_bytes"]
+        found["torch_allocated_when_warm_bytes"] = warm["torch_allocated_bytes"]
+    phases = {event["phase"]: event["peak_bytes"] for event in events if event["event"] == "phase"}
+    if phases:
+        found["phase_peak_bytes"] = phases
+    if sized := [costs(event) for event in events if event["event"] == "captures"]:
+        found["captures"] = sized
+    if alive := last.get("allocations"):
+        found["alive_at_peak_bytes"] = [one["bytes"] for one in alive["at_peak"] if one["bytes"] >= 1 << 20]
+    return found
+
+
+def stages(record: dict[str, Any], *, ranks_per_stage: int) -> list[dict[str, Any]]:
+    """Return the first rank of every pipeline stage, each with what the driver said of its GPU."""
+    by_process: dict[int, list[dict[str, Any]]] = {}
+    for event in record["probe"]:
+        by_process.setdefault(event["pid"], []).append(event)
+    ranks = [
+        rank_figures(events)
+        for events in by_process.values()
+        if any(event["event"] == "init_device" for event in events)
+    ]
+    ranks.sort(key=lambda one: one["rank"] or 0)
+    for index, gpu in enumerate(ranks):
+        for name, moment in (("used_ready_mib", "ready"), ("used_after_mib", "after_load")):
+            if record.get(name):
+                gpu[f"driver_used_{moment}_bytes"] = record[name][index] << 20
+    found = []
+    for index in range(0, len(ranks), ranks_per_stage):
+        first, *others = ranks[index : index + ranks_per_stage]
+        for other in others:
+            different = [name for name in EQUAL if first.get(name) != other.get(name)]
+            if different:
+                raise SystemExit(f"{record['name']}: ranks {first['rank']} and {other['rank']} differ in {different}")
+        found.append({name: value for name, value in first.items() if name != "rank"})
+    return found
 
 
 def row(record: dict[str, Any], log: str) -> dict[str, Any]:
-    """One start-up with every figure that was read; sizes in bytes."""
+    """One start-up with every figure that was read."""
     flags = record["flags"]
-    events: dict[str, dict[str, Any]] = {}
-    phases = {}
-    for event in record["probe"]:
-        if event["event"] == "phase":
-            phases[event["phase"]] = {key: event[key] for key in ("peak_bytes", "left_bytes")} | (
-                {"items": event["items"]} if "items" in event else {}
-            )
-        else:
-            events[event["event"]] = event
-    measured: dict[str, Any] = {}
-    if start := events.get("init_device"):
-        measured |= {
-            "total_bytes": start["snapshot"]["total_memory"],
-            "free_at_start_bytes": start["snapshot"]["free_memory"],
-            "context_bytes": start["snapshot"]["cuda_memory"],
-            "requested_bytes": start["requested_bytes"],
-            "runner_buffers_bytes": start["torch_allocated_bytes"],
-        }
-    if load := events.get("load_model"):
-        measured |= {
-            "model_bytes": load["model_bytes"],
-            "buffers_after_load_bytes": load["torch_allocated_bytes"]
-            - load["model_bytes"]
-            - events["init_device"]["torch_allocated_bytes"],
-        }
-    if profile := events.get("profile"):
-        measured |= {
-            "activation_peak_bytes": profile["torch_peak_increase_bytes"],
-            "non_torch_bytes": profile["non_torch_increase_bytes"],
-            "profile_s": profile["profile_s"],
-        }
-    if "graphs_estimated" in events:
-        measured["graphs_estimated_bytes"] = events["graphs_estimated"]["bytes"]
-    if "graphs_captured" in events:
-        measured["graphs_actual_bytes"] = events["graphs_captured"]["bytes"]
-    if available := events.get("available"):
-        measured["kv_available_bytes"] = available["available_bytes"]
-    if cache := events.get("kv_cache"):
-        measured["num_gpu_blocks"] = cache["num_blocks"]
-    if warm := events.get("warmed_up"):
-        measured["free_when_warm_bytes"] = warm["free_bytes"]
-        measured["torch_reserved_when_warm_bytes"] = warm["torch_reserved_bytes"]
+    sizes = {name: int(flag(flags, name, str(default))) for name, default in SIZES.items()}
+    told: dict[str, float | int] = {"ready_s": record["ready_s"]}
     for name, pattern in PATTERNS.items():
         if found := re.findall(pattern, log):
-            value = found[-1] if name != "compile_s" else sum(map(float, found))
-            measured[name] = int(value.replace(",", "")) if name == "kv_tokens" else float(value)
-    for name, moment in (("used_ready_mib", "ready"), ("used_after_mib", "after_load")):
-        if record.get(name):
-            measured[f"driver_used_{moment}_bytes"] = record[name][0] << 20
+            value = found[-1].replace(",", "")
+            told[name] = int(value) if name == "kv_tokens" else float(value)
     benches = [
-        {"max_concurrency": one["concurrency"], "input_tokens": one["input"], "output_tokens": one["output"]}
-        | {key: one["figures"][key] for key in BENCH if key in one["figures"]}
+        {
+            "max_concurrency": one.get("concurrency"),
+            "num_prompts": one["prompts"],
+            "input_tokens": one["input"],
+            "output_tokens": one["output"],
+            **{key: one["figures"][key] for key in BENCH if key in one["figures"]},
+        }
         for one in record.get("bench", [])
         if one.get("status") == "done"
     ]
-    second = "Using V2 Model Runner" in log
+    fused = record["env"].get("VLLM_FLASHINFER_ALLREDUCE_BACKEND", "none")
     return {
         "name": record["name"],
-        "layers": FULL[record["model"]],
+        "status": record["status"],
+        "gpus": len(record["gpus"]),
+        **sizes,
+        **({"model": record["model"]} if record["model"].startswith("dense") else {}),
+        "layers": LAYERS[record["model"]],
         "language_model_only": "--language-model-only" in flags,
         "draft": record["draft"],
         "enforce_eager": "--enforce-eager" in flags,
-        "kv_cache_dtype": "fp8" if "fp8" in flags else "auto",
-        "model_runner": 2 if second else 1,
+        "kv_cache_dtype": flag(flags, "kv_cache_dtype", "auto"),
+        "model_runner": 2 if "Using V2 Model Runner" in log else 1,
         "flashinfer_sampler": record["env"].get("VLLM_USE_FLASHINFER_SAMPLER", "1") == "1",
-        "compile_cache": None if "--enforce-eager" in flags else "warm" if "Directly load AOT" in log else "cold",
-        **{name: flag(flags, name, default) for name, default in DEFAULTS.items()},
-        "measured": measured,
-        **({"phases": phases} if phases else {}),
+        "fused_all_reduce": fused if sizes["tensor_parallel_size"] > 1 else "none",
+        "compile_cache": None
+        if "--enforce-eager" in flags
+        else "cold"
+        if record.get("cache", record["name"]) == record["name"]
+        else "warm",
+        **{name: int(flag(flags, name, str(default))) for name, default in DEFAULTS.items()},
+        "gpu_memory_utilization": float(flag(flags, "gpu_memory_utilization", "0.92")),
+        "stages": stages(record, ranks_per_stage=sizes["tensor_parallel_size"]),
+        "log": told,
         **({"bench": benches} if benches else {}),
     }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("calls", type=Path, nargs="+")
     parser.add_argument("--logs", type=Path, required=True)
+    parser.add_argument("--keep", default="", help="only these logs become fixtures, a regular expression")
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--date", required=True)
-    parser.add_argument(
-        "--judging", type=Path, nargs="*", default=[], help="calls after the facts were set: they judge"
-    )
+    for name in ("date", "gpu", "vllm-version", "source", "machine"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--note", default="")
     args = parser.parse_args()
     args.logs.mkdir(parents=True, exist_ok=True)
-    rows: list[dict[str, Any]] = []
+    rows: dict[str, dict[str, Any]] = {}
     files: dict[str, str] = {}
-    for call in [*args.calls, *args.judging]:
+    for call in args.calls:
         records = [json.loads(line) for line in (call / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-        for record, (name, log) in zip(records, sections((call / "logs.txt").read_text(encoding="utf-8")), strict=True):
+        logs = sections((call / "logs.txt").read_text(encoding="utf-8"))
+        for record, (name, log) in zip(records, logs, strict=True):
             if record["name"] != name:
                 raise SystemExit(f"{call}: {name} stands where {record['name']} was expected")
-            if record["status"] == "ready":
-                again = f"{name}-again" if any(one["name"] == name for one in rows) else name
-                rows.append(
-                    row(record, log) | {"name": again} | ({"judges_facts": True} if call in args.judging else {})
-                )
-            else:
-                again = f"{name}-failed"
+            if record["status"] != "ready":
+                print(f"{name}: {record['status']}, left out")
+                continue
             work = record["argv"][2].partition("/models/")[0]
-            text = clean(log, work=work)
-            (args.logs / f"{again}.log").write_text(text, encoding="utf-8")
-            files[f"{again}.log"] = (
-                f"{record['purpose']}; {record['status']}: {clean(' '.join(record['argv'][2:]), work=work)}"
-            )
-    machine = json.loads((args.calls[0] / "machine.json").read_text(encoding="utf-8"))
+            rows[name] = row(record, log)
+            if re.search(args.keep, name):
+                (args.logs / f"{name}.log").write_text(clean(log, work=work), encoding="utf-8")
+                files[f"{name}.log"] = f"{record['purpose']}; {clean(' '.join(record['argv'][1:]), work=work)}"
     document = {
-        "source": "our own starts of vLLM 0.26.0 on one rented NVIDIA H200, scripts/ground-truth",
+        "source": args.source,
         "date": args.date,
-        "note": "Dummy weights of the real sizes, FP8 values spread over the type's range. The architecture with "
-        "`layers` of 88 decoder layers. Bytes are the engine's own integers, read by a plugin; *_s are log lines. "
-        "`phases` repeat the parts of the profile run after the KV budget was fixed.",
-        "vllm_version": "0.26.0",
-        "gpu": "h200-sxm",
-        "gpu_memory_utilization": 0.92,
-        "tensor_parallel_size": 1,
-        "machine": {"nvml": machine["nvml"], "torch": machine["torch"], "driver": "580.159.04"},
-        "startups": rows,
+        "note": args.note,
+        "vllm_version": args.vllm_version,
+        "gpu": args.gpu,
+        "machine": json.loads(args.machine),
+        "startups": list(rows.values()),
     }
     args.data.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     lines = [
         "# Whole start-up logs of real servers; only paths and addresses were replaced. The worker's DEBUG is on.",
         'kind = "real"',
-        'vllm = "0.26.0"',
-        'machine = "one NVIDIA H200, driver 580.159.04, 16 cores, Python 3.12.3, torch 2.11.0+cu130"',
-        'model = "Mistral-Medium-3.5-128B with all or some of its decoder layers, dummy weights of the real sizes"',
-        f'date = "{args.date}"',
+        f"vllm = {json.dumps(args.vllm_version)}",
+        f"machine = {json.dumps(', '.join(f'{name} {value}' for name, value in json.loads(args.machine).items()))}",
+        'model = "Mistral-Medium-3.5-128B with some or all of its decoder layers, dummy weights of the real sizes"',
+        f"date = {json.dumps(args.date)}",
         "",
         "[files]",
         *(f"{json.dumps(name)} = {json.dumps(what)}" for name, what in files.items()),

@@ -3,7 +3,8 @@
 Loaded through the entry point group ``vllm.general_plugins``. With ``M35_PROBE_FILE`` set, every worker appends one
 JSON object per event: the snapshot before the weights, the load, the profile run, the graph estimate, the KV cache,
 the capture. With ``M35_PROBE_PHASES=1`` the profile run's parts are repeated, one by one, *after* the engine has
-fixed its KV budget, so that each part's peak is known (the encoder's with the V1 runner only).
+fixed its KV budget, so that each part's peak is known. With ``M35_PROBE_HISTORY=1`` every allocation of the profile
+run is recorded and those alive at its peak are noted; with ``M35_PROBE_STEPS=FILE`` every step of the scheduler.
 
 With ``M35_PROBE_WEIGHTS=1`` dummy weights are spread over FP8's range. vLLM's own are within ±1e-3, which FP8 rounds
 to zero, and a product with zeros runs faster than the real one. Sizes and types stay as they are.
@@ -13,13 +14,13 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import logging
 import os
-import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
+
+import m35_watch
+from m35_watch import note
 
 SCALE = 1e-3
 """For every per-tensor scale: weights and activations stay finite through any number of layers."""
@@ -27,15 +28,6 @@ LARGEST = 240.0
 """FP8 weights are drawn from ±this, stored units (E4M3 ends at 448)."""
 
 _patched = False
-
-
-def _note(event: str, **figures: object) -> None:
-    path = os.environ.get("M35_PROBE_FILE")
-    if not path:
-        return
-    record = {"event": event, "pid": os.getpid(), "time_s": round(time.time(), 3), **figures}
-    with Path(path).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(record, default=str) + "\n")
 
 
 def _device() -> dict[str, int]:
@@ -54,7 +46,10 @@ def _device() -> dict[str, int]:
 
 def _snapshot(snapshot: Any) -> dict[str, int]:
     names = ("free_memory", "total_memory", "cuda_memory", "torch_memory", "non_torch_memory", "torch_peak")
-    return {name: int(getattr(snapshot, name)) for name in names if hasattr(snapshot, name)}
+    figures = {name: int(getattr(snapshot, name)) for name in names if hasattr(snapshot, name)}
+    if hasattr(snapshot, "torch_allocated"):
+        figures["torch_allocated"] = int(snapshot.torch_allocated)
+    return figures
 
 
 def _after(owner: Any, name: str, note: Callable[[Any, Any], None]) -> None:
@@ -68,14 +63,14 @@ def _after(owner: Any, name: str, note: Callable[[Any, Any], None]) -> None:
         try:
             note(self, result)
         except Exception as error:
-            _note("probe_error", where=name, error=repr(error))
+            note("probe_error", where=name, error=repr(error))
         return result
 
     setattr(owner, name, wrapper)
 
 
 def _on_init(worker: Any, _: Any) -> None:
-    _note(
+    note(
         "init_device",
         requested_bytes=int(worker.requested_memory),
         snapshot=_snapshot(worker.init_snapshot),
@@ -88,23 +83,23 @@ def _on_init(worker: Any, _: Any) -> None:
 
 
 def _on_load(worker: Any, _: Any) -> None:
-    _note("load_model", model_bytes=int(worker.model_runner.model_memory_usage), **_device())
+    note("load_model", model_bytes=int(worker.model_runner.model_memory_usage), **_device())
 
 
 def _on_available(worker: Any, result: Any) -> None:
-    names = ("peak_activation_memory", "non_torch_memory", "cudagraph_memory_estimate")
+    names = ("peak_activation_memory", "non_torch_memory", "cudagraph_memory_estimate", "total_consumed")
     figures = {f"{name}_bytes": int(getattr(worker, name)) for name in names if hasattr(worker, name)}
-    _note("available", available_bytes=int(result), **figures, **_device())
+    note("available", available_bytes=int(result), **figures, **_device())
     if os.environ.get("M35_PROBE_PHASES") == "1":
         _phases(worker)
 
 
 def _on_kv(worker: Any, _: Any) -> None:
-    _note("kv_cache", num_blocks=worker.cache_config.num_gpu_blocks, **_device())
+    note("kv_cache", num_blocks=worker.cache_config.num_gpu_blocks, **_device())
 
 
 def _on_ready(_worker: Any, _: Any) -> None:
-    _note("warmed_up", **_device())
+    note("warmed_up", **_device())
 
 
 def _phases(worker: Any) -> None:
@@ -122,7 +117,7 @@ def _phases(worker: Any) -> None:
         yield
         torch.cuda.synchronize()
         stats = torch.cuda.memory_stats()
-        _note(
+        note(
             "phase",
             phase=phase,
             peak_bytes=stats["allocated_bytes.all.peak"] - base,
@@ -141,18 +136,51 @@ def _phases(worker: Any) -> None:
                 batch = runner._get_mm_dummy_batch(modality, items)
                 outputs = runner.model.embed_multimodal(**batch)
             del batch
+        if second and getattr(runner, "supports_mm_inputs", False):
+            from vllm.multimodal.encoder_budget import MultiModalBudget
+
+            mm_budget = MultiModalBudget(runner.vllm_config, runner.mm_registry, enable_cache=False)
+            inputs = mm_budget.get_dummy_encoder_profile_inputs()
+            if inputs:
+                with measured("encoder", items=len(inputs)):
+                    outputs = runner.model_state.encoder_runner.execute_mm_encoder(inputs)
+            del inputs
         tokens = runner.max_num_tokens
         with measured("forward", tokens=tokens):
             _, last = runner._dummy_run(tokens, is_profile=True, **({"skip_attn": True} if second else {}))
         del _
-        with measured("logits", rows=int(last.shape[0])):
-            runner.model.compute_logits(last)
-        with measured("sampler", rows=int(last.shape[0])):
-            runner._dummy_sampler_run(last)
+        if last is not None:
+            with measured("logits", rows=int(last.shape[0])):
+                logits = runner.model.compute_logits(last)
+            del logits
+            with measured("sampler", rows=int(last.shape[0])):
+                runner._dummy_sampler_run(last)
+            if second:
+                _sampler_passes(runner, last, measured)
         del last, outputs
         gc.collect()
         torch.cuda.empty_cache()
-    _note("phases_done", **_device())
+    note("phases_done", **_device())
+
+
+def _sampler_passes(runner: Any, last: Any, measured: Any) -> None:
+    """The two passes that the second runner profiles one after the other, each without its logits."""
+    from vllm import SamplingParams
+    from vllm.v1.worker.gpu.input_batch import InputBatch
+
+    if not hasattr(SamplingParams, "for_sampler_warmup"):
+        return
+    rows = int(last.shape[0])
+    logits = runner.model.compute_logits(last)
+    batch = InputBatch.make_dummy(rows, rows, runner.input_buffers)
+    with measured("sampler, default", rows=rows):
+        runner.sampler(logits, batch)
+    parameters = SamplingParams.for_sampler_warmup()
+    for row in range(rows):
+        runner.sampler.add_request(row, parameters)
+    runner.sampler.apply_staged_writes()
+    with measured("sampler, every parameter", rows=rows):
+        runner.sampler(logits, batch)
 
 
 def _spread_weights() -> None:
@@ -164,6 +192,9 @@ def _spread_weights() -> None:
 
     @torch.no_grad()
     def spread(param: Any, *args: Any, **kwargs: Any) -> None:
+        if param.device.type == "meta" or hasattr(param, "dummy_weight_value"):
+            plain(param, *args, **kwargs)
+            return
         # The loader visits every parent module and would fill each weight several times.
         place = (param.data_ptr(), param.numel())
         if place in seen:
@@ -213,20 +244,58 @@ def register() -> None:
     from vllm.v1.worker.gpu_model_runner import GPUModelRunner as FirstRunner
 
     for runner in (FirstRunner, SecondRunner):
-        _after(runner, "profile_cudagraph_memory", lambda _, value: _note("graphs_estimated", bytes=int(value)))
-        _after(runner, "capture_model", lambda _, value: _note("graphs_captured", bytes=int(value), **_device()))
+        _after(runner, "profile_cudagraph_memory", lambda _, value: note("graphs_estimated", bytes=int(value)))
+        _after(runner, "capture_model", lambda _, value: note("graphs_captured", bytes=int(value), **_device()))
 
+    with contextlib.suppress(ImportError, AttributeError):
+        m35_watch.watch_captures()
+    if steps := os.environ.get("M35_PROBE_STEPS"):
+        m35_watch.watch_steps(steps)
+    connect = gpu_worker.init_worker_distributed_environment
+
+    def connected(*args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        before = torch.cuda.mem_get_info()
+        result = connect(*args, **kwargs)
+        after = torch.cuda.mem_get_info()
+        with contextlib.suppress(Exception):
+            from vllm.distributed.parallel_state import get_tp_group
+
+            one = get_tp_group().device_communicator
+            kinds = ("pynccl_comm", "ca_comm", "symm_mem_comm", "fi_ar_comm")
+            parts = {name: getattr(one, name, None) for name in kinds}
+            note(
+                "communicators",
+                **{
+                    name: None if part is None else not getattr(part, "disabled", False) for name, part in parts.items()
+                },
+            )
+        note(
+            "distributed",
+            free_before_bytes=before[0],
+            free_after_bytes=after[0],
+            total_bytes=after[1],
+            torch_reserved_bytes=torch.cuda.memory_stats().get("reserved_bytes.all.current", 0),
+        )
+        return result
+
+    gpu_worker.init_worker_distributed_environment = connected
     profiling = gpu_worker.memory_profiling
 
     @contextlib.contextmanager
     def noted(*args: Any, **kwargs: Any) -> Iterator[Any]:
-        with profiling(*args, **kwargs) as result:
+        recorded = m35_watch.allocations() if os.environ.get("M35_PROBE_HISTORY") == "1" else contextlib.nullcontext()
+        with profiling(*args, **kwargs) as result, recorded:
             yield result
-        _note(
+        note(
             "profile",
             weights_bytes=int(result.weights_memory),
             torch_peak_increase_bytes=int(result.torch_peak_increase),
             non_torch_increase_bytes=int(result.non_torch_increase),
+            total_consumed_bytes=int(getattr(result, "total_consumed", 0)),
+            transient_peak_headroom_bytes=int(getattr(result, "transient_peak_headroom", 0)),
+            non_kv_cache_bytes=int(result.non_kv_cache_memory),
             profile_s=round(float(result.profile_time), 3),
             before=_snapshot(result.before_profile),
             after=_snapshot(result.after_profile),

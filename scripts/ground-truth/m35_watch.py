@@ -1,0 +1,153 @@
+"""What the probe notes beside the budget: allocations at a peak, graphs by size, the scheduler's steps."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+def note(event: str, **figures: object) -> None:
+    """Append one event to the probe's file."""
+    path = os.environ.get("M35_PROBE_FILE")
+    if not path:
+        return
+    rank = None
+    with contextlib.suppress(Exception):
+        import torch.distributed as dist
+
+        rank = dist.get_rank() if dist.is_initialized() else None
+    record = {"event": event, "rank": rank, "pid": os.getpid(), "time_s": round(time.time(), 3), **figures}
+    with Path(path).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record, default=str) + "\n")
+
+
+@contextlib.contextmanager
+def allocations() -> Iterator[None]:
+    """Note what was alive at the peak, by the Python stack that asked for it; the engine is slower meanwhile."""
+    import torch
+
+    memory = torch.cuda.memory
+    memory._record_memory_history(max_entries=4_000_000, stacks="python")
+    yield
+    trace = memory._snapshot()["device_traces"][torch.cuda.current_device()]
+    memory._record_memory_history(enabled=None)
+    total, sums = 0, []
+    for entry in trace:
+        if entry["action"] == "alloc":
+            total += entry["size"]
+        elif entry["action"] == "free_completed":
+            total -= entry["size"]
+        sums.append(total)
+    last = max(range(len(sums)), key=sums.__getitem__) if sums else -1
+    alive: dict[int, dict[str, Any]] = {}
+    for entry in trace[: last + 1]:
+        if entry["action"] == "alloc":
+            alive[entry["addr"]] = entry
+        elif entry["action"] == "free_completed":
+            alive.pop(entry["addr"], None)
+    at_peak = []
+    for entry in sorted(alive.values(), key=lambda one: -one["size"])[:60]:
+        frames = [f"{one['filename']}:{one['line']} {one['name']}" for one in entry.get("frames", [])]
+        at_peak.append({"bytes": entry["size"], "frames": frames[:45]})
+    note("allocations", peak_bytes=sums[last] if sums else 0, events=len(trace), alive=len(alive), at_peak=at_peak)
+
+
+def watch_captures() -> None:
+    """Note the free memory before every size of a capture, and the samples that the estimate is made from."""
+    import torch
+    from vllm.v1.worker.gpu import cudagraph_utils
+
+    manager = cudagraph_utils.CudaGraphManager
+    capture = manager.capture
+
+    def watched(self: Any, create_forward_fn: Any, *args: Any, **kwargs: Any) -> Any:
+        sizes: list[list[object]] = []
+
+        def state() -> list[int]:
+            torch.cuda.synchronize()
+            stats = torch.cuda.memory_stats()
+            return [
+                torch.cuda.mem_get_info()[0],
+                stats.get("reserved_bytes.all.current", 0),
+                stats.get("allocated_bytes.all.current", 0),
+            ]
+
+        def create(desc: Any, *inner: Any, **named: Any) -> Any:
+            if named.get("warmup", True) and not (inner and inner[0] is False):
+                sizes.append([desc.cg_mode.name, desc.num_tokens, desc.num_reqs, *state()])
+            return create_forward_fn(desc, *inner, **named)
+
+        if self._capture_mem_samples is None:
+            self._capture_mem_samples = []
+        result = capture(self, create, *args, **kwargs)
+        with contextlib.suppress(Exception):
+            note(
+                "captures",
+                manager=type(self).__name__,
+                profile=self._max_full_descs_to_capture is not None,
+                columns="mode, tokens, requests, free, reserved, allocated (bytes, before it)",
+                sizes=sizes,
+                end=state(),
+                full_samples_bytes=list(self._capture_mem_samples),
+            )
+        return result
+
+    manager.capture = watched
+    extrapolate = cudagraph_utils._extrapolate_full_graph_memory
+
+    def extrapolated(samples: list[int], total: int) -> int:
+        result = extrapolate(samples, total)
+        note("full_graphs_estimated", samples_bytes=list(samples), graphs=total, bytes=int(result))
+        return int(result)
+
+    cudagraph_utils._extrapolate_full_graph_memory = extrapolated
+
+
+def watch_steps(path: str) -> None:
+    """One line for every step of the engine: when, how long the host took, how many tokens and requests."""
+    from vllm.v1.core.sched.scheduler import Scheduler
+
+    lines: list[str] = []
+
+    def keep(line: list[object]) -> None:
+        lines.append(json.dumps(line))
+        if len(lines) >= 50:
+            with Path(path).open("a", encoding="utf-8") as file:
+                file.write("\n".join(lines) + "\n")
+            lines.clear()
+
+    schedule, update = Scheduler.schedule, Scheduler.update_from_output
+
+    def scheduled(self: Any, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        output = schedule(self, *args, **kwargs)
+        took = time.perf_counter() - began
+        counts = list(output.num_scheduled_tokens.values())
+        prefill = [one for one in counts if one > 4]
+        if counts:
+            keep(
+                [
+                    "s",
+                    round(began, 6),
+                    round(took, 6),
+                    sum(counts),
+                    len(counts),
+                    sum(prefill),
+                    len(prefill),
+                    len(self.waiting),
+                ]
+            )
+        return output
+
+    def updated(self: Any, *args: Any, **kwargs: Any) -> Any:
+        began = time.perf_counter()
+        output = update(self, *args, **kwargs)
+        keep(["u", round(began, 6), round(time.perf_counter() - began, 6)])
+        return output
+
+    Scheduler.schedule, Scheduler.update_from_output = scheduled, updated

@@ -1,0 +1,80 @@
+"""What starts of vLLM 0.33.0 on H200 noted, held to the engine's own arithmetic: the data cannot drift unseen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hw_specs.units import MIB
+from planner.checkpoint.preset import load_preset
+from planner.facts import load
+from planner.serve.log.measured import read_measured
+from planner.serve.log.parser import parse_log
+
+LOGS = Path(__file__).parents[1] / "fixtures" / "logs" / "0.33.0-h200"
+ROWS: list[dict[str, Any]] = load("measured/startups-h200-0.33.json")["startups"]
+
+
+def each_stage() -> Iterator[Any]:
+    for row in ROWS:
+        for number, stage in enumerate(row["stages"]):
+            yield pytest.param(row, stage, id=f"{row['name']}-{number}")
+
+
+@pytest.mark.parametrize(("row", "stage"), each_stage())
+def test_the_budget_closes_to_the_byte(row: dict[str, Any], stage: dict[str, Any]) -> None:
+    left = stage["requested_bytes"] - stage["total_consumed_bytes"] - stage["transient_peak_headroom_bytes"]
+    assert left - stage.get("graphs_estimated_bytes", 0) == stage["kv_available_bytes"]
+
+
+@pytest.mark.parametrize(("row", "stage"), each_stage())
+def test_the_graph_estimate_is_what_the_profile_captured_less_the_second_sample(
+    row: dict[str, Any], stage: dict[str, Any]
+) -> None:
+    """Capturing empties torch's cache inside the sampled interval, so the samples are negative on this card."""
+    if "graphs_estimated_bytes" not in stage:
+        assert row["enforce_eager"]
+        return
+    _, second = stage["full_graph_samples_bytes"]
+    assert second < 0
+    expected = stage["graphs_captured_in_profile_bytes"] - second + (stage["full_graphs"] - 1) * MIB
+    assert stage["graphs_estimated_bytes"] == expected
+    assert stage["graphs_estimated_bytes"] > stage["graphs_actual_bytes"]
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if not row["draft"]], ids=lambda row: row["name"])
+def test_blocks_are_what_the_smallest_stage_holds(row: dict[str, Any]) -> None:
+    value_bytes = 1 if row["kv_cache_dtype"] == "fp8" else 2
+    layers = row["layers"] // row["pipeline_parallel_size"]
+    block_bytes = 16 * layers * 2 * 8 * 128 * value_bytes // row["tensor_parallel_size"]
+    smallest = min(stage["kv_available_bytes"] for stage in row["stages"])
+    assert {stage["num_gpu_blocks"] for stage in row["stages"]} == {smallest // block_bytes}
+
+
+@pytest.mark.parametrize("row", [row for row in ROWS if "-text-t" in row["name"]], ids=lambda row: row["name"])
+def test_a_first_compilation_holds_a_copy_of_the_embedding_and_three_activations(row: dict[str, Any]) -> None:
+    model = load_preset()
+    wide, tokens = model.hidden_size, row["max_num_batched_tokens"]
+    timed = model.vocab_size * wide * 2 + 5 * tokens * wide
+    (stage,) = row["stages"]
+    if row["compile_cache"] == "cold":
+        assert stage["torch_peak_increase_bytes"] == pytest.approx(timed, abs=MIB // 8)
+    else:
+        assert stage["torch_peak_increase_bytes"] < timed
+    if alive := stage.get("alive_at_peak_bytes"):
+        assert sorted(alive, reverse=True) == [
+            model.vocab_size * wide * 2, tokens * wide * 2, tokens * wide * 2, tokens * wide,
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", sorted(LOGS.glob("*.log")), ids=lambda path: path.stem)
+def test_the_logs_say_what_the_rows_say(path: Path) -> None:
+    found = read_measured(parse_log(path.read_bytes()))
+    (row,) = (row for row in ROWS if row["name"] == path.stem)
+    # Of several stages the log names whichever wrote last.
+    available = [stage["kv_available_bytes"] for stage in row["stages"]]
+    assert any(found.kv_available_bytes == pytest.approx(one, abs=found.tolerance_bytes) for one in available)
+    assert found.requested_bytes == pytest.approx(row["stages"][0]["requested_bytes"], abs=found.tolerance_bytes)
