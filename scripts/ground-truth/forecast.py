@@ -91,6 +91,7 @@ def draft_ledger(run: dict[str, Any], *, vllm_version: str, gpu: str) -> dict[st
             {
                 "requested_bytes": stage.requested_bytes,
                 "weights": asdict(stage.weights),
+                "rope_bytes": stage.rope_bytes,
                 "terms": {name: asdict(term) for name, term in stage.terms.items()},
                 "outside_budget": {name: asdict(term) for name, term in stage.outside_budget.items()},
             }
