@@ -30,11 +30,30 @@ def without_option(server: Server, option: Option, source: Source) -> tuple[Edit
     start, end = option.typed.start, last.end
     if end < start:
         return ()
+    if server.editable == "keys":
+        return _without_line(source, start, end)
     between = source.text[option.typed.end : last.start]
     if last is not option.typed and not option.joined and between.strip(" \t\\\n\"'"):
         # Two members of a list, each with its own dash, comma or quotes.
         return (*_removed(source, start, option.typed.end), *_removed(source, last.start, end))
     return _removed(source, start, end)
+
+
+def without_word(server: Server, word: Text, source: Source) -> tuple[Edit, ...]:
+    """Take one word out."""
+    return _removed(source, word.start, word.end) if word.verbatim and server.editable in ("words", "items") else ()
+
+
+def _without_line(source: Source, start: int, end: int) -> tuple[Edit, ...]:
+    """Remove the line of one key of a mapping; nothing where it shares its line."""
+    text = source.text
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", end)
+    line_end = len(text) if line_end < 0 else line_end
+    after = text[end:line_end].strip(" '\"")
+    if text[line_start:start].strip() or (after and not after.startswith(("#", ":"))):
+        return ()
+    return (Edit(line_start, min(line_end + 1, len(text)), ""),)
 
 
 def _removed(source: Source, start: int, end: int) -> tuple[Edit, ...]:
@@ -45,7 +64,9 @@ def _removed(source: Source, start: int, end: int) -> tuple[Edit, ...]:
     line_end = text.find("\n", end)
     line_end = len(text) if line_end < 0 else line_end
     before, after = text[line_start:start], text[end:line_end]
-    if before.strip() in ("", "-") and after.strip() in ("", "\\"):
+    # A comment behind a member of a list is about that member, and goes with it.
+    alone = after.strip() in ("", "\\") or (before.strip() == "-" and after.lstrip().startswith("#"))
+    if before.strip() in ("", "-") and alone:
         if after.strip() == "" and before.strip() == "" and text[:line_start].rstrip(" \t").endswith("\\\n"):
             # The last line of a command: the line before must not go on any more.
             joint = text.rfind("\\", 0, line_start)
@@ -60,7 +81,21 @@ def _removed(source: Source, start: int, end: int) -> tuple[Edit, ...]:
         more = after[lead:]
         return (Edit(start, end + lead + len(more) - len(more.lstrip()), ""),)
     blanks = len(before) - len(before.rstrip(" \t"))
+    if not before.strip():
+        # The first word of its line: the blanks behind it go, those in front are the line's own.
+        return (Edit(start, end + len(after) - len(after.lstrip(" \t")), ""),)
     return (Edit(start - blanks, end, ""),)
+
+
+def line_before(source: Source, at: Text, key: str, line: str) -> tuple[Edit, ...]:
+    """Put a line of YAML in front of the one that begins with `key`, where `at` stands behind it."""
+    text = source.text
+    start = text.rfind("\n", 0, at.start) + 1
+    head = text[start : at.start]
+    lead = len(head) - len(head.lstrip(" "))
+    if not head[lead:].startswith(f"{key}:") and not text[start + lead :].startswith(f"{key}:"):
+        return ()
+    return (Edit(start, start, head[:lead] + line + "\n"),)
 
 
 def _with_quotes(text: str, start: int, end: int) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def _judged(case: Case, source: Source) -> ServerReview:
         *memory_rules.find(case, memory, source),
         *model.find(case, source),
         *container.find(case, source),
-        *environment.find(case),
+        *environment.find(case, source),
         *network.find(case),
         *_open_questions(case),
     ]

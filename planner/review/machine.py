@@ -22,13 +22,13 @@ def product_of(text: str | None) -> str | None:
     """
     if not text:
         return None
-    if _DEVICE_ID.fullmatch(text):
-        number = int(text, 16)
-        return next((spec.name for spec in list_gpus() if number in spec.pci_device_ids), None)
     for name in (text, _DECORATION.sub("", text)):
         try:
             found = parse_gpus(name)
         except M35Error:
             continue
         return found.spec.name if found.count == 1 and found.nodes == 1 else None
+    if _DEVICE_ID.fullmatch(text):
+        number = int(text, 16)
+        return next((spec.name for spec in list_gpus() if number in spec.pci_device_ids), None)
     return None

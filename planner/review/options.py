@@ -37,6 +37,7 @@ SHORT = {
 }
 
 
+_TRUTHS = ("true", "false", "yes", "no", "on", "off")
 _ARGUMENTS = re.compile(r"arg|opt|flag|param|extra|[@*]", re.IGNORECASE)
 """Names of variables that hold arguments rather than a model."""
 
@@ -58,6 +59,8 @@ class Option:
     """Whether flag and value are one word, ``--flag=value``."""
     word: Text | None = None
     """The whole word where they are one."""
+    truth: Text | None = None
+    """A word such as ``False`` behind a switch, which takes none."""
 
     @property
     def flag(self) -> str:
@@ -88,11 +91,15 @@ def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...
         typed, value = word.partition("=")
         name, key, on = canonical(typed.value, flags)
         together = value is not None
+        truth: Text | None = None
         if value is None and not key and typed.value in ("-O0", "-O1", "-O2", "-O3"):
             continue
         if value is None:
             how = "one" if key else takes_value(_spelt(typed.value, name, on), flags)
             following = words[index] if index < len(words) else None
+            if following is not None and how == "none" and following.value.lower() in _TRUTHS:
+                truth = following
+                index += 1
             if following is not None and how != "none" and (how == "one" or not _is_flag(following.value)):
                 if how == "one" and _is_flag(following.value) and not _negative(following.value):
                     following = None
@@ -102,7 +109,7 @@ def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...
             if how == "many":
                 while index < len(words) and not _is_flag(words[index].value):
                     index += 1
-        options.append(Option(name, key, typed, value, on, together, word if together else None))
+        options.append(Option(name, key, typed, value, on, together, word if together else None, truth))
     if model is None:
         found = next((one for one in reversed(options) if one.name == "model" and not one.key), None)
         model = found.value if found is not None else None

@@ -130,6 +130,8 @@ class Server:
     """Names of services whose addresses the cluster puts into its environment."""
     links: bool = True
     """Whether it does so at all."""
+    containers_at: Text | None = None
+    """The pod's ``containers`` key."""
     replicas: int = 1
     asked: tuple[tuple[Text, str], ...] = ()
     """What cannot be known from the artefact: where, and what."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from planner.review.flags import flags_of
 from planner.review.options import read_options
 from planner.review.readers.image import holds_engine, read_image, serves, vendor_of
-from planner.review.readers.launch import Launch, engine_words, launches, shell_text
+from planner.review.readers.launch import Launch, engine_words, launches, shell_call
 from planner.review.readers.shell import Scope
 from planner.review.server import Claim, Image, Mount, Opening, Server, Variable
 from planner.review.text import Text
@@ -169,9 +169,10 @@ def engine_part(
 ) -> tuple[tuple[Text, ...] | None, Text | None]:
     """The engine's words in a container's command, and what doubles its entry point; None: it is no server."""
     full = ([entry] if entry is not None and entry.value else []) + list(words)
-    script = shell_text(full)
-    if script is not None:
-        scope = Scope(outside={name: value for name, value in env.items() if value is not None})
+    call = shell_call(full)
+    if call is not None:
+        script, positional = call
+        scope = Scope(outside={name: value for name, value in env.items() if value is not None}, positional=positional)
         found = next((one for one in launches(script, scope) if not one.container), None)
         return (found.words if found is not None else None), None
     located = engine_words(full)

@@ -116,14 +116,8 @@ def _production(spec: Tree, root: Tree) -> Server:
 
 
 def _selected(spec: Tree) -> str | None:
-    terms = spec.get("nodeSelectorTerms")
-    for term in terms.list() if terms is not None else ():
-        expressions = term.get("matchExpressions")
-        for one in expressions.list() if expressions is not None else ():
-            values = [value.value or "" for value in (one.get("values") or one).list()]
-            if one.string("operator") == "In" and len(values) == 1:
-                return values[0]
-    return pods.node_product(spec)
+    """The GPU that the chart's own node selector terms name."""
+    return pods.named_product(pods.required_labels(spec.get("nodeSelectorTerms"))) or pods.node_product(spec)
 
 
 def _chart_probe(given: Tree) -> tuple[Probe, ...]:

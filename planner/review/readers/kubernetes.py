@@ -195,6 +195,7 @@ def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setti
         probed_elsewhere=setting == "kserve",
         cached_elsewhere=setting == "kserve",
         hidden_variables=container.get("envFrom") is not None,
+        containers_at=pod.spec.key("containers"),
         links=pod.spec.string("enableServiceLinks") != "false",
         asked=tuple(asked),
         editable="items",

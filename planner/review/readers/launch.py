@@ -154,13 +154,13 @@ def container_run(words: Sequence[Text]) -> int | None:
     return None
 
 
-def shell_text(words: Sequence[Text]) -> Text | None:
-    """The script behind ``sh -c``; None for another command."""
+def shell_call(words: Sequence[Text]) -> tuple[Text, tuple[Text, ...]] | None:
+    """The script behind ``sh -c`` and what it is called with; None for another command."""
     if not words or _base(words[0].value) not in _SHELLS:
         return None
     for index, word in enumerate(words[1:], start=1):
         if word.value.startswith("-") and "c" in word.value and not word.value.startswith("--"):
-            return words[index + 1] if index + 1 < len(words) else None
+            return (words[index + 1], tuple(words[index + 3 :])) if index + 1 < len(words) else None
         if not word.value.startswith("-"):
             return None
     return None

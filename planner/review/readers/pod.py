@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from planner.review.machine import product_of
 from planner.review.readers.docker import engine_part
 from planner.review.readers.image import holds_engine, read_image
-from planner.review.readers.launch import launches, shell_text
+from planner.review.readers.launch import launches, shell_call
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import Tree
 from planner.review.server import Claim, Image, Mount, Opening, Probe, Variable
@@ -91,9 +92,11 @@ def engine_of(container: Tree) -> tuple[tuple[Text, ...] | None, Text | None]:
     if not command and not args and not holds_engine(image):
         return None, None
     full = (*command, *args)
-    script = shell_text(full)
-    if script is not None:
-        scope = Scope(outside={n: v.value for n, v in env.items() if v.value is not None}, parenthesised=True)
+    call = shell_call(full)
+    if call is not None:
+        script, positional = call
+        known = {n: v.value for n, v in env.items() if v.value is not None}
+        scope = Scope(outside=known, parenthesised=True, positional=positional)
         found = next((one for one in launches(script, scope) if not one.container), None)
         return (found.words if found is not None else None), None
     if command:
@@ -162,13 +165,24 @@ def node_product(spec: Tree) -> str | None:
     required = spec.get(
         "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"
     )
-    terms = list(required.list()) if required is not None else []
-    for term in terms if len(terms) == 1 else ():
+    return named_product([*values, *required_labels(required)])
+
+
+def required_labels(terms: Tree | None) -> list[tuple[str, str]]:
+    """Labels and values of node selector terms, any of which may hold."""
+    values: list[tuple[str, str]] = []
+    for term in terms.list() if terms is not None else ():
         expressions = term.get("matchExpressions")
         for one in expressions.list() if expressions is not None else ():
             named = [value.value or "" for value in (one.get("values") or one).list()]
-            if one.string("operator") == "In" and len(named) == 1:
-                values.append((one.string("key") or "", named[0]))
+            if one.string("operator") == "In":
+                values += [(one.string("key") or "", text) for text in named]
+    return values
+
+
+def named_product(values: Sequence[tuple[str, str]]) -> str | None:
+    """The one GPU or machine that labels name; None for none, and for a choice that nobody has made yet."""
+    named_here: list[str] = []
     for label, text in values:
         if re.search(r"gpu|accelerator|instance-type|node-type|product|machine", label, re.IGNORECASE) and text not in (
             "true",
@@ -176,8 +190,12 @@ def node_product(spec: Tree) -> str | None:
             "present",
             "",
         ):
-            return text
-    return None
+            named_here.append(text)
+    # Several names may be one product's.
+    products = {found for text in named_here if (found := product_of(text)) is not None}
+    if len(products) == 1:
+        return next(text for text in named_here if product_of(text) is not None)
+    return named_here[0] if named_here and not products else None
 
 
 def probes(container: Tree) -> list[Probe]:

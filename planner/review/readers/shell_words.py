@@ -20,6 +20,8 @@ class Scope:
     exported: dict[str, Text] = field(default_factory=dict)
     outside: Mapping[str, Text] = field(default_factory=dict)
     """What the surroundings (a unit, a manifest) set."""
+    positional: tuple[Text, ...] | None = None
+    """What ``$@`` stands for; None where that is the caller's."""
     parenthesised: bool = False
     """Whether ``$(NAME)`` is a variable, as Kubernetes has it."""
 
@@ -174,6 +176,8 @@ class WordReader:
             return self._variable(match[0], start)
         if rest[1:2] and rest[1] in "@*#?$!-0123456789":
             self.at = start + 2
+            if rest[1] in "@*" and self.scope.positional is not None:
+                return list(self.scope.positional)
             return [self._opaque(start)]
         self.at = start + 1
         return [self.text.cut(start, start + 1)]

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 from planner.facts import load
 from planner.review.case import Case
+from planner.review.edits import line_before, replaced
 from planner.review.findings import Edit, Finding, finding
 from planner.review.readers.docker import DOUBLED
-from planner.review.readers.image import moving, vendor_of
-from planner.review.server import Mount, Probe
+from planner.review.readers.image import moving, serves, vendor_of
+from planner.review.server import Image, Mount, Probe
 from planner.review.text import Source, Text
 
 _CACHES = ("cache", "huggingface", "hf", "model", "weight", "hub", "data")
@@ -56,8 +57,19 @@ def _images(case: Case) -> Iterator[Finding]:
             f"{said}: the tag moves",
             at,
             severity=None if own else "info",
+            edits=_pinned(case, image) if own else (),
             cure=f"pin the tag to {pin}" if own else "pin the tag to a release",
         )
+
+
+def _pinned(case: Case, image: Image) -> tuple[Edit, ...]:
+    """The tag of the release that somebody asked for, where the image's tags are releases."""
+    if case.asked_version is None or not serves(image) or not image.name.known:
+        return ()
+    tag = f"v{case.asked_version.removeprefix('v')}"
+    if image.tag:
+        return replaced(image.tag_at, tag)
+    return (Edit(image.name.end, image.name.end, f":{tag}"),) if image.name.verbatim else ()
 
 
 def _privileged(case: Case, at: Text, source: Source) -> Finding:
@@ -138,7 +150,11 @@ def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
         how = {"docker": "--ipc=host, or --shm-size 16g", "compose": "ipc: host, or shm_size: 16g"}.get(
             server.setting, "an emptyDir of medium Memory, mounted at /dev/shm"
         )
-        edits = _behind_run(case, source, "--ipc=host") if server.setting == "docker" else ()
+        edits: tuple[Edit, ...] = ()
+        if server.setting == "docker":
+            edits = _behind_run(case, source, "--ipc=host")
+        elif server.setting == "compose" and server.image is not None:
+            edits = line_before(source, server.image.name, "image", "ipc: host")
         yield finding(
             "shared-memory",
             f"its {case.ranks} ranks get no more than 64 MiB of /dev/shm",

@@ -8,20 +8,21 @@ from collections.abc import Iterator
 from planner.facts import load
 from planner.facts.release import parse_version
 from planner.review.case import Case
-from planner.review.edits import replaced
+from planner.review.edits import line_before, replaced
 from planner.review.findings import Finding, finding
 from planner.review.server import Variable
+from planner.review.text import Source
 
 _DOLLAR = re.compile(r"^\$\{?[A-Za-z_]\w*\}?$")
 _HUGGING_FACE = "HF_TOKEN"
 
 
-def find(case: Case) -> Iterator[Finding]:
+def find(case: Case, source: Source) -> Iterator[Finding]:
     """Yield what the environment gets wrong."""
     yield from _secrets(case)
     for variable in case.server.env.values():
         yield from _one(case, variable)
-    yield from _links(case)
+    yield from _links(case, source)
     yield from _literals(case)
 
 
@@ -101,7 +102,7 @@ def _literal(case: Case, value: str) -> bool:
     return case.server.setting in ("kubernetes", "kserve", "helm") and bool(_DOLLAR.match(value.strip()))
 
 
-def _links(case: Case) -> Iterator[Finding]:
+def _links(case: Case, source: Source) -> Iterator[Finding]:
     """A service called vllm makes the cluster set VLLM_PORT to an address."""
     if not case.server.links or "VLLM_PORT" in case.server.env:
         return
@@ -113,6 +114,9 @@ def _links(case: Case) -> Iterator[Finding]:
                 name,
                 stops=True,
                 cure="enableServiceLinks: false in the pod, or another name for the service",
+                edits=line_before(source, case.server.containers_at, "containers", "enableServiceLinks: false")
+                if case.server.containers_at is not None
+                else (),
             )
 
 

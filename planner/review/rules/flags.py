@@ -7,9 +7,9 @@ import re
 from collections.abc import Iterator
 
 from planner.facts import load
-from planner.facts.release import known_versions
+from planner.facts.release import known_versions, parse_version
 from planner.review.case import Case
-from planner.review.edits import replaced, without_option
+from planner.review.edits import replaced, without_option, without_word
 from planner.review.findings import Edit, Finding, finding
 from planner.review.flags import complete, flags_of, gone
 from planner.review.options import Option
@@ -29,6 +29,7 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
         if found is not None:
             yield found
         else:
+            yield from _truth(case, one, source)
             yield from _value(case, one)
 
 
@@ -74,7 +75,11 @@ def _missing(case: Case, one: Option, source: Source) -> Finding | None:
         if history.instead:
             cure = f"{history.instead} instead"
             renamed = load("review.toml")["renamed"].get(one.name)
-            edits = replaced(one.typed, renamed) if renamed and one.value is None else ()
+            edits = (
+                replaced(one.typed, renamed)
+                if renamed and one.value is None and case.server.editable == "words"
+                else ()
+            )
     elif case.version is not None and flags_of(None).find("--" + one.name) is not None:
         since = next(v for v in known_versions() if v >= "0.20" and flags_of(v).find("--" + one.name) is not None)
         message += f": it came with {since}"
@@ -145,6 +150,34 @@ def _speculative(case: Case, one: Option, source: Source) -> tuple[str, tuple[Ed
     last = first.value if first.value is not None and not first.joined else first.word or first.typed
     solid = first.typed.verbatim and last.verbatim and case.server.editable == "words"
     return text, (Edit(first.typed.start, last.end, text),) if solid else ()
+
+
+def _truth(case: Case, one: Option, source: Source) -> Iterator[Finding]:
+    """A truth value behind a switch, which older parsers took and newer ones refuse."""
+    known = case.flags.find("--" + one.name)
+    if known is None or known.get("type") != "flag" or not one.typed.value.startswith("--"):
+        return
+    if case.version is not None and parse_version(case.version) < (0, 10, 0):
+        return
+    word = one.truth or one.value
+    if word is None or not word.known:
+        return
+    off = word.value.lower() in ("false", "no", "off", "0")
+    right = f"--no-{one.name}" if off else f"--{one.name}"
+    edits: tuple[Edit, ...] = ()
+    if one.joined and one.word is not None:
+        edits = replaced(one.word, right)
+    elif one.truth is not None:
+        edits = without_word(case.server, one.truth, source)
+        edits = (*replaced(one.typed, right), *edits) if off else edits
+    yield finding(
+        "flag-value",
+        f"`--{one.name}` takes no value: the parser refuses `{word.value}`",
+        one.typed,
+        cure=right,
+        stops=True,
+        edits=edits,
+    )
 
 
 def _value(case: Case, one: Option) -> Iterator[Finding]:
