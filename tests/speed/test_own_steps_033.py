@@ -1,0 +1,30 @@
+"""What the engine's steps took on H200, against what cannot be otherwise."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from planner.facts import load
+
+SERVERS: list[dict[str, Any]] = load("measured/steps-h200-0.33.json")["servers"]
+STARTS = {row["name"]: row for row in load("measured/startups-h200-0.33.json")["startups"]}
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=lambda server: server["startup"])
+def test_a_step_is_longer_than_its_host_part_and_grows_with_requests(server: dict[str, Any]) -> None:
+    assert STARTS[server["startup"]]["bench"]
+    for here, further in pairwise(server["decode_only"]):
+        # Few and one request cost the same, and two measurements of one length differ by chance.
+        assert further["median_s"] > 0.98 * here["median_s"]
+    for step in server["decode_only"]:
+        assert step["schedule_s"] + step["update_s"] < step["median_s"]
+
+
+@pytest.mark.parametrize("server", SERVERS, ids=lambda server: server["startup"])
+def test_one_request_gets_a_token_a_step(server: dict[str, Any]) -> None:
+    """The load generator's time per token is the engine's step: nothing hides between them."""
+    (alone,) = (one for one in STARTS[server["startup"]]["bench"] if one["max_concurrency"] == 1)
+    assert alone["median_tpot_ms"] == pytest.approx(1e3 * server["decode_only"][0]["median_s"], rel=0.02)
