@@ -18,22 +18,15 @@ from planner.errors import LogNotUnderstood, PlannerError
 from planner.memory.kv_cache import resolve_dtype
 from planner.memory.rank import Calibration
 from planner.planning.answer import Plan
+from planner.planning.request import SETTINGS, option_for
 from planner.rendering.document import plan_document, to_json_value
 from planner.serve.log.measured import Measured, compare, outside_torch_bytes
 from planner.serve.log.remedy import calibration_record
 from planner.state import append_records, calibrations_path, read_records
 
 SCHEMA = 2
-_MODEL_SETTINGS = (
-    "tensor_parallel_size",
-    "pipeline_parallel_size",
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "enforce_eager",
-    "language_model_only",
-    "num_speculative_tokens",
-)
+_OWN_DOORS = ("vllm_version", "kv_cache_dtype", "gpu_memory_utilization")
+"""Settings of a log that are compared apart, or that no measured term depends on."""
 
 
 def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
@@ -143,7 +136,11 @@ def _same_start(plan: Plan, measured: Measured) -> None:
     _same_model(plan, measured)
     settings = plan.settings
     pairs: list[tuple[str, object, object]] = [("vllm_version", plan.vllm_version, measured.vllm_version)]
-    pairs += [(name, getattr(settings, name), getattr(measured, name)) for name in _MODEL_SETTINGS]
+    pairs += [
+        (name, getattr(settings, name), getattr(measured, name))
+        for name, setting in SETTINGS.items()
+        if setting.logged and name not in _OWN_DOORS
+    ]
     if measured.kv_cache_dtype is not None:
         planned_dtype = resolve_dtype(plan.model, settings.kv_cache_dtype)
         pairs.append(("kv_cache_dtype", planned_dtype, resolve_dtype(plan.model, measured.kv_cache_dtype)))
@@ -163,10 +160,10 @@ def _same_start(plan: Plan, measured: Measured) -> None:
 
 
 def _plan_with(name: str, seen: object) -> str:
-    flag = {"num_speculative_tokens": "num-speculative-tokens"}.get(name, name.replace("_", "-"))
+    option = option_for(name)
     if isinstance(seen, bool):
-        return f"plan {'with' if seen else 'without'} `--{flag}`, as that start did"
-    return f"plan with the settings of the log, such as `--{flag} {seen}`"
+        return f"plan {'with' if seen else 'without'} `{option}`, as that start did"
+    return f"plan with the settings of the log, such as `{option} {seen}`"
 
 
 def _same_model(plan: Plan, measured: Measured) -> None:

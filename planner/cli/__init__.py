@@ -155,11 +155,6 @@ def app() -> None:
     """
 
 
-def _flag(field: str) -> str:
-    """The option that sets a request's field."""
-    return "--" + field.replace("_", "-")
-
-
 _ACTS = frozenset({"launch", "attach", "stop", "rehearse", "calibrate"})
 """Commands that do something: they do it also where nobody can read what they say."""
 
@@ -215,8 +210,10 @@ def _run(argv: list[str] | None) -> int:
         sys.stdout.flush()
         return int(result or 0)
     except InvalidRequest as error:
-        flag = _flag(error.field)
-        report_error(re.sub(rf"(?<![\w`-]){re.escape(error.field)}(?!\w)", flag, str(error)), error.hint)
+        from planner.planning.request import option_for
+
+        option = option_for(error.field)
+        report_error(re.sub(rf"(?<![\w`-]){re.escape(error.field)}(?!\w)", option, str(error)), error.hint)
         return ExitCode.USAGE
     except LaunchFailed as error:
         report_error(str(error), error.hint)

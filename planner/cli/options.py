@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
-from planner.planning.request import SETTINGS
+from planner.planning.request import CARD_DRAFT_TOKENS, SETTINGS, option_for
 
 if TYPE_CHECKING:
     from planner.model import ModelSpec
@@ -101,8 +101,24 @@ def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     ]
 
 
-def _option(name: str, *short: str, **more: Any) -> Callable[[F], F]:
-    return click.option("--" + name.replace("_", "-"), *short, name, help=SETTINGS[name].help, **more)
+def _option(name: str) -> Callable[[F], F]:
+    """The option of one setting of a request, from its description."""
+    setting = SETTINGS[name]
+    more: dict[str, Any] = {"metavar": setting.metavar}
+    if name == "num_speculative_tokens":
+        more = {"type": int, "is_flag": False, "flag_value": CARD_DRAFT_TOKENS, "default": 0, "metavar": "[K]"}
+    elif setting.kind == "switch":
+        more = {"is_flag": True}
+    elif setting.choices:
+        more = {"type": click.Choice(setting.choices), "default": setting.default}
+    elif setting.kind in ("count", "length"):
+        more["type"] = HumanInt(auto=setting.kind == "length")
+    elif setting.kind == "text":
+        more |= {"type": Filled(), "default": setting.default}
+    else:
+        more["type"] = float if setting.kind == "fraction" else int
+    names = (option_for(name), *filter(None, [setting.short]), name)
+    return click.option(*names, help=setting.option_help or setting.help, **more)
 
 
 def gpu_options(command: F) -> F:
@@ -131,48 +147,7 @@ def engine_options(command: F) -> F:
                 metavar="NAME|DIR|FILE",
                 help="another model: a shipped one, or a local checkpoint directory, config.json or params.json",
             ),
-            _option("tensor_parallel_size", "-tp", type=int, metavar="N"),
-            _option("pipeline_parallel_size", "-pp", type=int, metavar="N"),
-            _option("replicas", type=int, metavar="N"),
-            _option("max_model_len", type=HumanInt(auto=True), metavar="N|auto"),
-            _option("concurrency", type=int, metavar="N"),
-            _option("max_num_seqs", type=HumanInt(), metavar="N"),
-            _option("max_num_batched_tokens", type=HumanInt(), metavar="N"),
-            _option("gpu_memory_utilization", type=float, metavar="FRACTION"),
-            _option("kv_cache_memory_bytes", type=HumanInt(), metavar="SIZE"),
-            _option("kv_cache_dtype", type=Filled(), default="auto", metavar="TYPE"),
-            _option("block_size", type=int, metavar="N"),
-            _option("language_model_only", is_flag=True),
-            _option("enforce_eager", is_flag=True),
-            click.option(
-                "--eagle",
-                "num_speculative_tokens",
-                type=int,
-                is_flag=False,
-                flag_value=3,
-                default=0,
-                metavar="[K]",
-                help="use the EAGLE draft, proposing K tokens per step (3 without K, as on the card)",
-            ),
-            _option("speculative_max_model_len", type=HumanInt(), metavar="N"),
-            click.option(
-                "--load-format",
-                "load_format",
-                type=click.Choice(["mistral", "hf"]),
-                default="mistral",
-                help=SETTINGS["load_format"].help,
-            ),
-            click.option(
-                "--mm-encoder-tp-mode", type=click.Choice(["weights", "data"]), help=SETTINGS["mm_encoder_tp_mode"].help
-            ),
-            click.option(
-                "--limit-mm-per-prompt.image",
-                "limit_mm_per_prompt_image",
-                type=int,
-                metavar="N",
-                help=SETTINGS["limit_mm_per_prompt_image"].help,
-            ),
-            _option("vllm_version", type=Filled(), metavar="VERSION"),
+            *(_option(name) for name, setting in SETTINGS.items() if setting.kind != "gpus"),
         )
     ):
         command = decorate(command)

@@ -22,8 +22,6 @@ LARGEST_DEFAULT_SEQS = 1024
 """The engine's own largest default of ``max_num_seqs``."""
 WORTH_LEAVING_THE_DEFAULT = 1.03
 """Another ``max_num_batched_tokens`` than the engine's must win by this factor: less is within any forecast's error."""
-DRAFTED_TOKENS = 3
-"""What the model card proposes for the EAGLE draft."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +212,7 @@ def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
         batched = [None, *(size for size in BATCHED_TOKENS if size != default and size >= seats)]
     drafted = [request.num_speculative_tokens]
     if not request.num_speculative_tokens and first.model.draft is not None:
-        drafted.append(DRAFTED_TOKENS)
+        drafted.append(first.model.draft.card_num_speculative_tokens)
     variants = []
     for layout in places:
         for size in batched:
@@ -333,9 +331,10 @@ def _reasons(chosen: _Candidate, candidates: list[_Candidate], objective: Object
         said.append(own)
     drafted = [c for c in candidates if not c.asked and c.name.startswith(chosen.name)]
     if drafted and drafted[0].figures["tpot_ms"] < figures["tpot_ms"]:
+        tokens, tpot_ms = drafted[0].plan.settings.num_speculative_tokens, drafted[0].figures["tpot_ms"]
         said.append(
-            f"--eagle {DRAFTED_TOKENS} could bring TPOT to {drafted[0].figures['tpot_ms']:.1f} ms at the assumed "
-            "acceptance rate; none was published, so it is not chosen unasked"
+            f"--eagle {tokens} could bring TPOT to {tpot_ms:.1f} ms at the assumed acceptance rate; "
+            "none was published, so it is not chosen unasked"
         )
     return said
 

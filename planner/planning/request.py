@@ -21,9 +21,13 @@ BLOCK_STEP = 16
 Objective = Literal["balanced", "latency", "throughput", "context"]
 
 
+CARD_DRAFT_TOKENS = 3
+"""What the model card proposes for the draft; stands here because reading the preset takes longer than the help."""
+
+
 def _setting(default: Any, help: str, kind: Kind, **more: Any) -> Any:
     """A field with its description."""
-    return field(default=default, metadata={"setting": Setting(help=help, kind=kind, **more)})
+    return field(default=default, metadata={"setting": Setting(help=help, kind=kind, default=default, **more)})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,7 @@ class PlanRequest:
     num_speculative_tokens: int = _setting(
         0, "tokens the EAGLE draft proposes per step; 0 is no draft", "integer",
         option="--eagle", flags=("speculative-config",), label="EAGLE draft tokens", least=0, logged=True,
+        option_help=f"use the EAGLE draft, proposing K tokens per step ({CARD_DRAFT_TOKENS} without K, as on the card)",
     )  # fmt: skip
     speculative_max_model_len: int | None = _setting(
         None, "draft length limit; left out by default, the card's value shortens 0.33's context", "count",
@@ -147,7 +152,7 @@ class PlanRequest:
     def _check(self, name: str, setting: Setting) -> None:
         """Refuse a value of another kind."""
         value = getattr(self, name)
-        if value is None and _DEFAULTS[name] is None:
+        if value is None and setting.default is None:
             return
         if setting.kind == "switch" and not isinstance(value, bool):
             raise InvalidRequest(name, f"{name} must be true or false, not `{value}`")
@@ -164,7 +169,6 @@ def _is_integer(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-_DEFAULTS = {one.name: one.default for one in fields(PlanRequest)}
 SETTINGS: Mapping[str, Setting] = {
     one.name: one.metadata["setting"] for one in fields(PlanRequest) if "setting" in one.metadata
 }

@@ -20,6 +20,9 @@ class Setting:
     help: str
     """The line that command line, wizard and documentation share."""
     kind: Kind
+    default: SettingValue = None
+    option_help: str = ""
+    """Help of our option where it is written unlike the field."""
     option: str = ""
     """Our option where it is not the field's name with dashes."""
     short: str = ""
@@ -27,7 +30,7 @@ class Setting:
     flags: tuple[str, ...] = ()
     """Flags of ``vllm serve`` that say it, without dashes; the field's name with dashes where empty."""
     label: str = ""
-    """Name in the wizard's form; empty where the form leaves it out."""
+    """Name in the wizard's form, where that asks for it."""
     placeholder: str = "choose for me"
     """What the form shows in an empty line."""
     least: int | None = None

@@ -17,20 +17,21 @@ from planner.errors import InvalidRequest
 from planner.facts import load
 from planner.planning.answer import Plan
 from planner.planning.question import Question
-from planner.planning.request import PlanRequest
+from planner.planning.request import NOT_THE_ENGINES, SETTINGS, PlanRequest
+from planner.planning.setting import flags_of
 from planner.planning.solve import engine_settings
 from planner.rendering.secrets import API_KEY, HF_TOKEN
 from planner.settings import Layout
 
-_SHORT = {"-tp": "tensor-parallel-size", "-pp": "pipeline-parallel-size", "-sc": "speculative-config"}
-_COUNTS = frozenset({
-    "tensor-parallel-size", "pipeline-parallel-size", "max-num-seqs", "max-num-batched-tokens",
-    "kv-cache-memory-bytes", "block-size",
-})  # fmt: skip
-_SWITCHES = frozenset({"language-model-only", "enforce-eager"})
-_TEXTS = {"kv-cache-dtype", "mm-encoder-tp-mode"}
+_ENGINES = {
+    flag: (name, setting)
+    for name, setting in SETTINGS.items()
+    if name not in NOT_THE_ENGINES
+    for flag in flags_of(name, setting)
+}
+"""Flag of the engine → the field that it sets, and its description."""
 _JSON = frozenset({"speculative-config", "limit-mm-per-prompt"})
-_OTHERS = frozenset({"max-model-len", "gpu-memory-utilization", "host", "port"})
+_ADDRESS = frozenset({"host", "port"})
 _SECRETS = {"api-key": API_KEY, "hf-token": HF_TOKEN}
 _DRAFT_KEYS = frozenset({"model", "method", "num_speculative_tokens", "max_model_len"})
 
@@ -86,7 +87,8 @@ def read_command(text: str, *, plan: Plan) -> ReadCommand:
     changes.setdefault("tensor_parallel_size", 1)
     changes.setdefault("pipeline_parallel_size", 1)
     same = plan.settings.layout.split == (changes["tensor_parallel_size"], changes["pipeline_parallel_size"])
-    request = dataclasses.replace(_plain(plan.request), replicas=plan.settings.replicas if same else None, **changes)
+    changes.setdefault("replicas", plan.settings.replicas if same else None)
+    request = dataclasses.replace(_plain(plan.request), **changes)
     return ReadCommand(
         request=_engine_defaults(request, plan, asked=found.asked),
         argv=("vllm", "serve", *words[2:]),
@@ -138,9 +140,9 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
             continue
         name, value = _name(word)
         on = True
-        if name.startswith("no-") and name[3:] in (*_SWITCHES, *facts["switches"]):
+        if name.startswith("no-") and name[3:] in (*_switches(), *facts["switches"]):
             name, on = name[3:], False
-        if name in _SWITCHES or name in facts["switches"]:
+        if name in _switches() or name in facts["switches"]:
             if value is not None:
                 raise InvalidRequest(name, f"`--{name}` takes no value", hint=f"write `--{name}` or `--no-{name}`")
             _switch(name, on, word, found)
@@ -152,7 +154,7 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
                 hint=f"export it as {_SECRETS[name]}",
             )
         base = name.partition(".")[0]
-        if name not in (*_COUNTS, *_TEXTS, *_OTHERS, *facts["values"], *facts["layouts"]) and base not in _JSON:
+        if name not in (*_ENGINES, *_ADDRESS, *facts["values"]) and base not in _JSON:
             _refuse(name)
         if value is None:
             value = _value_of(name, rest)
@@ -167,7 +169,7 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
 def _name(word: str) -> tuple[str, str | None]:
     """Flag without dashes, dashes for underscores, and the value behind ``=``."""
     key, mark, value = word.partition("=")
-    name = _SHORT.get(key) or key.lstrip("-")
+    name = load("serve_flags.toml")["short"].get(key[1:]) or key.lstrip("-")
     head, dot, tail = name.partition(".")
     return head.replace("_", "-") + dot + tail, value if mark else None
 
@@ -180,7 +182,7 @@ def _value_of(name: str, rest: Iterator[str]) -> str:
 
 
 def _switch(name: str, on: bool, word: str, found: _Found) -> None:
-    if name in _SWITCHES:
+    if name in _switches():
         found.changes[name.replace("-", "_")] = on
     else:
         found.unplanned.append(word)
@@ -188,17 +190,11 @@ def _switch(name: str, on: bool, word: str, found: _Found) -> None:
 
 def _setting(name: str, value: str, found: _Found) -> None:
     """Take in one flag with a value that the plan knows."""
-    field = name.replace("-", "_")
+    field, setting = _ENGINES.get(name, (name.replace("-", "_"), None))
     found.asked.add(field)
     layouts = load("serve_flags.toml")["layouts"]
-    if name in _COUNTS:
-        found.changes[field] = _count(field, value)
-    elif name in _TEXTS:
-        found.changes[field] = value
-    elif name == "max-model-len":
-        found.changes[field] = None if value in ("auto", "-1") else _count(field, value)
-    elif name == "gpu-memory-utilization":
-        found.changes[field] = _number(field, value)
+    if setting is not None and name not in (*_JSON, *layouts):
+        found.changes[field] = _READERS[setting.kind](field, value)
     elif name == "port":
         found.port = _port(value)
     elif name == "host":
@@ -279,8 +275,26 @@ def _count(field: str, value: str) -> int:
     return int(_convert(field, value, parse_count))
 
 
+def _length(field: str, value: str) -> int | None:
+    return None if value in ("auto", "-1") else _count(field, value)
+
+
 def _number(field: str, value: str) -> float:
     return float(_convert(field, value, float))
+
+
+_READERS: dict[str, Callable[[str, str], Any]] = {
+    "integer": _count,
+    "count": _count,
+    "length": _length,
+    "fraction": _number,
+    "text": lambda _field, value: value,
+}
+"""How a flag's value is read, by the kind of its setting."""
+
+
+def _switches() -> tuple[str, ...]:
+    return tuple(flag for flag, (_, setting) in _ENGINES.items() if setting.kind == "switch")
 
 
 def _port(value: str) -> int:
@@ -295,7 +309,7 @@ def _refuse(name: str) -> NoReturn:
     from difflib import get_close_matches
 
     facts = load("serve_flags.toml")
-    known = [*_COUNTS, *_TEXTS, *_OTHERS, *_SWITCHES, *_JSON, *facts["switches"], *facts["values"], *facts["layouts"]]
+    known = [*_ENGINES, *_ADDRESS, *facts["switches"], *facts["values"]]
     near = get_close_matches(name, known, n=1, cutoff=0.75)
     raise InvalidRequest(
         name.replace("-", "_"),

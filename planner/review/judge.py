@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 
 from hw_specs.spec import GpuSet
-from planner.facts import load
+from planner.planning.request import planned_flags
 from planner.review.case import Case
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Verdict, finding
 from planner.review.memory import Memory, judge_memory
@@ -123,7 +123,7 @@ def _open_questions(case: Case) -> list[Finding]:
             finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model")
         )
     # Only where the value is all that is missing does it help to ask for it.
-    planned = load("serve_flags.toml")["planned"] if case.model is not None else ()
+    planned = planned_flags() if case.model is not None else {}
     for option in server.options:
         if option.value is not None and not option.value.known and option.name in planned and option.name != "model":
             if all(_GIVEN_BY_THE_PLATFORM.match(one) for one in option.value.unknown):

@@ -12,7 +12,7 @@ from planner.facts import load
 from planner.model import ModelSpec
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
-from planner.planning.request import PlanRequest
+from planner.planning.request import PlanRequest, planned_flags
 from planner.rendering.argv import read_command
 from planner.review.case import Case
 from planner.review.findings import Verdict
@@ -87,7 +87,7 @@ def _unknown(reason: str) -> Memory:
 
 def _planned(case: Case) -> list[Option]:
     """The options that decide the plan."""
-    planned = load("serve_flags.toml")["planned"]
+    planned = planned_flags()
     return [one for one in case.server.options if one.name in planned and one.name not in _PLANNED_ALONE]
 
 

@@ -13,14 +13,16 @@ from planner.memory.kv_cache import resolve_dtype, vector_bytes
 from planner.memory.layouts import tensor_parallel_fault
 from planner.model import ModelSpec
 from planner.planning.question import default_batch
+from planner.planning.request import SETTINGS
 from planner.settings import Settings
 
-OPTIONS = {
+AXES = {
     "tensor_parallel_sizes": "tensor_parallel_size", "max_model_lens": "max_model_len", "concurrencies": "concurrency",
-    "num_speculative_tokens": "eagle", "max_num_seqs": "max_num_seqs",
+    "kv_cache_dtypes": "kv_cache_dtype", "num_speculative_tokens": "num_speculative_tokens",
+    "gpu_memory_utilizations": "gpu_memory_utilization", "max_num_seqs": "max_num_seqs",
     "max_num_batched_tokens": "max_num_batched_tokens",
 }  # fmt: skip
-"""Axis → the option that sets it."""
+"""Axis of a grid → the field of a request that it varies, which is also its column."""
 
 MOST_CONFIGURATIONS = 50_000_000
 """More would not fit in the memory of a laptop (about 60 bytes each)."""
@@ -56,13 +58,11 @@ class Grid:
         for name in ("max_model_lens", "concurrencies", "kv_cache_dtypes", "num_speculative_tokens"):
             if not getattr(self, name):
                 raise InvalidRequest(name, f"{name} must not be empty")
-        for name, least in (
-            ("tensor_parallel_sizes", 1), ("max_model_lens", 1), ("concurrencies", 1), ("num_speculative_tokens", 0),
-            ("max_num_seqs", 1), ("max_num_batched_tokens", 1),
-        ):  # fmt: skip
-            for value in getattr(self, name):
+        for axis, name in AXES.items():
+            least = SETTINGS[name].least
+            for value in getattr(self, axis) if least is not None else ():
                 if value < least:
-                    raise InvalidRequest(OPTIONS[name], f"{OPTIONS[name]} must be at least {least}, not `{value}`")
+                    raise InvalidRequest(name, f"{name} must be at least {least}, not `{value}`")
         for value in self.gpu_memory_utilizations:
             if not 0 < value <= 1:
                 raise InvalidRequest(

@@ -245,3 +245,11 @@ def test_fuzzed_arguments_end_in_words_not_in_a_traceback(argv: list[str]) -> No
 @given(st.sampled_from(sorted(COMMANDS)))
 def test_every_command_says_what_it_does(name: str) -> None:
     assert main([name, "--help"]) == 0
+
+
+def test_an_error_names_the_option_that_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "plan", "--gpus", "8xH200", "--limit-mm-per-prompt.image=-1")
+    assert code == 2
+    assert err.startswith("error: --limit-mm-per-prompt.image must be")
+    code, _, err = call(capsys, "sweep", "--gpus", "8xH200", "--eagle=x")
+    assert (code, err.splitlines()[0]) == (2, "error: cannot read `x` in --eagle")

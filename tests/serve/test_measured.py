@@ -15,7 +15,7 @@ from planner.calibrate import calibration_of, calibrations, keep, read_calibrati
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
-from planner.planning.request import PlanRequest
+from planner.planning.request import PlanRequest, option_for
 from planner.rendering.document import plan_document, to_json_value
 from planner.serve.log.measured import Measured, compare, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
@@ -119,8 +119,9 @@ def test_a_log_of_another_start_is_refused(state: Path) -> None:
         ({"kv_cache_dtype": "fp8"}, "kv_cache_dtype bfloat16, the plan says fp8"),
     ):
         other = make_plan(dataclasses.replace(h200().request, **change))  # type: ignore[arg-type]
-        with pytest.raises(LogNotUnderstood, match=words):
+        with pytest.raises(LogNotUnderstood, match=words) as refusal:
             calibration_of(other, measured, run="x")
+        assert option_for(next(iter(change))) in str(refusal.value.hint), "the hint names an option that exists"
     with pytest.raises(PlannerError, match=r"139\.80 GiB"):
         calibration_of(
             make_plan(PlanRequest(gpus=parse_gpus("8xB200"), max_num_batched_tokens=8192)), measured, run="x"

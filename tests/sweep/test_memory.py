@@ -71,7 +71,8 @@ def test_impossible_layouts_are_left_out() -> None:
     ("bad", "field"),
     [
         ({"max_model_lens": (0,)}, "max_model_len"), ({"concurrencies": ()}, "concurrencies"),
-        ({"gpu_memory_utilizations": (1.5,)}, "gpu_memory_utilization"), ({"num_speculative_tokens": (-1,)}, "eagle"),
+        ({"gpu_memory_utilizations": (1.5,)}, "gpu_memory_utilization"),
+        ({"num_speculative_tokens": (-1,)}, "num_speculative_tokens"),
         ({"concurrencies": tuple(range(1, 10**6)), "max_model_lens": tuple(range(16, 1616))}, "gpus"),
     ],
 )  # fmt: skip

@@ -21,12 +21,18 @@ from planner import PlanRequest
 from planner.errors import InvalidRequest
 from planner.facts import load
 from planner.planning.request import SETTINGS
+from planner.planning.setting import Setting
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_panel import PlanPanel
 from tui.wizard import Step, with_request
 
 YES, NO = "yes", "no"
+FORM = (
+    "language_model_only", "max_model_len", "concurrency", "num_speculative_tokens", "kv_cache_dtype",
+    "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "vllm_version", "load_format",
+)  # fmt: skip
+"""Settings that are asked, top to bottom."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,65 +65,51 @@ def _shown(value: object) -> str:
     return "" if value is None else f"{value:,}" if isinstance(value, int) else str(value)
 
 
+def _share(value: Any) -> str:
+    return "" if value is None else f"{value:g}"
+
+
 def _yes(value: object) -> str:
     return YES if value else NO
 
 
 def fields() -> tuple[Field, ...]:
     """The form, top to bottom."""
+    return tuple(_field(name, SETTINGS[name]) for name in FORM)
+
+
+def _field(name: str, setting: Setting) -> Field:
+    """One line of the form, from the description of its setting."""
     facts = load("vllm.toml")
-    return (
-        Field(
-            name="language_model_only",
-            label="text only",
-            words=(NO, YES),
-            read=lambda word: word == YES,
-            show=_yes,
-        ),
-        Field(
-            name="max_model_len", label="context, tokens", read=_number, show=_shown, placeholder="longest that fits"
-        ),
-        Field(name="concurrency", label="requests at once", read=_number, show=_shown, placeholder="at least 1"),
-        Field(
-            name="num_speculative_tokens",
-            label="EAGLE draft tokens",
+    if setting.kind == "switch":
+        return Field(name=name, label=setting.label, words=(NO, YES), read=lambda word: word == YES, show=_yes)
+    if name == "num_speculative_tokens":
+        return Field(
+            name=name,
+            label=setting.label,
             words=("off", "1", "2", "3", "4", "5"),
             read=lambda word: 0 if word == "off" else int(word),
             show=lambda value: str(value) if value else "off",
-        ),
-        Field(
-            name="kv_cache_dtype",
-            label="KV cache type",
-            words=tuple(facts["kv_cache"]["dtypes"]),
-            read=str,
-            show=str,
-        ),
-        Field(
-            name="gpu_memory_utilization",
-            label="GPU memory share",
-            read=_fraction,
-            show=lambda value: "" if value is None else f"{value:g}",
-            placeholder="the release's own",
-        ),
-        Field(name="max_num_seqs", label="sequences a step", read=_number, show=_shown),
-        Field(name="max_num_batched_tokens", label="tokens a step", read=_number, show=_shown),
-        Field(
-            name="enforce_eager", label="eager, no graphs", words=(NO, YES), read=lambda word: word == YES, show=_yes
-        ),
-        Field(
-            name="vllm_version",
-            label="vLLM release",
+        )
+    if name == "vllm_version":
+        newest = facts["newest"]
+        return Field(
+            name=name,
+            label=setting.label,
             words=tuple(reversed(facts["read"])),
             read=str,
-            show=lambda value: value or facts["newest"],
-        ),
-        Field(
-            name="load_format",
-            label="checkpoint files",
-            words=("mistral", "hf"),
-            read=str,
-            show=str,
-        ),
+            show=lambda value: value or newest,
+        )
+    if setting.kind == "text":
+        words = setting.choices or tuple(facts["kv_cache"]["dtypes"])
+        return Field(name=name, label=setting.label, words=words, read=str, show=str)
+    fraction = setting.kind == "fraction"
+    return Field(
+        name=name,
+        label=setting.label,
+        read=_fraction if fraction else _number,
+        show=_share if fraction else _shown,
+        placeholder=setting.placeholder,
     )
 
 

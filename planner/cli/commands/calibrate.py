@@ -17,21 +17,10 @@ from planner.cli.kept_calibrations import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_json
 from planner.errors import LogNotUnderstood
+from planner.planning.request import SETTINGS
 from planner.serve.log.measured import Measured, compare, read_measured
 from planner.serve.log.parser import parse_log
 from planner.serve.start_report import plan_of
-
-_FROM_LOG = {
-    "vllm_version": "vllm_version",
-    "tensor_parallel_size": "tensor_parallel_size",
-    "pipeline_parallel_size": "pipeline_parallel_size",
-    "max_model_len": "max_model_len",
-    "max_num_seqs": "max_num_seqs",
-    "max_num_batched_tokens": "max_num_batched_tokens",
-    "gpu_memory_utilization": "gpu_memory_utilization",
-    "num_speculative_tokens": "num_speculative_tokens",
-}
-"""Request field → figure of the log; what the log says need not be typed again."""
 
 
 @click.command(short_help="keep what a start measured, for later plans")
@@ -96,8 +85,7 @@ def command(
 
 def _settings(typed: dict[str, Any], measured: Measured) -> dict[str, Any]:
     """The typed settings, completed by what the log tells."""
-    known = {field: getattr(measured, name) for field, name in _FROM_LOG.items()}
-    known |= {"language_model_only": measured.language_model_only, "enforce_eager": measured.enforce_eager}
+    known = {name: getattr(measured, name) for name, setting in SETTINGS.items() if setting.logged}
     settings = {name: value or known.get(name) or value for name, value in typed.items()}
     if measured.kv_cache_dtype is not None and settings.get("kv_cache_dtype") in (None, "auto"):
         settings["kv_cache_dtype"] = measured.kv_cache_dtype

@@ -19,8 +19,11 @@ from planner.cli.output import Align, may_colour, table, write, write_json
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy, workload_of
 from planner.errors import InvalidRequest
+from planner.planning.request import SETTINGS, option_for
 from planner.settings import Layout
-from planner.sweep.plot import AXES, MEASURES
+from planner.sweep.grid import AXES
+from planner.sweep.plot import AXES as COLUMNS
+from planner.sweep.plot import MEASURES
 
 if TYPE_CHECKING:
     from planner.model import ModelSpec
@@ -50,41 +53,28 @@ def _numbers(field: str, convert: Callable[[str], Any]) -> Callable[..., tuple[A
     return read
 
 
-def _axis(
-    name: str, field: str, text: str, convert: Callable[[str], Any] = parse_count, *, short: tuple[str, ...] = ()
-) -> Callable[[F], F]:
-    return click.option(
-        name,
-        *short,
-        field,
-        multiple=True,
-        metavar="A,B,...",
-        callback=_numbers(name.removeprefix("--").replace("-", "_"), convert),
-        help=text,
-    )
+def _axis(axis: str, text: str, convert: Callable[[str], Any] = parse_count) -> Callable[[F], F]:
+    """The option that varies a setting, under the name that a plan's option has."""
+    field = AXES.get(axis, axis)
+    short = SETTINGS[field].short if field in SETTINGS else ""
+    names = (option_for(field), *filter(None, [short]), axis)
+    return click.option(*names, multiple=True, metavar="A,B,...", callback=_numbers(field, convert), help=text)
 
 
 @click.command(short_help="compare many settings at once")
-@_axis("--gpus", "gpus", "kinds of GPU: 8xH200,4xB200", str)
-@_axis("--counts", "counts", "counts to try of each kind: 1,2,4,8", int)
+@_axis("gpus", "kinds of GPU: 8xH200,4xB200", str)
+@_axis("counts", "counts to try of each kind: 1,2,4,8", int)
+@_axis("tensor_parallel_sizes", "tensor-parallel sizes; all valid ones by default", int)
+@_axis("max_model_lens", "context lengths; 32768,131072,262144 by default")
 @_axis(
-    "--tensor-parallel-size",
-    "tensor_parallel_sizes",
-    "tensor-parallel sizes; all valid ones by default",
-    int,
-    short=("-tp",),
-)
-@_axis("--max-model-len", "max_model_lens", "context lengths; 32768,131072,262144 by default")
-@_axis(
-    "--concurrency",
     "concurrencies",
     "sequences of full length at once per server, or with a load requests in flight; 1 by default",
 )
-@_axis("--kv-cache-dtype", "kv_cache_dtypes", "KV data types: auto,fp8", str)
-@_axis("--eagle", "num_speculative_tokens", "drafted tokens per step: 0,3", int)
-@_axis("--gpu-memory-utilization", "gpu_memory_utilizations", "fractions of each GPU: 0.85,0.9,0.92", float)
-@_axis("--max-num-seqs", "max_num_seqs", "sequences per step")
-@_axis("--max-num-batched-tokens", "max_num_batched_tokens", "tokens per step")
+@_axis("kv_cache_dtypes", "KV data types: auto,fp8", str)
+@_axis("num_speculative_tokens", "drafted tokens per step: 0,3", int)
+@_axis("gpu_memory_utilizations", "fractions of each GPU: 0.85,0.9,0.92", float)
+@_axis("max_num_seqs", "sequences per step")
+@_axis("max_num_batched_tokens", "tokens per step")
 @click.option("--language-model-only", is_flag=True, help="text only")
 @click.option("--enforce-eager", is_flag=True, help="no graphs")
 @click.option("--model", type=ModelSource(), metavar="NAME|DIR|FILE", help="another model, as in a plan")
@@ -94,7 +84,7 @@ def _axis(
 @click.option("--csv", "as_csv", is_flag=True, help="write CSV")
 @click.option("--json", "as_json", is_flag=True, help="write JSON")
 @click.option("--plot", metavar="terminal|FILE", help="plot in the terminal, or to FILE.svg, FILE.png or FILE.pdf")
-@click.option("-x", "x_axis", metavar="COLUMN", help=f"axis of the plot: {', '.join(AXES[:8])}")
+@click.option("-x", "x_axis", metavar="COLUMN", help=f"axis of the plot: {', '.join(COLUMNS[:8])}")
 @click.option("-y", "y_axis", metavar="COLUMN", help=f"height of the plot: {', '.join(MEASURES)}")
 def command(
     model: ModelSpec | None,

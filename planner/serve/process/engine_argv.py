@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 from planner.errors import InvalidRequest
 from planner.facts import load
+from planner.planning.request import planned_flags
 
 SERVE = "serve"
 """The engine's subcommand; what follows it is read by its parser."""
@@ -81,7 +82,7 @@ def refuse_planned(words: Sequence[str]) -> None:
     Raises:
         InvalidRequest: with the option of ours that changes it.
     """
-    planned: dict[str, str] = load("serve_flags.toml")["planned"]
+    planned = planned_flags()
     for word in words:
         flag = _planned_flag(flag_of(word)[0], planned)
         if flag is not None:
