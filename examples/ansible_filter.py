@@ -13,8 +13,7 @@ from __future__ import annotations
 from typing import Any
 
 from hw_specs import parse_gpus
-from planner import M35Error, PlanRequest, plan, plan_document
-from planner.rendering.document import to_json_value
+from planner import M35Error, PlanRequest, plan, plan_document, to_json_value
 
 try:
     from ansible.errors import AnsibleFilterError

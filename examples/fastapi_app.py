@@ -10,13 +10,15 @@ from typing import Any
 from fastapi import FastAPI, HTTPException, Response
 
 from hw_specs import parse_gpus
-from planner import M35Error, PlanDocument, PlanRequest, plan, plan_document
+from planner import M35Error, PlanRequest, plan, plan_document, to_json_value
 
 app = FastAPI(title="m35-plan")
 
 
-@app.get("/plan", response_model=PlanDocument)
-def get_plan(response: Response, gpus: str, max_model_len: int | None = None, text_only: bool = False) -> Any:
+@app.get("/plan")
+def get_plan(
+    response: Response, gpus: str, max_model_len: int | None = None, text_only: bool = False
+) -> dict[str, Any]:
     """Plan for `gpus`; 422 names what makes no sense and what would."""
     try:
         request = PlanRequest(gpus=parse_gpus(gpus), max_model_len=max_model_len, language_model_only=text_only)
@@ -24,4 +26,4 @@ def get_plan(response: Response, gpus: str, max_model_len: int | None = None, te
     except M35Error as error:
         raise HTTPException(status_code=422, detail={"error": str(error), "hint": error.hint}) from error
     response.status_code = 200 if answer.feasible else 409
-    return plan_document(answer)
+    return to_json_value(plan_document(answer))

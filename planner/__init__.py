@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         PlannerError,
         UnknownVersion,
         UnreadableCheckpoint,
+        UnreadableDocument,
         UnsupportedModel,
         VerifyFailed,
     )
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
     from planner.planning.request import PlanRequest
     from planner.rendering.command import ServeCommand, serve_command
-    from planner.rendering.document import PlanDocument, json_schema, plan_document, read_document
+    from planner.rendering.document import PlanDocument, json_schema, plan_document, read_document, to_json_value
     from planner.rendering.emitters import EMITTERS, emit, emit_files
     from planner.rendering.emitters.deployment import Deployment
     from planner.settings import Settings
@@ -74,6 +75,7 @@ _HOMES = {
     "SpeedPlan": "planning.choose_by_speed",
     "Targets": "speed.answer",
     "UnknownVersion": "errors",
+    "UnreadableDocument": "errors",
     "UnreadableCheckpoint": "errors",
     "UnsupportedModel": "errors",
     "VerifyFailed": "errors",
@@ -89,6 +91,7 @@ _HOMES = {
     "plan_for_workload": "planning.choose_by_speed",
     "read_document": "rendering.document",
     "serve_command": "rendering.command",
+    "to_json_value": "rendering.document",
 }
 """Public name → module of :mod:`planner` that defines it."""
 
@@ -119,6 +122,7 @@ __all__ = [
     "SpeedPlan",
     "Targets",
     "UnknownVersion",
+    "UnreadableDocument",
     "UnreadableCheckpoint",
     "UnsupportedModel",
     "VerifyFailed",
@@ -134,6 +138,7 @@ __all__ = [
     "plan_for_workload",
     "read_document",
     "serve_command",
+    "to_json_value",
 ]
 
 

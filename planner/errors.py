@@ -9,6 +9,7 @@
         ├── UnsafePath         a file or folder of ours that another user owns or may write
         ├── LaunchFailed       the engine did not come up
         ├── VerifyFailed       the server answers, but not as planned
+        ├── UnreadableDocument text that is not a plan document of this major version
         └── LogNotUnderstood   a log without the lines that were asked for
 
 "Does not fit" is an answer, not an error: :class:`planner.planning.answer.Plan` carries it with its ledger.
@@ -53,6 +54,10 @@ class LaunchFailed(PlannerError):
 
 class VerifyFailed(PlannerError):
     """The server runs, but at least one check failed."""
+
+
+class UnreadableDocument(PlannerError):
+    """Text that is not a document of ours, or one of another major version."""
 
 
 class LogNotUnderstood(PlannerError):

@@ -7,12 +7,18 @@ schema.
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from hw_specs.catalog import get_gpu
+from hw_specs.errors import UnknownGpu, shown
+from hw_specs.spec import GpuSpec
+from planner.errors import UnreadableDocument
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, KvCache, Plan, PlanWarning, Rejected, Verdict
+from planner.planning.request import PlanRequest
 from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
@@ -101,6 +107,7 @@ class Change:
 class PlanDocument:
     """What ``m35-plan --json`` prints, also when nothing fits."""
 
+    kind: Literal["plan"]
     schema_version: str
     feasible: bool
     verdict: Verdict
@@ -109,6 +116,8 @@ class PlanDocument:
     engine: Engine
     model: Model
     gpus: Gpus
+    request: PlanRequest
+    """The question, with its release: ``plan(document.request)`` makes the same plan again."""
     settings: Settings
     budget_bytes: int
     """What the engine may use of one GPU."""
@@ -138,6 +147,7 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
     assert command is not None, "the first node is a head"
     spec = plan.gpus.spec
     return PlanDocument(
+        kind="plan",
         schema_version=SCHEMA_VERSION,
         feasible=plan.feasible,
         verdict=plan.verdict,
@@ -158,6 +168,7 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
             free_bytes=plan.gpus.free_memory_bytes,
             origin=plan.gpus.origin,
         ),
+        request=dataclasses.replace(plan.request, vllm_version=plan.vllm_version),
         settings=plan.settings,
         budget_bytes=plan.ledger.budget_bytes,
         ledger=plan.ledger.lines,
@@ -198,21 +209,73 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
 
 def to_json_value(document: PlanDocument) -> dict[str, Any]:
     """Return the document as plain dicts and lists, keys in the order of the contract."""
-    value = dataclasses.asdict(document)
+    value = {
+        field.name: _plain(getattr(document, field.name))
+        for field in dataclasses.fields(document)
+        if field.name != "request"
+    }
+    request = {
+        field.name: _plain(getattr(document.request, field.name))
+        for field in dataclasses.fields(document.request)
+        if field.name != "gpus"
+    }
+    gpus = document.request.gpus
+    spec = {"spec": _spec_value(gpus.spec)}
+    others = {one.name: _plain(getattr(gpus, one.name)) for one in dataclasses.fields(gpus) if one.name != "spec"}
+    value["request"] = {"gpus": spec | others} | request
     if document.speed is None:
         del value["speed"]
-    return value
+    return {field.name: value[field.name] for field in dataclasses.fields(document) if field.name in value}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
+
+
+def _spec_value(spec: GpuSpec) -> Any:
+    """The catalogue's name of a GPU; one that it does not know, in full."""
+    try:
+        if get_gpu(spec.id) == spec:
+            return spec.id
+    except UnknownGpu:
+        pass
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(GpuSpec).dump_python(spec, mode="json", fallback=dict, warnings=False)
 
 
 def read_document(text: str | bytes) -> PlanDocument:
     """Return the document that `text` holds.
 
     Raises:
-        pydantic.ValidationError: when it is not a plan document of this major version.
+        UnreadableDocument: when it is not a plan document, or one of another major version.
     """
-    from pydantic import TypeAdapter
+    from pydantic import TypeAdapter, ValidationError
 
-    return TypeAdapter(PlanDocument).validate_json(text)
+    try:
+        value = json.loads(text)
+        if not isinstance(value, dict) or value.get("kind") != "plan":
+            raise UnreadableDocument("not a plan: it has no `kind` that says so", hint=_WRITE_ONE)
+        version = str(value.get("schema_version"))
+        if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+            raise UnreadableDocument(
+                f"a plan of schema version {shown(version)}, and this m35-plan reads {SCHEMA_VERSION}", hint=_WRITE_ONE
+            )
+        gpus = value["request"]["gpus"]
+        if isinstance(gpus["spec"], str):
+            gpus["spec"] = get_gpu(gpus["spec"])
+        return TypeAdapter(PlanDocument).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(one) for one in first["loc"]) or "the document"
+        raise UnreadableDocument(f"not a plan: {where}: {first['msg'].lower()}", hint=_WRITE_ONE) from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UnreadableDocument(f"not a plan: {shown(str(error))}", hint=_WRITE_ONE) from error
+
+
+_WRITE_ONE = "`m35-plan --gpus 8xH200 --json > plan.json` writes one"
 
 
 def json_schema() -> dict[str, Any]:
@@ -220,6 +283,8 @@ def json_schema() -> dict[str, Any]:
     from pydantic import TypeAdapter
 
     schema = TypeAdapter(PlanDocument).json_schema()
+    spec = schema["$defs"]["GpuSet"]["properties"]["spec"]
+    schema["$defs"]["GpuSet"]["properties"]["spec"] = {"anyOf": [{"type": "string"}, spec]}
     homes = [sys.modules[cls.__module__] for cls in (PlanDocument, Settings, KvCache, Term)]
     for name, definition in [("PlanDocument", schema), *schema.get("$defs", {}).items()]:
         cls = next((vars(home)[name] for home in homes if name in vars(home)), None)
@@ -245,22 +310,3 @@ def _field_docs(cls: type) -> dict[str, str]:
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
             found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return found
-
-
-def dump_plan(plan: Plan) -> str:
-    """Return the whole plan, request and facts included, as JSON that :func:`load_plan` reads back equal."""
-    from pydantic import TypeAdapter
-
-    # The catalogue parses its sources late; what stands in for them is a mapping, but no dict.
-    return TypeAdapter(Plan).dump_json(plan, indent=2, fallback=dict, warnings=False).decode()
-
-
-def load_plan(text: str | bytes) -> Plan:
-    """Return the plan that :func:`dump_plan` wrote.
-
-    Raises:
-        pydantic.ValidationError: when `text` is no such plan.
-    """
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(Plan).validate_json(text)

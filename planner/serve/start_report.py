@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Literal
 
-from planner.errors import VerifyFailed
+from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
 from planner.serve.log.diagnosis import Diagnosis, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
@@ -20,7 +20,7 @@ from planner.state import read_own, read_records, write_json
 
 Outcome = Literal["ready", "failed", "timed out", "stopped", "open"]
 
-FULL_PLAN = "plan.full.json"
+PLAN = "plan.json"
 """The whole plan, request and model included, from which it can be planned again."""
 
 _METRICS_TIMEOUT_S = 5.0
@@ -118,12 +118,13 @@ def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
 
 
 def plan_of(run: Run) -> Plan | None:
-    """Return the plan that `run` was started from; None without one or when it is of another version of ours."""
-    from planner.rendering.document import load_plan
+    """Return the plan that `run` was started from, made again; None without one or when it is of another version."""
+    from planner.planning.choose import make_plan
+    from planner.rendering.document import read_document
 
     try:
-        return load_plan(read_own(run.directory / FULL_PLAN))
-    except (OSError, ValueError):
+        return make_plan(read_document(read_own(run.directory / PLAN)).request)
+    except (OSError, PlannerError):
         return None
 
 

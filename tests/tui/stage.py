@@ -137,8 +137,6 @@ def _talk(_url: str, _model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
 
 def finished_run() -> Run:
     """A run directory as a server leaves it, always the same."""
-    from planner.rendering.document import dump_plan
-
     answer = recording("8xH200").plan
     record_ = RunRecord(
         id=RUN_ID,
@@ -151,7 +149,6 @@ def finished_run() -> Run:
     )
     files = {
         "plan.json": TypeAdapter(dict[str, Any]).dump_json(to_json_value(plan_document(answer))).decode(),
-        "plan.full.json": dump_plan(answer),
     }
     run = place_run(record_, files, directory=None)
     run.log_path.write_bytes(LOG.read_bytes())

@@ -13,7 +13,7 @@ from planner.cli.diagnostics import say
 from planner.cli.output import table, write, write_json
 from planner.cli.speed_options import workload_options
 from planner.cli.speed_request import require_numpy, workload_of
-from planner.errors import InvalidRequest, PlannerError
+from planner.errors import InvalidRequest, PlannerError, UnreadableDocument
 
 if TYPE_CHECKING:
     from planner.planning.answer import Plan
@@ -132,10 +132,8 @@ def _document(path: Path | None) -> PlanDocument | None:
 
     try:
         return read_document(_text(path))
-    except ValueError:
-        raise InvalidRequest(
-            "plan", f"`{path}` is not a plan", hint="write one with `m35-plan --gpus 8xH200 --json > plan.json`"
-        ) from None
+    except UnreadableDocument as error:
+        raise InvalidRequest("plan", f"`{path}` is {error}", hint=error.hint) from None
 
 
 def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedForecast | None, Plan | None]:
@@ -143,37 +141,13 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
     if document is None:
         return None, None
     require_numpy()
-    from hw_specs import parse_gpus
-    from hw_specs.errors import M35Error
-    from planner.checkpoint import load_model
     from planner.planning.choose import make_plan
-    from planner.planning.request import PlanRequest
     from planner.speed.predict import forecast
 
-    gpus, settings = document.gpus, document.settings
-    nodes = f"{gpus.nodes}x" if gpus.nodes > 1 else ""
-    machine = dataclasses.replace(parse_gpus(f"{nodes}{gpus.count}x{gpus.id}"), memory_override_bytes=gpus.total_bytes)
-    try:
-        spec = load_model(document.model.name)
-    except M35Error:
-        say("note", f"no forecast: the dimensions of `{document.model.name}` cannot be read here")
-        return None, None
-    again = make_plan(
-        PlanRequest(
-            gpus=machine,
-            model=spec, vllm_version=document.engine.vllm_version,
-            tensor_parallel_size=settings.tensor_parallel_size,
-            pipeline_parallel_size=settings.pipeline_parallel_size, replicas=settings.replicas,
-            max_model_len=settings.max_model_len, max_num_seqs=settings.max_num_seqs,
-            max_num_batched_tokens=settings.max_num_batched_tokens,
-            gpu_memory_utilization=settings.gpu_memory_utilization, kv_cache_dtype=settings.kv_cache_dtype,
-            language_model_only=settings.language_model_only, enforce_eager=settings.enforce_eager,
-            num_speculative_tokens=settings.num_speculative_tokens,
-        )
-    )  # fmt: skip
+    again = make_plan(document.request)
     figures = forecast(
-        again.settings, workload, model=again.model, gpus=machine,
-        num_gpu_blocks=document.kv_cache.num_gpu_blocks, vllm_version=again.vllm_version,
+        again.settings, workload, model=again.model, gpus=again.gpus,
+        num_gpu_blocks=again.kv_cache.num_gpu_blocks, vllm_version=again.vllm_version,
     )  # fmt: skip
     return figures, again
 

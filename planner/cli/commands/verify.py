@@ -118,21 +118,19 @@ def _of_run(name: str) -> tuple[str, Expectations]:
 
 
 def _expectations(plan_file: Path | None) -> Expectations:
-    from planner.errors import PlannerError
+    from planner.errors import PlannerError, UnreadableDocument
     from planner.serve.verification.smoke import Expectations
 
     if plan_file is None:
         return Expectations()
-    from pydantic import ValidationError
-
+    from planner.planning.choose import make_plan
     from planner.rendering.document import read_document
 
-    hint = "`m35-plan --gpus 8xH200 --json > plan.json` writes one"
     try:
-        return Expectations.from_document(read_document(plan_file.read_bytes()))
+        return Expectations.from_plan(make_plan(read_document(plan_file.read_bytes()).request))
     except OSError as error:
-        raise PlannerError(f"cannot read `{plan_file}`: {(error.strerror or '').lower()}", hint=hint) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(one) for one in first["loc"]) or "the document"
-        raise PlannerError(f"`{plan_file}` is not a plan: {where}: {first['msg'].lower()}", hint=hint) from error
+        raise PlannerError(
+            f"cannot read `{plan_file}`: {(error.strerror or '').lower()}", hint="name a file that exists"
+        ) from error
+    except UnreadableDocument as error:
+        raise PlannerError(f"`{plan_file}` is {error}", hint=error.hint) from error

@@ -78,10 +78,9 @@ def launch(
         "env.json": json.dumps({"planned": planned, "inherited": shown, "secrets": hidden}, indent=2) + "\n",
     }
     if plan is not None:
-        from planner.rendering.document import dump_plan, plan_document, to_json_value
+        from planner.rendering.document import plan_document, to_json_value
 
         files["plan.json"] = json.dumps(to_json_value(plan_document(plan)), indent=2, ensure_ascii=False) + "\n"
-        files["plan.full.json"] = dump_plan(plan) + "\n"
     run = place_run(record, files, directory=run_dir)
     _spawn_supervisor(run, spawn, environment)
     return run

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from planner.serve.check import CheckResult, Status
 
 if TYPE_CHECKING:
-    from planner.planning.answer import KvCache, Plan
-    from planner.rendering.document import PlanDocument
-    from planner.settings import Settings
+    from planner.planning.answer import Plan
 
 SCHEMA_VERSION = 1
 
@@ -42,25 +40,14 @@ class Expectations:
     @classmethod
     def from_plan(cls, plan: Plan) -> Expectations:
         """Return what a server of `plan` must show."""
-        vision = plan.model.vision is not None and not plan.settings.language_model_only
-        return cls._of(plan.model.name, plan.vllm_version, plan.settings, plan.kv_cache, vision)
-
-    @classmethod
-    def from_document(cls, document: PlanDocument) -> Expectations:
-        """Return the same from a plan that was written as JSON."""
-        vision = any(line.name == "weights.vision" and line.bytes > 0 for line in document.ledger)
-        version = document.engine.vllm_version
-        return cls._of(document.model.name, version, document.settings, document.kv_cache, vision)
-
-    @classmethod
-    def _of(cls, model: str, version: str, settings: Settings, cache: KvCache, vision: bool) -> Expectations:
+        settings, cache = plan.settings, plan.kv_cache
         block_bytes = cache.bytes_per_token_per_gpu * cache.block_size
         return cls(
-            model=model,
-            vllm_version=version,
+            model=plan.model.name,
+            vllm_version=plan.vllm_version,
             max_model_len=settings.max_model_len,
             max_num_seqs=settings.max_num_seqs,
-            vision=vision,
+            vision=plan.model.vision is not None and not settings.language_model_only,
             num_speculative_tokens=settings.num_speculative_tokens,
             kv_cache_dtype=settings.kv_cache_dtype,
             block_size=cache.block_size,
