@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import pytest
@@ -253,3 +254,25 @@ def test_an_error_names_the_option_that_was_typed(capsys: pytest.CaptureFixture[
     assert err.startswith("error: --limit-mm-per-prompt.image must be")
     code, _, err = call(capsys, "sweep", "--gpus", "8xH200", "--eagle=x")
     assert (code, err.splitlines()[0]) == (2, "error: cannot read `x` in --eagle")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("plan", ["plan", "--gpus", "8xH200"]), ("gpus", ["gpus"]), ("gpu", ["gpus", "H200"]), ("runs", ["runs"]),
+        ("calibrations", ["calibrate", "--list"]), ("sweep", ["sweep", "--gpus", "8xH200"]),
+        ("stop", ["stop", "--all"]),
+        ("start", ["launch", "--gpus", "8xH200", "--target", "docker", "--dry-run"]),
+    ],
+)  # fmt: skip
+def test_every_document_says_what_it_is(
+    kind: str, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    code, out, _ = call(capsys, *words, "--json")
+    document = json.loads(out)
+    assert (code, document["kind"]) == (0, kind)
+    spec = json.loads(call(capsys, "spec")[1])
+    versions = {name: one["schema_version"] for name, one in spec["kinds"].items()} | {"plan": spec["schema_version"]}
+    assert list(document)[:2] == ["kind", "schema_version"]
+    assert document["schema_version"] == versions[kind]

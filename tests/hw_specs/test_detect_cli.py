@@ -160,12 +160,12 @@ def test_fleet_gives_one_row_per_host(fleet: list[str], capsys: pytest.CaptureFi
 
 def test_fleet_as_json_and_its_exit_codes(fleet: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["fleet", "--json", "--language-model-only", *fleet[:3]]) == 0
-    hosts = json.loads(capsys.readouterr().out)
+    hosts = json.loads(capsys.readouterr().out)["hosts"]
     assert [host["feasible"] for host in hosts] == [True] * 3
     assert all(host["plan"]["settings"]["language_model_only"] for host in hosts)
     (tmp_path / "bad.json").write_text("nonsense")
     assert main(["fleet", "--json", fleet[0], str(tmp_path / "bad.json")]) == 2
-    assert json.loads(capsys.readouterr().out)[1]["problem"]
+    assert json.loads(capsys.readouterr().out)["hosts"][1]["problem"]
     assert main(["fleet"]) == 2
 
 
@@ -185,7 +185,7 @@ def test_gpus_lists_every_entry_within_80_columns(capsys: pytest.CaptureFixture[
         out += capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert main(["gpus", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == len(list_gpus())
+    assert len(json.loads(capsys.readouterr().out)["gpus"]) == len(list_gpus())
     assert main(["gpus", "H2000"]) == 2
 
 

@@ -56,7 +56,7 @@ def test_launch_runs_attach_stop(m35, fake: Fake) -> None:
     said = m35("launch", *started(fake))
     assert said.code == 0 and "ready    http://127.0.0.1:" in said.out
     assert "weights" in said.err and "answers at" in said.err and "\x1b" not in said.err
-    [listed] = m35("runs", "--json").json()
+    [listed] = m35("runs", "--json").json()["runs"]
     assert (listed["state"], listed["serving"]) == ("running", "ready")
     assert f"{listed['id']}  ready " in m35("runs").out
     again = m35("attach", "--json")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from planner.cli.output import style, table, write, write_json
+from planner.cli.documents import write_document
+from planner.cli.output import style, table, write
 
 _SHORT = {
     "weights": "weights",
@@ -43,7 +44,8 @@ def command(as_json: bool, directory: Path | None) -> None:
         write_atomic(directory / "accuracy.md", render_page(report, evaluate(left_out="family")))
         write_atomic(directory / PLOT, render_plot(report))
     if as_json:
-        write_json(
+        write_document(
+            "accuracy",
             {
                 "goals": [
                     {"goal": what, "wanted": wanted, "reached": value, "met": met}
@@ -63,7 +65,7 @@ def command(as_json: bool, directory: Path | None) -> None:
                     }
                     for one in report.comparisons
                 ],
-            }
+            },
         )
         return
     rows, last = [], ""

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.diagnostics import say
-from planner.cli.output import table, write, write_json
+from planner.cli.documents import write_document
+from planner.cli.output import table, write
 from planner.cli.speed_options import workload_options
 from planner.cli.speed_request import require_numpy, workload_of
 from planner.errors import InvalidRequest, PlannerError, UnreadableDocument
@@ -69,7 +70,7 @@ def command(
             gsm8k_argv(model=name, url=url),
         ]
         if as_json:
-            write_json({"commands": [list(argv) for argv in commands]})
+            write_document("bench-commands", {"commands": [list(argv) for argv in commands]})
         else:
             write("\n\n".join(shlex.join(argv) for argv in commands))
         return 0
@@ -85,12 +86,13 @@ def command(
         )
     forecasted, plan = _forecast(document, workload)
     if as_json:
-        write_json(
+        write_document(
+            "bench",
             {
                 "workload": dataclasses.asdict(workload),
                 "measured": dataclasses.asdict(result),
                 "forecast": dataclasses.asdict(forecasted) if forecasted else None,
-            }
+            },
         )
     else:
         _write(result, forecasted)

@@ -11,11 +11,12 @@ from hw_specs.units import format_gib
 from planner.calibrate import calibration_of, compiled_while_profiling, keep
 from planner.cli.commands.diagnose import read_log
 from planner.cli.diagnostics import say
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept_calibrations import known_calibrations
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import table, write, write_json
+from planner.cli.output import table, write
 from planner.errors import LogNotUnderstood
 from planner.planning.request import SETTINGS
 from planner.serve.log.measured import Measured, compare, read_measured
@@ -71,7 +72,9 @@ def command(
         keep(calibration)
     if as_json:
         document = dataclasses.asdict(comparison) | {"verdict": comparison.verdict}
-        write_json({"kept": not dry_run, "calibration": dataclasses.asdict(calibration), "comparison": document})
+        write_document(
+            "calibration", {"kept": not dry_run, "calibration": dataclasses.asdict(calibration), "comparison": document}
+        )
         return ExitCode.OK
     from planner.cli.conclusion_table import comparison_text
 
@@ -95,7 +98,7 @@ def _settings(typed: dict[str, Any], measured: Measured) -> dict[str, Any]:
 def _list(*, as_json: bool) -> int:
     kept = known_calibrations()
     if as_json:
-        write_json([dataclasses.asdict(item) for item in kept])
+        write_document("calibrations", {"calibrations": [dataclasses.asdict(item) for item in kept]})
     elif not kept:
         write("nothing was measured on this machine yet")
     else:

@@ -8,8 +8,9 @@ from typing import Any
 import click
 
 from planner.cli.check_table import result_writer, tally
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write, write_json
+from planner.cli.output import write
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
 from planner.serve.check import CheckResult, count
 from planner.serve.preflight import run_preflight
@@ -50,7 +51,9 @@ def command(
             show(result)
     counts = count(results)
     if as_json:
-        write_json({"ok": not counts["fail"], "counts": counts, "checks": [dataclasses.asdict(r) for r in results]})
+        write_document(
+            "check", {"ok": not counts["fail"], "counts": counts, "checks": [dataclasses.asdict(r) for r in results]}
+        )
     else:
         write(f"\n{tally(results)}")
     bad = counts["fail"] + (counts["warn"] + counts["unknown"] if strict else 0)

@@ -10,9 +10,10 @@ from typing import Any
 import click
 
 from hw_specs.errors import shown
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import write, write_json
+from planner.cli.output import write
 from planner.cli.start_options import planned_here
 from planner.errors import PlannerError
 from planner.serve.log.diagnosis import Diagnosis, diagnose
@@ -45,7 +46,7 @@ def command(
     port = run.record.endpoint.port if run else None
     found = excerpt.renumbered(diagnose(excerpt.text, plan=plan, exit_code=exit_code, port=port))
     if as_json:
-        write_json(_document(found))
+        write_document("diagnosis", _document(found))
     else:
         from planner.cli.conclusion_table import diagnosis_text
 

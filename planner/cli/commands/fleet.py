@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
-from planner.cli.output import style, table, write, write_json
+from planner.cli.output import style, table, write
 from planner.cli.speed_options import NAMES, workload_options
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def command(
     if load["request_rate"] is not None and not any(row.unreadable for row in rows):
         return _share(rows, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
     if as_json:
-        write_json([_document(row) for row in rows])
+        write_document("fleet", {"hosts": [_document(row) for row in rows]})
     else:
         _write_table(rows)
     for row in rows:
@@ -87,7 +88,8 @@ def _share(
     say("note", f"forecasting {len(rows)} hosts")
     dealt = share_load(rows, workload, targets)
     if as_json:
-        write_json(
+        write_document(
+            "fleet-load",
             {
                 "wanted_requests_per_s": dealt.wanted_requests_per_s,
                 "carried_requests_per_s": dealt.carried_requests_per_s,
@@ -104,7 +106,7 @@ def _share(
                     }
                     for host in dealt.hosts
                 ],
-            }
+            },
         )
     else:
         cells = [

@@ -8,7 +8,8 @@ import click
 
 from hw_specs import GpuSpec, get_gpu, list_gpus
 from hw_specs.units import format_gib
-from planner.cli.output import style, table, write, write_json
+from planner.cli.documents import write_document
+from planner.cli.output import style, table, write
 
 _TERA = 10**12
 
@@ -24,8 +25,10 @@ def command(name: str | None, as_json: bool) -> None:
     """
     specs = (get_gpu(name),) if name else list_gpus()
     if as_json:
-        documents = [_document(spec) for spec in specs]
-        write_json(documents[0] if name else documents)
+        if name:
+            write_document("gpu", _document(specs[0]))
+        else:
+            write_document("gpus", {"gpus": [_document(spec) for spec in specs]})
     elif name:
         _write_one(specs[0])
     else:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.diagnostics import narrate, say
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write, write_json
+from planner.cli.output import write
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
 from planner.serve.process.keys import require_key
 from planner.serve.process.launcher import launch
@@ -76,7 +77,7 @@ def command(
     run = launch(order, plan=plan, run_dir=run_dir)
     if detach:
         if as_json:
-            write_json({"run": run.id, "directory": str(run.directory), "url": run.url})
+            write_document("launch", {"run": run.id, "directory": str(run.directory), "url": run.url})
         else:
             write(run.id)
         return ExitCode.OK
@@ -86,7 +87,7 @@ def command(
 
 def _show(order: StartOrder, *, as_json: bool) -> int:
     if as_json:
-        write_json({"argv": list(order.argv), "env": dict(order.env), "url": order.endpoint.url})
+        write_document("start", {"argv": list(order.argv), "env": dict(order.env), "url": order.endpoint.url})
     else:
         write(
             " ".join([*(f"{name}={shlex.quote(value)}" for name, value in order.env.items()), shlex.join(order.argv)])

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.diagnostics import report_error, say
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import table, write, write_json
+from planner.cli.output import table, write
 from planner.cli.start_options import planned_here
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        write_json(rehearsal_record(report))
+        write_document("rehearsal", rehearsal_record(report))
     else:
         _write_end(report)
     if report.passed:

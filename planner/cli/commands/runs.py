@@ -7,8 +7,9 @@ import time
 import click
 
 from planner.cli.diagnostics import say
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import table, write, write_json
+from planner.cli.output import table, write
 from planner.errors import UnsafePath
 from planner.serve.process.ending import find_strays
 from planner.serve.process.health import ask_health
@@ -39,8 +40,9 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
         if stray.is_listed:
             say("warning", f"a server runs whose directory `{stray.directory}` was deleted: `m35-plan stop {stray.id}`")
     if as_json:
-        write_json(
-            [
+        write_document(
+            "runs",
+            {"runs": [
                 {
                     "id": run.id, "state": status.state, "serving": _serving(run, status),
                     "exit_code": status.exit_code, "url": run.url,
@@ -48,7 +50,7 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
                     "directory": str(run.directory), "note": status.note,
                 }
                 for run, status in rows
-            ]
+            ]},
         )  # fmt: skip
         return ExitCode.OK
     if not rows:

@@ -34,6 +34,7 @@ def specification() -> dict[str, Any]:
     from importlib.metadata import version
 
     from planner.cli import COMMANDS, DEFAULT_COMMAND, app
+    from planner.cli.documents import KINDS
     from planner.cli.exit_code import ExitCode
     from planner.rendering.document import SCHEMA_VERSION, json_schema
     from planner.review.document import json_schema as review_schema
@@ -54,6 +55,7 @@ def specification() -> dict[str, Any]:
         "commands": commands,
         "exit_codes": {str(code.value): code.name.lower().replace("_", "-") for code in ExitCode},
         "schema_version": SCHEMA_VERSION,
+        "kinds": {kind: {"schema_version": number, "what": what} for kind, (number, what) in KINDS.items()},
         "schemas": {"plan": json_schema(), "review": review_schema()},
     }
 
@@ -61,4 +63,4 @@ def specification() -> dict[str, Any]:
 @click.command(name="spec")
 def command() -> None:
     """Print the command line, the exit codes and the JSON schemas as one JSON document."""
-    write_json(specification())
+    write_json({"kind": "spec", **specification()})

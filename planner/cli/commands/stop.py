@@ -7,8 +7,9 @@ import time
 import click
 
 from planner.cli.diagnostics import say
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write, write_json
+from planner.cli.output import write
 from planner.errors import PlannerError
 from planner.serve.process.ending import Stray, find_strays
 from planner.serve.process.run import STOP_GRACE_S, Run, StopReport
@@ -28,7 +29,8 @@ def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
     # Everything is stopped before anything is said: a stream that takes no more words must keep no server alive.
     reports = [(item.id, _stop(item, grace_s)) for item in (_running() if everything else _named(run))]
     if as_json:
-        write_json([{"run": name, "how": report.how, "took_s": round(report.took_s, 3)} for name, report in reports])
+        stopped = [{"run": name, "how": report.how, "took_s": round(report.took_s, 3)} for name, report in reports]
+        write_document("stop", {"stopped": stopped})
     for name, report in reports:
         if not as_json:
             write(f"{name}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))

@@ -14,8 +14,9 @@ import click
 from hw_specs.errors import M35Error
 from hw_specs.units import format_gib, parse_count
 from planner.cli.diagnostics import say
+from planner.cli.documents import write_document
 from planner.cli.options import ModelSource
-from planner.cli.output import Align, may_colour, table, write, write_json
+from planner.cli.output import Align, may_colour, table, write
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy, workload_of
 from planner.errors import InvalidRequest
@@ -127,7 +128,7 @@ def command(
         return 0
     kept = list(rows)
     if as_json:
-        write_json({"schema_version": "1.0", "vllm_version": release.version, "rows": kept})
+        write_document("sweep", {"vllm_version": release.version, "rows": kept})
     elif plot is None or plot == "terminal":
         _write_table(kept, grid)
     if plot is not None:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from planner.cli.check_table import result_writer, smoke_summary
+from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write, write_json
+from planner.cli.output import write
 from planner.serve.verification.verifier import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_S,
@@ -86,7 +87,7 @@ def command(
     if as_json:
         from planner.serve.verification.smoke import smoke_record
 
-        write_json(smoke_record(report))
+        write_document("verification", smoke_record(report))
     else:
         write(smoke_summary(report))
     return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from planner.serve.log.diagnosis import Diagnosis
 
 Stage = Literal["twin", "start", "checks", "stop"]
-SCHEMA_VERSION = 1
 START_LIMIT_S = 900.0
 """A tiny model is up within a minute or two; a cold file cache and a first compilation take longer."""
 CHECK_TIMEOUT_S = 300.0
@@ -230,10 +229,9 @@ def _wait(
 
 
 def rehearsal_record(report: RehearsalReport) -> dict[str, object]:
-    """Return the JSON form of a report; its keys are a contract, numbered by ``schema_version``."""
+    """Return the JSON form of a report."""
     diagnosis = report.diagnosis
     return {
-        "schema_version": SCHEMA_VERSION,
         "passed": report.passed,
         "engine": {
             "executable": str(report.engine.executable),

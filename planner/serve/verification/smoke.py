@@ -13,8 +13,6 @@ from planner.serve.check import CheckResult, Status
 if TYPE_CHECKING:
     from planner.planning.answer import Plan
 
-SCHEMA_VERSION = 1
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expectations:
@@ -83,9 +81,8 @@ class SmokeReport:
 
 
 def smoke_record(report: SmokeReport) -> dict[str, object]:
-    """Return the JSON form of a report; its keys are a contract, numbered by ``schema_version``."""
+    """Return the JSON form of a report."""
     return {
-        "schema_version": SCHEMA_VERSION,
         "base_url": report.base_url,
         "model": report.model,
         "passed": report.passed,
