@@ -95,14 +95,3 @@ def test_servers_of_their_own_share_the_load(stage: Stage, runs: list[Run]) -> N
     while any(answered(run) < 2 for run in runs) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert [answered(run) for run in runs] == [2, 2]
-
-
-def test_replicas_of_one_node_share_a_port(stage: Stage, runs: list[Run]) -> None:
-    """Data parallelism inside a node is what the engine takes for a dense model, too."""
-    (node,) = node_commands(plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=4)))
-    assert node.command is not None
-    argv = node.command.argv
-    at = argv.index("--data-parallel-size")
-    runs.append(stage.launch(*argv[at : at + 2]))
-    assert isinstance(follow_all(runs[0])[-1], ServerReady), runs[0].read_log()[-3000:].decode()
-    assert asked(runs[0])
