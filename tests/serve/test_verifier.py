@@ -13,12 +13,16 @@ from hypothesis import strategies as st
 from planner.cli import main
 from planner.errors import InvalidRequest
 from planner.serve.prometheus import samples
+from planner.serve.rehearsal.twin.script import GREETING
 from planner.serve.verification.checks.image import png
+from planner.serve.verification.checks.knowledge import TWIN
+from planner.serve.verification.checks.metrics import _least_share
+from planner.serve.verification.checks.sanity import nonsense, template_mark
 from planner.serve.verification.checks.server import Failed, dig, normal_url
 from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, smoke_record
 from planner.serve.verification.verifier import CHECKS, selected_checks, verify
 
-from .fakes.openai_server import LIMIT, MODEL, fake_server
+from .fakes.openai_server import GARBAGE, LIMIT, MODEL, fake_server
 
 PLANNED = Expectations(
     model=MODEL,
@@ -74,7 +78,30 @@ FAULTS = [
     ("stream-breaks", "stream", r"broke off before \[DONE\]"),
     ("stream-empty", "stream", "carries no text"),
     ("stream-endless", "stream", "without a finish_reason"),
-    ("no-trace", "reasoning-high", "no reasoning, content 'Hello.'"),
+    ("hashes", "chat", "one piece repeated 60 times: '#'"),
+    ("hashes", "stream", "one piece repeated 60 times"),
+    ("hashes", "reasoning-high", "no text, one piece repeated"),
+    ("hashes", "tool-auto", "no text, one piece repeated"),
+    ("hashes", "tool-stream", "no text, one piece repeated"),
+    ("words", "chat", "one piece repeated"),
+    ("salad", "chat", "words of several scripts"),
+    ("salad", "tool-auto", "words of several scripts"),
+    ("glued", "chat", "no words"),
+    ("broken-bytes", "chat", "broken characters"),
+    ("template", "chat", r"a raw <\|im_end\|>"),
+    ("template", "stream", r"a raw <\|im_end\|>"),
+    ("dull", "arithmetic", "38 plus 57 is 95, the answer was 'Hello.'"),
+    ("dull", "language", "`house` in German was"),
+    ("forgetful", "depths", "a number at 10% of .* was 7391, the answer '1234'"),
+    ("cross-talk", "cross-talk", "answered with another's 4100|asked at once"),
+    ("fickle", "deterministic", ", then "),
+    ("nan", "logprobs", "a log probability of nan"),
+    ("shifted", "logprobs", "the tokens say .*, the text says"),
+    ("wrong-usage", "usage", "15 together"),
+    ("no-schema", "structured", "does not fit the schema: '95'"),
+    ("swapped", "reasoning-high", "the answer 391 is in the reasoning"),
+    ("never-required", "tool-required", "no tool call"),
+    ("no-trace", "reasoning-high", "no reasoning, content 'It is 391.'"),
     ("raw-trace", "reasoning-high", r"a raw \[THINK\]"),
     ("old-field", "reasoning-high", "in message.reasoning_content"),
     ("always-thinks", "reasoning-none", "reasoned all the same"),
@@ -87,6 +114,7 @@ FAULTS = [
     ("finish-stop", "tool-auto", "finish_reason is 'stop'"),
     ("text-only", "image", "answered 400: At most 0 image"),
     ("colour-blind", "image", "a red square was called 'Blue.'"),
+    ("cannot-read", "image-word", "the word HAT was read as 'CAT'"),
     ("any-length", "too-long", "should have been refused"),
     ("mute-length", "too-long", "do not name the length"),
     ("too-long-500", "too-long", "answered 500, which is no clear refusal"),
@@ -104,6 +132,54 @@ def test_each_fault_is_named(fault: str, name: str, seen: str) -> None:
     assert re.search(seen, result.seen), result.seen
     assert result.seen.isprintable()
     assert not report.passed
+
+
+def test_a_place_that_is_never_freed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.serve.verification.checks.consistency.FREED_S", 0.3)
+    report = run("never-freed", checks=selected_checks(only=["cancel"]))
+    assert "1 requests still run" in report.failed[0].seen
+
+
+def test_the_scripted_twin_passes_and_what_it_cannot_know_is_skipped_by_name() -> None:
+    report = run("twin")
+    ended = statuses(report)
+    assert {name for name, status in ended.items() if status == "skip"} == {
+        "arithmetic", "language", "depths", "cross-talk", "image-word",
+    }  # fmt: skip
+    assert "twin" in next(result.seen for result in report.results if result.name == "arithmetic")
+    assert TWIN in "".join(GREETING)
+
+
+@pytest.mark.parametrize("fault", sorted(GARBAGE))
+def test_nonsense_is_said_first_and_no_parser_is_blamed(fault: str) -> None:
+    for result in run(fault).failed:
+        if result.name in ("chat", "stream", "tool-auto", "tool-stream", "tool-forced", "reasoning-high"):
+            assert "parser" not in result.hint.replace("no parser is to blame", ""), result
+
+
+SANE = [
+    "Hello! How can I help you today?",
+    "17 × 23 = 391. First 17 × 20 = 340, then 17 × 3 = 51, together 391.",
+    "1\n2\n3\n4\n5\n6\n7\n8\n9\n10\n11\n12\n",
+    "Die Hauptstadt von Frankreich ist Paris – eine schöne Stadt.",
+    "Привет! Как я могу помочь?",
+    "你好！今天我能为你做什么？",
+    "def fibonacci(n):\n    return n if n < 2 else fibonacci(n - 1) + fibonacci(n - 2)",
+    "The angle α is 30°, so sin(α) = 1/2.",
+    "| a | b |\n|---|---|\n| 1 | 2 |\n",
+    "Yes.",
+]
+
+
+@pytest.mark.parametrize("text", SANE)
+def test_ordinary_answers_are_no_nonsense(text: str) -> None:
+    assert nonsense(text) == "" == template_mark(text)
+
+
+@given(st.text(max_size=300))
+def test_no_text_makes_the_judgement_raise(text: str) -> None:
+    nonsense(text)
+    template_mark(text)
 
 
 def test_a_rejected_draft_fails(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -297,3 +373,13 @@ def test_a_report_without_a_pass_has_not_passed() -> None:
     nothing = SmokeReport(base_url="http://h", model="", results=(), duration_s=0.0)
     assert not nothing.passed
     assert smoke_record(nothing)["passed"] is False
+
+
+def test_every_check_stands_in_the_how_to() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "verify-a-server.md").read_text()
+    assert [name for name in CHECKS.names if f"`{name}`" not in text] == []
+
+
+def test_a_low_rate_of_accepted_drafts_is_doubted() -> None:
+    assert _least_share(1) == pytest.approx(0.3)
+    assert _least_share(3) == pytest.approx(0.139)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 from planner.rendering.secrets import API_KEY
 from planner.serve.check import CheckList, CheckResult, NamedCheck, Skipped
-from planner.serve.verification.checks import basics, chat, image, limits, metrics, tools
+from planner.serve.verification.checks import basics, chat, consistency, image, knowledge, limits, metrics, tools
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import Server, normal_url
 from planner.serve.verification.smoke import Expectations, SmokeReport
@@ -31,23 +31,35 @@ CHECKS: CheckList[Probe] = CheckList(
         NamedCheck(name="max-model-len", title="the context limit", run=basics.max_model_len),
         NamedCheck(name="chat", title="a plain answer", run=chat.chat),
         NamedCheck(name="stream", title="a streamed answer", run=chat.stream),
+        NamedCheck(name="arithmetic", title="a sum is right", run=knowledge.arithmetic),
+        NamedCheck(name="language", title="a word is translated", run=knowledge.language),
+        NamedCheck(name="depths", title="a hidden number is found", run=knowledge.depths),
+        NamedCheck(name="deterministic", title="the same words twice", run=consistency.deterministic),
+        NamedCheck(name="logprobs", title="log probabilities are sane", run=consistency.logprobs),
+        NamedCheck(name="usage", title="tokens are counted", run=consistency.usage),
+        NamedCheck(name="structured", title="a document fits its schema", run=consistency.structured),
         NamedCheck(name="reasoning-high", title="effort high reasons", run=chat.reasoning_high),
         NamedCheck(name="reasoning-none", title="effort none does not", run=chat.reasoning_none),
         NamedCheck(name="reasoning-refused", title="a wrong effort is refused", run=chat.reasoning_refused),
         NamedCheck(name="tool-auto", title="a tool is called", run=tools.tool_auto),
         NamedCheck(name="tool-forced", title="a named tool is called", run=tools.tool_forced),
+        NamedCheck(name="tool-required", title="a required call comes", run=tools.tool_required),
         NamedCheck(name="tool-stream", title="a tool call in a stream", run=tools.tool_stream),
         NamedCheck(name="tool-result", title="words after a tool's result", run=tools.tool_result),
         NamedCheck(name="image", title="an image is read or refused", run=image.image),
+        NamedCheck(name="image-word", title="a word in an image is read", run=image.image_word),
         NamedCheck(name="too-long", title="too long a prompt is refused", run=limits.too_long),
         NamedCheck(name="long", title="a prompt that fills the context", run=limits.long),
+        NamedCheck(name="depths-long", title="the same in a full context", run=knowledge.depths_long),
         NamedCheck(name="concurrent", title="several requests at once", run=limits.concurrent),
+        NamedCheck(name="cross-talk", title="each gets its own answer", run=knowledge.cross_talk),
+        NamedCheck(name="cancel", title="a client that leaves frees memory", run=consistency.cancel),
         NamedCheck(name="kv-cache", title="KV blocks and data type", run=metrics.kv_cache),
         NamedCheck(name="speculative", title="draft tokens are accepted", run=metrics.speculative),
     ),
     # The others need what these two learn.
     always=frozenset({"health", "model"}),
-    slow=frozenset({"long"}),
+    slow=frozenset({"long", "depths-long"}),
 )
 
 

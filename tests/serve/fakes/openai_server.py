@@ -7,6 +7,7 @@ serve the wrong thing. Without a fault every check passes, so that one fault sho
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +19,33 @@ MODEL = "mistralai/Mistral-Medium-3.5-128B"
 LIMIT = 4096
 CALL = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
 
+ANSWERS = (
+    (r"What is (\d+) plus (\d+)\?.*as JSON", lambda found: json.dumps({"sum": int(found[1]) + int(found[2])})),
+    (r"What is (\d+) plus (\d+)\?", lambda found: str(int(found[1]) + int(found[2]))),
+    (r"into German, one word only: house", lambda _found: "Haus"),
+    (r"The code of the blue cabinet is (\d+)\.", lambda found: found[1]),
+    (r"Repeat this number and nothing else: (\d+)", lambda found: found[1]),
+    (r"Count from 1", lambda _found: "1\n2\n3\n4\n5\n6\n7\n8\n"),
+    (r"three primary colours", lambda _found: "Red, yellow and blue."),
+)
+"""What a model knows."""
+
+GARBAGE = {
+    "hashes": "#" * 60,
+    "words": "the same the same the same the same the same the same the same the same the same ",
+    "salad": "ethicalplayers(QString bardziej\u0432\u0430\u043d\u0438\u044f \u5927\u5b66 ])){getAttribute",
+    "glued": "inheritTotalWHERE ofSetting(foo)]]; returnValueElse ItemStackOf cutTheWord toString()))",
+    "broken-bytes": "Hel\ufffd\ufffdo there my \ufffd friend",
+    "template": "Hello.<|im_end|>\n<|im_start|>user",
+}
+
 METRICS = """# TYPE vllm:cache_config_info gauge
 vllm:cache_config_info{{block_size="16",cache_dtype="{dtype}",engine="0",num_gpu_blocks="1000",odd="a\\"b,c}}"}} 1.0
 vllm:spec_decode_num_draft_tokens_total{{engine="0"}} {drafted}
 vllm:spec_decode_num_accepted_tokens_total{{engine="0"}} {accepted}
 vllm:time_to_first_token_seconds_sum NaN
+vllm:num_requests_running{{engine="0"}} {running}
+vllm:kv_cache_usage_perc{{engine="0"}} 0.0
 """
 
 
@@ -59,6 +82,14 @@ def fake_server(fault: str = "", *, api_key: str | None = None) -> Iterator[Fake
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+def logprobs(content: str, fault: str) -> list[dict[str, Any]]:
+    tokens = re.findall(r"\s?\w+|\W", content)
+    if fault == "shifted":
+        tokens = [*tokens[1:], "?"]
+    value = float("nan") if fault == "nan" else -0.25
+    return [{"token": one, "logprob": value, "top_logprobs": [{"token": one, "logprob": value}]} for one in tokens]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -107,7 +138,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics" and fault != "no-metrics":
             accepted = 0 if fault == "draft-rejected" else self.server.drafts
             dtype = "fp8" if fault == "fp8-cache" else "auto"
-            text = METRICS.format(dtype=dtype, drafted=self.server.drafts, accepted=accepted)
+            running = 1 if fault == "never-freed" else 0
+            text = METRICS.format(dtype=dtype, drafted=self.server.drafts, accepted=accepted, running=running)
             if fault == "no-draft":
                 text = "\n".join(line for line in text.splitlines() if "spec_decode" not in line)
             self.send(200, text, kind="text/plain")
@@ -174,17 +206,29 @@ class Handler(BaseHTTPRequestHandler):
         message, finish = self.message(body, effort, image)
         if body.get("stream"):
             return self.stream(message, finish)
-        usage = {"prompt_tokens": words + 10, "completion_tokens": 4}
-        return self.send(200, {"choices": [{"message": message, "finish_reason": finish}], "usage": usage})
+        usage = {"prompt_tokens": words + 10, "completion_tokens": 4, "total_tokens": words + 14}
+        if fault == "wrong-usage":
+            usage["total_tokens"] += 1
+        choice: dict[str, Any] = {"message": message, "finish_reason": finish}
+        if body.get("logprobs"):
+            choice["logprobs"] = {"content": logprobs(str(message["content"]), fault)}
+        return self.send(200, {"choices": [choice], "usage": usage})
 
     def message(self, body: dict[str, Any], effort: str | None, image: bool) -> tuple[dict[str, Any], str]:
         fault = self.server.fault
-        message: dict[str, Any] = {"role": "assistant", "content": "Hello."}
+        message: dict[str, Any] = {"role": "assistant", "content": self.answer(str(body["messages"][-1]["content"]))}
         if fault == "empty":
             message["content"] = ""
         if image:
-            message["content"] = "Blue." if fault == "colour-blind" else "Red."
+            colour = "Blue." if fault == "colour-blind" else "Red."
+            message["content"] = colour if "colour" in str(body["messages"][-1]["content"]) else "HAT"
+            if fault == "cannot-read":
+                message["content"] = "CAT"
         if effort == "high":
+            message["content"] = GARBAGE.get(fault, "It is 391.")
+            if fault == "swapped":
+                message["content"], message["reasoning"] = "Let me think.", "It is 391."
+                return message, "stop"
             if fault == "raw-trace":
                 message["content"] = "[THINK]hm[/THINK]Hello."
             elif fault == "old-field":
@@ -195,7 +239,9 @@ class Handler(BaseHTTPRequestHandler):
             message["reasoning"] = "hm"
         if body.get("tools") and body["messages"][-1]["role"] != "tool":
             call = dict(CALL)
-            if fault == "no-tool":
+            if fault == "no-tool" or (fault == "never-required" and body.get("tool_choice") == "required"):
+                return message, "stop"
+            if fault in GARBAGE:
                 return message, "stop"
             if fault == "wrong-tool":
                 call["name"] = "rm"
@@ -207,6 +253,27 @@ class Handler(BaseHTTPRequestHandler):
             message["tool_calls"] = [{"id": "abcdefghi", "type": "function", "function": call}]
             return message, "stop" if fault == "finish-stop" else "tool_calls"
         return message, "stop"
+
+    def answer(self, question: str) -> str:
+        fault = self.server.fault
+        if fault in GARBAGE:
+            return GARBAGE[fault]
+        if fault == "twin":
+            return "Hello, I am a twin."
+        found = next(((found, say) for words, say in ANSWERS if (found := re.search(words, question))), None)
+        known = found[1](found[0]) if found is not None else "Hello."
+        if fault == "forgetful" and "cabinet" in question:
+            return "1234"
+        if fault == "dull":
+            return "Hello."
+        if fault == "cross-talk" and "Repeat this" in question:
+            return "4100"
+        if fault == "fickle":
+            self.server.drafts += 2
+            return f"{('Yes', 'No', 'Maybe', 'Never')[self.server.drafts % 4]}, {known}"
+        if fault == "no-schema" and "as JSON" in question:
+            return "95"
+        return known
 
     def stream(self, message: dict[str, Any], finish: str) -> None:
         fault = self.server.fault

@@ -6,10 +6,12 @@ import time
 
 from planner.serve.check import Failed
 from planner.serve.verification.checks.probe import CHAT, THINKING_TOKENS, Answer, Probe, count_of, text_of
+from planner.serve.verification.checks.sanity import must_be_sane
 from planner.serve.verification.checks.server import brief, dig
 
 GREETING = "Say hello in one short sentence."
 QUESTION = "What is 17 times 23? Think first, then answer with the number."
+RIGHT = "391"
 TRACE_MARKS = ("[THINK]", "[/THINK]")
 PARSER_HINT = "start the server with --reasoning-parser mistral"
 
@@ -40,6 +42,7 @@ def stream(probe: Probe) -> str:
         finish = text_of(choices[0].get("finish_reason")) or finish if isinstance(choices[0], dict) else finish
     if not "".join(pieces).strip():
         raise Failed("the stream carries no text")
+    must_be_sane("".join(pieces))
     if not finish:
         raise Failed("the stream ends without a finish_reason")
     return (
@@ -63,6 +66,11 @@ def reasoning_high(probe: Probe) -> str:
                 "this is not a vLLM of 0.20 or newer; clients written for one would print None",
             )
         raise Failed(f"no reasoning, content {brief(answer.content, 60)!r}", PARSER_HINT)
+    if RIGHT in answer.reasoning and RIGHT not in answer.content and answer.content.strip():
+        raise Failed(
+            f"the answer {RIGHT} is in the reasoning, the content is {brief(answer.content, 60)!r}",
+            "reasoning and content are swapped: `--reasoning-parser mistral` for this model",
+        )
     return f"reasoning {brief(answer.reasoning, 40)!r}, content {brief(answer.content, 40)!r}"
 
 

@@ -7,7 +7,9 @@ import struct
 import zlib
 
 from planner.serve.check import Failed, Skipped
+from planner.serve.verification.checks.knowledge import must_know
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe
+from planner.serve.verification.checks.sanity import must_be_sane
 from planner.serve.verification.checks.server import Reply, brief
 
 SIDE_PIXELS = 224
@@ -16,30 +18,79 @@ RED = (255, 0, 0)
 QUESTION = "Which colour fills this image? Answer with one word."
 
 
+WORD = "HAT"
+WORD_QUESTION = "Which word is written in this image? Answer with the word only."
+SCALE_PIXELS = 12
+MARGIN_PIXELS = 40
+LETTERS = {
+    "H": ("#...#", "#...#", "#...#", "#####", "#...#", "#...#", "#...#"),
+    "A": (".###.", "#...#", "#...#", "#####", "#...#", "#...#", "#...#"),
+    "T": ("#####", "..#..", "..#..", "..#..", "..#..", "..#..", "..#.."),
+}
+"""Letters of five by seven dots."""
+
+
 def png(side_pixels: int, rgb: tuple[int, int, int]) -> bytes:
-    """Return a square PNG of one colour (8-bit RGB, W3C PNG specification, third edition)."""
+    """Return a square PNG of one colour."""
+    return _png([bytes(rgb) * side_pixels] * side_pixels)
+
+
+def written(word: str) -> bytes:
+    """Return a PNG with `word` in black on white."""
+    lines = [".".join(LETTERS[letter][row] for letter in word) for row in range(7)]
+    white, black = b"\xff\xff\xff", b"\x00\x00\x00"
+    width = len(lines[0]) * SCALE_PIXELS + 2 * MARGIN_PIXELS
+    edge = [white * width] * MARGIN_PIXELS
+    rows = []
+    for line in lines:
+        dots = b"".join((black if dot == "#" else white) * SCALE_PIXELS for dot in line)
+        rows += [white * MARGIN_PIXELS + dots + white * MARGIN_PIXELS] * SCALE_PIXELS
+    return _png([*edge, *rows, *edge])
+
+
+def _png(rows: list[bytes]) -> bytes:
+    """8-bit RGB, W3C PNG specification, third edition."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = (b"\x00" + bytes(rgb) * side_pixels) * side_pixels
-    head = struct.pack(">IIBBBBB", side_pixels, side_pixels, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    head = struct.pack(">IIBBBBB", len(rows[0]) // 3, len(rows), 8, 2, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\x00" + row for row in rows))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def _content(question: str, picture: bytes) -> list[dict[str, object]]:
+    url = "data:image/png;base64," + base64.b64encode(picture).decode()
+    return [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
 
 
 def image(probe: Probe) -> str:
     """A red square is called red; a text-only server says that it takes no image."""
-    url = "data:image/png;base64," + base64.b64encode(png(SIDE_PIXELS, RED)).decode()
-    content = [{"type": "text", "text": QUESTION}, {"type": "image_url", "image_url": {"url": url}}]
-    reply = probe.server.post(CHAT, probe.body(content))
+    reply = probe.server.post(CHAT, probe.body(_content(QUESTION, png(SIDE_PIXELS, RED))))
     if probe.expect.vision is False:
         return _refused(reply)
     if reply.status == 400 and probe.expect.vision is None and _says_text_only(reply):
         raise Skipped(f"the server is text-only: {reply.error_message}")
     answer = Answer.of(reply)
+    must_be_sane(answer.content)
     if COLOUR not in answer.content.lower():
         raise Failed(f"a {COLOUR} square was called {brief(answer.content, 60)!r}")
     return f"a {COLOUR} square was called {brief(answer.content, 40)!r}, {answer.prompt_tokens} prompt tokens"
+
+
+def image_word(probe: Probe) -> str:
+    """A word in an image is read."""
+    if probe.expect.vision is False:
+        raise Skipped("images are not served")
+    must_know(probe)
+    reply = probe.server.post(CHAT, probe.body(_content(WORD_QUESTION, written(WORD))))
+    if reply.status == 400 and probe.expect.vision is None and _says_text_only(reply):
+        raise Skipped(f"the server is text-only: {reply.error_message}")
+    answer = Answer.of(reply)
+    must_be_sane(answer.content)
+    if WORD not in answer.content.upper():
+        raise Failed(f"the word {WORD} was read as {brief(answer.content, 60)!r}")
+    return f"the word {WORD} was read"
 
 
 def _refused(reply: Reply) -> str:

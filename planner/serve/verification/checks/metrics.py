@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from planner.serve.check import Failed, Skipped
+from planner.facts import load
+from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.prometheus import Sample, samples
 from planner.serve.verification.checks.chat import GREETING
 from planner.serve.verification.checks.probe import Probe
@@ -13,6 +14,8 @@ from planner.serve.verification.checks.server import brief
 CACHE = "vllm:cache_config_info"
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
+ENOUGH_DRAFTED = 12
+"""Fewer tell nothing of a rate."""
 COUNTERS_LAG_S = 5.0
 """How long counters may take to show a request that was answered."""
 
@@ -83,7 +86,19 @@ def speculative(probe: Probe) -> str:
     drafted, accepted = after[0] - before[0], after[1] - before[1]
     if accepted <= 0:
         raise Failed(f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted", "is it the draft of this very model?")
-    return f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted, {accepted / drafted:.0%}"
+    seen = f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted, {accepted / drafted:.0%}"
+    least = _least_share(planned or 1)
+    if drafted >= ENOUGH_DRAFTED and accepted / drafted < least:
+        raise Doubtful(
+            f"{seen}; at least {least:.0%} were expected", "is it the draft of this very model, in its revision?"
+        )
+    return seen
+
+
+def _least_share(tokens_per_step: int) -> float:
+    """Share of drafted tokens that is accepted where each one is with the least likelihood that speed counts on."""
+    rate = float(load("speed.toml")["eagle"]["acceptance_rate"]["low"])
+    return sum(rate**place for place in range(1, tokens_per_step + 1)) / tokens_per_step
 
 
 def _drafts(probe: Probe) -> tuple[float, float] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.serve.check import Failed
+from planner.serve.verification.checks.sanity import must_be_sane
 from planner.serve.verification.checks.server import Reply, Server, dig
 from planner.serve.verification.smoke import Expectations
 
@@ -26,6 +27,8 @@ class Probe:
     """Served name, once known."""
     max_model_len: int | None = None
     """Served limit, once known."""
+    scripted: bool | None = None
+    """Whether it is the scripted twin of a rehearsal, once known."""
 
     def body(self, content: object, *, max_tokens: int = ANSWER_TOKENS, **more: object) -> dict[str, object]:
         """Return a greedy chat request with one user message; `more` are further keys of the request."""
@@ -43,9 +46,11 @@ class Probe:
         """Ask once and return the answer.
 
         Raises:
-            Failed: unless it is a well-formed 200.
+            Failed: unless it is a well-formed 200 whose words can be an answer.
         """
-        return Answer.of(self.server.post(CHAT, self.body(content, max_tokens=max_tokens, **more)))
+        answer = Answer.of(self.server.post(CHAT, self.body(content, max_tokens=max_tokens, **more)))
+        must_be_sane(answer.content, answer.reasoning)
+        return answer
 
     def refusal(self, content: object, *, max_tokens: int = ANSWER_TOKENS, **more: object) -> Reply:
         """Ask for something that must be refused; return the refusal.

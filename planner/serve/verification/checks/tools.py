@@ -6,6 +6,7 @@ import json
 
 from planner.serve.check import Failed
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
+from planner.serve.verification.checks.sanity import must_be_sane
 from planner.serve.verification.checks.server import brief, dig
 
 QUESTION = "What is the weather in Paris right now? Use the tool."
@@ -44,6 +45,11 @@ def tool_forced(probe: Probe) -> str:
     return _call(probe.chat("Say hello.", max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice=choice))
 
 
+def tool_required(probe: Probe) -> str:
+    """Where a call is required, one comes."""
+    return _call(probe.chat(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="required"))
+
+
 def tool_stream(probe: Probe) -> str:
     """Streamed, the pieces of a call make one whole call."""
     body = probe.body(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="auto", stream=True)
@@ -62,6 +68,7 @@ def tool_stream(probe: Probe) -> str:
                 name += text_of(function.get("name"))
                 arguments += text_of(function.get("arguments"))
     if not name:
+        must_be_sane(content)
         raise Failed(f"no tool call in the stream, content {brief(content, 60)!r}", PARSER_HINT)
     return _described(name, arguments)
 
@@ -77,6 +84,7 @@ def tool_result(probe: Probe) -> str:
         {"role": "tool", "tool_call_id": call_id, "content": '{"sky": "sunny", "celsius": 21}'},
     ]
     answer = Answer.of(probe.server.post(CHAT, body))
+    must_be_sane(answer.content)
     if not answer.content.strip():
         raise Failed(f"no words after the tool's result (finish_reason {answer.finish_reason or 'none'})")
     return f"{brief(answer.content, 60)!r}"

@@ -1,0 +1,116 @@
+"""Answers whose content is known: that the model computes what it was trained to, and reads what it is given.
+
+The scripted twin of a rehearsal says one sentence to everything; with it these checks are skipped, by name.
+"""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+from planner.serve.check import Failed, Skipped
+from planner.serve.verification.checks.probe import Answer, Probe
+from planner.serve.verification.checks.sanity import BROKEN_HINT
+from planner.serve.verification.checks.server import brief, dig
+
+TWIN = "I am a twin"
+"""What the scripted twin says to everything."""
+SUM = (38, 57)
+FILLER = "The path runs along the river. It bends to the left behind the mill. Then it climbs the hill. "
+DEPTHS = (0.1, 0.5, 0.9)
+NEAR_TOKENS = 1500
+SPARE_TOKENS = 256
+LONG_TIMEOUT_FACTOR = 10
+
+
+def arithmetic(probe: Probe) -> str:
+    """A sum is right."""
+    answer = _ask(probe, f"What is {SUM[0]} plus {SUM[1]}? Answer with the number only.")
+    right = str(sum(SUM))
+    if right not in re.findall(r"\d+", answer.content):
+        raise Failed(f"{SUM[0]} plus {SUM[1]} is {right}, the answer was {brief(answer.content, 60)!r}", BROKEN_HINT)
+    return f"{SUM[0]} plus {SUM[1]} is {brief(answer.content, 20)!r}"
+
+
+def language(probe: Probe) -> str:
+    """A word is translated."""
+    answer = _ask(probe, "Translate into German, one word only: house")
+    if "haus" not in answer.content.lower():
+        raise Failed(f"`house` in German was {brief(answer.content, 60)!r}", BROKEN_HINT)
+    return f"`house` in German is {brief(answer.content, 20)!r}"
+
+
+def depths(probe: Probe) -> str:
+    """A number that is hidden at several depths of a short text is found."""
+    room = min(NEAR_TOKENS, (probe.max_model_len or probe.expect.max_model_len or 2 * NEAR_TOKENS) // 2)
+    return _find(probe, characters=room * 3, timeout_s=probe.server.timeout_s)
+
+
+def depths_long(probe: Probe) -> str:
+    """The same in a text that fills the context."""
+    limit = probe.max_model_len or probe.expect.max_model_len
+    if limit is None:
+        raise Skipped("the server does not tell its max_model_len, and none is planned")
+    sample = FILLER * 20
+    reply = probe.server.post("/tokenize", {"model": probe.model, "messages": [{"role": "user", "content": sample}]})
+    if reply.status == 404:
+        raise Skipped("the server has no /tokenize, so the length of a prompt is unknown")
+    count = dig(reply.expect_ok(), "count")
+    if not isinstance(count, int) or count < 1:
+        raise Failed("/tokenize tells no count")
+    characters = max(len(FILLER), int((limit - SPARE_TOKENS) * 0.95 * len(sample) / count))
+    return _find(probe, characters=characters, timeout_s=probe.server.timeout_s * LONG_TIMEOUT_FACTOR)
+
+
+def cross_talk(probe: Probe) -> str:
+    """Several at once each get the answer to their own question."""
+    must_know(probe)
+    count = min(probe.concurrency, probe.expect.max_num_seqs or probe.concurrency)
+    numbers = [4100 + 37 * guest for guest in range(count)]
+    with ThreadPoolExecutor(max_workers=count) as pool:
+        asked = [pool.submit(probe.chat, f"Repeat this number and nothing else: {number}") for number in numbers]
+        answers = [future.result().content for future in asked]
+    for number, text in zip(numbers, answers, strict=True):
+        others = [other for other in numbers if other != number and str(other) in text]
+        if others:
+            raise Failed(f"the request for {number} was answered with another's {others[0]}", BROKEN_HINT)
+        if str(number) not in text:
+            raise Failed(f"asked at once to repeat {number}, it said {brief(text, 60)!r}", BROKEN_HINT)
+    return f"{count} at once, each with its own number"
+
+
+def _find(probe: Probe, *, characters: int, timeout_s: float) -> str:
+    must_know(probe)
+    body = FILLER * (characters // len(FILLER) + 1)
+    tokens = 0
+    for place, depth in enumerate(DEPTHS):
+        code = str(7391 + 1117 * place)
+        at = body.find(". ", int(depth * characters)) + 2
+        text = f"{body[:at]}The code of the blue cabinet is {code}. {body[at:characters]}"
+        question = f"{text}\n\nWhat is the code of the blue cabinet? Answer with the number only."
+        reply = probe.server.post("/v1/chat/completions", probe.body(question), timeout_s=timeout_s)
+        answer = Answer.of(reply)
+        tokens = answer.prompt_tokens
+        if code not in answer.content:
+            raise Failed(
+                f"a number at {depth:.0%} of {tokens:,} tokens was {code}, the answer {brief(answer.content, 60)!r}",
+                "attention over the context is broken: `--kv-cache-dtype auto`, another attention backend, RoPE",
+            )
+    return f"found at {', '.join(f'{depth:.0%}' for depth in DEPTHS)} of {tokens:,} tokens"
+
+
+def _ask(probe: Probe, question: str) -> Answer:
+    must_know(probe)
+    return probe.chat(question)
+
+
+def must_know(probe: Probe) -> None:
+    """Skip where the server is the scripted twin.
+
+    Raises:
+        Skipped: where it is.
+    """
+    if probe.scripted is None:
+        probe.scripted = TWIN in probe.chat("Say hello in one short sentence.").content
+    if probe.scripted:
+        raise Skipped("this is the scripted twin of a rehearsal, which knows nothing")

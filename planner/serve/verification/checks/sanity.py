@@ -1,0 +1,96 @@
+"""Whether a text can be an answer at all: no repetition, no salad, no marks of a chat template.
+
+A server whose weights, KV cache or kernels are broken still answers with 200. That is said first: no parser and no
+template can be blamed for words that are none.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+from planner.serve.check import Failed
+from planner.serve.verification.checks.server import brief
+
+BROKEN_HINT = (
+    "the model computes nonsense, no parser is to blame: try `--kv-cache-dtype auto`, `--enforce-eager`, another "
+    "`--attention-backend` or release, and `m35-plan check` for damaged weight files"
+)
+TEMPLATE_HINT = (
+    "the prompt format is not this model's: `--tokenizer-mode mistral`, or the chat template of this checkpoint"
+)
+
+_REPEATED = re.compile(r"(?P<unit>.{1,40}?)(?P=unit){7,}", re.DOTALL)
+_TEMPLATE = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>|\[/?SYSTEM_PROMPT\]|<<SYS>>")
+_SHORTEST = 10
+"""Characters below which nothing is judged: short answers repeat themselves."""
+_LONGEST = 4000
+_LATIN_BESIDE = ("LATIN", "GREEK")
+"""Scripts that mathematics and names bring into any language."""
+
+
+def nonsense(text: str) -> str:
+    """Return what makes `text` no answer, in words; empty when nothing does.
+
+    >>> nonsense("#" * 60)
+    "one piece repeated 60 times: '#'"
+    >>> nonsense("Hello, I am a twin.")
+    ''
+    """
+    text = text.strip()[:_LONGEST]
+    if len(text) < _SHORTEST:
+        return ""
+    repeated = _REPEATED.search(text)
+    if repeated is not None and len(repeated.group()) >= max(_SHORTEST, len(text) // 2):
+        unit = repeated["unit"]
+        return f"one piece repeated {len(repeated.group()) // len(unit)} times: {brief(unit, 20)!r}"
+    if "\ufffd" in text:
+        return f"broken characters: {brief(text, 40)!r}"
+    scripts = {_script(one) for one in text if one.isalpha()} - set(_LATIN_BESIDE)
+    if len(scripts) > 1 or (scripts and _mixed(text)):
+        return f"words of several scripts: {brief(text, 40)!r}"
+    words = text.split()
+    glued = sum(_glued(word) for word in words)
+    if len(words) >= 4 and glued * 3 > len(words):
+        return f"no words: {brief(text, 40)!r}"
+    return ""
+
+
+def template_mark(text: str) -> str:
+    """Return the mark of a chat template that stands in `text`; empty when none does."""
+    found = _TEMPLATE.search(text)
+    return found.group() if found else ""
+
+
+def must_be_sane(*texts: str) -> None:
+    """Refuse texts that cannot be answers.
+
+    Raises:
+        Failed: for the first of them.
+    """
+    for text in texts:
+        if reason := nonsense(text):
+            raise Failed(f"the answer is no text, {reason}", BROKEN_HINT)
+        if mark := template_mark(text):
+            raise Failed(f"the answer holds a raw {mark}: {brief(text, 60)!r}", TEMPLATE_HINT)
+
+
+def _script(character: str) -> str:
+    name = unicodedata.name(character, "UNKNOWN").split()[0]
+    return "CJK" if name in ("CJK", "HIRAGANA", "KATAKANA") else name
+
+
+def _mixed(text: str) -> bool:
+    """Whether one word holds letters of two scripts."""
+    return any(len({_script(one) for one in word if one.isalpha()}) > 1 for word in text.split())
+
+
+def _glued(word: str) -> bool:
+    """Whether a word looks like pieces of several: capitals or signs within."""
+    inner = word.strip(".,;:!?()[]\"'*`-")
+    letters = [one for one in inner if one.isalpha()]
+    if len(letters) < 4:
+        return False
+    capitals = sum(one.isupper() for one in inner[1:])
+    signs = sum(not one.isalnum() and one not in "-'’._/" for one in inner)
+    return (capitals > 0 and not inner.isupper()) or signs > 1 or len(inner) > 24
