@@ -39,7 +39,7 @@ def is_in(app: M35App, state: str) -> bool:
 async def test_from_preflight_to_a_verified_server_that_stays(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M35_FAKE_BLOCKS", blocks_of())
     app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
-    async with app.run_test(size=(100, 34)) as pilot:
+    async with app.run_test(size=(100, 46)) as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         assert "pip install 'mistral_common[image]==1.12.0'" in text_of(app)
         await pilot.press("enter")

@@ -32,3 +32,5 @@ class ChecksView(VerticalScroll):
             style = "bold $text-success" if passed else "bold $text-error"
             lines += [Content(""), Content.assemble((words, style), f"  {summary(serving.results)}")]
         self.query_one("#smoke", Static).update(Content("\n").join(lines))
+        # The verdict stands below, and there are more checks than a small terminal has rows.
+        self.call_after_refresh(self.scroll_end, animate=False)

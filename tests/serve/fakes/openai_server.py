@@ -59,6 +59,7 @@ class FakeServer(ThreadingHTTPServer):
         self.fault = fault
         self.api_key = api_key
         self.drafts = 0
+        self.told_long = False
         self.paths: list[str] = []
         self.closing = threading.Event()
 
@@ -138,7 +139,7 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics" and fault != "no-metrics":
             accepted = 0 if fault == "draft-rejected" else self.server.drafts
             dtype = "fp8" if fault == "fp8-cache" else "auto"
-            running = 1 if fault == "never-freed" else 0
+            running = 1 if fault == "never-freed" and self.server.told_long else 0
             text = METRICS.format(dtype=dtype, drafted=self.server.drafts, accepted=accepted, running=running)
             if fault == "no-draft":
                 text = "\n".join(line for line in text.splitlines() if "spec_decode" not in line)
@@ -256,6 +257,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, question: str) -> str:
         fault = self.server.fault
+        self.server.told_long = self.server.told_long or "Count from 1" in question
         if fault in GARBAGE:
             return GARBAGE[fault]
         if fault == "twin":
