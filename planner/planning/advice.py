@@ -47,8 +47,10 @@ def _release_warnings(question: Question) -> Iterator[tuple[str, str]]:
             f"the code of vLLM {release.version} was not read; planned with the rules of "
             f"{'.'.join(map(str, before))}, the nearest release that was",
         )
-    if question.model.native_format:
-        yield from _too_old(facts, number, question)
+    if not question.model.native_format:
+        # Its command names no parser of Mistral's.
+        return
+    yield from _too_old(facts, number, question)
     bad = facts["packages"]["mistral_common_first_bad"]
     if parse_version(bad["from_vllm"]) <= number <= parse_version(bad["to_vllm"]) or not release.known:
         good = facts["packages"]["mistral_common_last_good"]["value"]

@@ -431,7 +431,16 @@ def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
     start = machine.start(num_speculative_tokens=3)
     results = list(run_preflight(start.order, plan=start.plan))
     # Those say nothing where no such variable is set, or no such driver is here.
-    quiet = {"runtime", "nccl", "visible_devices", "allocator", "gone_variables", "variable_ports", "proxy"}
+    quiet = {
+        "runtime",
+        "nccl",
+        "visible_devices",
+        "allocator",
+        "gone_variables",
+        "variable_ports",
+        "proxy",
+        "unplanned_flags",
+    }
     assert {result.name for result in results} >= set(CHECKS.names) - {"docker", "configuration"} - quiet
     assert all("\n" not in result.seen + result.hint and result.seen for result in results)
     assert all(result.hint for result in results if result.status == "fail")

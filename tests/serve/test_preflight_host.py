@@ -209,3 +209,10 @@ def test_the_clock_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.time", lambda: 0.0)
     past = check("clock", subject({}))
     assert past is not None and past.status == "fail"
+
+
+def test_a_flag_that_takes_uncounted_memory_is_named() -> None:
+    result = check("unplanned_flags", subject({}, "--enable_lora", "--cpu-offload-gb=4"))
+    assert result is not None and result.status == "warn"
+    assert "--enable-lora (and --cpu-offload-gb)" in result.seen
+    assert check("unplanned_flags", subject({}, "--seed", "1")) is None

@@ -400,3 +400,9 @@ def test_a_short_beginning_of_many_names_lists_a_few(m35, fake: Fake) -> None:
     said = m35("stop", "2026")
     assert said.code == 2 and "names 5 runs" in said.err and "and 2 more; `m35-plan runs` lists them" in said.err
     assert max(map(len, said.err.splitlines())) <= 120
+
+
+def test_a_dry_run_names_flags_that_no_plan_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["launch", "--dry-run", "--gpus", "8xH200", "--", "--enable-lora"]) == 0
+    said = capsys.readouterr()
+    assert "--enable-lora" in said.out and "warning: --enable-lora takes what the plan does not count" in said.err

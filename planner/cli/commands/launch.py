@@ -14,6 +14,7 @@ from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
+from planner.serve.process.engine_argv import unmodelled_flags
 from planner.serve.process.keys import require_key
 from planner.serve.process.launcher import launch
 from planner.serve.process.start_order import StartOrder
@@ -69,6 +70,10 @@ def command(
         say("hint", "`m35-plan` with the same options shows the levers; --force starts it anyway")
         return ExitCode.DOES_NOT_FIT
     order = start_order(plan, words, target=target, program=program, host=host, port=port)
+    if plan is not None and (dry_run or no_check):
+        # Else the preflight names them.
+        for flag, takes in unmodelled_flags(words).items():
+            say("warning", f"{flag} takes what the plan does not count: {takes}")
     if dry_run:
         return _show(order, as_json=as_json)
     require_key(order.endpoint, os.environ)

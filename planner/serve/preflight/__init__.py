@@ -26,6 +26,7 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="mistral_common", title="its tokenizer package fits", run=engine.check_mistral_common),
         NamedCheck(name="transformers", title="its transformers fits", run=engine.check_transformers),
         NamedCheck(name="arguments", title="it takes every flag", run=engine.check_arguments),
+        NamedCheck(name="unplanned_flags", title="the plan counts every flag", run=engine.check_unplanned),
         NamedCheck(name="compilers", title="what is compiled at start can be", run=toolchain.check_compilers),
         NamedCheck(name="docker", title="docker answers", run=machine.check_docker),
         NamedCheck(name="gpus", title="the planned GPUs are here", run=machine.check_gpus),
@@ -56,7 +57,7 @@ CHECKS: CheckList[Subject] = CheckList(
     )
 )
 
-_ANYWHERE = frozenset({"vllm", "mistral_common", "transformers", "arguments", "api_key"})
+_ANYWHERE = frozenset({"vllm", "mistral_common", "transformers", "arguments", "unplanned_flags", "api_key"})
 """Checks that say something about a start on another machine, if the same engine is installed here."""
 
 

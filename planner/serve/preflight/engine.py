@@ -11,7 +11,7 @@ from planner.facts import load
 from planner.facts.release import parse_version
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.subject import Subject
-from planner.serve.process.engine_argv import flag_of
+from planner.serve.process.engine_argv import flag_of, unmodelled_flags
 
 _CHILD = Path(__file__).with_name("argv_child.py")
 
@@ -148,6 +148,21 @@ def check_arguments(subject: Subject) -> str:
     raise Failed(
         f"refused: {_short(str(said.get('message')))}", "`vllm serve --help=all` of that environment lists its flags"
     )
+
+
+def check_unplanned(subject: Subject) -> str | None:
+    """Whether the command takes memory that its plan does not count."""
+    if subject.plan is None:
+        return None
+    found = unmodelled_flags(subject.engine_args)
+    if found:
+        flag, takes = next(iter(found.items()))
+        others = f" (and {', '.join(list(found)[1:])})" if len(found) > 1 else ""
+        raise Doubtful(
+            f"{flag}{others} takes what the plan does not count: {takes}",
+            "a smaller --gpu-memory-utilization leaves room, and `m35-plan calibrate` after the start shows how much",
+        )
+    return None
 
 
 def _last_json(text: str) -> dict[str, Any] | None:

@@ -96,6 +96,17 @@ def refuse_planned(words: Sequence[str]) -> None:
             )
 
 
+def unmodelled_flags(words: Sequence[str]) -> dict[str, str]:
+    """Return flags of `words` whose memory no plan counts, each with what it takes.
+
+    >>> sorted(unmodelled_flags(["--enable-lora", "--seed", "1"]))
+    ['--enable-lora']
+    """
+    table: dict[str, str] = load("serve_flags.toml")["unmodelled"]
+    named = (flag_of(word)[0].partition(".")[0] for word in words)
+    return {f"--{name}": table[name] for name in named if name in table}
+
+
 def _planned_flag(name: str, planned: dict[str, str]) -> str | None:
     """The flag of the plan that the engine would understand by `name`."""
     facts = load("serve_flags.toml")
