@@ -16,6 +16,7 @@ from planner.serve.log.measured import Comparison, Measured, compare, read_measu
 from planner.serve.log.parser import parse_log
 from planner.serve.process.health import read_metrics
 from planner.serve.process.run import Run, RunStatus
+from planner.serve.process.witness import kernel_words
 from planner.state import read_own, read_records, write_json
 
 Outcome = Literal["ready", "failed", "timed out", "stopped", "open"]
@@ -112,6 +113,7 @@ def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
             plan=plan_of(run),
             exit_code=None if ours else status.exit_code,
             timed_out=timed_out,
+            kernel=kernel_words(run.directory, since_s=run.record.created_at_s),
             port=run.record.endpoint.port,
         )
     )

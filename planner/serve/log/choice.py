@@ -73,7 +73,8 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
     blocks = [event for event in events if isinstance(event, TracebackSeen)]
     found = []
     for event in events:
-        if isinstance(event, FailureSeen) and event.line >= ready:
+        # Line 0 is the kernel's, of any time.
+        if isinstance(event, FailureSeen) and (event.line >= ready or not event.line):
             precise = _precise(event, blocks)
             if precise is not None:
                 found.append(precise)

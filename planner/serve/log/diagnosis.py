@@ -13,11 +13,11 @@ from typing import Any
 
 from planner.planning.answer import Plan
 from planner.serve.free_port import free_port_beside
-from planner.serve.log.causes import causes
+from planner.serve.log.causes import causes, signal_of
 from planner.serve.log.choice import find_cause, precise_failures, working_phase
 from planner.serve.log.events import PHASES, Event, FailureSeen, Figure, PhaseStarted, TimedOut, TracebackSeen
 from planner.serve.log.measured import Measured, read_measured
-from planner.serve.log.parser import StartupLog
+from planner.serve.log.parser import StartupLog, parse_log
 from planner.serve.log.patterns import log_patterns
 from planner.serve.log.remedy import (
     cure_values,
@@ -74,16 +74,21 @@ def diagnose(
     plan: Plan | None = None,
     exit_code: int | None = None,
     timed_out: TimedOut | None = None,
+    kernel: bytes = b"",
     port: int | None = None,
 ) -> Diagnosis:
     """Return the cause of the failure that `log` tells of; never raises.
 
     `plan` lets the cures be planned again from what the engine measured. `exit_code` is the server's, as a shell
-    gives it, and `timed_out` what a follower saw, for causes that leave no line. `port` is the one that was asked for.
+    gives it, and `timed_out` what a follower saw, for causes that leave no line. `kernel` is what the kernel said
+    meanwhile, which counts behind the log's own causes. `port` is the one that was asked for.
     """
     reader = StartupLog()
     events: tuple[Event, ...] = reader.feed(log) + reader.finish()
     measured = read_measured(events)
+    if exit_code is None or signal_of(exit_code) or any(_is_death(event) for event in events):
+        # A start that ended by itself is not explained by what happened beside it.
+        events += tuple(replace(event, line=0) for event in parse_log(kernel) if isinstance(event, FailureSeen))
     if exit_code is None and timed_out is None and not _is_engine_log(log, events, reader):
         events = tuple(event for event in events if not isinstance(event, FailureSeen) or not _anyones(event))
         if not any(isinstance(event, FailureSeen) for event in events):
@@ -147,6 +152,10 @@ def _planned_cures(code: str, plan: Plan, values: dict[str, str]) -> list[str]:
         left = utilization_note(plan, float(lower))
         return [f"planned again with `--gpu-memory-utilization {lower}`: {left}"] if left else []
     return []
+
+
+def _is_death(event: Event) -> bool:
+    return isinstance(event, FailureSeen) and event.weight == "consequence"
 
 
 def _anyones(failure: FailureSeen) -> bool:

@@ -22,6 +22,7 @@ from planner.serve.process.runs import place_run
 from planner.serve.process.sessions import adopt_child
 from planner.serve.process.start_order import StartOrder
 from planner.serve.process.supervisor import read_stat
+from planner.serve.process.witness import WITNESS, counters
 from planner.state import open_own
 
 
@@ -75,6 +76,7 @@ def launch(
     planned = {name: value for name, value in order.env.items() if name not in hidden}
     files = {
         "command": _as_shell(order.argv, planned) + "\n",
+        WITNESS: counters(),
         "env.json": json.dumps({"planned": planned, "inherited": shown, "secrets": hidden}, indent=2) + "\n",
     }
     if plan is not None:
