@@ -32,7 +32,7 @@ _MAX_TRACEBACK_LINES = 400
 _ORDER = {name: index for index, name in enumerate((*PHASES, *ENDINGS))}
 _BREAK = re.compile(rb"[\r\n]")
 _CHILD_HEADER = re.compile(r"^(?:Process \S+:|Exception in thread |Exception ignored in)")
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)(?:: \S|$)")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)\w*(?:: \S|$)")
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
 
 
