@@ -30,7 +30,8 @@ from planner.serve.log.remedy import (
 
 _MAX_LEVERS = 5
 _PYTHON_WORDS = re.compile(
-    r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |error while attempting to bind on address|(?i:hugging ?face|gated repo)"
+    r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)|"
+    r"error while attempting to bind on address"
 )
 """An exception, or the hub: what a Python program for models prints."""
 
