@@ -1,7 +1,7 @@
-"""This project's own start-ups on one H200, judged like the published ones; it never changes a coefficient.
+"""This project's own start-ups, judged like the published ones; it never changes a coefficient.
 
-The facts for this card and release were read from most of them, so those show how well the formulas hold, not a
-forecast. The ones that came after the facts were set are a group of their own.
+The facts for these cards and releases were read from most of them, so those show how well the formulas hold, not a
+forecast. The ones that took no part in a coefficient are groups of their own.
 """
 
 from __future__ import annotations
@@ -17,28 +17,47 @@ from planner.accuracy.data import Startup
 from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, weights_gib
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
+from planner.memory.ledger import RankBudget
 from planner.memory.term import Term, used
 from planner.settings import Settings
 
 OWN = "measured/startups-h200-0.26.json"
+SEVERAL = "measured/startups-h100-tp-0.26.json"
+NEWEST = ("measured/startups-h100-0.33.json", "measured/startups-h200-0.33.json")
+JUDGES = frozenset(
+    {
+        "cut24-images-s128", "cut24-pp2-text", "cut24-tp2pp2-text", "cut8-text-fp8kv", "cut8-images", "cut8-tp2-images",
+        "cut8-text-t2048-first", "cut8-text-t2048-later", "cut8-text-t4096-recorded", "cut8-text-t16384-first",
+        "cut8-text-t16384-later", "cut8-vision-graphs", "cut44-tp2-text", "full-tp2-text-eager-t2048-s16",
+    }
+)  # fmt: skip
+"""Starts that no coefficient of these releases was read from: other settings, stages and batch sizes than the fits."""
 _COMPONENTS = {
-    "activations": "activation_peak_bytes",
-    "outside_torch": "non_torch_bytes",
-    "graphs": "graphs_actual_bytes",
+    "activations": ("activation_peak_bytes", "torch_peak_increase_bytes"),
+    "outside_torch": ("non_torch_bytes",),
+    "graphs": ("graphs_actual_bytes",),
 }
+
+Row = dict[str, Any]
 
 
 def own_groups() -> tuple[Group, ...]:
-    """Return the errors by component: of later and eager starts, of first compiled starts, and of those that judge."""
-    rows = [row for row in load(OWN)["startups"] if row["model_runner"] == 2]
-    groups: tuple[tuple[str, Callable[[dict[str, Any]], bool]], ...] = (
-        ("eager, or compiled before", lambda row: row["compile_cache"] != "cold"),
-        ("first compiled starts", lambda row: row["compile_cache"] == "cold"),
-        ("starts after the facts were set", lambda row: row.get("judges_facts", False)),
+    """Return the errors by component: of one GPU, of several, of the newest release, and of those that judge."""
+    one = [(OWN, row) for row in load(OWN)["startups"] if row["model_runner"] == 2]
+    several = [(SEVERAL, row) for row in load(SEVERAL)["startups"]]
+    newest = [(name, row) for name in NEWEST for row in own_rows(name) if row["status"] == "ready"]
+    groups: tuple[tuple[str, list[tuple[str, Row]], Callable[[Row], bool]], ...] = (
+        ("one H200, 0.26: eager, or compiled before", one, lambda row: row["compile_cache"] != "cold"),
+        ("one H200, 0.26: first compiled starts", one, lambda row: row["compile_cache"] == "cold"),
+        ("one H200, 0.26: starts after the facts were set", one, lambda row: row.get("judges_facts", False)),
+        ("two and four H100, 0.26", several, lambda row: row["compile_cache"] != "warm"),
+        ("H100 and H200, 0.33: first starts", newest, lambda row: row["compile_cache"] != "warm"),
+        ("later starts, 0.26 and 0.33", several + newest, lambda row: row["compile_cache"] == "warm"),
+        ("0.26 and 0.33: starts that no fit saw", several + newest, lambda row: row["name"] in JUDGES),
     )
     found = []
-    for name, belongs in groups:
-        comparisons = [one for row in rows if belongs(row) for one in _compare(row)]
+    for name, rows, belongs in groups:
+        comparisons = [one for source, row in rows if belongs(row) for one in own_comparisons(source, row)]
         for component in COMPONENTS:
             members = [one for one in comparisons if one.component == component]
             if members:
@@ -46,27 +65,36 @@ def own_groups() -> tuple[Group, ...]:
     return tuple(found)
 
 
-def own_startup(row: dict[str, Any]) -> Startup:
-    """Return one row of the data as a start-up; sizes in GiB."""
-    whole, document = load_preset(), load(OWN)
+def own_rows(source: str) -> list[Row]:
+    """The starts of this architecture in a data file; other models in it have dimensions of their own."""
+    return [row for row in load(source)["startups"] if "model" not in row]
+
+
+def own_startup(row: Row, source: str = OWN, stage: int = 0) -> Startup:
+    """Return one stage of one row of the data as a start-up; sizes in GiB."""
+    whole, document = load_preset(), load(source)
+    sizes = row["stages"][stage] if "stages" in row else row["measured"]
     measured = {
-        key.removesuffix("_bytes") + "_gib": size / GIB for key, size in row["measured"].items() if "_bytes" in key
+        key.removesuffix("_bytes") + "_gib": size / GIB
+        for key, size in sizes.items()
+        if key.endswith("_bytes") and isinstance(size, int)
     }
+    tp, pp = row.get("tensor_parallel_size", 1), row.get("pipeline_parallel_size", 1)
     return Startup(
         model=replace(whole, layers=(replace(whole.layers[0], count=row["layers"]),)),
         base=f"{row['layers']} layers",
         quantised_on_load=False,
         relative=False,
-        gpus=GpuSet(spec=get_gpu(document["gpu"]), count=1, memory_override_bytes=row["measured"]["total_bytes"]),
+        gpus=GpuSet(spec=get_gpu(document["gpu"]), count=tp * pp, memory_override_bytes=sizes["total_bytes"]),
         vllm_version=document["vllm_version"],
         settings=Settings(
-            tensor_parallel_size=1,
-            pipeline_parallel_size=1,
+            tensor_parallel_size=tp,
+            pipeline_parallel_size=pp,
             replicas=1,
             max_model_len=row["max_model_len"],
             max_num_seqs=row["max_num_seqs"],
             max_num_batched_tokens=row["max_num_batched_tokens"],
-            gpu_memory_utilization=document["gpu_memory_utilization"],
+            gpu_memory_utilization=row.get("gpu_memory_utilization") or document["gpu_memory_utilization"],
             kv_cache_dtype=row["kv_cache_dtype"],
             language_model_only=row["language_model_only"],
             enforce_eager=row["enforce_eager"],
@@ -78,23 +106,46 @@ def own_startup(row: dict[str, Any]) -> Startup:
     )
 
 
-def _compare(row: dict[str, Any]) -> list[Comparison]:
-    startup = own_startup(row)
-    (rank,) = budgets(startup)
+def own_comparisons(source: str, row: Row) -> list[Comparison]:
+    """Every component of one start of the data file `source`, each stage by itself."""
+    stages = len(row.get("stages", (0,)))
+    return [one for stage in range(stages) for one in _compare_stage(own_startup(row, source, stage), row, stage)]
+
+
+def _compare_stage(startup: Startup, row: Row, stage: int) -> list[Comparison]:
+    planned = budgets(startup)[-1 if stage else 0]
+    shape = replace(planned.shape, fused_all_reduce=row.get("fused_all_reduce", "auto"))
+    rank = replace(planned, shape=shape)
     measured = startup.measured
     found = [_of(startup, "weights", weights_gib(rank), measured["model_gib"])]
-    for component, key in _COMPONENTS.items():
-        name = key.removesuffix("_bytes") + "_gib"
-        sizes = rank.outside_budget if component == "graphs" else rank.terms
-        if name in measured and sizes[component].bytes:
-            found.append(_of(startup, component, _gib(sizes[component]), measured[name]))
-    held = measured["runner_buffers_gib"] + measured["buffers_after_load_gib"]
-    found.append(_of(startup, "buffers", _gib(rank.outside_budget["buffers"]), held))
-    room_gib = rank.requested_bytes / GIB - measured["model_gib"]
-    taken = used(term for term in rank.terms.values() if term.name != "weights.rounding")
-    pool = room_gib - taken.expected / GIB, room_gib - taken.worst / GIB, room_gib - taken.best / GIB
-    found.append(_of(startup, "kv_pool", pool, measured["kv_available_gib"]))
+    for component, keys in _COMPONENTS.items():
+        name = next((key for key in (key.removesuffix("_bytes") + "_gib" for key in keys) if key in measured), None)
+        if name is None:
+            continue
+        predicted = _predicted(rank, component)
+        if predicted[0]:
+            found.append(_of(startup, component, predicted, measured[name]))
+    # A draft's input tensor is in the load figure: with a draft the two cannot be told apart.
+    if "buffers_after_load_gib" in measured and rank.shape.tensor_parallel_size == 1 and not row["draft"]:
+        held = measured["runner_buffers_gib"] + measured["buffers_after_load_gib"]
+        buffers = rank.outside_budget["buffers"] if rank.outside_budget["buffers"].bytes else rank.terms["buffers"]
+        found.append(_of(startup, "buffers", _gib(buffers), held))
+    if "kv_available_gib" in measured:
+        room_gib = rank.requested_bytes / GIB - measured["model_gib"]
+        taken = used(term for term in rank.terms.values() if term.name != "weights.rounding")
+        pool = room_gib - taken.expected / GIB, room_gib - taken.worst / GIB, room_gib - taken.best / GIB
+        found.append(_of(startup, "kv_pool", pool, measured["kv_available_gib"]))
     return found
+
+
+def _predicted(rank: RankBudget, component: str) -> tuple[float, float, float]:
+    """What the engine's own figure of that name holds, in GiB; outside torch, the fused all-reduce's workspace too."""
+    if component == "graphs":
+        return _gib(rank.outside_budget["graphs"])
+    if component != "outside_torch":
+        return _gib(rank.terms[component])
+    taken = used((rank.terms["outside_torch"], rank.terms["fused_all_reduce"]))
+    return taken.expected / GIB, taken.best / GIB, taken.worst / GIB
 
 
 def _gib(term: Term) -> tuple[float, float, float]:

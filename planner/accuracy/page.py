@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from planner.accuracy.data import left_out
 from planner.accuracy.evaluate import Group, Report
-from planner.accuracy.own import OWN, own_groups
+from planner.accuracy.own import own_groups
 from planner.facts import load
 
 NAMES = {
@@ -149,11 +149,39 @@ def _starts(report: Report) -> str:
     )
 
 
+def _hip_graphs() -> str:
+    """Public starts on AMD cards whose captured graphs are known, beside the form that five of them set."""
+    facts = load("graphs.toml")["hip"]
+    rows = []
+    for one in load("measured/startups-public.json")["startups"]:
+        captured = one.get("graph_actual") or one.get("derived", {}).get("graph_estimate_from_util_gib")
+        if one["vendor"] != "amd" or not captured or not one.get("layers"):
+            continue
+        sizes = {"PIECEWISE": 51, "FULL": 51} | one.get("captures", {})
+        mib = facts["per_piece_mib"] * sizes["PIECEWISE"] * (one["layers"] + 1) + facts["per_full_mib"] * sizes["FULL"]
+        said = facts["constant_gib"] + mib / 1024
+        name = one["model"].rpartition("/")[2]
+        card, release = one["gpu"].partition(" (")[0], one["vllm"].partition(" ")[0]
+        error = f"{100 * (said / captured - 1):+.1f}"
+        rows.append(
+            [
+                f"{name}, {card} TP{one['tp']}, {release}",
+                one["kind"],
+                str(one["layers"]),
+                f"{captured:.2f}",
+                f"{said:.2f}",
+                error,
+            ]
+        )
+    return _table(["start", "kind", "layers", "captured GiB", "the form says", "error %"], rows)
+
+
 def _coverage() -> str:
     """Where each uncertain term is measured and where it is carried over, from the planner's own tables."""
     rows = []
-    for term in ("outside_torch", "graphs", "context"):
-        for row in load("overheads.toml")[term]:
+    tables = load("overheads.toml") | {"communicators": load("collectives.toml")["communicators"]}
+    for term in ("outside_torch", "graphs", "context", "communicators"):
+        for row in tables[term]:
             size = "TP" if "max_tp" in row or "min_tp" in row else "ranks"
             low = row.get("min_tp", row.get("min_world", 1))
             high = row.get("max_tp", row.get("max_world"))
@@ -176,7 +204,7 @@ def _coverage() -> str:
                     ", ".join(where),
                     f"before {row['until']}" if "until" in row else "any",
                     span,
-                    f"{row['expected_gib']:g}{grown}",
+                    f"{row.get('expected_gib', row.get('each_gib')):g}{grown}",
                     f"{row['low_gib']:g} … {row['high_gib']:g}",
                     "**measured**" if row["basis"] == "measured" else "carried over or assumed",
                 ]
@@ -224,17 +252,31 @@ outside the planner's scope whose dimensions still decide the terms beside weigh
 
 {_groups(report)}
 
-## This architecture on one H200
+## This architecture on one to four GPUs
 
-{sum(row["model_runner"] == 2 for row in load(OWN)["startups"])} start-ups of vLLM 0.26.0 with this model's own layers,
-8 to all 88 of them, text only and with images, eager and compiled, with a draft and with an FP8 cache; random weights
-of the real sizes, figures in bytes ([what was run](ground-truth.md)). The facts of this card and release were read
-from most of them, so the first two tables say how well formulas and bounds hold. The third has those that came after;
-two of its terms (graphs and first compilation with a draft) were corrected by it, and the page on what was run shows
-them as they were forecast. A first start compiles inside its profile run: *expected* is a later start, and the low
-bound has to hold for the first.
+Our own start-ups of vLLM 0.26.0 and 0.33.0 with this model's own layers, 8 to all 88 of them, text only and with
+images, eager and compiled, with a draft and with an FP8 cache, with tensor parallelism and pipeline stages; random
+weights of the real sizes, figures in bytes ([what was run](ground-truth.md)). The facts of these cards and releases
+were read from most of them, so most tables say how well formulas and bounds hold. What was read from what:
+
+* Outside torch, communicators, context: the medians of all of them. The fused all-reduce: sizes from FlashInfer's
+  source; one start of 0.26 gave what stands beside them.
+* A first start's compilation: the form was fixed on starts with T 8192; T of 2048, 4096 and 16384 came after it.
+* Graphs of 0.33: the coefficients come from text starts at 8 and 24 layers on one and two GPUs and from drafts;
+  stages, images, FP8 cache and a model of another size came after them.
+
+*Expected* is a first start, which compiles inside its profile run; later starts have more. A weights row with a draft
+holds the draft's input tensor, which the plan counts among the buffers.
 
 {_own()}
+
+## HIP graphs
+
+The form for AMD was read from the five Gemma starts of 0.31.1rc1 below; the others took no part. Sizes that a source
+does not print are taken as 51 and 51. Models with latent attention, drafts or experts carry workspaces that a dense
+model does not have.
+
+{_hip_graphs()}
 
 ## What is formula and what is fit
 
@@ -247,8 +289,9 @@ bound has to hold for the first.
   and 0.33, CUDA and ROCm, TP 1 to 8, images and text, with and without a draft.
 * **Outside torch** is fitted: the median over models per tensor-parallel size, with the range of readings and
   0.1 GiB either way.
-* **Graph estimate** is fitted: a Theil-Sen line over the layers of a rank, bounded by the largest misses. Two start-ups
-  of small models are estimated 0.9 GiB higher than their neighbours; nothing in the configuration tells them apart.
+* **Graph estimate** of runner V1 is fitted: a Theil-Sen line over the layers of a rank, bounded by the largest misses.
+  Two start-ups of small models are estimated 0.9 GiB higher than their neighbours; nothing in the configuration tells
+  them apart. Runner V2's is a closed form with coefficients from our own starts.
 * The formulas were chosen with these data in view, so leaving a model out tests the fitted terms fully and the formulas
   only as far as they come from source. Of the single readings below, the L40S and RTX PRO 6000 ones set the term
   outside torch for cards without a fast link; their weights and bytes per token were used for nothing.

@@ -64,6 +64,8 @@ class Release:
     """FlashInfer's backends behind the fused all-reduce, joined by ``+``."""
     multicast_rounding: tuple[str, ...]
     """Backends whose buffers are rounded to the multicast granularity."""
+    torch_symmetric_workspace: bool
+    """Whether those buffers are torch's symmetric memory."""
     fused_with_pipeline: bool
     """Whether all-reduces are fused beside pipeline stages too."""
     flashinfer_all_reduce: bool
@@ -140,6 +142,7 @@ def resolve_release(version: str | None = None) -> Release:
         workspace_counted=rules["workspace_counted"],
         fused_all_reduce_backend=rules["fused_all_reduce_backend"],
         multicast_rounding=tuple(rules["multicast_rounding"]),
+        torch_symmetric_workspace=rules["torch_symmetric_workspace"],
         fused_with_pipeline=rules["fused_with_pipeline"],
         flashinfer_all_reduce=rules["flashinfer_all_reduce"],
         kv_tokens=rules["kv_tokens"],

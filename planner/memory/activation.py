@@ -95,23 +95,30 @@ def activation_phases(
     inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
     wide = 2 * H if inputs > 1 else 0  # a 16-bit input stays beside the residual, an FP8 one does not
     forward = T * max(4 * H + wide + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
-    if eager and (shape.vision is None or (shape.speculative_tokens and not shape.release.draft_takes_images)):
+    text = shape.vision is None or (shape.speculative_tokens and not shape.release.draft_takes_images)
+    if eager and text and (v1 or shape.first_stage):
         forward += 2 * T * H  # token embeddings are made inside
     if not eager:
         forward = T * max(
             2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp),
-            2 * H // tp + (8 + min(inputs, 2)) * H + 32 if tp > 1 else 0,
+            _around_all_reduce(shape, inputs),
         )
     if shape.speculative_tokens:
-        forward += 2 * T * H * 2
-    if shape.pipeline_parallel_size > 1:
-        forward += 4 * T * H  # hidden states and residual that travel between stages
+        forward += 2 * T * H * (2 if eager else 1)
+    if shape.pipeline_parallel_size > 1 and v1:
+        forward += 4 * T * H  # hidden states and residual that travel between stages; V2 keeps them
     phases["forward"] = forward + held
     if shape.last_stage:
         rows = 2 * T * H + 2 * N * H * (2 if v1 else 1) + held
         phases["logits"] = rows + 2 * N * V + (2 * N * V + 2 * N * V // tp if tp > 1 else 0)
         phases["sampler"] = rows + _sampler_bytes(shape, facts, N, V, sampling or shape.release.profiled_sampling)
     return phases
+
+
+def _around_all_reduce(shape: RankShape, inputs: int) -> int:
+    """Bytes per token of a compiled piece between an all-reduce and the norm after it; 0 on one rank."""
+    tp, H = shape.tensor_parallel_size, shape.model.hidden_size
+    return 2 * H // tp + (8 + min(inputs, 2)) * H + 32 if tp > 1 else 0
 
 
 def _sampler_bytes(shape: RankShape, facts: dict[str, Any], N: int, V: int, sampling: str) -> int:
@@ -133,55 +140,101 @@ def _sampler_bytes(shape: RankShape, facts: dict[str, Any], N: int, V: int, samp
 
 
 def activations(shape: RankShape, calibration: Calibration | None = None) -> Term:
-    """The transient peak of the profile run: the largest of its phases, with bounds."""
+    """The transient peak of the profile run: the largest of its phases, with bounds.
+
+    Expected is a first start, which compiles; the low bound a later one, which loads what was compiled.
+    """
     measured = measured_term("activations", calibration)
     if measured is not None:
         return measured
     facts = load("overheads.toml")["activations"]
-    phases = activation_phases(shape)
-    peak = max(phases, key=phases.__getitem__)
-    workspace = _workspace_bytes(shape)
-    compiled = 0 if shape.enforce_eager else _compiled_excess_bytes(shape, facts)
-    expected = max(phases[peak], phases["forward"] + compiled)
-    if expected > phases[peak]:
-        peak = "forward"
+    warm, workspace = _later_phases(shape), _workspace_bytes(shape)
+    later, first = max(warm.values()), cold_compile_bytes(shape)
+    expected = max(later, first)
     worst = max(
         expected,
+        cold_compile_bytes(shape, worst=True),
         *activation_phases(shape, eager=not shape.enforce_eager).values(),
-        phases["forward"] + compiled + cold_compile_bytes(shape),
     )
-    bounds = "high: the other execution mode, the first start's compilation, workspaces inside kernels"
+    top = max(warm, key=warm.__getitem__)
     return Term(
         name="activations",
-        bytes=expected + workspace,
-        low_bytes=phases[peak],
+        bytes=expected,
+        low_bytes=max(activation_phases(shape)["forward"], later - workspace),
         high_bytes=worst + max(workspace, facts["bounds"]["unseen_high_bytes"]),
         basis="derived",
         source=facts["source"],
-        formula=f"max of {', '.join(f'{name} {format_gib(size)}' for name, size in phases.items())} GiB: {peak}"
-        + (f", {format_gib(compiled)} more when compiled" if compiled and peak == "forward" else "")
-        + (f", and a GEMM workspace of {format_gib(workspace)}" if workspace else ""),
-        bounds=bounds,
+        formula=f"max of {', '.join(f'{name} {format_gib(size)}' for name, size in warm.items())} GiB: {top}"
+        + (f"; a first start compiles: {format_gib(first)}" if first > later else ""),
+        bounds="low: a later start; high: the other execution mode, workspaces inside kernels",
     )
 
 
-def _compiled_excess_bytes(shape: RankShape, facts: dict[str, Any]) -> int:
-    """What a compiled forward takes above Inductor's plan."""
-    return int(facts["compiled"]["hidden_bytes"] * shape.model.hidden_size * shape.max_num_batched_tokens)
+def first_start_excess_bytes(shape: RankShape) -> int:
+    """What a first start's compilation peaks above the profile run of later starts."""
+    return max(0, cold_compile_bytes(shape) - max(_later_phases(shape).values()))
 
 
-def cold_compile_bytes(shape: RankShape) -> int:
-    """What the first compiled start of a configuration peaks above later ones; nothing when it runs eagerly."""
+def _later_phases(shape: RankShape) -> dict[str, int]:
+    """The phases as they are measured on a later start: the compiled forward, and the GEMM library's workspace."""
+    warm, workspace = activation_phases(shape), _workspace_bytes(shape)
+    if not shape.enforce_eager:
+        warm["forward"] = max(warm["forward"], _compiled_forward_bytes(shape, warm["forward"]))
+    return {name: size + (workspace if name != "forward" or _calls_cublas(shape) else 0) for name, size in warm.items()}
+
+
+def _calls_cublas(shape: RankShape) -> bool:
+    """Whether cuBLAS, and its workspace, is there before the language model's forward ends.
+
+    Quantised layers have kernels of their own; a vision tower that is profiled before it, and 16-bit layers, have not.
+    """
+    images = shape.vision is not None and shape.release.encoder_profiled
+    return images or any(group.mlp.name == "bf16" for group in shape.model.layers)
+
+
+def _compiled_tokens(shape: RankShape) -> tuple[int, int]:
+    """Bytes per token of a compiled forward as measured: in the MLP, and between all-reduce and norm."""
+    facts = load("overheads.toml")["activations"]
+    inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
+    tp, H, F = shape.tensor_parallel_size, shape.model.hidden_size, shape.model.intermediate_size
+    mlp = 2 * H // tp + 4 * H + (4 + inputs) * F // tp + facts["compiled"]["hidden_bytes"] * H
+    return int(mlp), _around_all_reduce(shape, inputs)
+
+
+def _compiled_forward_bytes(shape: RankShape, planned_bytes: int) -> int:
+    """A compiled forward as it was measured: one more 16-bit tensor than Inductor's plan in the MLP."""
+    facts = load("overheads.toml")["activations"]
+    inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
+    tp, H, F = shape.tensor_parallel_size, shape.model.hidden_size, shape.model.intermediate_size
+    plan = max(2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp), _around_all_reduce(shape, inputs))
+    return planned_bytes + shape.max_num_batched_tokens * (max(_compiled_tokens(shape)) - int(plan))
+
+
+def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
+    """The peak of the first compiled start of a configuration; 0 where nothing is compiled.
+
+    Inductor times kernels on random tensors of their arguments' sizes: of the text model's first kernel these are the
+    embedding and what it makes. With images the embedding is outside the compiled model, but not a draft's own that
+    takes none. From one release on nobody saw it with several ranks, so there it is in the worst case only.
+    """
     facts = load("overheads.toml")["activations"]["cold_compile"]
-    if shape.enforce_eager or parse_version(shape.release.version) < parse_version(facts["since"]):
+    release = parse_version(shape.release.version)
+    if shape.enforce_eager or release < parse_version(facts["since"]):
         return 0
-    T, tp = shape.max_num_batched_tokens, shape.tensor_parallel_size
-    hidden, inner = shape.model.hidden_size, shape.model.intermediate_size
-    drafts = shape.speculative_tokens > 0
-    if shape.vision is not None:
-        return int(T * (facts["with_images_bytes_per_token"] + drafts * facts["draft_with_images_bytes_per_token"]))
-    text = facts["hidden_bytes"] * hidden + facts["intermediate_bytes"] * inner // tp
-    return int(T * (text + drafts * facts["draft_hidden_bytes"] * hidden))
+    T, tp, H = shape.max_num_batched_tokens, shape.tensor_parallel_size, shape.model.hidden_size
+    draft = shape.speculative_tokens > 0
+    later = _compiled_forward_bytes(shape, activation_phases(shape)["forward"])
+    mlp, norm = _compiled_tokens(shape)
+    extra = facts["with_images_bytes_per_token"] if tp == 1 else norm + facts["norm_hidden_bytes"] * H - max(mlp, norm)
+    peak = later + int(T * max(0, extra))
+    texts = shape.vision is None or (draft and not shape.release.draft_takes_images)
+    seen = tp == 1 or worst or release < parse_version(facts["ranks_until"])
+    if not texts or not shape.first_stage or not seen:
+        return int(peak)
+    made = T * H * facts["one_rank_hidden_bytes" if tp == 1 else "ranks_hidden_bytes"]
+    made += draft * T * H * facts["one_rank_hidden_bytes"]
+    flush = 0 if tp == 1 else facts["flush_bytes"]
+    return max(peak, int(shape.model.vocab_size * H * 2 // tp + made + flush))
 
 
 def _workspace_bytes(shape: RankShape) -> int:
@@ -211,11 +264,12 @@ def unprofiled(shape: RankShape) -> Term:
         sources.append(rules["profiled_sampling"]["source"])
     if not gaps:
         return nothing("unprofiled", "all is profiled", rules["encoder_profiled"]["source"])
-    profiled = max(activation_phases(shape).values())
+    profiled = activations(shape).bytes
     usual = step if release.encoder_profiled else min(step, 1)
+    kept, kept_worst = _kept_bytes(shape)
     expected, worst = (
-        max(0, max(activation_phases(shape, images=images, sampling="full").values()) - profiled)
-        for images in (usual, step)
+        max(0, max(*activation_phases(shape, images=images, sampling="full").values(), least) - profiled)
+        for images, least in ((usual, kept), (step, kept_worst))
     )
     return Term(
         name="unprofiled",
@@ -228,3 +282,21 @@ def unprofiled(shape: RankShape) -> Term:
         f"serving takes up to {format_gib(worst)} GiB more",
         bounds="low: no such request; high: as many images of the largest size as a step encodes",
     )
+
+
+def _kept_bytes(shape: RankShape) -> tuple[int, int]:
+    """What torch holds once a release that profiles greedily has sampled, expected and at most.
+
+    The phases' segments do not fit each other: an eager start keeps all of them, a compiled one empties its cache
+    before it captures and keeps logits and sampling.
+    """
+    facts = load("overheads.toml")["kept_after_sampling"]
+    if not shape.last_stage or shape.release.model_runner == "v1" or shape.release.profiled_sampling == "full":
+        return 0, 0
+    T, H = shape.max_num_batched_tokens, shape.model.hidden_size
+    N = min(T, shape.max_num_seqs)
+    phases = activation_phases(shape, images=0, sampling="full")
+    rows = 2 * T * H + 2 * N * H
+    kept = phases["logits"] + phases["sampler"] - 2 * rows + (phases["forward"] if shape.enforce_eager else 0)
+    mode = facts["eager" if shape.enforce_eager else "compiled"]
+    return kept + mode["expected_bytes"], kept + mode["high_bytes"]

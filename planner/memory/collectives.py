@@ -26,7 +26,8 @@ def communicators(shape: RankShape) -> Term:
         and shape.gpu.architecture.startswith(tuple(row.get("architectures", ("",))))
     )
     groups = 1 + (shape.tensor_parallel_size > 1) + (shape.pipeline_parallel_size > 1)
-    fixed = int(row["fixed_bytes"]) + _symmetric_memory_bytes(shape)
+    custom = shape.linked and shape.tensor_parallel_size > 1 and row.get("custom_all_reduce_bytes", 0)
+    fixed = _symmetric_memory_bytes(shape) + int(custom)
     return Term(
         name="communicators",
         bytes=groups * gib(row["each_gib"]) + fixed,
@@ -36,6 +37,25 @@ def communicators(shape: RankShape) -> Term:
         source=row["source"],
         formula=f"{groups} communicators x {row['each_gib']:.2f} GiB + {fixed / MIB:.0f} MiB",
         bounds=row["bounds"],
+    )
+
+
+def pipeline_transfers(shape: RankShape) -> Term:
+    """What the first transfers between pipeline stages take, after profiling."""
+    facts = load("collectives.toml")["pipeline_transfers"]
+    if shape.pipeline_parallel_size == 1:
+        return nothing("pipeline_transfers", "one stage", facts["source"])
+    expected = facts["first_gib" if shape.first_stage else "later_gib"]
+    measured = shape.gpu.architecture.startswith(tuple(facts["architectures"]))
+    return Term(
+        name="pipeline_transfers",
+        bytes=gib(expected),
+        low_bytes=gib(facts["low_gib"] if measured else 0.0),
+        high_bytes=gib(facts["high_gib"]),
+        basis=facts["basis"] if measured else "assumed",
+        source=facts["source"],
+        formula=f"{expected} GiB on {'the first stage' if shape.first_stage else 'a later stage'}",
+        bounds=facts["bounds"],
     )
 
 
@@ -99,19 +119,17 @@ def _max_size_bytes(shape: RankShape, facts: dict[str, Any]) -> int:
 
 def _workspace(name: str, shape: RankShape, facts: dict[str, Any]) -> Term:
     backend = shape.release.fused_all_reduce_backend if shape.fused_all_reduce == "auto" else shape.fused_all_reduce
-    parts = [_workspace_bytes(shape, facts, one) for one in backend.split("+")]
-    beside = facts["workspace"]["beside_bytes"]
-    trtllm = "trtllm" in backend
-    size = sum(parts) + (beside if trtllm else 0)
+    buffers = sum(_workspace_bytes(shape, facts, one) for one in backend.split("+"))
+    beside = facts["workspace"]["beside_bytes"] if shape.release.torch_symmetric_workspace else 0
     return Term(
         name=name,
-        bytes=size,
+        bytes=buffers + beside,
         low_bytes=0,
-        high_bytes=size + (0 if trtllm else beside),
+        high_bytes=max(buffers, _workspace_bytes(shape, facts, "trtllm")) + facts["workspace"]["beside_bytes"],
         basis=facts["basis"],
         source=facts["source"],
-        formula=f"FlashInfer's {backend} workspace, {format_gib(sum(parts))} GiB of buffers"
-        + (f" and {format_gib(beside)} GiB beside them" if trtllm else ""),
+        formula=f"FlashInfer's {backend} workspace, {format_gib(buffers)} GiB of buffers"
+        + (f" and {format_gib(beside)} GiB beside them" if beside else ""),
         bounds=facts["bounds"],
     )
 

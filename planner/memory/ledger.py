@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner.facts import load
 from planner.facts.release import Release
-from planner.memory import activation, collectives, overheads
+from planner.memory import activation, collectives, graphs, overheads
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.rank import Calibration, RankShape
@@ -95,16 +96,17 @@ class RankBudget:
     def terms(self) -> dict[str, Term]:
         """Every term beside weights and KV cache, in ledger order."""
         rounding = load("overheads.toml")["weights"]
+        tower_bytes = self._tower_rounding_bytes(rounding)
         return {
             "weights.rounding": Term(
                 name="weights.rounding",
-                bytes=rounding["small_bytes"] + self.rounding_bytes,
+                bytes=rounding["small_bytes"] + self.rounding_bytes + tower_bytes,
                 low_bytes=0,
-                high_bytes=rounding["high_bytes"] + self.rounding_bytes + self.fragmentation_bytes,
+                high_bytes=rounding["high_bytes"] + self.rounding_bytes + tower_bytes + self.fragmentation_bytes,
                 basis=rounding["basis"],
                 source=rounding["source"],
                 formula=f"scales and 512-byte rounding {rounding['small_bytes'] / MIB:.1f} MiB, "
-                f"rest of 2-MiB segments {self.rounding_bytes / MIB:.1f} MiB",
+                f"rest of 2-MiB segments {(self.rounding_bytes + tower_bytes) / MIB:.1f} MiB",
                 bounds=rounding["bounds"]
                 + (
                     f"; holes of padded rows {self.fragmentation_bytes / GIB:.2f} GiB"
@@ -113,11 +115,20 @@ class RankBudget:
                 ),
             ),
             "buffers": overheads.buffers(self.shape, self.calibration),
+            "segments": overheads.segments(self.shape),
             "activations": activation.activations(self.shape, self.calibration),
             "outside_torch": overheads.outside_torch(self.shape, self.calibration),
             "fused_all_reduce": collectives.fused_all_reduce(self.shape),
-            "graphs": overheads.graphs(self.shape, self.calibration),
+            "graphs": graphs.graphs(self.shape, self.calibration),
         }
+
+    def _tower_rounding_bytes(self, facts: dict[str, Any]) -> int:
+        """What the vision tower's tensors keep of their segments."""
+        if not self.weights.vision_bytes or self.model.vision is None:
+            return 0
+        shared = self.shape.tensor_parallel_size > 1 and self.rules.vision_sharded
+        per_layer = facts["tower_layer_shared_bytes" if shared else "tower_layer_bytes"]
+        return int(per_layer * self.model.vision.num_hidden_layers)
 
     @cached_property
     def available(self) -> Bounds:
@@ -133,11 +144,12 @@ class RankBudget:
         return {
             "context": overheads.context(self.shape),
             "communicators": collectives.communicators(self.shape),
+            "pipeline_transfers": collectives.pipeline_transfers(self.shape),
             "all_reduce_workspace": collectives.late_all_reduce_workspace(self.shape),
             "after_profiling": overheads.after_profiling(self.shape, self.geometry),
             "buffers": overheads.uncounted_buffers(self.shape),
             "unprofiled": activation.unprofiled(self.shape),
-            "graphs": overheads.unsubtracted_graphs(self.shape),
+            "graphs": graphs.captured_graphs(self.shape),
         }
 
     @property
@@ -153,11 +165,15 @@ class RankBudget:
 
     @cached_property
     def outside_budget_room_bytes(self) -> int:
-        """Room for them: the slack, or with a hand-sized KV cache whatever the ledger leaves free."""
+        """Room for them: the slack, or with a hand-sized KV cache whatever the ledger leaves free.
+
+        What the budget sets aside for graphs is room for the captured ones.
+        """
+        for_graphs = self.terms["graphs"].bytes
         if self.settings.kv_cache_memory_bytes is None:
-            return self.total_bytes - self.budget_bytes
+            return self.total_bytes - self.budget_bytes + for_graphs
         fixed_bytes = self.weights.total_bytes + self.rope_bytes + self.settings.kv_cache_memory_bytes
-        return left(self.total_bytes - fixed_bytes, self.terms.values()).expected
+        return left(self.total_bytes - fixed_bytes, self.terms.values()).expected + for_graphs
 
     @property
     def loading_peak_bytes(self) -> int:

@@ -46,6 +46,8 @@ def _buffers(shape: RankShape) -> Term:
             parts[f"output counts {S} x {V} x 4"] = S * V * 4
             parts[f"masks {2 + k} x {S} x {V} / 8"] = S * V // 8 + S * (1 + k) * V // 8
             rest += 3 * S * 1024 * 4 + S * 128 * 4 + S * 1024 * 4 + S * 129 * 4
+        if not shape.first_stage:
+            parts[f"received states 2 x {T} x {H} x 2"] = 2 * T * H * 2
         if shape.vision is not None:
             parts[f"image embeddings {T} x {H} x 2"] = T * H * 2
     if k:
@@ -68,25 +70,33 @@ def draft_embeddings_bytes(shape: RankShape) -> int:
     return 2 * shape.max_num_batched_tokens * shape.model.hidden_size if takes else 0
 
 
+def segments(shape: RankShape) -> Term:
+    """Memory that torch has reserved and not given out, where the engine subtracts it."""
+    facts = load("overheads.toml")["segments"]
+    if not shape.release.buffers_counted:
+        return nothing("segments", f"vLLM {shape.release.version} does not subtract them", facts["source"])
+    sizes = facts["images" if shape.vision is not None else "text"]
+    return Term(
+        name="segments",
+        bytes=sizes["expected_bytes"],
+        low_bytes=sizes["low_bytes"],
+        high_bytes=sizes["high_bytes"],
+        basis=facts["basis"],
+        source=facts["source"],
+        formula="reserved and not given out "
+        + ("with a vision tower" if shape.vision is not None else "with text only"),
+        bounds=facts["bounds"],
+    )
+
+
 def outside_torch(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """Memory outside torch that appears while profiling and therefore counts against the KV budget."""
-    return measured_term("outside_torch", calibration) or _row("outside_torch", shape)
-
-
-def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
-    """The graph estimate that the engine subtracts; nothing when it runs eagerly or does not subtract it."""
-    facts = load("overheads.toml")["graphs"]
-    if shape.enforce_eager:
-        return nothing("graphs", "no graphs with --enforce-eager", facts[0]["source"])
-    if shape.gpu.vendor not in shape.release.graph_estimate_vendors:
-        rule = load("vllm.toml")["rules"]["graph_estimate_vendors"]
-        return nothing("graphs", f"vLLM {shape.release.version} does not subtract them on this vendor", rule["source"])
-    return measured_term("graphs", calibration) or _row("graphs", shape)
+    return measured_term("outside_torch", calibration) or sized_row("outside_torch", shape)
 
 
 def context(shape: RankShape) -> Term:
     """What is gone before the engine takes stock: outside its budget, inside the slack."""
-    return _row("context", shape)
+    return sized_row("context", shape)
 
 
 def after_profiling(shape: RankShape, geometry: KvGeometry) -> Term:
@@ -107,25 +117,6 @@ def after_profiling(shape: RankShape, geometry: KvGeometry) -> Term:
     return Term.certain("after_profiling", size_bytes, basis="derived", source=source)
 
 
-def unsubtracted_graphs(shape: RankShape) -> Term:
-    """Graph memory that the engine captures without having subtracted it: it lives in the slack."""
-    if shape.enforce_eager or shape.gpu.vendor in shape.release.graph_estimate_vendors:
-        return nothing("graphs", "in the budget already", "")
-    return _row("graphs", shape)
-
-
-def captures(max_num_seqs: int) -> int:
-    """Return how many batch sizes up to `max_num_seqs` get a graph: 1, 2, 4, then every 8 to 256, every 16 to 512.
-
-    Source: vLLM 0.26.0 and 0.33.0 config/vllm.py; the progress bars of 0.26.0 count 19, 35 and 51.
-
-    >>> captures(128), captures(256), captures(1024)
-    (19, 35, 51)
-    """
-    fine, coarse = min(max_num_seqs, 256), min(max(max_num_seqs - 256, 0), 256)
-    return sum(size <= max_num_seqs for size in (1, 2, 4)) + fine // 8 + coarse // 16
-
-
 def loading_transient_bytes(shape: RankShape) -> int:
     """Bytes beside the weights while they load: requantised shards, or the draft's own embedding."""
     per_element = load("vllm.toml")["loading"]["requantise_bytes_per_element"]["value"]
@@ -136,7 +127,7 @@ def loading_transient_bytes(shape: RankShape) -> int:
     return max(shard, draft)
 
 
-def _row(table: str, shape: RankShape) -> Term:
+def sized_row(table: str, shape: RankShape) -> Term:
     """First row of `table` whose keys all match; a size may grow with the layers of the rank."""
     return _sized_row(
         table,
@@ -148,8 +139,6 @@ def _row(table: str, shape: RankShape) -> Term:
         world_size=shape.world_size,
         tensor_parallel_size=shape.tensor_parallel_size,
         layers=shape.layers,
-        max_num_seqs=shape.max_num_seqs,
-        speculative_tokens=shape.speculative_tokens,
     )
 
 
@@ -165,11 +154,8 @@ def _sized_row(
     world_size: int,
     tensor_parallel_size: int,
     layers: int,
-    max_num_seqs: int,
-    speculative_tokens: int,
 ) -> Term:
     release = parse_version(version)
-    decode_tokens = max_num_seqs * (1 + speculative_tokens)
 
     def applies(row: Mapping[str, Any]) -> bool:
         """Whether every key of `row` matches; a key that is missing matches everything."""
@@ -180,7 +166,6 @@ def _sized_row(
             and architecture.startswith(tuple(row.get("architectures", ("",))))
             and row.get("linked", linked) == linked
             and row.get("last_stage", last_stage) == last_stage
-            and decode_tokens <= row.get("max_decode_tokens", decode_tokens)
             and ("since" not in row or release >= parse_version(row["since"]))
             and ("until" not in row or release < parse_version(row["until"]))
         )
@@ -188,15 +173,11 @@ def _sized_row(
     row = next((row for row in load("overheads.toml")[table] if applies(row)), None)
     if row is None:
         raise LookupError(f"{table}: no row for {vendor} with {world_size} ranks")
-    per_layer, drafted = row.get("per_layer_gib", 0.0), 0.0
-    if speculative_tokens:
-        drafted = row.get("draft_gib_per_capture", 0.0) * captures(max_num_seqs)
-    more = per_layer * layers + drafted
+    per_layer = row.get("per_layer_gib", 0.0)
+    more = per_layer * layers
     expected, low, high = row["expected_gib"] + more, row["low_gib"] + more, row["high_gib"] + more
     low = max(low, row.get("floor_gib", 0.0))
     grown = f"{row['expected_gib']} + {per_layer} x {layers} layers" if more else ""
-    if drafted:
-        grown += f" + {drafted:.2f} for the draft"
     return Term(
         name=table,
         bytes=gib(expected),

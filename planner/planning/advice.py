@@ -8,7 +8,7 @@ from typing import Any
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.facts import load
 from planner.facts.release import known_versions, parse_version
-from planner.memory.activation import cold_compile_bytes
+from planner.memory.activation import first_start_excess_bytes
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.ledger import RankBudget
 from planner.planning.answer import PlanWarning
@@ -170,12 +170,12 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
             f"graph memory is assumed ({format_gib(rank.terms['graphs'].low_bytes)} to "
             f"{format_gib(rank.terms['graphs'].high_bytes)} GiB); `m35-plan calibrate` replaces it by yours",
         )
-    cold = max(cold_compile_bytes(rank.shape) for rank in outcome.ranks)
+    cold = max(first_start_excess_bytes(rank.shape) for rank in outcome.ranks)
     if cold > WORTH_A_WORD_BYTES and "activations" not in (rank.calibration.terms if rank.calibration else {}):
         yield (
             "cold-compile",
-            f"the first start of a configuration compiles inside the profile run and may leave {format_gib(cold)} GiB "
-            f"less for KV cache than later starts; the low bound allows for it",
+            f"the first start of a configuration compiles inside the profile run; later starts may leave "
+            f"{format_gib(cold)} GiB more for KV cache than is planned here",
         )
     free = outcome.question.gpus.free_memory_bytes
     if free is not None and rank.requested_bytes > rank.free_at_start.expected:

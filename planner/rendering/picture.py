@@ -10,7 +10,7 @@ from planner.rendering.headline import held_bytes
 
 GROUPS = {
     "weights": ("weights.text", "weights.vision", "weights.draft", "rope_cache", "weights.rounding"),
-    "activations": ("buffers", "activations"),
+    "activations": ("buffers", "segments", "activations"),
     "outside torch": ("outside_torch", "fused_all_reduce"),
     "graphs": ("graphs",),
     "KV cache": ("kv_cache",),

@@ -16,6 +16,7 @@ LABELS = {
     "rope_cache": "RoPE table",
     "weights.rounding": "scales and rounding",
     "buffers": "buffers",
+    "segments": "rests of torch's segments",
     "activations": "activations",
     "outside_torch": "outside torch: modules",
     "fused_all_reduce": "fused all-reduce workspace",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from planner.accuracy import PLOT, Report, evaluate, goals, own_groups, render_page, render_plot
 from planner.accuracy.data import readings, startups
 from planner.accuracy.fit import fit_graphs, fit_outside_torch
+from planner.accuracy.own import NEWEST, OWN, SEVERAL, own_comparisons, own_rows
 from planner.cli import main
 from planner.facts import load
 
@@ -123,13 +125,24 @@ def test_the_command_writes_table_json_and_page(tmp_path: Path, capsys: pytest.C
 
 
 def test_our_own_starts_are_all_inside_the_careful_bounds() -> None:
-    """21 start-ups of this architecture on one H200; five came after the facts for that card were set."""
+    """Starts of this architecture on one to four GPUs, two releases; a group of them took no part in any fit."""
     groups = {(group.name, group.component): group for group in own_groups()}
-    names = ("eager, or compiled before", "first compiled starts", "starts after the facts were set")
-    assert [groups[name, "kv_pool"].count for name in names] == [8, 13, 5]
-    assert all(group.safe_percent == 100 for group in groups.values())
-    for name in names:
-        assert abs(groups[name, "weights"].worst_percent) <= 0.25
-        assert abs(groups[name, "graphs"].worst_percent) <= 1
-        assert groups[name, "buffers"].mean_absolute_gib <= 0.001
-    assert groups[names[0], "kv_pool"].mean_absolute_percent <= 0.5
+    assert all(group.safe_percent == 100 for group in groups.values() if group.component != "weights")
+    counts = {name: group.count for (name, component), group in groups.items() if component == "kv_pool"}
+    assert sum(counts.values()) >= 80 and len(counts) == 7
+    for name in counts:
+        assert abs(groups[name, "weights"].worst_percent) <= 1.7, "a draft's input tensor stands among the buffers"
+        assert groups[name, "kv_pool"].mean_absolute_percent <= (1.1 if name.startswith("later") else 0.25)
+        assert groups[name, "graphs"].mean_absolute_percent <= 8
+
+
+OUR_STARTS = [(name, row) for name in (OWN, SEVERAL, *NEWEST) for row in own_rows(name)]
+
+
+@pytest.mark.parametrize(("source", "start"), OUR_STARTS, ids=[row["name"] for _, row in OUR_STARTS])
+def test_measured_pools_lie_between_their_bounds(source: str, start: dict[str, Any]) -> None:
+    if start["model_runner"] == 1 or start.get("status", "ready") != "ready":
+        return
+    for one in own_comparisons(source, start):
+        if one.component != "weights":
+            assert one.low_gib - 0.005 <= one.measured_gib <= one.high_gib + 0.005, (one.startup.source, one.component)

@@ -298,7 +298,7 @@ def outside_torch_bytes(terms: Mapping[str, int], measured: Measured) -> int | N
     loaded = measured.rank_weights_bytes
     if loaded is None:
         loaded = sum(size for name, size in terms.items() if _is_loaded(name))
-    known = workspace + terms.get("weights.rounding", 0) + terms.get("buffers", 0)
+    known = workspace + sum(terms.get(name, 0) for name in ("weights.rounding", "buffers", "segments"))
     return measured.consumed_bytes - loaded - known
 
 
@@ -328,7 +328,7 @@ def compare(plan_document: Mapping[str, Any], measured: Measured) -> Comparison:
         exact_bytes = total(loaded, "bytes")
         bounds = exact_bytes, exact_bytes, total(weights, "high_bytes")
         found.append(_difference("weights", "weights", "bytes", bounds, measured.weights_bytes))
-    consumed = [*weights, "buffers", "outside_torch", "fused_all_reduce"]
+    consumed = [*weights, "buffers", "segments", "outside_torch", "fused_all_reduce"]
     note("consumed", "weights, buffers and memory outside torch", consumed, measured.consumed_bytes)
     outside = outside_torch_bytes({name: int(line["bytes"]) for name, line in lines.items()}, measured)
     note("outside_torch", "memory outside torch", ["outside_torch"], outside)
