@@ -67,14 +67,15 @@ def nothing(name: str, why: str, source: str) -> Term:
 
 def used(terms: Iterable[Term]) -> Bounds:
     """What `terms` take together: more is worse."""
-    found = tuple(terms)
-    return Bounds(
-        expected=sum(term.bytes for term in found),
-        worst=sum(term.high_bytes for term in found),
-        best=sum(term.low_bytes for term in found),
-    )
+    expected = worst = best = 0
+    for term in terms:
+        expected += term.bytes
+        worst += term.high_bytes
+        best += term.low_bytes
+    return Bounds(expected, worst, best)
 
 
 def left(room_bytes: int, terms: Iterable[Term]) -> Bounds:
     """What `terms` leave of `room_bytes`; negative where they do not fit."""
-    return Bounds(*(room_bytes - taken for taken in used(terms)))
+    expected, worst, best = used(terms)
+    return Bounds(room_bytes - expected, room_bytes - worst, room_bytes - best)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
@@ -135,7 +135,9 @@ class PlanRequest:
         if not isinstance(self.gpus, GpuSet):
             raise InvalidRequest("gpus", f"gpus must be a GpuSet, not `{self.gpus!r}`", hint="use `parse_gpus`")
         for name, setting in SETTINGS.items():
-            self._check(name, setting)
+            value = getattr(self, name)
+            if value is not setting.default:
+                _check(name, setting, value)
         share = self.gpu_memory_utilization
         number = isinstance(share, int | float) and not isinstance(share, bool)
         if share is not None and not (number and 0 < share <= 1):
@@ -149,23 +151,21 @@ class PlanRequest:
                 hint="the attention kernels read whole groups of that many tokens",
             )
 
-    def _check(self, name: str, setting: Setting) -> None:
-        """Refuse a value of another kind."""
-        value = getattr(self, name)
-        if value is None and setting.default is None:
-            return
-        if setting.kind == "switch" and not isinstance(value, bool):
-            raise InvalidRequest(name, f"{name} must be true or false, not `{value}`")
-        if setting.least is not None and not (_is_integer(value) and value >= setting.least):
-            wanted = "a positive integer" if setting.least else "an integer of at least 0"
-            raise InvalidRequest(name, f"{name} must be {wanted}, not `{value}`")
-        if setting.choices and value not in setting.choices:
-            raise InvalidRequest(name, f"{name} must be {' or '.join(setting.choices)}, not `{value}`")
-        if setting.kind == "text" and not isinstance(value, str):
-            raise InvalidRequest(name, f"{name} must be text, not `{value!r}`")
+
+def _check(name: str, setting: Setting, value: object) -> None:
+    """Refuse a value of another kind than its setting takes."""
+    if setting.kind == "switch" and not isinstance(value, bool):
+        raise InvalidRequest(name, f"{name} must be true or false, not `{value}`")
+    if setting.least is not None and not (_is_integer(value) and value >= setting.least):
+        wanted = "a positive integer" if setting.least else "an integer of at least 0"
+        raise InvalidRequest(name, f"{name} must be {wanted}, not `{value}`")
+    if setting.choices and value not in setting.choices:
+        raise InvalidRequest(name, f"{name} must be {' or '.join(setting.choices)}, not `{value}`")
+    if setting.kind == "text" and not isinstance(value, str):
+        raise InvalidRequest(name, f"{name} must be text, not `{value!r}`")
 
 
-def _is_integer(value: object) -> bool:
+def _is_integer(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
