@@ -60,7 +60,9 @@ def held_bytes(plan: Plan) -> int:
     free_bytes = plan.gpus.free_memory_bytes
     if free_bytes is None or plan.feasible or plan.ledger.budget_bytes <= free_bytes:
         return 0
-    return plan.ledger.total_bytes - free_bytes
+    held = plan.ledger.total_bytes - free_bytes
+    # Where the model would be too large for an empty GPU as well, nobody else is to blame.
+    return held if plan.ledger.line("free").bytes >= 0 else 0
 
 
 def summary(plan: Plan) -> str:

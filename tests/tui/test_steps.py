@@ -350,3 +350,25 @@ async def test_escape_on_the_first_step_quits() -> None:
         await until(pilot, lambda: isinstance(app.screen, StepScreen))
         await pilot.press("escape")
         await until(pilot, lambda: app.return_code == 0 or not app.is_running)
+
+
+async def test_a_window_that_was_too_small_gives_the_keys_back() -> None:
+    app = app_at(Step.GPUS)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: "catalogue" in text_of(app))
+        await pilot.resize_terminal(40, 10)
+        await pilot.press("q")
+        assert app.is_running and app.return_code is None
+        await pilot.resize_terminal(100, 30)
+        await until(pilot, lambda: app.screen.focused is not None)
+        await typed(pilot, "zzz")
+        await until(pilot, lambda: "no GPU is called" in text_of(app))
+        await pilot.press("enter")
+        assert isinstance(app.screen, StepScreen) and app.screen.STEP is Step.GPUS, "there is no answer to go on with"
+
+
+async def test_a_name_whose_memory_is_unknown_is_not_chosen_first() -> None:
+    app = app_at(Step.GPUS)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await typed(pilot, "mi3")
+        await until(pilot, lambda: "MI300X, vision" in text_of(app))

@@ -73,6 +73,7 @@ class GpusScreen(StepScreen):
                     yield Line(placeholder="a name, or 8xH200", id="search")
                     yield Static("memory", classes="label")
                     yield Line(placeholder="as listed", id="memory")
+                yield Static(id="nothing-found", classes="note", markup=False)
                 yield Table(Column("GPU"), Column("GiB", right=True), Column("link"), id="catalogue")
             with Vertical(classes="answer"):
                 yield PlanPanel()
@@ -97,7 +98,9 @@ class GpusScreen(StepScreen):
         self._here = news.report.gpu_set
         detected = self.query_one("#detected", Static)
         width = max(20, detected.content_size.width or 40)
-        detected.update(Content("\n").join(detected_lines(news.report, width=width)))
+        detected.update(
+            Content("\n").join(detected_lines(news.report, width=width, height=max(8, self.size.height // 3)))
+        )
         self._fill()
         if self._here is not None and not self._chosen:
             self._chosen = True
@@ -113,11 +116,22 @@ class GpusScreen(StepScreen):
                     choice.words = (*choice.words, str(number))
                 choice.value = str(number)
         self._fill()
-        if event.value.strip() and self._found:
-            self._chosen = True
-            names = [row for row in self._found if row != HERE]
-            if names:
-                self._pick(names[0])
+        if not event.value.strip():
+            return
+        self._chosen = True
+        names = [row for row in self._found if row != HERE]
+        if names:
+            self._pick(next((name for name in names if get_gpu(name).engine_memory_bytes), names[0]))
+        else:
+            self._refuse(event.value)
+
+    def _refuse(self, typed: str) -> None:
+        """Say that nothing is called so; what was chosen before is no answer to it."""
+        try:
+            parse_gpus(typed)
+        except M35Error as refusal:
+            self._problem = refusal
+            self.query_one(PlanPanel).show(refusal)
 
     @on(Input.Changed, "#memory")
     def _sized(self) -> None:
@@ -169,6 +183,9 @@ class GpusScreen(StepScreen):
             rows.append(Row(cells=(spec.name, memory, spec.link.name if spec.released else "not released yet")))
             self._found.append(spec.id)
         table.show(rows, cursor=self._found.index(current) if current in self._found else None)
+        nothing = self.query_one("#nothing-found", Static)
+        nothing.display = not rows
+        nothing.update(f"no GPU of the catalogue is called `{text}`")
 
     def _current(self) -> str | None:
         """The row that the answers stand for."""

@@ -45,6 +45,7 @@ class LaunchScreen(StepScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "launch", "launch"),
         Binding("h", "rehearse", "rehearse"),
+        Binding("c", "check", "check again"),
         Binding("t", "target", "target"),
         Binding("r", "retry", "retry"),
         Binding("s", "stop", "stop"),
@@ -54,6 +55,7 @@ class LaunchScreen(StepScreen):
     STATES_OF: ClassVar[dict[str, tuple[State, ...]]] = {
         "launch": ("checking", "checked", "stopped", "rehearsed"),
         "rehearse": ("checked", "stopped", "rehearsed"),
+        "check": ("checked", "stopped", "rehearsed"),
         "target": ("checked",),
         "retry": ("failed",),
         "stop": ("starting", "ready"),
@@ -283,6 +285,10 @@ class LaunchScreen(StepScreen):
     @work(thread=True, exclusive=True, group="follow")
     def _rehearse(self, plan: Plan) -> None:
         watching.rehearse_plan(self.backend, plan, post=self.tell)
+
+    def action_check(self) -> None:
+        """Look at this machine once more, after something was mended."""
+        self._check(docker=self.start.docker)
 
     def action_target(self) -> None:
         """Change between this machine's vllm and its image."""

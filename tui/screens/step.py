@@ -11,6 +11,7 @@ from textual.containers import Container
 from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
+from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from hw_specs import M35Error
@@ -22,6 +23,10 @@ from tui.widgets.step_bar import StepBar
 from tui.wizard import Answers, Move, Step, effective_request
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
+MAC_KEYS = (
+    "inverted_exclamation_mark", "trade_mark_sign", "pound_sign", "cent_sign", "infinity", "section_sign",
+)  # fmt: skip
+"""What Textual makes of Escape followed by 1 to 6, which is how most terminals send Alt and a digit."""
 
 
 class Told(Message):
@@ -45,7 +50,7 @@ class StepScreen(Screen[Move]):
         Binding("w", "warnings", "warnings", show=False),
         Binding("q", "leave", "quit", show=False),
         *(
-            Binding(f"alt+{number}", f"go('{step.value}')", step.label, show=False)
+            Binding(f"alt+{number},{MAC_KEYS[number - 1]}", f"go('{step.value}')", step.label, show=False)
             for number, step in enumerate(Step, 1)
         ),
     ]
@@ -56,6 +61,8 @@ class StepScreen(Screen[Move]):
         self.backend = backend
         self.answer: Plan | M35Error | None = None
         """The plan as it stands, or why there is none."""
+        self._focus_before: Widget | None = None
+        """What had the keys before the terminal became too small."""
 
     def compose(self) -> ComposeResult:
         """Steps at the top, keys at the bottom, the step itself between them."""
@@ -117,7 +124,9 @@ class StepScreen(Screen[Move]):
             self.leave_to(Move(to=Step(step), answers=self.answers))
 
     def action_leave(self) -> None:
-        """Quit the wizard; a running server is asked about."""
+        """Quit the wizard; a running server is asked about. Where nothing can be seen, only Ctrl-Q quits."""
+        if self.has_class("-too-small"):
+            return
         self.leave_to(Move(to="quit", answers=self.answers))
 
     def action_help(self) -> None:
@@ -141,6 +150,11 @@ class StepScreen(Screen[Move]):
     @on(Resize)
     def _measure(self, event: Resize) -> None:
         small = event.size.width < MIN_WIDTH or event.size.height < MIN_HEIGHT
+        if small and not self.has_class("-too-small"):
+            self._focus_before = self.focused
+        elif not small and self.has_class("-too-small") and self._focus_before is not None:
+            # A hidden widget loses the keys; typing must not become commands.
+            self.call_after_refresh(self._focus_before.focus)
         self.set_class(small, "-too-small")
         self.set_class(event.size.width >= 110, "-wide")
         self.set_class(event.size.height >= 34, "-tall")

@@ -118,7 +118,7 @@ class WorkloadScreen(StepScreen):
 
     STEP: ClassVar[Step] = Step.WORKLOAD
     HELP_TEXT: ClassVar[str] = (
-        "What shall the server do? Leave a line empty and the planner chooses what fits for certain. Numbers may be "
+        "What should the server do? Leave a line empty and the planner chooses what is sure to fit. Numbers may be "
         "written as vLLM reads them: 128k is 128,000 and 128K is 131,072. The plan at the side follows every key; "
         "what it refuses, it refuses with the reason."
     )

@@ -10,6 +10,9 @@ from tui.widgets.checks import check_lines, summary, tally
 from tui.widgets.phases import phase_lines
 from tui.widgets.plan_panel import wrapped
 
+URGENCY = ("fail", "warn", "unknown", "pass", "skip")
+"""What one has to see first."""
+
 STAGES = {
     "twin": "making a twin of the model, a few MiB with the same architecture",
     "start": "starting the engine on it",
@@ -39,7 +42,8 @@ def left_lines(start: Start, *, width: int) -> list[Content]:
     if start.state == "checked":
         failed = len(start.failed_checks)
         told = f"{failed} failed: l asks for confirmation" if failed else "l starts the server, h rehearses first"
-        return [Content.styled(told, "bold $accent"), Content(""), *check_lines(start.checks, width=width)]
+        ordered = sorted(start.checks, key=lambda check: URGENCY.index(check.status))
+        return [Content.styled(told, "bold $accent"), Content(""), *check_lines(ordered, width=width)]
     if not start.checks:
         return []
     mark = "!" if start.failed_checks else "✓"
