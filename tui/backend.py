@@ -225,5 +225,7 @@ class Backend:
     """The vllm program; None is the one on PATH."""
     detect_every_s: float | None = 3.0
     """How often the GPUs are looked at; None is once."""
+    look_every_s: float | None = 2.0
+    """How often a running server's figures are read; None is once."""
     poll_s: float = 0.2
     """How often a server is looked at."""

@@ -84,6 +84,7 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
         "curve": lambda _plan: kept.curve,
         "speed": lambda _plan, _concurrency: kept.speed,
         "now": lambda: BORN_S + 161,
+        "look_every_s": None,
         "verify": _verify,
         "metrics": lambda _url: METRICS,
         "talk": _talk,

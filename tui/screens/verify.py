@@ -37,7 +37,6 @@ VIEWS: dict[str, type[View]] = {
 }
 FOCUS = {"chat": "#say", "client": "#client"}
 """What gets the keys in a view, where it is not the view itself."""
-LOOK_EVERY_S = 2.0
 
 
 class VerifyScreen(StepScreen):
@@ -89,7 +88,8 @@ class VerifyScreen(StepScreen):
             case news.RunKnown():
                 self.action_verify()
                 self.look()
-                self.set_interval(LOOK_EVERY_S, self.look)
+                if self.backend.look_every_s:
+                    self.set_interval(self.backend.look_every_s, self.look)
             case news.Verified():
                 self._reread()
             case news.Asked():
