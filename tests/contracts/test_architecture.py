@@ -120,3 +120,18 @@ def test_no_file_names_the_place_of_this_checkout() -> None:
             if path.is_file() and path.suffix in {".py", ".md", ".toml", ".json", ".sh", ".txt", ".yaml", ".yml"}:
                 found = private.search(path.read_text(encoding="utf-8", errors="replace"))
                 assert not found, f"{path.relative_to(ROOT)}: {found and found.group()}"
+
+
+def test_the_drawing_of_the_house_is_the_house() -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    drawing = page.split("<!-- house -->")[1].split("```")[1]
+    drawn = [(len(line) - len(line.lstrip()), line.split()[0]) for line in drawing.splitlines()[1:] if "↓" not in line]
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = {tuple(one.get("containers", ())): one["layers"] for one in contracts if one["type"] == "layers"}
+    for container, depth in (("planner", 2), ("planner.serve", 4)):
+        order = [name for layer in layers[container,] for name in layer.split(" | ")]
+        rooms = [name for indent, name in drawn if indent == depth]
+        assert rooms == order
+        folder = ROOT / container.replace(".", "/")
+        real = {path.stem for path in folder.iterdir() if path.suffix == ".py" or (path / "__init__.py").is_file()}
+        assert set(rooms) == real - {"__init__", "__main__"}
