@@ -13,6 +13,7 @@ from planner.rendering.command import serve_command
 from planner.rendering.emitters.shell import wrapped
 from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.picture import LEGEND, MARKS, Bar, gpu_bar, group_rows
+from planner.speed.answer import SpeedSection
 
 NAME_WIDTH = 42
 GROUP_WIDTH = 24
@@ -33,9 +34,9 @@ FEW_LEVERS = 2
 MOST_LEVERS = 8
 
 
-def short_text(plan: Plan, *, width: int) -> str:
+def short_text(plan: Plan, *, width: int, speed: SpeedSection | None = None) -> str:
     """Return the answer on one screen: verdict, memory, what it holds, the best levers and the command."""
-    parts = [_head(plan, width) + "\n" + _groups(plan, width)]
+    parts = [_head(plan, width, speed) + "\n" + _groups(plan, width)]
     lines = [fold("choice" if plan.feasible else "tried", report.choice_line(plan), width=width)]
     if plan.feasible:
         lines.insert(0, fold("holds", report.holds(plan), width=width))
@@ -47,9 +48,9 @@ def short_text(plan: Plan, *, width: int) -> str:
     return "\n\n".join(parts)
 
 
-def full_text(plan: Plan, *, width: int, explain: bool) -> str:
+def full_text(plan: Plan, *, width: int, explain: bool, speed: SpeedSection | None = None) -> str:
     """Return the whole answer; with `explain`, every ledger line with formula, bounds and source."""
-    parts = [_head(plan, width), _ledger(plan, width)]
+    parts = [_head(plan, width, speed), _ledger(plan, width)]
     if explain:
         parts.append(_explained(plan, width))
     lines = [fold("choice" if plan.feasible else "tried", _choice(plan), width=width)]
@@ -59,7 +60,10 @@ def full_text(plan: Plan, *, width: int, explain: bool) -> str:
         lines.append(fold("why" if index == 0 else "", reason, width=width))
     parts.append("\n".join(lines))
     if plan.levers:
-        rows = [("  " + row.flag, row.gib, row.tokens, row.note) for row in report.lever_rows(plan, most=MOST_LEVERS)]
+        rows = [
+            (f"{row.mark:<2}{row.flag}", row.gib, row.tokens, row.note)
+            for row in report.lever_rows(plan, most=MOST_LEVERS)
+        ]
         parts.append(noted_table(("levers", "GiB", "tokens"), rows, width=width))
     if plan.alternatives or plan.rejected:
         rows = [("  " + row.layout, row.context, row.requests, row.note) for row in report.layout_rows(plan)]
@@ -69,13 +73,15 @@ def full_text(plan: Plan, *, width: int, explain: bool) -> str:
     return "\n\n".join(parts)
 
 
-def _head(plan: Plan, width: int) -> str:
-    words = verdict_words(plan)
+def _head(plan: Plan, width: int, speed: SpeedSection | None) -> str:
+    words = verdict_words(plan, speed)
     colour = CUT_STYLE if plan.verdict == "fits" and words != "fits" else VERDICT_STYLE[plan.verdict]
-    lines = [fold(words, headline(plan), width=width, gap=2)]
+    lines = [paragraph(f"{words}: {headline(plan)}", width=width, indent="  ").lstrip()]
     if second := summary(plan):
         lines.append(paragraph(second, width=width))
-    return "\n".join(lines).replace(words, style(words, colour), 1)
+    first, *rest = "\n".join(lines).split("\n")
+    told = first[: len(words)]
+    return "\n".join([style(told, colour) + first[len(told) :], *rest])
 
 
 def _title(plan: Plan) -> str:
@@ -146,7 +152,8 @@ def _few_levers(plan: Plan, width: int) -> Sequence[str]:
         gains = ", ".join(
             part for part in (f"{row.gib} GiB" if row.gib else "", f"{row.tokens} tokens" if row.tokens else "") if part
         )
-        text = "  ".join(part for part in (row.flag, gains, row.note) if part)
+        flag = f"{row.mark} {row.flag}" if row.mark else row.flag
+        text = "  ".join(part for part in (flag, gains, row.note) if part)
         lines.append(shortened(f"{'levers' if index == 0 else '':<{COLUMN}}{text}", width))
     return lines
 

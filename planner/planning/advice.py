@@ -48,7 +48,6 @@ def _release_warnings(question: Question) -> Iterator[tuple[str, str]]:
             f"{'.'.join(map(str, before))}, the nearest release that was",
         )
     if not question.model.native_format:
-        # Its command names no parser of Mistral's.
         return
     yield from _too_old(facts, number, question)
     bad = facts["packages"]["mistral_common_first_bad"]
@@ -56,8 +55,8 @@ def _release_warnings(question: Question) -> Iterator[tuple[str, str]]:
         good = facts["packages"]["mistral_common_last_good"]["value"]
         yield (
             "mistral-common",
-            f"mistral_common {bad['value']} or newer breaks every chat request of vLLM {release.version} with "
-            f"--tool-call-parser mistral (400, force_tool_names); install mistral_common=={good}",
+            f"pin mistral_common=={good}: newer ones break every chat of vLLM {release.version}; {bad['value']} and "
+            f"later answer 400 (force_tool_names) with --tool-call-parser mistral",
         )
 
 

@@ -18,6 +18,11 @@ VERDICTS: tuple[Verdict, ...] = ("does-not-fit", "tight", "fits")
 """From worst to best."""
 
 
+LeverCost = Literal["nothing", "speed", "images", "context", "quality", "hardware"]
+LEVER_COSTS: tuple[LeverCost, ...] = ("nothing", "speed", "images", "context", "quality", "hardware")
+"""What a change costs its user, from least to most."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvCache:
     """The KV pool of one replica, per GPU, as the engine computes it."""
@@ -69,6 +74,8 @@ class Lever:
     gain_tokens: int
     fits: bool
     """Whether the request starts at the low bound with this lever alone."""
+    cost: LeverCost
+    """The dearest thing that its user gives up for it."""
     note: str = ""
 
     @property
@@ -91,6 +98,12 @@ class PlanWarning:
 
     code: str
     message: str
+    """What is wrong; after a semicolon, why or what to do about it."""
+
+    @property
+    def short(self) -> str:
+        """The message up to its first semicolon, for one line."""
+        return self.message.split("; ")[0]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

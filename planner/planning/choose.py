@@ -6,10 +6,11 @@ import dataclasses
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
+from planner.facts import load
 from planner.memory.layouts import most_replicas, tensor_parallel_fault, tensor_parallel_limit
 from planner.memory.ledger import ledger
 from planner.planning.advice import find_warnings
-from planner.planning.answer import Alternative, Lever, Plan, Rejected
+from planner.planning.answer import VERDICTS, Alternative, Lever, Plan, Rejected
 from planner.planning.levers import find_levers
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
@@ -34,7 +35,7 @@ def make_plan(request: PlanRequest) -> Plan:
     262144
     """
     question = Question.of(request)
-    outcome = solve(question, chosen_layout(question))
+    outcome = chosen_outcome(question)
     alternatives, rejected = _others(outcome)
     short = outcome.settings.max_model_len < question.wanted_length
     return Plan(
@@ -66,8 +67,38 @@ def all_levers(request: PlanRequest) -> tuple[Lever, ...]:
         InvalidRequest: as :func:`make_plan` does.
         UnknownVersion: as :func:`make_plan` does.
     """
-    question = Question.of(request)
-    return find_levers(solve(question, chosen_layout(question)))
+    return find_levers(chosen_outcome(Question.of(request)))
+
+
+def chosen_outcome(question: Question) -> Outcome:
+    """Return the layout that the user forces or a careful engineer would take, solved.
+
+    The largest tensor-parallel size of a node is the default. Where it does not fit, or cuts the context and another
+    layout of the same GPUs has several times as much (``facts/policy.toml``), that one is taken.
+
+    Raises:
+        InvalidRequest: when the model or the GPUs cannot be split as the request says.
+    """
+    default = solve(question, chosen_layout(question))
+    whole = default.settings.max_model_len == question.wanted_length
+    if not question.request.layout_open or (default.verdict == "fits" and whole):
+        return default
+    here = default.settings.layout
+    others = [
+        solve(question, layout)
+        for layout in question.layouts()
+        if layout.split != here.split and layout.replicas >= here.replicas and layout.pipeline_parallel_size > 1
+    ]
+    best = max(others, key=_worth, default=default)
+    if _worth(best)[0] > _worth(default)[0]:
+        return best
+    several = load("policy.toml")["layout"]["worth_leaving"]["value"]
+    same_verdict = _worth(best)[0] == _worth(default)[0] and default.verdict == "fits"
+    return best if same_verdict and _worth(best)[1] >= several * _worth(default)[1] else default
+
+
+def _worth(outcome: Outcome) -> tuple[int, int]:
+    return VERDICTS.index(outcome.verdict), outcome.settings.max_model_len
 
 
 def chosen_layout(question: Question) -> Layout:

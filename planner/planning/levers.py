@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from itertools import combinations
 from typing import NamedTuple
 
 from hw_specs.spec import GpuSet
 from hw_specs.units import MIB, format_tokens
 from planner.facts import load
 from planner.memory.term import Bound
-from planner.planning.answer import VERDICTS, Lever
+from planner.planning.answer import LEVER_COSTS, VERDICTS, Lever, LeverCost
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
 from planner.planning.setting import SettingValue
 from planner.planning.solve import solve
 
+MOST_COMBINED = 3
+"""Sets of changes that are shown."""
 MAX_COUNT_SHOWN = 16
 """Largest number of GPUs per node that the lever "more GPUs" looks at."""
 
 
-class _Change(NamedTuple):
-    """A setting to try, and what to say about it."""
+class Change(NamedTuple):
+    """A setting to try, what it costs, and what to say about it."""
 
     name: str
     setting: str
     value: SettingValue
+    cost: LeverCost
     note: str = ""
 
 
@@ -44,7 +48,7 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
     # More tokens are worth nothing to a plan that something else than the KV cache stops.
     stopped_by_kv = not before.stopped_otherwise(Bound.WORST)
     found = [*_shorter(outcome), *_fewer(outcome)]
-    for name, setting, value, note in _changes(outcome):
+    for name, setting, value, cost, note in changes(outcome):
         after = solve(base.but(**{setting: value}), settings.layout)
         gain_tokens = _tokens(after) - _tokens(before)
         better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
@@ -58,15 +62,51 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
                     gain_bytes=after.tightest.available.expected - before.tightest.available.expected,
                     gain_tokens=gain_tokens,
                     fits=after.verdict == "fits",
+                    cost=cost,
                     note=note,
                 )
             )
     found += _more_gpus(outcome)
-    if outcome.verdict == "fits":
-        found.sort(key=lambda lever: (lever.name == "gpus", -lever.gain_tokens))
-    else:
-        found.sort(key=lambda lever: (not lever.fits, lever.name == "gpus", -lever.gain_tokens))
+    wanting = outcome.verdict != "fits"
+    if wanting and not any(lever.fits and lever.cost != "hardware" for lever in found):
+        found += combined(outcome)
+    found.sort(key=lambda lever: (wanting and not lever.fits, LEVER_COSTS.index(lever.cost), -lever.gain_tokens))
     return tuple(found)
+
+
+def combined(outcome: Outcome) -> Iterator[Lever]:
+    """The cheapest sets of two or three changes that fit together, where none does alone; each proven by a plan."""
+    question, layout = outcome.question, outcome.settings.layout
+    singles = [change for change in changes(outcome, alone=False) if change.setting != "num_speculative_tokens"]
+    for size in (2, 3):
+        found = 0
+        for group in sorted(combinations(singles, size), key=_price):
+            if len({change.setting for change in group}) < size:
+                continue
+            after = solve(question.but(**{change.setting: change.value for change in group}), layout)
+            if after.verdict != "fits":
+                continue
+            length, requests = after.settings.max_model_len, after.kv_cache.max_concurrency
+            given_up = ", ".join(change.note for change in group if change.note)
+            yield Lever(
+                name="+".join(change.name for change in group),
+                change={change.setting: change.value for change in group},
+                gain_bytes=0,
+                gain_tokens=0,
+                fits=True,
+                cost=max((change.cost for change in group), key=LEVER_COSTS.index),
+                note=f"together: {format_tokens(length)} tokens, {requests:.1f} requests; {given_up}",
+            )
+            found += 1
+            if found == MOST_COMBINED:
+                return
+        if found:
+            return
+
+
+def _price(group: tuple[Change, ...]) -> tuple[int, int]:
+    costs = [LEVER_COSTS.index(change.cost) for change in group]
+    return max(costs), sum(costs)
 
 
 def _tokens(outcome: Outcome) -> int:
@@ -75,31 +115,36 @@ def _tokens(outcome: Outcome) -> int:
     return rank.available.expected // rank.geometry.block_bytes * rank.geometry.block_size
 
 
-def _changes(outcome: Outcome) -> Iterator[_Change]:
-    """Every setting that may make room."""
+def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
+    """Every setting that may make room; without `alone` also what only helps beside others."""
     settings, model, policy = outcome.settings, outcome.question.model, load("policy.toml")
     if not settings.language_model_only:
-        yield _Change("text-only", "language_model_only", True, "no images")
+        yield Change("text-only", "language_model_only", True, "images", "no images")
     if settings.kv_cache_dtype in ("auto", "bfloat16", "float16") and not model.kv_cache_scheme:
-        yield _Change("fp8-kv", "kv_cache_dtype", policy["levers"]["kv_cache_dtype"]["value"], "quality not measured")
+        yield Change(
+            "fp8-kv", "kv_cache_dtype", policy["levers"]["kv_cache_dtype"]["value"], "quality", "quality not measured"
+        )
     for batch in policy["batches"]:
         if settings.max_num_seqs > batch["max_num_seqs"] >= outcome.question.sequences:
-            yield _Change("max-num-seqs", "max_num_seqs", batch["max_num_seqs"])
+            yield Change("max-num-seqs", "max_num_seqs", batch["max_num_seqs"], "speed", "fewer requests at once")
             break
     for batch in policy["batches"]:
         batched = batch["max_num_batched_tokens"]
         if settings.max_num_batched_tokens > batched >= settings.max_num_seqs:
             note = "longer prompts take more steps"
-            yield _Change("max-num-batched-tokens", "max_num_batched_tokens", batched, note)
+            yield Change("max-num-batched-tokens", "max_num_batched_tokens", batched, "speed", note)
             break
     yield from _budgets(outcome)
     if not settings.enforce_eager and outcome.tightest.terms["graphs"].bytes:
-        yield _Change("enforce-eager", "enforce_eager", True, "slower decoding")
+        yield Change("enforce-eager", "enforce_eager", True, "speed", "slower decoding")
+    shortest = policy["levers"]["shortest_tokens"]["value"]
+    if not alone and settings.max_model_len > shortest:
+        yield Change("max-model-len", "max_model_len", shortest, "context", f"{format_tokens(shortest)} tokens only")
     if settings.num_speculative_tokens:
-        yield _Change("no-draft", "num_speculative_tokens", 0, "no draft: slower decoding")
+        yield Change("no-draft", "num_speculative_tokens", 0, "speed", "no draft: slower decoding")
 
 
-def _budgets(outcome: Outcome) -> Iterator[_Change]:
+def _budgets(outcome: Outcome) -> Iterator[Change]:
     """Another share of the GPU: a smaller one where something outside the budget stops it, else a larger one."""
     settings = outcome.settings
     by_hand = settings.kv_cache_memory_bytes
@@ -107,17 +152,17 @@ def _budgets(outcome: Outcome) -> Iterator[_Change]:
         rooms = [by_hand + rank.outside_budget_room_bytes - rank.outside_budget_bytes.worst for rank in outcome.ranks]
         smaller = min(rooms) // MIB * MIB
         if 0 < smaller < by_hand:
-            yield _Change("kv-cache-memory-bytes", "kv_cache_memory_bytes", smaller, "what is really there")
+            yield Change("kv-cache-memory-bytes", "kv_cache_memory_bytes", smaller, "nothing", "what is really there")
         return
     share = "gpu-memory-utilization", "gpu_memory_utilization"
     if outcome.blocker(Bound.WORST) in ("free", "physical"):
         passing = _passing_utilization(outcome)
         if 0 < passing < settings.gpu_memory_utilization:
-            yield _Change(*share, passing, "what is really free")
+            yield Change(*share, passing, "nothing", "what is really free")
         return
     highest = load("policy.toml")["levers"]["gpu_memory_utilization"]["value"]
     if settings.gpu_memory_utilization < highest:
-        yield _Change(*share, highest, "less room for what lives outside the budget")
+        yield Change(*share, highest, "nothing", "less room outside the budget")
 
 
 def _passing_utilization(outcome: Outcome) -> float:
@@ -157,6 +202,7 @@ def _smaller(outcome: Outcome, setting: str, value: int, note: str) -> Lever:
         gain_bytes=0,
         gain_tokens=0,
         fits=outcome.blocker(Bound.WORST) == "kv",
+        cost="context",
         note=f"{note} at the low bound",
     )
 
@@ -169,7 +215,8 @@ def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
         emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=())
         found = _fitting(outcome.question, emptied, longer_than)
         if found is not None:
-            yield dataclasses.replace(found, note=f"once nothing else holds their memory: {found.note}")
+            note = f"once nothing else holds their memory: {found.note}"
+            yield dataclasses.replace(found, cost="nothing", note=note)
             return
     count = gpus.count
     while count < min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
@@ -213,4 +260,4 @@ def _fitting(question: Question, gpus: GpuSet, longer_than: int) -> Lever | None
         return None
     length, requests = outcome.settings.max_model_len, outcome.kv_cache.max_concurrency
     note = f"fits {format_tokens(length)} tokens, {requests:.1f} requests"
-    return Lever(name="gpus", change=change, gain_bytes=0, gain_tokens=0, fits=True, note=note)
+    return Lever(name="gpus", change=change, gain_bytes=0, gain_tokens=0, fits=True, cost="hardware", note=note)

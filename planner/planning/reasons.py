@@ -23,7 +23,9 @@ def why_not(outcome: Outcome) -> str:
     if blocker == "load":
         return f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
     if blocker == "free":
-        return f"vLLM wants {format_gib(rank.requested_bytes)} GiB free at start and {format_gib(free)} GiB are"
+        return (
+            f"vLLM needs {format_gib(rank.requested_bytes)} GiB free at startup; only {format_gib(free)} GiB are free"
+        )
     if blocker == "physical":
         return (
             f"what lives outside the budget {'may need' if bound == Bound.WORST else 'needs'} "
@@ -72,7 +74,12 @@ def explain(outcome: Outcome) -> list[str]:
     said = [
         f"weights leave {format_gib(rank.available.expected)} GiB per GPU for KV cache; one token takes {per_token}"
     ]
-    if settings.layout.gpus_per_replica > 1 and request.tensor_parallel_size is None:
+    if settings.layout.pipeline_parallel_size > 1 and request.layout_open:
+        said.append(
+            f"{settings.layout} holds several times what tensor parallelism alone would on these GPUs; single requests "
+            f"are slower with pipeline stages"
+        )
+    elif settings.layout.gpus_per_replica > 1 and request.tensor_parallel_size is None:
         said.append("one server over the largest tensor-parallel size has the most room and the shortest steps")
     if settings.max_model_len < outcome.question.wanted_length:
         said.append(

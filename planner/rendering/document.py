@@ -17,8 +17,7 @@ from hw_specs.errors import UnknownGpu, shown
 from hw_specs.spec import GpuSpec
 from planner.errors import UnreadableDocument
 from planner.memory.term import Term
-from planner.planning.answer import Alternative, KvCache, Plan, PlanWarning, Rejected, Verdict
-from planner.planning.request import PlanRequest
+from planner.planning.answer import Alternative, KvCache, LeverCost, Plan, PlanWarning, Rejected, Verdict
 from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
@@ -100,6 +99,8 @@ class Change:
     gain_tokens: int
     fits: bool
     """Whether the request starts with every uncertain term at its worst, with this change alone."""
+    cost: LeverCost
+    """The dearest thing that its user gives up for it."""
     note: str
 
 
@@ -186,6 +187,7 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
                 gain_bytes=lever.gain_bytes,
                 gain_tokens=lever.gain_tokens,
                 fits=lever.fits,
+                cost=lever.cost,
                 note=lever.note,
             )
             for lever in plan.levers

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.planning.answer import Plan
+from planner.speed.answer import SpeedSection
 
 VERDICT_WORDS = {"fits": "fits", "tight": "tight", "does-not-fit": "does not fit"}
 """Verdict → what people read."""
 
 
-def verdict_words(plan: Plan) -> str:
-    """The verdict and, where the planner itself cut the context, how much of it is left.
+def verdict_words(plan: Plan, speed: SpeedSection | None = None) -> str:
+    """The verdict with its conditions: how much of the context is left where the planner cut it, and missed targets.
 
     >>> from hw_specs import parse_gpus
     >>> from planner import PlanRequest, plan
@@ -22,7 +23,23 @@ def verdict_words(plan: Plan) -> str:
         share = plan.settings.max_model_len / plan.model.max_position_embeddings
         if share < 1:
             words += f", context cut to {max(1, round(share * 100))} %"
-    return words
+    misses = missed_targets(speed)
+    return f"{words}, but misses {' and '.join(misses)}" if misses else words
+
+
+def missed_targets(speed: SpeedSection | None) -> tuple[str, ...]:
+    """Every target that the forecast does not meet, with the factor: ``TTFT 100 ms by 5.7 x``."""
+    if speed is None or speed.meets_targets:
+        return ()
+    targets = speed.targets
+    found = []
+    for name, target, expected in (("TTFT", targets.ttft_ms, speed.ttft_ms), ("TPOT", targets.tpot_ms, speed.tpot_ms)):
+        if target is not None and expected.expected > target:
+            found.append(f"{name} {target:g} ms by {expected.expected / target:.1f} x")
+    if targets.tokens_per_s is not None and speed.output_tokens_per_s.expected < targets.tokens_per_s:
+        factor = targets.tokens_per_s / speed.output_tokens_per_s.expected
+        found.append(f"{targets.tokens_per_s:g} tokens/s by {factor:.1f} x")
+    return tuple(found)
 
 
 def headline(plan: Plan) -> str:

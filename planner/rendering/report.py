@@ -159,6 +159,8 @@ def format_thousands(tokens: int) -> str:
 class LeverRow:
     """One lever, formatted."""
 
+    mark: str
+    """``✓`` where this change alone makes the plan fit."""
     flag: str
     gib: str
     tokens: str
@@ -169,13 +171,13 @@ def lever_rows(plan: Plan, *, most: int) -> tuple[LeverRow, ...]:
     """The best levers; a full stop of gains is said in words."""
     rows = []
     for lever in plan.levers[:most]:
-        fits = "fits" if lever.fits and lever.name != "gpus" and plan.verdict != "fits" else ""
         rows.append(
             LeverRow(
+                mark="✓" if lever.fits and plan.verdict != "fits" else "",
                 flag=lever.flag,
                 gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
                 tokens=f"{lever.gain_tokens:+,}" if lever.gain_tokens else "",
-                note=", ".join(part for part in (fits, lever.note) if part),
+                note=lever.note,
             )
         )
     return tuple(rows)

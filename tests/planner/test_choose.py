@@ -225,6 +225,8 @@ def test_too_many_sequences_are_named_with_the_number_that_fits(gpus: str, setti
     batch = {
         "max_num_seqs": found.settings.max_num_seqs,
         "max_num_batched_tokens": found.settings.max_num_batched_tokens,
+        "tensor_parallel_size": found.settings.tensor_parallel_size,
+        "pipeline_parallel_size": found.settings.pipeline_parallel_size,
     }
     assert answer(gpus, concurrency=fitting, max_model_len=length, **batch).verdict == "fits"
     assert answer(gpus, concurrency=fitting + 1, max_model_len=length, **batch).verdict != "fits"

@@ -19,9 +19,14 @@ from planner.cli.speed_options import NAMES as SPEED_OPTIONS
 from planner.cli.speed_options import asks_for_speed, target_options, workload_options
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
+from planner.rendering.headline import missed_targets
 
 if TYPE_CHECKING:
     from planner.speed.answer import SpeedSection
+
+
+QUIET = {"graphs-assumed"}
+"""Warnings that are true of nearly every plan: the bounds say it, and ``-v`` says it in words."""
 
 
 @click.command(name="plan")
@@ -33,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="print the whole plan as JSON")
 @click.option("-v", "--verbose", is_flag=True, help="show the whole ledger, all levers and layouts")
 @click.option("--explain", is_flag=True, help="the same with formula, bounds and source of every line")
-@click.option("--strict", is_flag=True, help="exit with 3 when the plan is only tight")
+@click.option("--strict", is_flag=True, help="exit with 3 when the plan is only tight or misses a target")
 def command(
     gpus: str | None,
     gpu_memory: str | None,
@@ -96,9 +101,10 @@ def command(
         from planner.cli.plan_table import full_text, short_text
 
         width = page_width()
-        write(
-            full_text(answer, width=width, explain=explain) if verbose or explain else short_text(answer, width=width)
-        )
+        if verbose or explain:
+            write(full_text(answer, width=width, explain=explain, speed=section))
+        else:
+            write(short_text(answer, width=width, speed=section))
         if section is not None:
             from planner.cli.speed_table import speed_text
 
@@ -109,7 +115,13 @@ def command(
     if here:
         say("note", f"measured here: {', '.join(here)}")
     for warning in answer.warnings:
-        say("warning" if warning.code != "graphs-assumed" else "note", warning.message)
-    if not answer.feasible or (strict and answer.verdict == "tight"):
+        if verbose or explain:
+            say("warning" if warning.code not in QUIET else "note", warning.message)
+        elif warning.code not in QUIET:
+            say("warning", warning.short)
+    misses = missed_targets(section)
+    if misses:
+        say("warning", f"misses {' and '.join(misses)}")
+    if not answer.feasible or (strict and (answer.verdict == "tight" or misses)):
         return ExitCode.DOES_NOT_FIT
     return ExitCode.OK

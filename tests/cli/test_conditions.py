@@ -1,0 +1,40 @@
+"""No green answer to another question: conditions stand in the headline, on stderr and in the exit code."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.cli import main
+
+LOAD = ("--concurrency", "64", "--ttft-ms", "100", "--tpot-ms", "5")
+
+
+def call(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    code = main(list(argv))
+    seen = capsys.readouterr()
+    return code, seen.out, seen.err
+
+
+def test_missed_targets_are_said_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "--gpus", "8xH200", *LOAD)
+    assert code == 0 and out.startswith("fits, but misses TTFT 100 ms by ") and "warning: misses TTFT" in err
+    assert call(capsys, "--gpus", "8xH200", *LOAD, "--strict")[0] == 3
+    code, out, err = call(capsys, "--gpus", "8xH200", "--concurrency", "1", "--ttft-ms", "60000", "--strict")
+    assert code == 0 and "misses" not in out + err
+
+
+def test_idle_gpus_are_named_with_the_layout_that_would_use_them(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = call(capsys, "--gpus", "7xH200")
+    assert "4 of 7 x H200 (3 idle)" in out and "TP1 PP7 would hold" in " ".join(out.split())
+
+
+def test_a_cut_context_is_said_with_its_share(capsys: pytest.CaptureFixture[str]) -> None:
+    assert ", context cut to " in call(capsys, "--gpus", "1xMI300X")[1].splitlines()[0]
+    assert "cut" not in call(capsys, "--gpus", "1xMI300X", "--max-model-len", "65536")[1].splitlines()[0]
+
+
+def test_warnings_take_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
+    for gpus in ("1xMI300X", "8xH200", "2xH100"):
+        for line in call(capsys, "--gpus", gpus)[2].splitlines():
+            assert len(line) <= 110
+        assert "graph memory is assumed" not in call(capsys, "--gpus", gpus)[2]

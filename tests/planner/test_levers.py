@@ -1,0 +1,64 @@
+"""Levers: what they cost, what they prove, and what fits together where nothing does alone."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hw_specs import parse_gpus
+from planner import PlanRequest, plan
+from planner.planning.answer import LEVER_COSTS
+
+TIGHT = ("1xH200", "1xH100", "2xH100", "1xB200", "1xMI300X", "2xA100", "3xH100")
+
+
+@pytest.mark.parametrize("gpus", TIGHT)
+def test_every_lever_that_fits_is_proven_by_a_plan(gpus: str) -> None:
+    request = PlanRequest(gpus=parse_gpus(gpus))
+    answer = plan(request)
+    for lever in answer.levers:
+        if lever.fits and answer.verdict != "fits":
+            changed = plan(lever.apply(request))
+            assert changed.verdict == "fits", lever.flag
+
+
+@pytest.mark.parametrize("gpus", TIGHT)
+def test_what_costs_less_comes_first(gpus: str) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus)))
+    wanting = answer.verdict != "fits"
+    order = [(wanting and not lever.fits, LEVER_COSTS.index(lever.cost)) for lever in answer.levers]
+    assert order == sorted(order)
+
+
+def test_two_levers_that_fit_together_are_offered_where_none_does_alone() -> None:
+    request = PlanRequest(gpus=parse_gpus("1xH200"))
+    answer = plan(request)
+    assert not answer.feasible
+    alone = [lever for lever in answer.levers if lever.fits and len(lever.change) == 1 and lever.cost != "hardware"]
+    together = [lever for lever in answer.levers if lever.fits and len(lever.change) > 1 and lever.cost != "hardware"]
+    assert not alone and together
+    for lever in together:
+        for name in lever.change:
+            rest = {key: value for key, value in lever.change.items() if key != name}
+            assert plan(dataclasses.replace(request, **rest)).verdict != "fits", f"{name} is not needed"
+
+
+@pytest.mark.parametrize(
+    ("gpus", "layout"),
+    [("3xH100", "TP1 PP3"), ("7xH200", "TP4"), ("8xH200", "TP8"), ("2xH100", "TP2")],
+)
+def test_the_default_layout_is_what_a_careful_engineer_takes(gpus: str, layout: str) -> None:
+    assert str(plan(PlanRequest(gpus=parse_gpus(gpus))).settings.layout) == layout
+
+
+@pytest.mark.parametrize("gpus", ["3xH100", "5xH100", "6xH100", "7xH200", "12xH20", "3xMI300X"])
+def test_no_other_layout_of_the_same_gpus_has_several_times_the_context(gpus: str) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus)))
+    for other in answer.alternatives:
+        if other.verdict == answer.verdict and other.layout.replicas >= answer.settings.replicas:
+            assert other.max_model_len < 2 * answer.settings.max_model_len, str(other.layout)
+
+
+def test_a_layout_that_was_asked_for_is_kept() -> None:
+    assert plan(PlanRequest(gpus=parse_gpus("3xH100"), tensor_parallel_size=2)).settings.tensor_parallel_size == 2
