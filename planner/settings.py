@@ -20,6 +20,11 @@ class Layout:
         return self.tensor_parallel_size * self.pipeline_parallel_size
 
     @property
+    def total_gpus(self) -> int:
+        """GPUs of all servers."""
+        return self.gpus_per_replica * self.replicas
+
+    @property
     def split(self) -> tuple[int, int]:
         """Tensor and pipeline size: how one server is cut up, whatever the number of servers."""
         return self.tensor_parallel_size, self.pipeline_parallel_size

@@ -68,14 +68,15 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
             )
     found += _more_gpus(outcome)
     wanting = outcome.verdict != "fits"
-    if wanting and not any(lever.fits and lever.cost != "hardware" for lever in found):
+    cheap = LEVER_COSTS[: LEVER_COSTS.index("context")]
+    if wanting and not any(lever.fits and lever.cost in cheap for lever in found):
         found += combined(outcome)
     found.sort(key=lambda lever: (wanting and not lever.fits, LEVER_COSTS.index(lever.cost), -lever.gain_tokens))
     return tuple(found)
 
 
 def combined(outcome: Outcome) -> Iterator[Lever]:
-    """The cheapest sets of two or three changes that fit together, where none does alone; each proven by a plan."""
+    """The cheapest sets of two or three changes that fit together, where no cheap one does; each proven by a plan."""
     question, layout = outcome.question, outcome.settings.layout
     singles = [change for change in changes(outcome, alone=False) if change.setting != "num_speculative_tokens"]
     for size in (2, 3):

@@ -111,20 +111,20 @@ SEVERAL = 2.0
 
 
 def remarks(plan: Plan) -> tuple[str, ...]:
-    """What another layout of the same GPUs would hold where it is several times more, with what it costs."""
-    settings = plan.settings
-    here = plan.kv_cache.max_concurrency * settings.replicas * settings.max_model_len if plan.feasible else 0.0
-    found = []
+    """What another layout of the same GPUs would hold, with what it costs: several times more, or on GPUs left idle."""
     best = max(plan.alternatives, key=_tokens_held, default=None)
-    if best is not None:
-        there = _tokens_held(best)
-        longer = best.max_model_len >= SEVERAL * settings.max_model_len
-        if here and (there >= SEVERAL * here or longer):
-            found.append(
-                f"{best.layout} would hold {_requests(best.layout.replicas, best.max_concurrency)} requests of "
-                f"{format_tokens(best.max_model_len)} tokens: {best.reason}"
-            )
-    return tuple(found)
+    if best is None or not plan.feasible:
+        return ()
+    settings = plan.settings
+    here = plan.kv_cache.max_concurrency * settings.replicas * settings.max_model_len
+    several = _tokens_held(best) >= SEVERAL * here or best.max_model_len >= SEVERAL * settings.max_model_len
+    idle = settings.layout.total_gpus < plan.gpus.total_gpus == best.layout.total_gpus and _tokens_held(best) > here
+    if not several and not idle:
+        return ()
+    requests = _requests(best.layout.replicas, best.max_concurrency)
+    return (
+        f"{best.layout} would hold {requests} requests of {format_tokens(best.max_model_len)} tokens: {best.reason}",
+    )
 
 
 def _tokens_held(one: Alternative) -> float:

@@ -31,13 +31,12 @@ def test_what_costs_less_comes_first(gpus: str) -> None:
     assert order == sorted(order)
 
 
-def test_two_levers_that_fit_together_are_offered_where_none_does_alone() -> None:
-    request = PlanRequest(gpus=parse_gpus("1xH200"))
+def test_levers_that_fit_together_are_offered_where_no_cheap_one_does_alone() -> None:
+    request = PlanRequest(gpus=parse_gpus("1xH200"), max_model_len=32768)
     answer = plan(request)
     assert not answer.feasible
-    alone = [lever for lever in answer.levers if lever.fits and len(lever.change) == 1 and lever.cost != "hardware"]
     together = [lever for lever in answer.levers if lever.fits and len(lever.change) > 1 and lever.cost != "hardware"]
-    assert not alone and together
+    assert together and together[0] is answer.levers[0]
     for lever in together:
         for name in lever.change:
             rest = {key: value for key, value in lever.change.items() if key != name}
