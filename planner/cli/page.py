@@ -10,6 +10,8 @@ from collections.abc import Sequence
 PIPE_WIDTH = 80
 """In a pipe or a file the page is as wide as ever, whatever the terminal."""
 NARROWEST, WIDEST = 60, 200
+NARROWEST_NOTE = 20
+"""A note with less room than this goes below its row."""
 COLUMN = 9
 """Where the text beside a label begins."""
 
@@ -55,10 +57,15 @@ def noted_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: in
     """
     count = len(head)
     whole = [[*head, ""], *rows]
-    widths = [max(len(row[i]) for row in whole) for i in range(count)]
+    widths = [max(len(row[i]) for row in whole if i or len(row[0]) <= width // 2) for i in range(count)]
     lines = []
     for row in whole:
         cells = [f"{row[0]:<{widths[0]}}", *(f"{row[i]:>{widths[i]}}" for i in range(1, count))]
-        left = "  ".join(cells)
-        lines.append(fold(left, row[count], width=width, gap=2) if row[count] else left.rstrip())
+        left = "  ".join(cells).rstrip() if len(row[0]) > widths[0] else "  ".join(cells)
+        if not row[count]:
+            lines.append(left.rstrip())
+        elif width - len(left) < NARROWEST_NOTE:
+            lines += [left.rstrip(), paragraph(row[count], width=width, indent="      ")]
+        else:
+            lines.append(fold(left, row[count], width=width, gap=2))
     return "\n".join(lines)

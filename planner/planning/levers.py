@@ -79,35 +79,34 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
     """The cheapest sets of two or three changes that fit together, where no cheap one does; each proven by a plan."""
     question, layout = outcome.question, outcome.settings.layout
     singles = [change for change in changes(outcome, alone=False) if change.setting != "num_speculative_tokens"]
-    for size in (2, 3):
-        found = 0
-        for group in sorted(combinations(singles, size), key=_price):
-            if len({change.setting for change in group}) < size:
-                continue
-            after = solve(question.but(**{change.setting: change.value for change in group}), layout)
-            if after.verdict != "fits":
-                continue
-            length, requests = after.settings.max_model_len, after.kv_cache.max_concurrency
-            given_up = ", ".join(change.note for change in group if change.note)
-            yield Lever(
-                name="+".join(change.name for change in group),
-                change={change.setting: change.value for change in group},
-                gain_bytes=0,
-                gain_tokens=0,
-                fits=True,
-                cost=max((change.cost for change in group), key=LEVER_COSTS.index),
-                note=f"together: {format_tokens(length)} tokens, {requests:.1f} requests; {given_up}",
-            )
-            found += 1
-            if found == MOST_COMBINED:
-                return
-        if found:
+    groups = [group for size in (2, 3) for group in combinations(singles, size)]
+    found: list[set[str]] = []
+    for group in sorted(groups, key=_price):
+        names = {change.name for change in group}
+        if len({change.setting for change in group}) < len(group) or any(known <= names for known in found):
+            continue
+        after = solve(question.but(**{change.setting: change.value for change in group}), layout)
+        if after.verdict != "fits":
+            continue
+        length, requests = after.settings.max_model_len, after.kv_cache.max_concurrency
+        given_up = ", ".join(change.note for change in group if change.note)
+        yield Lever(
+            name="+".join(change.name for change in group),
+            change={change.setting: change.value for change in group},
+            gain_bytes=0,
+            gain_tokens=0,
+            fits=True,
+            cost=max((change.cost for change in group), key=LEVER_COSTS.index),
+            note=f"together: {format_tokens(length)} tokens, {requests:.1f} requests; {given_up}",
+        )
+        found.append(names)
+        if len(found) == MOST_COMBINED:
             return
 
 
-def _price(group: tuple[Change, ...]) -> tuple[int, int]:
+def _price(group: tuple[Change, ...]) -> tuple[int, int, int]:
     costs = [LEVER_COSTS.index(change.cost) for change in group]
-    return max(costs), sum(costs)
+    return max(costs), len(group), sum(costs)
 
 
 def _tokens(outcome: Outcome) -> int:
