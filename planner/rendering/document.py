@@ -18,6 +18,7 @@ from hw_specs.spec import GpuSpec
 from planner.errors import UnreadableDocument
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, KvCache, LeverCost, Plan, PlanWarning, Rejected, Verdict
+from planner.planning.request import PlanRequest
 from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
