@@ -20,6 +20,7 @@ KINDS = {
     "gpu": ("1.0", "one GPU of the catalogue with its sources"),
     "gpus": ("1.0", "the catalogue"),
     "launch": ("1.0", "a run that was started"),
+    "plan-diff": ("1.0", "what changes from one plan to another"),
     "rehearsal": ("1.0", "a rehearsed start"),
     "runs": ("1.0", "servers that were started"),
     "start": ("1.0", "what would be started, not started"),
