@@ -79,8 +79,9 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
     """The cheapest sets of two or three changes that fit together, where no cheap one does; each proven by a plan."""
     question, layout = outcome.question, outcome.settings.layout
     singles = [change for change in changes(outcome, alone=False) if change.setting != "num_speculative_tokens"]
-    groups = [group for size in (2, 3) for group in combinations(singles, size)]
+    groups = [group for size in (1, 2, 3) for group in combinations(singles, size)]
     found: list[set[str]] = []
+    shown = 0
     for group in sorted(groups, key=_price):
         names = {change.name for change in group}
         if len({change.setting for change in group}) < len(group) or any(known <= names for known in found):
@@ -88,6 +89,9 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
         after = solve(question.but(**{change.setting: change.value for change in group}), layout)
         if after.verdict != "fits":
             continue
+        found.append(names)
+        if len(group) == 1:
+            continue  # a lever of its own already, and no part of a set
         length, requests = after.settings.max_model_len, after.kv_cache.max_concurrency
         given_up = ", ".join(change.note for change in group if change.note)
         yield Lever(
@@ -99,8 +103,8 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
             cost=max((change.cost for change in group), key=LEVER_COSTS.index),
             note=f"together: {format_tokens(length)} tokens, {requests:.1f} requests; {given_up}",
         )
-        found.append(names)
-        if len(found) == MOST_COMBINED:
+        shown += 1
+        if shown == MOST_COMBINED:
             return
 
 

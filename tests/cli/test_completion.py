@@ -31,7 +31,7 @@ def test_the_program_itself_completes() -> None:
         env=os.environ | {"_M35_PLAN_COMPLETE": "bash_complete", "COMP_WORDS": "m35-plan d", "COMP_CWORD": "1"},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["plain,detect", "plain,diagnose"]
+    assert done.stdout.splitlines() == ["plain,detect", "plain,diff", "plain,diagnose"]
 
 
 def test_an_empty_word_may_become_any_command() -> None:

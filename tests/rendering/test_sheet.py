@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import html.parser
 import re
 import shutil
@@ -64,7 +65,7 @@ def test_both_forms_say_the_same(gpus: str) -> None:
     page, marked = sheet_text(answer, "html"), markdown(told)
     for row in told.memory:
         assert f"| {text(row.label)} | {row.gib} |" in marked
-        assert f"<td>{row.label}</td>" in page
+        assert f"<td>{html.escape(row.label)}</td>" in page
     assert told.verdict in page and told.verdict in marked
     assert ("```sh" in marked) == answer.feasible == ("<h2>Command</h2>" in page)
 
