@@ -16,6 +16,7 @@ from hw_specs.spec import Fact, GpuSpec, Link
 
 _VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
 _COMPARED_CHARACTERS = 60
+_WAY_OUT = "a card that is not listed is planned as its nearest relative with `--gpu-memory`"
 
 
 def read_data(name: str) -> bytes:
@@ -49,7 +50,11 @@ def normalise(name: str) -> str:
 
 @cache
 def names() -> dict[str, str]:
-    """Return every known name, normalised, with the id it stands for."""
+    """Return every known name, normalised, with the id it stands for.
+
+    The table is an index over the GPUs' own files, written by ``scripts/gpu_reference.py``: to look one GPU up
+    must not read all files.
+    """
     return {str(name): str(gpu_id) for name, gpu_id in read_toml("names.toml").items()}
 
 
@@ -103,8 +108,19 @@ def _nearest(name: str) -> str:
         if spec.name not in found:
             found.append(spec.name)
     if not found:
-        return "`m35-plan gpus` lists the names"
-    return "the nearest names are " + ", ".join(f"`{one}`" for one in found[:3]) + "; `m35-plan gpus` lists all"
+        return f"`m35-plan gpus` lists the names; {_WAY_OUT}"
+    nearest = ", ".join(f"`{one}`" for one in found[:3])
+    return f"the nearest names are {nearest}; `m35-plan gpus` lists all; {_WAY_OUT}"
+
+
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("id", "name", "vendor", "family", "architecture", "fp8_kind"), str),
+    **dict.fromkeys(("driver_memory_bytes", "engine_memory_bytes", "bandwidth_bytes_per_s", "bf16_flops_per_s"), int),
+    **dict.fromkeys(("engine_memory_low_bytes", "engine_memory_high_bytes", "max_gpus_per_node"), int),
+    **dict.fromkeys(("fp8_flops_per_s", "fp4_flops_per_s", "compute_units"), (int, type(None))),
+    "released": bool,
+}
+"""What each key of a GPU's file must be; unknown and missing keys are refused by the constructors."""
 
 
 class _Facts(Mapping[str, Fact]):
@@ -134,6 +150,13 @@ def _load(gpu_id: str) -> GpuSpec:
     raw = tomllib.loads(head)
     link: dict[str, Any] = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.pop("link")}
     fields: dict[str, Any] = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw}
-    for key in ("driver_names", "pci_device_ids", "notes"):
+    for key in ("driver_names", "names", "pci_device_ids", "notes"):
         fields[key] = tuple(fields[key])
-    return GpuSpec(**fields, link=Link(**link), facts=_Facts(mark + facts))
+    try:
+        spec = GpuSpec(**fields, link=Link(**link), facts=_Facts(mark + facts))
+    except TypeError as error:
+        raise TypeError(f"hw_specs/data/{gpu_id}.toml: {str(error).partition(') ')[2] or error}") from error
+    for key, kinds in _KINDS.items():
+        if not isinstance(getattr(spec, key), kinds):
+            raise TypeError(f"hw_specs/data/{gpu_id}.toml: `{key}` is {getattr(spec, key)!r}")
+    return spec

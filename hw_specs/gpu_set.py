@@ -81,7 +81,10 @@ def _spec(name: str) -> GpuSpec:
         for pattern, reason in _NEAR_MISSES:
             near = pattern.match(name)
             if near:
-                spec = get_gpu(near["name"])
+                try:
+                    spec = get_gpu(near["name"])
+                except UnknownGpu:
+                    continue  # The digits are part of the name, which is refused whole.
                 right = f"{int(near['count'])}x{spec.name}"
                 raise BadGpuString(f"{reason} in `{shown(name)}`", hint=f"write `{right}`") from None
         raise

@@ -79,6 +79,8 @@ class GpuSpec:
     """Best matrix multiplication anyone measured and published; 51 to 80 % of the peak."""
     measured_fp8_flops_per_s: int | None = None
     driver_names: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    """What else people, clouds and cluster labels call it, normalised."""
     pci_device_ids: tuple[int, ...] = ()
     facts: Mapping[str, Fact] = field(default_factory=dict, hash=False, compare=False, repr=False)
     """Provenance by field name; the key ``*`` covers what is not listed."""

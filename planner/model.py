@@ -131,6 +131,8 @@ class ModelSpec:
     """Whether vLLM loads Mistral's own layout (params.json, consolidated*.safetensors)."""
     rope_cache_positions: int | None = None
     """Rows of the RoPE table; None means `max_position_embeddings`."""
+    yarn_positions: int | None = None
+    """Original length times YaRN's factor, the limit in early releases; None where it is `max_position_embeddings`."""
     rotary_dim: int | None = None
     """Columns of the RoPE table; None means `head_dim`."""
     notes: tuple[str, ...] = ()
@@ -140,6 +142,22 @@ class ModelSpec:
     def num_hidden_layers(self) -> int:
         """Decoder layers of the target."""
         return sum(group.count for group in self.layers)
+
+    @property
+    def formats(self) -> tuple[WeightFormat, ...]:
+        """The formats its decoder layers are stored in, each once, in order of appearance."""
+        each = (
+            fmt
+            for group in self.layers
+            for fmt in (group.attention, group.attention_output, group.mlp, group.mlp_down)
+            if fmt is not None
+        )
+        return tuple(dict.fromkeys(each))
+
+    @property
+    def format_names(self) -> tuple[str, ...]:
+        """Names of :attr:`formats`."""
+        return tuple(fmt.name for fmt in self.formats)
 
     @property
     def layer_formats(self) -> tuple[LayerGroup, ...]:

@@ -1,14 +1,18 @@
-"""Write docs/reference/gpus.md from the catalogue: ``python scripts/gpu_reference.py``. A test holds it current."""
+"""Write docs/reference/gpus.md and the index of names from the GPUs' files. A test holds both current."""
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 from hw_specs import GpuSpec, list_gpus
-from hw_specs.catalog import names
+from hw_specs.catalog import names, normalise
 from hw_specs.units import format_gib
 
 TARGET = Path(__file__).parents[1] / "docs/reference/gpus.md"
+DATA = Path(__file__).parents[1] / "hw_specs/data"
+INDEX = DATA / "names.toml"
+_NO_GPU = {"names", "lookalikes", "architectures"}
 _TERA = 10**12
 
 _INTRODUCTION = """# GPUs
@@ -39,6 +43,22 @@ def render() -> str:
     parts = [_INTRODUCTION, _memory_table(), _speed_table(), _BASES, _names()]
     parts += ["## Sources, GPU by GPU\n", *map(_details, list_gpus())]
     return "\n".join(parts).rstrip() + "\n"
+
+
+def render_index() -> str:
+    """Return ``names.toml``: every name of every GPU's own file, and the file it stands in."""
+    found: dict[str, str] = {}
+    for path in sorted(DATA.glob("*.toml")):
+        if path.stem in _NO_GPU:
+            continue
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        for name in (path.stem, raw["name"], *raw["driver_names"], *raw["names"]):
+            key = normalise(name)
+            if found.setdefault(key, path.stem) != path.stem:
+                raise SystemExit(f"`{name}` names {found[key]} and {path.stem}")
+    lines = ["# Written by scripts/gpu_reference.py from the GPUs' own files; keys are normalised names."]
+    quoted = ((f'"{key}"' if set("./+()") & set(key) else key, found[key]) for key in sorted(found))
+    return "\n".join([*lines, *(f'{key} = "{gpu_id}"' for key, gpu_id in quoted)]) + "\n"
 
 
 def _size(size_bytes: int) -> str:
@@ -109,5 +129,7 @@ def _details(spec: GpuSpec) -> str:
 
 
 if __name__ == "__main__":
+    INDEX.write_text(render_index(), encoding="utf-8")
+    names.cache_clear()
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(render(), encoding="utf-8")

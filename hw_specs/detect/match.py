@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
-from hw_specs.catalog import get_gpu, list_gpus, normalise, read_toml
+from hw_specs.catalog import list_gpus, normalise, read_toml
 from hw_specs.detect.report import DetectedGpu, MatchedBy
-from hw_specs.spec import Basis, Fact, Fp8Kind, GpuSpec, Link, Vendor
+from hw_specs.spec import Fact, Fp8Kind, GpuSpec, Link, Vendor
 from hw_specs.units import MIB, format_gib
 
 _SAME_TOTAL_BYTES = 64 * MIB
@@ -36,13 +35,10 @@ class Match:
 
 
 def match(gpu: DetectedGpu) -> Match:
-    """Return the catalogue's or the variants' entry that `gpu` is, if any."""
+    """Return the catalogue's entry that `gpu` is, if any."""
     for spec in list_gpus():
         if spec.vendor == gpu.vendor and gpu.pci_device_id in spec.pci_device_ids:
             return Match(spec=spec, by="pci-id", notes=_disagreements(gpu, spec))
-    for device_ids, spec in _variants():
-        if gpu.vendor == "nvidia" and gpu.pci_device_id in device_ids:
-            return Match(spec=spec, by="variant", notes=_disagreements(gpu, spec))
     return _by_totals_or_name(gpu)
 
 
@@ -252,33 +248,5 @@ def _fp8_kind(vendor: Vendor, architecture: str | None) -> Fp8Kind:
 
 
 @cache
-def _variants() -> tuple[tuple[tuple[int, ...], GpuSpec], ...]:
-    """Return the PCI ids and the spec of every near relative of a catalogue entry."""
-    found: list[tuple[tuple[int, ...], GpuSpec]] = []
-    for raw in read_toml("variants.toml")["variant"]:
-        row: dict[str, Any] = dict(raw)
-        base = get_gpu(row.pop("base"))
-        basis: Basis = row.pop("basis")
-        note = str(row.pop("note"))
-        fact = Fact(source=row.pop("source"), basis=basis, note=note)
-        link = Link(**row.pop("link")) if "link" in row else base.link
-        device_ids = tuple(row.pop("pci_device_ids"))
-        facts = {**base.facts, **dict.fromkeys(row, fact), "link": fact}
-        spec = replace(
-            base,
-            **row,
-            link=link,
-            pci_device_ids=device_ids,
-            driver_names=(),
-            measured_bf16_flops_per_s=None,
-            measured_fp8_flops_per_s=None,
-            facts=facts,
-            notes=(note,),
-        )
-        found.append((device_ids, spec))
-    return tuple(found)
-
-
-@cache
 def _lookalikes() -> frozenset[str]:
-    return frozenset(name for row in read_toml("variants.toml")["lookalike"] for name in row["names"])
+    return frozenset(name for row in read_toml("lookalikes.toml")["lookalike"] for name in row["names"])

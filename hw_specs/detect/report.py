@@ -10,7 +10,7 @@ from hw_specs.spec import GpuSet, Vendor
 if TYPE_CHECKING:
     from hw_specs.detect.choose import Selection
 
-MatchedBy = Literal["pci-id", "variant", "totals", "name", "unknown"]
+MatchedBy = Literal["pci-id", "totals", "name", "unknown"]
 ProblemKind = Literal["absent", "broken", "device", "note"]
 LinkKind = Literal["nvlink", "xgmi", "pcie", "unknown"]
 

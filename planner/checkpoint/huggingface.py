@@ -107,6 +107,18 @@ def _refuse_windows(text: Section, traits: dict[str, Any], positions: int) -> No
         raise UnsupportedModel(f"this model uses sliding-window attention (`sliding_window` is {window})")
 
 
+def _rope_type(scaling: Section) -> str:
+    return scaling.text("rope_type") or scaling.text("type") or "default"
+
+
+def _length_factor(scaling: Section | None) -> int:
+    """By how much a scaling block lengthens `max_position_embeddings` in the engine's eyes."""
+    lengthened = load("architectures.toml")["rope_lengthened"]["types"]
+    if scaling is None or not scaling.values or _rope_type(scaling) not in lengthened:
+        return 1
+    return int(scaling.number("factor", low=1, high=65536))
+
+
 def rope_rows(scaling: Section | None, positions: int) -> int:
     """Rows of the RoPE table that vLLM builds for a scaling block.
 
@@ -116,7 +128,7 @@ def rope_rows(scaling: Section | None, positions: int) -> int:
     rules: dict[str, str] = load("architectures.toml")["rope"]
     if scaling is None or not scaling.values:
         return positions
-    kind = scaling.text("rope_type") or scaling.text("type") or "default"
+    kind = _rope_type(scaling)
     if kind not in rules:
         raise UnsupportedModel(
             f"the RoPE scaling `{shown(kind)}` is not described", hint=f"described: {', '.join(rules)}"
@@ -184,6 +196,8 @@ def read_huggingface(config: Section, *, name: str, quantization: Section | None
     scaling = text.section("rope_parameters") or text.section("rope_scaling")
     partial = text.number("partial_rotary_factor", low=0.01, high=1, default=1.0)
     rows = rope_rows(scaling, positions)
+    limit = positions * _length_factor(scaling)
+    yarn = scaling is not None and _rope_type(scaling) == "yarn"
     block = next(
         (
             found
@@ -204,7 +218,7 @@ def read_huggingface(config: Section, *, name: str, quantization: Section | None
         head_dim=head_dim,
         intermediate_size=text.integer("intermediate_size", limit=top.size),
         vocab_size=text.integer("vocab_size", limit=top.size),
-        max_position_embeddings=positions,
+        max_position_embeddings=limit,
         layers=stored.groups(text.integer("num_hidden_layers", limit=top.layers)),
         tie_word_embeddings=tied,
         qkv_bias=attention_bias or traits.get("qkv_bias", False),
@@ -213,7 +227,8 @@ def read_huggingface(config: Section, *, name: str, quantization: Section | None
         qk_norm=traits.get("qk_norm", False),
         vision=_vision(config, vision) if vision else None,
         kv_cache_scheme=stored.kv_cache_scheme,
-        rope_cache_positions=rows if rows != positions else None,
+        rope_cache_positions=rows if rows != limit else None,
+        yarn_positions=rows if yarn and rows != limit else None,
         rotary_dim=int(head_dim * partial) if partial != 1 else None,
     )
 

@@ -17,7 +17,7 @@ _KEY_WIDTH = 10
 _NAME_WIDTH = 26
 _VENDORS = {"nvidia": "NVIDIA", "amd": "AMD"}
 _LINKS = {"nvlink": "NVLink", "xgmi": "xGMI", "pcie": "PCIe", "unknown": "unknown"}
-_MATCHED_BY = {"pci-id": "PCI id", "variant": "PCI id", "totals": "memory", "name": "name", "unknown": "unknown"}
+_MATCHED_BY = {"pci-id": "PCI id", "totals": "memory", "name": "name", "unknown": "unknown"}
 
 
 def report_text(report: DetectionReport) -> str:

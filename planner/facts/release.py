@@ -38,6 +38,8 @@ class Release:
     known: bool
     """False when `version` is newer than every known release."""
     gpu_memory_utilization: float
+    yarn_limit: str
+    """``original`` (times the factor) or ``max``: which length YaRN allows in a Hugging Face configuration."""
     graph_estimate_vendors: tuple[str, ...]
     """Vendors whose graph estimate is subtracted from the KV budget."""
     vision_sharded: bool
@@ -128,6 +130,7 @@ def resolve_release(version: str | None = None) -> Release:
         rules_version=asked.removeprefix("v") if known else facts["newest"],
         known=known,
         gpu_memory_utilization=rules["gpu_memory_utilization"],
+        yarn_limit=rules["yarn_limit"],
         graph_estimate_vendors=tuple(rules["graph_estimate_vendors"]),
         vision_sharded=rules["vision_sharded"],
         model_runner=rules["model_runner"],

@@ -22,8 +22,47 @@ def tensor_parallel_fault(model: ModelSpec, tensor_parallel_size: int, *, text_o
         return f"the MLP width {model.intermediate_size} does not divide by {tp}"
     if (-(-model.vocab_size // 64) * 64) % tp:
         return f"the vocabulary of {model.vocab_size} does not divide by {tp}"
+    stored = _group_fault(model, tp)
+    if stored:
+        return stored
     if model.vision and not text_only and model.vision.num_attention_heads % tp:
         return f"the vision tower's {model.vision.num_attention_heads} heads do not divide by {tp} (text-only would)"
+    return None
+
+
+def _group_fault(model: ModelSpec, tp: int) -> str | None:
+    """Return which weight's groups or blocks a shard would cut, or None.
+
+    The engine checks each matrix when it is made: along the columns of a row-parallel one (o, down), where a group
+    or block must end at the shard's edge, and for blocks along the rows of what it merges (q, k, v; gate, up),
+    where one must end at each seam, on one GPU too. One scale per whole row has no edge inside it.
+
+    Source: vLLM 0.33.0, quantization/utils/fp8_utils.py validate_fp8_block_shape; auto_awq.py create_weights;
+    utils/marlin_utils.py (a group must not straddle the shard); modelopt.py (16 columns).
+    """
+    head = model.head_dim
+    attended, inner = model.num_attention_heads * head // tp, model.intermediate_size // tp
+    kv_rows = max(model.num_key_value_heads // tp, 1) * head
+    for group in dict.fromkeys(model.layers):
+        output, down = group.attention_output or group.attention, group.mlp_down or group.mlp
+        for fmt, matrix, columns in ((output, "o_proj", attended), (down, "down_proj", inner)):
+            if tp > 1 and fmt.group_columns and columns % fmt.group_columns:
+                return (
+                    f"{fmt.name} groups of {fmt.group_columns} do not divide the {columns} columns of {matrix} that "
+                    f"each of {tp} GPUs gets: vLLM refuses the quantised weight at load"
+                )
+        rows = (
+            (group.attention, "q_proj", attended),
+            (group.attention, "k_proj", kv_rows),
+            (group.mlp, "gate_proj", inner),
+        )
+        for fmt, matrix, height in rows:
+            if fmt.group_rows > 1 and height % fmt.group_rows:
+                return (
+                    f"{fmt.name} blocks of {fmt.group_rows} rows do not divide the {height} rows of {matrix} "
+                    f"{f'that each of {tp} GPUs gets' if tp > 1 else 'on one GPU'}: vLLM refuses the quantised weight "
+                    f"at load"
+                )
     return None
 
 

@@ -122,14 +122,18 @@ def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
 def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     gpus, tp = outcome.question.gpus, outcome.settings.tensor_parallel_size
     spec = gpus.spec
-    if spec.fp8_kind == "weight-only":
+    if spec.fp8_kind == "weight-only" and any(name.startswith("fp8") for name in outcome.question.model.format_names):
         yield (
             "fp8-weight-only",
             f"{spec.name} has no FP8 arithmetic: the static FP8 checkpoint runs weight-only through Marlin, "
             f"at BF16 speed or below",
         )
-    if spec.fp8_kind == "none":
-        yield "fp8-unsupported", f"{spec.name} cannot load FP8 weights"
+    if spec.vendor == "amd" and "nvfp4" in outcome.question.model.format_names:
+        yield (
+            "nvfp4-emulated",
+            f"vLLM only emulates NVFP4 on {spec.name}: every layer is expanded to BF16 in each step, which is slow; "
+            f"the FP8 checkpoint is native there",
+        )
     if tp > 1 and not gpus.fully_connected:
         yield (
             "slow-link",

@@ -12,7 +12,7 @@ from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
 from planner.facts import load
 from planner.facts.release import BatchTier, Release, resolve_release
-from planner.memory.layouts import layouts, legal_tensor_parallel_sizes
+from planner.memory.layouts import layouts, legal_tensor_parallel_sizes, tensor_parallel_fault
 from planner.model import ModelSpec
 from planner.planning.request import PlanRequest
 from planner.settings import Layout
@@ -48,12 +48,14 @@ class Question:
         Raises:
             UnknownVersion: when the vLLM release is malformed or too old.
         """
-        model = request.model or load_preset()
+        model, release = request.model or load_preset(), resolve_release(request.vllm_version)
+        if release.yarn_limit == "original" and model.yarn_positions:
+            model = replace(model, max_position_embeddings=model.yarn_positions)
         return cls(
             request=request,
             model=model,
             gpus=request.gpus,
-            release=resolve_release(request.vllm_version),
+            release=release,
             text_only=request.language_model_only or request.limit_mm_per_prompt_image == 0 or model.vision is None,
         )
 
@@ -116,6 +118,17 @@ def check_request(request: PlanRequest, model: ModelSpec) -> None:
     Raises:
         InvalidRequest: naming the field, the rule and what works.
     """
+    spec = request.gpus.spec
+    if spec.fp8_kind == "none" and any(name.startswith("fp8") for name in model.format_names):
+        raise InvalidRequest(
+            "gpus",
+            f"{spec.name} ({spec.architecture}) cannot load the FP8 weights of {model.name}: vLLM has no FP8 kernel "
+            f"for it, and on ROCm no weight-only one either",
+            hint="it serves BF16 checkpoints; name one with `--model`, or GPUs with FP8 with `--gpus`",
+        )
+    unloadable = tensor_parallel_fault(model, 1, text_only=True)
+    if unloadable:
+        raise InvalidRequest("model", f"{model.name} cannot be loaded: {unloadable}")
     limit = model.max_position_embeddings
     if request.max_model_len is not None and request.max_model_len > limit:
         raise InvalidRequest(
@@ -137,7 +150,7 @@ def check_request(request: PlanRequest, model: ModelSpec) -> None:
             hint=f"raise max_num_seqs to {request.concurrency}",
         )
     dtype = load("vllm.toml")["kv_cache"]["dtypes"].get(request.kv_cache_dtype, {})
-    fp8_weights = any(fmt.name.startswith("fp8") for group in model.layers for fmt in (group.attention, group.mlp))
+    fp8_weights = any(name.startswith("fp8") for name in model.format_names)
     if dtype.get("refused_with_fp8_weights") and fp8_weights:
         raise InvalidRequest(
             "kv_cache_dtype",

@@ -197,6 +197,8 @@ def test_the_reference_page_is_current() -> None:
     spec.loader.exec_module(module)
     page = (root / "docs/reference/gpus.md").read_text(encoding="utf-8")
     assert page == module.render(), "run `python scripts/gpu_reference.py`"
+    index = (root / "hw_specs/data/names.toml").read_text(encoding="utf-8")
+    assert index == module.render_index(), "run `python scripts/gpu_reference.py`"
 
 
 def test_the_guide_shows_what_the_command_prints() -> None:

@@ -1,0 +1,127 @@
+"""Groups and blocks of a weight format end where a shard does: sizes that the engine refuses at load are refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hw_specs import parse_gpus
+from planner import PlanRequest, load_preset, plan
+from planner.checkpoint.document import Section
+from planner.checkpoint.huggingface import read_huggingface
+from planner.errors import InvalidRequest
+from planner.memory.layouts import legal_tensor_parallel_sizes, tensor_parallel_fault
+from planner.model import ModelSpec, WeightFormat
+
+QWEN = {
+    "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "hidden_size": 8192, "intermediate_size": 29568,
+    "max_position_embeddings": 32768, "num_attention_heads": 64, "num_hidden_layers": 80, "num_key_value_heads": 8,
+    "tie_word_embeddings": False, "vocab_size": 152064,
+}  # fmt: skip
+STORED = {
+    "awq": {"bits": 4, "group_size": 128, "quant_method": "awq", "zero_point": True},
+    "gptq": {"bits": 4, "group_size": 128, "quant_method": "gptq", "desc_act": False},
+    "compressed-tensors": {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"a": {"targets": ["Linear"], "weights": {
+            "num_bits": 4, "type": "int", "strategy": "group", "group_size": 128, "symmetric": True}}},
+    },
+    "fp8 blocks": {"quant_method": "fp8", "weight_block_size": [128, 128]},
+}  # fmt: skip
+
+
+def model(**changes: object) -> ModelSpec:
+    return read_huggingface(Section(origin="config.json", values={**QWEN, **changes}), name="a-model")
+
+
+def stored_as(fmt: WeightFormat, **changes: int) -> ModelSpec:
+    base = model(**changes)
+    return replace(base, layers=tuple(replace(group, attention=fmt, mlp=fmt) for group in base.layers))
+
+
+@pytest.mark.parametrize("stored", STORED)
+def test_231_groups_stay_on_one_gpu(stored: str) -> None:
+    """29568 / 128 = 231, an odd number: whatever stores groups or blocks of 128 cannot be halved."""
+    assert legal_tensor_parallel_sizes(model(quantization_config=STORED[stored]), 8, text_only=True) == (1,)
+
+
+def test_without_groups_the_same_model_is_split() -> None:
+    assert legal_tensor_parallel_sizes(model(), 8, text_only=True) == (1, 2, 4, 8)
+
+
+def test_the_refusal_names_group_matrix_and_what_is_valid() -> None:
+    request = PlanRequest(
+        gpus=parse_gpus("2xH100"), model=model(quantization_config=STORED["awq"]), tensor_parallel_size=2
+    )
+    with pytest.raises(InvalidRequest, match=r"groups of 128 do not divide the 14784 columns of down_proj") as caught:
+        plan(request)
+    assert "1" in (caught.value.hint or "")
+
+
+@given(
+    tp=st.sampled_from([1, 2, 4, 8]),
+    group=st.sampled_from([16, 32, 64, 128, 256]),
+    inner=st.integers(1, 64).map(lambda n: n * 64),
+)
+def test_a_split_is_legal_exactly_when_every_group_is_whole(tp: int, group: int, inner: int) -> None:
+    fmt = WeightFormat(name="int4", bits=4, group_rows=1, group_columns=group, scale_bytes=2)
+    spec = stored_as(fmt, intermediate_size=inner)
+    whole = tp == 1 or (inner // tp % group == 0 and spec.num_attention_heads * spec.head_dim // tp % group == 0)
+    assert (tensor_parallel_fault(spec, tp, text_only=True) is None) == (inner % tp == 0 and whole)
+
+
+@given(
+    tp=st.sampled_from([1, 2, 4, 8]), rows=st.sampled_from([64, 128]), inner=st.integers(1, 64).map(lambda n: n * 64)
+)
+def test_blocks_end_at_the_seams_of_merged_matrices_too(tp: int, rows: int, inner: int) -> None:
+    fmt = WeightFormat(name="fp8-block", bits=8, group_rows=rows, group_columns=rows, scale_bytes=4)
+    legal = tensor_parallel_fault(stored_as(fmt, intermediate_size=inner), tp, text_only=True) is None
+    assert legal == (inner % tp == 0 and inner // tp % rows == 0)
+
+
+def test_a_model_that_no_size_can_load_is_refused() -> None:
+    fmt = WeightFormat(name="fp8-block", bits=8, group_rows=128, group_columns=128, scale_bytes=4)
+    with pytest.raises(InvalidRequest, match="cannot be loaded: fp8-block blocks of 128 rows"):
+        plan(PlanRequest(gpus=parse_gpus("8xH200"), model=stored_as(fmt, intermediate_size=29568 + 64)))
+
+
+@pytest.mark.parametrize(
+    ("kind", "version", "limit"),
+    [
+        ("yarn", "0.20.0", 131072),
+        ("yarn", "0.29.0", 131072),
+        ("yarn", "0.30.0", 32768),
+        ("yarn", "0.33.0", 32768),
+        ("llama3", "0.33.0", 32768),
+        ("linear", "0.20.0", 131072),
+        ("dynamic", "0.33.0", 131072),
+    ],
+)
+def test_the_length_limit_follows_the_release(kind: str, version: str, limit: int) -> None:
+    """YaRN's factor counts up to 0.29; `linear` and `dynamic` lengthen in every release."""
+    scaled = model(rope_scaling={"rope_type": kind, "factor": 4.0, "original_max_position_embeddings": 32768})
+    found = plan(PlanRequest(gpus=parse_gpus("8xH200"), model=scaled, vllm_version=version))
+    assert found.settings.max_model_len == limit
+    with pytest.raises(InvalidRequest, match="is beyond the model's"):
+        plan(PlanRequest(gpus=parse_gpus("8xH200"), model=scaled, vllm_version=version, max_model_len=limit + 1))
+
+
+def test_nvfp4_on_amd_is_said_to_be_emulated() -> None:
+    nvfp4 = load_preset("mistral-medium-3.5-128b-nvfp4")
+    codes = {
+        gpus: {warning.code for warning in plan(PlanRequest(gpus=parse_gpus(gpus), model=nvfp4)).warnings}
+        for gpus in ("1xMI300X", "1xB200")
+    }
+    assert "nvfp4-emulated" in codes["1xMI300X"]
+    assert "nvfp4-emulated" not in codes["1xB200"]
+
+
+@pytest.mark.parametrize("card", ["MI210", "MI250X"])
+def test_a_card_without_fp8_says_why_and_what_it_can_run(card: str) -> None:
+    with pytest.raises(InvalidRequest, match="cannot load the FP8 weights") as caught:
+        plan(PlanRequest(gpus=parse_gpus(f"8x{card}")))
+    assert "BF16" in (caught.value.hint or "")
+    assert plan(PlanRequest(gpus=parse_gpus(f"8x{card}"), model=model())).verdict != "impossible"
