@@ -128,11 +128,17 @@ def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
             f"{spec.name} has no FP8 arithmetic: the static FP8 checkpoint runs weight-only through Marlin, "
             f"at BF16 speed or below",
         )
-    if spec.vendor == "amd" and "nvfp4" in outcome.question.model.format_names:
+    formats = load("weight_formats.toml")["formats"]
+    emulated = (
+        name
+        for name in outcome.question.model.format_names
+        if spec.vendor in formats.get(name, {}).get("emulated_on", ())
+    )
+    for name in emulated:
         yield (
-            "nvfp4-emulated",
-            f"vLLM only emulates NVFP4 on {spec.name}: every layer is expanded to BF16 in each step, which is slow; "
-            f"the FP8 checkpoint is native there",
+            f"{name}-emulated",
+            f"vLLM only emulates {name.upper()} on {spec.name}: every layer is expanded to BF16 in each step, "
+            f"which is slow; the FP8 checkpoint is native there",
         )
     if tp > 1 and not gpus.fully_connected:
         yield (
