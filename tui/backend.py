@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from planner.planning.context_curve import CurvePoint
     from planner.serve import (
         CheckResult,
-        Conclusion,
         Event,
         Expectations,
         Follower,
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         Run,
         SmokeReport,
         StartOrder,
+        StartReport,
     )
     from planner.serve.rehearsal.rehearse import Stage
     from planner.serve.verification.chat import Piece, Turn
@@ -131,10 +131,10 @@ def _metrics(url: str) -> str:
     return read_metrics(url)
 
 
-def _talk(url: str, model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
-    from planner.serve.verification.chat import talk
+def _chat(url: str, model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
+    from planner.serve.verification.chat import chat
 
-    return talk(url, model=model, turns=turns)
+    return chat(url, model=model, turns=turns)
 
 
 def _keep(calibration: Calibration) -> None:
@@ -149,10 +149,10 @@ def _attach(run_id: str) -> Run:
     return attach(run_id)
 
 
-def _conclude(run: Run, last: Event | None) -> Conclusion:
-    from planner.serve import conclude
+def _report_start(run: Run, last: Event | None) -> StartReport:
+    from planner.serve import report_start
 
-    return conclude(run, last)
+    return report_start(run, last)
 
 
 def _expected(run: Run) -> tuple[Mapping[str, float], int]:
@@ -194,7 +194,7 @@ class Backend:
     follow: Callable[[Run], Follower] = _follow
     attach: Callable[[str], Run] = _attach
     """Find a run by its id."""
-    conclude: Callable[[Run, Event | None], Conclusion] = _conclude
+    report_start: Callable[[Run, Event | None], StartReport] = _report_start
     """How a start ended, its last event given."""
     expected: Callable[[Run], tuple[Mapping[str, float], int]] = _expected
     """Median seconds per phase of earlier starts like it, and how many there were."""
@@ -216,7 +216,7 @@ class Backend:
         _verify
     )
     metrics: Callable[[str], str] = _metrics
-    talk: Callable[[str, str, Sequence[Turn]], Iterator[Piece]] = _talk
+    chat: Callable[[str, str, Sequence[Turn]], Iterator[Piece]] = _chat
     calibrations: Callable[[], tuple[Calibration, ...]] = _calibrations
     """What starts on this machine measured."""
     keep: Callable[[Calibration], None] = _keep

@@ -10,7 +10,7 @@ from planner.serve.process.progress import StartProgress
 if TYPE_CHECKING:
     from hw_specs import DetectionReport, M35Error
     from planner import Plan
-    from planner.serve import Conclusion, Event, Expectations, RehearsalReport, Run, SmokeReport
+    from planner.serve import Event, Expectations, RehearsalReport, Run, SmokeReport, StartReport
     from planner.serve.check import CheckResult
 
 
@@ -75,14 +75,14 @@ class RunKnown:
     expected: Expectations | None
     model: str
     """The name it is served under."""
-    conclusion: Conclusion
+    start_report: StartReport
 
 
 @dataclass(frozen=True, slots=True)
-class Concluded:
+class StartReported:
     """How a start ended."""
 
-    conclusion: Conclusion
+    start_report: StartReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ News = (
     | Launched
     | ServerNews
     | RunKnown
-    | Concluded
+    | StartReported
     | Stopped
     | RehearsalBegun
     | RehearsalStage

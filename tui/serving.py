@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from hw_specs import M35Error
 from planner import Plan
-from planner.serve import CheckResult, Conclusion, Expectations, Run, SmokeReport
+from planner.serve import CheckResult, Expectations, Run, SmokeReport, StartReport
 from planner.serve.verification.chat import Turn
-from planner.serve.verification.live_metrics import Counters, Gauges, gauges, read_counters
+from planner.serve.verification.live_metrics import Counters, LiveMetrics, live_metrics, read_counters
 from tui import news
 
 HISTORY = 240
@@ -28,9 +28,9 @@ class Serving:
     checking: str = ""
     """The check under way; empty when none is."""
     report: SmokeReport | None = None
-    conclusion: Conclusion | None = None
+    start_report: StartReport | None = None
     last_look: Counters | None = None
-    history: tuple[Gauges, ...] = ()
+    history: tuple[LiveMetrics, ...] = ()
     """Newest last."""
     trouble: str = ""
     """Why the server cannot be reached."""
@@ -43,8 +43,8 @@ class Serving:
 def take(serving: Serving, heard: news.News) -> Serving:
     """Return the state after one piece of news; news of another step changes nothing."""
     match heard:
-        case news.RunKnown(run=run, plan=plan, expected=expected, model=model, conclusion=conclusion):
-            return replace(serving, run=run, plan=plan, expected=expected, model=model, conclusion=conclusion)
+        case news.RunKnown(run=run, plan=plan, expected=expected, model=model, start_report=start_report):
+            return replace(serving, run=run, plan=plan, expected=expected, model=model, start_report=start_report)
         case news.VerifyBegun():
             return replace(serving, results=(), report=None, checking="…")
         case news.SmokeStarted(name=name):
@@ -53,8 +53,8 @@ def take(serving: Serving, heard: news.News) -> Serving:
             return replace(serving, results=(*serving.results, result), checking="…")
         case news.Verified(report=report):
             return replace(serving, checking="", report=report, model=report.model or serving.model)
-        case news.Concluded(conclusion=conclusion):
-            return replace(serving, conclusion=conclusion)
+        case news.StartReported(start_report=start_report):
+            return replace(serving, start_report=start_report)
         case news.MetricsRead():
             return _looked(serving, heard)
         case news.Asked(text=text):
@@ -78,5 +78,5 @@ def _looked(serving: Serving, look: news.MetricsRead) -> Serving:
     if isinstance(look.page, M35Error):
         return replace(serving, trouble=str(look.page) if look.alive else "the server has ended")
     now = read_counters(look.page, at_s=look.at_s)
-    seen = gauges(now, serving.last_look)
+    seen = live_metrics(now, serving.last_look)
     return replace(serving, trouble="", history=(*serving.history[1 - HISTORY :], seen), last_look=now)

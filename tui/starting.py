@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from planner.serve import Conclusion, Diagnosis, RehearsalReport, Run
+from planner.serve import Diagnosis, RehearsalReport, Run, StartReport
 from planner.serve.check import CheckResult
 from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
 from planner.serve.process.progress import StartProgress
@@ -43,7 +43,7 @@ class Start:
     smoke: tuple[CheckResult, ...] = ()
     """What a rehearsal checked."""
     rehearsal: RehearsalReport | None = None
-    conclusion: Conclusion | None = None
+    start_report: StartReport | None = None
     diagnosis: Diagnosis | None = None
     """Why it failed."""
     ended: bool = False
@@ -73,8 +73,8 @@ def take(start: Start, heard: news.News) -> Start:
             return Start(state="starting", docker=start.docker, checks=start.checks, run=run, progress=progress)
         case news.ServerNews():
             return _with_events(start, heard)
-        case news.Concluded(conclusion=conclusion):
-            return _concluded(start, conclusion)
+        case news.StartReported(start_report=start_report):
+            return _concluded(start, start_report)
         case news.RehearsalBegun():
             return Start(state="rehearsing", docker=start.docker, checks=start.checks)
         case news.RehearsalStage(stage=stage):
@@ -100,8 +100,8 @@ def _with_events(start: Start, heard: news.ServerNews) -> Start:
     return replace(start, state=state, ended=ended, at_s=heard.at_s, progress=progress)
 
 
-def _concluded(start: Start, conclusion: Conclusion) -> Start:
-    start = replace(start, conclusion=conclusion)
-    if conclusion.diagnosis is not None:
-        return replace(start, state="failed", diagnosis=conclusion.diagnosis)
-    return replace(start, state="stopped") if conclusion.outcome == "stopped" else start
+def _concluded(start: Start, start_report: StartReport) -> Start:
+    start = replace(start, start_report=start_report)
+    if start_report.diagnosis is not None:
+        return replace(start, state="failed", diagnosis=start_report.diagnosis)
+    return replace(start, state="stopped") if start_report.outcome == "stopped" else start

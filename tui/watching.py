@@ -67,7 +67,7 @@ def find_run(backend: Backend, run_id: str, *, post: Post) -> None:
 
 
 def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled) -> None:
-    """Follow a run to its end: events, log and conclusions."""
+    """Follow a run to its end: events, log and start reports."""
     follower = backend.follow(run)
     last: Event | None = None
     with closing(LogTail(run.log_path)) as tail:
@@ -80,7 +80,7 @@ def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled
                 post(news.ServerNews(events, log, at_s=max(0.0, backend.now() - run.record.created_at_s)))
             ready = next((event for event in events if isinstance(event, ServerReady)), None)
             if follower.done or ready is not None:
-                post(news.Concluded(backend.conclude(run, last if follower.done else ready)))
+                post(news.StartReported(backend.report_start(run, last if follower.done else ready)))
             if follower.done:
                 return
             time.sleep(backend.poll_s * (READY_FACTOR if follower.ready else 1))
@@ -130,7 +130,7 @@ def know_run(backend: Backend, run_id: str, *, post: Post) -> None:
     if expected is not None and served:
         expected = dataclasses.replace(expected, model=served)
     model = served or (plan.model.name if plan else "")
-    post(news.RunKnown(run, plan, expected, model, backend.conclude(run, None)))
+    post(news.RunKnown(run, plan, expected, model, backend.report_start(run, None)))
 
 
 def verify_server(backend: Backend, url: str, expected: Expectations | None, *, post: Post) -> None:
@@ -157,7 +157,7 @@ def look_at_server(backend: Backend, run: Run, *, post: Post) -> None:
 def chat_with_server(backend: Backend, url: str, model: str, turns: Sequence[Turn], *, post: Post) -> None:
     """Send a conversation and pass its answer on as it comes."""
     try:
-        for piece in backend.talk(url, model, turns):
+        for piece in backend.chat(url, model, turns):
             post(news.Said(piece.text or piece.reasoning))
     except M35Error as refusal:
         post(news.Said(f"[{refusal}]"))

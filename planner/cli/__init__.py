@@ -34,7 +34,7 @@ COMMANDS: dict[str, str] = {
     "review": "judge commands and files that already exist",
     "sweep": "compare many settings at once",
     "diff": "compare two plans, releases or GPU sets",
-    "bench": "measure a running server and hold it against the forecast",
+    "bench": "measure a running server and compare it with the forecast",
     "check": "check this machine before a start",
     "rehearse": "try the plan on a tiny twin of the model, before the download",
     "launch": "check, start and follow a server",

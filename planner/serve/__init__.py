@@ -9,9 +9,8 @@
 
     list_runs()                                 # every run of this machine, newest first
     attach(run_id)                              # the same `Run`, in another process
-    conclude(run, last_event)                   # figures against the plan, or the cause with its cures
-    diagnose(log_bytes, plan=plan)              # the cause of a failed start and what cures it
-    read_measured(events)                       # what the engine measured, to hold against the plan
+    report_start(run, last_event)               # figures against the plan, or the cause and how to fix it
+    diagnose(log_bytes, plan=plan)              # the cause of a failed start and how to fix it
 
 The server writes to a *file* and everyone tails the file, so a reader that leaves or stalls cannot block it.
 `follow` is a plain iterator that sleeps between polls; `follow_async` is the same for an event loop. Events are
@@ -27,93 +26,73 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from planner.serve.check import CheckResult
     from planner.serve.log.diagnosis import Diagnosis, diagnose
-    from planner.serve.log.events import PHASES, Event, event_record
-    from planner.serve.log.measured import Measured, compare, read_measured
-    from planner.serve.log.parser import StartupLog, parse_log
+    from planner.serve.log.events import Event, event_record
     from planner.serve.preflight import run_preflight
     from planner.serve.process.endpoint import Endpoint
     from planner.serve.process.follower import Follower, follow, follow_async
     from planner.serve.process.launcher import launch
     from planner.serve.process.progress import StartProgress
-    from planner.serve.process.run import Run, RunStatus
+    from planner.serve.process.run import Run, RunStatus, StopReport
     from planner.serve.process.runs import attach, list_runs
     from planner.serve.process.start_order import StartOrder
-    from planner.serve.rehearsal.rehearse import RehearsalReport, rehearsal_record, rehearse
-    from planner.serve.start_report import Conclusion, conclude, plan_of
-    from planner.serve.verification.smoke import Expectations, SmokeReport, smoke_record
-    from planner.serve.verification.verifier import selected_checks, verify
+    from planner.serve.rehearsal.rehearse import RehearsalReport, rehearse
+    from planner.serve.start_report import StartReport, report_start
+    from planner.serve.verification.smoke import Expectations, SmokeReport
+    from planner.serve.verification.verifier import verify
 
 _HOME = {
-    "PHASES": "log.events",
     "CheckResult": "check",
-    "Conclusion": "start_report",
     "Diagnosis": "log.diagnosis",
     "Endpoint": "process.endpoint",
     "Event": "log.events",
     "Expectations": "verification.smoke",
     "Follower": "process.follower",
-    "Measured": "log.measured",
     "RehearsalReport": "rehearsal.rehearse",
     "Run": "process.run",
     "RunStatus": "process.run",
     "SmokeReport": "verification.smoke",
     "StartOrder": "process.start_order",
     "StartProgress": "process.progress",
-    "StartupLog": "log.parser",
+    "StartReport": "start_report",
+    "StopReport": "process.run",
     "attach": "process.runs",
-    "compare": "log.measured",
-    "conclude": "start_report",
     "diagnose": "log.diagnosis",
     "event_record": "log.events",
     "follow": "process.follower",
     "follow_async": "process.follower",
     "launch": "process.launcher",
     "list_runs": "process.runs",
-    "parse_log": "log.parser",
-    "plan_of": "start_report",
-    "read_measured": "log.measured",
-    "rehearsal_record": "rehearsal.rehearse",
     "rehearse": "rehearsal.rehearse",
+    "report_start": "start_report",
     "run_preflight": "preflight",
-    "selected_checks": "verification.verifier",
-    "smoke_record": "verification.smoke",
     "verify": "verification.verifier",
 }
 
 __all__ = [
-    "PHASES",
     "CheckResult",
-    "Conclusion",
     "Diagnosis",
     "Endpoint",
     "Event",
     "Expectations",
     "Follower",
-    "Measured",
     "RehearsalReport",
     "Run",
     "RunStatus",
     "SmokeReport",
     "StartOrder",
     "StartProgress",
-    "StartupLog",
+    "StartReport",
+    "StopReport",
     "attach",
-    "compare",
-    "conclude",
     "diagnose",
     "event_record",
     "follow",
     "follow_async",
     "launch",
     "list_runs",
-    "parse_log",
-    "plan_of",
-    "read_measured",
-    "rehearsal_record",
     "rehearse",
+    "report_start",
     "run_preflight",
-    "selected_checks",
-    "smoke_record",
     "verify",
 ]
 

@@ -165,7 +165,7 @@ def read_result(text: str) -> BenchResult:
     missing = [name for name in _REQUIRED if values.get(name) is None]
     if missing:
         raise LogNotUnderstood(
-            f"the benchmark's result has no {' and no '.join(missing)}",
+            f"the benchmark's result lacks {' and '.join(missing)}",
             hint="give the JSON of --save-result or the whole table that vllm bench serve prints",
         )
     if not values["completed"]:
@@ -180,7 +180,7 @@ def _from_json(text: str) -> dict[str, Any]:
         # The file may hold one run per line; the last is the newest.
         document = json.loads(text) if "\n{" not in text.strip() else json.loads(text.strip().splitlines()[-1])
     except ValueError:
-        raise LogNotUnderstood("the benchmark's result is no JSON", hint="was the run cut short?") from None
+        raise LogNotUnderstood("the benchmark's result is not JSON", hint="was the run cut short?") from None
     if not isinstance(document, dict):
         return {}
     found = {name: document[key] for name, key in _JSON_KEYS.items() if isinstance(document.get(key), int | float)}

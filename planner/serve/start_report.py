@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Literal
 
 from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
-from planner.serve.log.diagnosis import Diagnosis, diagnose
+from planner.rendering.envelope import document, to_value
+from planner.serve.log.diagnosis import Diagnosis, LogLine, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
 from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, read_excerpt
-from planner.serve.log.measured import Comparison, Measured, compare, read_measured, with_metrics
+from planner.serve.log.measured import Comparison, Difference, Measured, compare, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
 from planner.serve.process.health import read_metrics
 from planner.serve.process.run import Run, RunStatus
@@ -28,7 +29,7 @@ _METRICS_TIMEOUT_S = 5.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Conclusion:
+class StartReport:
     """How a start ended."""
 
     outcome: Outcome
@@ -42,7 +43,7 @@ class Conclusion:
     """Whether it could be used at some time."""
 
 
-def conclude(run: Run, last: Event | None = None) -> Conclusion:
+def report_start(run: Run, last: Event | None = None) -> StartReport:
     """Return what the start of `run` came to and keep it as ``report.json`` in its directory.
 
     `last` is the last event of a follower; without it the records of the run decide.
@@ -56,15 +57,15 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
         # The log rounds and may lack the block count; the server itself knows both exactly.
         with suppress(VerifyFailed):
             measured = with_metrics(measured, read_metrics(run.url, timeout_s=_METRICS_TIMEOUT_S))
-    document = run.plan_document
+    planned = run.plan_document
     comparison = None
     # A plan.json that somebody damaged must not hide how the start ended.
     with suppress(KeyError, TypeError, ValueError, AttributeError):
-        comparison = compare(document, measured) if document is not None else None
+        comparison = compare(planned, measured) if planned is not None else None
     status = run.status()
     was_ready = _was_ready(run, start, last)
     outcome = _outcome(status, last, was_ready=was_ready)
-    found = Conclusion(
+    found = StartReport(
         outcome=outcome,
         measured=measured,
         comparison=comparison,
@@ -72,7 +73,7 @@ def conclude(run: Run, last: Event | None = None) -> Conclusion:
         was_ready=was_ready,
     )
     with suppress(OSError):
-        write_json(run.directory / "report.json", conclusion_document(found))
+        write_json(run.directory / "report.json", to_value(StartReportDocument.of(found)))
     return found
 
 
@@ -130,16 +131,72 @@ def plan_of(run: Run) -> Plan | None:
         return None
 
 
-def conclusion_document(conclusion: Conclusion) -> dict[str, Any]:
-    """Return `conclusion` as JSON values."""
-    document = dataclasses.asdict(conclusion)
-    if conclusion.comparison is not None:
-        document["comparison"] = comparison_record(conclusion.comparison)
-    if conclusion.diagnosis is not None:
-        del document["diagnosis"]["measured"]
-    return document
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why a start failed."""
+
+    known: bool
+    """Whether a cause was named."""
+    code: str
+    title: str
+    phase: str
+    term: str
+    """Ledger line that it concerns; empty where memory is not the matter."""
+    evidence: tuple[LogLine, ...]
+    cures: tuple[str, ...]
+    note: str
+    traceback: tuple[LogLine, ...]
+    also: tuple[str, ...]
+
+    @classmethod
+    def of(cls, diagnosis: Diagnosis) -> Failure:
+        """Return `diagnosis` without the figures of the log."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        return cls(**{name: getattr(diagnosis, name) for name in names})
 
 
-def comparison_record(comparison: Comparison) -> dict[str, Any]:
-    """Return `comparison` as JSON values."""
-    return {**dataclasses.asdict(comparison), "verdict": comparison.verdict}
+@document("diagnosis", "1.0")
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class DiagnosisDocument(Failure):
+    """The cause of a failed start, and what the engine measured before it."""
+
+    measured: Measured
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Compared:
+    """Predicted against measured."""
+
+    differences: tuple[Difference, ...]
+    tolerance_bytes: int
+    wrong: tuple[str, ...]
+    """Components outside their bounds, the largest error first."""
+    verdict: str
+
+    @classmethod
+    def of(cls, comparison: Comparison | None) -> Compared | None:
+        """Return `comparison` with its verdict."""
+        if comparison is None:
+            return None
+        return cls(**{field.name: getattr(comparison, field.name) for field in dataclasses.fields(cls)})
+
+
+@document("start-report", "1.0")
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class StartReportDocument:
+    """How a start ended."""
+
+    outcome: Outcome
+    was_ready: bool
+    measured: Measured
+    comparison: Compared | None
+    diagnosis: Failure | None
+
+    @classmethod
+    def of(cls, report: StartReport) -> StartReportDocument:
+        """Return `report` as it is written."""
+        return cls(
+            outcome=report.outcome, was_ready=report.was_ready, measured=report.measured,
+            comparison=Compared.of(report.comparison),
+            diagnosis=None if report.diagnosis is None else Failure.of(report.diagnosis),
+        )  # fmt: skip

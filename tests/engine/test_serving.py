@@ -69,7 +69,7 @@ def test_the_command_verifies_it_and_fails_on_a_wrong_expectation(
     assert main(["verify", served.run.url, "--max-model-len", "4096", "--only", "max-model-len", "--json"]) == 6
     output = capsys.readouterr().out
     (failed,) = [one for one in json.loads(output[output.index("{\n") :])["results"] if one["status"] == "fail"]
-    assert failed["seen"] == "8,192 tokens, planned were 4,096"
+    assert failed["seen"] == "8,192 tokens, expected 4,096"
 
 
 def test_another_process_finds_it_alive(served: Served) -> None:

@@ -29,7 +29,7 @@ from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
 from planner.serve.process.sessions import lives
 from planner.serve.process.supervisor import Supervisor
-from planner.serve.start_report import conclude
+from planner.serve.start_report import report_start
 from planner.state import append_records, make_private, read_records, runs_dir, state_dir, write_json
 
 from .conftest import Fake, order
@@ -372,7 +372,7 @@ def test_a_deleted_working_folder_is_said(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_start_is_reported_although_the_report_cannot_be_kept(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     run = ready(fake)
     monkeypatch.setattr("planner.serve.start_report.write_json", no_room)
-    assert conclude(run).outcome == "open"
+    assert report_start(run).outcome == "open"
     assert read_records(run.events_path)
 
 

@@ -19,7 +19,7 @@ from planner.serve.verification.checks.knowledge import TWIN
 from planner.serve.verification.checks.metrics import _least_share
 from planner.serve.verification.checks.sanity import nonsense, template_mark
 from planner.serve.verification.checks.server import Failed, dig, normal_url
-from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, smoke_record
+from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, VerificationDocument
 from planner.serve.verification.verifier import CHECKS, selected_checks, verify
 
 from .fakes.openai_server import GARBAGE, LIMIT, MODEL, fake_server
@@ -64,8 +64,8 @@ FAULTS = [
     ("health-500", "health", "answered 500"),
     ("redirect", "health", "answered 302"),
     ("no-models", "model", "lists no model"),
-    ("other-model", "model", "serves .*other/model.*, planned was"),
-    ("short", "max-model-len", "2,048 tokens, planned were 4,096"),
+    ("other-model", "model", "serves .*other/model.*, expected"),
+    ("short", "max-model-len", "2,048 tokens, expected 4,096"),
     ("empty", "chat", "the answer is empty"),
     ("chat-500", "chat", "answered 500: Internal Server Error"),
     ("jinja", "chat", "get_lark_from_jinja"),
@@ -104,7 +104,7 @@ FAULTS = [
     ("no-trace", "reasoning-high", "no reasoning, content 'It is 391.'"),
     ("raw-trace", "reasoning-high", r"a raw \[THINK\]"),
     ("old-field", "reasoning-high", "in message.reasoning_content"),
-    ("always-thinks", "reasoning-none", "reasoned all the same"),
+    ("always-thinks", "reasoning-none", "reasoned anyway"),
     ("any-effort", "reasoning-refused", "should have been refused"),
     ("mute-effort", "reasoning-refused", "does not name reasoning_effort"),
     ("no-tool", "tool-auto", "no tool call, content 'Hello.'"),
@@ -117,9 +117,9 @@ FAULTS = [
     ("cannot-read", "image-word", "the word HAT was read as 'CAT'"),
     ("any-length", "too-long", "should have been refused"),
     ("mute-length", "too-long", "do not name the length"),
-    ("too-long-500", "too-long", "answered 500, which is no clear refusal"),
+    ("too-long-500", "too-long", "answered 500, which is not a clear refusal"),
     ("one-in-eight", "concurrent", "1 of 8 at once failed, the first: answered 500"),
-    ("fp8-cache", "kv-cache", "fp8; planned was auto"),
+    ("fp8-cache", "kv-cache", "fp8; expected auto"),
     ("no-draft", "speculative", "no drafts in /metrics"),
 ]
 
@@ -238,8 +238,8 @@ def test_text_only_as_planned_needs_a_refusal() -> None:
     text_only = Expectations(vision=False)
     only = selected_checks(only=["image"])
     assert run("text-only", text_only, checks=only).passed
-    assert "planned was text only" in run("", text_only, checks=only).failed[0].seen
-    assert "no clear refusal" in run("mute-image", text_only, checks=only).failed[0].seen
+    assert "expected text only" in run("", text_only, checks=only).failed[0].seen
+    assert "not a clear refusal" in run("mute-image", text_only, checks=only).failed[0].seen
 
 
 @pytest.mark.parametrize(("low", "high", "passes"), [(900, 1100, True), (1001, 1100, False), (900, 999, False)])
@@ -296,7 +296,7 @@ def test_a_plan_file_sets_what_to_expect(tmp_path: Path, capsys: pytest.CaptureF
     (tmp_path / "plan.json").write_text(capsys.readouterr().out)
     with fake_server() as server:
         assert main(["verify", server.url, "--plan", str(tmp_path / "plan.json"), "--only", "max-model-len"]) == 6
-    assert "4,096 tokens, planned were 262,144" in capsys.readouterr().out
+    assert "4,096 tokens, expected 262,144" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -372,7 +372,7 @@ def test_png_is_read_by_an_imaging_library() -> None:
 def test_a_report_without_a_pass_has_not_passed() -> None:
     nothing = SmokeReport(base_url="http://h", model="", results=(), duration_s=0.0)
     assert not nothing.passed
-    assert smoke_record(nothing)["passed"] is False
+    assert VerificationDocument.of(nothing).passed is False
 
 
 def test_every_check_stands_in_the_how_to() -> None:

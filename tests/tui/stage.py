@@ -18,9 +18,10 @@ from planner import Lever, Plan, PlanRequest, plan
 from planner.planning.choose import all_levers
 from planner.planning.context_curve import CurvePoint, context_curve
 from planner.rendering.document import plan_document, to_json_value
-from planner.serve import CheckResult, Conclusion, Diagnosis, Run, SmokeReport, compare, parse_log, read_measured
+from planner.serve import CheckResult, Diagnosis, Run, SmokeReport, StartReport
 from planner.serve.log.events import ServerReady
-from planner.serve.log.measured import Measured
+from planner.serve.log.measured import Measured, compare, read_measured
+from planner.serve.log.parser import parse_log
 from planner.serve.process.endpoint import Endpoint
 from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
@@ -87,7 +88,7 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
         "look_every_s": None,
         "verify": _verify,
         "metrics": lambda _url: METRICS,
-        "talk": _talk,
+        "chat": _chat,
     }
     return backend(**{**doors, **changes})
 
@@ -131,7 +132,7 @@ def _verify(url: str, _expected: object, _start: object, done: Callable[[CheckRe
     return SmokeReport(base_url=url, model="mistralai/Mistral-Medium-3.5-128B", results=SMOKE, duration_s=3.0)
 
 
-def _talk(_url: str, _model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
+def _chat(_url: str, _model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
     yield Piece(text="Bonjour! ")
     yield Piece(text=f"You said: {turns[-1].content}")
 
@@ -193,7 +194,7 @@ def failed(screen: LaunchScreen) -> None:
         cures=("`--max-model-len 26208` or less: what the engine itself says would fit",),
         measured=Measured(),
     )
-    screen.hear(news.Concluded(Conclusion(outcome="failed", measured=Measured(), diagnosis=diagnosis)))
+    screen.hear(news.StartReported(StartReport(outcome="failed", measured=Measured(), diagnosis=diagnosis)))
 
 
 def measured_comparison() -> object:

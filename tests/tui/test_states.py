@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import PlannerError
-from planner.serve import Conclusion, Diagnosis
+from planner.serve import Diagnosis, StartReport
 from planner.serve.check import CheckResult
 from planner.serve.log.events import PhaseStarted, ServerEnded, ServerReady
 from planner.serve.log.measured import Measured
@@ -23,8 +23,8 @@ RUN = cast(Run, object())  # opaque to a state: it is only carried
 UP = ServerReady(url="http://127.0.0.1:8000", after_s=9.0, evidence="health")
 DOWN = ServerEnded(exit_code=1, after_s=99.0, was_ready=True)
 DIAGNOSIS = Diagnosis(code="x", title="it broke", phase="kv", term=None, evidence=(), cures=(), measured=Measured())
-FAILED = Conclusion(outcome="failed", measured=Measured(), diagnosis=DIAGNOSIS)
-STOPPED = Conclusion(outcome="stopped", measured=Measured())
+FAILED = StartReport(outcome="failed", measured=Measured(), diagnosis=DIAGNOSIS)
+STOPPED = StartReport(outcome="stopped", measured=Measured())
 METRICS = 'vllm:generation_tokens_total{engine="0"} %s\n'
 
 
@@ -58,10 +58,10 @@ def test_checks_gather_until_the_preflight_is_done() -> None:
 
 def test_a_start_forgets_the_one_before_it_but_not_its_checks() -> None:
     first = started(check("pass"), news.PreflightDone(), news.Launched(RUN), news.ServerNews((UP,), b"", 9.0))
-    first = started(news.Concluded(FAILED), start=first)
+    first = started(news.StartReported(FAILED), start=first)
     assert first.state == "failed" and first.diagnosis is DIAGNOSIS
     again = started(news.Launched(RUN, StartProgress(earlier_starts=2)), start=first)
-    assert again.state == "starting" and again.diagnosis is None and again.conclusion is None
+    assert again.state == "starting" and again.diagnosis is None and again.start_report is None
     assert again.checks == first.checks and again.progress.earlier_starts == 2 and again.at_s == 0.0
 
 
@@ -82,7 +82,7 @@ def test_a_refusal_leaves_a_step_that_can_go_on(doing: str, state: str) -> None:
 
 
 def test_a_stopped_server_is_no_failure() -> None:
-    assert started(news.Launched(RUN), news.Concluded(STOPPED)).state == "stopped"
+    assert started(news.Launched(RUN), news.StartReported(STOPPED)).state == "stopped"
 
 
 def test_checks_of_a_server_begin_anew() -> None:
@@ -117,8 +117,8 @@ ANY = st.sampled_from(
         news.ServerNews((PhaseStarted(phase="load"),), b"x", 3.0),
         news.ServerNews((UP,), b"", 9.0),
         news.ServerNews((DOWN,), b"", 99.0),
-        news.Concluded(FAILED),
-        news.Concluded(STOPPED),
+        news.StartReported(FAILED),
+        news.StartReported(STOPPED),
         news.RehearsalBegun(),
         news.RehearsalStage("twin"),
         news.SmokeDone(smoke("chat")),

@@ -14,7 +14,7 @@ from textual.app import App, ComposeResult
 from planner import plan
 from planner.rendering import picture as drawn
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
-from planner.serve.verification.live_metrics import gauges, read_counters
+from planner.serve.verification.live_metrics import live_metrics, read_counters
 from planner.serve.verification.snippets import CLIENTS, client_snippet
 from tui import main
 from tui.start import first_answers
@@ -111,12 +111,14 @@ def test_numbers_stand_right_and_the_flexible_column_gives_way() -> None:
 def test_gauges_need_two_looks_for_rates_and_survive_a_restart() -> None:
     page = 'vllm:generation_tokens_total{{engine="0"}} {n}\nvllm:kv_cache_usage_perc{{engine="0"}} 0.5\n'
     first, second = read_counters(page.format(n=100), at_s=1.0), read_counters(page.format(n=300), at_s=3.0)
-    assert gauges(first, None).generated_tokens_per_s is None
-    assert gauges(second, first).generated_tokens_per_s == 100.0
-    assert gauges(first, second).generated_tokens_per_s is None
-    assert gauges(second, first).kv_use_fraction == 0.5
-    assert gauges(second, first).running is None
-    text = "\n".join(line.plain for line in dashboard_lines([gauges(first, None), gauges(second, first)], width=80))
+    assert live_metrics(first, None).generated_tokens_per_s is None
+    assert live_metrics(second, first).generated_tokens_per_s == 100.0
+    assert live_metrics(first, second).generated_tokens_per_s is None
+    assert live_metrics(second, first).kv_use_fraction == 0.5
+    assert live_metrics(second, first).running is None
+    text = "\n".join(
+        line.plain for line in dashboard_lines([live_metrics(first, None), live_metrics(second, first)], width=80)
+    )
     assert "100 /s" in text
     assert "50.0 %" in text
 

@@ -95,7 +95,7 @@ class VerifyScreen(StepScreen):
             case news.Asked():
                 self.query_one(ChatView).clear_input()
                 if self.serving.run is not None:
-                    self._talk(self.serving.run.url, self.serving.model, self.serving.turns)
+                    self._chat(self.serving.run.url, self.serving.model, self.serving.turns)
             case news.Stopped(how=how):
                 self.notify(f"server stopped ({how})")
                 self.answers = dataclasses.replace(self.answers, run_id=None)
@@ -157,16 +157,16 @@ class VerifyScreen(StepScreen):
     @work(thread=True, exclusive=True, group="load")
     def _reread(self) -> None:
         if self.serving.run is not None:
-            self.tell(news.Concluded(self.backend.conclude(self.serving.run, None)))
+            self.tell(news.StartReported(self.backend.report_start(self.serving.run, None)))
 
     def action_keep(self) -> None:
         """Keep what the engine measured, for later plans."""
         serving = self.serving
-        if serving.plan is None or serving.conclusion is None or serving.run is None:
+        if serving.plan is None or serving.start_report is None or serving.run is None:
             self.notify("there is no plan or no measurement to keep", severity="warning")
             return
         try:
-            record = calibration_of(serving.plan, serving.conclusion.measured, run=serving.run.id)
+            record = calibration_of(serving.plan, serving.start_report.measured, run=serving.run.id)
             self.backend.keep(record)
         except M35Error as refusal:
             self.say_refused(refusal)
@@ -189,7 +189,7 @@ class VerifyScreen(StepScreen):
             self.hear(news.Asked(message.text))
 
     @work(thread=True, exclusive=True, group="talk")
-    def _talk(self, url: str, model: str, turns: Sequence[Turn]) -> None:
+    def _chat(self, url: str, model: str, turns: Sequence[Turn]) -> None:
         watching.chat_with_server(self.backend, url, model, turns, post=self.tell)
 
     def action_next(self) -> None:

@@ -25,12 +25,12 @@ class MeasuredView(VerticalScroll):
 
     def show(self, serving: Serving, *, width: int) -> None:
         """Draw the state."""
-        if serving.conclusion is None:
+        if serving.start_report is None:
             return
         box = self.query_one("#comparison", Static)
-        if serving.conclusion.comparison is None:
+        if serving.start_report.comparison is None:
             box.update("this server was started without a plan: there is nothing to compare")
             return
-        lines = comparison_lines(serving.conclusion.comparison, width=width)
+        lines = comparison_lines(serving.start_report.comparison, width=width)
         hint = "k keeps these figures: later plans for these GPUs rest on them"
         box.update(Content("\n").join([*lines, Content(""), Content.styled(hint, "$secondary")]))

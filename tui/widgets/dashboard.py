@@ -1,4 +1,4 @@
-"""A running server at a glance: requests, KV use, tokens per second; it draws `Gauges`."""
+"""A running server at a glance: requests, KV use, tokens per second; it draws `LiveMetrics`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from textual.content import Content
 
-from planner.serve.verification.live_metrics import Gauges
+from planner.serve.verification.live_metrics import LiveMetrics
 from tui.widgets.plan_panel import blocks
 
 _STEPS = "▁▂▃▄▅▆▇█"
@@ -23,7 +23,7 @@ def spark(values: Sequence[float | None], *, width: int) -> str:
     return "".join(" " if value is None else _STEPS[min(7, round(value / most * 7))] for value in shown)
 
 
-def dashboard_lines(history: Sequence[Gauges], *, width: int) -> list[Content]:
+def dashboard_lines(history: Sequence[LiveMetrics], *, width: int) -> list[Content]:
     """Return the newest state and how tokens per second went."""
     if not history:
         return [Content.styled("asking /metrics …", "$secondary")]

@@ -16,7 +16,7 @@ MOST_EVIDENCE = 6
 def diagnosis_lines(diagnosis: Diagnosis, *, width: int) -> list[Content]:
     """Return cause, evidence and cures."""
     lines = wrapped(f"✗ {diagnosis.title}", width=width, style="bold $text-error", indent="  ")
-    place = f"while doing: {TITLES.get(diagnosis.phase, diagnosis.phase)}" if diagnosis.phase else ""
+    place = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase)}" if diagnosis.phase else ""
     if diagnosis.term:
         place += f"; the plan's line: {LABELS.get(diagnosis.term, diagnosis.term)}"
     lines += wrapped(place, width=width, style="$secondary") if place else []
@@ -31,7 +31,7 @@ def diagnosis_lines(diagnosis: Diagnosis, *, width: int) -> list[Content]:
             for index, line in enumerate(text)
         ]
     if diagnosis.cures:
-        lines += [Content(""), Content.styled("what cures it", "bold")]
+        lines += [Content(""), Content.styled("how to fix it", "bold")]
         for cure in diagnosis.cures:
             lines += wrapped(f"• {cure}", width=width, indent="  ")
     if diagnosis.note:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from planner.cli.watching import read_limits, watch
+from planner.cli.follow import read_limits, watch
 from planner.serve.process.runs import attach
 
 

@@ -1,4 +1,4 @@
-"""``m35-plan bench``: run the engine's own benchmark and hold it against the forecast. It changes no server."""
+"""``m35-plan bench``: run the engine's own benchmark and compare it with the forecast. It changes no server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.output import table, write
 from planner.cli.speed_options import workload_options
 from planner.cli.speed_request import require_numpy, workload_of
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 COMPARED = (
     ("output tokens/s", "output_tokens_per_s"), ("total tokens/s", "total_tokens_per_s"), ("TTFT, ms", "ttft_ms"),
-    ("TTFT, 99 of 100, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"), ("TPOT, 99 of 100, ms", "tpot_p99_ms"),
-    ("gap between chunks, ms", "itl_ms"), ("gap, 99 of 100, ms", "itl_p99_ms"),
+    ("TTFT p99, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"), ("TPOT p99, ms", "tpot_p99_ms"),
+    ("ITL, ms", "itl_ms"), ("ITL p99, ms", "itl_p99_ms"),
 )  # fmt: skip
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-@click.command(short_help="measure a running server and hold it against the forecast")
+@click.command(short_help="measure a running server and compare it with the forecast")
 @click.argument("url", default=DEFAULT_URL)
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="what runs there: a plan as JSON")
 @click.option("--concurrency", type=click.IntRange(1), metavar="N", help="requests in flight; 32 by default")
@@ -56,6 +56,7 @@ def command(
     from VLLM_API_KEY. `--print` also shows the lm_eval call for GSM8K.
     """
     from planner.serve.bench import bench_argv, gsm8k_argv, keep_benchmark, read_result, run_bench
+    from planner.serve.documents import BenchmarkCommandsDocument, BenchmarkDocument
 
     workload = workload_of(load, concurrency=concurrency)
     if workload.num_requests is None:
@@ -70,7 +71,7 @@ def command(
             gsm8k_argv(model=name, url=url),
         ]
         if as_json:
-            write_document("bench-commands", {"commands": [list(argv) for argv in commands]})
+            write_typed(BenchmarkCommandsDocument(commands=tuple(commands)))
         else:
             write("\n\n".join(shlex.join(argv) for argv in commands))
         return 0
@@ -86,14 +87,7 @@ def command(
         )
     forecasted, plan = _forecast(document, workload)
     if as_json:
-        write_document(
-            "bench",
-            {
-                "workload": dataclasses.asdict(workload),
-                "measured": dataclasses.asdict(result),
-                "forecast": dataclasses.asdict(forecasted) if forecasted else None,
-            },
-        )
+        write_typed(BenchmarkDocument(workload=workload, measured=result, forecast=forecasted))
     else:
         _write(result, forecasted)
     if keep and forecasted is not None and plan is not None:

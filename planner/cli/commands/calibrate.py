@@ -76,7 +76,7 @@ def command(
             "calibration", {"kept": not dry_run, "calibration": dataclasses.asdict(calibration), "comparison": document}
         )
         return ExitCode.OK
-    from planner.cli.conclusion_table import comparison_text
+    from planner.cli.start_report_table import comparison_text
 
     write(comparison_text(comparison))
     terms = ", ".join(f"{name} {format_gib(size)} GiB" for name, size in calibration.terms.items())

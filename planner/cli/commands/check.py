@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import click
 
 from planner.cli.check_table import result_writer, tally
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
@@ -51,9 +50,9 @@ def command(
             show(result)
     counts = count(results)
     if as_json:
-        write_document(
-            "check", {"ok": not counts["fail"], "counts": counts, "checks": [dataclasses.asdict(r) for r in results]}
-        )
+        from planner.serve.documents import CheckDocument
+
+        write_typed(CheckDocument.of(results))
     else:
         write(f"\n{tally(results)}")
     bad = counts["fail"] + (counts["warn"] + counts["unknown"] if strict else 0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,17 +9,17 @@ from typing import Any
 import click
 
 from hw_specs.errors import shown
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write
 from planner.cli.start_options import planned_here
 from planner.errors import PlannerError
-from planner.serve.log.diagnosis import Diagnosis, diagnose
+from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.excerpt import NOTHING, LogExcerpt, read_excerpt
 from planner.serve.process.run import Run
 from planner.serve.process.runs import attach, holds_run
-from planner.serve.start_report import plan_of
+from planner.serve.start_report import DiagnosisDocument, plan_of
 
 
 @click.command(short_help="name the cause of a failed start from its log")
@@ -46,9 +45,9 @@ def command(
     port = run.record.endpoint.port if run else None
     found = excerpt.renumbered(diagnose(excerpt.text, plan=plan, exit_code=exit_code, port=port))
     if as_json:
-        write_document("diagnosis", _document(found))
+        write_typed(DiagnosisDocument.of(found))
     else:
-        from planner.cli.conclusion_table import diagnosis_text
+        from planner.cli.start_report_table import diagnosis_text
 
         write(diagnosis_text(found))
     return ExitCode.OK if found.code == "none" else ExitCode.LAUNCH_FAILED
@@ -93,7 +92,3 @@ def is_there(path: Path) -> bool:
     except (OSError, ValueError):
         return False
     return True
-
-
-def _document(found: Diagnosis) -> dict[str, Any]:
-    return {"known": found.known, **dataclasses.asdict(found)}

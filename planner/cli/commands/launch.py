@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.diagnostics import narrate, say
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
@@ -61,7 +61,7 @@ def command(
     The server goes on when this command ends; `m35-plan runs`, `attach` and `stop` find it. Exit code 0: ready,
     3: the plan does not fit, 5: it failed (and why), 7: a phase made no progress.
     """
-    from planner.cli.watching import read_limits, watch
+    from planner.cli.follow import read_limits, watch
 
     limits = read_limits(timeout)
     plan = None if is_command(words) else planned_here(gpus, gpu_memory, settings)
@@ -82,7 +82,9 @@ def command(
     run = launch(order, plan=plan, run_dir=run_dir)
     if detach:
         if as_json:
-            write_document("launch", {"run": run.id, "directory": str(run.directory), "url": run.url})
+            from planner.serve.documents import LaunchedDocument
+
+            write_typed(LaunchedDocument(run=run.id, directory=str(run.directory), url=run.url))
         else:
             write(run.id)
         return ExitCode.OK
@@ -92,7 +94,9 @@ def command(
 
 def _show(order: StartOrder, *, as_json: bool) -> int:
     if as_json:
-        write_document("start", {"argv": list(order.argv), "env": dict(order.env), "url": order.endpoint.url})
+        from planner.serve.documents import StartOrderDocument
+
+        write_typed(StartOrderDocument.of(order))
     else:
         write(
             " ".join([*(f"{name}={shlex.quote(value)}" for name, value in order.env.items()), shlex.join(order.argv)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.diagnostics import report_error, say
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write
@@ -64,8 +64,9 @@ def command(
     """
     from planner.cli.check_table import result_writer
     from planner.serve.preflight.installed import find_engine
+    from planner.serve.rehearsal.document import RehearsalDocument
     from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, rehearsal_plan
-    from planner.serve.rehearsal.rehearse import START_LIMIT_S, rehearsal_record, rehearse
+    from planner.serve.rehearsal.rehearse import START_LIMIT_S, rehearse
     from planner.serve.verification.verifier import selected_checks
 
     checks = selected_checks(only=FULL_SIZE_CHECKS if full_size else (), skip=skip)
@@ -90,7 +91,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        write_document("rehearsal", rehearsal_record(report))
+        write_typed(RehearsalDocument.of(report))
     else:
         _write_end(report)
     if report.passed:
@@ -112,7 +113,7 @@ def _write_end(report: RehearsalReport) -> None:
         write(smoke_summary(report.smoke))
         write(f"ready after {report.start_s:.1f} s, {report.duration_s:.1f} s in all")
         if report.comparison is not None and report.comparison.differences:
-            from planner.cli.conclusion_table import comparison_text
+            from planner.cli.start_report_table import comparison_text
 
             write("\n" + comparison_text(report.comparison))
     elif report.diagnosis is not None:

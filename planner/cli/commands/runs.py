@@ -7,7 +7,7 @@ import time
 import click
 
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import table, write
 from planner.errors import UnsafePath
@@ -40,18 +40,17 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
         if stray.is_listed:
             say("warning", f"a server runs whose directory `{stray.directory}` was deleted: `m35-plan stop {stray.id}`")
     if as_json:
-        write_document(
-            "runs",
-            {"runs": [
-                {
-                    "id": run.id, "state": status.state, "serving": _serving(run, status),
-                    "exit_code": status.exit_code, "url": run.url,
-                    "target": run.record.target, "created_at_s": run.record.created_at_s, "model": _model(run),
-                    "directory": str(run.directory), "note": status.note,
-                }
-                for run, status in rows
-            ]},
+        from planner.serve.documents import ListedRun, RunsDocument
+
+        listed = (
+            ListedRun(
+                id=run.id, state=status.state, serving=_serving(run, status), exit_code=status.exit_code, url=run.url,
+                target=run.record.target, created_at_s=run.record.created_at_s, model=_model(run),
+                directory=str(run.directory), note=status.note,
+            )
+            for run, status in rows
         )  # fmt: skip
+        write_typed(RunsDocument(runs=tuple(listed)))
         return ExitCode.OK
     if not rows:
         write("no runs on this machine")

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import click
 
 from planner.cli.output import write_json
+
+DOCUMENT_HOMES = (
+    "planner.serve.documents", "planner.serve.start_report", "planner.serve.verification.smoke",
+    "planner.serve.rehearsal.document",
+)  # fmt: skip
+"""Modules whose documents have types of their own."""
 
 
 def option_spec(parameter: click.Parameter) -> dict[str, Any]:
@@ -37,8 +44,14 @@ def specification() -> dict[str, Any]:
     from planner.cli.documents import KINDS
     from planner.cli.exit_code import ExitCode
     from planner.rendering.document import SCHEMA_VERSION, json_schema
+    from planner.rendering.envelope import documents, head, schema
     from planner.review.document import json_schema as review_schema
 
+    for home in DOCUMENT_HOMES:
+        import_module(home)
+    typed = dict(sorted(documents().items()))
+    what = {kind: (head(cls)[1], (cls.__doc__ or "").splitlines()[0]) for kind, cls in typed.items()}
+    kinds = {kind: {"schema_version": number, "what": words} for kind, (number, words) in {**KINDS, **what}.items()}
     context = click.Context(app)
     commands = {}
     for name in COMMANDS:
@@ -55,8 +68,12 @@ def specification() -> dict[str, Any]:
         "commands": commands,
         "exit_codes": {str(code.value): code.name.lower().replace("_", "-") for code in ExitCode},
         "schema_version": SCHEMA_VERSION,
-        "kinds": {kind: {"schema_version": number, "what": what} for kind, (number, what) in KINDS.items()},
-        "schemas": {"plan": json_schema(), "review": review_schema()},
+        "kinds": kinds,
+        "schemas": {
+            "plan": json_schema(),
+            "review": review_schema(),
+            **{kind: schema(cls) for kind, cls in typed.items()},
+        },
     }
 
 

@@ -7,7 +7,7 @@ import time
 import click
 
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
 from planner.errors import PlannerError
@@ -29,8 +29,9 @@ def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
     # Everything is stopped before anything is said: a stream that takes no more words must keep no server alive.
     reports = [(item.id, _stop(item, grace_s)) for item in (_running() if everything else _named(run))]
     if as_json:
-        stopped = [{"run": name, "how": report.how, "took_s": round(report.took_s, 3)} for name, report in reports]
-        write_document("stop", {"stopped": stopped})
+        from planner.serve.documents import StoppedDocument, StoppedRun
+
+        write_typed(StoppedDocument(stopped=tuple(StoppedRun.of(name, report) for name, report in reports)))
     for name, report in reports:
         if not as_json:
             write(f"{name}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from planner.cli.check_table import result_writer, smoke_summary
-from planner.cli.documents import write_document
+from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
+from planner.serve.verification.smoke import VerificationDocument
 from planner.serve.verification.verifier import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_S,
@@ -85,9 +86,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        from planner.serve.verification.smoke import smoke_record
-
-        write_document("verification", smoke_record(report))
+        write_typed(VerificationDocument.of(report))
     else:
         write(smoke_summary(report))
     return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED

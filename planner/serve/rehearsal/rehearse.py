@@ -8,12 +8,12 @@ It downloads nothing, and the server is gone when it returns, however it returns
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -22,6 +22,7 @@ from hw_specs.units import format_gib
 from planner.errors import InvalidRequest
 from planner.memory.weights import rank_weights
 from planner.planning.answer import Plan
+from planner.rendering.envelope import to_value
 from planner.serve.check import CheckResult, NamedCheck
 from planner.serve.free_port import free_port
 from planner.serve.log.events import Event, ServerReady, TimedOut
@@ -31,12 +32,13 @@ from planner.serve.process.follower import follow
 from planner.serve.process.launcher import launch, start_key
 from planner.serve.process.run import Run
 from planner.serve.process.start_order import StartOrder
+from planner.serve.rehearsal.document import RehearsalDocument
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, Change, rehearsal_command, rehearsal_plan
 from planner.serve.rehearsal.twin.spec import TwinSpec
-from planner.serve.start_report import comparison_record, conclude
+from planner.serve.start_report import report_start
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.optional_packages import require
-from planner.serve.verification.smoke import SmokeReport, smoke_record
+from planner.serve.verification.smoke import SmokeReport
 from planner.serve.verification.verifier import selected_checks, verify
 from planner.state import write_json
 
@@ -145,7 +147,7 @@ def rehearse(
         )
         try:
             ending, start_s = _wait(run, start_limit_s, on_events)
-            found = conclude(run, ending)
+            found = report_start(run, ending)
             smoke = None
             if isinstance(ending, ServerReady):
                 tell("checks")
@@ -173,7 +175,9 @@ def rehearse(
     finally:
         if scratch:
             shutil.rmtree(scratch, ignore_errors=True)
-    write_json(run.directory / "rehearsal.json", rehearsal_record(report))
+    with suppress(OSError):
+        # A full disk must not hide how it went.
+        write_json(run.directory / "rehearsal.json", to_value(RehearsalDocument.of(report)))
     return report
 
 
@@ -226,37 +230,3 @@ def _wait(
             on_events(events)
         last = events[-1] if events else last
     return last, round(last.after_s, 3) if isinstance(last, ServerReady) else None
-
-
-def rehearsal_record(report: RehearsalReport) -> dict[str, object]:
-    """Return the JSON form of a report."""
-    diagnosis = report.diagnosis
-    return {
-        "passed": report.passed,
-        "engine": {
-            "executable": str(report.engine.executable),
-            "version": report.engine.version,
-            "cpu": report.engine.cpu,
-        },
-        "argv": list(report.argv),
-        "env": report.env,
-        "changes": [dataclasses.asdict(change) for change in report.changes],
-        "unproved": list(report.unproved),
-        "run_directory": str(report.run_directory),
-        "full_size": report.full_size,
-        "twin_bytes": report.twin_bytes,
-        "start_s": report.start_s,
-        "duration_s": report.duration_s,
-        "timed_out": report.timed_out,
-        "smoke": smoke_record(report.smoke) if report.smoke else None,
-        "comparison": None if report.comparison is None else comparison_record(report.comparison),
-        "failure": None
-        if diagnosis is None
-        else {
-            "code": diagnosis.code,
-            "title": diagnosis.title,
-            "phase": diagnosis.phase,
-            "evidence": [f"{line.number}: {line.text}" for line in diagnosis.evidence],
-            "cures": list(diagnosis.cures),
-        },
-    }

@@ -33,7 +33,7 @@ class Piece:
     reasoning: str = ""
 
 
-def talk(base_url: str, *, model: str, turns: Sequence[Turn], reasoning: bool = False) -> Iterator[Piece]:
+def chat(base_url: str, *, model: str, turns: Sequence[Turn], reasoning: bool = False) -> Iterator[Piece]:
     """Yield the answer to `turns` as it is generated; blocks between the pieces.
 
     Raises:

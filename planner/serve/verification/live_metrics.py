@@ -30,7 +30,7 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gauges:
+class LiveMetrics:
     """The state between two looks; None is what the server does not tell, or not yet."""
 
     running: int | None
@@ -64,11 +64,11 @@ def read_counters(text: str, *, at_s: float) -> Counters:
     return Counters(at_s=at_s, values=tuple(found.items()))
 
 
-def gauges(now: Counters, before: Counters | None) -> Gauges:
+def live_metrics(now: Counters, before: Counters | None) -> LiveMetrics:
     """Return the state at `now`; rates need a look `before` of the same server."""
     first_tokens = _gain(now, before, f"{TTFT}_count")
     waited_s = _gain(now, before, f"{TTFT}_sum")
-    return Gauges(
+    return LiveMetrics(
         running=_whole(now.get(RUNNING)),
         waiting=_whole(now.get(WAITING)),
         kv_use_fraction=now.get(KV_USE),

@@ -5,9 +5,10 @@ Plan ──Expectations.from_plan──▶ Expectations ──planner.serve.veri
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from planner.rendering.envelope import document
 from planner.serve.check import CheckResult, Status
 
 if TYPE_CHECKING:
@@ -80,12 +81,22 @@ class SmokeReport:
         return sum(result.status == status for result in self.results)
 
 
-def smoke_record(report: SmokeReport) -> dict[str, object]:
-    """Return the JSON form of a report."""
-    return {
-        "base_url": report.base_url,
-        "model": report.model,
-        "passed": report.passed,
-        "duration_s": report.duration_s,
-        "results": [{field.name: getattr(one, field.name) for field in fields(one)} for one in report.results],
-    }
+@document("verification", "1.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerificationDocument:
+    """Whether a running server does what was planned."""
+
+    base_url: str
+    model: str
+    """Served name that was asked; empty when the server never said one."""
+    passed: bool
+    duration_s: float
+    results: tuple[CheckResult, ...]
+
+    @classmethod
+    def of(cls, report: SmokeReport) -> VerificationDocument:
+        """Return `report` as it is written."""
+        return cls(
+            base_url=report.base_url, model=report.model, passed=report.passed, duration_s=report.duration_s,
+            results=report.results,
+        )  # fmt: skip

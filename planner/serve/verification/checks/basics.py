@@ -18,7 +18,7 @@ def health(probe: Probe) -> str:
     planned = probe.expect.vllm_version
     if version and planned and version.split("+")[0] != planned:
         return f"up, vLLM {version} (planned for {planned})"
-    return f"up, vLLM {version}" if version else "up; it does not tell its version"
+    return f"up, vLLM {version}" if version else "up; it does not report its version"
 
 
 def _version(probe: Probe) -> str:
@@ -45,8 +45,8 @@ def model(probe: Probe) -> str:
     probe.max_model_len = limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
     if planned and planned not in names:
         raise Failed(
-            f"serves {brief(json.dumps(names), 100)}, planned was {planned}",
-            f"start it with --served-model-name {planned}, or tell the name with --model",
+            f"serves {brief(json.dumps(names), 100)}, expected {planned}",
+            f"start it with --served-model-name {planned}, or name it with --model",
         )
     return brief(chosen)
 
@@ -55,8 +55,8 @@ def max_model_len(probe: Probe) -> str:
     """The served context is the planned one."""
     planned, served = probe.expect.max_model_len, probe.max_model_len
     if served is None:
-        raise Skipped("the server does not tell its max_model_len")
+        raise Skipped("the server does not report its max_model_len")
     if planned is not None and served != planned:
         hint = "a draft's max_model_len shortens the context of the whole server" if served < planned else ""
-        raise Failed(f"{served:,} tokens, planned were {planned:,}", hint)
+        raise Failed(f"{served:,} tokens, expected {planned:,}", hint)
     return f"{served:,} tokens"

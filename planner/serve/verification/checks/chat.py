@@ -79,7 +79,7 @@ def reasoning_none(probe: Probe) -> str:
     answer = probe.chat(GREETING, reasoning_effort="none")
     _no_marks(answer)
     if answer.reasoning.strip():
-        raise Failed(f"reasoned all the same: {brief(answer.reasoning, 60)!r}")
+        raise Failed(f"reasoned anyway: {brief(answer.reasoning, 60)!r}")
     if not answer.content.strip():
         raise Failed("the answer is empty")
     return f"no reasoning, content {brief(answer.content, 60)!r}"

@@ -95,9 +95,9 @@ def image_word(probe: Probe) -> str:
 
 def _refused(reply: Reply) -> str:
     if reply.status == 200:
-        raise Failed("an image was accepted, planned was text only", "start the server with --language-model-only")
+        raise Failed("an image was accepted, expected text only", "start the server with --language-model-only")
     if reply.status >= 500 or not _says_text_only(reply):
-        raise Failed(f"answered {reply.status}, which is no clear refusal: {reply.error_message}")
+        raise Failed(f"answered {reply.status}, which is not a clear refusal: {reply.error_message}")
     return f"refused with {reply.status}: {reply.error_message}"
 
 

@@ -49,14 +49,14 @@ def _count(probe: Probe, words: int) -> int:
         raise Skipped("the server has no /tokenize, so the length of a prompt is unknown")
     count = dig(reply.expect_ok(), "count")
     if not isinstance(count, int):
-        raise Failed("/tokenize tells no count")
+        raise Failed("/tokenize reports no count")
     return count
 
 
 def _limit(probe: Probe) -> int:
     limit = probe.max_model_len or probe.expect.max_model_len
     if limit is None:
-        raise Skipped("the server does not tell its max_model_len, and none is planned")
+        raise Skipped("the server does not report its max_model_len, and none is planned")
     if limit > LARGEST_PROMPT_TOKENS:
         raise Skipped(f"the server claims a limit of {limit:,} tokens; no prompt of that size is sent")
     return limit

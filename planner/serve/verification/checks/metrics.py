@@ -43,12 +43,12 @@ def _one_engine(probe: Probe, labels: dict[str, str]) -> str:
     expect = probe.expect
     blocks, size, dtype = (labels.get(key, "") for key in ("num_gpu_blocks", "block_size", "cache_dtype"))
     if not blocks.isdecimal() or not size.isdecimal():
-        raise Skipped(f"{CACHE} does not tell blocks: {brief(str(labels), 80)}")
+        raise Skipped(f"{CACHE} does not report blocks: {brief(str(labels), 80)}")
     seen = f"{int(blocks):,} blocks of {size} tokens, {brief(dtype, 20)}"
     if expect.kv_cache_dtype is not None and _dtype(expect.kv_cache_dtype) != _dtype(dtype):
-        raise Failed(f"{seen}; planned was {expect.kv_cache_dtype}")
+        raise Failed(f"{seen}; expected {expect.kv_cache_dtype}")
     if expect.block_size is not None and expect.block_size != int(size):
-        raise Failed(f"{seen}; planned were blocks of {expect.block_size}")
+        raise Failed(f"{seen}; expected blocks of {expect.block_size}")
     if expect.num_gpu_blocks is None:
         return seen
     low = expect.num_gpu_blocks if expect.num_gpu_blocks_low is None else expect.num_gpu_blocks_low
@@ -71,7 +71,7 @@ def speculative(probe: Probe) -> str:
     if before is None:
         if planned:
             raise Failed(
-                f"no drafts in /metrics, planned were {planned} tokens per step",
+                f"no drafts in /metrics, expected {planned} tokens per step",
                 "start the server with --speculative-config",
             )
         if planned == 0:

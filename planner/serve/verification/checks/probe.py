@@ -62,7 +62,7 @@ class Probe:
         if reply.status == 200:
             raise Failed("was accepted, and should have been refused")
         if reply.status >= 500 or reply.status in (401, 403, 404):
-            raise Failed(f"answered {reply.status}, which is no clear refusal: {reply.error_message}")
+            raise Failed(f"answered {reply.status}, which is not a clear refusal: {reply.error_message}")
         return reply
 
 

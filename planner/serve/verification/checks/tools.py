@@ -100,7 +100,7 @@ def _call(answer: Answer) -> str:
 
 def _described(name: str, arguments: str) -> str:
     if name != TOOL:
-        raise Failed(f"called {brief(name, 60)!r}, offered was {TOOL!r}")
+        raise Failed(f"called {brief(name, 60)!r}, expected {TOOL!r}")
     try:
         values = json.loads(arguments)
     except (ValueError, RecursionError) as error:

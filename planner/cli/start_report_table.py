@@ -1,4 +1,4 @@
-"""A conclusion in words, at most 80 columns: measured against predicted, or the cause and its cures. It never reads."""
+"""A start report in words, at most 80 columns: measured against predicted, or the cause and its fixes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from hw_specs.units import format_gib
 from planner.cli.output import style, table
 from planner.serve.log.diagnosis import Diagnosis, LogLine
 from planner.serve.log.measured import Comparison, Difference
+from planner.serve.process.progress import TITLES
 
 WIDTH = 80
 _TRACEBACK_LINES = 40
@@ -47,10 +48,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     lines = [style(line, "1") for line in wrap(f"{diagnosis.code}: {diagnosis.title}", WIDTH)]
     if diagnosis.code == "none":
         return "\n".join(lines)
-    while_doing = f"while doing: {diagnosis.phase}"
-    if diagnosis.term:
-        while_doing += f"; ledger line: {diagnosis.term}"
-    lines.append(while_doing)
+    during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase)}"
+    lines.append(f"{during} (ledger line `{diagnosis.term}`)" if diagnosis.term else during)
     if diagnosis.evidence:
         lines.append("")
         for item in diagnosis.evidence:
@@ -63,7 +62,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
             shown = (*shown[:half], LogLine(number=0, text="…"), *shown[-half:])
         lines += [f"{item.number or '':>6}  {item.text}" for item in shown]
     if diagnosis.cures:
-        lines += ["", "what cures it"]
+        lines += ["", "how to fix it"]
         for cure in diagnosis.cures:
             lines += wrap(cure, WIDTH, initial_indent="  * ", subsequent_indent="    ", break_on_hyphens=False)
     if diagnosis.note:

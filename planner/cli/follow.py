@@ -11,12 +11,13 @@ import click
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json_line
+from planner.rendering.envelope import to_value
 from planner.serve.log.events import Event, ServerEnded, ServerReady, TimedOut, event_record
 from planner.serve.process.follower import Until, follow, stall_limits
 from planner.serve.process.history import earlier_starts
 from planner.serve.process.progress import StartProgress
 from planner.serve.process.run import Run
-from planner.serve.start_report import Conclusion, conclude, conclusion_document
+from planner.serve.start_report import StartReport, StartReportDocument, report_start
 
 Limits = tuple[dict[str, float], float | None]
 """Seconds by phase, and for the whole start."""
@@ -59,7 +60,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
         else StartDisplay(StartProgress(expected_s=expected, earlier_starts=starts), launch_s=run.record.created_at_s)
     )
     last: Event | None = None
-    concluded: Conclusion | None = None
+    concluded: StartReport | None = None
     try:
         for batch in follow(run, until=until, stall_limits_s=phases, total_limit_s=whole, tick=display is not None):
             for event in batch:
@@ -69,7 +70,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
             if display is not None:
                 display.show(batch, at_s=max(0.0, time.time() - run.record.created_at_s))
             if until == "end" and any(isinstance(event, ServerReady) for event in batch):
-                concluded = _show(run, last, conclude(run, last), json_lines=json_lines)
+                concluded = _show(run, last, report_start(run, last), json_lines=json_lines)
     except KeyboardInterrupt:
         return _interrupted(run)
     if concluded is not None and isinstance(last, ServerEnded):
@@ -77,7 +78,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
     if isinstance(last, ServerEnded):
         run.clear_remains()
     # Concluded before it is stopped: how we end it is no cause.
-    found = conclude(run, last)
+    found = report_start(run, last)
     if isinstance(last, TimedOut) and stop_on_timeout:
         say("note", "stopping the server")
         try:
@@ -87,11 +88,11 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
     return _exit_code(_show(run, last, found, json_lines=json_lines))
 
 
-def _show(run: Run, last: Event | None, found: Conclusion, *, json_lines: bool) -> Conclusion:
+def _show(run: Run, last: Event | None, found: StartReport, *, json_lines: bool) -> StartReport:
     if json_lines:
-        write_json_line({"event": "conclusion", **conclusion_document(found)})
+        write_json_line({"event": "start-report", **to_value(StartReportDocument.of(found))})
         return found
-    from planner.cli.conclusion_table import comparison_text, diagnosis_text
+    from planner.cli.start_report_table import comparison_text, diagnosis_text
     from planner.serve.process.progress import duration
 
     narrate("")
@@ -119,7 +120,7 @@ def _show(run: Run, last: Event | None, found: Conclusion, *, json_lines: bool) 
     return found
 
 
-def _exit_code(found: Conclusion) -> int:
+def _exit_code(found: StartReport) -> int:
     return {
         "ready": ExitCode.OK,
         "stopped": ExitCode.OK if found.was_ready else ExitCode.LAUNCH_FAILED,
@@ -134,9 +135,9 @@ def _ended_after_ready(run: Run, last: ServerEnded) -> int:
     if status.state in ("stopped", "ended"):
         write(f"{status.state}   run {run.id}")
         return ExitCode.OK
-    from planner.cli.conclusion_table import diagnosis_text
+    from planner.cli.start_report_table import diagnosis_text
 
-    found = conclude(run, last)
+    found = report_start(run, last)
     if found.diagnosis is not None:
         write(diagnosis_text(found.diagnosis))
     say("error", f"the server died after it was ready (exit code {status.exit_code})")

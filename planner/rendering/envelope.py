@@ -1,0 +1,58 @@
+"""The head of every JSON document: what it is, and which version of its shape. It prints nothing.
+
+    @document("runs", "1.0")
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class RunsDocument: ...
+
+``to_value`` puts the head before the fields; ``schema`` says the same for machines. A minor version adds keys, a major
+one removes or redefines some.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+_HEADS: dict[type, tuple[str, str]] = {}
+
+
+def document(kind: str, version: str) -> Callable[[type[T]], type[T]]:
+    """Give a dataclass the head under which it is written."""
+
+    def register(cls: type[T]) -> type[T]:
+        _HEADS[cls] = (kind, version)
+        return cls
+
+    return register
+
+
+def documents() -> dict[str, type]:
+    """Return every registered class by its kind, of the modules that are loaded."""
+    return {kind: cls for cls, (kind, _) in _HEADS.items()}
+
+
+def head(cls: type) -> tuple[str, str]:
+    """Return kind and version of a registered class."""
+    return _HEADS[cls]
+
+
+def to_value(value: object) -> dict[str, Any]:
+    """Return a document as plain dicts and lists, its head first."""
+    kind, version = _HEADS[type(value)]
+    assert dataclasses.is_dataclass(value) and not isinstance(value, type)
+    return {"kind": kind, "schema_version": version, **dataclasses.asdict(value)}
+
+
+def schema(cls: type) -> dict[str, Any]:
+    """Return the JSON schema of a document, its head included."""
+    from pydantic import TypeAdapter
+
+    kind, version = _HEADS[cls]
+    found = TypeAdapter(cls).json_schema(mode="serialization")
+    head = {"kind": {"const": kind, "type": "string"}, "schema_version": {"const": version, "type": "string"}}
+    found["properties"] = {**head, **found.get("properties", {})}
+    found["required"] = [*head, *found.get("required", [])]
+    return found
