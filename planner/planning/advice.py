@@ -193,9 +193,9 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
         if passing > 0 and rank.loading_peak_bytes < rank.free_at_start.worst:
             better = f"--gpu-memory-utilization {passing} would pass that check"
         holders = outcome.question.gpus.holders
-        held = f" ({'; '.join(holders[:3])})" if holders else ""
+        held = f" ({', '.join(holders[:3])})" if holders else ""
         yield (
             "free-memory",
-            f"only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now{held}, and vLLM wants "
-            f"{format_gib(rank.requested_bytes)} GiB at start; {better}",
+            f"only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now{held}, and vLLM needs "
+            f"{format_gib(rank.requested_bytes)} GiB at start: {better}",
         )

@@ -83,6 +83,8 @@ def chosen_outcome(question: Question) -> Outcome:
     whole = default.settings.max_model_len == question.wanted_length
     if not question.request.layout_open or (default.verdict == "fits" and whole):
         return default
+    if default.tightest.calibration is not None:
+        return default  # what was measured on this layout must not drive the answer to one that was not
     here = default.settings.layout
     others = [
         solve(question, layout)

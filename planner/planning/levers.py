@@ -205,7 +205,7 @@ def _smaller(outcome: Outcome, setting: str, value: int, note: str) -> Lever:
         change={setting: value},
         gain_bytes=0,
         gain_tokens=0,
-        fits=outcome.blocker(Bound.WORST) == "kv",
+        fits=not outcome.stopped_otherwise(Bound.WORST),
         cost="context",
         note=f"{note} at the low bound",
     )

@@ -96,7 +96,7 @@ def _holds(
     starts = (
         (requested <= free)
         & (rank.loading_peak_bytes <= free)
-        & (rank.outside_budget_bytes[bound] <= rank.total_bytes - requested)
+        & (rank.outside_budget_bytes[bound] <= rank.outside_budget_room_bytes + rank.requested_bytes - requested)
     )
     check = available - (geometry.block_bytes if geometry.null_block_reserved else 0)
     one = geometry.needed_bytes(length)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import TextArea
 
-from hw_specs import DetectionReport
+from hw_specs import DetectionReport, list_gpus
 from hw_specs.detect.report import DetectedGpu, GpuProcess
 from planner import Plan
 from tui.app import M35App
@@ -134,7 +134,7 @@ async def test_arrow_keys_choose_and_the_plan_follows() -> None:
         app.screen.query_one("#catalogue", Table).rows_widget.scroll_home(animate=False)
         await pilot.pause()
         await pilot.click("#catalogue Rows", offset=(3, 0))
-        await until(pilot, lambda: answer(app).gpus.spec.id == "a100-sxm")
+        await until(pilot, lambda: answer(app).gpus.spec.id == list_gpus()[0].id)
 
 
 async def test_the_form_replans_on_every_key_and_shows_refusals() -> None:

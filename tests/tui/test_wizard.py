@@ -19,8 +19,10 @@ from tui.wizard import Answers, Move, Step, advance, effective_request
 
 from .world import request
 
-EAGER = Lever(name="enforce-eager", change={"enforce_eager": True}, gain_bytes=1, gain_tokens=1, fits=True)
-FEWER = Lever(name="max-num-seqs", change={"max_num_seqs": 128}, gain_bytes=1, gain_tokens=1, fits=True)
+EAGER = Lever(
+    name="enforce-eager", change={"enforce_eager": True}, gain_bytes=1, gain_tokens=1, fits=True, cost="speed"
+)
+FEWER = Lever(name="max-num-seqs", change={"max_num_seqs": 128}, gain_bytes=1, gain_tokens=1, fits=True, cost="speed")
 MORE = Lever(
     name="gpus",
     change={
@@ -32,6 +34,7 @@ MORE = Lever(
     gain_bytes=0,
     gain_tokens=0,
     fits=True,
+    cost="hardware",
 )
 TWO = Layout(tensor_parallel_size=2, pipeline_parallel_size=1, replicas=4)
 
