@@ -83,8 +83,10 @@ def test_a_longer_length_than_the_chosen_one_is_not_safe(spec, count, version, t
         max_model_len=found.settings.max_model_len + 2048,
         max_num_seqs=found.settings.max_num_seqs,
         max_num_batched_tokens=found.settings.max_num_batched_tokens,
+        tensor_parallel_size=found.settings.tensor_parallel_size,
+        pipeline_parallel_size=found.settings.pipeline_parallel_size,
     )
-    assert plan(longer).verdict != "fits"
+    assert plan(longer).verdict != "fits", "on the layout that was chosen"
 
 
 @given(our.requests(), st.integers(1, 40))

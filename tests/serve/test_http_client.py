@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
@@ -25,6 +26,21 @@ SLACK_S = 1.5
 Script = Callable[[socket.socket], None]
 
 
+def whole_request(connection: socket.socket) -> None:
+    """Read all of a request: closing over unread input would reset the connection."""
+    seen = b""
+    while b"\r\n\r\n" not in seen:
+        part = connection.recv(1 << 16)
+        if not part:
+            return
+        seen += part
+    head, _, body = seen.partition(b"\r\n\r\n")
+    length = re.search(rb"(?i)content-length: *([0-9]+)", head)
+    missing = (int(length[1]) if length else 0) - len(body)
+    while missing > 0 and (part := connection.recv(1 << 16)):
+        missing -= len(part)
+
+
 @contextmanager
 def server(script: Script) -> Iterator[str]:
     """A server that does as `script` says with every connection."""
@@ -39,7 +55,7 @@ def server(script: Script) -> Iterator[str]:
                     return
                 with connection, contextlib.suppress(OSError):
                     connection.settimeout(5)
-                    connection.recv(1 << 16)
+                    whole_request(connection)
                     script(connection)
 
         thread = threading.Thread(target=serve, daemon=True)

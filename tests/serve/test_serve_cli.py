@@ -270,7 +270,7 @@ def test_ctrl_c_on_a_terminal_may_leave_the_server(fake: Fake) -> None:
         return seen
 
     shown = read_until(b"ready    http")
-    assert "● ".encode() in shown and b"\x1b[2K" in shown  # the block that redraws itself
+    assert b"\x1b[2K" in shown and "✓ ".encode() in shown  # the block that redraws itself
     process.send_signal(signal.SIGINT)
     read_until(b"leave it running?")
     os.write(leader, b"leave\n")
