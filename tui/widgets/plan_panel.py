@@ -12,7 +12,7 @@ from hw_specs import M35Error
 from hw_specs.units import format_gib
 from planner import Plan
 from planner.rendering import report
-from planner.rendering.headline import headline, summary
+from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.picture import MARKS, group_rows
 from planner.rendering.picture import gpu_bar as picture_bar
 from tui.widgets.columns import fit
@@ -126,6 +126,9 @@ class PlanPanel(Widget):
 
     def _lines(self, plan: Plan, width: int) -> list[Content]:
         words, style = VERDICTS[plan.verdict]
+        told = verdict_words(plan)
+        if plan.verdict == "fits" and told != "fits":
+            words, style = f"✓ {told}", "bold $text-warning"
         lines = [Content.styled(words, style), *wrapped(headline(plan), width=width)]
         if plan.request.model is not None:
             lines += wrapped(plan.model.name, width=width, style="$secondary")
