@@ -115,6 +115,12 @@ def test_screen(name: str, size: tuple[int, int], snap_compare: Callable[..., bo
     assert snap_compare(app, terminal_size=size, run_before=act)
 
 
+@pytest.mark.parametrize("name", ["gpus", "workload", "plan", "plan-nothing-fits", "command"])
+def test_screen_with_room(name: str, snap_compare: Callable[..., bool]) -> None:
+    app, act = scene(name)
+    assert snap_compare(app, terminal_size=(200, 60), run_before=act)
+
+
 @pytest.mark.parametrize("name", ["plan", "launch-starting", "verify-checks"])
 def test_screen_without_colour(name: str, snap_compare: Callable[..., bool], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")

@@ -10,6 +10,7 @@ from textual.widgets import TextArea
 from hw_specs import DetectionReport, list_gpus
 from hw_specs.detect.report import DetectedGpu, GpuProcess
 from planner import Plan
+from planner.rendering.report import ledger_rows
 from tui.app import M35App
 from tui.screens.dialogues import Ask, Curve, Explain, Help, Warnings
 from tui.screens.step import StepScreen
@@ -372,3 +373,30 @@ async def test_a_name_whose_memory_is_unknown_is_not_chosen_first() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await typed(pilot, "mi3")
         await until(pilot, lambda: "MI300X, vision" in text_of(app))
+
+
+async def test_a_large_terminal_shows_ledger_curve_warnings_and_layouts_together() -> None:
+    app = app_at(Step.PLAN)
+    async with app.run_test(size=(200, 60)) as pilot:
+        told = ("TP4 x 2", "rests of torch's segments", "tokens each", "! pin mistral_common", "levers")
+        await until(pilot, lambda: all(words in text_of(app) for words in told))
+        before = answer(app).kv_cache.tokens
+        await pilot.press("down")
+        await until(pilot, lambda: answer(app).kv_cache.tokens != before)
+        (kv,) = [row for row in ledger_rows(answer(app)) if row.name == "kv_cache"]
+        await until(pilot, lambda: kv.gib in text_of(app), "the ledger follows the layout")
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "rests of torch's segments" not in text_of(app))
+
+
+@pytest.mark.parametrize("gpus", ["8xH200", "1xMI300X", "1xH100"])
+async def test_values_of_levers_are_read_whole_in_a_small_terminal(gpus: str) -> None:
+    app = app_at(Step.PLAN, gpus=gpus)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: "levers" in text_of(app))
+        levers = app.screen._levers  # type: ignore[attr-defined]
+        shown = [line for line in text_of(app).splitlines() if "[ ]" in line]
+        assert len(shown) >= 2
+        for line, lever in zip(shown, levers, strict=False):
+            value = lever.flag.rpartition(" ")[2] if " " in lever.flag else lever.flag.removeprefix("--")
+            assert value in line

@@ -13,6 +13,7 @@ from textual.app import App, ComposeResult
 
 from planner import plan
 from planner.rendering import picture as drawn
+from planner.serve.process.progress import PhaseView, StartView
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
 from planner.serve.verification.live_metrics import live_metrics, read_counters
 from planner.serve.verification.snippets import CLIENTS, client_snippet
@@ -22,6 +23,7 @@ from tui.widgets.columns import Column, Row, fit, lay_out
 from tui.widgets.dashboard import dashboard_lines
 from tui.widgets.log_lines import LogLines
 from tui.widgets.log_view import LogView
+from tui.widgets.phases import phase_lines
 from tui.widgets.plan_panel import gpu_bar, picture
 from tui.wizard import Step
 
@@ -165,3 +167,19 @@ def test_another_model_is_answered_before_the_first_screen(tmp_path: Path) -> No
     assert answers.model is not None and answers.model.name == str(folder)
     without, first = first_answers(["--model", str(folder)])
     assert (without.model, without.request, first) == (answers.model, None, Step.GPUS)
+
+
+@given(
+    st.integers(min_value=24, max_value=60),
+    st.floats(min_value=0, max_value=4000),
+    st.floats(min_value=1, max_value=4000),
+)
+def test_figures_of_a_phase_are_read_whole_at_any_width(width: int, spent: float, expected: float) -> None:
+    def phase(name: str, title: str) -> PhaseView:
+        return PhaseView(phase=name, title=title, state="now", elapsed_s=spent, expected_s=expected)
+
+    phases = (phase("profile", "memory profiling run"), phase("ready", "ready"))
+    view = StartView(phases=phases, elapsed_s=spent, remaining_s=None, earlier_starts=1)
+    line = phase_lines(view, width=width)[0]
+    assert line.cell_length <= width
+    assert line.plain.rstrip()[-1] in "sm", "the end of a figure is not cut"

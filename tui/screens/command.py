@@ -21,7 +21,7 @@ from tui.backend import Backend
 from tui.screens.dialogues import AskText
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice
-from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.plan_side import PlanSide
 from tui.wizard import Answers, Step
 
 LOCAL = "shell"
@@ -63,8 +63,7 @@ class CommandScreen(StepScreen):
                 text.cursor_blink = False
                 yield text
                 yield Static(id="read-back", markup=False)
-            with Vertical(classes="answer narrow"):
-                yield PlanPanel()
+            yield PlanSide(classes="answer narrow")
 
     def on_mount(self) -> None:
         """Write the command."""
@@ -80,7 +79,7 @@ class CommandScreen(StepScreen):
         """Render the command of the current target."""
         area = self.query_one("#command", TextArea)
         self.query_one("#target-help", Static).update(EMITTERS[self._target])
-        self.query_one(PlanPanel).show(self._refusal or self.answer)
+        self.show_answer(self._refusal or self.answer)
         if not isinstance(self.answer, Plan):
             area.text = ""
             return
@@ -155,7 +154,7 @@ class CommandScreen(StepScreen):
             self._refusal = None
             self.answers = dataclasses.replace(self.answers, edited=edited)
             self.answer = planned
-        self.query_one(PlanPanel).show(self._refusal or self.answer)
+        self.show_answer(self._refusal or self.answer)
         self._say()
 
     def action_back(self) -> None:

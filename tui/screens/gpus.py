@@ -15,6 +15,7 @@ from textual.widgets import Input, Static
 from hw_specs import GpuSet, M35Error, get_gpu, parse_gpus
 from hw_specs.catalog import find_gpus
 from hw_specs.gpu_set import split_counts
+from hw_specs.spec import GpuSpec
 from hw_specs.units import format_gib, parse_memory
 from planner import PlanRequest
 from tui.backend import Backend
@@ -23,13 +24,18 @@ from tui.screens.step import StepScreen
 from tui.widgets.columns import Column, Row
 from tui.widgets.detected import detected_lines
 from tui.widgets.fields import Choice, Line
-from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.plan_side import PlanSide
 from tui.widgets.table import Table
 from tui.wizard import Answers, Step, with_request
 
 COUNTS = tuple(str(number) for number in (1, 2, 4, 8, 16))
 NODES = tuple(str(number) for number in range(1, 17))
 HERE = "this machine"
+
+
+def _link(spec: GpuSpec) -> str:
+    """How the GPUs of a node are linked, short enough for a narrow list: every PCIe slot of a server has 16 lanes."""
+    return spec.link.name.removesuffix(" x16") if spec.released else "not out yet"
 
 
 class GpusScreen(StepScreen):
@@ -75,8 +81,7 @@ class GpusScreen(StepScreen):
                     yield Line(placeholder="as listed", id="memory")
                 yield Static(id="nothing-found", classes="note", markup=False)
                 yield Table(Column("GPU"), Column("GiB", right=True), Column("link"), id="catalogue")
-            with Vertical(classes="answer"):
-                yield PlanPanel()
+            yield PlanSide(classes="answer")
 
     def on_mount(self) -> None:
         """Fill the list and start looking."""
@@ -131,7 +136,7 @@ class GpusScreen(StepScreen):
             parse_gpus(typed)
         except M35Error as refusal:
             self._problem = refusal
-            self.query_one(PlanPanel).show(refusal)
+            self.show_answer(refusal)
 
     @on(Input.Changed, "#memory")
     def _sized(self) -> None:
@@ -180,7 +185,7 @@ class GpusScreen(StepScreen):
             self._found.append(HERE)
         for spec in find_gpus(text):
             memory = format_gib(spec.engine_memory_bytes, decimals=1) if spec.engine_memory_bytes else "?"
-            rows.append(Row(cells=(spec.name, memory, spec.link.name if spec.released else "not released yet")))
+            rows.append(Row(cells=(spec.name, memory, _link(spec))))
             self._found.append(spec.id)
         table.show(rows, cursor=self._found.index(current) if current in self._found else None)
         nothing = self.query_one("#nothing-found", Static)
@@ -198,7 +203,7 @@ class GpusScreen(StepScreen):
         if self.answers.request is None:
             self._pick("h200-sxm" if "h200-sxm" in self._found else self._found[0])
         self.replan()
-        self.query_one(PlanPanel).show(self._problem or self.answer)
+        self.show_answer(self._problem or self.answer)
 
     def _pick(self, row: str) -> None:
         """Plan for a row with the counts beside it."""
@@ -211,7 +216,7 @@ class GpusScreen(StepScreen):
         except M35Error as refusal:
             self._problem = refusal
         self.replan()
-        self.query_one(PlanPanel).show(self._problem or self.answer)
+        self.show_answer(self._problem or self.answer)
         table = self.query_one("#catalogue", Table)
         if row in self._found and table.cursor != self._found.index(row):
             with self.prevent(Table.Moved):

@@ -8,7 +8,6 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.content import Content
 from textual.widgets import Static
 
 from hw_specs import M35Error
@@ -19,8 +18,7 @@ from planner.rendering.report import LayoutChoice
 from tui.screens.dialogues import Ask, Curve, Explain
 from tui.screens.step import StepScreen
 from tui.widgets.columns import Column, Row
-from tui.widgets.curve_plot import curve_lines
-from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.plan_side import PlanSide
 from tui.widgets.table import SwitchRows, Table
 from tui.wizard import (
     Step,
@@ -57,25 +55,23 @@ class PlanScreen(StepScreen):
                     id="layouts",
                 )
                 yield Static(id="layout-note", classes="note", markup=False)
-                yield Table(Column("levers", flex=True), Column("tokens", right=True), id="levers", rows=SwitchRows)
+                yield Table(
+                    Column("levers", flex=True, valued=True), Column("tokens", right=True), id="levers", rows=SwitchRows
+                )
                 yield Static(id="lever-note", classes="note", markup=False)
-            with Vertical(classes="answer"):
-                yield PlanPanel()
-                yield Static(id="inline-curve")
+            yield PlanSide(classes="answer")
 
     def on_mount(self) -> None:
         """Draw the plan."""
         self._layouts: tuple[LayoutChoice, ...] = ()
         self._levers: tuple[Lever, ...] = ()
         self._draw()
-        # The curve is drawn where the terminal is high enough, which is known after the first layout.
-        self.call_after_refresh(self._draw_curve)
         self.query_one("#layouts", Table).rows_widget.focus()
 
     def _draw(self) -> None:
         """Plan and show everything that follows from it."""
         self.replan()
-        self.query_one(PlanPanel).show(self.answer)
+        self.show_answer(self.answer)
         if not isinstance(self.answer, Plan):
             self._draw_levers(())
             return
@@ -92,13 +88,6 @@ class PlanScreen(StepScreen):
         self.query_one("#layouts", Table).show(rows, cursor=chosen)
         self.query_one("#layout-note", Static).update(self._layouts[chosen].row.note)
         self._draw_levers(self.backend.levers(effective_request(self.answers)))
-        self._draw_curve()
-
-    def _draw_curve(self) -> None:
-        curve = self.query_one("#inline-curve", Static)
-        if self.has_class("-tall") and isinstance(self.answer, Plan):
-            width = max(30, curve.content_size.width)
-            curve.update(Content("\n").join(curve_lines(self.backend.curve(self.answer), width=width)))
 
     def _draw_levers(self, offered: tuple[Lever, ...]) -> None:
         self._levers = offered_levers(self.answers, offered)
@@ -135,7 +124,7 @@ class PlanScreen(StepScreen):
             self.answers = before
             self.replan()
             self.query_one("#layout-note", Static).update(one.row.note)
-            self.query_one(PlanPanel).show(self.answer)
+            self.show_answer(self.answer)
 
     @on(Table.Moved, "#levers")
     def _lever_moved(self, event: Table.Moved) -> None:

@@ -19,10 +19,13 @@ from planner import Plan
 from tui.backend import Backend
 from tui.news import News
 from tui.screens.dialogues import Help, Warnings
+from tui.widgets.plan_side import PlanSide
 from tui.widgets.step_bar import StepBar
 from tui.wizard import Answers, Move, Step, effective_request
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
+WIDE, VAST, TALL = 110, 160, 34
+"""Columns and rows from which a screen has room for more: the sizes people have are 80, 120 and 200 columns."""
 MAC_KEYS = (
     "inverted_exclamation_mark", "trade_mark_sign", "pound_sign", "cent_sign", "infinity", "section_sign",
 )  # fmt: skip
@@ -98,6 +101,10 @@ class StepScreen(Screen[Move]):
         if isinstance(self.answer, Plan):
             bar.note = f"vLLM {self.answer.vllm_version}"
 
+    def show_answer(self, answer: Plan | M35Error | None) -> None:
+        """Draw a plan at the side, or why there is none; ledger and curve where there is room for them."""
+        self.query_one(PlanSide).show(answer, self.backend.curve)
+
     @property
     def feasible_plan(self) -> Plan | None:
         """The plan, when there is one that fits."""
@@ -156,8 +163,9 @@ class StepScreen(Screen[Move]):
             # A hidden widget loses the keys; typing must not become commands.
             self.call_after_refresh(self._focus_before.focus)
         self.set_class(small, "-too-small")
-        self.set_class(event.size.width >= 110, "-wide")
-        self.set_class(event.size.height >= 34, "-tall")
+        self.set_class(event.size.width >= WIDE, "-wide")
+        self.set_class(event.size.width >= VAST, "-vast")
+        self.set_class(event.size.height >= TALL, "-tall")
         if small:
             self.query_one("#too-small", Static).update(
                 f"this terminal is {event.size.width} × {event.size.height}\n\n"

@@ -24,7 +24,7 @@ from planner.planning.request import SETTINGS
 from planner.planning.setting import Setting
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice, Line
-from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.plan_side import PlanSide
 from tui.wizard import Step, with_request
 
 YES, NO = "yes", "no"
@@ -148,8 +148,7 @@ class WorkloadScreen(StepScreen):
                         yield Static(field.label, classes="label")
                         yield control
                 yield Static(id="field-help", markup=False)
-            with Vertical(classes="answer"):
-                yield PlanPanel()
+            yield PlanSide(classes="answer")
 
     def on_mount(self) -> None:
         """Draw the plan and start at the first field."""
@@ -178,7 +177,7 @@ class WorkloadScreen(StepScreen):
             self.replan()
         except M35Error as refusal:
             self._problem = refusal
-        self.query_one(PlanPanel).show(self._problem or self.answer)
+        self.show_answer(self._problem or self.answer)
 
     def _read(self, request: PlanRequest) -> PlanRequest:
         """Return the request that the form says.

@@ -17,6 +17,8 @@ class Column:
     right: bool = False
     flex: bool = False
     """Takes the room that is left, and is cut where there is too little."""
+    valued: bool = False
+    """Whether the last word of a cell is a value, which is kept where the name before it must be cut."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +30,8 @@ class Row:
 
 
 GAP = 2
+LEAST_NAME = 4
+"""Cells below which a name says nothing any more."""
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
@@ -45,6 +49,19 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
     return pad + text if right else text + pad
 
 
+def fit_value(text: str, width: int) -> str:
+    """Return `text` in exactly `width` cells; the name is cut before the value that is its last word.
+
+    >>> fit_value("gpu-memory-utilization 0.95", 16), fit_value("enforce-eager", 16)
+    ('gpu-memory… 0.95', 'enforce-eager   ')
+    """
+    name, blank, value = text.rpartition(" ")
+    room = width - cell_len(value) - 1
+    if not blank or cell_len(text) <= width or room < LEAST_NAME:
+        return fit(text, width)
+    return f"{fit(name, room)} {value}"
+
+
 def lay_out(columns: Sequence[Column], rows: Sequence[Row], *, width: int) -> tuple[Content, list[Content]]:
     """Return the head and the rows, `width` cells each; the last column is the flexible one unless another is."""
     widths = [
@@ -55,7 +72,10 @@ def lay_out(columns: Sequence[Column], rows: Sequence[Row], *, width: int) -> tu
     widths[flexible] = max(0, width - sum(widths) + widths[flexible] - GAP * (len(columns) - 1))
 
     def line(cells: Sequence[str]) -> str:
-        parts = [fit(cell, size, right=column.right) for cell, size, column in zip(cells, widths, columns, strict=True)]
+        parts = [
+            fit_value(cell, size) if column.valued else fit(cell, size, right=column.right)
+            for cell, size, column in zip(cells, widths, columns, strict=True)
+        ]
         return fit((" " * GAP).join(parts), width)
 
     head = Content.styled(line([column.head for column in columns]), "$secondary")

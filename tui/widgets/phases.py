@@ -20,13 +20,16 @@ def phase_lines(view: StartView, *, width: int, failed: bool = False) -> list[Co
         mark, style = MARKS[phase.state], STYLES[phase.state]
         if failed and phase.state == "now":
             mark, style = "✗", "bold $text-error"
-        right = _right(phase)
         bar = ""
         if phase.state == "now" and phase.fraction is not None and not failed:
             cells = 8
             full = round(min(1.0, phase.fraction) * cells)
             bar = f" {'▓' * full}{'░' * (cells - full)}"
         left = f"{mark} {phase.title}"
+        said = _right(phase)
+        right = next((text for text in said if len(left) + len(bar) + len(text) < width), said[-1])
+        # A name is cut before its figures are.
+        left = fit(left, min(len(left), width - len(bar) - len(right) - 1))
         room = width - len(left) - len(bar) - 1
         lines.append(
             Content.assemble((left, style), (bar, "$accent"), " ", (fit(right, room, right=True), "$secondary"))
@@ -34,15 +37,28 @@ def phase_lines(view: StartView, *, width: int, failed: bool = False) -> list[Co
     return [*lines, _ready(view, width, failed=failed)]
 
 
-def _right(phase: PhaseView) -> str:
+def _right(phase: PhaseView) -> tuple[str, ...]:
+    """What is known of its time or progress, the longest way to say it first."""
     if phase.state == "now":
         if phase.fraction is not None:
-            return f"{count(phase)} {phase.fraction:4.0%}"
+            return f"{count(phase)} {phase.fraction:4.0%}", f"{phase.fraction:4.0%}"
         spent = duration(phase.elapsed_s or 0.0)
-        return f"{spent} of ~ {duration(phase.expected_s)}" if phase.expected_s else spent
+        if not phase.expected_s:
+            return (spent,)
+        expected = duration(phase.expected_s)
+        return f"{spent} of ~ {expected}", f"{_short(spent)}/{_short(expected)}"
     if phase.state == "done":
-        return duration(phase.elapsed_s or 0.0)
-    return f"~ {duration(phase.expected_s)}" if phase.expected_s and phase.state == "next" else ""
+        return (duration(phase.elapsed_s or 0.0),)
+    return (f"~ {duration(phase.expected_s)}" if phase.expected_s and phase.state == "next" else "",)
+
+
+def _short(words: str) -> str:
+    """A duration in as few cells as it takes.
+
+    >>> _short("1 min 35 s"), _short("1 h 6 min")
+    ('1m35s', '1h6m')
+    """
+    return words.replace(" min", "m").replace(" s", "s").replace(" h", "h").replace(" ", "")
 
 
 def _ready(view: StartView, width: int, *, failed: bool) -> Content:

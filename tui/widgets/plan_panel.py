@@ -139,7 +139,9 @@ class PlanPanel(Widget):
         head = f"one GPU{f' of {ranks}' if ranks > 1 else ''}"
         lines += [
             Content(""),
-            Content.styled(f"{fit(head, 13)}{'GiB':>8} of {format_gib(plan.ledger.total_bytes)}", "$secondary"),
+            Content.styled(
+                f"{fit(head, 13)}{'GiB':>8} of {format_gib(plan.ledger.total_bytes, decimals=1)}", "$secondary"
+            ),
             *picture(plan, width=width),
             Content(""),
             gpu_bar(plan, width=width),

@@ -1,0 +1,74 @@
+"""The plan at the side of a step, and as much of its ledger and curve as the terminal has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.content import Content
+from textual.widgets import Static
+
+from hw_specs import M35Error
+from planner import Plan
+from planner.planning.context_curve import CurvePoint
+from planner.rendering import report
+from tui.widgets.columns import Column, Row, lay_out
+from tui.widgets.curve_plot import curve_lines
+from tui.widgets.plan_panel import PlanPanel
+
+LEDGER = (
+    Column("one GPU", flex=True),
+    Column("GiB", right=True),
+    Column("low", right=True),
+    Column("high", right=True),
+    Column("basis"),
+)
+
+
+def ledger_lines(plan: Plan, *, width: int) -> list[Content]:
+    """Return the ledger, one line per component, under a head."""
+    rows = [Row(cells=(row.label, row.gib, row.low, row.high, row.basis)) for row in report.ledger_rows(plan)]
+    head, lines = lay_out(LEDGER, rows, width=width)
+    return [head, *lines]
+
+
+class PlanSide(Container):
+    """Verdict and picture; below them the curve where the terminal is high, beside them the ledger where it is wide."""
+
+    def __init__(self, *, classes: str) -> None:
+        super().__init__(classes=classes)
+        self._plan: Plan | None = None
+        self._curve: Callable[[Plan], Sequence[CurvePoint]] | None = None
+
+    def compose(self) -> ComposeResult:
+        """The panel, and what stands below or beside it."""
+        yield PlanPanel()
+        with Container(id="plan-aside"):
+            yield Static(id="inline-ledger")
+            yield Static(id="inline-curve")
+
+    def show(self, answer: Plan | M35Error | None, curve: Callable[[Plan], Sequence[CurvePoint]]) -> None:
+        """Draw a plan, or why there is none; `curve` is asked only where there is room for it."""
+        self.query_one(PlanPanel).show(answer)
+        self._plan = answer if isinstance(answer, Plan) else None
+        self._curve = curve
+        self._draw()
+
+    def on_resize(self) -> None:
+        """Draw what there is room for now."""
+        self.call_after_refresh(self._draw)
+
+    def _draw(self) -> None:
+        aside = self.query_one("#plan-aside")
+        if not aside.display or not aside.size.width:
+            return
+        ledger, curve = self.query_one("#inline-ledger", Static), self.query_one("#inline-curve", Static)
+        width = aside.content_size.width
+        if self._plan is None or self._curve is None:
+            ledger.update("")
+            curve.update("")
+            return
+        if ledger.display:
+            ledger.update(Content("\n").join(ledger_lines(self._plan, width=width)))
+        curve.update(Content("\n").join(curve_lines(self._curve(self._plan), width=width)))
