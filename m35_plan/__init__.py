@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from planner.planning.request import PlanRequest
 
 OURS = "m35-plan"
 PACKAGES = ("planner", "hw_specs", "tui")
@@ -19,9 +23,16 @@ def run() -> None:
     def door() -> Callable[[], object]:
         from planner.cli import run as start
 
-        return start
+        return lambda: start(wizard=_wizard)
 
     _enter(door)
+
+
+def _wizard(request: PlanRequest) -> int:
+    """Open the wizard on a question; the command line itself knows no wizard."""
+    from tui import resume
+
+    return resume(request)
 
 
 def run_tui() -> None:

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-USAGE = """usage: m35-tui [--gpus GPUS] [--model MODEL] [--help] [--version]
+if TYPE_CHECKING:
+    from planner import PlanRequest
+
+USAGE = """usage: m35-tui [OPTIONS] [RUN]
 
 A terminal application: from GPUs to a verified server in six steps.
 
-  --gpus GPUS    begin with these GPUs: 8xH200, 2x8xB200, @host.json
-  --model MODEL  plan and launch another model: a shipped one by name, or a local
-                 checkpoint directory, config.json or params.json
-  --help         this text
-  --version      the version of m35-plan
+  RUN                take up a server that was launched: its id, or `latest`
+  --gpus GPUS        begin with these GPUs: 8xH200, 2x8xB200, @host.json
+  --gpu-memory SIZE  engine-visible memory of one GPU, such as 130GiB
+  --snapshot FILE    begin with the GPUs of a snapshot (`m35-plan detect --json`)
+  --plan FILE        begin with a plan's JSON (`m35-plan --json`)
+  --model MODEL      plan and launch another model: a shipped one by name, or a local
+                     checkpoint directory, config.json or params.json
+  --vllm PATH        the vllm program, if it is not the one on PATH
+  --readonly         look only: nothing is started, stopped, asked or written
+  --help             this text
+  --version          the version of m35-plan
+
+`m35-plan ... --tui` opens the wizard on a plan of the command line; in the wizard,
+`y` copies the command line of each step.
 """
 
 
@@ -28,21 +41,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"m35-tui {version('m35-plan')}\n")
         return 0
-    try:
-        import textual  # noqa: F401
-    except ModuleNotFoundError:
-        sys.stderr.write(
-            "error: the wizard needs Textual, which is not installed\n\n"
-            "hint: `pip install 'm35-plan[tui]'`; `m35-plan` plans without it\n"
-        )
-        return 2
     from hw_specs import M35Error
-    from tui.start import start
 
     try:
+        _require_textual()
+        from tui.start import start
+
         return start(words)
     except M35Error as error:
         sys.stderr.write(f"error: {error}\n")
         if error.hint:
             sys.stderr.write(f"\nhint: {error.hint}\n")
         return 2
+
+
+def resume(request: PlanRequest) -> int:
+    """Open the wizard on a question of the command line and return its exit code.
+
+    Raises:
+        M35Error: where Textual is not installed.
+    """
+    _require_textual()
+    from tui.start import open_plan
+
+    return open_plan(request)
+
+
+def _require_textual() -> None:
+    """Say how to install what draws the wizard.
+
+    Raises:
+        M35Error: where it is missing.
+    """
+    from hw_specs import M35Error
+
+    try:
+        import textual  # noqa: F401
+    except ModuleNotFoundError:
+        raise M35Error(
+            "the wizard needs Textual, which is not installed",
+            hint="`pip install 'm35-plan[tui]'`; `m35-plan` plans without it",
+        ) from None

@@ -14,7 +14,6 @@ from textual.screen import ModalScreen, Screen
 
 from hw_specs import M35Error
 from planner.serve import Run, attach
-from planner.serve.start_report import plan_of
 from tui.backend import Backend
 from tui.screens.command import CommandScreen
 from tui.screens.dialogues import Ask
@@ -25,6 +24,7 @@ from tui.screens.step import StepScreen
 from tui.screens.verify import VerifyScreen
 from tui.screens.workload import WorkloadScreen
 from tui.themes import DARK, LIGHT, theme_for
+from tui.watching import answers_of
 from tui.wizard import FIRST, Answers, Move, Step, advance
 
 SCREENS: dict[Step, Callable[..., StepScreen]] = {
@@ -79,7 +79,7 @@ class M35App(App[int]):
         """GPUs → workload → plan → command → launch → verify, with Back between any two."""
         step: Step | None = self._step
         answers = self._answers
-        if answers.request is None:
+        if answers.request is None and answers.run_id is None:
             answers, step = await self._offer_running(answers, self._step)
         while step is not None:
             here = step
@@ -102,14 +102,14 @@ class M35App(App[int]):
         run = next((run for run in runs if run.id == choice), None)
         if run is None:
             return answers, step
-        plan = await asyncio.to_thread(plan_of, run)
-        port = run.record.endpoint.port
-        return Answers(request=plan.request if plan else None, run_id=run.id, port=port), Step.LAUNCH
+        return await asyncio.to_thread(answers_of, run), Step.LAUNCH
 
     async def _may_leave(self, answers: Answers) -> bool:
         """Ask what becomes of a running server; whether to go on quitting."""
         run = await asyncio.to_thread(alive_run, answers.run_id)
         if run is None:
+            return True
+        if self._backend.readonly:
             return True
         choice = await self.push_screen_wait(
             Ask(

@@ -221,6 +221,8 @@ class Backend:
     """What starts on this machine measured."""
     keep: Callable[[Calibration], None] = _keep
     now: Callable[[], float] = time.time
+    readonly: bool = False
+    """Whether nothing may be started, stopped, asked of a model or written."""
     program: str | None = None
     """The vllm program; None is the one on PATH."""
     detect_every_s: float | None = 3.0

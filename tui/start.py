@@ -2,47 +2,131 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 
-from hw_specs import resolve_gpus
+from hw_specs import M35Error, resolve_gpus
+from hw_specs.units import parse_memory
 from planner import InvalidRequest, PlanRequest
 from planner.calibrate import calibrations
 from planner.checkpoint import load_model
+from planner.rendering.document import read_document
 from tui.app import M35App
+from tui.backend import Backend
+from tui.watching import answers_of
 from tui.wizard import FIRST, Answers, Step
 
-_EXAMPLES = {"--gpus": "8xH200", "--model": "mistralai/Devstral-2-123B-Instruct-2512"}
+_EXAMPLES = {
+    "--gpus": "8xH200",
+    "--gpu-memory": "130GiB",
+    "--snapshot": "host.json",
+    "--plan": "plan.json",
+    "--model": "mistralai/Devstral-2-123B-Instruct-2512",
+    "--vllm": "/opt/vllm/bin/vllm",
+}
+"""Option → a value to show where it has none."""
+_SWITCHES = ("--readonly",)
+_BEGINNINGS = ("--gpus", "--snapshot", "--plan", "run")
+"""Only one of them can say where to begin."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Beginning:
+    """Where the wizard begins, and how."""
+
+    answers: Answers
+    step: Step
+    program: str | None = None
+    """The vllm program; None is the one on PATH."""
+    readonly: bool = False
 
 
 def start(words: Sequence[str]) -> int:
     """Run the application and return its exit code.
 
     Raises:
-        M35Error: for a wrong option, GPUs that cannot be resolved, or a model that cannot be read.
+        M35Error: for a wrong option, GPUs that cannot be resolved, or a file or model that cannot be read.
     """
-    answers, step = first_answers(words)
-    return M35App(answers=answers, step=step).run() or 0
+    begin = beginning(words)
+    backend = Backend(program=begin.program, readonly=begin.readonly)
+    return M35App(backend=backend, answers=begin.answers, step=begin.step).run() or 0
 
 
-def first_answers(words: Sequence[str]) -> tuple[Answers, Step]:
-    """Return what the options answer already, and the step to begin with.
+def open_plan(request: PlanRequest) -> int:
+    """Run the application on the plan of `request` and return its exit code."""
+    return M35App(answers=Answers(request=request, model=request.model), step=Step.PLAN).run() or 0
+
+
+def beginning(words: Sequence[str]) -> Beginning:
+    """Return where the options let the wizard begin.
 
     Raises:
         M35Error: as :func:`start`.
     """
+    values = _read(words)
+    said = [name for name in _BEGINNINGS if name in values]
+    if len(said) > 1:
+        raise InvalidRequest("option", f"{' and '.join(said)} both say where to begin", hint="give one of them")
+    answers, step = _first(values)
+    return Beginning(answers=answers, step=step, program=values.get("--vllm"), readonly="--readonly" in values)
+
+
+def _read(words: Sequence[str]) -> dict[str, str]:
+    """Return option → value; a word that is no option is the run."""
     values: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
         name, mark, value = word.partition("=")
-        if name not in _EXAMPLES:
+        if not word.startswith("-"):
+            if "run" in values:
+                raise InvalidRequest("option", f"`{values['run']}` and `{word}`: only one run can be watched")
+            values["run"] = word
+        elif word in _SWITCHES:
+            values[word] = ""
+        elif name in _EXAMPLES:
+            text = value if mark else next(rest, None)
+            if not text:
+                raise InvalidRequest(name[2:], f"`{name}` needs a value", hint=f"such as `{name} {_EXAMPLES[name]}`")
+            values[name] = text
+        else:
             raise InvalidRequest("option", f"there is no option `{word}`", hint="`m35-tui --help` shows them all")
-        text = value if mark else next(rest, None)
-        if not text:
-            raise InvalidRequest(name[2:], f"`{name}` needs a value", hint=f"such as `{name} {_EXAMPLES[name]}`")
-        values[name] = text
+    return values
+
+
+def _first(values: dict[str, str]) -> tuple[Answers, Step]:
+    """What the options answer already, and the step to begin with."""
+    if "run" in values:
+        from planner.serve import attach
+
+        return answers_of(attach(values["run"])), Step.LAUNCH
+    if "--plan" in values:
+        return _of_document(Path(values["--plan"])), Step.PLAN
     model = load_model(values["--model"]) if "--model" in values else None
-    if "--gpus" not in values:
+    gpus_from = f"@{values['--snapshot']}" if "--snapshot" in values else values.get("--gpus", "")
+    if not gpus_from:
+        if "--gpu-memory" in values:
+            raise InvalidRequest("gpu-memory", "`--gpu-memory` goes with `--gpus`", hint="such as `--gpus 4xMI300A`")
         return Answers(model=model), FIRST
-    gpus = resolve_gpus(values["--gpus"])
+    memory_bytes = parse_memory(values["--gpu-memory"]) if "--gpu-memory" in values else None
+    gpus = resolve_gpus(gpus_from, memory_override_bytes=memory_bytes)
     request = PlanRequest(gpus=gpus, model=model, calibrations=calibrations())
-    return Answers(request=request, model=model), Step.WORKLOAD
+    kept = gpus_from if gpus_from.startswith("@") else ""
+    return Answers(request=request, model=model, gpus_from=kept), Step.WORKLOAD
+
+
+def _of_document(path: Path) -> Answers:
+    """What a plan's JSON asked.
+
+    Raises:
+        M35Error: when it cannot be read, or is no plan.
+    """
+    try:
+        text = path.expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not text"
+        raise M35Error(f"cannot read `{path}`: {reason}", hint="name a file that `m35-plan --json` wrote") from error
+    request = read_document(text).request
+    # The GPUs of another machine's probe are a size and a count here, and no probe of ours.
+    request = dataclasses.replace(request, gpus=dataclasses.replace(request.gpus, origin="catalogue"))
+    return Answers(request=request, model=request.model)

@@ -21,6 +21,7 @@ from planner.serve.verification.chat import Turn
 from planner.state import state_dir
 from tui import news
 from tui.backend import Backend
+from tui.wizard import Answers
 
 Post = Callable[[news.News], None]
 Cancelled = Callable[[], bool]
@@ -115,6 +116,12 @@ def launched(backend: Backend, run: Run) -> news.Launched:
     """Return a run with what earlier starts like it let expect."""
     expected_s, starts = backend.expected(run)
     return news.Launched(run, StartProgress(expected_s=expected_s, earlier_starts=starts))
+
+
+def answers_of(run: Run) -> Answers:
+    """Return what is known of a run that was started earlier, as if it had been answered here."""
+    plan = plan_of(run)
+    return Answers(request=plan.request if plan else None, run_id=run.id, port=run.record.endpoint.port)
 
 
 def know_run(backend: Backend, run_id: str, *, post: Post) -> None:

@@ -41,6 +41,8 @@ class Answers:
     """What to plan for; None is this project's model."""
     request: PlanRequest | None = None
     """GPUs and workload."""
+    gpus_from: str = ""
+    """What ``--gpus`` says of these GPUs, where that is not their name: ``@host.json``."""
     layout: Layout | None = None
     """One that was picked by hand."""
     levers: tuple[Lever, ...] = ()

@@ -21,7 +21,13 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.output import GuardedStdout, OutputLost
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from click.shell_completion import CompletionItem
+
+    from planner.planning.request import PlanRequest
+
+    Wizard = Callable[[PlanRequest], int]
 
 DEFAULT_COMMAND = "plan"
 
@@ -175,8 +181,13 @@ def _fill_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code; never raises for expected failures."""
+def main(argv: list[str] | None = None, *, wizard: Wizard | None = None) -> int:
+    """Run one command and return its exit code; never raises for expected failures.
+
+    Args:
+        argv: the words; those of the process by default.
+        wizard: opens the terminal application on a question, for `--tui`.
+    """
     _fill_closed_streams()
     stdout, stderr = sys.stdout, sys.stderr
     if stderr is None:
@@ -191,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
     guarded = GuardedStdout(stdout)
     sys.stdout = cast("TextIO", guarded)
     try:
-        return _run(argv)
+        return _run(argv, wizard)
     except OutputLost as lost:
         guarded.abandon()
         if isinstance(lost.reason, BrokenPipeError):
@@ -203,11 +214,11 @@ def main(argv: list[str] | None = None) -> int:
         sys.stdout = stdout
 
 
-def _run(argv: list[str] | None) -> int:
+def _run(argv: list[str] | None, wizard: Wizard | None) -> int:
     from planner.errors import InvalidRequest, LaunchFailed, VerifyFailed
 
     try:
-        result = app.main(args=argv, prog_name="m35-plan", standalone_mode=False)
+        result = app.main(args=argv, prog_name="m35-plan", standalone_mode=False, obj=wizard)
         sys.stdout.flush()
         return int(result or 0)
     except InvalidRequest as error:
@@ -256,6 +267,6 @@ def _usage_hint(error: click.ClickException) -> str | None:
     return None
 
 
-def run() -> None:
+def run(wizard: Wizard | None = None) -> None:
     """Console entry point."""
-    sys.exit(main())
+    sys.exit(main(wizard=wizard))

@@ -18,7 +18,7 @@ from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
 from planner.serve.verification.live_metrics import live_metrics, read_counters
 from planner.serve.verification.snippets import CLIENTS, client_snippet
 from tui import main
-from tui.start import first_answers
+from tui.start import beginning
 from tui.widgets.columns import Column, Row, fit, lay_out
 from tui.widgets.dashboard import dashboard_lines
 from tui.widgets.log_lines import LogLines
@@ -161,12 +161,13 @@ def test_the_command_line_is_kind(capsys: pytest.CaptureFixture[str], monkeypatc
 
 def test_another_model_is_answered_before_the_first_screen(tmp_path: Path) -> None:
     folder = make_twin(tmp_path / "t", spec=CPU_TWIN, weights=False).path
-    answers, step = first_answers(["--model", str(folder), "--gpus=8xH200"])
+    begin = beginning(["--model", str(folder), "--gpus=8xH200"])
+    answers, step = begin.answers, begin.step
     assert step is Step.WORKLOAD
     assert answers.request is not None and answers.request.model == answers.model
     assert answers.model is not None and answers.model.name == str(folder)
-    without, first = first_answers(["--model", str(folder)])
-    assert (without.model, without.request, first) == (answers.model, None, Step.GPUS)
+    without = beginning(["--model", str(folder)])
+    assert (without.answers.model, without.answers.request, without.step) == (answers.model, None, Step.GPUS)
 
 
 @given(
@@ -182,4 +183,4 @@ def test_figures_of_a_phase_are_read_whole_at_any_width(width: int, spent: float
     view = StartView(phases=phases, elapsed_s=spent, remaining_s=None, earlier_starts=1)
     line = phase_lines(view, width=width)[0]
     assert line.cell_length <= width
-    assert line.plain.rstrip()[-1] in "sm", "the end of a figure is not cut"
+    assert line.plain.rstrip()[-1] in "smn", "the end of a figure is not cut"

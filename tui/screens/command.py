@@ -17,7 +17,11 @@ from planner import EMITTERS, Plan, emit, serve_command
 from planner.rendering.argv import read_command
 from planner.rendering.emitters.shell import command_lines
 from planner.rendering.headline import headline
+from planner.rendering.sheet.content import sheet
+from planner.rendering.sheet.markdown import markdown
+from planner.rendering.sheet.page import html
 from tui.backend import Backend
+from tui.links import step_line
 from tui.screens.dialogues import AskText
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice
@@ -25,7 +29,11 @@ from tui.widgets.plan_side import PlanSide
 from tui.wizard import Answers, Step
 
 LOCAL = "shell"
-SUFFIXES = {"shell": "sh", "docker": "sh", "env": "env", "argv": "txt", "systemd": "service"}
+PAGES = {"markdown": "the plan as a page for pull requests and tickets", "html": "the plan as one file to share"}
+TARGETS = {**EMITTERS, **PAGES}
+SUFFIXES = {
+    "shell": "sh", "docker": "sh", "env": "env", "argv": "txt", "systemd": "service", "markdown": "md", "html": "html",
+}  # fmt: skip
 """File suffix of each target; what is not here is YAML."""
 
 
@@ -57,7 +65,7 @@ class CommandScreen(StepScreen):
         with Horizontal():
             with Vertical(classes="question wide"):
                 with Horizontal(classes="titled"):
-                    yield Choice(tuple(EMITTERS), value=LOCAL, id="target")
+                    yield Choice(tuple(TARGETS), value=LOCAL, id="target")
                     yield Static(id="target-help", classes="note", markup=False)
                 text = TextArea("", id="command", read_only=True, soft_wrap=True, show_line_numbers=False)
                 text.cursor_blink = False
@@ -71,6 +79,10 @@ class CommandScreen(StepScreen):
         self.call_after_refresh(self._write)
         self.query_one("#target").focus()
 
+    def own_line(self) -> str:
+        """The command line that prints what is shown."""
+        return step_line(self.answers, self.STEP, target=self._target)
+
     @property
     def _target(self) -> str:
         return self.query_one("#target", Choice).value
@@ -78,7 +90,8 @@ class CommandScreen(StepScreen):
     def _write(self) -> None:
         """Render the command of the current target."""
         area = self.query_one("#command", TextArea)
-        self.query_one("#target-help", Static).update(EMITTERS[self._target])
+        self.show_line()
+        self.query_one("#target-help", Static).update(TARGETS[self._target])
         self.show_answer(self._refusal or self.answer)
         if not isinstance(self.answer, Plan):
             area.text = ""
@@ -87,7 +100,9 @@ class CommandScreen(StepScreen):
             edited = self.answers.edited
             planned = serve_command(self.answer, port=self.answers.port)
             argv, env = (edited.argv, dict(edited.env)) if edited else (planned.argv, planned.env)
-            if self._target == LOCAL:
+            if self._target in PAGES:
+                area.text = self._page()
+            elif self._target == LOCAL:
                 area.text = command_lines(argv, env, width=max(40, area.wrap_width or 48))
             else:
                 try:
@@ -95,6 +110,12 @@ class CommandScreen(StepScreen):
                 except M35Error as refusal:
                     area.text = f"{refusal}\n{refusal.hint or ''}"
         self._say()
+
+    def _page(self) -> str:
+        """The plan as a page."""
+        assert isinstance(self.answer, Plan)
+        page = sheet(self.answer)
+        return markdown(page) if self._target == "markdown" else html(page)
 
     def _say(self) -> None:
         """What reading the text back brought."""
@@ -109,6 +130,8 @@ class CommandScreen(StepScreen):
                 (f"✓ kept as typed: {kept}; read back" if kept else "✓ read back")
                 + f" as {self.answer.verdict}: {headline(self.answer)}"
             )
+        elif self._target in PAGES:
+            line.update("✓ `s` saves it, `c` copies it")
         elif self._target == LOCAL:
             line.update("✓ as planned; `i` edits it")
         else:
@@ -186,7 +209,7 @@ class CommandScreen(StepScreen):
     def action_copy(self) -> None:
         """Put the text into the terminal's clipboard."""
         self.app.copy_to_clipboard(self.query_one("#command", TextArea).text)
-        self.notify("copied; over SSH this needs a terminal that allows OSC 52", title="copied")
+        self.notify("over SSH this needs a terminal that allows OSC 52", title="copied")
 
     def action_save(self) -> None:
         """Ask for a file name and write the text there."""
@@ -208,6 +231,19 @@ class CommandScreen(StepScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While editing, letters are text."""
-        if self._editing and action in ("edit", "copy", "save", "reset", "turn", "next", "warnings", "leave", "help"):
+        if action == "save" and self.backend.readonly:
+            return False
+        if self._editing and action in (
+            "edit",
+            "copy",
+            "copy_line",
+            "save",
+            "reset",
+            "turn",
+            "next",
+            "warnings",
+            "leave",
+            "help",
+        ):
             return False
         return super().check_action(action, parameters)

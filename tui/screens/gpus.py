@@ -42,6 +42,7 @@ class GpusScreen(StepScreen):
     """What was detected, live, and a searchable catalogue."""
 
     STEP: ClassVar[Step] = Step.GPUS
+    LINE_KEY: ClassVar[str] = "^y"
     HELP_TEXT: ClassVar[str] = (
         "Which GPUs is the plan for? The first row is this machine as its driver describes it, looked at again every "
         "few seconds. Below it stands the catalogue: type a part of a name, or all of it as in 8xH200 or 2x8xB200 "

@@ -18,6 +18,7 @@ from planner import Plan
 from planner.serve import Run, StartOrder
 from tui import news, watching
 from tui.backend import Backend
+from tui.links import step_line
 from tui.screens.cures import Cure, cures
 from tui.screens.dialogues import Ask, AskText
 from tui.screens.step import StepScreen
@@ -116,6 +117,7 @@ class LaunchScreen(StepScreen):
                 self.query_one(MemoryFill).seen = report
             case news.Launched(run=run):
                 self.answers = dataclasses.replace(self.answers, run_id=run.id)
+                self.show_line()
                 self.query_one(LogView).clear()
                 self._follow(run)
             case news.RehearsalBegun():
@@ -202,8 +204,13 @@ class LaunchScreen(StepScreen):
         port = None if edited is not None else self.answers.port
         return StartOrder.local(self.answer, edited=edited, program=self.backend.program, port=port)
 
+    def own_line(self) -> str:
+        """The command line that starts this server, or takes it up again."""
+        return step_line(self.answers, self.STEP, docker=self.start.docker, program=self.backend.program)
+
     def _check(self, *, docker: bool) -> None:
         self.hear(news.CheckingBegun(docker))
+        self.show_line()
         try:
             order = self._order()
         except M35Error as refusal:
@@ -318,11 +325,13 @@ class LaunchScreen(StepScreen):
         """Verify once it is ready; try again after a failure. Nothing is started by haste."""
         if self.start.state == "ready":
             super().action_next()
-        elif self.start.state == "failed":
+        elif self.start.state == "failed" and not self.backend.readonly:
             self.action_retry()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Only what makes sense now stands in the footer."""
+        if self.backend.readonly and action in ("launch", "rehearse", "retry", "stop"):
+            return False
         if action in self.STATES_OF:
             return self.start.state in self.STATES_OF[action]
         return super().check_action(action, parameters)

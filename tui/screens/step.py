@@ -17,8 +17,10 @@ from textual.widgets import Footer, Static
 from hw_specs import M35Error
 from planner import Plan
 from tui.backend import Backend
+from tui.links import step_line
 from tui.news import News
 from tui.screens.dialogues import Help, Warnings
+from tui.widgets.own_line import OwnLine
 from tui.widgets.plan_side import PlanSide
 from tui.widgets.step_bar import StepBar
 from tui.wizard import Answers, Move, Step, effective_request
@@ -45,12 +47,16 @@ class StepScreen(Screen[Move]):
 
     STEP: ClassVar[Step]
     HELP_TEXT: ClassVar[str] = ""
+    LINE_KEY: ClassVar[str] = "y"
+    """What copies the command line; letters are text where there are lines to type in."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "next"),
         Binding("escape", "back", "back"),
         Binding("question_mark,f1", "help", "help", key_display="?"),
         Binding("w", "warnings", "warnings", show=False),
+        # Where letters are text, Ctrl-Y does it.
+        Binding("y,ctrl+y", "copy_line", "copy line", show=False),
         Binding("q", "leave", "quit", show=False),
         *(
             Binding(f"alt+{number},{MAC_KEYS[number - 1]}", f"go('{step.value}')", step.label, show=False)
@@ -70,6 +76,7 @@ class StepScreen(Screen[Move]):
     def compose(self) -> ComposeResult:
         """Steps at the top, keys at the bottom, the step itself between them."""
         yield StepBar(self.STEP, answers=self.answers)
+        yield OwnLine(self.LINE_KEY)
         with Container(id="body"):
             yield from self.compose_body()
         yield Static(id="too-small")
@@ -96,10 +103,26 @@ class StepScreen(Screen[Move]):
             self.answer = self.backend.plan(effective_request(self.answers)) if self.answers.request else None
         except M35Error as refusal:
             self.answer = refusal
+        self.show_line()
         bar = self.query_one(StepBar)
         bar.answers = self.answers
         if isinstance(self.answer, Plan):
             bar.note = f"vLLM {self.answer.vllm_version}"
+
+    def own_line(self) -> str:
+        """The command line that does what this step shows."""
+        return step_line(self.answers, self.STEP)
+
+    def show_line(self) -> None:
+        """Draw the command line of this step."""
+        self.query_one(OwnLine).line = self.own_line()
+
+    def action_copy_line(self) -> None:
+        """Put the command line of this step into the terminal's clipboard, and show it whole."""
+        line = self.own_line()
+        if line:
+            self.app.copy_to_clipboard(line)
+            self.notify(f"{line}\n(over SSH this needs a terminal that allows OSC 52)", title="copied", markup=False)
 
     def show_answer(self, answer: Plan | M35Error | None) -> None:
         """Draw a plan at the side, or why there is none; ledger and curve where there is room for them."""
@@ -141,7 +164,7 @@ class StepScreen(Screen[Move]):
         keys = [
             (active.binding.key_display or self.app.get_key_display(active.binding), active.binding.description)
             for active in self.active_bindings.values()
-            if active.enabled and (active.binding.show or active.binding.action in ("warnings", "leave"))
+            if active.enabled and (active.binding.show or active.binding.action in ("warnings", "leave", "copy_line"))
         ]
         self.app.push_screen(Help(self.STEP.label, self.HELP_TEXT, tuple(dict.fromkeys(keys))))
 

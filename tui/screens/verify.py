@@ -72,7 +72,7 @@ class VerifyScreen(StepScreen):
     def on_mount(self) -> None:
         """Find the server and begin to check it."""
         self.replan()
-        self.action_view("checks")
+        self.action_view("dashboard" if self.backend.readonly else "checks")
         self._load()
 
     @work(thread=True, exclusive=True, group="load")
@@ -86,7 +86,8 @@ class VerifyScreen(StepScreen):
         self.serving = take(self.serving, heard)
         match heard:
             case news.RunKnown():
-                self.action_verify()
+                if not self.backend.readonly:
+                    self.action_verify()
                 self.look()
                 if self.backend.look_every_s:
                     self.set_interval(self.backend.look_every_s, self.look)
@@ -185,7 +186,9 @@ class VerifyScreen(StepScreen):
 
     @on(ChatView.Asked)
     def _asked(self, message: ChatView.Asked) -> None:
-        if not self.serving.talking and self.serving.run is not None:
+        if self.backend.readonly:
+            self.notify("the wizard was started with --readonly", severity="warning")
+        elif not self.serving.talking and self.serving.run is not None:
             self.hear(news.Asked(message.text))
 
     @work(thread=True, exclusive=True, group="talk")
@@ -206,5 +209,7 @@ class VerifyScreen(StepScreen):
         watching.stop_server(self.backend, run, post=self.tell)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Nothing follows this step."""
+        """Nothing follows this step; whoever only looks asks nothing and ends nothing."""
+        if self.backend.readonly and action in ("verify", "keep", "stop"):
+            return False
         return False if action == "next" else super().check_action(action, parameters)

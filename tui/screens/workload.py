@@ -117,6 +117,7 @@ class WorkloadScreen(StepScreen):
     """A form beside the plan it leads to."""
 
     STEP: ClassVar[Step] = Step.WORKLOAD
+    LINE_KEY: ClassVar[str] = "^y"
     HELP_TEXT: ClassVar[str] = (
         "What should the server do? Leave a line empty and the planner chooses what is sure to fit. Numbers may be "
         "written as vLLM reads them: 128k is 128,000 and 128K is 131,072. The plan at the side follows every key; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ QUIET = {"graphs-assumed"}
 @click.option("--json", "as_json", is_flag=True, help="print the whole plan as JSON")
 @click.option("-v", "--verbose", is_flag=True, help="show the whole ledger, all levers and layouts")
 @click.option("--explain", is_flag=True, help="the same with formula, bounds and source of every line")
+@click.option("--tui", "as_wizard", is_flag=True, help="open the wizard on this question")
 @click.option("--strict", is_flag=True, help="exit with 3 when the plan is only tight or misses a target")
 def command(
     gpus: str | None,
@@ -48,6 +50,7 @@ def command(
     as_json: bool,
     verbose: bool,
     explain: bool,
+    as_wizard: bool,
     strict: bool,
     **settings: Any,
 ) -> int:
@@ -66,6 +69,8 @@ def command(
         raise click.UsageError("where and how something is deployed only means something with `--emit TARGET`")
     settings["calibrations"] = known_calibrations()
     machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
+    if as_wizard:
+        return _open_wizard(PlanRequest(gpus=machine, **settings))
     section: SpeedSection | None = None
     if asks_for_speed(load):
         from planner.cli.speed_request import plan_with_speed
@@ -125,3 +130,11 @@ def command(
     if not answer.feasible or (strict and (answer.verdict == "tight" or misses)):
         return ExitCode.DOES_NOT_FIT
     return ExitCode.OK
+
+
+def _open_wizard(request: PlanRequest) -> int:
+    """Hand the question to the terminal application."""
+    wizard: Callable[[PlanRequest], int] | None = click.get_current_context().find_root().obj
+    if wizard is None:
+        raise click.UsageError("`--tui` opens the wizard from `m35-plan` only; `m35-tui` opens it by itself")
+    return wizard(request)

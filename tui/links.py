@@ -1,0 +1,41 @@
+"""The way back to the command line: what a step says, as the words that say it there. It runs nothing."""
+
+from __future__ import annotations
+
+import shlex
+
+from planner.rendering.own_line import own_line
+from tui.wizard import Answers, Step, effective_request
+
+VERBS = {Step.LAUNCH: "launch"}
+
+
+def step_line(
+    answers: Answers, step: Step, *, target: str = "", docker: bool = False, program: str | None = None
+) -> str:
+    """Return the command line of `step`; empty where there is nothing to say yet.
+
+    Args:
+        answers: everything decided so far.
+        step: where one is.
+        target: what the Command step shows, as ``--emit`` names it.
+        docker: whether the image is started instead of this machine's vllm.
+        program: the vllm program, where it is not the one on PATH.
+    """
+    if step in (Step.LAUNCH, Step.VERIFY) and answers.run_id is not None:
+        verb = ["attach", answers.run_id] if step is Step.LAUNCH else ["verify", "--run", answers.run_id]
+        return shlex.join(["m35-plan", *verb])
+    if answers.request is None:
+        return ""
+    words = list(own_line(effective_request(answers), verb=VERBS.get(step, "plan"), gpus=answers.gpus_from))
+    if step is Step.COMMAND and target:
+        words += ["--emit", target]
+    if step is Step.LAUNCH:
+        words += ["--target", "docker"] if docker else ["--vllm", program] if program else []
+        words += ["--port", str(answers.port)] if answers.port != DEFAULT_PORT else []
+        if answers.edited is not None and answers.edited.unplanned:
+            words += ["--", *answers.edited.unplanned]
+    return shlex.join(words)
+
+
+DEFAULT_PORT = Answers().port
