@@ -13,7 +13,7 @@ from typing import Literal
 from hw_specs.units import GIB, gib
 from planner.accuracy.data import Reading, Start, Startup, readings, starts, startups
 from planner.accuracy.fit import Term, fit_graphs, fit_outside_torch, most_layers
-from planner.facts import load
+from planner.facts.overheads import overhead_facts
 from planner.facts.release import resolve_release
 from planner.memory.kv_cache import kv_bytes_per_token
 from planner.memory.ledger import RankBudget, rank_budgets
@@ -224,9 +224,7 @@ def _buffers(startup: Startup, rank: RankBudget) -> Comparison | None:
     level = startup.measured.get("peak_after_load_gib")
     if startup.model.tie_word_embeddings or startup.quantised_on_load or not buffers.bytes or level is None:
         return None
-    table_bytes = (
-        load("overheads.toml")["custom_allreduce"]["table_bytes"] if rank.shape.tensor_parallel_size > 1 else 0
-    )
+    table_bytes = overhead_facts().custom_allreduce.table_bytes if rank.shape.tensor_parallel_size > 1 else 0
     return Comparison(
         startup=startup,
         component="buffers",

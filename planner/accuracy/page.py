@@ -8,6 +8,9 @@ from planner.accuracy.data import left_out
 from planner.accuracy.evaluate import Group, Report
 from planner.accuracy.own import own_groups
 from planner.facts import load
+from planner.facts.collectives import collective_facts
+from planner.facts.graphs import graph_facts
+from planner.facts.overheads import SizedRow, overhead_facts
 
 NAMES = {
     "weights": "weights, from dimensions",
@@ -151,15 +154,15 @@ def _starts(report: Report) -> str:
 
 def _hip_graphs() -> str:
     """Public starts on AMD cards whose captured graphs are known, beside the form that five of them set."""
-    facts = load("graphs.toml")["hip"]
+    facts = graph_facts().hip
     rows = []
     for one in load("measured/startups-public.json")["startups"]:
         captured = one.get("graph_actual") or one.get("derived", {}).get("graph_estimate_from_util_gib")
         if one["vendor"] != "amd" or not captured or not one.get("layers"):
             continue
         sizes = {"PIECEWISE": 51, "FULL": 51} | one.get("captures", {})
-        mib = facts["per_piece_mib"] * sizes["PIECEWISE"] * (one["layers"] + 1) + facts["per_full_mib"] * sizes["FULL"]
-        said = facts["constant_gib"] + mib / 1024
+        mib = facts.per_piece_mib * sizes["PIECEWISE"] * (one["layers"] + 1) + facts.per_full_mib * sizes["FULL"]
+        said = facts.constant_gib + mib / 1024
         name = one["model"].rpartition("/")[2]
         card, release = one["gpu"].partition(" (")[0], one["vllm"].partition(" ")[0]
         error = f"{100 * (said / captured - 1):+.1f}"
@@ -179,37 +182,34 @@ def _hip_graphs() -> str:
 def _coverage() -> str:
     """Where each uncertain term is measured and where it is carried over, from the planner's own tables."""
     rows = []
-    tables = load("overheads.toml") | {"communicators": load("collectives.toml")["communicators"]}
-    for term in ("outside_torch", "graphs", "context", "communicators"):
-        for row in tables[term]:
-            size = "TP" if "max_tp" in row or "min_tp" in row else "ranks"
-            low = row.get("min_tp", row.get("min_world", 1))
-            high = row.get("max_tp", row.get("max_world"))
-            span = (
-                f"{size} {low}"
-                if low == high
-                else f"{size} {low} to {high}"
-                if high and high < 64
-                else f"{size} {low}+"
-            )
-            where = [
-                row["vendor"],
-                *row.get("architectures", ()),
-                *({True: ["fast link"], False: ["no fast link"]}.get(row.get("linked"), [])),
-            ]
-            grown = f" + {row['per_layer_gib']} per layer" if "per_layer_gib" in row else ""
-            rows.append(
-                [
-                    f"`{term}`",
-                    ", ".join(where),
-                    f"before {row['until']}" if "until" in row else "any",
-                    span,
-                    f"{row.get('expected_gib', row.get('each_gib')):g}{grown}",
-                    f"{row['low_gib']:g} … {row['high_gib']:g}",
-                    "**measured**" if row["basis"] == "measured" else "carried over or assumed",
-                ]
-            )
+    known = overhead_facts()
+    tables = {"outside_torch": known.outside_torch, "graphs": known.graphs, "context": known.context}
+    for term, table in tables.items():
+        for row in table:
+            link = {True: ["fast link"], False: ["no fast link"], None: []}[row.linked]
+            grown = f" + {row.per_layer_gib} per layer" if row.per_layer_gib else ""
+            figures = (f"{row.expected_gib:g}{grown}", row.low_gib, row.high_gib, row.basis)
+            rows.append(_covered(term, [row.vendor, *row.architectures, *link], row.until, _span(row), *figures))
+    for one in collective_facts().communicators:
+        figures = (f"{one.each_gib:g}", one.low_gib, one.high_gib, one.basis)
+        rows.append(_covered("communicators", [one.vendor, *one.architectures], "", "ranks 1+", *figures))
     return _table(["term", "cards", "vLLM", "ranks", "GiB", "bounds", "basis"], rows)
+
+
+def _span(row: SizedRow) -> str:
+    by_tp = row.max_tp is not None or row.min_tp > 1
+    size, low, high = ("TP", row.min_tp, row.max_tp) if by_tp else ("ranks", row.min_world, row.max_world)
+    if low == high:
+        return f"{size} {low}"
+    return f"{size} {low} to {high}" if high is not None and high < 64 else f"{size} {low}+"
+
+
+def _covered(
+    term: str, where: list[str], until: str, span: str, expected: str, low: float, high: float, basis: str
+) -> list[str]:
+    known = "**measured**" if basis == "measured" else "carried over or assumed"
+    release = f"before {until}" if until else "any"
+    return [f"`{term}`", ", ".join(where), release, span, expected, f"{low:g} … {high:g}", known]
 
 
 def render_page(report: Report, by_family: Report) -> str:

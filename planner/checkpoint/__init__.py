@@ -9,7 +9,7 @@ from pathlib import Path
 from hw_specs.errors import shown
 from planner.checkpoint.preset import DEFAULT_PRESET, load_preset, preset_stems
 from planner.errors import UnreadableCheckpoint
-from planner.facts import load
+from planner.facts.models import Model, described
 from planner.model import ModelSpec
 
 __all__ = ["DEFAULT_PRESET", "load_model", "load_preset", "preset_stems"]
@@ -44,7 +44,7 @@ def load_model(name_or_path: str | os.PathLike[str]) -> ModelSpec:
 def _preset(name: str) -> ModelSpec:
     wanted = name.casefold()
     for stem in (*preset_stems(), *_draft_stems()):
-        repository = str(load(f"models/{stem}.toml")["name"])
+        repository = described(stem).name
         if wanted in (stem, repository.casefold(), repository.casefold().partition("/")[2]):
             return load_preset(stem)
     raise UnreadableCheckpoint(
@@ -53,9 +53,8 @@ def _preset(name: str) -> ModelSpec:
 
 
 def _draft_stems() -> tuple[str, ...]:
-    return tuple(
-        str(stem) for target in preset_stems() if (stem := load(f"models/{target}.toml").get("draft")) is not None
-    )
+    models = (described(stem) for stem in preset_stems())
+    return tuple(model.draft for model in models if isinstance(model, Model) and model.draft is not None)
 
 
 def _presets_hint() -> str:

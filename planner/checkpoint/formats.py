@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from planner.errors import UnsupportedModel
-from planner.facts import load
+from planner.facts.weight_formats import weight_formats
 from planner.model import LayerGroup, WeightFormat
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -20,13 +20,13 @@ def weight_format(name: str, *, group_rows: int = 0, group_columns: int = 0, zer
     >>> weight_format("int4", group_columns=128).matrix_bytes(2, 256)
     264
     """
-    facts = load("weight_formats.toml")["formats"][name]
+    facts = weight_formats().formats[name]
     return WeightFormat(
         name=name,
-        bits=facts["bits"],
-        group_rows=group_rows or facts.get("group_rows", 0),
-        group_columns=group_columns or facts.get("group_columns", 0),
-        scale_bytes=facts.get("scale_bytes", 0),
+        bits=facts.bits,
+        group_rows=group_rows or facts.group_rows,
+        group_columns=group_columns or facts.group_columns,
+        scale_bytes=facts.scale_bytes,
         zero_point_bits=zero_point_bits,
     )
 

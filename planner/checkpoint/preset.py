@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from planner.checkpoint.formats import weight_format
 from planner.errors import UnsupportedModel
-from planner.facts import load
+from planner.facts.models import Draft, Model, described
 from planner.model import DraftSpec, LayerGroup, ModelSpec, VisionSpec
 
 DEFAULT_PRESET = "mistral-medium-3.5-128b"
@@ -21,7 +20,7 @@ def preset_stems() -> tuple[str, ...]:
         entry.name.removesuffix(".toml") for entry in (files("planner.facts") / "models").iterdir()
         if entry.name.endswith(".toml")
     }  # fmt: skip
-    targets = sorted(stem for stem in found if load(f"models/{stem}.toml").get("kind") != "draft")
+    targets = sorted(stem for stem in found if isinstance(described(stem), Model))
     return (DEFAULT_PRESET, *(stem for stem in targets if stem != DEFAULT_PRESET))
 
 
@@ -33,27 +32,21 @@ def load_preset(stem: str = DEFAULT_PRESET) -> ModelSpec:
         FileNotFoundError: when there is no such file.
         UnsupportedModel: when it describes a draft, which is no model of its own.
     """
-    facts = dict(load(f"models/{stem}.toml"))
-    if facts.get("kind") == "draft":
+    facts = described(stem)
+    if isinstance(facts, Draft):
         raise UnsupportedModel(
-            f"`{facts['name']}` is a draft: it runs beside its target only",
-            hint=f"plan `{facts['target']}` with a draft",
+            f"`{facts.name}` is a draft: it runs beside its target only", hint=f"plan `{facts.target}` with a draft"
         )
-    facts.pop("facts", None)
-    layers: list[dict[str, Any]] = facts.pop("layers")
-    vision: dict[str, Any] | None = facts.pop("vision", None)
-    draft: str | None = facts.pop("draft", None)
-    return ModelSpec(
-        layers=tuple(
-            LayerGroup(
-                count=group["count"], attention=weight_format(group["attention"]), mlp=weight_format(group["mlp"])
-            )
-            for group in layers
+    values = vars(facts) | {
+        "layers": tuple(
+            LayerGroup(count=group.count, attention=weight_format(group.attention), mlp=weight_format(group.mlp))
+            for group in facts.layers
         ),
-        vision=VisionSpec(**vision) if vision else None,
-        draft=load_draft(draft) if draft else None,
-        **facts,
-    )
+        "vision": VisionSpec(**vars(facts.vision)) if facts.vision else None,
+        "draft": load_draft(facts.draft) if facts.draft else None,
+    }
+    del values["facts"]
+    return ModelSpec(**values)
 
 
 @cache
@@ -62,12 +55,15 @@ def load_draft(stem: str) -> DraftSpec:
 
     Raises:
         FileNotFoundError: when there is no such file.
+        UnsupportedModel: when it describes a model that is served.
     """
-    facts = load(f"models/{stem}.toml")
+    facts = described(stem)
+    if not isinstance(facts, Draft):
+        raise UnsupportedModel(f"`{facts.name}` is not a draft")
     return DraftSpec(
-        name=facts["name"],
-        num_hidden_layers=facts["num_hidden_layers"],
-        weights=weight_format(facts["weights"]),
-        card_num_speculative_tokens=facts["card_num_speculative_tokens"],
-        card_max_model_len=facts["card_max_model_len"],
+        name=facts.name,
+        num_hidden_layers=facts.num_hidden_layers,
+        weights=weight_format(facts.weights),
+        card_num_speculative_tokens=facts.card_num_speculative_tokens,
+        card_max_model_len=facts.card_max_model_len,
     )

@@ -3,21 +3,18 @@
 A release newer than every known one is planned with the newest known rules, and says so.
 """
 
-from __future__ import annotations
-
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, Literal
 
-from planner.errors import UnknownVersion
-from planner.facts import load
+from planner.errors import BadFacts, UnknownVersion
+from planner.facts.record import Record, keys, read_value
+from planner.facts.vllm import vllm_facts
 
 _VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?(?:[.\-+]?(?:rc|dev|post|a|b|[+])?[\w.+]*)?$")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BatchTier:
+class BatchTier(Record):
     """Defaults of ``max_num_batched_tokens`` and ``max_num_seqs`` for GPUs of one size class."""
 
     min_driver_gib: int
@@ -27,8 +24,7 @@ class BatchTier:
     max_num_seqs: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Release:
+class Release(Record):
     """The rules of one release that memory and settings depend on."""
 
     version: str
@@ -38,21 +34,20 @@ class Release:
     known: bool
     """False when `version` is newer than every known release."""
     gpu_memory_utilization: float
-    yarn_limit: str
+    yarn_limit: Literal["original", "max"]
     """``original`` (times the factor) or ``max``: which length YaRN allows in a Hugging Face configuration."""
     graph_estimate_vendors: tuple[str, ...]
     """Vendors whose graph estimate is subtracted from the KV budget."""
     vision_sharded: bool
     """Whether tensor parallelism shards the native vision tower."""
-    model_runner: str
-    """``v1`` or ``v2``."""
+    model_runner: Literal["v1", "v2"]
     dense_vision_mask: bool
     null_block_reserved: bool
     buffers_counted: bool
     """Whether the runner's own tensors are subtracted from the KV budget."""
     encoder_profiled: bool
     """Whether the profile run sends images through the vision encoder and holds what comes out."""
-    profiled_sampling: str
+    profiled_sampling: Literal["full", "greedy", "greedy-float32"]
     """``full``, or what the profile run does instead: ``greedy``, ``greedy-float32``."""
     flashinfer_sampler: bool
     """Whether FlashInfer samples by default, where its kernels run."""
@@ -72,7 +67,7 @@ class Release:
     """Whether all-reduces are fused beside pipeline stages too."""
     flashinfer_all_reduce: bool
     """Whether FlashInfer does all-reduces that are not fused."""
-    kv_tokens: str
+    kv_tokens: Literal["blocks", "concurrency"]
     """``blocks`` or ``concurrency``: which arithmetic the KV size line prints."""
     draft_limits_target: bool
     """Whether a shorter draft ``max_model_len`` shortens the served length."""
@@ -97,14 +92,17 @@ def parse_version(text: str) -> tuple[int, int, int]:
     return int(match[1]), int(match[2]), int(match[3] or 0)
 
 
+_NO_RULES = ("version", "rules_version", "known")
+
+
 def newest_version() -> str:
     """The newest release whose rules are known."""
-    return str(load("vllm.toml")["newest"])
+    return vllm_facts().newest
 
 
 def known_versions() -> tuple[str, ...]:
     """The releases whose code was read, oldest first."""
-    return tuple(load("vllm.toml")["read"])
+    return vllm_facts().read
 
 
 @cache
@@ -112,58 +110,39 @@ def resolve_release(version: str | None = None) -> Release:
     """Return the rules of `version`, of the newest known release by default.
 
     Raises:
+        BadFacts: when ``vllm.toml`` has a rule too many, one too few or a value of another type.
         UnknownVersion: when the version is malformed or older than the oldest known rules.
     """
-    facts = load("vllm.toml")
-    asked = version or newest_version()
+    facts, rules = vllm_facts(), _rules()
+    asked = version or facts.newest
     number = parse_version(asked)
-    if number < parse_version(facts["oldest"]):
+    if number < parse_version(facts.oldest):
         raise UnknownVersion(
-            f"vLLM {asked} is older than {facts['oldest']}, the oldest release whose rules are known",
-            hint=f"this model needs {facts['requires']['mistral']['version']} or newer",
+            f"vLLM {asked} is older than {facts.oldest}, the oldest release whose rules are known",
+            hint=f"this model needs {facts.requires.mistral.version} or newer",
         )
-    rules = {name: _at(rule["values"], number) for name, rule in facts["rules"].items()}
-    ceilings = sorted(rules["graph_ceiling"].items(), key=lambda item: item[0] == "*")
-    known = number <= parse_version(facts["newest"])
+    known = number <= parse_version(facts.newest)
     return Release(
         version=asked.removeprefix("v"),
-        rules_version=asked.removeprefix("v") if known else facts["newest"],
+        rules_version=asked.removeprefix("v") if known else facts.newest,
         known=known,
-        gpu_memory_utilization=rules["gpu_memory_utilization"],
-        yarn_limit=rules["yarn_limit"],
-        graph_estimate_vendors=tuple(rules["graph_estimate_vendors"]),
-        vision_sharded=rules["vision_sharded"],
-        model_runner=rules["model_runner"],
-        dense_vision_mask=rules["dense_vision_mask"],
-        null_block_reserved=rules["null_block_reserved"],
-        buffers_counted=rules["buffers_counted"],
-        encoder_profiled=rules["encoder_profiled"],
-        profiled_sampling=rules["profiled_sampling"],
-        flashinfer_sampler=rules["flashinfer_sampler"],
-        eager_norm_kernel=rules["eager_norm_kernel"],
-        draft_takes_images=rules["draft_takes_images"],
-        workspace_counted=rules["workspace_counted"],
-        fused_all_reduce_backend=rules["fused_all_reduce_backend"],
-        multicast_rounding=tuple(rules["multicast_rounding"]),
-        torch_symmetric_workspace=rules["torch_symmetric_workspace"],
-        fused_with_pipeline=rules["fused_with_pipeline"],
-        flashinfer_all_reduce=rules["flashinfer_all_reduce"],
-        kv_tokens=rules["kv_tokens"],
-        draft_limits_target=rules["draft_limits_target"],
-        graph_ceiling=tuple((prefix, int(size)) for prefix, size in ceilings),
-        batch_tiers=tuple(
-            BatchTier(
-                min_driver_gib=tier["min_driver_gib"],
-                not_names=tuple(tier["not_names"]),
-                not_architectures=tuple(tier["not_architectures"]),
-                max_num_batched_tokens=tier["max_num_batched_tokens"],
-                max_num_seqs=tier["max_num_seqs"],
-            )
-            for tier in rules["batch_tiers"]
-        ),
+        **{
+            name: next(value for since, value in reversed(values) if parse_version(since) <= number)
+            for name, values in rules.items()
+        },
     )
 
 
-def _at(values: list[list[Any]], number: tuple[int, int, int]) -> Any:
-    """The last value whose first release is not newer than `number`."""
-    return next(value for since, value in reversed(values) if parse_version(since) <= number)
+@cache
+def _rules() -> dict[str, tuple[tuple[str, Any], ...]]:
+    """The rules with values of a release's own types."""
+    rules, wanted = vllm_facts().rules, {name: kind for name, kind in keys(Release).items() if name not in _NO_RULES}
+    for name in rules.keys() ^ wanted.keys():
+        raise BadFacts("vllm.toml", f"rules.{name}", "is missing" if name in wanted else "is not a known key")
+    return {
+        name: tuple(
+            (since, read_value(value, kind, "vllm.toml", f"rules.{name}.values.{since}"))
+            for since, value in rules[name].values
+        )
+        for name, kind in wanted.items()
+    }

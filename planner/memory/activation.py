@@ -6,11 +6,10 @@ intermediate size, ``V`` vocabulary, ``D`` and ``Fv`` the vision tower's, ``P`` 
 
 from __future__ import annotations
 
-from typing import Any
-
 from hw_specs.units import format_gib
-from planner.facts import load
+from planner.facts.overheads import Activations, overhead_facts
 from planner.facts.release import parse_version
+from planner.facts.vllm import vllm_facts
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 from planner.model import VisionSpec
@@ -80,7 +79,7 @@ def activation_phases(
     eager = shape.enforce_eager if eager is None else eager
     if images is None:
         images = images_of_a_step(shape) if shape.release.encoder_profiled else 0
-    facts = load("overheads.toml")["activations"]
+    facts = overhead_facts().activations
     tp, T, V = shape.tensor_parallel_size, shape.max_num_batched_tokens, shape.model.vocab_size
     H, F = shape.model.hidden_size, shape.model.intermediate_size
     N = min(T, shape.max_num_seqs)
@@ -92,7 +91,7 @@ def activation_phases(
         held = images * shape.vision.max_image_embeddings * H * 2 + _aligned(_vision_rope_bytes(shape.vision))
         if v1:
             held += _pixels_bytes(shape.vision, images)
-    inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
+    inputs = max(facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers)
     wide = 2 * H if inputs > 1 else 0  # a 16-bit input stays beside the residual, an FP8 one does not
     forward = T * max(4 * H + wide + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
     text = shape.vision is None or (shape.speculative_tokens and not shape.release.draft_takes_images)
@@ -121,22 +120,22 @@ def _around_all_reduce(shape: RankShape, inputs: int) -> int:
     return 2 * H // tp + (8 + min(inputs, 2)) * H + 32 if tp > 1 else 0
 
 
-def _sampler_bytes(shape: RankShape, facts: dict[str, Any], N: int, V: int, sampling: str) -> int:
+def _sampler_bytes(shape: RankShape, facts: Activations, N: int, V: int, sampling: str) -> int:
     """Sampling `N` rows of `V` logits: with every feature on, or greedily."""
-    per_row = facts["sampler_bytes_per_row"] * N
+    per_row = facts.sampler_bytes_per_row * N
     if sampling != "full":
-        return int(facts["greedy_sampler_bytes_per_logit"][sampling] * N * V + per_row)
-    sampler = load("overheads.toml")["sampler"]
-    flashinfer = shape.release.flashinfer_sampler and shape.gpu.vendor in sampler["flashinfer_vendors"]
-    workspace = facts["flashinfer_workspace_bytes"] if flashinfer else 0
-    units = shape.gpu.compute_units or sampler["default_compute_units"]
+        return int(facts.greedy_sampler_bytes_per_logit[sampling] * N * V + per_row)
+    sampler = overhead_facts().sampler
+    flashinfer = shape.release.flashinfer_sampler and shape.gpu.vendor in sampler.flashinfer_vendors
+    workspace = facts.flashinfer_workspace_bytes if flashinfer else 0
+    units = shape.gpu.compute_units or sampler.default_compute_units
     scratch = min(N, units) * V * 4
     if shape.release.model_runner == "v1":
-        rejection = facts["rejection_sampler_bytes_per_logit"] if shape.speculative_tokens else 0
-        return int((facts["sampler_bytes_per_logit"] + rejection) * N * V + workspace + scratch)
+        rejection = facts.rejection_sampler_bytes_per_logit if shape.speculative_tokens else 0
+        return int((facts.sampler_bytes_per_logit + rejection) * N * V + workspace + scratch)
     if flashinfer:
-        return int(facts["sampler_bytes_per_logit"] * N * V + workspace)
-    return int(facts["native_sampler_bytes_per_logit"] * N * V + scratch + per_row)
+        return int(facts.sampler_bytes_per_logit * N * V + workspace)
+    return int(facts.native_sampler_bytes_per_logit * N * V + scratch + per_row)
 
 
 def activations(shape: RankShape, calibration: Calibration | None = None) -> Term:
@@ -147,7 +146,7 @@ def activations(shape: RankShape, calibration: Calibration | None = None) -> Ter
     measured = measured_term("activations", calibration)
     if measured is not None:
         return measured
-    facts = load("overheads.toml")["activations"]
+    facts = overhead_facts().activations
     warm, workspace = _later_phases(shape), _workspace_bytes(shape)
     later, first = max(warm.values()), cold_compile_bytes(shape)
     expected = max(later, first)
@@ -161,9 +160,9 @@ def activations(shape: RankShape, calibration: Calibration | None = None) -> Ter
         name="activations",
         bytes=expected,
         low_bytes=max(activation_phases(shape)["forward"], later - workspace),
-        high_bytes=worst + max(workspace, facts["bounds"]["unseen_high_bytes"]),
+        high_bytes=worst + max(workspace, facts.bounds.unseen_high_bytes),
         basis="derived",
-        source=facts["source"],
+        source=facts.source,
         formula=f"max of {', '.join(f'{name} {format_gib(size)}' for name, size in warm.items())} GiB: {top}"
         + (f"; a first start compiles: {format_gib(first)}" if first > later else ""),
         bounds="low: a later start; high: the other execution mode, workspaces inside kernels",
@@ -194,17 +193,17 @@ def _calls_cublas(shape: RankShape) -> bool:
 
 def _compiled_tokens(shape: RankShape) -> tuple[int, int]:
     """Bytes per token of a compiled forward as measured: in the MLP, and between all-reduce and norm."""
-    facts = load("overheads.toml")["activations"]
-    inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
+    facts = overhead_facts().activations
+    inputs = max(facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers)
     tp, H, F = shape.tensor_parallel_size, shape.model.hidden_size, shape.model.intermediate_size
-    mlp = 2 * H // tp + 4 * H + (4 + inputs) * F // tp + facts["compiled"]["hidden_bytes"] * H
+    mlp = 2 * H // tp + 4 * H + (4 + inputs) * F // tp + facts.compiled.hidden_bytes * H
     return int(mlp), _around_all_reduce(shape, inputs)
 
 
 def _compiled_forward_bytes(shape: RankShape, planned_bytes: int) -> int:
     """A compiled forward as it was measured: one more 16-bit tensor than Inductor's plan in the MLP."""
-    facts = load("overheads.toml")["activations"]
-    inputs = max(facts["linear_input_bytes"][group.mlp.name] for group in shape.model.layers)
+    facts = overhead_facts().activations
+    inputs = max(facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers)
     tp, H, F = shape.tensor_parallel_size, shape.model.hidden_size, shape.model.intermediate_size
     plan = max(2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp), _around_all_reduce(shape, inputs))
     return planned_bytes + shape.max_num_batched_tokens * (max(_compiled_tokens(shape)) - int(plan))
@@ -217,23 +216,23 @@ def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
     embedding and what it makes. With images the embedding is outside the compiled model, but not a draft's own that
     takes none. From one release on nobody saw it with several ranks, so there it is in the worst case only.
     """
-    facts = load("overheads.toml")["activations"]["cold_compile"]
+    facts = overhead_facts().activations.cold_compile
     release = parse_version(shape.release.version)
-    if shape.enforce_eager or release < parse_version(facts["since"]):
+    if shape.enforce_eager or release < parse_version(facts.since):
         return 0
     T, tp, H = shape.max_num_batched_tokens, shape.tensor_parallel_size, shape.model.hidden_size
     draft = shape.speculative_tokens > 0
     later = _compiled_forward_bytes(shape, activation_phases(shape)["forward"])
     mlp, norm = _compiled_tokens(shape)
-    extra = facts["with_images_bytes_per_token"] if tp == 1 else norm + facts["norm_hidden_bytes"] * H - max(mlp, norm)
+    extra = facts.with_images_bytes_per_token if tp == 1 else norm + facts.norm_hidden_bytes * H - max(mlp, norm)
     peak = later + int(T * max(0, extra))
     texts = shape.vision is None or (draft and not shape.release.draft_takes_images)
-    seen = tp == 1 or worst or release < parse_version(facts["ranks_until"])
+    seen = tp == 1 or worst or release < parse_version(facts.ranks_until)
     if not texts or not shape.first_stage or not seen:
         return int(peak)
-    made = T * H * facts["one_rank_hidden_bytes" if tp == 1 else "ranks_hidden_bytes"]
-    made += draft * T * H * facts["one_rank_hidden_bytes"]
-    flush = 0 if tp == 1 else facts["flush_bytes"]
+    made = T * H * (facts.one_rank_hidden_bytes if tp == 1 else facts.ranks_hidden_bytes)
+    made += draft * T * H * facts.one_rank_hidden_bytes
+    flush = 0 if tp == 1 else facts.flush_bytes
     return max(peak, int(shape.model.vocab_size * H * 2 // tp + made + flush))
 
 
@@ -241,9 +240,9 @@ def _workspace_bytes(shape: RankShape) -> int:
     """The GEMM library's first workspace, where it falls into the profile run."""
     if not shape.release.workspace_counted:
         return 0
-    for row in load("overheads.toml")["gemm_workspace"]:
-        if row["vendor"] == shape.gpu.vendor and shape.gpu.architecture.startswith(tuple(row["architectures"])):
-            return int(row["bytes"])
+    for row in overhead_facts().gemm_workspace:
+        if row.vendor == shape.gpu.vendor and shape.gpu.architecture.startswith(row.architectures):
+            return int(row.bytes)
     return 0
 
 
@@ -252,18 +251,18 @@ def unprofiled(shape: RankShape) -> Term:
 
     Expected with one image of the largest size at a time; at most with a step full of them.
     """
-    release, rules = shape.release, load("vllm.toml")["rules"]
+    release, rules = shape.release, vllm_facts().rules
     step = images_of_a_step(shape)
     gaps: list[str] = []
     sources: list[str] = []
     if step and not release.encoder_profiled:
         gaps.append(f"no image, where a step encodes up to {step}")
-        sources.append(rules["encoder_profiled"]["source"])
+        sources.append(rules["encoder_profiled"].source)
     if shape.last_stage and release.profiled_sampling != "full":
         gaps.append("no sampling but greedy")
-        sources.append(rules["profiled_sampling"]["source"])
+        sources.append(rules["profiled_sampling"].source)
     if not gaps:
-        return nothing("unprofiled", "all is profiled", rules["encoder_profiled"]["source"])
+        return nothing("unprofiled", "all is profiled", rules["encoder_profiled"].source)
     profiled = activations(shape).bytes
     usual = step if release.encoder_profiled else min(step, 1)
     kept, kept_worst = _kept_bytes(shape)
@@ -290,7 +289,7 @@ def _kept_bytes(shape: RankShape) -> tuple[int, int]:
     The phases' segments do not fit each other: an eager start keeps all of them, a compiled one empties its cache
     before it captures and keeps logits and sampling.
     """
-    facts = load("overheads.toml")["kept_after_sampling"]
+    facts = overhead_facts().kept_after_sampling
     if not shape.last_stage or shape.release.model_runner == "v1" or shape.release.profiled_sampling == "full":
         return 0, 0
     T, H = shape.max_num_batched_tokens, shape.model.hidden_size
@@ -298,5 +297,5 @@ def _kept_bytes(shape: RankShape) -> tuple[int, int]:
     phases = activation_phases(shape, images=0, sampling="full")
     rows = 2 * T * H + 2 * N * H
     kept = phases["logits"] + phases["sampler"] - 2 * rows + (phases["forward"] if shape.enforce_eager else 0)
-    mode = facts["eager" if shape.enforce_eager else "compiled"]
-    return kept + mode["expected_bytes"], kept + mode["high_bytes"]
+    mode = facts.eager if shape.enforce_eager else facts.compiled
+    return kept + mode.expected_bytes, kept + mode.high_bytes

@@ -5,31 +5,33 @@ Coefficients from ``facts/graphs.toml``; runner V1's estimate is still a line in
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import TypeVar
 
 from hw_specs.units import MIB, format_gib, gib
-from planner.facts import load
-from planner.facts.release import parse_version
+from planner.facts.graphs import Captured, Misses, graph_facts
+from planner.facts.rows import Row, no_row
+from planner.facts.vllm import vllm_facts
 from planner.memory.collectives import fused_all_reduce
 from planner.memory.overheads import sized_row
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 
+M = TypeVar("M", bound=Misses)
+
 
 def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """The graph estimate that the engine subtracts; nothing when it runs eagerly or does not subtract it."""
-    rule = load("vllm.toml")["rules"]["graph_estimate_vendors"]
+    rule = vllm_facts().rules["graph_estimate_vendors"]
     if shape.enforce_eager:
-        return nothing("graphs", "no graphs with --enforce-eager", rule["source"])
+        return nothing("graphs", "no graphs with --enforce-eager", rule.source)
     if shape.gpu.vendor not in shape.release.graph_estimate_vendors:
-        return nothing("graphs", f"vLLM {shape.release.version} does not subtract them on this vendor", rule["source"])
+        return nothing("graphs", f"vLLM {shape.release.version} does not subtract them on this vendor", rule.source)
     measured = measured_term("graphs", calibration)
     if measured is not None:
         return measured
-    hip = load("graphs.toml")["hip"]
-    if shape.gpu.vendor in hip["vendors"]:
-        return _hip(shape, hip["estimate_factor"])
+    hip = graph_facts().hip
+    if shape.gpu.vendor in hip.vendors:
+        return _hip(shape, hip.estimate_factor)
     return sized_row("graphs", shape) if shape.release.model_runner == "v1" else _estimated(shape)
 
 
@@ -37,11 +39,11 @@ def captured_graphs(shape: RankShape) -> Term:
     """What the captured graphs really take; the budget holds the estimate for them, if the release makes one."""
     if shape.enforce_eager:
         return nothing("graphs", "no graphs with --enforce-eager", "")
-    if shape.gpu.vendor in load("graphs.toml")["hip"]["vendors"]:
+    if shape.gpu.vendor in graph_facts().hip.vendors:
         return _hip(shape, 1.0)
     if shape.release.model_runner == "v1":
         return sized_row("graphs", shape)
-    row = _row("captured", shape)
+    row = _captured(shape)
     size = _captured_bytes(shape, row, row)
     return _term(shape, row, size, size, size, "captured")
 
@@ -73,95 +75,96 @@ def piecewise_and_full(shape: RankShape) -> tuple[int, int, int]:
 
 
 def _hip(shape: RankShape, factor: float) -> Term:
-    facts = load("graphs.toml")["hip"]
+    facts = graph_facts().hip
     pieces, full, _ = piecewise_and_full(shape)
     size = factor * (
-        gib(facts["constant_gib"])
-        + MIB * (facts["per_piece_mib"] * pieces * (shape.layers + 1) + facts["per_full_mib"] * full)
+        gib(facts.constant_gib) + MIB * (facts.per_piece_mib * pieces * (shape.layers + 1) + facts.per_full_mib * full)
     )
-    bounds = next(row for row in facts["bounds"] if _applies(row, shape))
+    bounds = next(row for row in facts.bounds if _applies(row, shape))
     return Term(
         name="graphs",
         bytes=round(size),
-        low_bytes=round(bounds["low_factor"] * size),
-        high_bytes=round(bounds["high_factor"] * size),
-        basis="measured" if bounds.get("until") else "assumed",
-        source=facts["source"],
-        formula=f"{factor:g} x ({facts['constant_gib']} GiB + {facts['per_piece_mib']} MiB x {pieces} sizes x "
-        f"{shape.layers + 1} pieces + {facts['per_full_mib']} MiB x {full} full sizes)",
-        bounds=bounds["text"],
+        low_bytes=round(bounds.low_factor * size),
+        high_bytes=round(bounds.high_factor * size),
+        basis="measured" if bounds.until else "assumed",
+        source=facts.source,
+        formula=f"{factor:g} x ({facts.constant_gib} GiB + {facts.per_piece_mib} MiB x {pieces} sizes x "
+        f"{shape.layers + 1} pieces + {facts.per_full_mib} MiB x {full} full sizes)",
+        bounds=bounds.text,
     )
 
 
 def _estimated(shape: RankShape) -> Term:
     """Runner V2 from 0.29 on: captures piecewise sizes and two full ones, and extrapolates the rest from the second."""
-    row, cached = _row("estimated", shape), load("graphs.toml")["cached"]
+    row, cached = _first("estimated", graph_facts().estimated, shape), graph_facts().cached
     _, full, tokens = piecewise_and_full(shape)
-    once = _captured_bytes(shape, _row("captured", shape) | {"copies_one_rank": 1, "copies": 1}, row)
+    once = _captured_bytes(shape, _captured(shape), row, copies=1)
     buffer = _attention_bytes(shape, tokens)
     images = not shape.language_model_only and shape.model.vision is not None
-    large = buffer > cached["large_bytes"]
-    copies = cached["large_copies" if images or large else "small_copies"]
-    once += (full - 1) * cached["per_full_bytes"]
-    low, high = (
-        once + round(cached[name] * buffer) for name in ("large_low_copies" if large else "low_copies", "high_copies")
-    )
+    large = buffer > cached.large_bytes
+    copies = cached.large_copies if images or large else cached.small_copies
+    once += (full - 1) * cached.per_full_bytes
+    least = cached.large_low_copies if large else cached.low_copies
+    low, high = (once + round(many * buffer) for many in (least, cached.high_copies))
     return _term(shape, row, once + round(copies * buffer), low, high, "estimated", f" + {copies:g} buffers cached")
 
 
-def _term(shape: RankShape, row: Mapping[str, Any], size: int, low: int, high: int, what: str, more: str = "") -> Term:
+def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: str, more: str = "") -> Term:
     pieces, full, tokens = piecewise_and_full(shape)
-    drafted = gib(row.get("draft_gib", 0.0)) if shape.speculative_tokens else 0
+    drafted = gib(row.draft_gib) if shape.speculative_tokens else 0
     return Term(
         name="graphs",
         bytes=size,
-        low_bytes=min(size, max(low - drafted + gib(row["low_gib"]), gib(row.get("floor_gib", 0.0)), 0)),
-        high_bytes=high + drafted + gib(row["high_gib"]),
-        basis=row["basis"],
-        source=row["source"],
+        low_bytes=min(size, max(low - drafted + gib(row.low_gib), gib(row.floor_gib), 0)),
+        high_bytes=high + drafted + gib(row.high_gib),
+        basis=row.basis,
+        source=row.source,
         formula=f"{what} at {pieces} piecewise and {full} full sizes, {shape.layers} layers, an attention buffer of "
         f"{format_gib(_attention_bytes(shape, tokens))} GiB{more}",
-        bounds=row["bounds"],
+        bounds=row.bounds,
     )
 
 
-def _captured_bytes(shape: RankShape, row: Mapping[str, Any], layers: Mapping[str, Any]) -> int:
+def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: float | None = None) -> int:
     """Attention buffers, a fixed part per size and one per piece; drafts bring graphs and buffers of their own."""
+    if copies is None:
+        copies = row.copies_one_rank if shape.tensor_parallel_size == 1 else row.copies
     pieces, _, tokens = piecewise_and_full(shape)
     fused = shape.tensor_parallel_size == 1 or fused_all_reduce(shape).bytes > 0
-    per_layer = layers["per_layer_mib" if fused else "per_layer_unfused_mib"]
-    copies = row["copies_one_rank" if shape.tensor_parallel_size == 1 else "copies"]
+    per_layer = layers.per_layer_mib if fused else layers.per_layer_unfused_mib
     size: float = copies * _attention_bytes(shape, tokens) + MIB * pieces * (
-        row["per_size_mib"] + per_layer * shape.layers
+        row.per_size_mib + per_layer * shape.layers
     )
     if shape.speculative_tokens:
-        size += row["draft_step_copies"] * _attention_bytes(shape, tokens)
-        size += row["draft_sequence_copies"] * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
+        size += row.draft_step_copies * _attention_bytes(shape, tokens)
+        size += row.draft_sequence_copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
     return round(size)
 
 
 def _attention_bytes(shape: RankShape, tokens: int) -> int:
     """What attention takes in the largest full graph."""
-    facts = load("graphs.toml")["attention"]
-    if shape.gpu.architecture.startswith(tuple(facts["workspace"]["architectures"])):
-        return int(facts["workspace"]["bytes"])
+    facts = graph_facts().attention
+    if shape.gpu.architecture.startswith(facts.workspace.architectures):
+        return int(facts.workspace.bytes)
     heads = shape.model.num_attention_heads // shape.tensor_parallel_size
-    return int(facts["splits"] * heads * tokens * (shape.model.head_dim + 1) * facts["bytes"])
+    return int(facts.splits * heads * tokens * (shape.model.head_dim + 1) * facts.bytes)
 
 
-def _row(table: str, shape: RankShape) -> dict[str, Any]:
+def _captured(shape: RankShape) -> Captured:
+    return _first("captured", graph_facts().captured, shape)
+
+
+def _first(table: str, rows: tuple[M, ...], shape: RankShape) -> M:
     """First row of `table` whose keys all match."""
-    found: dict[str, Any] = next(
-        row for row in load("graphs.toml")[table] if row["vendor"] == shape.gpu.vendor and _applies(row, shape)
-    )
-    return found
+    for row in rows:
+        if row.vendor == shape.gpu.vendor and _applies(row, shape):
+            return row
+    raise no_row("graphs.toml", table, f"{shape.gpu.vendor} and vLLM {shape.release.version}")
 
 
-def _applies(row: Mapping[str, Any], shape: RankShape) -> bool:
-    release = parse_version(shape.release.version)
-    return (
-        shape.gpu.architecture.startswith(tuple(row.get("architectures", ("",))))
-        and shape.tensor_parallel_size <= row.get("max_tp", shape.tensor_parallel_size)
-        and ("since" not in row or release >= parse_version(row["since"]))
-        and ("until" not in row or release < parse_version(row["until"]))
+def _applies(row: Row, shape: RankShape) -> bool:
+    return row.applies(
+        architecture=shape.gpu.architecture,
+        version=shape.release.version,
+        tensor_parallel_size=shape.tensor_parallel_size,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.vllm import vllm_facts
 from planner.model import ModelSpec
 
 
@@ -80,7 +80,7 @@ def vector_bytes(kv_cache_dtype: str, head_dim: int) -> int:
     >>> vector_bytes("nvfp4", 128)
     72
     """
-    dtypes = load("vllm.toml")["kv_cache"]["dtypes"]
+    dtypes = vllm_facts().kv_cache.dtypes
     if kv_cache_dtype not in dtypes:
         raise InvalidRequest(
             "kv_cache_dtype",
@@ -88,8 +88,8 @@ def vector_bytes(kv_cache_dtype: str, head_dim: int) -> int:
             hint=f"known: {', '.join(dtypes)}",
         )
     dtype = dtypes[kv_cache_dtype]
-    group = dtype.get("scale_group", head_dim)
-    return int(head_dim * dtype["bits"] // 8 + -(-head_dim // group) * dtype.get("scale_bytes", 0))
+    group = dtype.scale_group or head_dim
+    return int(head_dim * dtype.bits // 8 + -(-head_dim // group) * dtype.scale_bytes)
 
 
 def resolve_dtype(model: ModelSpec, kv_cache_dtype: str) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import Any
 
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
-from planner.facts import load
+from planner.facts.overheads import WeightRounding, overhead_facts
 from planner.facts.release import Release
+from planner.facts.vllm import vllm_facts
 from planner.memory import activation, collectives, graphs, overheads
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.memory.layouts import tensor_parallel_limit
@@ -95,19 +95,19 @@ class RankBudget:
     @cached_property
     def terms(self) -> dict[str, Term]:
         """Every term beside weights and KV cache, in ledger order."""
-        rounding = load("overheads.toml")["weights"]
+        rounding = overhead_facts().weights
         tower_bytes = self._tower_rounding_bytes(rounding)
         return {
             "weights.rounding": Term(
                 name="weights.rounding",
-                bytes=rounding["small_bytes"] + self.rounding_bytes + tower_bytes,
+                bytes=rounding.small_bytes + self.rounding_bytes + tower_bytes,
                 low_bytes=0,
-                high_bytes=rounding["high_bytes"] + self.rounding_bytes + tower_bytes + self.fragmentation_bytes,
-                basis=rounding["basis"],
-                source=rounding["source"],
-                formula=f"scales and 512-byte rounding {rounding['small_bytes'] / MIB:.1f} MiB, "
+                high_bytes=rounding.high_bytes + self.rounding_bytes + tower_bytes + self.fragmentation_bytes,
+                basis=rounding.basis,
+                source=rounding.source,
+                formula=f"scales and 512-byte rounding {rounding.small_bytes / MIB:.1f} MiB, "
                 f"rest of 2-MiB segments {(self.rounding_bytes + tower_bytes) / MIB:.1f} MiB",
-                bounds=rounding["bounds"]
+                bounds=rounding.bounds
                 + (
                     f"; holes of padded rows {self.fragmentation_bytes / GIB:.2f} GiB"
                     if self.fragmentation_bytes
@@ -122,13 +122,13 @@ class RankBudget:
             "graphs": graphs.graphs(self.shape, self.calibration),
         }
 
-    def _tower_rounding_bytes(self, facts: dict[str, Any]) -> int:
+    def _tower_rounding_bytes(self, facts: WeightRounding) -> int:
         """What the vision tower's tensors keep of their segments."""
         if not self.weights.vision_bytes or self.model.vision is None:
             return 0
         shared = self.shape.tensor_parallel_size > 1 and self.rules.vision_sharded
-        per_layer = facts["tower_layer_shared_bytes" if shared else "tower_layer_bytes"]
-        return int(per_layer * self.model.vision.num_hidden_layers)
+        per_layer = facts.tower_layer_shared_bytes if shared else facts.tower_layer_bytes
+        return per_layer * self.model.vision.num_hidden_layers
 
     @cached_property
     def available(self) -> Bounds:
@@ -203,7 +203,7 @@ def rank_budgets(
         if padded
         else rounding_bytes(model, allocator(), tensor_parallel_size=tp, pipeline_parallel_size=pp, rules=rules)
     )
-    holes = next(row["share"] for row in reversed(load("overheads.toml")["padding_holes"]) if row["tp"] <= tp)
+    holes = next(row.share for row in reversed(overhead_facts().padding_holes) if row.tp <= tp)
     budgets: list[RankBudget] = []
     # Stages in the middle with equally many layers are equal: they share one budget.
     middle: dict[tuple[int, RankWeights], RankBudget] = {}
@@ -258,9 +258,9 @@ def rank_budgets(
 @lru_cache(maxsize=1)
 def allocator() -> Allocator:
     """Torch's caching allocator, as far as large weights are concerned."""
-    facts = load("overheads.toml")["allocator"]
+    facts = overhead_facts().allocator
     return Allocator(
-        large_bytes=facts["large_bytes"], segment_bytes=facts["segment_bytes"], remainder_bytes=facts["remainder_bytes"]
+        large_bytes=facts.large_bytes, segment_bytes=facts.segment_bytes, remainder_bytes=facts.remainder_bytes
     )
 
 
@@ -268,9 +268,9 @@ def allocator() -> Allocator:
 def weight_rules(vendor: str, load_format: str, release: Release) -> WeightRules:
     """How this vendor's engine and this checkpoint layout store the weights."""
     padding = (0, 0)
-    for row in load("overheads.toml")["fp8_row_padding"]:
-        if row["vendor"] == vendor:
-            padding = (row["multiple_bytes"], row["padding_bytes"])
+    for row in overhead_facts().fp8_row_padding:
+        if row.vendor == vendor:
+            padding = (row.multiple_bytes, row.padding_bytes)
     return WeightRules(
         vision_sharded=release.vision_sharded, projector_sharded=load_format == "hf", fp8_row_padding=padding
     )
@@ -321,7 +321,7 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
             low_bytes=max(0, min(kv_bytes, kv_bytes - (expected - worst))),
             high_bytes=max(kv_bytes, kv_bytes + (best - expected)),
             basis="derived",
-            source=load("vllm.toml")["ledger_sources"]["kv_cache"],
+            source=vllm_facts().ledger_sources["kv_cache"],
             formula=f"{kv_bytes // geometry.block_bytes:,} blocks of {geometry.block_size} tokens x "
             f"{geometry.bytes_per_token:,} B",
             bounds="what the other lines leave at their bounds",
@@ -352,6 +352,6 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
 
 
 def _exact(name: str, size_bytes: int, formula: str) -> Term:
-    sources = load("vllm.toml")["ledger_sources"]
+    sources = vllm_facts().ledger_sources
     bounds = sources["exact_bounds"] if name.startswith("weights") else "exact"
     return Term.certain(name, size_bytes, basis="exact", source=sources[name], formula=formula, bounds=bounds)

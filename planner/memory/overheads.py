@@ -5,13 +5,13 @@ Symbols as in :mod:`planner.memory.activation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Literal
 
 from hw_specs.units import gib
-from planner.facts import load
-from planner.facts.release import parse_version
+from planner.facts.overheads import SizedRow, overhead_facts
+from planner.facts.rows import no_row
+from planner.facts.vllm import vllm_facts
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
@@ -20,8 +20,8 @@ from planner.memory.term import Term, nothing
 def buffers(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """Tensors the runner keeps: sampling tables, input embeddings, block tables, by runner generation."""
     if not shape.release.buffers_counted:
-        rule = load("vllm.toml")["rules"]["buffers_counted"]
-        return nothing("buffers", f"vLLM {shape.release.version} does not subtract them", rule["source"])
+        rule = vllm_facts().rules["buffers_counted"]
+        return nothing("buffers", f"vLLM {shape.release.version} does not subtract them", rule.source)
     return measured_term("buffers", calibration) or _buffers(shape)
 
 
@@ -31,11 +31,11 @@ def uncounted_buffers(shape: RankShape) -> Term:
 
 
 def _buffers(shape: RankShape) -> Term:
-    facts = load("overheads.toml")["buffers"]
+    facts = overhead_facts().buffers
     T, S, V, H = shape.max_num_batched_tokens, shape.max_num_seqs, shape.model.vocab_size, shape.model.hidden_size
     k = shape.speculative_tokens
-    small = facts[shape.release.model_runner]
-    rest = int(small["constant_bytes"] + small["per_token_bytes"] * T + small["per_sequence_bytes"] * S)
+    small = facts.v1 if shape.release.model_runner == "v1" else facts.v2
+    rest = int(small.constant_bytes + small.per_token_bytes * T + small.per_sequence_bytes * S)
     parts: dict[str, int] = {}
     if shape.release.model_runner == "v1":
         blocks = -(-shape.max_model_len // 16)
@@ -57,9 +57,9 @@ def _buffers(shape: RankShape) -> Term:
         "buffers",
         sum(parts.values()) + rest,
         basis="derived",
-        source=facts["source"],
+        source=facts.source,
         formula=" + ".join([*(f"{what} B" for what in parts), f"small tables {rest:,} B"]),
-        bounds=facts["bounds"],
+        bounds=facts.bounds,
     )
 
 
@@ -72,20 +72,20 @@ def draft_embeddings_bytes(shape: RankShape) -> int:
 
 def segments(shape: RankShape) -> Term:
     """Memory that torch has reserved and not given out, where the engine subtracts it."""
-    facts = load("overheads.toml")["segments"]
+    facts = overhead_facts().segments
     if not shape.release.buffers_counted:
-        return nothing("segments", f"vLLM {shape.release.version} does not subtract them", facts["source"])
-    sizes = facts["images" if shape.vision is not None else "text"]
+        return nothing("segments", f"vLLM {shape.release.version} does not subtract them", facts.source)
+    sizes = facts.images if shape.vision is not None else facts.text
     return Term(
         name="segments",
-        bytes=sizes["expected_bytes"],
-        low_bytes=sizes["low_bytes"],
-        high_bytes=sizes["high_bytes"],
-        basis=facts["basis"],
-        source=facts["source"],
+        bytes=sizes.expected_bytes,
+        low_bytes=sizes.low_bytes,
+        high_bytes=sizes.high_bytes,
+        basis=facts.basis,
+        source=facts.source,
         formula="reserved and not given out "
         + ("with a vision tower" if shape.vision is not None else "with text only"),
-        bounds=facts["bounds"],
+        bounds=facts.bounds,
     )
 
 
@@ -106,20 +106,20 @@ def after_profiling(shape: RankShape, geometry: KvGeometry) -> Term:
     if shape.release.model_runner == "v2":
         size_bytes += 2 * shape.max_num_seqs * blocks * 4
     source = "vllm 0.33.0 initialize_kv_cache executed on a fake device"
-    for row in load("overheads.toml")["attention_workspace"]:
-        if shape.gpu.architecture.startswith(row["architecture_prefix"]):
+    for row in overhead_facts().attention_workspace:
+        if shape.gpu.architecture.startswith(row.architecture_prefix):
             heads = shape.model.num_attention_heads // shape.tensor_parallel_size
             size_bytes += (
-                max(row["min_bytes"], shape.max_num_batched_tokens * heads * row["bytes_per_token_head"])
-                + row["index_bytes_per_block"] * shape.max_num_seqs * blocks
+                max(row.min_bytes, shape.max_num_batched_tokens * heads * row.bytes_per_token_head)
+                + row.index_bytes_per_block * shape.max_num_seqs * blocks
             )
-            source = row["source"]
+            source = row.source
     return Term.certain("after_profiling", size_bytes, basis="derived", source=source)
 
 
 def loading_transient_bytes(shape: RankShape) -> int:
     """Bytes beside the weights while they load: requantised shards, or the draft's own embedding."""
-    per_element = load("vllm.toml")["loading"]["requantise_bytes_per_element"]["value"]
+    per_element = vllm_facts().loading.requantise_bytes_per_element.value
     model, tp = shape.model, shape.tensor_parallel_size
     fp8 = any(group.mlp.name == "fp8" for group in model.layers)
     shard = per_element * model.hidden_size * model.intermediate_size // tp if fp8 else 0
@@ -127,7 +127,7 @@ def loading_transient_bytes(shape: RankShape) -> int:
     return max(shard, draft)
 
 
-def sized_row(table: str, shape: RankShape) -> Term:
+def sized_row(table: Literal["outside_torch", "graphs", "context"], shape: RankShape) -> Term:
     """First row of `table` whose keys all match; a size may grow with the layers of the rank."""
     return _sized_row(
         table,
@@ -155,36 +155,31 @@ def _sized_row(
     tensor_parallel_size: int,
     layers: int,
 ) -> Term:
-    release = parse_version(version)
-
-    def applies(row: Mapping[str, Any]) -> bool:
-        """Whether every key of `row` matches; a key that is missing matches everything."""
+    def applies(row: SizedRow) -> bool:
         return (
-            row["vendor"] == vendor
-            and row.get("min_world", 1) <= world_size <= row.get("max_world", world_size)
-            and row.get("min_tp", 1) <= tensor_parallel_size <= row.get("max_tp", tensor_parallel_size)
-            and architecture.startswith(tuple(row.get("architectures", ("",))))
-            and row.get("linked", linked) == linked
-            and row.get("last_stage", last_stage) == last_stage
-            and ("since" not in row or release >= parse_version(row["since"]))
-            and ("until" not in row or release < parse_version(row["until"]))
+            row.vendor == vendor
+            and row.min_world <= world_size <= (row.max_world or world_size)
+            and row.linked in (None, linked)
+            and row.last_stage in (None, last_stage)
+            and row.applies(architecture=architecture, version=version, tensor_parallel_size=tensor_parallel_size)
         )
 
-    row = next((row for row in load("overheads.toml")[table] if applies(row)), None)
+    rows: tuple[SizedRow, ...] = getattr(overhead_facts(), table)
+    row = next((row for row in rows if applies(row)), None)
     if row is None:
-        raise LookupError(f"{table}: no row for {vendor} with {world_size} ranks")
-    per_layer = row.get("per_layer_gib", 0.0)
+        raise no_row("overheads.toml", table, f"{vendor} with {world_size} ranks")
+    per_layer = row.per_layer_gib
     more = per_layer * layers
-    expected, low, high = row["expected_gib"] + more, row["low_gib"] + more, row["high_gib"] + more
-    low = max(low, row.get("floor_gib", 0.0))
-    grown = f"{row['expected_gib']} + {per_layer} x {layers} layers" if more else ""
+    expected, low, high = row.expected_gib + more, row.low_gib + more, row.high_gib + more
+    low = max(low, row.floor_gib)
+    grown = f"{row.expected_gib} + {per_layer} x {layers} layers" if more else ""
     return Term(
         name=table,
         bytes=gib(expected),
         low_bytes=gib(low),
         high_bytes=gib(high),
-        basis=row["basis"],
-        source=row["source"],
+        basis=row.basis,
+        source=row.source,
         formula=f"{f'{grown} = ' if grown else ''}{expected:.2f} GiB",
-        bounds=f"{low:.2f} to {high:.2f} GiB: {row['bounds']}",
+        bounds=f"{low:.2f} to {high:.2f} GiB: {row.bounds}",
     )

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hw_specs.spec import GpuSpec
 from hw_specs.units import GIB
-from planner.facts import load
+from planner.facts.overheads import overhead_facts
 from planner.facts.release import Release
 from planner.memory.term import Term
 from planner.memory.weights import split_layers
@@ -83,14 +83,14 @@ def measured_term(name: str, calibration: Calibration | None) -> Term | None:
     if calibration is None or name not in calibration.terms:
         return None
     size_bytes = calibration.terms[name]
-    facts = load("overheads.toml")["calibrated"]
+    facts = overhead_facts().calibrated
     return Term(
         name=name,
         bytes=size_bytes,
-        low_bytes=max(0, size_bytes - facts["spread_bytes"]),
-        high_bytes=size_bytes + facts["spread_bytes"],
+        low_bytes=max(0, size_bytes - facts.spread_bytes),
+        high_bytes=size_bytes + facts.spread_bytes,
         basis="measured",
         source=f"measured here: {calibration.run}",
         formula=f"{size_bytes / GIB:.2f} GiB measured",
-        bounds=facts["source"],
+        bounds=facts.source,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from hw_specs.units import GIB, format_gib, format_tokens
-from planner.facts import load
 from planner.facts.release import known_versions, parse_version
+from planner.facts.vllm import VllmFacts, vllm_facts
+from planner.facts.weight_formats import weight_formats
 from planner.memory.activation import first_start_excess_bytes
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.ledger import RankBudget
@@ -32,7 +32,7 @@ def find_warnings(outcome: Outcome) -> tuple[PlanWarning, ...]:
 
 def _release_warnings(question: Question) -> Iterator[tuple[str, str]]:
     release = question.release
-    facts = load("vllm.toml")
+    facts = vllm_facts()
     number = parse_version(release.version)
     if not release.known:
         yield (
@@ -50,33 +50,33 @@ def _release_warnings(question: Question) -> Iterator[tuple[str, str]]:
     if not question.model.native_format:
         return
     yield from _too_old(facts, number, question)
-    bad = facts["packages"]["mistral_common_first_bad"]
-    if parse_version(bad["from_vllm"]) <= number <= parse_version(bad["to_vllm"]) or not release.known:
-        good = facts["packages"]["mistral_common_last_good"]["value"]
+    bad = facts.packages["mistral_common"].first_bad
+    if parse_version(bad.from_vllm) <= number <= parse_version(bad.to_vllm) or not release.known:
+        good = facts.packages["mistral_common"].last_good.value
         yield (
             "mistral-common",
-            f"pin mistral_common=={good}: newer ones break every chat of vLLM {release.version}; {bad['value']} and "
+            f"pin mistral_common=={good}: newer ones break every chat of vLLM {release.version}; {bad.value} and "
             f"later answer 400 (force_tool_names) with --tool-call-parser mistral",
         )
 
 
-def _too_old(facts: dict[str, Any], number: tuple[int, int, int], question: Question) -> Iterator[tuple[str, str]]:
+def _too_old(facts: VllmFacts, number: tuple[int, int, int], question: Question) -> Iterator[tuple[str, str]]:
     release, request = question.release, question.request
-    needs = facts["requires"]
-    layout = needs[request.load_format]
-    if number < parse_version(layout["version"]):
-        yield "vllm-too-old", f"vLLM {release.version} is older than {layout['version']}: {layout['source']}"
-    if request.num_speculative_tokens and number < parse_version(needs["eagle"]["version"]):
+    needs = facts.requires
+    layout = needs.mistral if request.load_format == "mistral" else needs.hf
+    if number < parse_version(layout.version):
+        yield "vllm-too-old", f"vLLM {release.version} is older than {layout.version}: {layout.source}"
+    if request.num_speculative_tokens and number < parse_version(needs.eagle.version):
         yield (
             "vllm-too-old-for-eagle",
-            f"vLLM {release.version} has no EAGLE draft for this model; it came with {needs['eagle']['version']}",
+            f"vLLM {release.version} has no EAGLE draft for this model; it came with {needs.eagle.version}",
         )
-    broken = facts["broken"]["eagle"]
-    first, last = parse_version(broken["from_vllm"]), parse_version(broken["to_vllm"])
+    broken = facts.broken.eagle
+    first, last = parse_version(broken.from_vllm), parse_version(broken.to_vllm)
     if request.num_speculative_tokens and first <= number <= last:
         yield (
             "eagle-broken-release",
-            f"vLLM {release.version} dies with this model's EAGLE draft while it profiles ({broken['symptom']}); "
+            f"vLLM {release.version} dies with this model's EAGLE draft while it profiles ({broken.symptom}); "
             f"take a newer release, or leave the draft out",
         )
 
@@ -128,11 +128,11 @@ def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
             f"{spec.name} has no FP8 arithmetic: the static FP8 checkpoint runs weight-only through Marlin, "
             f"at BF16 speed or below",
         )
-    formats = load("weight_formats.toml")["formats"]
+    formats = weight_formats().formats
     emulated = (
         name
         for name in outcome.question.model.format_names
-        if spec.vendor in formats.get(name, {}).get("emulated_on", ())
+        if name in formats and spec.vendor in formats[name].emulated_on
     )
     for name in emulated:
         yield (
@@ -147,8 +147,9 @@ def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
             f"GPUs and tensor parallelism slows down",
         )
     dtype = outcome.settings.kv_cache_dtype
-    needs = load("vllm.toml")["kv_cache"]["dtypes"].get(dtype, {}).get("architectures")
-    if needs and not spec.architecture.startswith(tuple(needs)):
+    stored = vllm_facts().kv_cache.dtypes.get(dtype)
+    needs = stored.architectures if stored is not None else ()
+    if needs and not spec.architecture.startswith(needs):
         yield (
             "kv-cache-dtype-unsupported",
             f"--kv-cache-dtype {dtype} needs an attention kernel that vLLM has for compute capability "

@@ -6,7 +6,7 @@ import dataclasses
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.policy import policy
 from planner.memory.layouts import most_replicas, tensor_parallel_fault, tensor_parallel_limit
 from planner.memory.ledger import ledger
 from planner.planning.advice import find_warnings
@@ -94,7 +94,7 @@ def chosen_outcome(question: Question) -> Outcome:
     best = max(others, key=_worth, default=default)
     if _worth(best)[0] > _worth(default)[0]:
         return best
-    several = load("policy.toml")["layout"]["worth_leaving"]["value"]
+    several = policy().layout.worth_leaving.value
     same_verdict = _worth(best)[0] == _worth(default)[0] and default.verdict == "fits"
     return best if same_verdict and _worth(best)[1] >= several * _worth(default)[1] else default
 

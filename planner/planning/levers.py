@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from hw_specs.spec import GpuSet
 from hw_specs.units import MIB, format_tokens
-from planner.facts import load
+from planner.facts.policy import policy
 from planner.memory.term import Bound
 from planner.planning.answer import LEVER_COSTS, VERDICTS, Lever, LeverCost
 from planner.planning.outcome import Outcome
@@ -121,19 +121,17 @@ def _tokens(outcome: Outcome) -> int:
 
 def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
     """Every setting that may make room; without `alone` also what only helps beside others."""
-    settings, model, policy = outcome.settings, outcome.question.model, load("policy.toml")
+    settings, model, ours = outcome.settings, outcome.question.model, policy()
     if not settings.language_model_only:
         yield Change("text-only", "language_model_only", True, "images", "no images")
     if settings.kv_cache_dtype in ("auto", "bfloat16", "float16") and not model.kv_cache_scheme:
-        yield Change(
-            "fp8-kv", "kv_cache_dtype", policy["levers"]["kv_cache_dtype"]["value"], "quality", "quality not measured"
-        )
-    for batch in policy["batches"]:
-        if settings.max_num_seqs > batch["max_num_seqs"] >= outcome.question.sequences:
-            yield Change("max-num-seqs", "max_num_seqs", batch["max_num_seqs"], "speed", "fewer requests at once")
+        yield Change("fp8-kv", "kv_cache_dtype", ours.levers.kv_cache_dtype.value, "quality", "quality not measured")
+    for batch in ours.batches:
+        if settings.max_num_seqs > batch.max_num_seqs >= outcome.question.sequences:
+            yield Change("max-num-seqs", "max_num_seqs", batch.max_num_seqs, "speed", "fewer requests at once")
             break
-    for batch in policy["batches"]:
-        batched = batch["max_num_batched_tokens"]
+    for batch in ours.batches:
+        batched = batch.max_num_batched_tokens
         if settings.max_num_batched_tokens > batched >= settings.max_num_seqs:
             note = "longer prompts take more steps"
             yield Change("max-num-batched-tokens", "max_num_batched_tokens", batched, "speed", note)
@@ -141,7 +139,7 @@ def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
     yield from _budgets(outcome)
     if not settings.enforce_eager and outcome.tightest.terms["graphs"].bytes:
         yield Change("enforce-eager", "enforce_eager", True, "speed", "slower decoding")
-    shortest = policy["levers"]["shortest_tokens"]["value"]
+    shortest = ours.levers.shortest_tokens.value
     if not alone and settings.max_model_len > shortest:
         yield Change("max-model-len", "max_model_len", shortest, "context", f"{format_tokens(shortest)} tokens only")
     if settings.num_speculative_tokens:
@@ -164,7 +162,7 @@ def _budgets(outcome: Outcome) -> Iterator[Change]:
         if 0 < passing < settings.gpu_memory_utilization:
             yield Change(*share, passing, "nothing", "what is really free")
         return
-    highest = load("policy.toml")["levers"]["gpu_memory_utilization"]["value"]
+    highest = policy().levers.gpu_memory_utilization.value
     if settings.gpu_memory_utilization < highest:
         yield Change(*share, highest, "nothing", "less room outside the budget")
 
@@ -190,8 +188,8 @@ def _fewer(outcome: Outcome) -> Iterator[Lever]:
 
 def _shorter(outcome: Outcome) -> Iterator[Lever]:
     """The length that safely starts, when a longer one was asked for."""
-    policy, block_size = load("policy.toml")["context"], outcome.settings.block_size
-    step, spare = policy["round_tokens"]["value"], policy["spare_blocks"]["value"]
+    context, block_size = policy().context, outcome.settings.block_size
+    step, spare = context.round_tokens.value, context.spare_blocks.value
     blocks = outcome.length_per_sequence(Bound.WORST) // block_size - spare
     length = max(0, blocks * block_size) // step * step
     asked = outcome.question.request.max_model_len

@@ -10,8 +10,8 @@ from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
-from planner.facts import load
 from planner.facts.release import BatchTier, Release, resolve_release
+from planner.facts.vllm import vllm_facts
 from planner.memory.layouts import layouts, legal_tensor_parallel_sizes, tensor_parallel_fault
 from planner.model import ModelSpec
 from planner.planning.request import PlanRequest
@@ -149,9 +149,9 @@ def check_request(request: PlanRequest, model: ModelSpec) -> None:
             f"concurrency {request.concurrency} needs max_num_seqs of at least that, not {seqs}",
             hint=f"raise max_num_seqs to {request.concurrency}",
         )
-    dtype = load("vllm.toml")["kv_cache"]["dtypes"].get(request.kv_cache_dtype, {})
+    dtype = vllm_facts().kv_cache.dtypes.get(request.kv_cache_dtype)
     fp8_weights = any(name.startswith("fp8") for name in model.format_names)
-    if dtype.get("refused_with_fp8_weights") and fp8_weights:
+    if dtype is not None and dtype.refused_with_fp8_weights and fp8_weights:
         raise InvalidRequest(
             "kv_cache_dtype",
             f"kv_cache_dtype `{request.kv_cache_dtype}` is not supported with FP8 checkpoints",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hw_specs.units import KIB, format_gib, format_tokens
-from planner.facts import load
+from planner.facts.policy import policy
 from planner.memory.term import Bound
 from planner.planning.advice import unprofiled_note
 from planner.planning.outcome import Outcome
@@ -87,13 +87,13 @@ def explain(outcome: Outcome) -> list[str]:
             f"term is at its worst"
         )
     tier = outcome.question.batch_tier
-    for batch in load("policy.toml")["batches"]:
+    for batch in policy().batches:
         chosen_by_us = [
-            f"--{name.replace('_', '-')} {batch[name]}"
+            f"--{name.replace('_', '-')} {getattr(batch, name)}"
             for name in ("max_num_seqs", "max_num_batched_tokens")
-            if getattr(request, name) is None and getattr(settings, name) == batch[name] != getattr(tier, name)
+            if getattr(request, name) is None and getattr(settings, name) == getattr(batch, name) != getattr(tier, name)
         ]
         if chosen_by_us:
-            said.append(f"{' and '.join(chosen_by_us)}: {batch['reason']}")
+            said.append(f"{' and '.join(chosen_by_us)}: {batch.reason}")
             break
     return said

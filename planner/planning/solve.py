@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-from planner.facts import load
+from planner.facts.policy import Batch, policy
+from planner.facts.vllm import vllm_facts
 from planner.memory.ledger import rank_budgets
 from planner.planning.answer import VERDICTS
 from planner.planning.calibration import pick_calibration
@@ -28,7 +28,7 @@ def solve(question: Question, layout: Layout) -> Outcome:
     if first.verdict == "fits" and first.settings.max_model_len == question.wanted_length:
         return first
     best = first
-    for batch in load("policy.toml")["batches"][: None if question.request.max_model_len is not None else 1]:
+    for batch in policy().batches[: None if question.request.max_model_len is not None else 1]:
         smaller = trial.settings(batch)
         if smaller != settings:
             outcome = trial.outcome(smaller)
@@ -60,14 +60,14 @@ class _Trial:
     question: Question
     layout: Layout
 
-    def settings(self, batch: Mapping[str, Any] | None = None) -> Settings:
+    def settings(self, batch: Batch | None = None) -> Settings:
         """Settings before the length is solved: the engine's batch sizes, or those of `batch` where smaller."""
         question, request, tier = self.question, self.question.request, self.question.batch_tier
         sequences = max(tier.max_num_seqs, question.sequences)
         batched = tier.max_num_batched_tokens
         if batch is not None:
-            sequences = max(min(sequences, batch["max_num_seqs"]), question.sequences)
-            batched = max(min(batched, batch["max_num_batched_tokens"]), sequences)
+            sequences = max(min(sequences, batch.max_num_seqs), question.sequences)
+            batched = max(min(batched, batch.max_num_batched_tokens), sequences)
         if request.max_num_seqs is not None:
             sequences = request.max_num_seqs
         if request.max_num_batched_tokens is not None:
@@ -92,7 +92,7 @@ class _Trial:
             num_speculative_tokens=request.num_speculative_tokens,
             speculative_max_model_len=request.speculative_max_model_len,
             kv_cache_memory_bytes=request.kv_cache_memory_bytes,
-            block_size=request.block_size or load("vllm.toml")["kv_cache"]["block_size"]["value"],
+            block_size=request.block_size or vllm_facts().kv_cache.block_size.value,
             load_format=request.load_format,
         )
 
@@ -104,11 +104,11 @@ class _Trial:
         if full.verdict == "fits":
             return full
         longest = self._longest(settings, full)
-        policy = load("policy.toml")["context"]
-        step = policy["round_tokens"]["value"]
+        context = policy().context
+        step = context.round_tokens.value
         rounded = longest // step * step
-        if rounded < policy["shortest_unasked_tokens"]["value"]:
-            shortest = min(policy["shortest_unasked_tokens"]["value"], self.question.wanted_length)
+        if rounded < context.shortest_unasked_tokens.value:
+            shortest = min(context.shortest_unasked_tokens.value, self.question.wanted_length)
             return dataclasses.replace(self._at(settings, shortest), too_short=True)
         return self._at(settings, rounded)
 
@@ -134,7 +134,7 @@ class _Trial:
         )
 
     def _room(self, outcome: Outcome) -> int:
-        spare = load("policy.toml")["context"]["spare_blocks"]["value"]
+        spare = policy().context.spare_blocks.value
         return min(
             room_tokens(rank.geometry, rank.available.worst, outcome.question.sequences, spare)
             for rank in outcome.ranks

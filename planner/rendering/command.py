@@ -6,7 +6,7 @@ import json
 import shlex
 from dataclasses import dataclass, field
 
-from planner.facts import load
+from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 
 
@@ -46,7 +46,7 @@ def serve_command(
     Every planned setting is written out, so that a release with other defaults does not change the plan. Flags have
     vLLM's spelling with dashes.
     """
-    settings, model, facts = plan.settings, plan.model, load("vllm.toml")["command"]
+    settings, model, facts = plan.settings, plan.model, vllm_facts().command
     vendor = plan.gpus.spec.vendor
     argv = ["vllm", "serve", model.name]
     if served_model_name:
@@ -77,9 +77,9 @@ def serve_command(
             argv += ["--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral"]
         else:
             argv += ["--tokenizer-mode", "hf", "--config-format", "hf", "--load-format", "safetensors"]
-        argv += ["--enable-auto-tool-choice", "--tool-call-parser", facts["tool_call_parser"]]
-        argv += ["--reasoning-parser", facts["reasoning_parser"]]
-    if vendor in facts["no_prefix_caching_vendors"]:
+        argv += ["--enable-auto-tool-choice", "--tool-call-parser", facts.tool_call_parser]
+        argv += ["--reasoning-parser", facts.reasoning_parser]
+    if vendor in facts.no_prefix_caching_vendors:
         argv += ["--no-enable-prefix-caching"]
     if settings.num_speculative_tokens and model.draft is not None:
         draft: dict[str, object] = {
@@ -90,4 +90,4 @@ def serve_command(
         if settings.speculative_max_model_len is not None:
             draft["max_model_len"] = settings.speculative_max_model_len
         argv += ["--speculative-config", json.dumps(draft, separators=(",", ":"))]
-    return ServeCommand(argv=tuple(argv), env={**facts.get(f"env_{vendor}", {}), **dict(plan.gpus.env)})
+    return ServeCommand(argv=tuple(argv), env={**facts.env.get(vendor, {}), **dict(plan.gpus.env)})

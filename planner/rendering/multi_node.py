@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.command import ServeCommand, serve_command
 
@@ -70,14 +70,14 @@ def require_one_node(plan: Plan, *, what: str, hint: str) -> None:
 def _spanning(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
     """Each replica over `spanned` nodes by vLLM's multi-node executor; replicas are independent servers."""
     base = serve_command(plan, host=host, port=port, local_replicas=1)
-    facts = load("vllm.toml")["multi_node"]
+    facts = vllm_facts().multi_node
     found = []
     for node in range(spanned * plan.settings.replicas):
         replica, rank = divmod(node, spanned)
         head = rank == 0
         address = head_address if plan.settings.replicas == 1 else f"{head_address}_{replica}"
         more = ["--nnodes", str(spanned), "--node-rank", str(rank), "--master-addr", address]
-        more += ["--master-port", str(facts["master_port"])]
+        more += ["--master-port", str(facts.master_port)]
         argv = (*base.argv, *more, *([] if head else ["--headless"]))
         found.append(
             NodeCommand(
@@ -95,7 +95,7 @@ def _spanning(plan: Plan, spanned: int, *, head_address: str, host: str, port: i
 def _ray(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
     """Each replica over a Ray cluster of `spanned` nodes; only the head starts the engine."""
     base = serve_command(plan, host=host, port=port, local_replicas=1)
-    ray_port = load("vllm.toml")["multi_node"]["ray_port"]
+    ray_port = vllm_facts().multi_node.ray_port
     found = []
     for node in range(spanned * plan.settings.replicas):
         replica, rank = divmod(node, spanned)

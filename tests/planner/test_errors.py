@@ -11,7 +11,6 @@ import pytest
 import hw_specs.errors
 import planner.errors
 from hw_specs.errors import M35Error
-from planner.errors import InvalidRequest
 
 KINDS = {
     kind
@@ -22,7 +21,11 @@ KINDS = {
 
 
 def made(kind: type[M35Error]) -> M35Error:
-    return kind("port", "port is taken", hint="another") if kind is InvalidRequest else kind("no", hint="another")  # type: ignore[call-arg]
+    """An error with a word for each thing it needs to know."""
+    needed = [one for one in inspect.signature(kind).parameters.values() if one.default is one.empty]
+    error = kind(*(f"a {one.name}" for one in needed if one.kind is not one.KEYWORD_ONLY))
+    error.hint = "another"
+    return error
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS, key=lambda kind: kind.__name__))

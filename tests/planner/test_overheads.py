@@ -10,7 +10,7 @@ import pytest
 from hw_specs import get_gpu
 from planner import load_preset
 from planner.facts import load
-from planner.facts.release import resolve_release
+from planner.facts.release import Release, resolve_release
 from planner.memory.activation import activation_phases, activations, cold_compile_bytes, images_of_a_step, unprofiled
 from planner.memory.graphs import captured_graphs, graphs
 from planner.memory.kv_cache import KvGeometry
@@ -35,7 +35,7 @@ def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: objec
     return RankShape(
         model=MODEL,
         gpu=get_gpu("h200" if "gpu" not in more else str(more.pop("gpu"))),
-        release=replace(resolve_release(version), **forced),
+        release=Release(**(vars(resolve_release(version)) | forced)),
         tensor_parallel_size=tp,
         pipeline_parallel_size=1,
         first_stage=True,

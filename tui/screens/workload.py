@@ -19,7 +19,7 @@ from hw_specs import M35Error
 from hw_specs.units import parse_count
 from planner import PlanRequest
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.vllm import vllm_facts
 from planner.planning.request import SETTINGS
 from planner.planning.setting import Setting
 from tui.screens.step import StepScreen
@@ -80,7 +80,7 @@ def fields() -> tuple[Field, ...]:
 
 def _field(name: str, setting: Setting) -> Field:
     """One line of the form, from the description of its setting."""
-    facts = load("vllm.toml")
+    facts = vllm_facts()
     if setting.kind == "switch":
         return Field(name=name, label=setting.label, words=(NO, YES), read=lambda word: word == YES, show=_yes)
     if name == "num_speculative_tokens":
@@ -92,16 +92,16 @@ def _field(name: str, setting: Setting) -> Field:
             show=lambda value: str(value) if value else "off",
         )
     if name == "vllm_version":
-        newest = facts["newest"]
+        newest = facts.newest
         return Field(
             name=name,
             label=setting.label,
-            words=tuple(reversed(facts["read"])),
+            words=tuple(reversed(facts.read)),
             read=str,
             show=lambda value: value or newest,
         )
     if setting.kind == "text":
-        words = setting.choices or tuple(facts["kv_cache"]["dtypes"])
+        words = setting.choices or tuple(facts.kv_cache.dtypes)
         return Field(name=name, label=setting.label, words=words, read=str, show=str)
     fraction = setting.kind == "fraction"
     return Field(

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from planner.facts import load
+from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.image import in_container, resource_name
@@ -67,10 +67,10 @@ def planned(plan: Plan, deployment: Deployment) -> list[Planned]:
 
 def rule_groups(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Return a Prometheus rule file as a value: the plan's figures as series, and the alerts."""
-    policy = load("policy.toml")["alerts"]
+    limits = policy().alerts
     matcher, section = chosen(plan), deployment.forecast
     name = resource_name(plan, deployment)
-    wait, window = f"{policy['for_minutes']['value']}m", f"{policy['speed_window_minutes']['value']}m"
+    wait, window = f"{limits.for_minutes.value}m", f"{limits.speed_window_minutes.value}m"
     labels = {"model_name": in_container(plan)[0].model.name, "gpus": str(plan.gpus), "vllm": plan.vllm_version}
     records: list[dict[str, Any]] = [
         {"record": one.name, "expr": f"vector({one.value:g})" if one.value < 1e6 else f"vector({one.value:.0f})",
@@ -82,14 +82,14 @@ def rule_groups(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     alerts = [
         _alert("M35ServerGone", f"absent({RUNNING}{{{matcher}}})", wait, "critical",
                "no server of this model answers Prometheus", ""),
-        _alert("M35KvCacheFull", f"{KV_USE}{{{matcher}}} > {policy['kv_cache_use']['value']}", wait, "warning",
+        _alert("M35KvCacheFull", f"{KV_USE}{{{matcher}}} > {limits.kv_cache_use.value}", wait, "warning",
                "the KV cache is nearly full",
                f"{plan.kv_cache.tokens} tokens were planned a server: requests are longer or more than planned"),
         _alert("M35Preemptions", f"increase({PREEMPTIONS}{{{matcher}}}[{window}]) > 0", wait, "warning",
                "requests are preempted and computed again", "lower max-num-seqs, or add a server"),
         _alert("M35Queue", f"{WAITING}{{{matcher}}} > 0", wait, "warning", "requests wait for a place",
                f"a server runs at most {plan.settings.max_num_seqs} at once, as far as the KV cache holds them"),
-        _alert("M35Restarts", f"resets({GENERATED}{{{matcher}}}[1h]) > {policy['restarts_per_hour']['value']}", "0m",
+        _alert("M35Restarts", f"resets({GENERATED}{{{matcher}}}[1h]) > {limits.restarts_per_hour.value}", "0m",
                "critical", "the server restarts again and again", "`m35-plan diagnose LOG` names the cause"),
     ]  # fmt: skip
     if section is not None:

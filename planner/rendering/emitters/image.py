@@ -9,7 +9,8 @@ from pathlib import PurePosixPath
 from hw_specs.errors import shown
 from hw_specs.units import GIB
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.policy import policy
+from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import LONGEST_NAME, Deployment
 
@@ -32,7 +33,7 @@ def health_command(port: int) -> tuple[str, ...]:
 
 def image(plan: Plan, deployment: Deployment) -> str:
     """The engine's image for this vendor and release, or the user's, by digest where one is given."""
-    template: str = load("vllm.toml")["images"][plan.gpus.spec.vendor]
+    template = vllm_facts().images.templates[plan.gpus.spec.vendor]
     reference = deployment.image or template.format(version=plan.vllm_version)
     if deployment.image_digest is None:
         return reference
@@ -83,8 +84,8 @@ def pinned_companion(plan: Plan) -> tuple[str, str] | None:
     """Return the last good mistral_common and the first bad one, where this release chats with the first only."""
     if not plan.model.native_format or all(warning.code != "mistral-common" for warning in plan.warnings):
         return None
-    packages = load("vllm.toml")["packages"]
-    return packages["mistral_common_last_good"]["value"], packages["mistral_common_first_bad"]["value"]
+    pinned = vllm_facts().packages["mistral_common"]
+    return pinned.last_good.value, pinned.first_bad.value
 
 
 def pin_script(pinned: tuple[str, str], *, target: str | None = None) -> str:
@@ -118,16 +119,16 @@ def pin_note(plan: Plan) -> str:
 
 def startup_s(plan: Plan) -> int:
     """Seconds after which a start has failed: download, load and preparation at slow rates, rounded up to a minute."""
-    policy = load("policy.toml")["startup"]
+    startup = policy().startup
     size_bytes = plan.model.checkpoint_bytes or sum(plan.weights_bytes_per_gpu)
-    seconds: float = size_bytes / policy["download_bytes_per_s"]["value"]
-    seconds += size_bytes / policy["load_bytes_per_s"]["value"] + policy["prepare_s"]["value"]
+    seconds: float = size_bytes / startup.download_bytes_per_s.value
+    seconds += size_bytes / startup.load_bytes_per_s.value + startup.prepare_s.value
     return int(math.ceil(seconds / 60) * 60)
 
 
 def cache_gib(plan: Plan) -> int:
     """GiB of disk for the checkpoint, with room beside it, rounded up to ten."""
-    spare = 1 + load("policy.toml")["kubernetes"]["cache_spare_fraction"]["value"]
+    spare = 1 + policy().kubernetes.cache_spare_fraction.value
     size_bytes = plan.model.checkpoint_bytes or sum(plan.weights_bytes_per_gpu)
     return int(math.ceil(size_bytes * spare / GIB / 10) * 10)
 
@@ -158,15 +159,13 @@ class HostNeeds:
 
 def host_needs(plan: Plan) -> HostNeeds:
     """Return the CPUs and the memory that one node's server asks of its host."""
-    policy = load("policy.toml")["host"]
+    host = policy().host
     workers, replicas = gpus_per_node(plan), replicas_per_node(plan)
-    shared: int = policy["shared_memory_gib"]["value"]
+    shared: int = host.shared_memory_gib.value
     # One API server and one engine core a replica, one worker a GPU.
     processes = 2 * replicas + workers
-    memory = shared + processes * policy["process_memory_gib"]["value"] + policy["loading_memory_gib"]["value"]
-    return HostNeeds(
-        cpus=processes * policy["process_cpus"]["value"], memory_gib=math.ceil(memory), shared_memory_gib=shared
-    )
+    memory = shared + processes * host.process_memory_gib.value + host.loading_memory_gib.value
+    return HostNeeds(cpus=processes * host.process_cpus.value, memory_gib=math.ceil(memory), shared_memory_gib=shared)
 
 
 def resource_name(plan: Plan, deployment: Deployment) -> str:

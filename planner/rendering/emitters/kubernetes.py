@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.rendering.command import ServeCommand, serve_command
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
@@ -124,7 +124,7 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
         InvalidRequest: when one server spans nodes.
     """
     count = pods(plan)
-    policy = load("policy.toml")["startup"]
+    startup = policy().startup
     workload = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -135,7 +135,7 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
             # GPUs are rarely spare: the old pod must go before the new one can come.
             "strategy": {"type": "Recreate"},
             # Longer than a start may take, or a rollout counts as failed while the checkpoint is being loaded.
-            "progressDeadlineSeconds": startup_s(plan) + policy["image_pull_s"]["value"],
+            "progressDeadlineSeconds": startup_s(plan) + startup.image_pull_s.value,
             "template": {
                 "metadata": {"labels": labels(plan, deployment)},
                 "spec": pod_spec(plan, pod_command(plan, deployment), deployment),

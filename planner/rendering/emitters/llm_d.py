@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from planner.facts import load
+from planner.facts.policy import policy
+from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
 from planner.rendering.emitters.image import heading, resource_name, startup_s
@@ -53,7 +55,7 @@ def patch(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     container["ports"] = [{"name": CONTAINER, "containerPort": deployment.port, "protocol": "TCP"}]
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         container[probe]["httpGet"]["port"] = CONTAINER
-    policy = load("policy.toml")["startup"]
+    startup = policy().startup
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -61,7 +63,7 @@ def patch(plan: Plan, deployment: Deployment) -> dict[str, Any]:
         "spec": {
             "replicas": pods(plan),
             "strategy": {"type": "Recreate"},
-            "progressDeadlineSeconds": startup_s(plan) + policy["image_pull_s"]["value"],
+            "progressDeadlineSeconds": startup_s(plan) + startup.image_pull_s.value,
             "template": {"spec": spec},
         },
     }
@@ -69,7 +71,7 @@ def patch(plan: Plan, deployment: Deployment) -> dict[str, Any]:
 
 def router(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Return ``router.values.yaml``, to be put over ``guides/recipes/router/base.values.yaml``."""
-    cached = plan.gpus.spec.vendor not in load("vllm.toml")["command"]["no_prefix_caching_vendors"]
+    cached = plan.gpus.spec.vendor not in vllm_facts().command.no_prefix_caching_vendors
     plugins: list[dict[str, Any]] = [{"type": "token-load-scorer"}, {"type": "inflight-load-producer"}]
     used = [{"pluginRef": "token-load-scorer"}]
     if cached:

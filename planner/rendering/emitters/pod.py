@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.rendering.command import ServeCommand
 from planner.rendering.emitters.deployment import SECRETS, Deployment
@@ -82,11 +82,11 @@ def node_affinity(plan: Plan) -> dict[str, Any]:
 
 def drain_command(port: int) -> list[str]:
     """What a pod does before it stops: it waits until load balancers know and the requests in flight are answered."""
-    policy = load("policy.toml")["startup"]
+    startup = policy().startup
     script = (
         "import time, urllib.request\n"
-        f"time.sleep({policy['drain_first_s']['value']})\n"
-        f"end = time.monotonic() + {policy['drain_s']['value']}\n"
+        f"time.sleep({startup.drain_first_s.value})\n"
+        f"end = time.monotonic() + {startup.drain_s.value}\n"
         "names = 'vllm:num_requests_running', 'vllm:num_requests_waiting'\n"
         "while time.monotonic() < end:\n"
         f"    text = urllib.request.urlopen('http://127.0.0.1:{port}/metrics', timeout=5).read().decode()\n"
@@ -141,8 +141,8 @@ def container(plan: Plan, command: ServeCommand, deployment: Deployment, *, serv
         extra.append({"name": "pinned", "mountPath": PINNED, "readOnly": True})
     found["volumeMounts"] = [*mounts, *extra]
     if serves:
-        policy = load("policy.toml")["startup"]
-        period: int = policy["probe_period_s"]["value"]
+        startup = policy().startup
+        period: int = startup.probe_period_s.value
         probe = {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": period}
         found["ports"] = [{"name": "http", "containerPort": deployment.port}]
         found["startupProbe"] = {**probe, "failureThreshold": math.ceil(startup_s(plan) / period)}
@@ -154,7 +154,7 @@ def container(plan: Plan, command: ServeCommand, deployment: Deployment, *, serv
 
 def pod_spec(plan: Plan, command: ServeCommand, deployment: Deployment, *, serves: bool = True) -> dict[str, Any]:
     """The pod around one engine container: volumes, shared memory, the nodes it may go to."""
-    policy = load("policy.toml")["startup"]
+    startup = policy().startup
     affinity = node_affinity(plan)
     gpu = GPU_RESOURCE[plan.gpus.spec.vendor]
     found: dict[str, Any] = {
@@ -164,7 +164,7 @@ def pod_spec(plan: Plan, command: ServeCommand, deployment: Deployment, *, serve
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
-        "terminationGracePeriodSeconds": 60 + policy["drain_first_s"]["value"] + policy["drain_s"]["value"],
+        "terminationGracePeriodSeconds": 60 + startup.drain_first_s.value + startup.drain_s.value,
     }
     if deployment.pull_secret:
         found["imagePullSecrets"] = [{"name": deployment.pull_secret}]

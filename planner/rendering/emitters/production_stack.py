@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.facts import load
+from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
 from planner.rendering.emitters.image import heading, host_needs, resource_name
@@ -53,7 +53,7 @@ def values(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     (gpu,) = engine["resources"]["limits"]
     size = claims(plan, deployment, pods=count)[0]["spec"]["resources"]["requests"]["storage"]
     secret = secret_name(plan, deployment)
-    cached = plan.gpus.spec.vendor not in load("vllm.toml")["command"]["no_prefix_caching_vendors"]
+    cached = plan.gpus.spec.vendor not in vllm_facts().command.no_prefix_caching_vendors
     model: dict[str, Any] = {
         "name": resource_name(plan, deployment),
         "repository": repository,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.facts import load
+from planner.facts.policy import policy
 from planner.review.case import Case
 from planner.review.edits import line_before, replaced
 from planner.review.findings import Edit, Finding, finding
@@ -250,7 +251,7 @@ def _probes(case: Case) -> Iterator[Finding]:
 
 def _least_start_s(size_bytes: int) -> int:
     """Seconds that a start takes at least where nothing is downloaded."""
-    loading = size_bytes / float(load("policy.toml")["startup"]["load_bytes_per_s"]["value"])
+    loading = size_bytes / float(policy().startup.load_bytes_per_s.value)
     return int(loading + load("review.toml")["startup"]["least_prepare_s"])
 
 

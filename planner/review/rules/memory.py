@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from hw_specs.units import format_tokens
 from planner.errors import PlannerError
 from planner.facts import load
+from planner.facts.policy import policy
 from planner.facts.release import parse_version
+from planner.facts.vllm import vllm_facts
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
@@ -192,7 +194,7 @@ def _cure(case: Case, plan: Plan, source: Source) -> tuple[str, tuple[Edit, ...]
 
 def _fitting_length(plan: Plan) -> int:
     """The longest length that surely fits with the batch as it is."""
-    step = load("policy.toml")["context"]["round_tokens"]["value"]
+    step = policy().context.round_tokens.value
     longest = plan.kv_cache.largest_max_model_len_low // step * step
     return int(longest)
 
@@ -288,7 +290,7 @@ def _small(case: Case) -> Iterator[Finding]:
     low = 0 < asked < facts["low_utilization"]["below"]
     checked = case.version is None or parse_version(case.version) >= parse_version(facts["whole_gpu"]["since"])
     if asked == 1.0 and option is not None and checked and case.vendor != "other":
-        highest = load("policy.toml")["levers"]["gpu_memory_utilization"]["value"]
+        highest = policy().levers.gpu_memory_utilization.value
         yield finding(
             "whole-gpu",
             f"--gpu-memory-utilization {share} wants more than is ever free",
@@ -343,6 +345,6 @@ def _too_old(case: Case) -> Iterator[Finding]:
                 "refused",
                 f"vLLM {case.version} is older than this model: no release before {needs['version']} loads it",
                 at,
-                cure=f"take {load('vllm.toml')['requires']['mistral']['version']} or newer",
+                cure=f"take {vllm_facts().requires.mistral.version} or newer",
                 stops=True,
             )

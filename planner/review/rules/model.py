@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 
 from planner.facts import load
+from planner.facts.vllm import vllm_facts
 from planner.review.case import Case
 from planner.review.edits import with_option, with_value, without_option
 from planner.review.findings import Finding, finding
@@ -72,9 +73,9 @@ def _mistral(case: Case) -> bool:
 def _parsers(case: Case, source: Source) -> Iterator[Finding]:
     server = case.server
     parser, choice = server.option("tool-call-parser"), server.option("enable-auto-tool-choice")
-    wanted = load("vllm.toml")["command"]
+    wanted = vllm_facts().command
     if choice is not None and choice.on and parser is None and server.entry == "serve":
-        name = wanted["tool_call_parser"] if _mistral(case) else ""
+        name = wanted.tool_call_parser if _mistral(case) else ""
         yield finding(
             "parser-missing",
             "--enable-auto-tool-choice needs --tool-call-parser beside it",
@@ -86,8 +87,8 @@ def _parsers(case: Case, source: Source) -> Iterator[Finding]:
     if not _mistral(case):
         return
     for option, right in (
-        (parser, wanted["tool_call_parser"]),
-        (server.option("reasoning-parser"), wanted["reasoning_parser"]),
+        (parser, wanted.tool_call_parser),
+        (server.option("reasoning-parser"), wanted.reasoning_parser),
     ):
         if (
             option is not None

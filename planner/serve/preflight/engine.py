@@ -9,6 +9,7 @@ from typing import Any
 from planner.errors import UnknownVersion
 from planner.facts import load
 from planner.facts.release import parse_version
+from planner.facts.vllm import vllm_facts
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.engine_argv import flag_of, unmodelled_flags
@@ -54,11 +55,11 @@ def check_vllm(subject: Subject) -> str:
         number = parse_version(version.partition("+")[0])
     except UnknownVersion:
         raise Unknown(f"{version} is a development build") from None
-    needs = load("vllm.toml")["requires"]
-    least = needs["mistral" if subject.load_format == "mistral" else "hf"]["version"]
+    needs = vllm_facts().requires
+    least = (needs.mistral if subject.load_format == "mistral" else needs.hf).version
     why = f"this model's {'native' if subject.load_format == 'mistral' else 'Hugging Face'} layout"
     if any(flag_of(word)[0].startswith("speculative") for word in subject.engine_args):
-        least, why = needs["eagle"]["version"], "EAGLE drafts of this model"
+        least, why = needs.eagle.version, "EAGLE drafts of this model"
     if number < parse_version(least):
         raise Failed(f"{version}; {why} needs {least} or newer", f"`uv pip install 'vllm>={least}'`")
     planned = subject.plan.vllm_version if subject.plan is not None else None
@@ -93,11 +94,12 @@ def _companion(subject: Subject, name: str) -> str:
         number, release = parse_version(installed), parse_version(engine.partition("+")[0])
     except UnknownVersion:
         raise Unknown(f"{installed} beside vLLM {engine}") from None
-    bad = load("vllm.toml")["packages"].get(f"{name}_first_bad")
-    if bad is not None and number >= parse_version(bad["value"]) and release >= parse_version(bad["from_vllm"]):
-        good = load("vllm.toml")["packages"][f"{name}_last_good"]["value"]
-        newer = release > parse_version(bad["to_vllm"])
-        known = f" (seen up to vLLM {bad['to_vllm']})" if newer else ""
+    known_bad = vllm_facts().packages.get(name)
+    bad = known_bad.first_bad if known_bad is not None else None
+    if known_bad and bad and number >= parse_version(bad.value) and release >= parse_version(bad.from_vllm):
+        good = known_bad.last_good.value
+        newer = release > parse_version(bad.to_vllm)
+        known = f" (seen up to vLLM {bad.to_vllm})" if newer else ""
         raise (Doubtful if newer else Failed)(
             f"{installed} makes every chat request of vLLM {engine} answer 400{known}",
             f"`uv pip install '{name}=={good}'`",

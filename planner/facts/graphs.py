@@ -1,0 +1,100 @@
+"""What CUDA and HIP graphs take: ``graphs.toml``. The closed forms stand in ``planner/memory/graphs.py``."""
+
+from functools import cache
+
+from planner.facts.record import Record, read
+from planner.facts.rows import Bounded, Row
+from planner.facts.vllm import Origin
+
+
+class AttentionBlock(Record):
+    """A workspace of fixed size."""
+
+    architectures: tuple[str, ...]
+    bytes: int
+    basis: str
+    source: str
+
+
+class Attention(Origin):
+    """What attention writes in a graph."""
+
+    splits: int
+    bytes: int
+    architectures: tuple[str, ...]
+    workspace: AttentionBlock
+
+
+class Misses(Row, Bounded):
+    """Where a line applies, and by how much it missed."""
+
+    vendor: str
+    low_gib: float
+    high_gib: float
+    floor_gib: float = 0.0
+    per_layer_mib: float
+    per_layer_unfused_mib: float
+    """The same where all-reduce and norm are not fused."""
+    draft_gib: float = 0.0
+
+
+class Captured(Misses):
+    """What capturing takes."""
+
+    copies_one_rank: float
+    """Copies of the attention buffer."""
+    copies: float
+    per_size_mib: float
+    draft_step_copies: float
+    draft_sequence_copies: float
+
+
+class Cached(Origin):
+    """What is cached before the second full graph is captured."""
+
+    large_bytes: int
+    large_copies: float
+    large_low_copies: float
+    small_copies: float
+    low_copies: float
+    high_copies: float
+    per_full_bytes: int
+
+
+class HipBounds(Row):
+    """By what share a HIP graph's size may be off."""
+
+    low_factor: float
+    high_factor: float
+    text: str
+
+
+class Hip(Origin):
+    """HIP graphs."""
+
+    vendors: tuple[str, ...]
+    constant_gib: float
+    per_piece_mib: float
+    per_full_mib: float
+    estimate_factor: float
+    bounds: tuple[HipBounds, ...]
+
+
+class GraphFacts(Record):
+    """The whole file."""
+
+    attention: Attention
+    captured: tuple[Captured, ...]
+    estimated: tuple[Misses, ...]
+    cached: Cached
+    hip: Hip
+
+
+@cache
+def graph_facts() -> GraphFacts:
+    """Return what ``graphs.toml`` says.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("graphs.toml", GraphFacts)

@@ -1,0 +1,209 @@
+"""What is neither weights nor KV cache: ``overheads.toml``. The closed forms stand in ``planner/memory``."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from planner.facts.record import Record, read
+from planner.facts.rows import Bounded, Row
+from planner.facts.vllm import Origin
+
+
+class Unseen(Origin):
+    """What a fake device cannot see of a profile run."""
+
+    unseen_high_bytes: int
+
+
+class Compiled(Origin):
+    """By how much a compiled MLP is above its plan."""
+
+    hidden_bytes: int
+
+
+class ColdCompile(Origin):
+    """What the first start of a configuration holds while it compiles."""
+
+    since: str
+    one_rank_hidden_bytes: int
+    ranks_hidden_bytes: int
+    flush_bytes: int
+    ranks_until: str
+    norm_hidden_bytes: float
+    with_images_bytes_per_token: int
+
+
+class Activations(Origin):
+    """Constants of the profile run."""
+
+    flashinfer_workspace_bytes: int
+    sampler_bytes_per_logit: int
+    native_sampler_bytes_per_logit: int
+    rejection_sampler_bytes_per_logit: int
+    greedy_sampler_bytes_per_logit: Mapping[str, int]
+    """By how sampling is profiled."""
+    sampler_bytes_per_row: int
+    linear_input_bytes: Mapping[str, int]
+    """By weight format."""
+    bounds: Unseen
+    compiled: Compiled
+    cold_compile: ColdCompile
+
+
+class Spread(Record):
+    """A size with both bounds."""
+
+    low_bytes: int
+    expected_bytes: int
+    high_bytes: int
+
+
+class Segments(Bounded):
+    """Memory reserved and not given out, after a profile run with and without images."""
+
+    images: Spread
+    text: Spread
+
+
+class Kept(Record):
+    """What torch keeps."""
+
+    expected_bytes: int
+    high_bytes: int
+
+
+class KeptAfterSampling(Origin):
+    """The same once sampling has begun, by execution mode."""
+
+    eager: Kept
+    compiled: Kept
+
+
+class GemmWorkspace(Origin):
+    """Torch's workspace for matrix products."""
+
+    vendor: str
+    architectures: tuple[str, ...]
+    bytes: int
+
+
+class AllocatorFacts(Origin):
+    """Torch's caching allocator."""
+
+    large_bytes: int
+    segment_bytes: int
+    remainder_bytes: int
+
+
+class SmallTensors(Record):
+    """Persistent tensors, linear in tokens and sequences."""
+
+    constant_bytes: int
+    per_token_bytes: float
+    per_sequence_bytes: int
+
+
+class Buffers(Bounded):
+    """The same by model runner."""
+
+    v1: SmallTensors
+    v2: SmallTensors
+
+
+class PaddingHoles(Origin):
+    """Share of the text weights that holes may take from `tp` ranks on."""
+
+    tp: int
+    share: float
+
+
+class CustomAllReduce(Origin):
+    """The table of custom all-reduce."""
+
+    table_bytes: int
+
+
+class WeightRounding(Bounded):
+    """What weights take beside their tensors."""
+
+    small_bytes: int
+    high_bytes: int
+    tower_layer_bytes: int
+    tower_layer_shared_bytes: int
+
+
+class SizedRow(Row, Bounded):
+    """A size that was measured or carried over, for some ranks; it may grow with the layers of the rank."""
+
+    vendor: str
+    low_gib: float
+    expected_gib: float
+    high_gib: float
+    per_layer_gib: float = 0.0
+    floor_gib: float = 0.0
+    min_world: int = 1
+    max_world: int | None = None
+    linked: bool | None = None
+    """Whether a fast link joins the ranks; None is either way."""
+    last_stage: bool | None = None
+
+
+class RowPadding(Origin):
+    """FP8 rows of a multiple that get padding behind them."""
+
+    vendor: str
+    multiple_bytes: int
+    padding_bytes: int
+
+
+class AttentionWorkspace(Origin):
+    """What an attention backend allocates after profiling."""
+
+    architecture_prefix: str
+    backend: str
+    min_bytes: int
+    bytes_per_token_head: int
+    index_bytes_per_block: int
+
+
+class Sampler(Origin):
+    """Whose engine samples with which kernel."""
+
+    flashinfer_vendors: tuple[str, ...]
+    default_compute_units: int
+
+
+class Calibrated(Origin):
+    """By how much two starts of one configuration differ."""
+
+    spread_bytes: int
+
+
+class OverheadFacts(Record):
+    """The whole file."""
+
+    activations: Activations
+    segments: Segments
+    kept_after_sampling: KeptAfterSampling
+    gemm_workspace: tuple[GemmWorkspace, ...]
+    allocator: AllocatorFacts
+    buffers: Buffers
+    padding_holes: tuple[PaddingHoles, ...]
+    custom_allreduce: CustomAllReduce
+    weights: WeightRounding
+    outside_torch: tuple[SizedRow, ...]
+    graphs: tuple[SizedRow, ...]
+    context: tuple[SizedRow, ...]
+    fp8_row_padding: tuple[RowPadding, ...]
+    attention_workspace: tuple[AttentionWorkspace, ...]
+    sampler: Sampler
+    calibrated: Calibrated
+
+
+@cache
+def overhead_facts() -> OverheadFacts:
+    """Return what ``overheads.toml`` says.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("overheads.toml", OverheadFacts)

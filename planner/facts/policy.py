@@ -1,0 +1,105 @@
+"""What we decide, as opposed to what is so: ``policy.toml``. Each choice has its reason in the file."""
+
+from functools import cache
+from typing import Generic, TypeVar
+
+from planner.facts.record import Record, read
+
+T = TypeVar("T")
+
+
+class Choice(Record, Generic[T]):
+    """One figure that we chose."""
+
+    value: T
+    reason: str
+    basis: str = ""
+
+
+class ContextPolicy(Record):
+    """How a context that nobody asked for is rounded, and where it ends."""
+
+    round_tokens: Choice[int]
+    spare_blocks: Choice[int]
+    shortest_unasked_tokens: Choice[int]
+
+
+class Batch(Record):
+    """A batch that is proposed where the engine's defaults leave no room."""
+
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    reason: str
+
+
+class LeverPolicy(Record):
+    """How far levers go."""
+
+    gpu_memory_utilization: Choice[float]
+    kv_cache_dtype: Choice[str]
+    shortest_tokens: Choice[int]
+
+
+class LayoutPolicy(Record):
+    """When another layout is worth leaving the first choice."""
+
+    worth_leaving: Choice[float]
+
+
+class StartupPolicy(Record):
+    """How long a container may take, and what a cluster waits for around it."""
+
+    download_bytes_per_s: Choice[int]
+    load_bytes_per_s: Choice[int]
+    prepare_s: Choice[int]
+    probe_period_s: Choice[int]
+    image_pull_s: Choice[int]
+    drain_s: Choice[int]
+    drain_first_s: Choice[int]
+
+
+class KubernetesPolicy(Record):
+    """Room on a cluster's disks."""
+
+    cache_spare_fraction: Choice[float]
+
+
+class HostPolicy(Record):
+    """What the processes of one server ask of the host."""
+
+    shared_memory_gib: Choice[int]
+    process_cpus: Choice[int]
+    process_memory_gib: Choice[float]
+    loading_memory_gib: Choice[float]
+
+
+class AlertPolicy(Record):
+    """When an operator is woken."""
+
+    kv_cache_use: Choice[float]
+    for_minutes: Choice[int]
+    speed_window_minutes: Choice[int]
+    restarts_per_hour: Choice[int]
+
+
+class Policy(Record):
+    """The whole file."""
+
+    context: ContextPolicy
+    batches: tuple[Batch, ...]
+    levers: LeverPolicy
+    layout: LayoutPolicy
+    startup: StartupPolicy
+    kubernetes: KubernetesPolicy
+    host: HostPolicy
+    alerts: AlertPolicy
+
+
+@cache
+def policy() -> Policy:
+    """Return what ``policy.toml`` says.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("policy.toml", Policy)

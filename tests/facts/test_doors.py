@@ -1,0 +1,163 @@
+"""Each data file has one shape: a key too many, one too few or a value of another type is named when it is read."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import pytest
+
+from planner.errors import BadFacts
+from planner.facts import load
+from planner.facts.collectives import collective_facts
+from planner.facts.graphs import graph_facts
+from planner.facts.models import described
+from planner.facts.overheads import overhead_facts
+from planner.facts.policy import policy
+from planner.facts.record import Record, keys, read_value
+from planner.facts.release import known_versions, resolve_release
+from planner.facts.vllm import vllm_facts
+from planner.facts.weight_formats import weight_formats
+
+FOLDER = Path(__file__).parents[2] / "planner" / "facts"
+MODELS = sorted(path.stem for path in (FOLDER / "models").glob("*.toml"))
+DOORS: dict[str, Callable[[], Record]] = {
+    "collectives.toml": collective_facts,
+    "graphs.toml": graph_facts,
+    "overheads.toml": overhead_facts,
+    "policy.toml": policy,
+    "vllm.toml": vllm_facts,
+    "weight_formats.toml": weight_formats,
+} | {f"models/{stem}.toml": lambda stem=stem: described(stem) for stem in MODELS}
+
+OWN_READERS = {
+    "architectures.toml", "clouds.toml", "log_patterns.toml", "preflight.toml", "rehearsal.toml", "review.toml",
+    "serve_flags.toml", "speed.toml", "startup.toml",
+    *(f"failures/{path.name}" for path in (FOLDER / "failures").glob("*.toml")),
+}  # fmt: skip
+"""Files that are read elsewhere."""
+
+Path_ = tuple[str | int, ...]
+
+
+def known(kind: Any) -> dict[str, Any]:
+    """Keys of a record with their types, its variables filled in."""
+    origin = get_origin(kind) or kind
+    names = dict(zip(getattr(origin, "__parameters__", ()), get_args(kind), strict=True))
+
+    def fill(hint: Any) -> Any:
+        return names[hint] if isinstance(hint, TypeVar) else hint
+
+    return {key: fill(hint) for key, hint in keys(origin).items()}
+
+
+def places(value: Any, kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any, Any]]:
+    """Every place of a file with its value and its type, as the record says."""
+    if get_origin(kind) in (Union, UnionType):
+        kind = next(one for one in get_args(kind) if one is not type(None))
+    yield path, value, kind
+    origin, inside = get_origin(kind), get_args(kind)
+    if isinstance(origin or kind, type) and issubclass(origin or kind, Record):
+        for key, hint in known(kind).items():
+            if key in value:
+                yield from places(value[key], hint, (*path, key))
+    elif origin is Mapping:
+        for key, entry in value.items():
+            yield from places(entry, inside[1], (*path, key))
+    elif origin is tuple:
+        for place, entry in enumerate(value):
+            yield from places(entry, inside[0] if inside[-1] is ... else inside[place], (*path, place))
+
+
+def changed(root: Any, path: Path_, change: Callable[[Any, Any], None]) -> Any:
+    """A copy of the file with one change at `path`."""
+    found = copy.deepcopy(root)
+    holder = found
+    for key in path[:-1]:
+        holder = holder[key]
+    change(holder, path[-1])
+    return found
+
+
+def is_record(kind: Any) -> bool:
+    origin = get_origin(kind) or kind
+    return isinstance(origin, type) and issubclass(origin, Record)
+
+
+def mutations(root: Any, kind: Any) -> Iterator[tuple[Any, Path_]]:
+    """Each key too many, each needed key too few and each value of another type, with its path."""
+    for path, value, at in places(root, kind):
+        if is_record(at):
+            more = copy.deepcopy(root)
+            holder = more
+            for key in path:
+                holder = holder[key]
+            holder["surprise"] = 1
+            yield more, (*path, "surprise")
+            for key in known(at):
+                if key in value and not hasattr(get_origin(at) or at, key):
+                    yield changed(root, (*path, key), lambda holder, key: holder.pop(key)), (*path, key)
+        if path and at is not object:
+            for other in (["x"], {"x": 1}, "x", 17, 1.5, True):
+                same = type(other) is type(value) or (at is float and type(other) in (int, float))
+                if not same:
+                    yield changed(root, path, lambda holder, key, other=other: holder.__setitem__(key, other)), path
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_every_change_of_a_files_shape_is_named(name: str) -> None:
+    kind, root = type(DOORS[name]()), load(name)
+    tried = 0
+    for broken, path in mutations(root, kind):
+        with pytest.raises(BadFacts) as caught:
+            read_value(broken, kind, name)
+        assert caught.value.file == name
+        assert caught.value.key == ".".join(map(str, path)), (path, str(caught.value))
+        assert name in str(caught.value) and str(path[-1]) in str(caught.value)
+        tried += 1
+    assert tried > 20
+
+
+def test_every_data_file_of_formulas_has_a_door() -> None:
+    files = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.toml")}
+    assert files - set(DOORS) == OWN_READERS
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "type"])
+def test_a_rule_that_no_release_has_is_named(change: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from planner.facts import release
+
+    facts = vllm_facts()
+    for name, rule in facts.rules.items():
+        rules = dict(facts.rules)
+        if change == "missing":
+            del rules[name]
+        elif change == "extra":
+            rules["surprise"] = rule
+        else:
+            last = {"surprise": True}
+            rules[name] = type(rule)(**(vars(rule) | {"values": (*rule.values[:-1], (rule.values[-1][0], last))}))
+        other = type(facts)(**(vars(facts) | {"rules": rules}))
+        monkeypatch.setattr(release, "vllm_facts", lambda other=other: other)
+        release._rules.cache_clear()
+        resolve_release.cache_clear()
+        with pytest.raises(BadFacts, match=r"vllm\.toml: `rules\.") as caught:
+            resolve_release("0.21.0")
+        assert caught.value.key.startswith("rules.surprise" if change == "extra" else f"rules.{name}")
+    monkeypatch.undo()
+    release._rules.cache_clear()
+    resolve_release.cache_clear()
+    assert resolve_release("0.21.0").version == "0.21.0"
+
+
+def test_every_known_release_is_resolved_whole() -> None:
+    for version in known_versions():
+        assert set(vars(resolve_release(version))) == set(keys(type(resolve_release(version))))
+
+
+def test_facts_are_frozen() -> None:
+    with pytest.raises(AttributeError, match="frozen"):
+        policy().context.round_tokens = None  # type: ignore[misc, assignment]
