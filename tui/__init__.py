@@ -80,5 +80,5 @@ def _require_textual() -> None:
     except ModuleNotFoundError:
         raise M35Error(
             "the wizard needs Textual, which is not installed",
-            hint="`pip install 'm35-plan[tui]'`; `m35-plan` plans without it",
+            hint="`pip install textual numpy`; `m35-plan` plans without it",
         ) from None

@@ -100,7 +100,7 @@ def _module_missing(vendor: Vendor, host: Host) -> Problem:
     seen = host.on_bus(vendor)
     kind: ProblemKind = "broken" if host.shows(vendor) else "absent"
     there = f", so the {seen} {_DISPLAY[vendor]} GPUs on the PCI bus cannot be read" if seen else ""
-    hint = f"install it: `pip install 'm35-plan[{vendor}]'`"
+    hint = f"install it: `pip install {package}`"
     if vendor == "amd":
         hint += ", in the version of your ROCm, or ROCm's own from `/opt/rocm/share/amd_smi`"
     return Problem(kind=kind, vendor=vendor, message=f"the Python package {package} is not installed{there}", hint=hint)

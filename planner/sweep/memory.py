@@ -128,4 +128,6 @@ def block_rows(block: MemoryBlock) -> Iterator[dict[str, Any]]:
                 "num_gpu_blocks": int(block.num_gpu_blocks[i]),
                 "kv_cache_tokens": int(block.tokens[i]),
                 "max_concurrency": float(block.max_concurrency[i]),
+                "total_kv_cache_tokens": int(block.tokens[i]) * settings.replicas,
+                "total_concurrency": float(block.max_concurrency[i]) * settings.replicas,
             }

@@ -5,27 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 from planner.errors import InvalidRequest, PlannerError
+from planner.settings import Layout
 
 AXES = (
     "max_model_len", "concurrency", "gpu_memory_utilization", "tensor_parallel_size", "gpu_count", "max_num_seqs",
     "max_num_batched_tokens", "num_speculative_tokens", "gpus", "kv_cache_dtype",
 )  # fmt: skip
 MEASURES = (
-    "kv_cache_tokens", "max_concurrency", "num_gpu_blocks", "available_bytes", "output_tokens_per_s", "ttft_ms",
-    "tpot_ms", "latency_ms",
+    "total_kv_cache_tokens", "total_concurrency", "kv_cache_tokens", "max_concurrency", "num_gpu_blocks",
+    "available_bytes", "output_tokens_per_s", "ttft_ms", "tpot_ms", "latency_ms",
 )  # fmt: skip
 MOST_LINES = 8
 MARKS = "ox+*#@%&"
 """One per line of a plot without colour."""
+GLUE = "\N{NO-BREAK SPACE}"
 _NUMBERS = AXES[:8]
 _LABEL_ORDER = ("gpus", *(axis for axis in AXES if axis != "gpus"))
 WORDS = {
     "max_model_len": "context length, tokens", "concurrency": "sequences at once", "gpu_count": "GPUs",
     "gpu_memory_utilization": "share of the GPU for the engine", "tensor_parallel_size": "tensor parallel size",
-    "kv_cache_tokens": "KV cache, tokens", "max_concurrency": "sequences of full length",
+    "total_kv_cache_tokens": "KV cache of all servers, tokens",
+    "total_concurrency": "sequences of full length, all servers",
+    "kv_cache_tokens": "KV cache of one server, tokens", "max_concurrency": "sequences of full length, one server",
     "num_gpu_blocks": "KV blocks", "available_bytes": "KV cache of one GPU, bytes",
     "output_tokens_per_s": "answer tokens per second", "ttft_ms": "TTFT, ms", "tpot_ms": "TPOT, ms",
     "latency_ms": "whole answer, ms",
@@ -53,7 +58,7 @@ def lines_of(rows: Sequence[dict[str, Any]], *, x: str | None = None, y: str | N
     """
     if not rows:
         raise InvalidRequest("plot", "nothing to plot: no configuration is left")
-    y = y or ("output_tokens_per_s" if "output_tokens_per_s" in rows[0] else "kv_cache_tokens")
+    y = y or ("output_tokens_per_s" if "output_tokens_per_s" in rows[0] else "total_kv_cache_tokens")
     varying = [axis for axis in _LABEL_ORDER if _varies(rows, axis)]
     x = x or max((axis for axis in _NUMBERS), key=lambda axis: len({row[axis] for row in rows}))
     for option, name, known in (("x", x, _NUMBERS), ("y", y, MEASURES)):
@@ -65,7 +70,7 @@ def lines_of(rows: Sequence[dict[str, Any]], *, x: str | None = None, y: str | N
     for row in rows:
         if row[y] is None or row["verdict"] == "does-not-fit":
             continue
-        label = ", ".join(_label(axis, row[axis]) for axis in others) or y
+        label = ", ".join(_label(axis, row) for axis in others) or y
         groups.setdefault(label, {})[float(row[x])] = float(row[y])
     if not groups:
         raise InvalidRequest("plot", "nothing to plot: no configuration fits")
@@ -84,16 +89,30 @@ def _varies(rows: Sequence[dict[str, Any]], axis: str) -> bool:
     return any(seen.setdefault(row["gpus"], row[axis]) != row[axis] for row in rows)
 
 
-def _label(axis: str, value: object) -> str:
+def _label(axis: str, row: dict[str, Any]) -> str:
+    value = row[axis]
     short = {
-        "tensor_parallel_size": f"TP{value}", "gpus": str(value), "kv_cache_dtype": f"KV {value}",
+        "tensor_parallel_size": str(Layout(tensor_parallel_size=row["tensor_parallel_size"], replicas=row["replicas"])),
+        "gpus": str(value), "kv_cache_dtype": f"KV {value}",
         "num_speculative_tokens": f"EAGLE {value}" if value else "no draft",
     }  # fmt: skip
     return short.get(axis, f"{axis} {value:,}" if isinstance(value, int) else f"{axis} {value}")
 
 
-def terminal_plot(lines: Lines, *, width: int = 80, height: int = 20, colour: bool = False) -> str:
-    """Return the plot as text.
+def _short_number(value: float) -> str:
+    """Return `value` as an axis shows it.
+
+    >>> _short_number(262144), _short_number(1536), _short_number(2_500_000), _short_number(0.92)
+    ('262k', '1.5k', '2.5M', '0.92')
+    """
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if abs(value) >= size:
+            return f"{value / size:.3g}{unit}"
+    return f"{value:.3g}"
+
+
+def terminal_plot(lines: Lines, *, title: str, width: int = 80, height: int = 20, colour: bool = False) -> str:
+    """Return the plot as text, the legend above it.
 
     Raises:
         PlannerError: when plotext is not installed.
@@ -104,21 +123,42 @@ def terminal_plot(lines: Lines, *, width: int = 80, height: int = 20, colour: bo
         raise _missing("plotext") from None
     figure = plotext.figure
     figure.clear()
+    above = fill(f"{WORDS.get(lines.y, lines.y)}: {title}", width, break_on_hyphens=False)
+    if len(lines.lines) > 1:
+        above += "\n" + _legend(lines, width)
     figure.plot_size(width, height)
     figure.theme("default" if colour else "colorless")
-    # Without colour the lines are told apart by their marks.
+    # The lines are told apart by their marks, too; the legend stands above, where it covers none of them.
     for mark, (label, xs, ys) in zip(MARKS, lines.lines, strict=False):
-        signal = figure.signal(list(xs), list(ys), marker="braille" if colour else mark)
+        signal = figure.signal(list(xs), list(ys), marker=mark)
         figure.draw(signal.lines().label(label))
-    figure.title(WORDS.get(lines.y, lines.y))
+    figure.legend(False)
+    for axis, values in (("x", [x for _, xs, _ in lines.lines for x in xs]), ("y", _scale(lines))):
+        shown = sorted(set(values))
+        figure.ruler(axis).ticks(shown, [_short_number(value) for value in shown])
     figure.label(WORDS.get(lines.x, lines.x))
     text = str(figure.build())
     if not colour:
         text = str(plotext.uncolorize(text))
-    return "\n".join(line.rstrip() for line in text.splitlines())
+    return "\n".join([*above.splitlines(), *(line.rstrip() for line in text.splitlines())])
 
 
-def file_plot(lines: Lines, path: Path) -> None:
+def _legend(lines: Lines, width: int) -> str:
+    """Mark and label of each line; the two stay together."""
+    shown = zip(MARKS, lines.lines, strict=False)
+    return fill("   ".join(f"{mark} {label}".replace(" ", GLUE) for mark, (label, _, _) in shown), width).replace(
+        GLUE, " "
+    )
+
+
+def _scale(lines: Lines) -> list[float]:
+    """Five marks for the height, from the lowest value to the highest."""
+    values = [y for _, _, ys in lines.lines for y in ys]
+    low, high = min(values), max(values)
+    return [low + (high - low) * step / 4 for step in range(5)]
+
+
+def file_plot(lines: Lines, path: Path, *, title: str) -> None:
     """Write the plot to `path`, SVG, PNG or PDF by its ending.
 
     Raises:
@@ -135,17 +175,21 @@ def file_plot(lines: Lines, path: Path) -> None:
     matplotlib.use("Agg")
     matplotlib.rcParams["svg.hashsalt"] = "m35-plan"
     from matplotlib import pyplot
+    from matplotlib.ticker import FuncFormatter
 
-    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 4.5), layout="constrained")
+    axes.set_title(title, fontsize=10)
     for label, xs, ys in lines.lines:
         axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.4, label=label)
     axes.set_xlabel(WORDS.get(lines.x, lines.x))
     axes.set_ylabel(WORDS.get(lines.y, lines.y))
     axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.ticklabel_format(style="plain")
+    short = FuncFormatter(lambda value, _: _short_number(value))
+    axes.xaxis.set_major_formatter(short)
+    axes.yaxis.set_major_formatter(short)
     if len(lines.lines) > 1:
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False)
     try:
         figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
@@ -155,4 +199,4 @@ def file_plot(lines: Lines, path: Path) -> None:
 
 
 def _missing(package: str) -> PlannerError:
-    return PlannerError(f"plots need {package}", hint="pip install 'm35-plan[plot]'")
+    return PlannerError(f"plots need {package}", hint="pip install matplotlib plotext")

@@ -198,17 +198,9 @@ def test_words_behind_the_dashes_stay_as_they_are(capsys: pytest.CaptureFixture[
     assert "-tp4" in out.split()
 
 
-def test_help_fits_a_terminal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
-    for name in COMMANDS:
-        code, out, _err = call(capsys, name, "--help")
-        assert code == 0
-        assert max(map(len, out.splitlines())) <= 80
-
-
 @pytest.mark.parametrize("name", ["plan", "fleet", "sweep"])
 def test_help_names_what_forecasts_need(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert "m35-plan[speed]" in call(capsys, name, "--help")[1]
+    assert "pip install numpy" in " ".join(call(capsys, name, "--help")[1].split())
 
 
 OPTIONS = [

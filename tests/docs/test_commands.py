@@ -2,7 +2,8 @@
 
 A fenced ``sh`` block is run in an empty folder, line by line, and must end with 0. A comment above the block changes
 that: ``<!-- exit: 3 -->`` expects another code; ``<!-- needs: gpu -->`` (or engine, server, docker, network, files)
-only checks that the command and its flags exist.
+only checks that the command and its flags exist. The folder holds a copy of ``examples/``. The examples of the help
+pages are run in the same way.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli.commands.spec import specification
+from planner.cli.help_page import EXAMPLES
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -48,14 +51,41 @@ def shown() -> list[Shown]:
     return found
 
 
-SHOWN = [one for one in shown() if not one.line.startswith(INSTALL)]
+NEEDS = {
+    "bench": "server", "check": "gpu", "rehearse": "engine", "launch": "gpu", "attach": "run", "stop": "run",
+    "verify": "server",
+}  # fmt: skip
+"""Command → what its examples need that is not here."""
+NEEDED = {
+    "m35-plan detect": "gpu", "m35-plan detect --json > host.json": "gpu", "m35-plan diagnose latest": "run",
+    "kubectl logs POD --previous | m35-plan diagnose -": "cluster", "m35-plan calibrate latest": "run",
+}  # fmt: skip
+
+CODES = {
+    "m35-plan diagnose examples/logs/kv-cache-too-small.log": 5,
+    "m35-plan review --gpus 8xH200 -- vllm serve mistralai/Mistral-Medium-3.5-128B": 3,
+}
+"""Example → its exit code where that is not 0."""
+
+
+def examples() -> list[Shown]:
+    return [
+        Shown(f"{name} --help", line, CODES.get(line, 0), NEEDED.get(line, NEEDS.get(name, "")))
+        for name, lines in EXAMPLES.items()
+        for line, _ in lines
+    ]
+
+
+SHOWN = [one for one in [*shown(), *examples()] if not one.line.startswith(INSTALL)]
 RUNNABLE = [one for one in SHOWN if not one.needs]
 CHECKED = [one for one in SHOWN if one.needs]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("docs")
+    folder = tmp_path_factory.mktemp("docs")
+    shutil.copytree(ROOT / "examples", folder / "examples")
+    return folder
 
 
 @pytest.mark.parametrize("one", RUNNABLE, ids=lambda one: f"{one.page}: {one.line[:60]}")

@@ -233,7 +233,7 @@ OLD_ROCM = Failure(kind="error", call="import amdsmi", error_type="AttributeErro
         ),
         ("nvidia", Failure(kind="error", code=18), Host(hostname="h", nvidia_module="570.2"), "570.2", "reboot"),
         ("nvidia", Failure(kind="error", code=9), Host(hostname="h", in_container=True), "container", "--gpus all"),
-        ("nvidia", Failure(kind="module-missing"), Host(hostname="h"), "nvidia-ml-py", "m35-plan[nvidia]"),
+        ("nvidia", Failure(kind="module-missing"), Host(hostname="h"), "nvidia-ml-py", "pip install nvidia-ml-py"),
         ("amd", NO_ROCM, Host(hostname="h"), "no ROCm is here", "without AMD GPUs"),
         ("amd", NO_ROCM, Host(hostname="h", pci_gpus=(("amd", 8),)), "8 AMD GPUs", "amd-smi-lib"),
         ("amd", OLD_ROCM, Host(hostname="h", kfd=True), "different versions", "/opt/rocm/share/amd_smi"),

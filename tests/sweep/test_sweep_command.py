@@ -76,21 +76,22 @@ def test_plots(tmp_path: Path) -> None:
             "gpus": "8xH200", "gpu_count": 8, "tensor_parallel_size": tp, "max_model_len": length, "concurrency": 1,
             "gpu_memory_utilization": 0.9, "max_num_seqs": 128, "max_num_batched_tokens": 8192,
             "num_speculative_tokens": 0,
-            "kv_cache_dtype": "auto", "kv_cache_tokens": tp * 1000 + length, "verdict": "fits",
+            "kv_cache_dtype": "auto", "total_kv_cache_tokens": 8 // tp * (tp * 1000 + length), "verdict": "fits",
+            "replicas": 8 // tp,
         }
         for tp in (4, 8)
         for length in (1024, 2048, 4096)
     ]  # fmt: skip
     lines = lines_of(rows)
-    assert (lines.x, lines.y) == ("max_model_len", "kv_cache_tokens")
-    assert [label for label, _, _ in lines.lines] == ["TP4", "TP8"]
-    text = terminal_plot(lines, width=60, height=15)
+    assert (lines.x, lines.y) == ("max_model_len", "total_kv_cache_tokens")
+    assert [label for label, _, _ in lines.lines] == ["TP4 x 2", "TP8"]
+    text = terminal_plot(lines, title="what", width=60, height=15)
     assert "TP8" in text
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 60
     for ending, magic in ((".png", b"\x89PNG"), (".svg", b"<?xml")):
         path = tmp_path / f"plot{ending}"
-        file_plot(lines, path)
+        file_plot(lines, path, title="what")
         assert path.read_bytes().startswith(magic)
 
 

@@ -156,7 +156,7 @@ def test_the_command_line_is_kind(capsys: pytest.CaptureFixture[str], monkeypatc
 
     monkeypatch.setattr(builtins, "__import__", without)
     assert main([]) == 2
-    assert "pip install 'm35-plan[tui]'" in capsys.readouterr().err
+    assert "pip install textual" in capsys.readouterr().err
 
 
 def test_another_model_is_answered_before_the_first_screen(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.documents import write_document
 from planner.cli.output import style, table, write
 
@@ -20,7 +21,7 @@ _SHORT = {
 }
 
 
-@click.command(short_help="hold the planner against measured start-ups")
+@click.command(cls=Command, short_help="hold the planner against measured start-ups")
 @click.option("--json", "as_json", is_flag=True, help="write every comparison as JSON")
 @click.option(
     "--write",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.follow import read_limits, watch
 from planner.serve.process.runs import attach
 
 
-@click.command(short_help="watch a run that was launched earlier")
+@click.command(cls=Command, short_help="watch a run that was launched earlier")
 @click.argument("run", default="latest")
 @click.option("--until", type=click.Choice(["ready", "end"]), default="ready", help="when to stop watching")
 @click.option(

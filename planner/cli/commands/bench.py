@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.documents import write_typed
 from planner.cli.output import table, write
@@ -31,7 +32,7 @@ COMPARED = (
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 
-@click.command(short_help="measure a running server and compare it with the forecast")
+@click.command(cls=Command, short_help="measure a running server and compare it with the forecast")
 @click.argument("url", default=DEFAULT_URL)
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="what runs there: a plan as JSON")
 @click.option("--concurrency", type=click.IntRange(1), metavar="N", help="requests in flight; 32 by default")

@@ -9,6 +9,7 @@ import click
 
 from hw_specs.units import format_gib
 from planner.calibrate import calibration_of, compiled_while_profiling, keep
+from planner.cli.command import Command
 from planner.cli.commands.diagnose import read_log
 from planner.cli.diagnostics import say
 from planner.cli.documents import write_document
@@ -24,7 +25,7 @@ from planner.serve.log.parser import parse_log
 from planner.serve.start_report import plan_of
 
 
-@click.command(short_help="keep what a start measured, for later plans")
+@click.command(cls=Command, short_help="keep what a start measured, for later plans")
 @click.argument("log", default="latest")
 @gpu_options
 @engine_options

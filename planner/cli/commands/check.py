@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from planner.cli.check_table import result_writer, tally
+from planner.cli.command import Command
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
@@ -15,7 +16,7 @@ from planner.serve.check import CheckResult, count
 from planner.serve.preflight import run_preflight
 
 
-@click.command(short_help="check this machine before a start")
+@click.command(cls=Command, short_help="check this machine before a start")
 @start_options
 @click.option("--only", multiple=True, metavar="CHECK", help="run this check alone (repeatable)")
 @click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")

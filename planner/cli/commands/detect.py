@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from hw_specs import DetectionReport
 
 
-@click.command(short_help="show the GPUs of this machine, and why any is missing")
+@click.command(cls=Command, short_help="show the GPUs of this machine, and why any is missing")
 @click.argument("snapshot", required=False, type=click.Path(dir_okay=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="write the report as JSON; `--gpus @FILE` reads it back")
 @click.option("--ids", "show_ids", is_flag=True, help="also show bus addresses, PCI ids and UUIDs")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hw_specs.errors import shown
+from planner.cli.command import Command
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
@@ -22,7 +23,7 @@ from planner.serve.process.runs import attach, holds_run
 from planner.serve.start_report import DiagnosisDocument, plan_of
 
 
-@click.command(short_help="name the cause of a failed start from its log")
+@click.command(cls=Command, short_help="name the cause of a failed start from its log")
 @click.argument("log", default="latest")
 @gpu_options
 @engine_options

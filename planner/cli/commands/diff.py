@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
@@ -23,7 +24,7 @@ from planner.rendering.difference import PlanDifference, difference, markdown, r
 _RELEASE = re.compile(r"v?(\d+\.\d+(\.\d+)?)")
 
 
-@click.command(short_help="compare two plans, releases or GPU sets")
+@click.command(cls=Command, short_help="compare two plans, releases or GPU sets")
 @click.argument("sides", nargs=-1, required=True, metavar="SIDE [SIDE]")
 @gpu_options
 @engine_options
@@ -44,10 +45,6 @@ def command(
     A SIDE is a set of GPUs (`8xH200`), a vLLM release (`0.33.0`) or a file with a plan's JSON. Two sides are compared
     with each other; one side is compared with the plan that the options describe.
 
-    \b
-    m35-plan diff 8xH200 8xMI300X
-    m35-plan diff --gpus 8xH200 --vllm-version 0.28.0 0.33.0
-    m35-plan diff plan-of-today.json 0.33.0
     """
     if len(sides) > 2:
         raise InvalidRequest("sides", f"diff compares two plans, not {len(sides)}", hint="name one or two sides")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
@@ -22,7 +23,7 @@ _WIDTH = 80
 _GPUS_WIDTH = 18
 
 
-@click.command(short_help="plan for many machines at once, from their snapshots")
+@click.command(cls=Command, short_help="plan for many machines at once, from their snapshots")
 @click.argument("hosts", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @engine_options
 @workload_options
@@ -45,7 +46,7 @@ def command(
     not, or has no GPU; 2: a file cannot be read.
 
     With `--request-rate` the wanted load is dealt out instead: which hosts carry it, with what, and which are left
-    over. Exit code 3 then means that the fleet does not carry it. That needs numpy: `pip install 'm35-plan[speed]'`.
+    over. Exit code 3 then means that the fleet does not carry it. That needs numpy: `pip install numpy`.
     """
     from hw_specs.units import parse_memory
     from planner.cli.diagnostics import say

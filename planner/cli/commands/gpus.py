@@ -8,13 +8,14 @@ import click
 
 from hw_specs import GpuSpec, get_gpu, list_gpus
 from hw_specs.units import format_gib
+from planner.cli.command import Command
 from planner.cli.documents import write_document
 from planner.cli.output import style, table, write
 
 _TERA = 10**12
 
 
-@click.command(short_help="list the GPU catalogue")
+@click.command(cls=Command, short_help="list the GPU catalogue")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="write the entries as JSON")
 def command(name: str | None, as_json: bool) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.output import table, write
 
 
@@ -58,7 +59,7 @@ TOPICS: dict[str, tuple[str, Callable[[], str]]] = {
 """Topic → one line about it, and its text. A command of the same name is reached by `--help`."""
 
 
-@click.command(short_help="explain a command or a topic")
+@click.command(cls=Command, short_help="explain a command or a topic")
 @click.argument("topic", required=False)
 def command(topic: str | None) -> int:
     """Explain TOPIC: a command, or a subject that several commands share. Without one, list the topics."""

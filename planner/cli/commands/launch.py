@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from planner.planning.answer import Plan
 
 
-@click.command(short_help="check, start and follow a server")
+@click.command(cls=Command, short_help="check, start and follow a server")
 @start_options
 @click.option("--run-dir", type=click.Path(path_type=Path), help="directory of this run, instead of one of our own")
 @click.option(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hw_specs.errors import shown
+from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.emit_options import PAGES, emit_options, take_deployment, with_forecast, write_files
 from planner.cli.exit_code import ExitCode
@@ -30,7 +31,7 @@ QUIET = {"graphs-assumed"}
 """Warnings that are true of nearly every plan: the bounds say it, and ``-v`` says it in words."""
 
 
-@click.command(name="plan")
+@click.command(cls=Command, name="plan")
 @gpu_options
 @engine_options
 @workload_options
@@ -61,7 +62,7 @@ def command(
 
     With a load (`--prompt-tokens`, `--output-tokens`, `--request-rate`), a target or an objective the layout follows a
     speed forecast, and `--concurrency` counts requests of that load in flight. Forecasts need numpy:
-    `pip install 'm35-plan[speed]'`.
+    `pip install numpy`.
     """
     load = {name: settings.pop(name) for name in SPEED_OPTIONS}
     deployment = take_deployment(settings)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.diagnostics import report_error, say
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
@@ -28,7 +29,7 @@ _STAGES: dict[Stage, str] = {
 _WIDTH = 80
 
 
-@click.command(short_help="try the plan on a twin of the model, before the download")
+@click.command(cls=Command, short_help="try the plan on a twin of the model, before the download")
 @gpu_options
 @engine_options
 @click.option("--full-size", is_flag=True, help="the model's own dimensions with random weights: proves the memory")

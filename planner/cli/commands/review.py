@@ -12,6 +12,7 @@ import click
 
 from hw_specs.spec import GpuSet
 from hw_specs.units import parse_memory
+from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, gpu_options
@@ -26,7 +27,7 @@ _LIMIT_BYTES = 1 << 20
 FORMATS = ("table", "json", "sarif", "github", "junit")
 
 
-class WithCommand(click.Command):
+class WithCommand(Command):
     """A command that takes another one behind ``--``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

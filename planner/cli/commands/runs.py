@@ -6,6 +6,7 @@ import time
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
@@ -23,7 +24,7 @@ _HEALTH_S = 1.0
 """A healthy server answers in milliseconds; a list must not wait for a hung one."""
 
 
-@click.command(short_help="list what was launched on this machine")
+@click.command(cls=Command, short_help="list what was launched on this machine")
 @click.option(
     "--remove",
     multiple=True,

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.output import write_json
 
 DOCUMENT_HOMES = (
@@ -77,7 +78,7 @@ def specification() -> dict[str, Any]:
     }
 
 
-@click.command(name="spec")
+@click.command(cls=Command, name="spec")
 def command() -> None:
     """Print the command line, the exit codes and the JSON schemas as one JSON document."""
     write_json({"kind": "spec", **specification()})

@@ -6,6 +6,7 @@ import time
 
 import click
 
+from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
@@ -16,7 +17,7 @@ from planner.serve.process.run import STOP_GRACE_S, Run, StopReport
 from planner.serve.process.runs import attach, list_runs
 
 
-@click.command(short_help="stop a server that was launched")
+@click.command(cls=Command, short_help="stop a server that was launched")
 @click.argument("run", default="latest")
 @click.option("--all", "everything", is_flag=True, help="stop every running one")
 @click.option("--grace", "grace_s", type=click.FloatRange(0), default=STOP_GRACE_S, help="seconds before SIGKILL")

@@ -13,10 +13,12 @@ import click
 
 from hw_specs.errors import M35Error
 from hw_specs.units import format_gib, parse_count
+from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.documents import write_document
 from planner.cli.options import ModelSource
 from planner.cli.output import Align, may_colour, table, write
+from planner.cli.page import page_width
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy, workload_of
 from planner.errors import InvalidRequest
@@ -62,7 +64,7 @@ def _axis(axis: str, text: str, convert: Callable[[str], Any] = parse_count) -> 
     return click.option(*names, multiple=True, metavar="A,B,...", callback=_numbers(field, convert), help=text)
 
 
-@click.command(short_help="compare many settings at once")
+@click.command(cls=Command, short_help="compare many settings at once")
 @_axis("gpus", "kinds of GPU: 8xH200,4xB200", str)
 @_axis("counts", "counts to try of each kind: 1,2,4,8", int)
 @_axis("tensor_parallel_sizes", "tensor-parallel sizes; all valid ones by default", int)
@@ -95,7 +97,7 @@ def command(
     """Judge every combination of the given values, exactly as a plan would.
 
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
-    flight; that needs numpy: `pip install 'm35-plan[speed]'`. Nothing is written but the table, unless asked.
+    flight; that needs numpy: `pip install numpy`. Nothing is written but the table, unless asked.
     """
     require_numpy()
     from planner.checkpoint import load_preset
@@ -132,7 +134,8 @@ def command(
     elif plot is None or plot == "terminal":
         _write_table(kept, grid)
     if plot is not None:
-        _plot(kept, plot, x_axis, y_axis, narrate=as_json)
+        title = f"{model.name}, vLLM {release.version}, expected values"
+        _plot(kept, plot, x_axis, y_axis, title=title, narrate=as_json)
     return 0
 
 
@@ -173,6 +176,7 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
     shown = rows[:TABLE_ROWS]
     speed = bool(rows) and "ttft_ms" in rows[0]
     head = ["GPUs", "layout", "length", "at once", "KV", "EAGLE", "util", "verdict", "KV GiB", "tokens", "holds"]
+    # Tokens and requests are those of all servers: a row with four small servers and one with a large one compare.
     sides: list[Align] = ["<", "<", ">", ">", "<", ">", ">", "<", ">", ">", ">"]
     if speed:
         head += ["tok/s", "TTFT", "TPOT"]
@@ -185,7 +189,7 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
                 row["gpus"], str(layout), f"{row['max_model_len']:,}",
                 f"{row['concurrency']:,}", row["kv_cache_dtype"], str(row["num_speculative_tokens"] or "-"),
                 f"{row['gpu_memory_utilization']:g}", row["verdict"], format_gib(row["available_bytes"]),
-                f"{row['kv_cache_tokens']:,}", f"{row['max_concurrency']:,.1f}",
+                f"{row['total_kv_cache_tokens']:,}", f"{row['total_concurrency']:,.1f}",
                 *(_number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),
             ]
         )  # fmt: skip
@@ -200,19 +204,19 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
-def _plot(rows: list[dict[str, Any]], target: str, x: str | None, y: str | None, *, narrate: bool) -> None:
+def _plot(rows: list[dict[str, Any]], target: str, x: str | None, y: str | None, *, title: str, narrate: bool) -> None:
     from planner.sweep.plot import file_plot, lines_of, terminal_plot
 
     lines = lines_of(rows, x=x, y=y)
     if lines.left_out:
         say("note", f"{lines.left_out} more lines are left out; fix more axes to see them")
     if target == "terminal":
-        text = terminal_plot(lines, colour=may_colour(sys.stdout))
+        text = terminal_plot(lines, title=title, width=page_width(), colour=may_colour(sys.stdout))
         if narrate:
             say("note", "the terminal plot is left out beside JSON")
         else:
             write("\n" + text)
         return
     path = Path(target)
-    file_plot(lines, path)
+    file_plot(lines, path, title=title)
     say("note", f"wrote {path}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from planner.cli.check_table import result_writer, smoke_summary
+from planner.cli.command import Command
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from planner.serve.verification.smoke import Expectations
 
 
-@click.command(short_help="prove that a running server does what was planned")
+@click.command(cls=Command, short_help="prove that a running server does what was planned")
 @click.argument("url", required=False)
 @click.option("--run", "run_name", metavar="RUN", help="a launched run (or `latest`): its address and its plan")
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="what to expect: a plan as JSON")

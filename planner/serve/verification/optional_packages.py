@@ -17,4 +17,4 @@ def require(*packages: str) -> None:
         try:
             import_module(package)
         except ModuleNotFoundError as error:
-            raise PlannerError(f"{package} is not installed", hint="pip install 'm35-plan[serve]'") from error
+            raise PlannerError(f"{package} is not installed", hint=f"pip install {package}") from error
