@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
-
 from hw_specs.errors import shown
 from planner.checkpoint.document import Section
 from planner.checkpoint.quantization import Quantization, read_quantization
 from planner.errors import UnreadableCheckpoint, UnsupportedModel
-from planner.facts import load
+from planner.facts.architectures import Limits, Supported, architecture_facts
 from planner.model import ModelSpec, VisionSpec
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Largest sizes that a checkpoint can have."""
-
-    layers: int
-    size: int
-    positions: int
 
 
 def limits() -> Limits:
     """The limits of ``architectures.toml``."""
-    limits = load("architectures.toml")["limits"]
-    return Limits(layers=limits["layers"], size=limits["size"], positions=limits["positions"])
+    return architecture_facts().limits
 
 
 def refuse_outside(section: Section) -> None:
@@ -34,7 +21,7 @@ def refuse_outside(section: Section) -> None:
     Raises:
         UnsupportedModel: for a mixture of experts, MLA, hybrids and the like.
     """
-    for key, what in load("architectures.toml")["refused"].items():
+    for key, what in architecture_facts().refused.items():
         if section.values.get(key):
             raise UnsupportedModel(
                 f"this model is {what} (`{key}` is set in `{section.origin}`)"
@@ -47,7 +34,7 @@ def refuse_outside(section: Section) -> None:
 def _text_section(config: Section) -> tuple[Section, Section | None]:
     """The text model's section and the vision tower's."""
     model_type = config.text("model_type")
-    wrappers = load("architectures.toml")["wrappers"]
+    wrappers = architecture_facts().wrappers
     nested = config.section("text_config")
     vision = config.section("vision_config")
     for key, what in (("audio_config", "audio"), ("speech_config", "audio"), ("talker_config", "speech")):
@@ -59,7 +46,7 @@ def _text_section(config: Section) -> tuple[Section, Section | None]:
         return config, None
     if vision is not None:
         tower = vision.text("model_type")
-        if model_type not in wrappers or tower not in wrappers[model_type]["vision"]:
+        if model_type not in wrappers or tower not in wrappers[model_type].vision:
             raise UnsupportedModel(
                 f"the vision model `{shown(model_type)}` with a `{shown(tower)}` tower is not described",
                 hint="described is the Pixtral tower, in `mistral3` and `llava`",
@@ -67,13 +54,13 @@ def _text_section(config: Section) -> tuple[Section, Section | None]:
     return nested, vision
 
 
-def _traits(text: Section) -> dict[str, Any]:
+def _traits(text: Section) -> Supported:
     """What the class of the text model adds to its configuration."""
-    supported = load("architectures.toml")["supported"]
+    supported = architecture_facts().supported
     model_type = text.text("model_type")
     if not model_type:
         named = next(iter(text.texts("architectures")), "")
-        model_type = next((kind for kind, traits in supported.items() if named in traits["architectures"]), named)
+        model_type = next((kind for kind, traits in supported.items() if named in traits.architectures), named)
     if model_type not in supported:
         from difflib import get_close_matches
 
@@ -85,21 +72,21 @@ def _traits(text: Section) -> dict[str, Any]:
     traits = supported[model_type]
     # A draft or a reward model of a known type has other tensors than the type says.
     architectures = text.texts("architectures")
-    if architectures and not set(architectures) & set(traits["architectures"]):
+    if architectures and not set(architectures) & set(traits.architectures):
         raise UnsupportedModel(
             f"architecture `{shown(architectures[0])}` is not described",
-            hint=f"for `{model_type}`: {', '.join(traits['architectures'])}",
+            hint=f"for `{model_type}`: {', '.join(traits.architectures)}",
         )
-    return {"model_type": model_type, **traits}
+    return traits
 
 
-def _refuse_windows(text: Section, traits: dict[str, Any], positions: int) -> None:
+def _refuse_windows(text: Section, traits: Supported, positions: int) -> None:
     kinds = {kind for kind in text.texts("layer_types") if kind != "full_attention"}
     if kinds:
         kind = sorted(kinds)[0]
         what = "sliding-window attention" if "sliding" in kind else "a hybrid of attention kinds"
         raise UnsupportedModel(f"this model uses {what} (`layer_types` holds `{shown(kind)}`)")
-    switch = traits.get("sliding_window_switch")
+    switch = traits.sliding_window_switch
     window = text.values.get("sliding_window")
     if window is None or (switch and not text.flag(switch)):
         return
@@ -113,7 +100,7 @@ def _rope_type(scaling: Section) -> str:
 
 def _length_factor(scaling: Section | None) -> int:
     """By how much a scaling block lengthens `max_position_embeddings` in the engine's eyes."""
-    lengthened = load("architectures.toml")["rope_lengthened"]["types"]
+    lengthened = architecture_facts().rope_lengthened.types
     if scaling is None or not scaling.values or _rope_type(scaling) not in lengthened:
         return 1
     return int(scaling.number("factor", low=1, high=65536))
@@ -125,7 +112,7 @@ def rope_rows(scaling: Section | None, positions: int) -> int:
     Raises:
         UnsupportedModel: for a scaling type that is not described.
     """
-    rules: dict[str, str] = load("architectures.toml")["rope"]
+    rules = architecture_facts().rope
     if scaling is None or not scaling.values:
         return positions
     kind = _rope_type(scaling)
@@ -208,7 +195,7 @@ def read_huggingface(config: Section, *, name: str, quantization: Section | None
         quantization,
     )
     stored: Quantization = read_quantization(block)
-    attention_bias = text.flag(traits["attention_bias_key"]) if "attention_bias_key" in traits else False
+    attention_bias = text.flag(traits.attention_bias_key) if traits.attention_bias_key else False
     tied = text.flag("tie_word_embeddings", default=config.flag("tie_word_embeddings") if text is not config else False)
     return ModelSpec(
         name=name,
@@ -221,10 +208,10 @@ def read_huggingface(config: Section, *, name: str, quantization: Section | None
         max_position_embeddings=limit,
         layers=stored.groups(text.integer("num_hidden_layers", limit=top.layers)),
         tie_word_embeddings=tied,
-        qkv_bias=attention_bias or traits.get("qkv_bias", False),
+        qkv_bias=attention_bias or traits.qkv_bias,
         output_bias=attention_bias,
-        mlp_bias=text.flag(traits["mlp_bias_key"]) if "mlp_bias_key" in traits else False,
-        qk_norm=traits.get("qk_norm", False),
+        mlp_bias=text.flag(traits.mlp_bias_key) if traits.mlp_bias_key else False,
+        qk_norm=traits.qk_norm,
         vision=_vision(config, vision) if vision else None,
         kv_cache_scheme=stored.kv_cache_scheme,
         rope_cache_positions=rows if rows != limit else None,
@@ -233,16 +220,16 @@ def read_huggingface(config: Section, *, name: str, quantization: Section | None
     )
 
 
-def _kv_heads(text: Section, traits: dict[str, Any], heads: int) -> int:
-    default = heads if traits.get("default_kv_heads") == "num_attention_heads" else None
+def _kv_heads(text: Section, traits: Supported, heads: int) -> int:
+    default = heads if traits.default_kv_heads == "num_attention_heads" else None
     kv_heads = text.integer("num_key_value_heads", limit=65536, default=default)
     if heads % kv_heads:
         raise UnreadableCheckpoint(f"{kv_heads} KV heads do not divide {heads} attention heads in `{text.origin}`")
     return kv_heads
 
 
-def _head_dim(text: Section, traits: dict[str, Any], hidden: int, heads: int) -> int:
-    if "head_dim" in text or traits.get("head_dim_required"):
+def _head_dim(text: Section, traits: Supported, hidden: int, heads: int) -> int:
+    if "head_dim" in text or traits.head_dim_required:
         return text.integer("head_dim", limit=65536)
     if hidden % heads:
         raise UnreadableCheckpoint(f"{heads} heads do not divide the hidden size {hidden} in `{text.origin}`")
@@ -251,9 +238,9 @@ def _head_dim(text: Section, traits: dict[str, Any], hidden: int, heads: int) ->
 
 def _vision(config: Section, vision: Section) -> VisionSpec:
     """The tower with the projector that its wrapper builds."""
-    defaults = load("architectures.toml")["vision_defaults"][vision.text("model_type")]
+    defaults = architecture_facts().vision_defaults[vision.text("model_type")]
     given = {key: value for key, value in vision.values.items() if value is not None}
-    vision = Section(origin=vision.origin, values={**defaults, **given})
+    vision = Section(origin=vision.origin, values={**vars(defaults), **given})
     if config.text("model_type") == "mistral3":
         merge = config.integer("spatial_merge_size", limit=64, default=2)
         return pixtral(vision, merge=merge, norm=True, bias=config.flag("multimodal_projector_bias"))

@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from hw_specs.errors import M35Error, shown
 from hw_specs.units import parse_count
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.serve_flags import serve_flags
 from planner.planning.answer import Plan
 from planner.planning.question import Question
 from planner.planning.request import NOT_THE_ENGINES, SETTINGS, PlanRequest
@@ -129,7 +129,7 @@ def _is_assignment(word: str) -> bool:
 
 def _collect(words: Sequence[str], found: _Found) -> str | None:
     """Read every flag into `found`; return the positional word."""
-    facts = load("serve_flags.toml")
+    facts = serve_flags()
     model: str | None = None
     rest = iter(words)
     for word in rest:
@@ -140,9 +140,9 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
             continue
         name, value = _name(word)
         on = True
-        if name.startswith("no-") and name[3:] in (*_switches(), *facts["switches"]):
+        if name.startswith("no-") and name[3:] in (*_switches(), *facts.switches):
             name, on = name[3:], False
-        if name in _switches() or name in facts["switches"]:
+        if name in _switches() or name in facts.switches:
             if value is not None:
                 raise InvalidRequest(name, f"`--{name}` takes no value", hint=f"write `--{name}` or `--no-{name}`")
             _switch(name, on, word, found)
@@ -154,11 +154,11 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
                 hint=f"export it as {_SECRETS[name]}",
             )
         base = name.partition(".")[0]
-        if name not in (*_ENGINES, *_ADDRESS, *facts["values"]) and base not in _JSON:
+        if name not in (*_ENGINES, *_ADDRESS, *facts.values) and base not in _JSON:
             _refuse(name)
         if value is None:
             value = _value_of(name, rest)
-        if name in facts["values"]:
+        if name in facts.values:
             found.unplanned += [f"--{name}", value]
         else:
             _setting(name, value, found)
@@ -169,7 +169,7 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
 def _name(word: str) -> tuple[str, str | None]:
     """Flag without dashes, dashes for underscores, and the value behind ``=``."""
     key, mark, value = word.partition("=")
-    name = load("serve_flags.toml")["short"].get(key[1:]) or key.lstrip("-")
+    name = serve_flags().short.get(key[1:]) or key.lstrip("-")
     head, dot, tail = name.partition(".")
     return head.replace("_", "-") + dot + tail, value if mark else None
 
@@ -192,7 +192,7 @@ def _setting(name: str, value: str, found: _Found) -> None:
     """Take in one flag with a value that the plan knows."""
     field, setting = _ENGINES.get(name, (name.replace("-", "_"), None))
     found.asked.add(field)
-    layouts = load("serve_flags.toml")["layouts"]
+    layouts = serve_flags().layouts
     if setting is not None and name not in (*_JSON, *layouts):
         found.changes[field] = _READERS[setting.kind](field, value)
     elif name == "port":
@@ -308,8 +308,8 @@ def _refuse(name: str) -> NoReturn:
     """Name the flag and the nearest one that works."""
     from difflib import get_close_matches
 
-    facts = load("serve_flags.toml")
-    known = [*_ENGINES, *_ADDRESS, *facts["switches"], *facts["values"]]
+    facts = serve_flags()
+    known = [*_ENGINES, *_ADDRESS, *facts.switches, *facts.values]
     near = get_close_matches(name, known, n=1, cutoff=0.75)
     raise InvalidRequest(
         name.replace("-", "_"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from hw_specs.errors import shown
-from planner.facts import load
+from planner.facts.review import review_facts
 from planner.planning.answer import Plan
 from planner.review.text import HIDDEN, Text
 
@@ -65,15 +65,15 @@ def finding(
     edits: tuple[Edit, ...] = (),
 ) -> Finding:
     """Return a finding with the severity, the reason and the source that its code has."""
-    facts = load("review.toml")["codes"][code]
+    facts = review_facts().codes[code]
     return Finding(
         code=code,
-        severity=severity or facts["severity"],
+        severity=severity or facts.severity,
         message=shown(_TEMPLATE.sub("{{…}}", message), characters=_LONGEST),
         at=at,
         cure=shown(_TEMPLATE.sub("{{…}}", cure), characters=_LONGEST),
-        why=facts["why"],
-        source=facts["source"],
+        why=facts.why,
+        source=facts.source,
         stops=stops,
         edits=edits,
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 from planner.facts import load
 from planner.facts.release import known_versions, parse_version
+from planner.facts.review import Successor, older_flags, review_facts
 
 _SWITCH_WORDS = ("enable-", "disable-", "use-", "worker-use-", "no-")
 
@@ -82,34 +83,34 @@ def flags_of(version: str | None) -> Flags:
     if number >= parse_version(full[0]):
         nearest = max((one for one in full if parse_version(one) <= number), key=parse_version)
         return Flags(version, _table(nearest))
-    older = load("older_flags.json")["releases"]
+    older = older_flags()
     known = [one for one in older if parse_version(one) <= number]
     if not known:
         return Flags(version, {})
-    names = str(older[max(known, key=parse_version)]).split()
+    names = older[max(known, key=parse_version)].split()
     later = flags_of(None)
     return Flags(version, {name: later.options.get(name) or {"dest": name.lstrip("-")} for name in names})
 
 
 def complete(version: str | None) -> bool:
     """Whether every flag of `version` is known, so that one that is missing does not exist."""
-    return version is None or parse_version(version) >= parse_version(min(load("older_flags.json")["releases"]))
+    return version is None or parse_version(version) >= parse_version(min(older_flags()))
 
 
 @cache
 def gone(name: str) -> Gone | None:
     """What became of ``--name``; None for a flag that no read release ever had, or that the newest has."""
     releases = {
-        **{version: set(str(names).split()) for version, names in load("older_flags.json")["releases"].items()},
+        **{version: set(names.split()) for version, names in older_flags().items()},
         **{version: set(_table(version)) for version in known_versions() if _has_table(version)},
     }
     ordered = sorted(releases, key=parse_version)
     having = [version for version in ordered if f"--{name}" in releases[version]]
     if not having or having[-1] == ordered[-1]:
         return None
-    successor = load("review.toml")["successors"].get(name, {})
+    successor = review_facts().successors.get(name, Successor())
     after = ordered[ordered.index(having[-1]) + 1]
-    return Gone(having[-1], after, str(successor.get("instead", "")), str(successor.get("note", "")))
+    return Gone(having[-1], after, successor.instead, successor.note)
 
 
 def _has_table(version: str) -> bool:

@@ -8,7 +8,7 @@ import shlex
 from dataclasses import dataclass
 
 from planner.errors import InvalidRequest, PlannerError
-from planner.facts import load
+from planner.facts.review import review_facts
 from planner.model import ModelSpec
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
@@ -94,7 +94,7 @@ def _planned(case: Case) -> list[Option]:
 def _beyond(case: Case, model: ModelSpec) -> str | None:
     """Why no plan can be this server."""
     for one in case.server.options:
-        if one.name in load("review.toml")["unmodelled"]["names"] and one.on:
+        if one.name in review_facts().unmodelled.names and one.on:
             return f"nobody knows what --{one.name} does to its memory"
         if one.name == "quantization" and one.value is not None and not _quantized_alike(one.value.value, model):
             return f"--quantization {one.value.value} makes other weights of the checkpoint"

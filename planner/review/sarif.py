@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from planner.facts import load
+from planner.facts.review import review_facts
 from planner.review.findings import Review
 
 SARIF_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -15,7 +15,7 @@ _LEVELS = {"error": "error", "warn": "warning", "info": "note"}
 def sarif(reviews: Sequence[Review]) -> dict[str, Any]:
     """Return the SARIF log of some reviews."""
     codes = sorted({found.code for one in reviews for found in one.findings})
-    facts = load("review.toml")["codes"]
+    facts = review_facts().codes
     return {
         "$schema": SARIF_SCHEMA,
         "version": "2.1.0",
@@ -27,10 +27,10 @@ def sarif(reviews: Sequence[Review]) -> dict[str, Any]:
                         "rules": [
                             {
                                 "id": code,
-                                "shortDescription": {"text": facts[code]["title"]},
-                                "fullDescription": {"text": facts[code]["why"]},
-                                "help": {"text": f"{facts[code]['why']}. Source: {facts[code]['source']}"},
-                                "defaultConfiguration": {"level": _LEVELS[facts[code]["severity"]]},
+                                "shortDescription": {"text": facts[code].title},
+                                "fullDescription": {"text": facts[code].why},
+                                "help": {"text": f"{facts[code].why}. Source: {facts[code].source}"},
+                                "defaultConfiguration": {"level": _LEVELS[facts[code].severity]},
                             }
                             for code in codes
                         ],

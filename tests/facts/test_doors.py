@@ -12,33 +12,46 @@ import pytest
 
 from planner.errors import BadFacts
 from planner.facts import load
+from planner.facts.architectures import architecture_facts
+from planner.facts.clouds import cloud_facts
 from planner.facts.collectives import collective_facts
 from planner.facts.graphs import graph_facts
+from planner.facts.log_lines import failures, log_lines
 from planner.facts.models import described
 from planner.facts.overheads import overhead_facts
 from planner.facts.policy import policy
+from planner.facts.preflight import preflight_facts
 from planner.facts.record import Record, keys, read_value
+from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import known_versions, resolve_release
+from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, review_facts
+from planner.facts.serve_flags import serve_flags
+from planner.facts.startup import startup_facts
 from planner.facts.vllm import vllm_facts
 from planner.facts.weight_formats import weight_formats
 
 FOLDER = Path(__file__).parents[2] / "planner" / "facts"
 MODELS = sorted(path.stem for path in (FOLDER / "models").glob("*.toml"))
 DOORS: dict[str, Callable[[], Record]] = {
+    "architectures.toml": architecture_facts,
+    "clouds.toml": cloud_facts,
     "collectives.toml": collective_facts,
     "graphs.toml": graph_facts,
+    "log_patterns.toml": log_lines,
     "overheads.toml": overhead_facts,
     "policy.toml": policy,
+    "preflight.toml": preflight_facts,
+    "rehearsal.toml": rehearsal_facts,
+    "review.toml": review_facts,
+    "serve_flags.toml": serve_flags,
+    "startup.toml": startup_facts,
     "vllm.toml": vllm_facts,
     "weight_formats.toml": weight_formats,
 } | {f"models/{stem}.toml": lambda stem=stem: described(stem) for stem in MODELS}
 
-OWN_READERS = {
-    "architectures.toml", "clouds.toml", "log_patterns.toml", "preflight.toml", "rehearsal.toml", "review.toml",
-    "serve_flags.toml", "speed.toml", "startup.toml",
-    *(f"failures/{path.name}" for path in (FOLDER / "failures").glob("*.toml")),
-}  # fmt: skip
-"""Files that are read elsewhere."""
+AREAS = sorted(path.stem for path in (FOLDER / "failures").glob("*.toml"))
+DOORS |= {f"failures/{area}.toml": lambda area=area: failures(area) for area in AREAS}
+READ_BY_ITS_OWN_ROOM = {"speed.toml"}
 
 Path_ = tuple[str | int, ...]
 
@@ -121,9 +134,18 @@ def test_every_change_of_a_files_shape_is_named(name: str) -> None:
     assert tried > 20
 
 
+@pytest.mark.parametrize(("name", "kind"), [("gone_variables.json", GoneVariables), ("older_flags.json", OlderFlags)])
+def test_so_is_every_change_of_what_releases_dropped(name: str, kind: type[Record]) -> None:
+    assert gone_variables() and older_flags()
+    for broken, path in mutations(load(name), kind):
+        with pytest.raises(BadFacts) as caught:
+            read_value(broken, kind, name)
+        assert caught.value.file == name and caught.value.key == ".".join(map(str, path))
+
+
 def test_every_data_file_of_formulas_has_a_door() -> None:
     files = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.toml")}
-    assert files - set(DOORS) == OWN_READERS
+    assert files - set(DOORS) == READ_BY_ITS_OWN_ROOM
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "type"])

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from planner.serve.log.causes import WEIGHTS, Cause, FailurePattern, _read, cause_of_signal, causes
+from planner.serve.log.causes import WEIGHTS, Cause, FailurePattern, cause_of_signal, causes
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import StallSeen, TimedOut
 from planner.serve.log.parser import StartupLog, parse_log
@@ -147,20 +147,6 @@ def test_a_wait_says_how_long_it_lasts() -> None:
     assert [(event.times, event.waited_s) for event in events if isinstance(event, StallSeen)] == [
         (1, 60.0), (2, 120.0), (3, 180.0),
     ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("entry", "words"),
-    [
-        ({"title": "t", "cure": []}, "`cure` of `x` is not a key"),
-        ({"title": 3}, "`title` of `x` cannot be 3"),
-        ({"title": "t", "weight": "heavy"}, "`weight` of `x` cannot be 'heavy'"),
-        ({"title": "t", "lines": [{"has": "a", "exmaple": "a"}]}, "exmaple is not a key"),
-    ],
-)
-def test_a_wrong_entry_is_named(entry: dict[str, object], words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        _read("failures/y.toml", "x", entry)
 
 
 def test_every_cause_says_what_to_do() -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed, PlannerError
+from planner.facts.startup import Health, StallLimits, StartupFacts, startup_facts
 from planner.serve import Endpoint, Run, StartOrder, attach, follow, follow_async, launch, list_runs
 from planner.serve.free_port import free_port
 from planner.serve.log.events import (
@@ -50,8 +51,13 @@ def wait_for(condition: object, limit_s: float = 15.0) -> None:
 
 def impatient(monkeypatch: pytest.MonkeyPatch, *, alone_s: float, timeout_s: float) -> None:
     """Shorten the limits that people would find long enough."""
-    facts = {"health": {"alone_s": alone_s, "timeout_s": timeout_s}, "stall_limit_s": dict.fromkeys(PHASES, 2.5)}
-    monkeypatch.setattr("planner.serve.process.follower.load", lambda name: facts)
+    whole = startup_facts()
+    facts = StartupFacts(
+        stall_limit_s=StallLimits(**(vars(whole.stall_limit_s) | dict.fromkeys(PHASES, 2.5))),
+        health=Health(**(vars(whole.health) | {"alone_s": alone_s, "timeout_s": timeout_s})),
+        history=whole.history,
+    )
+    monkeypatch.setattr("planner.serve.process.follower.startup_facts", lambda: facts)
 
 
 def watch(run: Run, **options: object) -> list[Event]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from planner.facts import load
+from planner.facts.clouds import cloud_facts
 from planner.facts.policy import policy
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
@@ -24,14 +24,14 @@ CONTAINER = "modelserver"
 
 def overlay(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Return ``kustomization.yaml``."""
-    facts = load("clouds.toml")["llm_d"]
+    facts = cloud_facts().llm_d
     pairs = {"llm-d.ai/guide": resource_name(plan, deployment), "llm-d.ai/accelerator-vendor": plan.gpus.spec.vendor}
     namespace = {"namespace": deployment.namespace} if deployment.namespace else {}
     return {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
         **namespace,
-        "resources": [f"{facts['base']}?ref={facts['ref']}", "claims.yaml"],
+        "resources": [f"{facts.base}?ref={facts.ref}", "claims.yaml"],
         "labels": [
             {"pairs": pairs, "includeSelectors": True, "includeTemplates": True},
             *([{"pairs": dict(deployment.labels)}] if deployment.labels else []),

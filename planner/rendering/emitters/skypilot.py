@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.clouds import cloud_facts
 from planner.planning.answer import Plan
 from planner.rendering.command import serve_command
 from planner.rendering.emitters.deployment import EVERYWHERE, SECRETS, Deployment
@@ -27,13 +27,14 @@ from planner.rendering.emitters.yaml_text import yaml_documents
 READS = (EVERYWHERE - {"host"}) | {"name", "image", "image_digest", "labels"}
 
 
-def accelerator(plan: Plan, whose: str) -> str:
+def accelerator(plan: Plan, whose: Literal["skypilot", "dstack"]) -> str:
     """What `whose` catalogue calls the GPU.
 
     Raises:
         InvalidRequest: where it has no name that we know.
     """
-    names: dict[str, str] = load("clouds.toml")[whose]["names"]
+    facts = cloud_facts()
+    names = facts.skypilot.names if whose == "skypilot" else facts.dstack.names
     if plan.gpus.spec.id not in names:
         raise InvalidRequest(
             "emit", f"{whose} has no name for {plan.gpus.spec.name} that is known here", hint="use the emitter `shell`"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from planner.facts import load
 from planner.facts.policy import policy
+from planner.facts.preflight import preflight_facts
+from planner.facts.review import review_facts
 from planner.review.case import Case
 from planner.review.edits import line_before, replaced
 from planner.review.findings import Edit, Finding, finding
@@ -163,7 +164,7 @@ def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
             cure=how,
             edits=edits,
         )
-    need = float(load("preflight.toml")["shared_memory"]["need_gib"]) * _GIB
+    need = preflight_facts().shared_memory.need_gib * _GIB
     if server.shared_memory_bytes is not None and server.shared_memory_bytes < need and case.ranks > 1:
         yield finding(
             "shared-memory",
@@ -252,7 +253,7 @@ def _probes(case: Case) -> Iterator[Finding]:
 def _least_start_s(size_bytes: int) -> int:
     """Seconds that a start takes at least where nothing is downloaded."""
     loading = size_bytes / float(policy().startup.load_bytes_per_s.value)
-    return int(loading + load("review.toml")["startup"]["least_prepare_s"])
+    return int(loading + review_facts().startup.least_prepare_s)
 
 
 def _short(probe: Probe, needed_s: int) -> Finding:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from planner.facts import load
 from planner.facts.release import parse_version
+from planner.facts.review import gone_variables, review_facts
 from planner.review.case import Case
 from planner.review.edits import line_before, replaced
 from planner.review.findings import Finding, finding
@@ -40,12 +40,12 @@ def _secrets(case: Case) -> Iterator[Finding]:
 
 
 def _one(case: Case, variable: Variable) -> Iterator[Finding]:
-    facts, name = load("review.toml"), variable.name.value
+    facts, name = review_facts(), variable.name.value
     key = next((key for key, one in case.server.env.items() if one is variable), name)
     value = variable.value
     at = variable.name if variable.name.offsets else (value or variable.name)
-    hub = facts["hub_token"]
-    if key in hub["mistaken"] and not any(other in case.server.env for other in hub["read"]):
+    hub = facts.hub_token
+    if key in hub.mistaken and not any(other in case.server.env for other in hub.read):
         yield finding(
             "hub-token-name",
             f"{key} is not read by the hub's library: it reads {_HUGGING_FACE}",
@@ -69,7 +69,7 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
             value if not variable.name.offsets else at,
             cure="a reference to a secret, or a variable of the caller's",
         )
-    history = load("gone_variables.json")["gone"].get(key)
+    history = gone_variables().get(key)
     if history is not None and (case.version is None or parse_version(case.version) >= parse_version(history[1])):
         yield finding(
             "variable-gone",
@@ -88,13 +88,13 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
 
 
 def _secret(name: str) -> bool:
-    facts = load("review.toml")["secrets"]
-    return bool(re.search(facts["pattern"], name)) and not re.search(facts["not_secret"], name)
+    facts = review_facts().secrets
+    return bool(re.search(facts.pattern, name)) and not re.search(facts.not_secret, name)
 
 
 def _stands_in(case: Case, value: str) -> bool:
     """Whether a value only says where a secret would be; values of a chart are made to hold it."""
-    pattern = load("review.toml")["secrets"]["placeholder"]
+    pattern = review_facts().secrets.placeholder
     return case.server.setting != "helm" and re.search(pattern, value.strip()) is not None
 
 

@@ -6,8 +6,8 @@ import json
 import re
 from collections.abc import Iterator
 
-from planner.facts import load
 from planner.facts.release import known_versions, parse_version
+from planner.facts.review import review_facts
 from planner.review.case import Case
 from planner.review.edits import replaced, without_option, without_word
 from planner.review.findings import Edit, Finding, finding
@@ -53,7 +53,7 @@ def _missing(case: Case, one: Option, source: Source) -> Finding | None:
     if written.startswith("--"):
         guesses = case.flags.abbreviates(spelt)
         if len(guesses) == 1:
-            trap = load("review.toml")["misread"].get(typed_name)
+            trap = review_facts().misread.get(typed_name)
             message = f"{shown} does not exist: the parser takes it for {guesses[0]}"
             return finding(
                 "flag-abbreviated",
@@ -74,7 +74,7 @@ def _missing(case: Case, one: Option, source: Source) -> Finding | None:
             message += f"; {history.note}"
         if history.instead:
             cure = f"{history.instead} instead"
-            renamed = load("review.toml")["renamed"].get(one.name)
+            renamed = review_facts().renamed.get(one.name)
             edits = (
                 replaced(one.typed, renamed)
                 if renamed and one.value is None and case.server.editable == "words"

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 from hw_specs.units import format_tokens
 from planner.errors import PlannerError
-from planner.facts import load
 from planner.facts.policy import policy
 from planner.facts.release import parse_version
+from planner.facts.review import review_facts
+from planner.facts.serve_flags import serve_flags
 from planner.facts.vllm import vllm_facts
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.planning.answer import Plan
@@ -130,8 +131,8 @@ def _largest_legal(case: Case) -> int | None:
 
 def _agreeing(case: Case) -> tuple[Edit, ...]:
     """All three flags of the layout that most of them name."""
-    means = load("serve_flags.toml")["layouts"]
-    said = []
+    means = serve_flags().layouts
+    said: list[str] = []
     for name in means:
         text = case.server.text(name)
         if text is not None and means[name].get(text):
@@ -265,7 +266,7 @@ def _idle(case: Case) -> Finding | None:
 
 
 def _small(case: Case) -> Iterator[Finding]:
-    facts = load("review.toml")
+    facts = review_facts()
     used, seqs = case.used, case.server.number("max-num-seqs")
     option = case.server.option("max-num-seqs")
     if (
@@ -273,7 +274,7 @@ def _small(case: Case) -> Iterator[Finding]:
         and seqs is not None
         and used is not None
         and used >= 2
-        and seqs <= used * facts["small_batch"]["per_gpu"]
+        and seqs <= used * facts.small_batch.per_gpu
     ):
         yield finding(
             "small-batch",
@@ -287,8 +288,8 @@ def _small(case: Case) -> Iterator[Finding]:
         asked = float(share) if share is not None else 0.0
     except ValueError:
         asked = 0.0
-    low = 0 < asked < facts["low_utilization"]["below"]
-    checked = case.version is None or parse_version(case.version) >= parse_version(facts["whole_gpu"]["since"])
+    low = 0 < asked < facts.low_utilization.below
+    checked = case.version is None or parse_version(case.version) >= parse_version(facts.whole_gpu.since)
     if asked == 1.0 and option is not None and checked and case.vendor != "other":
         highest = policy().levers.gpu_memory_utilization.value
         yield finding(
@@ -337,13 +338,13 @@ def _too_old(case: Case) -> Iterator[Finding]:
     """A release from before the model."""
     if case.model is None or case.version is None:
         return
-    for name, needs in load("review.toml")["first_release"].items():
-        if name in case.model.name.casefold() and parse_version(case.version) < parse_version(needs["version"]):
+    for name, needs in review_facts().first_release.items():
+        if name in case.model.name.casefold() and parse_version(case.version) < parse_version(needs.version):
             image = case.server.image
             at = image.tag_at if image is not None and image.tag else case.server.version or place(case, "model")
             yield finding(
                 "refused",
-                f"vLLM {case.version} is older than this model: no release before {needs['version']} loads it",
+                f"vLLM {case.version} is older than this model: no release before {needs.version} loads it",
                 at,
                 cure=f"take {vllm_facts().requires.mistral.version} or newer",
                 stops=True,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from planner.facts import load
+from planner.facts.review import review_facts
 from planner.facts.vllm import vllm_facts
 from planner.review.case import Case
 from planner.review.edits import with_option, with_value, without_option
@@ -38,10 +38,10 @@ def _known(case: Case) -> Iterator[Finding]:
     name = case.model_name
     if case.model is not None or name is None:
         return
-    facts = next((one for one in load("review.toml")["known_models"] if re.search(one["name"], name)), None)
+    facts = next((one for one in review_facts().known_models if re.search(one.name, name)), None)
     if facts is None:
         return
-    limit, asked = facts.get("max_position_embeddings"), case.server.number("max-model-len")
+    limit, asked = facts.max_position_embeddings, case.server.number("max-model-len")
     stretched = any(case.server.option(one) is not None for one in ("rope-scaling", "hf-overrides"))
     allowed = case.server.variable("VLLM_ALLOW_LONG_MAX_MODEL_LEN") is not None
     option = case.server.option("max-model-len")
@@ -54,7 +54,7 @@ def _known(case: Case) -> Iterator[Finding]:
             stops=True,
             edits=with_value(case.server, option, str(limit)),
         )
-    heads, ranks = facts.get("num_attention_heads"), case.server.number("tensor-parallel-size")
+    heads, ranks = facts.num_attention_heads, case.server.number("tensor-parallel-size")
     option = case.server.option("tensor-parallel-size")
     if option is not None and heads is not None and ranks and heads % ranks:
         yield finding(
@@ -132,7 +132,7 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
     pattern = _METHODS.get(method)
     if pattern is None or name is None or case.hub_name is None or re.search(pattern, name, re.IGNORECASE):
         return
-    plain = name.partition("/")[0] in load("review.toml")["publishers"]["names"]
+    plain = name.partition("/")[0] in review_facts().publishers.names
     yield finding(
         "quantization",
         f"--quantization {method} wants a checkpoint of that kind, and `{name}` does not call itself one",

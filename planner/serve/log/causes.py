@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, Literal, get_args
+from typing import get_args
 
-from planner.facts import load
+from planner.errors import BadFacts
+from planner.facts.log_lines import CauseEntry, FailureLine, Weight, failures
 
 AREAS = (
     "collectives", "memory", "settings", "checkpoint", "devices", "build", "cluster", "host", "deaths",
 )  # fmt: skip
 """The files of ``planner/facts/failures``, in the order in which their patterns are tried on a line."""
 
-Weight = Literal["cause", "general", "consequence"]
-"""How much a line of a cause tells: the thing itself, only its kind, or what follows from something else."""
-
 WEIGHTS: tuple[Weight, ...] = get_args(Weight)
 """The same, the most telling first."""
-
-_LINE_KEYS = {"has", "regex", "example", "basis", "weight", "source"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,15 +74,15 @@ def causes() -> Mapping[str, Cause]:
     """Return every known cause by its key.
 
     Raises:
-        ValueError: for a file that holds a key or a type that no cause has, with file and key.
+        BadFacts: for a file that holds a key or a type that no cause has, with file and key.
     """
     found: dict[str, Cause] = {}
     for area in AREAS:
         name = f"failures/{area}.toml"
-        for code, entry in load(name)["cause"].items():
+        for code, entry in failures(area).cause.items():
             if code in found:
-                raise ValueError(f"{name}: cause `{code}` stands there twice")
-            found[code] = _read(name, code, entry)
+                raise BadFacts(name, f"cause.{code}", "stands in another file, too")
+            found[code] = _cause(code, entry)
     return found
 
 
@@ -110,32 +106,19 @@ def signal_of(exit_code: int) -> int:
     return exit_code - 128 if 128 < exit_code < 160 else 0
 
 
-def _read(name: str, code: str, entry: dict[str, Any]) -> Cause:
-    known = {field.name: field for field in fields(Cause)}
-    values: dict[str, Any] = {"code": code}
-    for key, value in entry.items():
-        where = f"{name}: `{key}` of `{code}`"
-        if key not in known or key == "code":
-            raise ValueError(f"{where} is not a key of a cause")
-        if key in ("lines", "stalls"):
-            weight = entry.get("weight", "cause")
-            values[key] = tuple(_pattern(where, code, line, weight) for line in value)
-            continue
-        kind = str(known[key].type)
-        right = list if kind.startswith("tuple") else bool if kind == "bool" else str
-        if not isinstance(value, right) or (key == "weight" and value not in WEIGHTS):
-            raise ValueError(f"{where} cannot be {value!r}")
-        values[key] = tuple(value) if isinstance(value, list) else value
-    return Cause(**values)
+def _cause(code: str, entry: CauseEntry) -> Cause:
+    values = vars(entry) | {
+        key: tuple(_pattern(code, line, entry.weight) for line in lines)
+        for key, lines in (("lines", entry.lines), ("stalls", entry.stalls))
+    }
+    return Cause(code=code, **values)
 
 
-def _pattern(where: str, code: str, entry: dict[str, str], weight: Weight) -> FailurePattern:
-    if unknown := set(entry) - _LINE_KEYS:
-        raise ValueError(f"{where}: {', '.join(sorted(unknown))} is not a key of a pattern")
+def _pattern(code: str, line: FailureLine, weight: Weight) -> FailurePattern:
     return FailurePattern(
         code=code,
-        needle=entry["has"],
-        regex=re.compile(entry.get("regex") or re.escape(entry["has"])),
-        example=entry["example"],
-        weight=entry.get("weight", weight),  # type: ignore[arg-type]
+        needle=line.has,
+        regex=re.compile(line.regex or re.escape(line.has)),
+        example=line.example,
+        weight=line.weight or weight,
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from planner.errors import UnknownVersion
-from planner.facts import load
+from planner.facts.log_lines import log_lines
 from planner.serve.log.causes import WEIGHTS, FailurePattern, causes
 from planner.serve.log.events import ENDINGS
 
@@ -78,23 +78,23 @@ def minor_release(version: str) -> tuple[int, int] | None:
 @cache
 def log_patterns() -> LogPatterns:
     """Return the compiled tables of ``planner/facts/log_patterns.toml`` and ``planner/facts/failures``."""
-    table = load("log_patterns.toml")
+    table = log_lines()
     lines = tuple(
         LinePattern(
-            name=entry["name"],
-            needle=entry["needle"],
-            regex=re.compile(entry["regex"]),
-            phase=entry.get("phase", ""),
-            early=entry.get("early", ""),
-            since=_bound(entry.get("since"), (0, 0)),
-            until=_bound(entry.get("until"), (999, 0)),
+            name=entry.name,
+            needle=entry.needle,
+            regex=re.compile(entry.regex),
+            phase=entry.phase,
+            early=entry.early,
+            since=_bound(entry.since, (0, 0)),
+            until=_bound(entry.until, (999, 0)),
         )
-        for entry in table["line"]
+        for entry in table.line
     )
     known = causes().values()
     failures = sorted((one for cause in known for one in cause.lines), key=lambda one: WEIGHTS.index(one.weight))
     stalls = tuple(one for cause in known for one in cause.stalls)
-    fatal = tuple(FatalPattern(needle=entry["needle"], regex=re.compile(entry["regex"])) for entry in table["fatal"])
+    fatal = tuple(FatalPattern(needle=entry.needle, regex=re.compile(entry.regex)) for entry in table.fatal)
     failing = {item.needle for item in failures} | {item.needle for item in fatal}
     needles = sorted({item.needle for item in lines} | {item.needle for item in stalls} | failing)
     return LogPatterns(
@@ -104,13 +104,13 @@ def log_patterns() -> LogPatterns:
         fatal=fatal,
         needles=tuple(needles),
         needles_once_ready=tuple(sorted({p.needle for p in lines if p.phase in ENDINGS} | failing)),
-        wrappers=tuple(table["wrappers"]["texts"]),
-        frames=table["frames"],
+        wrappers=table.wrappers.texts,
+        frames=table.frames,
     )
 
 
-def _bound(text: str | None, default: tuple[int, int]) -> tuple[int, int]:
-    if text is None:
+def _bound(text: str, default: tuple[int, int]) -> tuple[int, int]:
+    if not text:
         return default
     major, minor = text.split(".")
     return int(major), int(minor)

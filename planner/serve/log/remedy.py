@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.errors import PlannerError
-from planner.facts import load
+from planner.facts.log_lines import failures
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.memory.rank import Calibration
 from planner.planning.answer import Lever, Plan
@@ -182,7 +182,8 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
 def _can_hold(utilization: float, plan: Plan | None) -> bool:
     """Whether a server with `utilization` could serve at all."""
     if plan is None:
-        return utilization >= float(load("failures/memory.toml")["free_memory"]["least_share"])
+        known = failures("memory").free_memory
+        return known is not None and utilization >= known.least_share
     again = _again(plan, {"gpu_memory_utilization": utilization, "max_model_len": None}) if utilization > 0 else None
     return again is not None and again.feasible
 

@@ -15,7 +15,7 @@ from hw_specs.units import format_gib
 from planner.checkpoint.document import INDEX_LIMIT_BYTES, read_object
 from planner.checkpoint.headers import read_header, read_index
 from planner.errors import UnreadableCheckpoint
-from planner.facts import load
+from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.engine import vllm_version
@@ -170,7 +170,7 @@ def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
     """Whether files that are whole by themselves hold less than the model that was planned for."""
     if planned_bytes is None:
         return False
-    share: float = load("preflight.toml")["checkpoint"]["least_share"]
+    share = preflight_facts().checkpoint.least_share
     return state.data_bytes < share * planned_bytes
 
 
@@ -265,16 +265,16 @@ def check_configuration(subject: Subject) -> str | None:
         if subject.load_format == "mistral":
             return None
         raise Unknown("config.json is not here yet")
-    trap = load("preflight.toml")["yarn_trap"]
+    trap = preflight_facts().yarn_trap
     text = config.get("text_config", config)
     rope = text.get("rope_parameters") or text.get("rope_scaling") or {} if isinstance(text, dict) else {}
-    if rope.get("mscale_all_dim") != trap["bad_value"]:
+    if rope.get("mscale_all_dim") != trap.bad_value:
         return "mscale_all_dim is as it should be"
-    seen = f"config.json has mscale_all_dim {trap['bad_value']}: wrong attention scale over long contexts"
+    seen = f"config.json has mscale_all_dim {trap.bad_value}: wrong attention scale over long contexts"
     hint = "fetch config.json again (fixed on 2026-05-01) or set the key to 0.0"
     if subject.load_format == "mistral":
         raise Doubtful(seen + "; Mistral's own layout does not read it", hint)
     version = vllm_version(subject) if not subject.order.in_container else None
     version = version or (subject.plan.vllm_version if subject.plan is not None else None)
-    obeyed = version is None or parse_version(version.partition("+")[0]) >= parse_version(trap["from_vllm"])
+    obeyed = version is None or parse_version(version.partition("+")[0]) >= parse_version(trap.from_vllm)
     raise (Failed if obeyed else Doubtful)(seen, hint)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from planner.errors import UnknownVersion
-from planner.facts import load
+from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
 from planner.facts.vllm import vllm_facts
 from planner.serve.check import Doubtful, Failed, Unknown
@@ -113,7 +113,7 @@ def _companion(subject: Subject, name: str) -> str:
 
 
 def _least(name: str, release: tuple[int, int, int]) -> str | None:
-    rows: list[list[str]] = load("preflight.toml")[name]["by_vllm"]
+    rows = getattr(preflight_facts(), name).by_vllm
     fitting = [least for since, least in rows if parse_version(since) <= release]
     return fitting[-1] if fitting else None
 
@@ -126,12 +126,12 @@ def check_arguments(subject: Subject) -> str:
         raise Unknown("no vLLM to ask")
     if not subject.engine_args:
         raise Unknown("this is not a `vllm serve` command")
-    facts = load("preflight.toml")
-    question = json.dumps({"argv": list(subject.engine_args), "modules": facts["parser_modules"]["modules"]})
+    facts = preflight_facts()
+    question = json.dumps({"argv": subject.engine_args, "modules": facts.parser_modules.modules})
     answer = subject.run(
         [str(subject.interpreter), str(_CHILD)],
         stdin=question,
-        timeout_s=float(facts["commands"]["parser_timeout_s"]),
+        timeout_s=facts.commands.parser_timeout_s,
     )
     said = _last_json(answer.stdout) if answer is not None else None
     if said is None or said.get("ok") is None:

@@ -8,7 +8,7 @@ import resource
 import time
 from pathlib import Path
 
-from planner.facts import load
+from planner.facts.preflight import preflight_facts
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.preflight.subject import Subject
 
@@ -41,18 +41,18 @@ def check_limits(subject: Subject) -> str | None:
     """Whether open files, processes and locked memory suffice."""
     if subject.order.in_container:
         return None
-    facts = load("preflight.toml")["limits"]
+    facts = preflight_facts().limits
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     processes = _least(resource.getrlimit(resource.RLIMIT_NPROC)[0], _pids_max())
     locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
-    if files != resource.RLIM_INFINITY and files < facts["least_open_files"]:
+    if files != resource.RLIM_INFINITY and files < facts.least_open_files:
         raise Doubtful(
-            f"{files:,} open files at most, {facts['least_open_files']:,} wanted",
+            f"{files:,} open files at most, {facts.least_open_files:,} wanted",
             "`ulimit -n 65536`, LimitNOFILE=65536 in systemd",
         )
-    if processes != resource.RLIM_INFINITY and processes < facts["least_processes"]:
+    if processes != resource.RLIM_INFINITY and processes < facts.least_processes:
         raise Doubtful(
-            f"{processes:,} processes and threads at most, {facts['least_processes']:,} wanted",
+            f"{processes:,} processes and threads at most, {facts.least_processes:,} wanted",
             "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)",
         )
     adapters = _infiniband()

@@ -9,7 +9,7 @@ import socket
 from pathlib import Path
 
 from hw_specs.units import GIB, format_gib
-from planner.facts import load
+from planner.facts.preflight import preflight_facts
 from planner.rendering.secrets import API_KEY
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.free_port import free_port_beside
@@ -151,7 +151,7 @@ def check_api_key(subject: Subject) -> str:
 
 def check_shared_memory(subject: Subject) -> str:
     """Whether /dev/shm has room for the workers' queues."""
-    need = float(load("preflight.toml")["shared_memory"]["need_gib"]) * GIB
+    need = preflight_facts().shared_memory.need_gib * GIB
     if subject.order.in_container and "--ipc" not in subject.order.argv:
         raise Doubtful("the container gets docker's own 0.06 GiB", "`--ipc host`")
     try:
@@ -172,8 +172,8 @@ def check_host_memory(subject: Subject) -> str:
     available = available_memory_bytes()
     if available is None:
         raise Unknown("/proc/meminfo cannot be read")
-    facts = load("preflight.toml")["host_memory"]
-    need = round((wanted_gpus(subject) + facts["processes_beside_ranks"]) * facts["per_process_gib"] * GIB)
+    facts = preflight_facts().host_memory
+    need = round((wanted_gpus(subject) + facts.processes_beside_ranks) * facts.per_process_gib * GIB)
     said = f"{wanted_gpus(subject)} workers"
     if subject.plan is not None:
         settings = subject.plan.settings

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from planner.facts import load
+from planner.facts.preflight import preflight_facts
 from planner.planning.answer import Plan
 from planner.serve.process.engine_argv import engine_args, model_of, option_value
 from planner.serve.process.start_order import StartOrder
@@ -114,7 +114,7 @@ class Subject:
         self, argv: list[str], *, timeout_s: float | None = None, stdin: str = "", env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str] | None:
         """Run a helper program in the engine's environment; None when it cannot run or takes too long."""
-        limit = timeout_s or float(load("preflight.toml")["commands"]["timeout_s"])
+        limit = timeout_s or preflight_facts().commands.timeout_s
         try:
             return subprocess.run(
                 argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=limit, check=False,

@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from planner.facts import load
+from planner.facts.preflight import preflight_facts
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.engine import is_cpu_build, vllm_version
 from planner.serve.preflight.subject import Subject
@@ -69,7 +69,7 @@ def check_compilers(subject: Subject) -> str | None:
 def _built_for(subject: Subject) -> tuple[tuple[int, int] | None, str]:
     """The CUDA that the engine's torch was built for, and where that is known from."""
     if subject.order.in_container:
-        rows = load("preflight.toml")["cuda_drivers"]["images"]
+        rows = preflight_facts().cuda_drivers.images
         planned = subject.plan.vllm_version if subject.plan is not None else "0"
         fitting = [row[1] for row in rows if _numbers(row[0]) <= _numbers(planned)]
         return (_numbers(fitting[-1]) if fitting else None), "the image"
@@ -86,6 +86,6 @@ def _numbers(text: str) -> tuple[int, int]:
 
 
 def _least_driver(cuda: tuple[int, int]) -> str:
-    rows = load("preflight.toml")["cuda_drivers"]["least"]
+    rows = preflight_facts().cuda_drivers.least
     fitting = [row[1] for row in rows if _numbers(row[0]) <= cuda]
-    return str(fitting[-1])
+    return fitting[-1]

@@ -141,13 +141,13 @@ def _is_port(text: str) -> bool:
 
 def check_gone(subject: Subject) -> str | None:
     """Whether a variable is set that the release no longer reads."""
-    from planner.facts import load
     from planner.facts.release import parse_version
+    from planner.facts.review import gone_variables
 
     if subject.plan is None:
         return None
     release = parse_version(subject.plan.vllm_version)
-    gone = load("gone_variables.json")["gone"]
+    gone = gone_variables()
     named = [name for name in _environment(subject) if name in gone and parse_version(gone[name][1]) <= release]
     if named:
         raise Doubtful(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.serve_flags import serve_flags
 from planner.planning.request import planned_flags
 
 SERVE = "serve"
@@ -27,7 +27,7 @@ def flag_of(word: str) -> tuple[str, str | None]:
         head, dot, tail = key[2:].partition(".")
         return head.replace("_", "-") + dot + tail, inline
     if key.startswith("-") and len(key) > 1:
-        short: dict[str, str] = load("serve_flags.toml")["short"]
+        short = serve_flags().short
         return short.get(key[1:], key), inline
     return "", None
 
@@ -102,17 +102,17 @@ def unmodelled_flags(words: Sequence[str]) -> dict[str, str]:
     >>> sorted(unmodelled_flags(["--enable-lora", "--seed", "1"]))
     ['--enable-lora']
     """
-    table: dict[str, str] = load("serve_flags.toml")["unmodelled"]
+    table = serve_flags().unmodelled
     named = (flag_of(word)[0].partition(".")[0] for word in words)
     return {f"--{name}": table[name] for name in named if name in table}
 
 
 def _planned_flag(name: str, planned: dict[str, str]) -> str | None:
     """The flag of the plan that the engine would understand by `name`."""
-    facts = load("serve_flags.toml")
+    facts = serve_flags()
     name = name.partition(".")[0].removeprefix("no-")
     if name in planned:
         return name
-    if not name or name in (*facts["whole"]["names"], *facts["switches"], *facts["values"]):
+    if not name or name in (*facts.whole.names, *facts.switches, *facts.values):
         return None
     return next((flag for flag in planned if flag.startswith(name)), None)

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any, Literal
 
 from planner.errors import InvalidRequest, UnsafePath
-from planner.facts import load
+from planner.facts.startup import startup_facts
 from planner.serve.log.events import (
     PHASES,
     Event,
@@ -42,8 +42,8 @@ def stall_limits(changes: Mapping[str, float] | None = None) -> dict[str, float]
     Raises:
         InvalidRequest: for a phase that does not exist or a time that is not positive.
     """
-    table = load("startup.toml")["stall_limit_s"]
-    limits = {phase: float(table[phase]) for phase in PHASES}
+    table = startup_facts().stall_limit_s
+    limits = {phase: float(getattr(table, phase)) for phase in PHASES}
     for phase, limit_s in (changes or {}).items():
         if phase not in limits:
             raise InvalidRequest("timeout", f"there is no phase `{phase}`", hint=f"one of {', '.join(PHASES)}")
@@ -131,13 +131,13 @@ class Follower:
                 self._progress_at = now
 
     def _look_for_readiness(self, now: float) -> list[Event]:
-        settings = load("startup.toml")["health"]
+        settings = startup_facts().health
         said_ready = self._log.phase == "ready"
         near = said_ready or self._log.phase in ("", "capture")
         if now - self._asked_at < (0.25 if said_ready else 1.0 if near else 10.0):
             return []
         self._asked_at = now
-        self._health = ask_health(self.run.url, timeout_s=float(settings["timeout_s"]))
+        self._health = ask_health(self.run.url, timeout_s=settings.timeout_s)
         events: list[Event] = []
         if not self._health.ok:
             self._health_since = None
@@ -145,7 +145,7 @@ class Follower:
         if self._health_since is None:
             self._health_since = now
         # Whoever answers may be another server on that port: without a word in the log it must be ours.
-        patient = near and now - self._health_since >= float(settings["alone_s"])
+        patient = near and now - self._health_since >= float(settings.alone_s)
         alone = patient and (self.run.record.target != "local" or self.run.listens())
         if said_ready or alone:
             if not self._was_healthy:
@@ -168,7 +168,7 @@ class Follower:
             return []
         self.done = True
         # The last answer may be seconds old, and a lot can be read from this one.
-        self._health = ask_health(self.run.url, timeout_s=float(load("startup.toml")["health"]["timeout_s"]))
+        self._health = ask_health(self.run.url, timeout_s=startup_facts().health.timeout_s)
         answer = self._health.text
         if self._health.status is not None and self.run.port_taken():
             answer += f" from another server: port {self.run.record.endpoint.port} is not ours"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import Any, Literal
 
-from planner.facts import load
+from planner.facts.startup import startup_facts
 from planner.serve.log.events import ENDINGS, PHASES, Event, Figure, PhaseStarted, Progress
 
 PhaseState = Literal["done", "now", "next", "skipped"]
@@ -64,9 +64,7 @@ class StartView:
 
 def expected_durations(history: Sequence[Mapping[str, Any]], key: str) -> tuple[dict[str, float], int]:
     """Return the median seconds per phase over the newest starts with `key`, and how many there are."""
-    newest = [record for record in history if key and record.get("key") == key][
-        -int(load("startup.toml")["history"]["starts"]) :
-    ]
+    newest = [record for record in history if key and record.get("key") == key][-startup_facts().history.starts :]
     times: dict[str, list[float]] = {}
     for record in newest:
         phases_s = record.get("phases_s")

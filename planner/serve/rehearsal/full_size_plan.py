@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from planner.errors import InvalidRequest
-from planner.facts import load
+from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import resolve_release
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.model import ModelSpec
@@ -186,20 +186,20 @@ def _geometry(twin: TwinSpec, settings: Settings, engine_release: str | None, bl
 
 
 def _for_cpu(plan: Plan, twin: TwinSpec) -> tuple[Settings, int | None]:
-    cpu = load("rehearsal.toml")["cpu"]
+    cpu = rehearsal_facts().cpu
     planned = plan.settings
     asked = plan.request.block_size
-    block_size = asked if asked is not None and asked % cpu["block_size_multiple"] == 0 else None
+    block_size = asked if asked is not None and asked % cpu.block_size_multiple == 0 else None
     settings = replace(
         planned,
         tensor_parallel_size=1,
         pipeline_parallel_size=1,
         replicas=1,
         enforce_eager=True,
-        kv_cache_dtype=planned.kv_cache_dtype if planned.kv_cache_dtype in cpu["kv_cache_dtypes"] else "auto",
+        kv_cache_dtype=planned.kv_cache_dtype if planned.kv_cache_dtype in cpu.kv_cache_dtypes else "auto",
     )
-    geometry = _geometry(twin, settings, None, block_size or cpu["block_size"])
-    blocks = geometry.blocks_for(planned.max_model_len) + cpu["spare_blocks"]
+    geometry = _geometry(twin, settings, None, block_size or cpu.block_size)
+    blocks = geometry.blocks_for(planned.max_model_len) + cpu.spare_blocks
     return replace(settings, kv_cache_memory_bytes=blocks * geometry.block_bytes), block_size
 
 
@@ -290,7 +290,7 @@ def _expectations(
     )
     if not engine.cpu or settings.kv_cache_memory_bytes is None:
         return planned
-    size = block_size or load("rehearsal.toml")["cpu"]["block_size"]
+    size = block_size or rehearsal_facts().cpu.block_size
     geometry = _geometry(twin, settings, engine.release, size)
     blocks = geometry.num_blocks(settings.kv_cache_memory_bytes)
     # With the size given by hand nothing is profiled, so the planner's arithmetic must be exact.

@@ -1,0 +1,90 @@
+"""What a machine needs before a start: ``preflight.toml``."""
+
+from functools import cache
+
+from planner.facts.record import Record, read
+from planner.facts.vllm import Origin
+
+
+class LeastByRelease(Origin):
+    """Least version of a companion from a vLLM release on, oldest first."""
+
+    by_vllm: tuple[tuple[str, str], ...]
+
+
+class ParserModules(Origin):
+    """Where vLLM's argument parser lives, newest first."""
+
+    modules: tuple[str, ...]
+
+
+class YarnTrap(Origin):
+    """A ``config.json`` that scales attention wrongly from a release on."""
+
+    from_vllm: str
+    bad_value: float
+
+
+class CheckpointFacts(Origin):
+    """Tensors on disk below this share of the planned ones are another model's, or not all."""
+
+    least_share: float
+
+
+class SharedMemory(Origin):
+    """What ranks need of /dev/shm."""
+
+    need_gib: float
+
+
+class HostMemory(Origin):
+    """What processes take of the host's memory."""
+
+    per_process_gib: float
+    processes_beside_ranks: int
+
+
+class Commands(Origin):
+    """Time limits."""
+
+    timeout_s: float
+    parser_timeout_s: float
+
+
+class LimitFacts(Origin):
+    """What the host's limits must allow."""
+
+    least_open_files: int
+    least_processes: int
+
+
+class CudaDrivers(Origin):
+    """Drivers by CUDA release, and CUDA releases by vLLM's images, oldest first."""
+
+    least: tuple[tuple[str, str], ...]
+    images: tuple[tuple[str, str], ...]
+
+
+class PreflightFacts(Record):
+    """The whole file."""
+
+    transformers: LeastByRelease
+    mistral_common: LeastByRelease
+    parser_modules: ParserModules
+    yarn_trap: YarnTrap
+    checkpoint: CheckpointFacts
+    shared_memory: SharedMemory
+    host_memory: HostMemory
+    commands: Commands
+    limits: LimitFacts
+    cuda_drivers: CudaDrivers
+
+
+@cache
+def preflight_facts() -> PreflightFacts:
+    """Return what ``preflight.toml`` says.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("preflight.toml", PreflightFacts)

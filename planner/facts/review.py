@@ -1,0 +1,167 @@
+"""What a review of an artefact may find: ``review.toml``, with the flags and variables that releases dropped."""
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Literal
+
+from planner.facts.record import Record, read
+from planner.facts.vllm import Basis, Origin
+
+
+class Code(Record):
+    """One kind of finding."""
+
+    severity: Literal["error", "warn", "info"]
+    title: str
+    why: str
+    source: str
+
+
+class Successor(Record):
+    """What says today what a flag said."""
+
+    instead: str = ""
+    note: str = ""
+
+
+class Unmodelled(Record):
+    """Flags with which the verdict stays unknown."""
+
+    names: tuple[str, ...]
+
+
+class FirstRelease(Origin):
+    """The first release that loads a model."""
+
+    version: str
+
+
+class KnownModel(Record):
+    """What the engine checks of a model that no plan describes."""
+
+    name: str
+    """A regular expression for its name."""
+    max_position_embeddings: int | None = None
+    num_attention_heads: int | None = None
+    basis: Basis | Literal["reported"]
+    source: str
+
+
+class Publishers(Origin):
+    """Who marks a quantised copy in its name."""
+
+    names: tuple[str, ...]
+
+
+class SmallBatch(Origin):
+    """At most this many sequences a GPU are few."""
+
+    per_gpu: int
+
+
+class LowUtilization(Origin):
+    """Below it much of the GPU stays empty."""
+
+    below: float
+
+
+class WholeGpu(Origin):
+    """From this release on the engine refuses to take all of a GPU."""
+
+    since: str
+
+
+class StartupReview(Origin):
+    """What every start takes beside loading."""
+
+    least_prepare_s: int
+
+
+class Secrets(Record):
+    """Regular expressions for names of variables that hold secrets, and for values that hold none."""
+
+    pattern: str
+    not_secret: str
+    placeholder: str
+
+
+class HubToken(Record):
+    """Variables that the hub's client reads, and that people take for them."""
+
+    read: tuple[str, ...]
+    mistaken: tuple[str, ...]
+
+
+class ReviewFacts(Record):
+    """The whole file."""
+
+    codes: Mapping[str, Code]
+    successors: Mapping[str, Successor]
+    renamed: Mapping[str, str]
+    misread: Mapping[str, str]
+    """Abbreviation → what the parser takes it for."""
+    unmodelled: Unmodelled
+    first_release: Mapping[str, FirstRelease]
+    """By a part of the model's name."""
+    known_models: tuple[KnownModel, ...]
+    publishers: Publishers
+    small_batch: SmallBatch
+    low_utilization: LowUtilization
+    whole_gpu: WholeGpu
+    startup: StartupReview
+    secrets: Secrets
+    hub_token: HubToken
+
+
+class Provenance(Origin):
+    """Where a table of releases comes from."""
+
+    columns: str = ""
+
+
+class GoneVariables(Record):
+    """Variables that releases no longer read."""
+
+    schema_version: int
+    provenance: Provenance
+    gone: Mapping[str, tuple[str, str]]
+    """Variable → the last of the read releases that reads it, the first that does not."""
+
+
+class OlderFlags(Record):
+    """Flags of releases from before the read ones."""
+
+    schema_version: int
+    provenance: Provenance
+    releases: Mapping[str, str]
+    """Release → its flags, separated by spaces."""
+
+
+@cache
+def review_facts() -> ReviewFacts:
+    """Return what ``review.toml`` says.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("review.toml", ReviewFacts)
+
+
+@cache
+def gone_variables() -> Mapping[str, tuple[str, str]]:
+    """Return the variables of ``gone_variables.json``.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("gone_variables.json", GoneVariables).gone
+
+
+@cache
+def older_flags() -> Mapping[str, str]:
+    """Return the releases of ``older_flags.json``.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("older_flags.json", OlderFlags).releases
