@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from oracle import changes, environment, facts_file, grid, run, truth
+from oracle import changes, environment, facts_file, grid, options, run, truth
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -14,7 +14,11 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m oracle", description=__doc__)
     parser.add_argument("--vllm", metavar="VERSION", action="append", default=[], help="release to read, repeatable")
     parser.add_argument("--truth", action="store_true", help="compare with measured start-ups: writes residuals.json")
-    parser.add_argument("--changes", action="store_true", help="write docs/reference/engine-changes.md from the files")
+    parser.add_argument(
+        "--changes",
+        action="store_true",
+        help="write the page of changes and planner/facts/options.json",
+    )
     parser.add_argument("--scope", choices=tuple(grid.PLATFORMS), default="full", help="how many points (full)")
     parser.add_argument("--processes", type=int, default=1, help="platforms to run at once, 3 GiB each (1)")
     parser.add_argument("--scratch", type=Path, default=Path("~/.cache/m35-oracle").expanduser(), help="work folder")
@@ -49,6 +53,7 @@ def main(argv: list[str] | None = None) -> int:
             status = 1
     if given.changes:
         print(changes.write(given.out))
+        print(options.write(given.out))
     if given.ratchet:
         from oracle import closed_forms  # needs the planner's dependencies, which the rest does not
 

@@ -87,7 +87,7 @@ def _reader(kind: Any) -> _Read:
     if origin is tuple:
         return _columns([_reader(one) for one in inside])
     if origin in (Union, UnionType):
-        return _either(tuple(one for one in inside if one is not type(None)))
+        return _either(tuple(one for one in inside if one is not type(None)), type(None) in inside)
     if isinstance(origin or kind, type) and issubclass(origin or kind, Record):
         return _record(origin or kind, inside)
     accepted = (int, float) if kind is float else (kind,)
@@ -106,10 +106,12 @@ def _one_of(value: Any, words: tuple[Any, ...]) -> Any:
     return value
 
 
-def _either(kinds: tuple[Any, ...]) -> _Read:
+def _either(kinds: tuple[Any, ...], nothing: bool) -> _Read:
     readers = [_reader(kind) for kind in kinds]
 
     def read_either(value: Any) -> Any:
+        if nothing and value is None:
+            return None
         for reader in readers[:-1]:
             try:
                 return reader(value)

@@ -137,6 +137,16 @@ class OlderFlags(Record):
     """Release → its flags, separated by spaces."""
 
 
+class Options(Record):
+    """Every option that the parser of a read release has or had."""
+
+    schema_version: int
+    provenance: Provenance
+    releases: tuple[str, ...]
+    options: Mapping[str, tuple[tuple[str, Mapping[str, object] | None], ...]]
+    """Name → first release and what the parser says of it, oldest first; None from where it is gone."""
+
+
 @cache
 def review_facts() -> ReviewFacts:
     """Return what ``review.toml`` says.
@@ -165,3 +175,13 @@ def older_flags() -> Mapping[str, str]:
         BadFacts: where the file has another shape.
     """
     return read("older_flags.json", OlderFlags).releases
+
+
+@cache
+def options() -> Options:
+    """Return what ``options.json`` says, which ``python -m oracle --changes`` writes.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("options.json", Options)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Any
 
-from planner.facts import load
-from planner.facts.release import known_versions, parse_version
-from planner.facts.review import Successor, older_flags, review_facts
+from planner.facts.release import parse_version
+from planner.facts.review import Successor, older_flags, options, review_facts
 
 _SWITCH_WORDS = ("enable-", "disable-", "use-", "worker-use-", "no-")
 
@@ -32,9 +32,9 @@ class Flags:
 
     version: str | None
     """None: of any release from the oldest one with a full table on."""
-    options: dict[str, dict[str, Any]]
+    options: Mapping[str, Mapping[str, Any]]
 
-    def find(self, name: str) -> dict[str, Any] | None:
+    def find(self, name: str) -> Mapping[str, Any] | None:
         """What the parser says of ``--name`` (or ``-x``); None where it has no such option."""
         found = self.options.get(name)
         if found is not None:
@@ -73,9 +73,9 @@ def takes_value(name: str, flags: Flags) -> str:
 @lru_cache(maxsize=32)
 def flags_of(version: str | None) -> Flags:
     """Return the flags of `version`, as the nearest read release that is not newer has them; None: of any."""
-    full = [one for one in known_versions() if _has_table(one)]
+    full = options().releases
     if version is None:
-        together: dict[str, dict[str, Any]] = {}
+        together: dict[str, Mapping[str, Any]] = {}
         for one in full:
             together.update(_table(one))
         return Flags(None, together)
@@ -102,7 +102,7 @@ def gone(name: str) -> Gone | None:
     """What became of ``--name``; None for a flag that no read release ever had, or that the newest has."""
     releases = {
         **{version: set(names.split()) for version, names in older_flags().items()},
-        **{version: set(_table(version)) for version in known_versions() if _has_table(version)},
+        **{version: set(_table(version)) for version in options().releases},
     }
     ordered = sorted(releases, key=parse_version)
     having = [version for version in ordered if f"--{name}" in releases[version]]
@@ -113,11 +113,12 @@ def gone(name: str) -> Gone | None:
     return Gone(having[-1], after, successor.instead, successor.note)
 
 
-def _has_table(version: str) -> bool:
-    return parse_version(version) >= (0, 20, 0)
-
-
 @cache
-def _table(version: str) -> dict[str, dict[str, Any]]:
-    options: dict[str, dict[str, Any]] = load(f"engine/{version}.json")["cli_options"]
-    return options
+def _table(version: str) -> dict[str, Mapping[str, Any]]:
+    number = parse_version(version)
+    found: dict[str, Mapping[str, Any]] = {}
+    for name, rows in options().options.items():
+        said = next((spec for since, spec in reversed(rows) if parse_version(since) <= number), None)
+        if said is not None:
+            found[name] = said
+    return found

@@ -24,7 +24,7 @@ from planner.facts.preflight import preflight_facts
 from planner.facts.record import Record, keys, read_value
 from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import known_versions, resolve_release
-from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, review_facts
+from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, options, review_facts
 from planner.facts.serve_flags import serve_flags
 from planner.facts.startup import startup_facts
 from planner.facts.vllm import vllm_facts
@@ -134,9 +134,12 @@ def test_every_change_of_a_files_shape_is_named(name: str) -> None:
     assert tried > 20
 
 
-@pytest.mark.parametrize(("name", "kind"), [("gone_variables.json", GoneVariables), ("older_flags.json", OlderFlags)])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("gone_variables.json", GoneVariables), ("older_flags.json", OlderFlags)],
+)
 def test_so_is_every_change_of_what_releases_dropped(name: str, kind: type[Record]) -> None:
-    assert gone_variables() and older_flags()
+    assert gone_variables() and older_flags() and options()
     for broken, path in mutations(load(name), kind):
         with pytest.raises(BadFacts) as caught:
             read_value(broken, kind, name)

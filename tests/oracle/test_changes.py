@@ -6,13 +6,22 @@ import copy
 
 import pytest
 
-from oracle import changes
+from oracle import changes, options
+from planner.review.flags import flags_of
 
 EVERY = changes.load()
 
 
 def test_page_is_up_to_date() -> None:
     assert changes.PAGE.read_text(encoding="utf-8") == changes.page(EVERY), "run `python -m oracle --changes`"
+
+
+def test_the_options_that_a_review_reads_are_those_of_the_facts_files() -> None:
+    assert options.FILE.read_text(encoding="utf-8") == options.render(options.history()), (
+        "run `python -m oracle --changes`"
+    )
+    for facts in EVERY:
+        assert flags_of(facts["vllm_version"]).options == facts["cli_options"]
 
 
 @pytest.fixture
