@@ -25,6 +25,9 @@ from planner.serve.verification.verifier import (
 if TYPE_CHECKING:
     from planner.serve.verification.smoke import Expectations
 
+MOST_PROBLEMS = 100
+"""How many are shipped; a constant, because the help should not read them."""
+
 
 @click.command(cls=Command, short_help="prove that a running server does what was planned")
 @click.argument("url", required=False)
@@ -35,6 +38,12 @@ if TYPE_CHECKING:
 @click.option("--vision/--text-only", default=None, help="expect images to be read, or refused")
 @click.option("--eagle/--no-eagle", "draft", default=None, help="expect draft tokens to be accepted, or none")
 @click.option("--long", is_flag=True, help="also send a prompt that fills the context: slow")
+@click.option(
+    "--gsm8k",
+    type=click.IntRange(1, MOST_PROBLEMS),
+    metavar="N",
+    help=f"also ask N short problems in words, at most {MOST_PROBLEMS}, and compare with the published share",
+)
 @click.option("--only", multiple=True, metavar="CHECK", help="run this check (repeatable); health and model always run")
 @click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=DEFAULT_CONCURRENCY, help="requests at once")
@@ -51,6 +60,7 @@ def command(
     vision: bool | None,
     draft: bool | None,
     long: bool,
+    gsm8k: int | None,
     only: tuple[str, ...],
     skip: tuple[str, ...],
     concurrency: int,
@@ -76,7 +86,7 @@ def command(
         vision=planned.vision if vision is None else vision,
         num_speculative_tokens=planned.num_speculative_tokens if draft is None else int(draft),
     )
-    checks = selected_checks(only=only, skip=skip, long=long)
+    checks = selected_checks(only=only, skip=skip, long=long, gsm8k=gsm8k or 0)
 
     report = verify(
         url or DEFAULT_URL,

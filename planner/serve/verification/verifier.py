@@ -64,14 +64,20 @@ CHECKS: CheckList[Probe] = CheckList(
 
 
 def selected_checks(
-    *, only: Collection[str] = (), skip: Collection[str] = (), long: bool = False
+    *, only: Collection[str] = (), skip: Collection[str] = (), long: bool = False, gsm8k: int = 0
 ) -> tuple[NamedCheck[Probe], ...]:
-    """Return the checks that a run will make, in order; `long` adds the slow one.
+    """Return the checks that a run will make, in order.
+
+    `long` adds the slow ones, `gsm8k` that many problems in words, at most those of
+    :func:`~planner.serve.verification.word_problems.word_problems`.
 
     Raises:
         InvalidRequest: for a name that no check has.
     """
-    return CHECKS.select(only=only, skip=skip, slow=long)
+    chosen = CHECKS.select(only=only, skip=skip, slow=long)
+    if gsm8k:
+        chosen += (NamedCheck(name="gsm8k", title="problems in words", run=knowledge.gsm8k(gsm8k)),)
+    return chosen
 
 
 def verify(

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from planner.serve.verification.word_problems import word_problems
+
 MODEL = "mistralai/Mistral-Medium-3.5-128B"
 LIMIT = 4096
 CALL = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
@@ -264,6 +266,11 @@ class Handler(BaseHTTPRequestHandler):
             return "Hello, I am a twin."
         found = next(((found, say) for words, say in ANSWERS if (found := re.search(words, question))), None)
         known = found[1](found[0]) if found is not None else "Hello."
+        if "Solve step by step" in question:
+            problem = question.split("\n")[0]
+            place = next(place for place, one in enumerate(word_problems()) if one.text == problem)
+            off = (fault == "poor-at-sums" and place % 5 == 0) or (fault == "slips" and place == 3)
+            known = f"Step by step.\nAnswer: {word_problems()[place].answer + off}"
         if fault == "forgetful" and "cabinet" in question:
             return "1234"
         if fault == "dull":

@@ -6,12 +6,14 @@ The scripted twin of a rehearsal says one sentence to everything; with it these 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.probe import Answer, Probe
 from planner.serve.verification.checks.sanity import BROKEN_HINT
 from planner.serve.verification.checks.server import brief, dig
+from planner.serve.verification.word_problems import ASK, least_solved, published, word_problems
 
 TWIN = "I am a twin"
 """What the scripted twin says to everything."""
@@ -21,6 +23,8 @@ DEPTHS = (0.1, 0.5, 0.9)
 NEAR_TOKENS = 1500
 SPARE_TOKENS = 256
 LONG_TIMEOUT_FACTOR = 10
+SOLUTION_TOKENS = 400
+"""Enough for the steps of a problem in words."""
 
 
 def arithmetic(probe: Probe) -> str:
@@ -77,6 +81,35 @@ def cross_talk(probe: Probe) -> str:
         if str(number) not in text:
             raise Failed(f"asked at once to repeat {number}, it said {brief(text, 60)!r}", BROKEN_HINT)
     return f"{count} at once, each with its own number"
+
+
+def gsm8k(count: int) -> Callable[[Probe], str]:
+    """Return the check that `count` problems in words are solved about as often as was published."""
+
+    def check(probe: Probe) -> str:
+        must_know(probe)
+        problems = word_problems()[:count]
+        with ThreadPoolExecutor(max_workers=probe.concurrency) as pool:
+            asked = [
+                pool.submit(probe.chat, f"{problem.text}\n\n{ASK}", max_tokens=SOLUTION_TOKENS) for problem in problems
+            ]
+            answers = [future.result().content for future in asked]
+        wrong = [
+            (problem, text) for problem, text in zip(problems, answers, strict=True) if not problem.solved_by(text)
+        ]
+        share, source = published()
+        solved, least = count - len(wrong), least_solved(count, share)
+        seen = f"{solved} of {count} solved, at least {least} expected"
+        if solved < least:
+            problem, text = wrong[0]
+            raise Failed(
+                f"{seen} ({source}); `{brief(problem.text, 60)}` is {problem.answer}, the answer ended "
+                f"{brief(text[-60:], 60)!r}",
+                BROKEN_HINT,
+            )
+        return seen
+
+    return check
 
 
 def _find(probe: Probe, *, characters: int, timeout_s: float) -> str:
