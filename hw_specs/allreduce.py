@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-from hw_specs.catalog import read_data
 from hw_specs.spec import Basis, Fact
+from hw_specs.tables import read_data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,35 +1,21 @@
-"""The GPU catalogue: names to data files to :class:`GpuSpec`; it parses only the file that is asked for.
-
-Data is read with ``pkgutil`` because ``importlib.resources`` costs more time than a whole plan.
-"""
+"""The GPU catalogue: names to data files to :class:`GpuSpec`; it parses only the file that is asked for."""
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache, cached_property
-from pkgutil import get_data
 from typing import Any
 
 from hw_specs.errors import UnknownGpu, shown
+from hw_specs.mig import mig_slice, split_profile
 from hw_specs.spec import Fact, GpuSpec, Link
+from hw_specs.tables import read_data, read_toml
 
 _VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
 _COMPARED_CHARACTERS = 60
 _WAY_OUT = "a card that is not listed is planned as its nearest relative with `--gpu-memory`"
-
-
-def read_data(name: str) -> bytes:
-    """Return the bytes of ``hw_specs/data/<name>``, from a folder or a zip file alike."""
-    content = get_data("hw_specs", f"data/{name}")
-    if content is None:
-        raise FileNotFoundError(f"hw_specs/data/{name}")
-    return content
-
-
-def read_toml(name: str) -> dict[str, Any]:
-    """Return one TOML data file as plain values."""
-    return tomllib.loads(read_data(name).decode())
 
 
 def normalise(name: str) -> str:
@@ -59,18 +45,74 @@ def names() -> dict[str, str]:
 
 
 def get_gpu(name: str) -> GpuSpec:
-    """Return the GPU that `name` (an id, a product name or a driver's name) stands for.
+    """Return the GPU that `name` stands for: an id, a product name, a driver's name, a label of a cluster.
+
+    A MIG profile behind the card's name (``H100 MIG 1g.10gb``, ``a100_3g.20gb``) gives that slice.
 
     Raises:
         UnknownGpu: no entry has that name; the hint lists the nearest ones.
 
     >>> get_gpu("nvidia/h200").id
     'h200-sxm'
+    >>> get_gpu("NVIDIA-H100-80GB-HBM3-MIG-3g.40gb").name
+    'H100 MIG 3g.40gb'
     """
-    gpu_id = names().get(normalise(name))
-    if gpu_id is None:
+    gpu_id = _id_of(name)
+    if gpu_id is not None:
+        return _load(gpu_id)
+    parts = split_profile(re.sub(r"[-_ ]shared$", "", name.strip(), flags=re.IGNORECASE))
+    if parts is None:
         raise UnknownGpu(f"no GPU is called `{shown(name)}`", hint=_nearest(name))
-    return _load(gpu_id)
+    return _slice_called(*parts)
+
+
+def _id_of(name: str) -> str | None:
+    """The id behind a name; the signs between its words, and a mark that it is shared, do not matter."""
+    key = normalise(name)
+    found = names().get(key) or names().get(key.removesuffix("-shared"))
+    return found or _joined_names().get(_joined(key.removesuffix("-shared")))
+
+
+def _joined(name: str) -> str:
+    joined = "".join(character for character in name if character.isalnum())
+    for word in _VENDOR_WORDS:
+        joined = joined.removeprefix(word.rstrip("-"))
+    return joined
+
+
+@cache
+def _joined_names() -> dict[str, str]:
+    """Names without the signs between their words: ``h100nvl``; one that would name two cards is left out."""
+    found: dict[str, set[str]] = {}
+    for name, gpu_id in names().items():
+        found.setdefault(_joined(name), set()).add(gpu_id)
+    return {name: ids.pop() for name, ids in found.items() if len(ids) == 1}
+
+
+def _slice_called(card: str, profile: str) -> GpuSpec:
+    """A slice of the card, or of the form of it that has the profile: 3g.20gb is no slice of an A100 with 80 GB."""
+    gpu_id = _id_of(card)
+    if gpu_id is None:
+        raise UnknownGpu(f"no GPU is called `{shown(card)}`", hint=_nearest(card))
+    whole = _load(gpu_id)
+    for spec in (whole, *forms_of(whole, normalise(card))):
+        part = mig_slice(spec, profile)
+        if part is not None:
+            return part
+    raise UnknownGpu(
+        f"{whole.name} has no MIG profile `{shown(profile)}`",
+        hint="`nvidia-smi mig -lgip` lists the profiles of a card; not every card can be divided",
+    )
+
+
+def forms_of(spec: GpuSpec, key: str) -> tuple[GpuSpec, ...]:
+    """Return the other cards whose names begin with the words of `key`, switched ones first: a short name's doubt.
+
+    >>> [one.name for one in forms_of(get_gpu("h200"), "h200")]
+    ['H200-NVL']
+    """
+    ids = {gpu_id for name, gpu_id in names().items() if name.startswith(f"{key}-")} - {spec.id}
+    return tuple(sorted((one for one in list_gpus() if one.id in ids), key=lambda one: not one.link.fully_connected))
 
 
 def list_gpus() -> tuple[GpuSpec, ...]:

@@ -1,4 +1,4 @@
-"""The grammar ``[NODESx][COUNTx]GPU``: text to :class:`GpuSet`. It knows nothing of this machine."""
+"""The grammar ``[NODESx][COUNTx]GPU`` or ``[NODESx]INSTANCE``: text to :class:`GpuSet`. It looks at no machine."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import re
 
 from hw_specs.catalog import get_gpu
 from hw_specs.errors import BadGpuString, UnknownGpu, shown
+from hw_specs.instances import find_instance
+from hw_specs.mig import NO_LINK
 from hw_specs.spec import GpuSet, GpuSpec
 from hw_specs.units import GIB, TIB, format_gib
 
@@ -30,7 +32,7 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
 
     Args:
         text: ``H200`` (one), ``8xH200``, or ``2x8xB200`` (nodes × GPUs per node). Case, blanks and a vendor in
-            front (``nvidia/h200``) do not matter.
+            front (``nvidia/h200``) do not matter. A cloud's instance type (``p5.48xlarge``) is one node of it.
         memory_override_bytes: engine-visible bytes of one GPU where they differ from the catalogue's, as on
             shared cards. Products whose memory is not publicly known cannot be planned without it.
 
@@ -50,7 +52,18 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
         raise BadGpuString(f"cannot read `{shown(text)}` as GPUs", hint=_EXAMPLES)
     nodes = _count(first, text, what="nodes") if second is not None else 1
     count = _count(second if second is not None else first, text, what="GPUs")
-    spec = _spec(name)
+    try:
+        spec = _spec(name)
+    except UnknownGpu:
+        instance = _instance(name)
+        if instance is None:
+            raise
+        spec, each = instance
+        if second is not None:
+            raise BadGpuString(
+                f"`{shown(name)}` says its own GPUs, {each}x{spec.name}", hint=f"write `{nodes}x{shown(name)}`"
+            ) from None
+        count, nodes = each, count
     _check_counts(spec, count=count, nodes=nodes, text=text)
     _check_memory(spec, memory_override_bytes)
     return GpuSet(spec=spec, count=count, nodes=nodes, memory_override_bytes=memory_override_bytes)
@@ -71,6 +84,23 @@ def split_counts(text: str) -> tuple[int | None, int | None, str]:
         int(count) if count and count.isdecimal() and len(count) <= _MAX_DIGITS else None,
         name.strip(),
     )
+
+
+def _instance(name: str) -> tuple[GpuSpec, int] | None:
+    """The card and the count of a cloud's instance type; None for any other name."""
+    found = find_instance(name)
+    if found is None:
+        return None
+    try:
+        spec = get_gpu(found.gpu)
+    except UnknownGpu as error:
+        raise UnknownGpu(
+            f"the {found.cloud} instance {found.name} has {found.count or ''} {found.gpu}".replace("  ", " ")
+            + ", which is not in the catalogue",
+            hint=error.hint,
+        ) from None
+    assert found.count is not None, "only cards that are not in the catalogue come in parts"
+    return spec, found.count
 
 
 def _spec(name: str) -> GpuSpec:
@@ -106,6 +136,11 @@ def _check_counts(spec: GpuSpec, *, count: int, nodes: int, text: str) -> None:
     """Refuse more GPUs per node than the product comes with, and more nodes than anyone has."""
     if count > spec.max_gpus_per_node:
         most = spec.max_gpus_per_node
+        if spec.link == NO_LINK:
+            raise BadGpuString(
+                f"`{shown(text)}` asks for {_grouped(count)} MIG slices in one server",
+                hint=f"a server uses one slice only: plan `{spec.name}` and start one server for each slice",
+            )
         spread = count * nodes // most
         hint = f"one node holds at most {most} × {spec.name}"
         if count * nodes % most == 0 and spread <= MAX_NODES:

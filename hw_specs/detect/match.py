@@ -10,19 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cache
 
-from hw_specs.catalog import list_gpus, normalise, read_toml
+from hw_specs.catalog import list_gpus, normalise
 from hw_specs.detect.report import DetectedGpu, MatchedBy
+from hw_specs.mig import NO_LINK, mig_slice, profile_with, scaled, share_of
 from hw_specs.spec import Fact, Fp8Kind, GpuSpec, Link, Vendor
+from hw_specs.tables import read_toml
 from hw_specs.units import MIB, format_gib
 
 _SAME_TOTAL_BYTES = 64 * MIB
 """Two readings of one product's driver total differ by less than this; two products by more, or not at all."""
 _USUAL_TOTAL = 0.02
 """A total that is off by more than this share means a slice, another edition or ECC switched."""
-
-_NO_LINK = Link(
-    name="none", bytes_per_s=None, pair_bytes_per_s=None, fully_connected=False, domain_gpus=1, topology="MIG slice"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ def _by_totals_or_name(gpu: DetectedGpu) -> Match:
     if len(alike) == 1 and gpu.slice_index is None:
         note = f"recognised as {alike[0].name} by architecture and memory; the driver calls it `{gpu.name}`"
         return Match(spec=alike[0], by="totals", notes=(note,))
-    if named is not None and gpu.driver_total_bytes is None:
+    if named is not None and (gpu.driver_total_bytes is None or gpu.slice_index is not None):
         return Match(spec=named, by="name", notes=("recognised by name only",))
     return Match(spec=None, by="unknown")
 
@@ -103,24 +101,27 @@ def spec_of(gpu: DetectedGpu, *, partitions: int = 1) -> GpuSpec:
     whole = found.spec or _unknown(gpu)
     if gpu.slice_index is not None:
         # An unknown card is already described by what its slice reports.
-        part = _slice(gpu, whole) if found.spec else whole
-        return replace(part, link=_NO_LINK, max_gpus_per_node=1)
+        return _slice(gpu, whole) if found.spec else replace(whole, link=NO_LINK, max_gpus_per_node=1)
     if partitions > 1 and gpu.partition:
         name = f"{whole.name} {gpu.partition}"
         note = f"one of the {partitions} partitions of one {whole.name}"
         share = 1 / partitions
-        return _share(whole, name=name, of_compute=share, of_memory=share, units=gpu.compute_units, note=note)
+        return share_of(whole, name=name, of_compute=share, of_memory=share, units=gpu.compute_units, note=note)
     return whole
 
 
 def _slice(gpu: DetectedGpu, whole: GpuSpec) -> GpuSpec:
-    """A MIG slice: its part of the memory for bandwidth, its part of the SMs, where the driver tells, for compute."""
+    """A MIG slice: by its profile, else its part of the memory for bandwidth and of the SMs for compute."""
     total = gpu.driver_total_bytes or gpu.engine_total_bytes or 0
-    of_memory = min(total / whole.driver_memory_bytes, 1.0) if whole.driver_memory_bytes else 1.0
+    profile = gpu.slice_name or (profile_with(whole, total) if total else None)
+    part = mig_slice(whole, profile, memory_bytes=total or None, units=gpu.compute_units) if profile else None
+    if part is not None:
+        return part
+    of_memory = min(total / whole.driver_memory_bytes, 1.0) if whole.driver_memory_bytes and total else 1.0
     of_compute = of_memory
     if gpu.compute_units and whole.compute_units:
         of_compute = min(gpu.compute_units / whole.compute_units, 1.0)
-    return _share(
+    part = share_of(
         whole,
         name=f"{whole.name} {gpu.partition}",
         of_compute=of_compute,
@@ -128,29 +129,7 @@ def _slice(gpu: DetectedGpu, whole: GpuSpec) -> GpuSpec:
         units=gpu.compute_units,
         note=f"one MIG slice of the {whole.name}",
     )
-
-
-def _share(whole: GpuSpec, *, name: str, of_compute: float, of_memory: float, units: int | None, note: str) -> GpuSpec:
-    """Scale what a part of a GPU gets of the whole."""
-    fact = Fact(source=note, basis="assumed", note="speeds scaled by its share")
-    return replace(
-        whole,
-        id=normalise(name),
-        name=name,
-        bandwidth_bytes_per_s=round(whole.bandwidth_bytes_per_s * of_memory),
-        bf16_flops_per_s=round(whole.bf16_flops_per_s * of_compute),
-        fp8_flops_per_s=_scaled(whole.fp8_flops_per_s, of_compute),
-        fp4_flops_per_s=_scaled(whole.fp4_flops_per_s, of_compute),
-        measured_bf16_flops_per_s=None,
-        measured_fp8_flops_per_s=None,
-        compute_units=units,
-        facts={**whole.facts, **dict.fromkeys(("bandwidth_bytes_per_s", "bf16_flops_per_s", "fp8_flops_per_s"), fact)},
-        notes=(*whole.notes, note),
-    )
-
-
-def _scaled(flops_per_s: int | None, share: float) -> int | None:
-    return None if flops_per_s is None else round(flops_per_s * share)
+    return replace(part, link=NO_LINK, max_gpus_per_node=1)
 
 
 def _unknown(gpu: DetectedGpu) -> GpuSpec:
@@ -164,7 +143,7 @@ def _unknown(gpu: DetectedGpu) -> GpuSpec:
     share = units / like.compute_units if units and like.compute_units else 1.0
     engine = gpu.engine_total_bytes or 0
     fp8_kind = _fp8_kind(gpu.vendor, gpu.architecture)
-    fp8 = _scaled(like.fp8_flops_per_s, share) if fp8_kind in ("e4m3fn", "e4m3fnuz") else None
+    fp8 = scaled(like.fp8_flops_per_s, share) if fp8_kind in ("e4m3fn", "e4m3fnuz") else None
     driver = Fact(source="the driver of this machine", basis="measured")
     guess = Fact(source=f"scaled from {like.name} by compute units", basis="assumed", note="not in the catalogue")
     bandwidth = gpu.bandwidth_bytes_per_s or round(like.bandwidth_bytes_per_s * share)

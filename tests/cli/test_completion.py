@@ -50,7 +50,7 @@ def test_an_empty_word_may_become_any_command() -> None:
         ("m35-plan launch --target d", ["docker"]),
         ("m35-plan --gpus 8xmi30", ["8xmi300A", "8xmi300X", "8xmi308X"]),
         ("m35-plan --gpus 2x8xB2", ["2x8xB200"]),
-        ("m35-plan --gpus a", ["auto", "a100-PCIe-40GB", "a100-40GB", "a100-PCIe", "a800", "a100"]),
+        ("m35-plan --gpus a8", ["a800-PCIe", "a800"]),
         ("m35-plan nonsense de", ["detect"]),
     ],
 )

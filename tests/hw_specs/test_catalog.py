@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
 import pytest
 
 import hw_specs
-from hw_specs import UnknownGpu, get_gpu, list_gpus
+from hw_specs import BadGpuString, UnknownGpu, get_gpu, list_gpus, parse_gpus
 from hw_specs.allreduce import load_allreduce, load_allreduce_thresholds
 from hw_specs.catalog import _load, names, normalise
+from hw_specs.instances import find_instance
+from hw_specs.tables import read_toml
 from hw_specs.units import GIB, MIB
 
 DATA = Path(hw_specs.__file__).parent / "data"
-NO_GPU_FILES = {"names", "lookalikes", "architectures"}
+NO_GPU_FILES = {"names", "lookalikes", "architectures", "mig", "instances"}
 SPECS = list_gpus()
 ids = [spec.id for spec in SPECS]
 
@@ -28,6 +31,76 @@ def test_every_data_file_is_reachable_by_name_and_every_name_has_a_file() -> Non
 def test_what_people_and_drivers_write_means_this_gpu(spec: hw_specs.GpuSpec) -> None:
     for name in (spec.id, spec.name, spec.name.lower(), f"{spec.vendor}/{spec.name}", *spec.driver_names):
         assert get_gpu(name) is spec
+
+
+def spellings(name: str) -> set[str]:
+    """How tools write one product name: drivers, labels of clusters, types of Slurm, people."""
+    words = name.replace("/", " ").split()
+    written = {name, "-".join(words), "_".join(words), "_".join(words).lower(), f"{'-'.join(words)}-SHARED"}
+    return written | {one.upper() for one in written} | {one.lower() for one in written}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=ids)
+def test_every_spelling_of_every_name_means_this_gpu(spec: hw_specs.GpuSpec) -> None:
+    known = [name for name, gpu_id in names().items() if gpu_id == spec.id]
+    for name in (spec.name, *spec.driver_names, *spec.names, *known):
+        for written in spellings(name):
+            assert get_gpu(written) is spec, written
+            assert parse_gpus(f"1 x {written}", 64 * GIB).spec is spec, written
+    for name in spec.driver_names:
+        joined = "".join(name.split())
+        assert get_gpu(joined) is spec, joined
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "gib"),
+    [
+        ("H100 MIG 1g.10gb", "H100 MIG 1g.10gb", 9.75),
+        ("H100-MIG-1g.10gb+me", "H100 MIG 1g.10gb+me", 9.75),
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb.me", "H100 MIG 1g.10gb+me", 9.75),
+        ("nvidia_h100_80gb_hbm3_3g.40gb", "H100 MIG 3g.40gb", 39.5),
+        ("NVIDIA-H200-MIG-3g.71gb-SHARED", "H200 MIG 3g.71gb", 69.75),
+        ("nvidia_b200_3g.90gb", "B200 MIG 3g.90gb", 89.18),
+        ("a100_3g.20gb", "A100-40GB MIG 3g.20gb", 19.70),
+        ("a100_1g.10gb", "A100 MIG 1g.10gb", 9.89),
+        ("NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb", "A100-40GB MIG 1c.3g.20gb", 19.70),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition MIG 1g.24gb-me", "RTX-PRO-6000 MIG 1g.24gb-me", 23.74),
+    ],
+)
+def test_a_mig_profile_names_a_slice_of_its_card(written: str, name: str, gib: float) -> None:
+    spec = get_gpu(written)
+    assert spec.name == name
+    assert spec.engine_memory_bytes == spec.driver_memory_bytes == pytest.approx(gib * GIB, rel=0.001)
+    assert parse_gpus(name).spec == spec
+    with pytest.raises(BadGpuString, match="MIG slices in one server"):
+        parse_gpus(f"2x{name}")
+
+
+@pytest.mark.parametrize("name", ["h100-3g.20gb", "l40s-1g.12gb", "rtx-4090-1g.6gb", "h200-5g.90gb", "1g.10gb"])
+def test_a_profile_that_the_card_does_not_have_is_refused(name: str) -> None:
+    with pytest.raises(UnknownGpu):
+        get_gpu(name)
+
+
+def test_every_instance_type_is_a_whole_node_of_a_known_card_or_says_which_card_is_not_known() -> None:
+    for cloud in read_toml("instances.toml")["cloud"]:
+        assert cloud["source"]
+        assert cloud["basis"] in ("exact", "assumed")
+        for name in cloud["types"]:
+            found = find_instance(name)
+            assert found is not None
+            if found.count is None or found.gpu not in ids:
+                with pytest.raises(UnknownGpu, match=re.escape(found.gpu)):
+                    parse_gpus(name)
+                continue
+            gpus = parse_gpus(f"2x{name.upper()}")
+            assert (gpus.nodes, gpus.count, gpus.spec.id) == (2, found.count, found.gpu)
+
+
+def test_an_instance_type_brings_its_own_count() -> None:
+    with pytest.raises(BadGpuString) as caught:
+        parse_gpus("2x8xp5.48xlarge")
+    assert caught.value.hint == "write `2xp5.48xlarge`"
 
 
 def test_names_are_stored_normalised() -> None:

@@ -119,7 +119,7 @@ def test_a_mig_slice_is_planned_as_what_it_is(detect: Detect) -> None:
     assert gpus.memory_bytes == 71424 * MIB
     assert gpus.spec.compute_units == 60
     assert gpus.spec.bf16_flops_per_s == pytest.approx(989e12 * 60 / 132)
-    assert gpus.spec.bandwidth_bytes_per_s == pytest.approx(4.8e12 * 71424 / 143771)
+    assert gpus.spec.bandwidth_bytes_per_s == pytest.approx(4.8e12 * 4 / 8)
     assert dict(gpus.env)["CUDA_VISIBLE_DEVICES"].startswith("MIG-")
     assert [gpu.label for gpu in report.gpus] == ["0", "0.0", "0.2", "0.3", "1"]
     reasons = {left.gpu.label: left.reason for left in selection.left_out}

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
+from planner.facts import load
+from planner.review.machine import count_of
 from planner.review.readers.command import pin_of
 from planner.review.readers.command import servers_of as shell_servers
 from planner.review.readers.image import read_image
@@ -150,7 +152,7 @@ def _accelerators(resources: Tree) -> Claim:
                     return claims[0]
                 return Claim(at=resources.key(key), choice=True)
         machine = resources.string("instance_type")
-        return Claim(product=machine, at=resources.key("instance_type"), vendor=None)
+        return Claim(product=machine, count=count_of(machine), at=resources.key("instance_type"), vendor=None)
     offers_text = [node.value or ""] if node.kind == "scalar" else [one.value or "" for one in node.list()]
     if node.kind == "map":
         offers_text = []
@@ -160,11 +162,17 @@ def _accelerators(resources: Tree) -> Claim:
     pairs = []
     for offer in offers_text:
         name, _, number = offer.partition(":")
-        pairs.append((name.strip(), int(number) if number.strip().isdecimal() and len(number) < 6 else 1))
+        pairs.append((_sky_product(name.strip()), int(number) if number.strip().isdecimal() and len(number) < 6 else 1))
     if len(set(pairs)) != 1:
         counts = {count for _, count in pairs}
         return Claim(count=counts.pop() if len(counts) == 1 else None, at=at, choice=True)
     return Claim(count=pairs[0][1], product=pairs[0][0], at=at)
+
+
+def _sky_product(name: str) -> str:
+    """What SkyPilot's name means to the catalogue, where the two differ: its A100 has 40 GB."""
+    ids: dict[str, str] = load("clouds.toml")["skypilot"]["names"]
+    return next((gpu_id for gpu_id, theirs in ids.items() if theirs.lower() == name.lower()), name)
 
 
 def _dstack_claim(root: Tree) -> Claim:
