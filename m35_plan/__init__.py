@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from planner.planning.request import PlanRequest
@@ -28,11 +28,11 @@ def run() -> None:
     _enter(door)
 
 
-def _wizard(request: PlanRequest) -> int:
+def _wizard(request: PlanRequest, load: dict[str, Any]) -> int:
     """Open the wizard on a question; the command line itself knows no wizard."""
     from tui import resume
 
-    return resume(request)
+    return resume(request, load)
 
 
 def run_tui() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from planner import PlanRequest
@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def resume(request: PlanRequest) -> int:
-    """Open the wizard on a question of the command line and return its exit code.
+def resume(request: PlanRequest, load: Mapping[str, Any]) -> int:
+    """Open the wizard on a question of the command line, with its load, and return its exit code.
 
     Raises:
         M35Error: where Textual is not installed.
@@ -64,7 +64,7 @@ def resume(request: PlanRequest) -> int:
     _require_textual()
     from tui.start import open_plan
 
-    return open_plan(request)
+    return open_plan(request, load)
 
 
 def _require_textual() -> None:

@@ -10,12 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planner import Lever, Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
+    from planner import SpeedForecast, SpeedPlan, Workload
     from planner.memory.rank import Calibration
     from planner.planning.context_curve import CurvePoint
     from planner.serve import (
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     )
     from planner.serve.rehearsal.rehearse import Stage
     from planner.serve.verification.chat import Piece, Turn
-    from planner.speed import SpeedForecast
 
 
 def _detect() -> DetectionReport:
@@ -58,17 +58,16 @@ def _curve(plan: Plan) -> tuple[CurvePoint, ...]:
     return context_curve(plan)
 
 
-def _speed(plan: Plan, concurrency: int) -> SpeedForecast:
-    from planner.speed import Workload, forecast
+def _speed(plan: Plan, workload: Workload) -> SpeedForecast:
+    from tui.forecasting import speed_of
 
-    return forecast(
-        plan.settings,
-        Workload(concurrency=concurrency),
-        model=plan.model,
-        gpus=plan.gpus,
-        num_gpu_blocks=plan.kv_cache.num_gpu_blocks,
-        vllm_version=plan.vllm_version,
-    )
+    return speed_of(plan, workload)
+
+
+def _best(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None) -> SpeedPlan | Plan:
+    from tui.forecasting import best_for
+
+    return best_for(request, load, concurrency)
 
 
 def _save(path: Path, text: str) -> Path:
@@ -185,8 +184,10 @@ class Backend:
     """Every single change that helps; milliseconds."""
     curve: Callable[[Plan], tuple[CurvePoint, ...]] = _curve
     """Context against concurrency; milliseconds."""
-    speed: Callable[[Plan, int], SpeedForecast] = _speed
-    """Forecast for so many requests at once, 1,024 tokens in and out; a second or so."""
+    speed: Callable[[Plan, Workload], SpeedForecast] = _speed
+    """Forecast for a load; a second or so."""
+    best: Callable[[PlanRequest, Mapping[str, Any], int | None], SpeedPlan | Plan] = _best
+    """The way to use the GPUs that serves a load best; several seconds."""
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""
     preflight: Callable[[StartOrder, Plan], Iterator[CheckResult]] = _preflight

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 
+from planner import Plan
 from planner.rendering.own_line import own_line
 from tui.wizard import Answers, Step, effective_request
 
@@ -11,23 +13,38 @@ VERBS = {Step.LAUNCH: "launch"}
 
 
 def step_line(
-    answers: Answers, step: Step, *, target: str = "", docker: bool = False, program: str | None = None
+    answers: Answers,
+    step: Step,
+    *,
+    shown: Plan | None = None,
+    target: str = "",
+    docker: bool = False,
+    program: str | None = None,
 ) -> str:
     """Return the command line of `step`; empty where there is nothing to say yet.
 
     Args:
         answers: everything decided so far.
         step: where one is.
+        shown: the plan that is shown; a question with a load must name its layout.
         target: what the Command step shows, as ``--emit`` names it.
         docker: whether the image is started instead of this machine's vllm.
         program: the vllm program, where it is not the one on PATH.
     """
     if step in (Step.LAUNCH, Step.VERIFY) and answers.run_id is not None:
-        verb = ["attach", answers.run_id] if step is Step.LAUNCH else ["verify", "--run", answers.run_id]
-        return shlex.join(["m35-plan", *verb])
+        follow = ["attach", answers.run_id] if step is Step.LAUNCH else ["verify", "--run", answers.run_id]
+        return shlex.join(["m35-plan", *follow])
     if answers.request is None:
         return ""
-    words = list(own_line(effective_request(answers), verb=VERBS.get(step, "plan"), gpus=answers.gpus_from))
+    request, verb = effective_request(answers), VERBS.get(step, "plan")
+    load = dict(answers.load) if verb == "plan" else {}
+    if load:
+        # The command line chooses by speed where the layout is open; here it is the one that is shown.
+        request = dataclasses.replace(request, concurrency=answers.request.concurrency)
+        if shown is not None:
+            batched = shown.settings.max_num_batched_tokens
+            request = dataclasses.replace(request.with_layout(shown.settings.layout), max_num_batched_tokens=batched)
+    words = list(own_line(request, verb=verb, gpus=answers.gpus_from, load=load))
     if step is Step.COMMAND and target:
         words += ["--emit", target]
     if step is Step.LAUNCH:

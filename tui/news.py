@@ -9,7 +9,7 @@ from planner.serve.process.progress import StartProgress
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport, M35Error
-    from planner import Plan
+    from planner import Plan, SpeedForecast, SpeedPlan, Workload
     from planner.serve import Event, Expectations, RehearsalReport, Run, SmokeReport, StartReport
     from planner.serve.check import CheckResult
 
@@ -19,6 +19,22 @@ class GpusSeen:
     """A probe has looked at this machine."""
 
     report: DetectionReport
+
+
+@dataclass(frozen=True, slots=True)
+class Forecasted:
+    """How fast a layout would be under the load, or why nobody knows."""
+
+    plan: Plan
+    workload: Workload
+    forecast: SpeedForecast | M35Error
+
+
+@dataclass(frozen=True, slots=True)
+class Advised:
+    """The way to use the GPUs that serves the load best, or why there is none."""
+
+    best: SpeedPlan | Plan | M35Error
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +179,8 @@ class Said:
 
 News = (
     GpusSeen
+    | Forecasted
+    | Advised
     | CheckingBegun
     | Checked
     | PreflightDone

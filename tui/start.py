@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hw_specs import M35Error, resolve_gpus
 from hw_specs.units import parse_memory
 from planner import InvalidRequest, PlanRequest
 from planner.calibrate import calibrations
 from planner.checkpoint import load_model
+from planner.planning.load import load_of
 from planner.rendering.document import read_document
 from tui.app import M35App
 from tui.backend import Backend
@@ -53,9 +55,10 @@ def start(words: Sequence[str]) -> int:
     return M35App(backend=backend, answers=begin.answers, step=begin.step).run() or 0
 
 
-def open_plan(request: PlanRequest) -> int:
-    """Run the application on the plan of `request` and return its exit code."""
-    return M35App(answers=Answers(request=request, model=request.model), step=Step.PLAN).run() or 0
+def open_plan(request: PlanRequest, load: Mapping[str, Any]) -> int:
+    """Run the application on the plan of `request` under `load` and return its exit code."""
+    answers = Answers(request=request, model=request.model, load=tuple(load.items()))
+    return M35App(answers=answers, step=Step.PLAN).run() or 0
 
 
 def beginning(words: Sequence[str]) -> Beginning:
@@ -126,7 +129,11 @@ def _of_document(path: Path) -> Answers:
     except (OSError, UnicodeDecodeError) as error:
         reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not text"
         raise M35Error(f"cannot read `{path}`: {reason}", hint="name a file that `m35-plan --json` wrote") from error
-    request = read_document(text).request
+    document = read_document(text)
+    request, load = document.request, tuple[tuple[str, Any], ...]()
+    if document.speed is not None:
+        request = dataclasses.replace(request, concurrency=document.speed.workload.concurrency)
+        load = load_of(document.speed)
     # The GPUs of another machine's probe are a size and a count here, and no probe of ours.
     request = dataclasses.replace(request, gpus=dataclasses.replace(request.gpus, origin="catalogue"))
-    return Answers(request=request, model=request.model)
+    return Answers(request=request, model=request.model, load=load)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Any, Literal
 
 from planner import Lever, PlanRequest
 from planner.model import ModelSpec
@@ -43,6 +43,11 @@ class Answers:
     """GPUs and workload."""
     gpus_from: str = ""
     """What ``--gpus`` says of these GPUs, where that is not their name: ``@host.json``."""
+    load: tuple[tuple[str, Any], ...] = ()
+    """Load and targets as option and value, as `planner.planning.load.LOAD` names them; empty asks for no forecast.
+    With a load the request's ``concurrency`` counts its requests in flight, as on the command line."""
+    batched_tokens: int | None = None
+    """``max_num_batched_tokens`` that serves the load best, once it was taken over."""
     layout: Layout | None = None
     """One that was picked by hand."""
     levers: tuple[Lever, ...] = ()
@@ -103,8 +108,14 @@ def with_request(answers: Answers, request: PlanRequest) -> Answers:
         request=request,
         layout=answers.layout if same_gpus else None,
         levers=answers.levers if same_gpus else (),
+        batched_tokens=None,
         edited=None,
     )
+
+
+def with_load(answers: Answers, load: tuple[tuple[str, Any], ...]) -> Answers:
+    """Return the answers with another load; what was best for the old one is dropped."""
+    return answers if load == answers.load else dataclasses.replace(answers, load=load, batched_tokens=None)
 
 
 def with_layout(answers: Answers, layout: Layout | None) -> Answers:
@@ -131,6 +142,10 @@ def effective_request(answers: Answers) -> PlanRequest:
     if answers.edited is not None:
         return answers.edited.request
     request = answers.request
+    if answers.load:
+        request = dataclasses.replace(request, concurrency=None)
+    if answers.batched_tokens is not None:
+        request = dataclasses.replace(request, max_num_batched_tokens=answers.batched_tokens)
     if answers.layout is not None:
         request = request.with_layout(answers.layout)
     for lever in answers.levers:

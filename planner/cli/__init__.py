@@ -11,7 +11,7 @@ import os
 import re
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from planner.planning.request import PlanRequest
 
-    Wizard = Callable[[PlanRequest], int]
+    Wizard = Callable[[PlanRequest, dict[str, Any]], int]
 
 DEFAULT_COMMAND = "plan"
 

@@ -114,7 +114,7 @@ def plan_for_workload(
     reasons = _reasons(chosen, candidates, objective, targets)
     section = SpeedSection(
         objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, reasons=tuple(reasons),
-        layouts=_rows(candidates, chosen, targets), cost=_cost(speed, chosen.plan, price_per_gpu_hour),
+        layouts=_rows(candidates, chosen, targets), cost=cost_of(speed, chosen.plan, price_per_gpu_hour),
         **{field.name: getattr(speed, field.name) for field in dataclasses.fields(SpeedForecast)},
     )  # fmt: skip
     answer = dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons))
@@ -339,7 +339,8 @@ def _reasons(chosen: _Candidate, candidates: list[_Candidate], objective: Object
     return said
 
 
-def _cost(speed: SpeedForecast, answer: Plan, price_per_gpu_hour: float | None) -> Cost | None:
+def cost_of(speed: SpeedForecast, answer: Plan, price_per_gpu_hour: float | None) -> Cost | None:
+    """Return what tokens cost on all GPUs of `answer` at that price; None without one."""
     if price_per_gpu_hour is None:
         return None
     per_s = price_per_gpu_hour * answer.gpus.total_gpus / 3600

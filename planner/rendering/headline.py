@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.planning.answer import Plan
-from planner.speed.answer import SpeedSection
+from planner.speed.answer import SpeedForecast, SpeedSection, Targets
 
 VERDICT_WORDS = {"fits": "fits", "tight": "tight", "does-not-fit": "does not fit"}
 """Verdict → what people read."""
@@ -29,9 +29,11 @@ def verdict_words(plan: Plan, speed: SpeedSection | None = None) -> str:
 
 def missed_targets(speed: SpeedSection | None) -> tuple[str, ...]:
     """Every target that the forecast does not meet, with the factor: ``TTFT 100 ms by 5.7 x``."""
-    if speed is None or speed.meets_targets:
-        return ()
-    targets = speed.targets
+    return () if speed is None or speed.meets_targets else misses(speed, speed.targets)
+
+
+def misses(speed: SpeedForecast | SpeedSection, targets: Targets) -> tuple[str, ...]:
+    """Every one of `targets` that a forecast does not meet, with the factor."""
     found = []
     for name, target, expected in (("TTFT", targets.ttft_ms, speed.ttft_ms), ("TPOT", targets.tpot_ms, speed.tpot_ms)):
         if target is not None and expected.expected > target:

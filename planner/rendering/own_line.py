@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.planning.request import SETTINGS, PlanRequest, option_for
 
 
-def own_line(request: PlanRequest, *, verb: str = "plan", gpus: str = "") -> tuple[str, ...]:
+def own_line(
+    request: PlanRequest, *, verb: str = "plan", gpus: str = "", load: Mapping[str, Any] | None = None
+) -> tuple[str, ...]:
     """Return the words of ``m35-plan`` that ask `request`; the shortest ones, what is left open is not said.
 
     Args:
         request: the question; what was measured on this machine is found again by itself.
         verb: the command; ``plan`` is the default one and need not be said.
+        load: options of a load and its targets, as :data:`planner.planning.load.LOAD` names them.
         gpus: what ``--gpus`` says instead of the set's own name, such as ``@host.json``.
 
     >>> from hw_specs import parse_gpus
@@ -32,6 +38,8 @@ def own_line(request: PlanRequest, *, verb: str = "plan", gpus: str = "") -> tup
         words.append(option_for(name))
         if value is not True:
             words.append(str(value))
+    for name, value in (load or {}).items():
+        words += [option_for(name), str(value)]
     return tuple(words)
 
 

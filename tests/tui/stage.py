@@ -83,7 +83,8 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
         "plan": lambda request: dataclasses.replace(kept.plan, request=request),
         "levers": lambda _request: kept.levers,
         "curve": lambda _plan: kept.curve,
-        "speed": lambda _plan, _concurrency: kept.speed,
+        "speed": lambda _plan, workload: dataclasses.replace(kept.speed, workload=workload),
+        "best": lambda _request, _load, _concurrency: kept.plan,
         "now": lambda: BORN_S + 161,
         "look_every_s": None,
         "verify": _verify,
@@ -93,9 +94,15 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
     return backend(**{**doors, **changes})
 
 
-def app_at(step: Step, *, gpus: str = "8xH200", doors: Backend | None = None, run_id: str | None = None) -> M35App:
+LOADED = (("prompt_tokens", 4096), ("output_tokens", 512), ("ttft_ms", 500.0), ("tpot_ms", 5.0))
+
+
+def app_at(
+    step: Step, *, gpus: str = "8xH200", doors: Backend | None = None, run_id: str | None = None, loaded: bool = False
+) -> M35App:
     """The wizard at one step with recorded answers."""
-    answers = Answers(request=PlanRequest(gpus=parse_gpus(gpus)), run_id=run_id)
+    request = PlanRequest(gpus=parse_gpus(gpus), concurrency=16 if loaded else None)
+    answers = Answers(request=request, run_id=run_id, load=LOADED if loaded else ())
     return M35App(backend=doors or staged(gpus), answers=answers, step=step)
 
 

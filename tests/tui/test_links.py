@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hw_specs import M35Error, parse_gpus
 from planner import PlanRequest, plan
 from planner.cli import main as m35_plan
+from planner.planning.load import LOAD
 from planner.rendering.document import plan_document, to_json_value
 from planner.rendering.own_line import own_line
 from planner.serve import attach
@@ -49,9 +50,33 @@ SETTINGS = st.fixed_dictionaries(
 @given(SETTINGS)
 def test_the_command_line_of_a_question_asks_just_that_question(settings: dict[str, Any]) -> None:
     seen: list[PlanRequest] = []
+
+    def wizard(found: PlanRequest, load: dict[str, Any]) -> int:
+        assert not load
+        seen.append(found)
+        return 0
+
     asked = PlanRequest(gpus=parse_gpus("8xH200"), **settings)
-    assert m35_plan([*own_line(asked)[1:], "--tui"], wizard=lambda found: seen.append(found) or 0) == 0
+    assert m35_plan([*own_line(asked)[1:], "--tui"], wizard=wizard) == 0
     assert seen == [asked]
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([name for name in LOAD if name != "objective"]), st.integers(1, 900), min_size=1, max_size=5
+    )
+)
+def test_the_command_line_of_a_load_asks_for_just_that_load(load: dict[str, Any]) -> None:
+    asked = request(concurrency=4, tensor_parallel_size=8)
+    seen: list[dict[str, Any]] = []
+
+    def wizard(found: PlanRequest, told: dict[str, Any]) -> int:
+        assert found == asked
+        seen.append(told)
+        return 0
+
+    assert m35_plan([*own_line(asked, load=load)[1:], "--tui"], wizard=wizard) == 0
+    assert seen == [load]
 
 
 def test_sizes_models_and_files_are_said(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from textual.pilot import Pilot
 
 from tui.app import M35App
 from tui.screens.launch import LaunchScreen
+from tui.screens.plan import PlanScreen
 from tui.screens.verify import VerifyScreen
 from tui.wizard import Step
 
@@ -61,6 +62,7 @@ SCENES: dict[str, tuple[Step, str, Act]] = {
     "gpus": (Step.GPUS, "8xH200", press()),
     "workload": (Step.WORKLOAD, "8xH200", press("down")),
     "plan": (Step.PLAN, "8xH200", press("tab")),
+    "plan-loaded": (Step.PLAN, "8xH200", press()),
     "plan-tight": (Step.PLAN, "1xMI300X", press()),
     "plan-nothing-fits": (Step.PLAN, "1xH100", press()),
     "explain": (Step.PLAN, "8xH200", press("e", "up")),
@@ -84,7 +86,8 @@ def scene(name: str) -> tuple[M35App, Act]:
     step, gpus, act = SCENES[name]
     run_id = stage.finished_run().id if step is Step.VERIFY else None
     doors = stage.staged(gpus, detect=stage.detected) if name == "gpus" else None
-    return stage.app_at(step, gpus=gpus, run_id=run_id, doors=doors), settled(act)
+    app = stage.app_at(step, gpus=gpus, run_id=run_id, doors=doors, loaded=name.endswith("-loaded"))
+    return app, settled(act)
 
 
 def settled(act: Act) -> Act:
@@ -96,11 +99,20 @@ def settled(act: Act) -> Act:
         await pilot.pause()
         await until(pilot, lambda: idle(app))
         await act(pilot)
+        await until(pilot, lambda: forecast(app))
         await pilot.pause()
         await until(pilot, lambda: idle(app))
         await pilot.pause()
 
     return whole
+
+
+def forecast(app: App[Any]) -> bool:
+    """Whether every speed that is wanted is on the screen."""
+    screen = app.screen
+    if not isinstance(screen, PlanScreen) or not screen.answers.load:
+        return True
+    return all(screen.speed_of(plan) is not None for plan in screen.to_forecast())
 
 
 def idle(app: App[Any]) -> bool:
@@ -115,7 +127,7 @@ def test_screen(name: str, size: tuple[int, int], snap_compare: Callable[..., bo
     assert snap_compare(app, terminal_size=size, run_before=act)
 
 
-@pytest.mark.parametrize("name", ["gpus", "workload", "plan", "plan-nothing-fits", "command"])
+@pytest.mark.parametrize("name", ["gpus", "workload", "plan", "plan-loaded", "plan-nothing-fits", "command"])
 def test_screen_with_room(name: str, snap_compare: Callable[..., bool]) -> None:
     app, act = scene(name)
     assert snap_compare(app, terminal_size=(200, 60), run_before=act)

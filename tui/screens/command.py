@@ -81,7 +81,7 @@ class CommandScreen(StepScreen):
 
     def own_line(self) -> str:
         """The command line that prints what is shown."""
-        return step_line(self.answers, self.STEP, target=self._target)
+        return step_line(self.answers, self.STEP, shown=self.feasible_plan, target=self._target)
 
     @property
     def _target(self) -> str:

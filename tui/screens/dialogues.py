@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -21,12 +21,21 @@ from planner import Plan
 from planner.rendering import report
 from planner.speed import SpeedForecast
 from tui.backend import Backend
+from tui.forecasting import workload_for
 from tui.widgets.columns import Column, Row, fit
 from tui.widgets.curve_plot import curve_lines
 from tui.widgets.fields import Line
 from tui.widgets.table import Table
 
 Result = TypeVar("Result")
+
+TERRITORIES = {
+    "measured": "this very case was measured",
+    "near": "measured on such GPUs",
+    "far": "measured on other GPUs only",
+    "measured here": "corrected by a benchmark on this machine",
+}
+"""How close a forecast is to something measured, in words."""
 
 
 class Dialogue(ModalScreen[Result | None]):
@@ -195,10 +204,12 @@ class Curve(Dialogue[None]):
             self.forecast = forecast
             super().__init__()
 
-    def __init__(self, plan: Plan, *, backend: Backend) -> None:
+    def __init__(self, plan: Plan, *, backend: Backend, load: Mapping[str, Any]) -> None:
         super().__init__()
         self._plan = plan
         self._backend = backend
+        # Each point is a number of requests in flight; a rate would say it twice.
+        self._load = {name: value for name, value in load.items() if name != "request_rate"}
         self._points = backend.curve(plan)
         self._speeds: dict[int, SpeedForecast] = {}
         self._note = "forecasting the speed …"
@@ -227,7 +238,8 @@ class Curve(Dialogue[None]):
             if worker.is_cancelled or not point.max_model_len:
                 return
             try:
-                found: SpeedForecast | M35Error = self._backend.speed(self._plan, point.concurrency)
+                load = workload_for(self._load, point.concurrency)
+                found: SpeedForecast | M35Error = self._backend.speed(self._plan, load)
             except M35Error as refusal:
                 found = refusal
             self.post_message(self.Forecast(point.concurrency, found))
@@ -241,7 +253,7 @@ class Curve(Dialogue[None]):
             workload = message.forecast.workload
             self._note = (
                 f"tokens/s and ms/token: forecast for {workload.prompt_tokens:,} tokens in and "
-                f"{workload.output_tokens:,} out, low to high; territory: {message.forecast.territory}"
+                f"{workload.output_tokens:,} out, low to high; {TERRITORIES[message.forecast.territory]}"
             )
         self._draw()
 

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from hw_specs import M35Error
-from planner import Lever, Plan
+from planner import Lever, Plan, PlanRequest, SpeedForecast, SpeedPlan
 from planner.rendering import report
 from planner.rendering.headline import summary
 from planner.rendering.report import LayoutChoice
+from planner.settings import Layout
+from tui import news
 from tui.screens.dialogues import Ask, Curve, Explain
-from tui.screens.step import StepScreen
+from tui.screens.speed_step import SpeedStep
 from tui.widgets.columns import Column, Row
 from tui.widgets.plan_side import PlanSide
+from tui.widgets.speed_lines import number
 from tui.widgets.table import SwitchRows, Table
 from tui.wizard import (
     Step,
@@ -28,32 +33,48 @@ from tui.wizard import (
     with_lever,
 )
 
+LAYOUT = Column("layout", flex=True)
+BY_MEMORY = (LAYOUT, Column("context", right=True), Column("requests", right=True))
+BY_SPEED = (
+    LAYOUT,
+    Column("context", right=True),
+    Column("tok/s", right=True),
+    Column("TTFT", right=True),
+    Column("TPOT", right=True),
+)
+WITH_BOUNDS = (
+    LAYOUT,
+    Column("context", right=True),
+    Column("requests", right=True),
+    Column("tok/s", right=True),
+    Column("low to high", right=True),
+    Column("TTFT", right=True),
+    Column("TPOT", right=True),
+)
 
-class PlanScreen(StepScreen):
+
+class PlanScreen(SpeedStep):
     """Verdict, layouts, levers, and one GPU as a picture."""
 
     STEP: ClassVar[Step] = Step.PLAN
     HELP_TEXT: ClassVar[str] = (
         "The answer. Upper left: every way to share the GPUs out; moving the cursor picks one. Lower left: changes "
         "that give the KV cache more room; space switches one on and the plan follows. The picture is one GPU: what "
-        "is hatched is uncertain. Nothing here touches the machine."
+        "is hatched is uncertain. With a load every layout is forecast, red is what misses a target, and `b` takes the "
+        "one that serves the load best. Nothing here touches the machine."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "other"),
         Binding("e", "explain", "explain"),
         Binding("c", "curve", "context"),
+        Binding("b", "best", "best for the load"),
     ]
 
     def compose_body(self) -> ComposeResult:
         """Layouts and levers at the left, the plan at the right."""
         with Horizontal():
             with Vertical(classes="question"):
-                yield Table(
-                    Column("layout", flex=True),
-                    Column("context", right=True),
-                    Column("requests", right=True),
-                    id="layouts",
-                )
+                yield Table(*BY_MEMORY, id="layouts")
                 yield Static(id="layout-note", classes="note", markup=False)
                 yield Table(
                     Column("levers", flex=True, valued=True), Column("tokens", right=True), id="levers", rows=SwitchRows
@@ -65,6 +86,9 @@ class PlanScreen(StepScreen):
         """Draw the plan."""
         self._layouts: tuple[LayoutChoice, ...] = ()
         self._levers: tuple[Lever, ...] = ()
+        self._plans: dict[Layout, Plan] = {}
+        self._best: SpeedPlan | None = None
+        """What serves the load best, once it is known."""
         self._draw()
         self.query_one("#layouts", Table).rows_widget.focus()
 
@@ -77,17 +101,109 @@ class PlanScreen(StepScreen):
             return
         plan = self.answer
         self._layouts = report.layout_choices(plan)
-        chosen = next(index for index, one in enumerate(self._layouts) if one.chosen)
-        rows = [
-            Row(
-                cells=(("▸ " if one.chosen else "  ") + one.row.layout, one.row.context, one.row.requests),
-                style="" if one.verdict == "fits" else "$text-warning" if one.verdict == "tight" else "$secondary",
-            )
-            for one in self._layouts
-        ]
-        self.query_one("#layouts", Table).show(rows, cursor=chosen)
-        self.query_one("#layout-note", Static).update(self._layouts[chosen].row.note)
+        self._plans = {}
+        self._draw_layouts()
         self._draw_levers(self.backend.levers(effective_request(self.answers)))
+
+    def _draw_layouts(self) -> None:
+        """Every layout with what it holds and, under a load, how fast it is."""
+        if not self._layouts:
+            return
+        table, loaded = self.query_one("#layouts", Table), bool(self.answers.load)
+        columns = (WITH_BOUNDS if self.has_class("-wide") else BY_SPEED) if loaded else BY_MEMORY
+        rows = [self._layout_row(one, columns) for one in self._layouts]
+        chosen = next(index for index, one in enumerate(self._layouts) if one.chosen)
+        table.show(rows, cursor=chosen, columns=columns)
+        note = self._layouts[chosen].row.note
+        if self._best is not None:
+            reasons = self._best.section.reasons
+            note = f"b takes {self._best.plan.settings.layout}: {reasons[-1] if reasons else 'it serves the load best'}"
+        self.query_one("#layout-note", Static).update(note)
+
+    def _layout_row(self, one: LayoutChoice, columns: tuple[Column, ...]) -> Row:
+        style = "" if one.verdict == "fits" else "$text-warning" if one.verdict == "tight" else "$secondary"
+        speed = self._speed_in(one) if columns is not BY_MEMORY else None
+        if isinstance(speed, SpeedForecast):
+            missed = bool(self.misses_of(speed))
+            rate = speed.output_tokens_per_s
+            cells = {
+                "tok/s": number(rate.expected),
+                "low to high": f"{number(rate.low)} to {number(rate.high)}",
+                "TTFT": number(speed.ttft_ms.expected),
+                "TPOT": number(speed.tpot_ms.expected),
+            }
+            style = "$text-error" if missed else style
+        else:
+            missed = False
+            cells = {"tok/s": "–" if speed is not None or one.verdict == "does-not-fit" else "…"}
+        best = self._best is not None and self._best.plan.settings.layout == one.layout
+        name = ("▸" if one.chosen else " ") + ("✗" if missed else "★" if best else " ") + one.row.layout
+        told = {"layout": name, "context": one.row.context, "requests": one.row.requests, **cells}
+        return Row(cells=tuple(told.get(column.head, "") for column in columns), style=style)
+
+    def _speed_in(self, one: LayoutChoice) -> SpeedForecast | M35Error | None:
+        plan = self._planned(one)
+        return None if plan is None else self.speed_of(plan)
+
+    def _planned(self, one: LayoutChoice) -> Plan | None:
+        """The plan of another layout, with everything else as it stands."""
+        if one.chosen:
+            return self.feasible_plan
+        if one.verdict == "does-not-fit":
+            return None
+        if one.layout not in self._plans:
+            try:
+                request = effective_request(with_layout(self.answers, one.layout))
+                self._plans[one.layout] = self.backend.plan(request)
+            except M35Error:
+                return None
+        plan = self._plans[one.layout]
+        return plan if plan.feasible else None
+
+    def to_forecast(self) -> Sequence[Plan]:
+        """Every layout that fits, the chosen one first."""
+        ordered = sorted(self._layouts, key=lambda one: not one.chosen)
+        return [plan for plan in map(self._planned, ordered) if plan is not None]
+
+    def hear(self, heard: news.News) -> None:
+        """Draw a forecast where it belongs."""
+        super().hear(heard)
+        if isinstance(heard, news.Advised):
+            self._best = heard.best if isinstance(heard.best, SpeedPlan) else None
+        if isinstance(heard, news.Forecasted | news.Advised):
+            self._draw_layouts()
+            self.refresh_bindings()
+
+    def forecasts_done(self) -> None:
+        """Ask which way of all serves the load best."""
+        request = self.answers.request
+        if self._best is None and request is not None and self.feasible_plan is not None:
+            asked = dataclasses.replace(request, concurrency=None).with_layout(None)
+            self._advise(asked, request.concurrency)
+
+    @work(thread=True, exclusive=True, group="advice")
+    def _advise(self, request: PlanRequest, concurrency: int | None) -> None:
+        try:
+            best: SpeedPlan | Plan | M35Error = self.backend.best(request, dict(self.answers.load), concurrency)
+        except M35Error as refusal:
+            best = refusal
+        self.tell(news.Advised(best))
+
+    def action_best(self) -> None:
+        """Take over what serves the load best."""
+        if self._best is not None:
+            settings = self._best.plan.settings
+            before = dataclasses.replace(self.answers, batched_tokens=settings.max_num_batched_tokens)
+            self.answers = with_layout(before, settings.layout)
+            self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The best way can be taken once it is known."""
+        return self._best is not None if action == "best" else super().check_action(action, parameters)
+
+    def on_resize(self) -> None:
+        """Other columns may fit now."""
+        self.call_after_refresh(self._draw_layouts)
 
     def _draw_levers(self, offered: tuple[Lever, ...]) -> None:
         self._levers = offered_levers(self.answers, offered)
@@ -144,7 +260,8 @@ class PlanScreen(StepScreen):
     def action_curve(self) -> None:
         """Context against concurrency."""
         if isinstance(self.answer, Plan):
-            self.app.push_screen(Curve(self.answer, backend=self.backend))
+            load = dict(self.answers.load)
+            self.app.push_screen(Curve(self.answer, backend=self.backend, load=load))
 
     def action_next(self) -> None:
         """Go on; a plan that does not fit is asked about once more."""

@@ -111,7 +111,7 @@ class StepScreen(Screen[Move]):
 
     def own_line(self) -> str:
         """The command line that does what this step shows."""
-        return step_line(self.answers, self.STEP)
+        return step_line(self.answers, self.STEP, shown=self.feasible_plan)
 
     def show_line(self) -> None:
         """Draw the command line of this step."""

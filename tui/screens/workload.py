@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal, Vertical
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.events import DescendantFocus
 from textual.widget import Widget
 from textual.widgets import Input, Static
@@ -20,19 +20,28 @@ from hw_specs.units import parse_count
 from planner import PlanRequest
 from planner.errors import InvalidRequest
 from planner.facts.vllm import vllm_facts
+from planner.planning.load import LOAD, workload_of
 from planner.planning.request import SETTINGS
 from planner.planning.setting import Setting
-from tui.screens.step import StepScreen
+from tui.screens.speed_step import SpeedStep
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_side import PlanSide
-from tui.wizard import Step, with_request
+from tui.wizard import Step, with_load, with_request
 
 YES, NO = "yes", "no"
-FORM = (
-    "language_model_only", "max_model_len", "concurrency", "num_speculative_tokens", "kv_cache_dtype",
-    "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens", "enforce_eager", "vllm_version", "load_format",
+SERVER = ("language_model_only", "max_model_len", "concurrency")
+ASKED_LOAD = (
+    "prompt_tokens", "output_tokens", "request_rate", "ttft_ms", "tpot_ms", "tokens_per_s", "objective",
+    "price_per_gpu_hour",
 )  # fmt: skip
-"""Settings that are asked, top to bottom."""
+ENGINE = (
+    "num_speculative_tokens", "kv_cache_dtype", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens",
+    "enforce_eager", "vllm_version", "load_format",
+)  # fmt: skip
+FORM: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("", SERVER), ("load and targets", ASKED_LOAD), ("engine", ENGINE)
+)  # fmt: skip
+"""What is asked, top to bottom, under its headings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +84,44 @@ def _yes(value: object) -> str:
 
 def fields() -> tuple[Field, ...]:
     """The form, top to bottom."""
-    return tuple(_field(name, SETTINGS[name]) for name in FORM)
+    return tuple(
+        _load_field(name, LOAD[name]) if name in LOAD else _field(name, SETTINGS[name])
+        for _, names in FORM
+        for name in names
+    )
+
+
+def help_of(name: str) -> str:
+    """The line of help of a field."""
+    return (LOAD[name] if name in LOAD else SETTINGS[name]).help
+
+
+def _load_field(name: str, setting: Setting) -> Field:
+    """One line of the load."""
+    if setting.choices:
+        default = setting.choices[0]
+        return Field(
+            name=name, label=setting.label, words=setting.choices,
+            read=lambda word: None if word == default else word, show=lambda value: value or default,
+        )  # fmt: skip
+    return Field(
+        name=name, label=setting.label, placeholder=setting.placeholder,
+        read=_number if setting.kind == "count" else _positive(setting.label),
+        show=_shown if setting.kind == "count" else _share,
+    )  # fmt: skip
+
+
+def _positive(label: str) -> Callable[[str], float | None]:
+    def read(text: str) -> float | None:
+        try:
+            value = float(text.replace(",", "")) if text.strip() else None
+        except ValueError:
+            value = -1.0
+        if value is not None and not 0 < value < float("inf"):
+            raise M35Error(f"`{text}` is not a number above 0", hint=f"{label}: a number such as 2.5")
+        return value
+
+    return read
 
 
 def _field(name: str, setting: Setting) -> Field:
@@ -113,7 +159,7 @@ def _field(name: str, setting: Setting) -> Field:
     )
 
 
-class WorkloadScreen(StepScreen):
+class WorkloadScreen(SpeedStep):
     """A form beside the plan it leads to."""
 
     STEP: ClassVar[Step] = Step.WORKLOAD
@@ -121,7 +167,8 @@ class WorkloadScreen(StepScreen):
     HELP_TEXT: ClassVar[str] = (
         "What should the server do? Leave a line empty and the planner chooses what is sure to fit. Numbers may be "
         "written as vLLM reads them: 128k is 128,000 and 128K is 131,072. The plan at the side follows every key; "
-        "what it refuses, it refuses with the reason."
+        "what it refuses, it refuses with the reason. As soon as a load or a target is given, its speed is forecast, "
+        "and `requests at once` counts the requests of that load in flight."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         # With priority, so that keys typed ahead reach the field that the arrow went to.
@@ -137,19 +184,31 @@ class WorkloadScreen(StepScreen):
         with Horizontal():
             with Vertical(classes="question"):
                 yield Static(str(request.gpus), classes="title", markup=False)
-                for field in self._fields.values():
-                    value = field.show(getattr(request, field.name))
-                    control: Widget
-                    if field.words:
-                        control = Choice(field.words, value=value, id=field.name)
-                    else:
-                        control = Line(value, placeholder=field.placeholder, id=field.name)
-                    control.tooltip = SETTINGS[field.name].help
-                    with Horizontal(classes="field"):
-                        yield Static(field.label, classes="label")
-                        yield control
+                with VerticalScroll(id="form", can_focus=False):
+                    for heading, names in FORM:
+                        if heading:
+                            yield Static(heading, classes="heading")
+                        for name in names:
+                            yield from self._line(self._fields[name], request)
                 yield Static(id="field-help", markup=False)
             yield PlanSide(classes="answer")
+
+    def _line(self, field: Field, request: PlanRequest) -> ComposeResult:
+        """One line of the form."""
+        value = field.show(self._value(field.name, request))
+        control: Widget
+        if field.words:
+            control = Choice(field.words, value=value, id=field.name)
+        else:
+            control = Line(value, placeholder=field.placeholder, id=field.name)
+        control.tooltip = help_of(field.name)
+        with Horizontal(classes="field"):
+            yield Static(field.label, classes="label")
+            yield control
+
+    def _value(self, name: str, request: PlanRequest) -> Any:
+        """What a field stands for now."""
+        return dict(self.answers.load).get(name) if name in LOAD else getattr(request, name)
 
     def on_mount(self) -> None:
         """Draw the plan and start at the first field."""
@@ -160,7 +219,7 @@ class WorkloadScreen(StepScreen):
     @on(DescendantFocus)
     def _focused(self, event: DescendantFocus) -> None:
         if event.widget.id in self._fields:
-            self.query_one("#field-help", Static).update(SETTINGS[event.widget.id].help)
+            self.query_one("#field-help", Static).update(help_of(event.widget.id))
 
     @on(Choice.Changed)
     @on(Input.Changed)
@@ -173,26 +232,33 @@ class WorkloadScreen(StepScreen):
         assert request is not None
         try:
             self._problem = None
-            request = self._read(request)
-            self.answers = with_request(self.answers, request)
+            request, load = self._read(request)
+            workload_of(dict(load), concurrency=request.concurrency)
+            self.answers = with_load(with_request(self.answers, request), load)
             self.replan()
         except M35Error as refusal:
             self._problem = refusal
         self.show_answer(self._problem or self.answer)
 
-    def _read(self, request: PlanRequest) -> PlanRequest:
-        """Return the request that the form says.
+    def _read(self, request: PlanRequest) -> tuple[PlanRequest, tuple[tuple[str, Any], ...]]:
+        """Return the request and the load that the form says.
 
         Raises:
             M35Error: for a line that is no number, or a value out of range.
         """
         changes: dict[str, Any] = {}
+        load = dict(self.answers.load)
         for field in self._fields.values():
             control = self.query_one(f"#{field.name}")
             assert isinstance(control, (Choice, Line))
-            if control.value != field.show(getattr(request, field.name)):
+            if control.value == field.show(self._value(field.name, request)):
+                continue
+            if field.name in LOAD:
+                load[field.name] = field.read(control.value)
+            else:
                 changes[field.name] = field.read(control.value)
-        return dataclasses.replace(request, **changes)
+        asked = tuple((name, load[name]) for name in LOAD if load.get(name) is not None)
+        return dataclasses.replace(request, **changes), asked
 
     def action_move(self, by: int) -> None:
         """Go to the next or the previous field."""

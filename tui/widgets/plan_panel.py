@@ -16,6 +16,7 @@ from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.picture import MARKS, group_rows
 from planner.rendering.picture import gpu_bar as picture_bar
 from tui.widgets.columns import fit
+from tui.widgets.speed_lines import SpeedShown, speed_lines
 
 VERDICTS = {
     "fits": ("✓ fits", "bold $text-success"),
@@ -44,6 +45,8 @@ CELL_STYLES = {
     "slack": "$secondary",
     "free": "$secondary",
 }
+ROOMY = 30
+"""Rows from which the bar of the whole GPU has room beside a forecast."""
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -103,6 +106,8 @@ class PlanPanel(Widget):
     plan: reactive[Plan | None] = reactive(None)
     problem: reactive[M35Error | None] = reactive(None)
     """Why there is no plan; it wins over `plan`."""
+    speed: reactive[SpeedShown | None] = reactive(None)
+    """How fast it would be; None where no load was given."""
 
     def show(self, answer: Plan | M35Error | None) -> None:
         """Draw a plan, or the reason why there is none."""
@@ -129,12 +134,17 @@ class PlanPanel(Widget):
         told = verdict_words(plan)
         if plan.verdict == "fits" and told != "fits":
             words, style = f"✓ {told}", "bold $text-warning"
+        if self.speed is not None and self.speed.misses and plan.feasible:
+            words, style = f"{words}, but misses {len(self.speed.misses)} of the targets", "bold $text-warning"
         lines = [Content.styled(words, style), *wrapped(headline(plan), width=width)]
         if plan.request.model is not None:
             lines += wrapped(plan.model.name, width=width, style="$secondary")
         second = summary(plan)
         if second:
             lines += wrapped(second, width=width, style="$secondary")
+        height = self.content_size.height
+        tight = self.speed is not None and height < ROOMY
+        speed = speed_lines(self.speed, width=width) if self.speed is not None and plan.feasible else []
         ranks = plan.settings.layout.gpus_per_replica
         head = f"one GPU{f' of {ranks}' if ranks > 1 else ''}"
         lines += [
@@ -144,9 +154,9 @@ class PlanPanel(Widget):
             ),
             *picture(plan, width=width),
             Content(""),
-            gpu_bar(plan, width=width),
-            Content(""),
+            *([] if tight else [gpu_bar(plan, width=width), Content("")]),
         ]
+        lines += [*speed, *([] if tight or not speed else [Content("")])]
         if plan.feasible:
             lines += wrapped(report.holds(plan), width=width)
         return lines + self._remarks(plan, width, room=self.content_size.height - len(lines))

@@ -79,8 +79,11 @@ class Table(Vertical):
         """Row under the cursor."""
         return self.rows_widget.highlighted
 
-    def show(self, rows: Sequence[Row], *, cursor: int | None = None) -> None:
-        """Replace the rows and put the cursor on row `cursor`; nothing is announced."""
+    def show(
+        self, rows: Sequence[Row], *, cursor: int | None = None, columns: tuple[Column, ...] | None = None
+    ) -> None:
+        """Replace the rows, and the columns where others are given; nothing is announced."""
+        self._columns = columns or self._columns
         self._rows = tuple(rows)
         self._draw(self.cursor if cursor is None else cursor)
 

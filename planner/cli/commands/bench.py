@@ -14,8 +14,9 @@ from planner.cli.diagnostics import say
 from planner.cli.documents import write_typed
 from planner.cli.output import table, write
 from planner.cli.speed_options import workload_options
-from planner.cli.speed_request import require_numpy, workload_of
+from planner.cli.speed_request import require_numpy
 from planner.errors import InvalidRequest, PlannerError, UnreadableDocument
+from planner.planning.load import workload_of
 
 if TYPE_CHECKING:
     from planner.planning.answer import Plan

@@ -79,8 +79,9 @@ def _share(
 ) -> int:
     """Deal the wanted request rate over the hosts and write who carries what."""
     from planner.cli.diagnostics import say
-    from planner.cli.speed_request import require_numpy, workload_of
+    from planner.cli.speed_request import require_numpy
     from planner.planning.fleet_load import share_load
+    from planner.planning.load import workload_of
     from planner.speed.answer import Targets
 
     require_numpy()

@@ -71,7 +71,7 @@ def command(
     settings["calibrations"] = known_calibrations()
     machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
     if as_wizard:
-        return _open_wizard(PlanRequest(gpus=machine, **settings))
+        return _open_wizard(PlanRequest(gpus=machine, **settings), load)
     section: SpeedSection | None = None
     if asks_for_speed(load):
         from planner.cli.speed_request import plan_with_speed
@@ -133,9 +133,9 @@ def command(
     return ExitCode.OK
 
 
-def _open_wizard(request: PlanRequest) -> int:
+def _open_wizard(request: PlanRequest, load: dict[str, Any]) -> int:
     """Hand the question to the terminal application."""
-    wizard: Callable[[PlanRequest], int] | None = click.get_current_context().find_root().obj
+    wizard: Callable[[PlanRequest, dict[str, Any]], int] | None = click.get_current_context().find_root().obj
     if wizard is None:
         raise click.UsageError("`--tui` opens the wizard from `m35-plan` only; `m35-tui` opens it by itself")
-    return wizard(request)
+    return wizard(request, {name: value for name, value in load.items() if value is not None})

@@ -20,8 +20,9 @@ from planner.cli.options import ModelSource
 from planner.cli.output import Align, may_colour, table, write
 from planner.cli.page import page_width
 from planner.cli.speed_options import asks_for_speed, workload_options
-from planner.cli.speed_request import require_numpy, workload_of
+from planner.cli.speed_request import require_numpy
 from planner.errors import InvalidRequest
+from planner.planning.load import workload_of
 from planner.planning.request import SETTINGS, option_for
 from planner.settings import Layout
 from planner.sweep.grid import AXES

@@ -1,0 +1,159 @@
+"""Load and targets: asked in the form, forecast in threads, shown with bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+
+from hw_specs import M35Error
+from planner import Plan, PlanRequest, SpeedForecast, SpeedPlan, Workload, plan
+from planner.speed.answer import LayoutSpeed, SpeedSection, Targets
+from tui.app import M35App
+from tui.backend import Backend
+from tui.screens.dialogues import Curve
+from tui.screens.plan import PlanScreen
+from tui.screens.workload import WorkloadScreen
+from tui.widgets.fields import Choice, Line
+from tui.widgets.plan_panel import PlanPanel
+from tui.wizard import Step
+
+from . import stage
+from .world import app_at, backend, request, text_of, typed, until
+
+
+def faster(factor: float, workload: Workload) -> SpeedForecast:
+    base = stage.recording("8xH200").speed
+    assert base is not None
+    tpot = dataclasses.replace(base.tpot_ms, expected=base.tpot_ms.expected / factor)
+    return dataclasses.replace(base, workload=workload, tpot_ms=tpot)
+
+
+def doors(**changes: object) -> Backend:
+    """Small layouts answer fast."""
+    return stage.staged(
+        plan=plan,
+        speed=lambda answer, load: faster(answer.settings.replicas, load),
+        **changes,
+    )
+
+
+def panel(app: M35App) -> PlanPanel:
+    return app.screen.query_one(PlanPanel)
+
+
+async def test_a_load_is_asked_forecast_and_said_on_the_command_line() -> None:
+    app = app_at(Step.WORKLOAD, doors=doors())
+    async with app.run_test(size=(120, 40)) as pilot:
+        assert panel(app).speed is None
+        app.screen.query_one("#prompt_tokens", Line).focus()
+        await typed(pilot, "4K")
+        app.screen.query_one("#tpot_ms", Line).focus()
+        await typed(pilot, "5")
+        app.screen.query_one("#concurrency", Line).value = "16"
+        await until(pilot, lambda: "misses TPOT 5 ms by 1.6 x" in text_of(app))
+        await until(pilot, lambda: "4,096 tokens in, 1,024 out, 16 at once" in text_of(app))
+        assert isinstance(app.screen, WorkloadScreen)
+        assert "--concurrency 16 --prompt-tokens 4096 --tpot-ms 5.0" in app.screen.own_line().replace(
+            "--max-num-batched-tokens 8192 ", ""
+        )
+        app.screen.query_one("#price_per_gpu_hour", Line).value = "2.5"
+        await until(pilot, lambda: "cost, M tokens" in text_of(app))
+        app.screen.query_one("#objective", Choice).action_turn(1)
+        await until(pilot, lambda: dict(app.screen.answers.load).get("objective") == "latency")  # type: ignore[attr-defined]
+        app.screen.query_one("#request_rate", Line).value = "-1"
+        await until(pilot, lambda: "is not a number above 0" in text_of(app))
+
+
+async def test_layouts_show_their_speed_and_what_misses_is_marked() -> None:
+    app = stage.app_at(Step.PLAN, doors=doors(), loaded=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "▸✗TP8" in text_of(app) and "TP4 x 2" in text_of(app))
+        screen = app.screen
+        assert isinstance(screen, PlanScreen)
+        await until(pilot, lambda: all(screen.speed_of(one) is not None for one in screen.to_forecast()))
+        lines = text_of(app).splitlines()
+        assert any("✗TP4 PP2" in line for line in lines)
+        assert any(" TP4 x 2" in line and "✗" not in line.split("▕")[0] for line in lines), "twice as fast is enough"
+        assert "94.0 to 160" in text_of(app)
+
+
+async def test_the_best_way_for_the_load_is_taken_with_one_key() -> None:
+    def best(asked: PlanRequest, _load: object, concurrency: int | None) -> SpeedPlan:
+        assert concurrency == 16 and asked.layout_open
+        chosen = plan(dataclasses.replace(asked, replicas=2, tensor_parallel_size=4, max_num_batched_tokens=16384))
+        speed = faster(2, Workload(concurrency=16))
+        section = SpeedSection(
+            objective="balanced", targets=Targets(), meets_targets=True, reasons=("TP4 x 2 has it all",),
+            layouts=tuple[LayoutSpeed, ...](), cost=None,
+            **{field.name: getattr(speed, field.name) for field in dataclasses.fields(SpeedForecast)},
+        )  # fmt: skip
+        return SpeedPlan(plan=chosen, forecast=speed, section=section)
+
+    app = stage.app_at(Step.PLAN, doors=doors(best=best), loaded=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "b takes TP4 x 2: TP4 x 2 has it all" in text_of(app))
+        await pilot.press("b")
+        screen = app.screen
+        assert isinstance(screen, PlanScreen) and isinstance(screen.answer, Plan)
+        assert screen.answer.settings.replicas == 2
+        assert screen.answer.settings.max_num_batched_tokens == 16384
+
+
+async def test_the_curve_follows_the_load() -> None:
+    asked: list[Workload] = []
+
+    def speed(_plan: Plan, load: Workload) -> SpeedForecast:
+        asked.append(load)
+        return faster(1, load)
+
+    app = stage.app_at(Step.PLAN, doors=stage.staged(speed=speed), loaded=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await pilot.press("c")
+        await until(pilot, lambda: isinstance(app.screen, Curve) and "4,096 tokens in and" in text_of(app))
+        await until(pilot, lambda: {load.concurrency for load in asked} >= {1, 2, 4, 8, 256})
+        assert {load.prompt_tokens for load in asked} == {4096}
+
+
+async def test_a_forecast_never_stops_the_keys() -> None:
+    waiting = threading.Event()
+
+    def speed(_plan: Plan, load: Workload) -> SpeedForecast:
+        assert waiting.wait(30)
+        return faster(1, load)
+
+    app = stage.app_at(Step.PLAN, doors=stage.staged(plan=plan, speed=speed), loaded=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "forecasting …" in text_of(app))
+        await pilot.press("tab", "space")
+        await until(pilot, lambda: "[x]" in text_of(app))
+        waiting.set()
+        await until(pilot, lambda: "misses TPOT" in text_of(app))
+
+
+async def test_where_nothing_was_measured_it_says_so() -> None:
+    def refuse(_plan: Plan, _load: Workload) -> SpeedForecast:
+        raise M35Error("nothing was measured for these GPUs")
+
+    app = stage.app_at(Step.WORKLOAD, doors=stage.staged(speed=refuse), loaded=True)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "no forecast: nothing was measured" in text_of(app))
+
+
+async def test_a_real_forecast_reaches_the_screen() -> None:
+    pytest.importorskip("numpy")
+    app = app_at(Step.WORKLOAD, gpus="1xB200", doors=backend())
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.screen.query_one("#concurrency", Line).value = "1"
+        app.screen.query_one("#output_tokens", Line).value = "16"
+        await until(pilot, lambda: "TPOT, ms" in text_of(app))
+        assert panel(app).speed is not None
+
+
+def test_what_a_load_asks_of_memory_is_what_the_command_line_asks() -> None:
+    from tui.wizard import Answers, effective_request, with_load
+
+    answers = with_load(Answers(request=request(concurrency=16)), stage.LOADED)
+    assert effective_request(answers).concurrency is None
+    assert effective_request(with_load(answers, ())).concurrency == 16

@@ -1,0 +1,99 @@
+"""The one place where the wizard asks for speed; slow, so for threads only. Answers are remembered while it runs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from planner import Plan, PlanRequest
+from planner.errors import PlannerError
+from planner.planning.load import targets_of, workload_of
+
+if TYPE_CHECKING:
+    from planner import SpeedForecast, SpeedPlan, Targets, Workload
+
+MOST = 512
+"""Forecasts that are remembered."""
+
+_seen: OrderedDict[Hashable, SpeedForecast] = OrderedDict()
+
+
+def workload_for(load: Mapping[str, Any], concurrency: int | None) -> Workload:
+    """Return the load of the options, `concurrency` requests in flight.
+
+    Raises:
+        InvalidRequest: for a number out of range.
+    """
+    return workload_of(load, concurrency=concurrency)
+
+
+def targets_for(load: Mapping[str, Any]) -> Targets:
+    """Return the targets among the options.
+
+    Raises:
+        InvalidRequest: for a number out of range.
+    """
+    return targets_of(load)
+
+
+def known(plan: Plan, workload: Workload) -> SpeedForecast | None:
+    """Return a forecast that was made before."""
+    return _seen.get(_key(plan, workload))
+
+
+def speed_of(plan: Plan, workload: Workload) -> SpeedForecast:
+    """Return what `plan` would show under `workload`; a second or so.
+
+    Raises:
+        PlannerError: where no forecast can be made.
+    """
+    key = _key(plan, workload)
+    if key not in _seen:
+        _require_numpy()
+        from planner import forecast
+
+        _seen[key] = forecast(
+            plan.settings,
+            workload,
+            model=plan.model,
+            gpus=plan.gpus,
+            num_gpu_blocks=plan.kv_cache.num_gpu_blocks,
+            vllm_version=plan.vllm_version,
+        )
+        while len(_seen) > MOST:
+            _seen.popitem(last=False)
+    return _seen[key]
+
+
+def best_for(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None) -> SpeedPlan | Plan:
+    """Return the way to use the GPUs that serves a load best; several seconds.
+
+    Raises:
+        PlannerError: where no forecast can be made.
+    """
+    _require_numpy()
+    from planner import plan_for_workload
+
+    return plan_for_workload(
+        request,
+        workload_for(load, concurrency),
+        objective=load.get("objective") or "balanced",
+        targets=targets_for(load),
+        price_per_gpu_hour=load.get("price_per_gpu_hour"),
+    )
+
+
+def _key(plan: Plan, workload: Workload) -> Hashable:
+    gpus = plan.gpus
+    return (
+        plan.settings, workload, plan.model.name, gpus.spec.id, gpus.count, gpus.nodes, gpus.linked,
+        plan.kv_cache.num_gpu_blocks, plan.vllm_version,
+    )  # fmt: skip
+
+
+def _require_numpy() -> None:
+    from importlib.util import find_spec
+
+    if find_spec("numpy") is None:
+        raise PlannerError("forecasts of speed need numpy", hint="pip install 'm35-plan[speed]'")
