@@ -96,4 +96,4 @@ def _require_numpy() -> None:
     from importlib.util import find_spec
 
     if find_spec("numpy") is None:
-        raise PlannerError("forecasts of speed need numpy", hint="pip install 'm35-plan[speed]'")
+        raise PlannerError("forecasts of speed need numpy", hint="pip install numpy")
