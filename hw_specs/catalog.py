@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterator, Mapping
-from functools import cache, cached_property
+from functools import cache
 from typing import Any
 
 from hw_specs.errors import UnknownGpu, shown
 from hw_specs.mig import mig_slice, split_profile
 from hw_specs.spec import Fact, GpuSpec, Link
-from hw_specs.tables import read_data, read_toml
+from hw_specs.tables import read_toml
 
 _VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
 _COMPARED_CHARACTERS = 60
@@ -165,37 +163,17 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 """What each key of a GPU's file must be; unknown and missing keys are refused by the constructors."""
 
 
-class _Facts(Mapping[str, Fact]):
-    """The ``[facts]`` table of a data file, parsed when somebody asks: sources are half of every file."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    @cached_property
-    def _facts(self) -> dict[str, Fact]:
-        return {key: Fact(**fact) for key, fact in tomllib.loads(self._text)["facts"].items()}
-
-    def __getitem__(self, key: str) -> Fact:
-        return self._facts[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._facts)
-
-    def __len__(self) -> int:
-        return len(self._facts)
-
-
 @cache
 def _load(gpu_id: str) -> GpuSpec:
-    """Read one data file; its ``[facts]`` table stands last."""
-    head, mark, facts = read_data(f"{gpu_id}.toml").decode().partition("[facts]\n")
-    raw = tomllib.loads(head)
+    """Read one data file."""
+    raw = dict(read_toml(f"{gpu_id}.toml"))
+    facts = {key: Fact(**fact) for key, fact in raw.pop("facts").items()}
     link: dict[str, Any] = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.pop("link")}
     fields: dict[str, Any] = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw}
     for key in ("driver_names", "names", "pci_device_ids", "notes"):
         fields[key] = tuple(fields[key])
     try:
-        spec = GpuSpec(**fields, link=Link(**link), facts=_Facts(mark + facts))
+        spec = GpuSpec(**fields, link=Link(**link), facts=facts)
     except TypeError as error:
         raise TypeError(f"hw_specs/data/{gpu_id}.toml: {str(error).partition(') ')[2] or error}") from error
     for key, kinds in _KINDS.items():

@@ -54,7 +54,7 @@ class BadFacts(PlannerError):
 
     def __init__(self, file: str, key: str, message: str) -> None:
         whose = f"`{key}` " if key else ""
-        super().__init__(f"planner/facts/{file}: {whose}{message}", hint="reinstall m35-plan, or mend the file")
+        super().__init__(f"planner/facts/{file}: {whose}{message}", hint="reinstall m35-plan")
         self.file, self.key = file, key
 
 

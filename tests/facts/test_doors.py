@@ -21,7 +21,7 @@ from planner.facts.models import described
 from planner.facts.overheads import overhead_facts
 from planner.facts.policy import policy
 from planner.facts.preflight import preflight_facts
-from planner.facts.record import Record, keys, read_value
+from planner.facts.record import Record, keys, read, read_value
 from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import known_versions, resolve_release
 from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, options, review_facts
@@ -29,6 +29,7 @@ from planner.facts.serve_flags import serve_flags
 from planner.facts.startup import startup_facts
 from planner.facts.vllm import vllm_facts
 from planner.facts.weight_formats import weight_formats
+from planner.serve.verification.word_problems import _Problems
 
 FOLDER = Path(__file__).parents[2] / "planner" / "facts"
 MODELS = sorted(path.stem for path in (FOLDER / "models").glob("*.toml"))
@@ -47,6 +48,7 @@ DOORS: dict[str, Callable[[], Record]] = {
     "startup.toml": startup_facts,
     "vllm.toml": vllm_facts,
     "weight_formats.toml": weight_formats,
+    "word_problems.toml": lambda: read("word_problems.toml", _Problems),
 } | {f"models/{stem}.toml": lambda stem=stem: described(stem) for stem in MODELS}
 
 AREAS = sorted(path.stem for path in (FOLDER / "failures").glob("*.toml"))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from hw_specs import BadGpuString, UnknownGpu, get_gpu, list_gpus, parse_gpus
 from hw_specs.allreduce import load_allreduce, load_allreduce_thresholds
 from hw_specs.catalog import _load, names, normalise
 from hw_specs.instances import find_instance
-from hw_specs.tables import read_toml
+from hw_specs.tables import read_compiled, read_toml
 from hw_specs.units import GIB, MIB
 
 DATA = Path(hw_specs.__file__).parent / "data"
@@ -250,7 +253,29 @@ def test_a_wrong_key_or_type_in_a_file_is_named(
 ) -> None:
     text = (DATA / "h100-sxm.toml").read_text(encoding="utf-8")
     assert change[0] in text
-    monkeypatch.setattr("hw_specs.catalog.read_data", lambda _name: text.replace(*change).encode())
+    monkeypatch.setattr("hw_specs.catalog.read_toml", lambda _name: tomllib.loads(text.replace(*change)))
     with pytest.raises(TypeError, match=r"h100-sxm\.toml") as caught:
         _load.__wrapped__("h100-sxm")
     assert said in str(caught.value)
+
+
+def test_a_data_file_that_was_changed_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three ways to the same values: parsed, from the module beside it as in a wheel, parsed again once it is newer."""
+    package = tmp_path / "with_data"
+    (package / "data").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    toml, module = package / "data" / "one.toml", package / "data" / "one.toml.py"
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("with_data")
+    toml.write_text("a = 1\n[b]\nc = [1.5, 'x']\n")
+    os.utime(toml, (1000, 1000))
+    assert read_compiled("with_data", "data/one.toml") == {"a": 1, "b": {"c": [1.5, "x"]}}
+    assert read_compiled("with_data", "data/one.toml") == {"a": 1, "b": {"c": [1.5, "x"]}}
+    module.write_text("VALUES = {'a': 2}\n")
+    os.utime(module, (1000, 1000))
+    assert read_compiled("with_data", "data/one.toml") == {"a": 2}
+    toml.write_text("a = 3\n")
+    assert read_compiled("with_data", "data/one.toml") == {"a": 3}
+    with pytest.raises(FileNotFoundError):
+        read_compiled("with_data", "data/two.toml")
+    del sys.modules["with_data"]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from planner.facts import load
+from planner.facts.clouds import cloud_facts
 from planner.review.machine import count_of
 from planner.review.readers.command import pin_of
 from planner.review.readers.command import servers_of as shell_servers
@@ -171,7 +171,7 @@ def _accelerators(resources: Tree) -> Claim:
 
 def _sky_product(name: str) -> str:
     """What SkyPilot's name means to the catalogue, where the two differ: its A100 has 40 GB."""
-    ids: dict[str, str] = load("clouds.toml")["skypilot"]["names"]
+    ids = cloud_facts().skypilot.names
     return next((gpu_id for gpu_id, theirs in ids.items() if theirs.lower() == name.lower()), name)
 
 
