@@ -162,4 +162,4 @@ class ModelSpec:
     @property
     def layer_formats(self) -> tuple[LayerGroup, ...]:
         """One entry per layer, in order; each has count 1."""
-        return tuple(replace(group, count=1) for group in self.layers for _ in range(group.count))
+        return tuple(one for group in self.layers for one in (replace(group, count=1),) * group.count)

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from click.shell_completion import CompletionItem
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
 from planner.planning.request import CARD_DRAFT_TOKENS, SETTINGS, option_for
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from planner.model import ModelSpec
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -80,6 +81,8 @@ class ModelSource(click.ParamType["ModelSpec"]):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG002
         """Names of the shipped models, and files."""
+        from click.shell_completion import CompletionItem
+
         from planner.checkpoint import preset_stems
 
         names = [CompletionItem(stem) for stem in preset_stems() if stem.startswith(incomplete)]
@@ -88,6 +91,8 @@ class ModelSource(click.ParamType["ModelSpec"]):
 
 def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of the catalogue behind whatever count was typed, in the letters that were typed."""
+    from click.shell_completion import CompletionItem
+
     from hw_specs import list_gpus
     from hw_specs.gpu_set import split_counts
 

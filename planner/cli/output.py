@@ -5,7 +5,6 @@ Colour obeys NO_COLOR and FORCE_COLOR; marks that the stream's encoding lacks ar
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -86,6 +85,8 @@ def write_json_line(document: object) -> None:
 
 def _json(document: object, *, indent: int | None) -> str:
     unicode = (sys.stdout.encoding or "utf-8").lower().replace("-", "") == "utf8"
+    import json
+
     return escaped(json.dumps(document, indent=indent, ensure_ascii=not unicode))
 
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hw_specs.units import format_gib
 from planner.cli.output import style
 from planner.cli.page import COLUMN, fold, noted_table, paragraph, shortened
 from planner.planning.answer import Plan
 from planner.rendering import report
-from planner.rendering.command import serve_command
-from planner.rendering.emitters.shell import wrapped
+from planner.rendering.command import serve_command, wrapped
 from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.picture import LEGEND, MARKS, Bar, gpu_bar, group_rows
-from planner.speed.answer import SpeedSection
+
+if TYPE_CHECKING:
+    from planner.speed.answer import SpeedSection
 
 NAME_WIDTH = 42
 GROUP_WIDTH = 24

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from planner.model import LayerGroup, ModelSpec, VisionSpec, WeightFormat
 
@@ -195,8 +196,9 @@ def rank_weights(
 def _runs(formats: tuple[LayerGroup, ...]) -> dict[LayerGroup, int]:
     """How many layers of each kind there are."""
     runs: dict[LayerGroup, int] = {}
-    for group in formats:
-        runs[group] = runs.get(group, 0) + 1
+    for _, equal in groupby(formats, key=id):  # comparing whole groups once a layer costs most of a plan
+        layers = list(equal)
+        runs[layers[0]] = runs.get(layers[0], 0) + len(layers)
     return runs
 
 

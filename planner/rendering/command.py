@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from dataclasses import dataclass, field
 
@@ -89,5 +88,26 @@ def serve_command(
         }
         if settings.speculative_max_model_len is not None:
             draft["max_model_len"] = settings.speculative_max_model_len
-        argv += ["--speculative-config", json.dumps(draft, separators=(",", ":"))]
+        from json import dumps  # only where there is a draft
+
+        argv += ["--speculative-config", dumps(draft, separators=(",", ":"))]
     return ServeCommand(argv=tuple(argv), env={**facts.env.get(vendor, {}), **dict(plan.gpus.env)})
+
+
+def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
+    """Return quoted words over several lines that a shell reads as one; a flag and its value stay together."""
+    units: list[str] = []
+    for index, word in enumerate(words):
+        belongs = index > 0 and words[index - 1].startswith("-") and not word.startswith("-")
+        if belongs:
+            units[-1] += " " + shlex.quote(word)
+        else:
+            units.append(shlex.quote(word))
+    lines = [units[0]]
+    for unit in units[1:]:
+        if len(lines[-1]) + 1 + len(unit) > width - 2:
+            lines[-1] += " \\"
+            lines.append(indent + unit)
+        else:
+            lines[-1] += " " + unit
+    return "\n".join(lines)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.planning.answer import Plan
-from planner.speed.answer import SpeedForecast, SpeedSection, Targets
+
+if TYPE_CHECKING:
+    from planner.speed.answer import SpeedForecast, SpeedSection, Targets
 
 VERDICT_WORDS = {"fits": "fits", "tight": "tight", "does-not-fit": "does not fit"}
 """Verdict → what people read."""

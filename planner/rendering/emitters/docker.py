@@ -7,7 +7,7 @@ import shlex
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
 from planner.rendering.address import check_host, host_and_port, is_ip_address
-from planner.rendering.command import ServeCommand, serve_command
+from planner.rendering.command import ServeCommand, serve_command, wrapped
 from planner.rendering.emitters.deployment import IN_CONTAINERS, SECRETS, Deployment
 from planner.rendering.emitters.image import (
     ANY_ADDRESS,
@@ -18,7 +18,7 @@ from planner.rendering.emitters.image import (
     pin_script,
     pinned_companion,
 )
-from planner.rendering.emitters.shell import node_heading, nodes_of, verdict_lines, wrapped
+from planner.rendering.emitters.shell import node_heading, nodes_of, verdict_lines
 from planner.rendering.multi_node import require_one_node
 
 READS = IN_CONTAINERS | {"head_address"}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import shlex
 
 from planner.planning.answer import Plan
-from planner.rendering.command import serve_command
+from planner.rendering.command import serve_command, wrapped
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.image import ANY_ADDRESS, pin_script, pinned_companion, replicas_per_node
-from planner.rendering.emitters.shell import wrapped
 from planner.rendering.multi_node import HEAD_ADDRESS, node_commands
 
 

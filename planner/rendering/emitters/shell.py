@@ -6,29 +6,11 @@ import shlex
 from collections.abc import Mapping
 
 from planner.planning.answer import Plan
+from planner.rendering.command import wrapped
 from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
 from planner.rendering.multi_node import HEAD_ADDRESS, NodeCommand, node_commands
 
 READS = EVERYWHERE | {"head_address"}
-
-
-def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:
-    """Return quoted words over several lines that a shell reads as one; a flag and its value stay together."""
-    units: list[str] = []
-    for index, word in enumerate(words):
-        belongs = index > 0 and words[index - 1].startswith("-") and not word.startswith("-")
-        if belongs:
-            units[-1] += " " + shlex.quote(word)
-        else:
-            units.append(shlex.quote(word))
-    lines = [units[0]]
-    for unit in units[1:]:
-        if len(lines[-1]) + 1 + len(unit) > width - 2:
-            lines[-1] += " \\"
-            lines.append(indent + unit)
-        else:
-            lines[-1] += " " + unit
-    return "\n".join(lines)
 
 
 def command_lines(argv: tuple[str, ...], env: Mapping[str, str], *, width: int) -> str:
