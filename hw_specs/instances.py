@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import Fact
 from hw_specs.tables import read_toml
 

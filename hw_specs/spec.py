@@ -6,8 +6,10 @@ One value per question: :class:`GpuSpec` is a product, :class:`GpuSet` is what o
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
+
+from hw_specs.frozen import dataclass
 
 Vendor = Literal["nvidia", "amd"]
 Basis = Literal["exact", "derived", "measured", "assumed"]

@@ -20,7 +20,7 @@ def code_of(toml: bytes) -> str:
     """Return the module that stands for a TOML file: its values under one name."""
     import tomllib
 
-    return f"VALUES = {tomllib.loads(toml.decode())!r}\n"
+    return f"from math import inf, nan\n\nVALUES = {tomllib.loads(toml.decode())!r}\n"
 
 
 class _TomlLoader(SourceFileLoader):

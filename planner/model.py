@@ -6,7 +6,9 @@ EAGLE draft. Everything else is refused where models are read (:mod:`planner.che
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from hw_specs.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

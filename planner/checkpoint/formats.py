@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
+from hw_specs.frozen import dataclass
 from planner.errors import UnsupportedModel
 from planner.facts.weight_formats import weight_formats
 from planner.model import LayerGroup, WeightFormat

@@ -5,8 +5,7 @@ Source: vLLM 0.33.0 ``v1/core/kv_cache_planning.py`` and ``kv_cache_utils.py``; 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hw_specs.frozen import dataclass
 from planner.errors import InvalidRequest
 from planner.facts.vllm import vllm_facts
 from planner.model import ModelSpec

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner.facts.overheads import WeightRounding, overhead_facts

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSpec
 from hw_specs.units import GIB
 from planner.facts.overheads import overhead_facts

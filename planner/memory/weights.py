@@ -6,10 +6,10 @@ executed on a fake device: 0 bytes difference at TP 1 to 16.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 
+from hw_specs.frozen import dataclass
 from planner.model import LayerGroup, ModelSpec, VisionSpec, WeightFormat
 
 BF16_BYTES = 2
@@ -25,6 +25,10 @@ class WeightRules:
     """Whether it also shards the projector's two linears (Hugging Face layout)."""
     fp8_row_padding: tuple[int, int] = (0, 0)
     """``(multiple, padding)`` in bytes: an FP8 row of a multiple of the first gets the second more."""
+
+
+PLAIN = WeightRules()
+"""Nothing is stored in another way than the model describes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +95,7 @@ def _layer_bytes(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRule
 
 
 @lru_cache(maxsize=256)
-def describe_text(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = WeightRules()) -> str:
+def describe_text(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = PLAIN) -> str:
     """The text weights of a rank that holds the whole model depth, as a sum with its numbers."""
     terms = []
     for group, members in _runs(model.layer_formats).items():
@@ -126,7 +130,7 @@ def _vision_bytes(model: ModelSpec, vision: VisionSpec, tp: int, rules: WeightRu
 
 
 @lru_cache(maxsize=256)
-def describe_vision(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = WeightRules()) -> str:
+def describe_vision(model: ModelSpec, *, tensor_parallel_size: int, rules: WeightRules = PLAIN) -> str:
     """The vision weights of one rank, as a sum with its numbers."""
     vision = model.vision
     if vision is None:
@@ -160,7 +164,7 @@ def rank_weights(
     pipeline_parallel_size: int = 1,
     language_model_only: bool = False,
     draft: bool = False,
-    rules: WeightRules = WeightRules(),
+    rules: WeightRules = PLAIN,
 ) -> tuple[RankWeights, ...]:
     """Return the bytes of one rank per pipeline stage; all ranks of a stage are equal.
 
@@ -241,7 +245,7 @@ def rounding_bytes(
     *,
     tensor_parallel_size: int,
     pipeline_parallel_size: int = 1,
-    rules: WeightRules = WeightRules(),
+    rules: WeightRules = PLAIN,
 ) -> tuple[int, ...]:
     """Return what the allocator adds to the decoder's tensors, on one rank per pipeline stage."""
     tp, pp = tensor_parallel_size, pipeline_parallel_size

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Literal
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from planner.memory.ledger import Ledger
 from planner.model import ModelSpec

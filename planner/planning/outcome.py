@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from hw_specs.frozen import dataclass
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.ledger import RankBudget
 from planner.memory.term import Bound

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.checkpoint import load_preset

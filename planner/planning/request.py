@@ -6,9 +6,10 @@ It validates single fields and their plain contradictions; whether they fit is t
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any, Literal, TypeGuard
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
 from planner.memory.rank import Calibration

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 
 Kind = Literal["gpus", "integer", "count", "length", "fraction", "text", "switch"]

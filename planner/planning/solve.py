@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 
+from hw_specs.frozen import dataclass
 from planner.facts.policy import Batch, policy
 from planner.facts.vllm import vllm_facts
 from planner.memory.ledger import rank_budgets

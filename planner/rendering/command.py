@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from hw_specs.frozen import dataclass
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 

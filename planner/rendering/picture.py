@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hw_specs.frozen import dataclass
 from hw_specs.units import GIB, format_gib
 from planner.planning.answer import Plan
 from planner.rendering.headline import held_bytes

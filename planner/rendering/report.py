@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from hw_specs.frozen import dataclass
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, Plan, Rejected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import re
 import sys
@@ -267,10 +268,10 @@ def test_a_data_file_that_was_changed_is_read_again(tmp_path: Path, monkeypatch:
     toml, module = package / "data" / "one.toml", package / "data" / "one.toml.py"
     monkeypatch.syspath_prepend(str(tmp_path))
     importlib.import_module("with_data")
-    toml.write_text("a = 1\n[b]\nc = [1.5, 'x']\n")
+    toml.write_text("a = 1\n[b]\nc = [1.5, 'x', inf]\n")
     os.utime(toml, (1000, 1000))
-    assert read_compiled("with_data", "data/one.toml") == {"a": 1, "b": {"c": [1.5, "x"]}}
-    assert read_compiled("with_data", "data/one.toml") == {"a": 1, "b": {"c": [1.5, "x"]}}
+    assert read_compiled("with_data", "data/one.toml") == {"a": 1, "b": {"c": [1.5, "x", math.inf]}}
+    assert read_compiled("with_data", "data/one.toml") == {"a": 1, "b": {"c": [1.5, "x", math.inf]}}
     module.write_text("VALUES = {'a': 2}\n")
     os.utime(module, (1000, 1000))
     assert read_compiled("with_data", "data/one.toml") == {"a": 2}
