@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from hw_specs.errors import M35Error
+from hw_specs.errors import M35Error, shown
 
 KIB = 2**10
 MIB = 2**20
@@ -20,6 +20,9 @@ _COUNT_SUFFIX = {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
     "K": KIB, "M": MIB, "G": GIB, "T": TIB,
 }  # fmt: skip
+MOST_COUNT = 2**53
+"""Of bytes and tokens: 8 PiB, and what a float still tells apart from its neighbour."""
+
 _BINARY_ENDINGS = ("KiB", "MiB", "GiB", "TiB")
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
@@ -65,7 +68,12 @@ def parse_memory(text: str) -> int:
     unit = match.group(2).lower() if match else ""
     if match is None or unit not in _BINARY:
         raise M35Error(f"cannot read `{text}` as a memory size", hint="write bytes or a binary unit, such as `130GiB`")
-    size_bytes = round(float(match.group(1)) * _BINARY[unit])
+    number = float(match.group(1)) * _BINARY[unit]
+    if number > MOST_COUNT:
+        raise M35Error(
+            f"a memory size of `{shown(text)}` is more than any machine has", hint="write one such as `130GiB`"
+        )
+    size_bytes = round(number)
     if size_bytes <= 0:
         raise M35Error(f"a memory size of `{text}` is not positive", hint="write a size such as `130GiB`")
     return size_bytes
@@ -86,6 +94,8 @@ def parse_count(text: str) -> int:
     if match is None or (plain.endswith("B") and unit is None):
         raise M35Error(f"`{text}` is not a count", hint="write 131072, 128k (128,000) or 128K (131,072)")
     number = float(match[1]) * _COUNT_SUFFIX[match[2]]
+    if number > MOST_COUNT:
+        raise M35Error(f"`{shown(text)}` is larger than every count", hint=f"{MOST_COUNT:,} is the largest")
     if number != int(number):
         raise M35Error(f"`{text}` is not a whole number", hint="write 131072, 128k (128,000) or 128K (131,072)")
     return int(number)

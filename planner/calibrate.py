@@ -87,9 +87,10 @@ def calibrations() -> tuple[Calibration, ...]:
 
 def read_calibrations() -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
     """Return the kept calibrations, oldest first, and why others are left out; another schema's are no concern."""
-    found, faults = [], []
+    found: list[Calibration] = []
+    faults: list[str] = []
     try:
-        records = read_records(calibrations_path())
+        records = read_records(calibrations_path(), dropped=faults)
     except PlannerError as error:
         # A plan must not fail over what somebody else did to the store.
         return (), (str(error),)

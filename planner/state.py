@@ -15,6 +15,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from hw_specs.reading import BadJson, parse_json
 from planner.errors import PlannerError, UnsafePath
 
 APP = "m35-plan"
@@ -168,8 +169,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
         UnsafePath: when somebody else may have written it.
     """
     try:
-        document = json.loads(read_own(path))
-    except (OSError, ValueError, RecursionError):
+        document = parse_json(read_own(path), constants=True)
+    except (OSError, BadJson):
         return None
     return document if isinstance(document, dict) else None
 
@@ -202,22 +203,36 @@ def append_records(path: Path, records: list[dict[str, Any]]) -> None:
         os.close(descriptor)
 
 
-def read_records(path: Path) -> list[dict[str, Any]]:
-    """Return the records of `path` in order, without lines that are not JSON objects.
+def read_records(path: Path, *, dropped: list[str] | None = None) -> list[dict[str, Any]]:
+    """Return the records of `path` in order; a line that is not a JSON object takes no other one with it.
+
+    Args:
+        path: a file of records, which need not exist.
+        dropped: gets a text for every line, or for the whole file, that is left out.
 
     Raises:
         UnsafePath: when somebody else may have written it.
     """
+    faults = [] if dropped is None else dropped
     try:
-        text = read_own(path).decode("utf-8", "replace")
-    except OSError:
+        data = read_own(path)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        faults.append(f"`{path.name}` cannot be read: {(error.strerror or str(error)).lower()}")
         return []
     records = []
-    for line in text.splitlines():
+    # Lines end with a line feed alone: a record's text may hold whatever else ends a line to Python.
+    for number, line in enumerate(data.split(b"\n"), start=1):
+        if not line.strip(b"\0 \t\r"):
+            continue
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except BadJson as error:
+            faults.append(f"line {number:,} of `{path.name}` {error}")
             continue
         if isinstance(record, dict):
             records.append(record)
+        else:
+            faults.append(f"line {number:,} of `{path.name}` is not a JSON object")
     return records

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
@@ -14,12 +13,12 @@ from hw_specs.detect.choose import as_snapshot
 from hw_specs.detect.report import SCHEMA_VERSION, DetectedGpu, DetectionReport, GpuProcess, PairLink
 from hw_specs.errors import BadSnapshot, shown
 from hw_specs.gpu_set import MAX_MEMORY_BYTES
+from hw_specs.reading import DOCUMENT_BYTES, BadJson, UnreadableInput, parse_json, read_bytes
 from hw_specs.units import GIB, format_gib
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-_MAX_FILE_BYTES = 16 * 2**20
 _MAX_DEVICES = 256
 """Twice what any host shows: 8 cards in 8 partitions each, or 16 with 7 slices."""
 _MAX_NUMBER = 2**32 - 1
@@ -78,13 +77,12 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
 
     hint = "write it on the machine with `m35-plan detect --json > host.json`"
     try:
-        raw = json.loads(text)
-        steers = _has_control_characters(raw)
-    except (ValueError, RecursionError) as error:
-        raise BadSnapshot(f"{where} is not JSON", hint=hint) from error
+        raw = parse_json(text)
+    except BadJson as error:
+        raise BadSnapshot(f"{where} {error}", hint=hint) from None
     if not isinstance(raw, dict) or "schema_version" not in raw or "gpus" not in raw:
         raise BadSnapshot(f"{where} is not a report of `m35-plan detect --json`", hint=hint)
-    if steers:
+    if _has_control_characters(raw):
         raise BadSnapshot(f"{where} holds control characters", hint=hint)
     if raw["schema_version"] != SCHEMA_VERSION:
         version = shown(str(raw["schema_version"]), characters=20)
@@ -156,10 +154,10 @@ def load_report(path: Path) -> DetectionReport:
         BadSnapshot: the file cannot be read, or is something else.
     """
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
-            raise BadSnapshot(f"`{path}` is too large for a snapshot", hint="a snapshot has a few kilobytes")
-        text = path.read_bytes()
-    except OSError as error:
-        reason = (error.strerror or "cannot be read").lower()
-        raise BadSnapshot(f"cannot read the snapshot `{path}`: {reason}", hint="check the path behind `@`") from error
-    return from_json(text, where=f"`{path}`")
+        text = read_bytes(path, most_bytes=DOCUMENT_BYTES)
+    except UnreadableInput as error:
+        name = shown(str(path), characters=120)
+        raise BadSnapshot(
+            f"cannot read the snapshot `{name}`: {error.reason}", hint=error.hint or "check the path behind `@`"
+        ) from None
+    return from_json(text, where=f"`{shown(str(path), characters=120)}`")

@@ -5,21 +5,17 @@ Every getter of :class:`Section` names the file and the key in its error, so tha
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
 from hw_specs.errors import shown
+from hw_specs.reading import BadJson, UnreadableInput, parse_json, read_bytes
 from planner.errors import UnreadableCheckpoint
 
 CONFIG_LIMIT_BYTES = 32 * 2**20
 """No configuration or index is larger; a quantisation list of 100,000 layers stays below it."""
 INDEX_LIMIT_BYTES = 128 * 2**20
-
-
-def _refuse_constant(text: str) -> object:
-    raise ValueError(f"`{text}` is no number")
 
 
 def parse_object(text: bytes, *, origin: str) -> Section:
@@ -29,10 +25,9 @@ def parse_object(text: bytes, *, origin: str) -> Section:
         UnreadableCheckpoint: when it is no JSON, or no object.
     """
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        reason = "it is nested too deeply" if isinstance(error, RecursionError) else shown(str(error))
-        raise UnreadableCheckpoint(f"`{origin}` is not valid JSON: {reason}") from None
+        value = parse_json(text)
+    except BadJson as error:
+        raise UnreadableCheckpoint(f"`{origin}` {error}") from None
     if not isinstance(value, dict):
         raise UnreadableCheckpoint(f"`{origin}` holds {_kind(value)} where an object is needed")
     return Section(origin=origin, values=value)
@@ -46,12 +41,9 @@ def read_object(path: Path, *, limit_bytes: int = CONFIG_LIMIT_BYTES) -> Section
     """
     origin = shown(path.name)
     try:
-        with path.open("rb") as file:
-            text = file.read(limit_bytes + 1)
-    except OSError as error:
-        raise UnreadableCheckpoint(f"cannot read `{origin}`: {error.strerror or error}") from None
-    if len(text) > limit_bytes:
-        raise UnreadableCheckpoint(f"`{origin}` is larger than {limit_bytes // 2**20} MiB: no configuration is")
+        text = read_bytes(path, most_bytes=limit_bytes)
+    except UnreadableInput as error:
+        raise UnreadableCheckpoint(f"cannot read `{origin}`: {error.reason}", hint=error.hint) from None
     return parse_object(text, origin=origin)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from hw_specs.errors import shown
+from hw_specs.reading import UnreadableInput, open_input
 from planner.checkpoint.document import INDEX_LIMIT_BYTES, Section, parse_object, read_object
 from planner.errors import UnreadableCheckpoint
 
@@ -70,7 +71,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
     """
     origin = shown(path.name)
     try:
-        with path.open("rb") as file:
+        with open_input(path) as file:
             prefix = file.read(8)
             length = int.from_bytes(prefix, "little")
             if len(prefix) < 8 or not 2 <= length <= HEADER_LIMIT_BYTES:
@@ -80,8 +81,9 @@ def read_header(path: Path) -> dict[str, Tensor]:
                 )
             text = file.read(length)
         file_bytes = path.stat().st_size
-    except OSError as error:
-        raise UnreadableCheckpoint(f"cannot read `{origin}`: {error.strerror or error}") from None
+    except (OSError, UnreadableInput) as error:
+        reason = error.reason if isinstance(error, UnreadableInput) else error.strerror or str(error)
+        raise UnreadableCheckpoint(f"cannot read `{origin}`: {reason}") from None
     if len(text) < length:
         raise UnreadableCheckpoint(f"`{origin}` is cut off inside its header", hint="download it again")
     tensors: dict[str, Tensor] = {}

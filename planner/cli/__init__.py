@@ -256,8 +256,15 @@ def _run(argv: list[str] | None, wizard: Wizard | None) -> int:
         return ExitCode.USAGE
 
 
+_MOST_CHARACTERS = 800
+"""Of an error's one line."""
+
+
 def _one_line(message: str) -> str:
     text = " ".join(message.split()).rstrip(".")
+    if len(text) > _MOST_CHARACTERS:
+        # Words of hundreds of digits: both ends tell enough.
+        text = f"{text[: _MOST_CHARACTERS // 2]} … {text[-_MOST_CHARACTERS // 4 :]}"
     return text[:1].lower() + text[1:]
 
 

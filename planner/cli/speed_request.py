@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from hw_specs.spec import GpuSet
+from planner.cli.kept import known_benchmarks
 from planner.errors import PlannerError
 from planner.planning.answer import Plan
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.planning.load import targets_of, workload_of
 from planner.planning.request import PlanRequest
-from planner.serve.bench import kept_benchmarks
 from planner.speed.answer import SpeedSection
 
 
@@ -26,7 +26,7 @@ def plan_with_speed(gpus: GpuSet, settings: dict[str, Any], load: dict[str, Any]
     request = PlanRequest(gpus=gpus, **(settings | {"concurrency": None}))
     answer = plan_for_workload(
         request, workload, objective=load["objective"] or "balanced", targets=targets_of(load),
-        price_per_gpu_hour=load["price_per_gpu_hour"], calibrations=kept_benchmarks(),
+        price_per_gpu_hour=load["price_per_gpu_hour"], calibrations=known_benchmarks(),
     )  # fmt: skip
     if isinstance(answer, Plan):
         return answer, None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.kept_calibrations import known_calibrations
+from planner.cli.kept import known_calibrations
 from planner.cli.options import Host, engine_options, gpu_options
 from planner.errors import InvalidRequest
 from planner.serve.process.start_order import StartOrder

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hw_specs.errors import M35Error, shown
 from hw_specs.gpu_set import parse_gpus
+from hw_specs.reading import UnreadableInput, read_text
 from hw_specs.resolve import gpus_of
 from hw_specs.units import parse_memory
 from planner.planning.answer import Plan
@@ -17,6 +18,10 @@ from planner.planning.request import PlanRequest
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
+
+
+_INVENTORY_BYTES = 1 << 20
+"""Some ten thousand hosts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,10 +67,13 @@ def _inventory(path: Path, settings: Mapping[str, Any], memory_override_bytes: i
     import yaml
 
     try:
-        hosts = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        why = " ".join(str(error).split())[:200]
-        return [FleetRow(host=path.stem, path=str(path), problem=f"cannot read {path.name}: {why}", unreadable=True)]
+        hosts = yaml.safe_load(read_text(path, most_bytes=_INVENTORY_BYTES))
+    except UnreadableInput as error:
+        return [FleetRow(host=shown(path.stem), path=str(path), problem=str(error), hint=error.hint, unreadable=True)]
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
+        problem = f"cannot read {shown(path.name)}: {why}"
+        return [FleetRow(host=shown(path.stem), path=str(path), problem=problem, unreadable=True)]
     if not isinstance(hosts, list) or not all(isinstance(host, dict) and "gpus" in host for host in hosts):
         return [
             FleetRow(

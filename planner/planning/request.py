@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeGuard
 
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
+from hw_specs.units import MOST_COUNT
 from planner.errors import InvalidRequest
 from planner.memory.rank import Calibration
 from planner.model import ModelSpec
@@ -160,6 +161,8 @@ def _check(name: str, setting: Setting, value: object) -> None:
     if setting.least is not None and not (_is_integer(value) and value >= setting.least):
         wanted = "a positive integer" if setting.least else "an integer of at least 0"
         raise InvalidRequest(name, f"{name} must be {wanted}, not `{value}`")
+    if setting.least is not None and _is_integer(value) and value > MOST_COUNT:
+        raise InvalidRequest(name, f"{name} is larger than every count", hint=f"{MOST_COUNT:,} is the largest")
     if setting.choices and value not in setting.choices:
         raise InvalidRequest(name, f"{name} must be {' or '.join(setting.choices)}, not `{value}`")
     if setting.kind == "text" and not isinstance(value, str):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hw_specs.errors import M35Error, shown
+from hw_specs.reading import BadJson, parse_json
 from hw_specs.units import parse_count
 from planner.errors import InvalidRequest
 from planner.facts.serve_flags import serve_flags
@@ -246,18 +247,16 @@ def _finish(found: _Found) -> None:
 
 def _object(name: str, value: str) -> dict[str, Any]:
     """A JSON flag, or one key of it: ``--speculative-config.method eagle``."""
-    import json
-
     base, dot, key = name.partition(".")
     if dot:
         try:
-            return {key: json.loads(value)}
+            return {key: parse_json(value)}
         except ValueError:
             return {key: value}
     try:
-        document = json.loads(value)
-    except ValueError as error:
-        raise InvalidRequest(base.replace("-", "_"), f"`--{base}` is not JSON: {error}") from None
+        document = parse_json(value)
+    except BadJson as error:
+        raise InvalidRequest(base.replace("-", "_"), f"`--{base}` {error}") from None
     if not isinstance(document, dict):
         raise InvalidRequest(base.replace("-", "_"), f"`--{base}` must be a JSON object")
     return document

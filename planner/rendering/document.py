@@ -7,13 +7,13 @@ schema.
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from hw_specs.catalog import get_gpu
 from hw_specs.errors import UnknownGpu, shown
+from hw_specs.reading import BadJson, parse_json
 from hw_specs.spec import GpuSpec
 from planner.errors import UnreadableDocument
 from planner.memory.term import Term
@@ -258,7 +258,7 @@ def read_document(text: str | bytes) -> PlanDocument:
     from pydantic import TypeAdapter, ValidationError
 
     try:
-        value = json.loads(text)
+        value = parse_json(text)
         if not isinstance(value, dict) or value.get("kind") != "plan":
             raise UnreadableDocument("not a plan: it has no `kind` that says so", hint=_WRITE_ONE)
         version = str(value.get("schema_version"))
@@ -274,7 +274,9 @@ def read_document(text: str | bytes) -> PlanDocument:
         first = error.errors()[0]
         where = ".".join(str(one) for one in first["loc"]) or "the document"
         raise UnreadableDocument(f"not a plan: {where}: {first['msg'].lower()}", hint=_WRITE_ONE) from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except BadJson as error:
+        raise UnreadableDocument(f"not a plan: it {error}", hint=_WRITE_ONE) from None
+    except (ValueError, KeyError, TypeError) as error:
         raise UnreadableDocument(f"not a plan: {shown(str(error))}", hint=_WRITE_ONE) from error
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hw_specs.reading import BadJson, parse_json
 from planner.review.flags import Flags, takes_value
 from planner.review.text import Text
 
@@ -170,13 +170,13 @@ def json_option(options: Sequence[Option], name: str) -> dict[str, Any]:
             continue
         if one.key:
             try:
-                found[one.key] = json.loads(one.value.value)
-            except (ValueError, RecursionError):
+                found[one.key] = parse_json(one.value.value)
+            except BadJson:
                 found[one.key] = one.value.value
             continue
         try:
-            value = json.loads(one.value.value)
-        except (ValueError, RecursionError):
+            value = parse_json(one.value.value)
+        except BadJson:
             continue
         if isinstance(value, dict):
             found.update(value)

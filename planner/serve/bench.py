@@ -6,7 +6,7 @@ It measures nothing itself: the engine's tool does, and this module reads what t
 from __future__ import annotations
 
 import dataclasses
-import json
+import math
 import os
 import re
 import subprocess
@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hw_specs.errors import shown
+from hw_specs.reading import parse_json, read_text
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.rendering.secrets import API_KEY
 from planner.speed.answer import SpeedCalibration
@@ -152,7 +154,7 @@ def run_bench(
             raise PlannerError(
                 f"the benchmark ended with code {done.returncode}", hint="its own words are above; is the server ready?"
             )
-        return read_result(path.read_text(encoding="utf-8") if path.exists() else "")
+        return read_result(read_text(path) if path.exists() else "")
 
 
 def read_result(text: str) -> BenchResult:
@@ -178,22 +180,26 @@ def read_result(text: str) -> BenchResult:
 def _from_json(text: str) -> dict[str, Any]:
     try:
         # The file may hold one run per line; the last is the newest.
-        document = json.loads(text) if "\n{" not in text.strip() else json.loads(text.strip().splitlines()[-1])
+        text = text.strip()
+        newest = "{" + text.rpartition("\n{")[2] if "\n{" in text else text
+        # Python's writer puts NaN where a mean of nothing was taken.
+        document = parse_json(newest, constants=True)
     except ValueError:
         raise LogNotUnderstood("the benchmark's result is not JSON", hint="was the run cut short?") from None
     if not isinstance(document, dict):
         return {}
     found = {name: document[key] for name, key in _JSON_KEYS.items() if isinstance(document.get(key), int | float)}
-    return {name: value for name, value in found.items() if not isinstance(value, bool)}
+    return {name: value for name, value in found.items() if type(value) is int or math.isfinite(value)}
 
 
 def _from_table(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, label in _TEXT_LABELS.items():
-        match = re.search(rf"^\s*{re.escape(label)}:\s+([0-9.,]+)\s*$", text, re.MULTILINE | re.IGNORECASE)
+        number = r"([0-9][0-9,]{0,20}(?:\.[0-9]{0,20})?)"
+        match = re.search(rf"^\s*{re.escape(label)}:\s+{number}\s*$", text, re.MULTILINE | re.IGNORECASE)
         if match:
-            number = float(match[1].replace(",", ""))
-            found[name] = int(number) if name in ("completed", "total_input_tokens", "total_output_tokens") else number
+            value = float(match[1].replace(",", ""))
+            found[name] = int(value) if name in ("completed", "total_input_tokens", "total_output_tokens") else value
     return found
 
 
@@ -207,15 +213,28 @@ def keep_benchmark(calibration: SpeedCalibration) -> None:
     append_records(benchmarks_path(), [{"schema": SCHEMA, **dataclasses.asdict(calibration)}])
 
 
-def kept_benchmarks() -> tuple[SpeedCalibration, ...]:
-    """Return what was kept, oldest first; records of another schema are left out."""
-    names = {field.name for field in dataclasses.fields(SpeedCalibration)}
-    kept = []
+def kept_benchmarks() -> tuple[tuple[SpeedCalibration, ...], tuple[str, ...]]:
+    """Return what was kept, oldest first, and why some of it is left out; another schema's records are no concern."""
+    names = [field.name for field in dataclasses.fields(SpeedCalibration)]
+    kept: list[SpeedCalibration] = []
+    faults: list[str] = []
     try:
-        path = benchmarks_path()
-    except PlannerError:
-        return ()
-    for record in read_records(path):
-        if record.get("schema") == SCHEMA and names <= record.keys():
+        records = read_records(benchmarks_path(), dropped=faults)
+    except PlannerError as error:
+        # A forecast must not fail over what somebody else did to the store.
+        return (), (str(error),)
+    for record in records:
+        if record.get("schema") != SCHEMA:
+            continue
+        fault = next((name for name in names if not _right(name, record.get(name))), None)
+        if fault is None:
             kept.append(SpeedCalibration(**{name: record[name] for name in names}))
-    return tuple(kept)
+        else:
+            faults.append(f"{fault} is `{shown(str(record.get(fault)))}`")
+    return tuple(kept), tuple(faults)
+
+
+def _right(name: str, value: object) -> bool:
+    if name == "ratios":
+        return isinstance(value, dict) and all(type(one) in (int, float) and one > 0 for one in value.values())
+    return type(value) is (int if name.endswith("_size") else str)

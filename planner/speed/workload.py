@@ -10,6 +10,13 @@ MOST_REQUESTS = 20_000
 """Requests in one simulated run; a batch on real GPUs holds some hundreds at a time."""
 
 
+MOST_TOKENS = 2**31 - 1
+"""Of a prompt or an answer: the engine counts them in 32 bits."""
+
+MOST_IMAGES = 10_000
+"""Of one request."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
     """A stream of requests, in the terms of ``vllm bench serve``.
@@ -45,6 +52,8 @@ class Workload:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidRequest(name, f"{name} must be a positive integer, not `{value}`")
+            if value is not None and value > MOST_TOKENS:
+                raise InvalidRequest(name, f"{name} is above {MOST_TOKENS:,}", hint="no engine takes that much")
         if self.total_requests > MOST_REQUESTS:
             field = "concurrency" if self.num_requests is None else "num_requests"
             raise InvalidRequest(
@@ -54,6 +63,10 @@ class Workload:
             )
         if self.images_per_request < 0:
             raise InvalidRequest("images_per_request", "images_per_request must not be negative")
+        if self.images_per_request > MOST_IMAGES:
+            raise InvalidRequest(
+                "images_per_request", f"images_per_request is above {MOST_IMAGES:,}", hint="no context holds that many"
+            )
         if self.request_rate is not None and not 0 < self.request_rate < float("inf"):
             raise InvalidRequest("request_rate", f"request_rate must be above 0, not `{self.request_rate}`")
         if not 0 <= self.length_range_ratio < 1:

@@ -132,3 +132,22 @@ def test_a_config_file_beside_is_read(tmp_path: Path) -> None:
     done = run("--gpus", "8xH200", "--json", "start.sh", cwd=tmp_path)
     (file,) = json.loads(done.stdout)["files"]
     assert [one["code"] for one in file["findings"]] == ["flag-gone"]
+
+
+@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+def test_a_repair_keeps_line_ends_and_mark(compose: Path, ends: str, mark: str) -> None:
+    compose.write_bytes((mark + COMPOSE.replace("\n", ends)).encode())
+    run("--gpus", "8xH200", "--fix", str(compose))
+    text = compose.read_bytes().decode()
+    assert text.startswith(mark + "services:")
+    assert "swap-space" not in text
+    assert text.count("\r") == (text.count("\n") if ends == "\r\n" else 0)
+
+
+def test_a_file_in_another_encoding_is_not_rewritten(compose: Path) -> None:
+    data = COMPOSE.replace("the model", "le modèle").encode("latin-1")
+    compose.write_bytes(data)
+    done = run("--gpus", "8xH200", "--fix", str(compose))
+    assert done.returncode == 2 and "not UTF-8" in done.stderr
+    assert compose.read_bytes() == data

@@ -15,7 +15,7 @@ from planner.cli.documents import write_typed
 from planner.cli.output import table, write
 from planner.cli.speed_options import workload_options
 from planner.cli.speed_request import require_numpy
-from planner.errors import InvalidRequest, PlannerError, UnreadableDocument
+from planner.errors import InvalidRequest, UnreadableDocument
 from planner.planning.load import workload_of
 
 if TYPE_CHECKING:
@@ -115,12 +115,9 @@ def _default_model() -> str:
 
 
 def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise PlannerError(
-            f"cannot read `{path}`: {(error.strerror or str(error)).lower()}", hint="name a file that exists"
-        ) from error
+    from hw_specs.reading import read_text
+
+    return read_text(path, errors="replace")
 
 
 def _document(path: Path | None) -> PlanDocument | None:

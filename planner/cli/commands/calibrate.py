@@ -15,7 +15,7 @@ from planner.cli.diagnostics import say
 from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.kept_calibrations import known_calibrations
+from planner.cli.kept import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write
 from planner.errors import LogNotUnderstood

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
 from hw_specs.errors import shown
+from hw_specs.reading import STDIN, STREAM_LIMIT_S, open_input
 from planner.cli.command import Command
+from planner.cli.diagnostics import say
 from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
@@ -60,17 +61,9 @@ def read_log(name: str) -> tuple[LogExcerpt, Run | None]:
     Raises:
         PlannerError: when it is neither a readable file nor a run.
     """
-    if name == "-":
-        if sys.stdin is None:
-            raise PlannerError("there is no standard input: it is closed", hint="name a log file or a run")
-        return read_excerpt(sys.stdin.buffer), None
     path = Path(name)
-    if is_there(path) and path.is_file():
-        try:
-            with path.open("rb") as file:
-                return read_excerpt(file), None
-        except OSError as error:
-            raise PlannerError(f"cannot read `{name}`: {(error.strerror or str(error)).lower()}") from error
+    if name == STDIN or (is_there(path) and not path.is_dir()):
+        return _excerpt(name), None
     is_folder = is_there(path) and path.is_dir()
     if not is_folder and ("/" in name or path.suffix):
         raise PlannerError(f"there is no file `{shown(name)}`", hint="name a log file, a run directory or a run's id")
@@ -84,6 +77,19 @@ def read_log(name: str) -> tuple[LogExcerpt, Run | None]:
             return read_excerpt(file), run
     except OSError:
         return NOTHING, run
+
+
+def _excerpt(name: str) -> LogExcerpt:
+    minutes = round(STREAM_LIMIT_S / 60)
+
+    def tell() -> None:
+        say("note", f"reading `{shown(name)}` to its end, {minutes} minutes at most")
+
+    with open_input(name, limit_s=STREAM_LIMIT_S, on_wait=tell) as file:
+        excerpt = read_excerpt(file.as_utf8())
+        if file.was_cut:
+            say("warning", f"`{shown(name)}` did not end within {minutes} minutes: what came by then is judged")
+    return excerpt
 
 
 def is_there(path: Path) -> bool:

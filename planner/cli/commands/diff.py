@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from hw_specs.reading import read_bytes
 from planner.cli.command import Command
 from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.kept_calibrations import known_calibrations
+from planner.cli.kept import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write
 from planner.cli.page import fold, page_width
@@ -97,13 +98,7 @@ def _document(side: str) -> PlanRequest | None:
         return None
     from planner.rendering.document import read_document
 
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(
-            "sides", f"cannot read `{side}`: {error}", hint="name a file with a plan's JSON"
-        ) from error
-    return read_document(text).request
+    return read_document(read_bytes(path)).request
 
 
 def _text(found: PlanDifference, *, width: int) -> str:

@@ -14,7 +14,7 @@ from planner.cli.diagnostics import say
 from planner.cli.emit_options import PAGES, emit_options, take_deployment, with_forecast, write_files
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.kept_calibrations import known_calibrations
+from planner.cli.kept import known_calibrations
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_json
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import click
 
+from hw_specs.reading import UnreadableInput, decoded, read_bytes
 from hw_specs.spec import GpuSet
 from hw_specs.units import parse_memory
 from planner.cli.command import Command
@@ -121,13 +122,9 @@ def _judge(
 
 def _text(name: str) -> str:
     """The text of a file or of stdin."""
-    try:
-        if name == "-":
-            return sys.stdin.read(_LIMIT_BYTES + 1)
-        with Path(name).open("rb") as file:
-            return file.read(_LIMIT_BYTES + 1).decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
-    except OSError as error:
-        raise InvalidRequest("files", f"cannot read `{name}`: {(error.strerror or str(error)).lower()}") from None
+    # One byte more than a review takes, so that it says itself what is too large.
+    data = read_bytes(name, first_bytes=_LIMIT_BYTES + 1)
+    return decoded(data, errors="replace").replace("\r\n", "\n")
 
 
 def _beside(name: str) -> Callable[[str], str | None]:
@@ -140,9 +137,8 @@ def _beside(name: str) -> Callable[[str], str | None]:
             if candidate.is_absolute() or ".." in candidate.parts or not candidate.name:
                 continue
             try:
-                with (folder / candidate).open("rb") as file:
-                    return file.read(_LIMIT_BYTES).decode(errors="replace")
-            except (OSError, ValueError):
+                return decoded(read_bytes(folder / candidate, first_bytes=_LIMIT_BYTES), errors="replace")
+            except UnreadableInput:
                 continue
         return None
 
@@ -163,11 +159,30 @@ def _repaired(name: str, text: str, judge: Callable[[str], Review], *, dry: bool
         write(done.after.text.rstrip("\n"))
     else:
         try:
-            Path(name).write_text(done.after.text, encoding="utf-8")
+            _write_back(Path(name), done.after.text)
         except OSError as error:
             raise InvalidRequest("files", f"cannot write `{name}`: {(error.strerror or str(error)).lower()}") from None
     say("note", f"{len(done.applied)} of {len(done.before.findings)} findings cured in {name or 'the command'}")
     return done.after
+
+
+def _write_back(path: Path, text: str) -> None:
+    """Replace what stands in `path`, with the line ends and the mark it had.
+
+    Raises:
+        InvalidRequest: for a file in another encoding, which a rewrite would change everywhere.
+    """
+    old = read_bytes(path)
+    mark = "\ufeff" if old.startswith(codecs.BOM_UTF8) else ""
+    try:
+        was = old.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InvalidRequest(
+            "files", f"`{path}` is not UTF-8, so it is not rewritten", hint="`--diff` shows what to change"
+        ) from None
+    if was.count("\r\n") * 2 > was.count("\n"):
+        text = text.replace("\n", "\r\n")
+    path.write_bytes((mark + text).encode("utf-8"))
 
 
 def _print(reviews: list[Review], form: str, *, ok: bool) -> None:

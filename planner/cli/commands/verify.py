@@ -129,6 +129,7 @@ def _of_run(name: str) -> tuple[str, Expectations]:
 
 
 def _expectations(plan_file: Path | None) -> Expectations:
+    from hw_specs.reading import read_bytes
     from planner.errors import PlannerError, UnreadableDocument
     from planner.serve.verification.smoke import Expectations
 
@@ -138,10 +139,6 @@ def _expectations(plan_file: Path | None) -> Expectations:
     from planner.rendering.document import read_document
 
     try:
-        return Expectations.from_plan(make_plan(read_document(plan_file.read_bytes()).request))
-    except OSError as error:
-        raise PlannerError(
-            f"cannot read `{plan_file}`: {(error.strerror or '').lower()}", hint="name a file that exists"
-        ) from error
+        return Expectations.from_plan(make_plan(read_document(read_bytes(plan_file)).request))
     except UnreadableDocument as error:
         raise PlannerError(f"`{plan_file}` is {error}", hint=error.hint) from error

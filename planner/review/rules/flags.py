@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
+from hw_specs.reading import BadJson, parse_json
 from planner.facts.release import known_versions, parse_version
 from planner.facts.review import review_facts
 from planner.review.case import Case
@@ -245,6 +246,6 @@ def _is_float(value: str) -> bool:
 
 def _is_json(value: str) -> bool:
     try:
-        return isinstance(json.loads(value), dict)
-    except (ValueError, RecursionError):
+        return isinstance(parse_json(value), dict)
+    except BadJson:
         return False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hw_specs.reading import UnreadableInput, parse_json, read_text
 from hw_specs.units import format_gib
 from planner.checkpoint.document import INDEX_LIMIT_BYTES, read_object
 from planner.checkpoint.headers import read_header, read_index
@@ -61,8 +61,8 @@ def snapshot_of(name: str, environment: Mapping[str, str], *, revision: str = "m
     """Return the cached snapshot of the repository `name`; None when there is none."""
     home = hub_cache(environment) / f"models--{name.replace('/', '--')}"
     try:
-        commit = (home / "refs" / revision).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError):
+        commit = read_text(home / "refs" / revision, most_bytes=4096).strip()
+    except UnreadableInput:
         # The hub's own rule: without a reference only a full commit leads to a snapshot, never a neighbour.
         commit = revision
     snapshot = home / "snapshots" / commit
@@ -158,7 +158,7 @@ def check_draft(subject: Subject) -> str | None:
     if text is None:
         return None
     try:
-        name = json.loads(text).get("model")
+        name = parse_json(text).get("model")
     except (ValueError, AttributeError):
         raise Failed("--speculative-config is not a JSON object") from None
     if not name:

@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw_specs.reading import UnreadableInput, read_bytes
 from planner.facts.preflight import preflight_facts
 from planner.planning.answer import Plan
 from planner.serve.process.engine_argv import engine_args, model_of, option_value
@@ -75,8 +76,8 @@ class Subject:
         if self.program.name.startswith("python"):
             return self.program
         try:
-            first = self.program.read_bytes()[:512].splitlines()[0].decode()
-        except (OSError, IndexError, UnicodeDecodeError):
+            first = read_bytes(self.program, first_bytes=512).splitlines()[0].decode()
+        except (UnreadableInput, IndexError, UnicodeDecodeError):
             first = ""
         words = first.removeprefix("#!").split() if first.startswith("#!") else []
         if words and Path(words[0]).name.startswith("python") and Path(words[0]).exists():

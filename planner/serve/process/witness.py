@@ -11,6 +11,9 @@ import subprocess
 from datetime import datetime
 from pathlib import Path
 
+from planner.errors import UnsafePath
+from planner.state import read_json
+
 WITNESS = "witness.json"
 """File of a run directory with the counters as they were at its launch."""
 
@@ -57,8 +60,8 @@ def kernel_words(directory: Path, *, since_s: float) -> bytes:
 
 def _before(directory: Path) -> int | None:
     try:
-        value = json.loads((directory / WITNESS).read_text(encoding="utf-8"))["oom_kills"]
-    except (OSError, ValueError, KeyError, TypeError):
+        value = (read_json(directory / WITNESS) or {}).get("oom_kills")
+    except UnsafePath:
         return None
     return value if isinstance(value, int) else None
 

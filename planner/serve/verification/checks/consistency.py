@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 
+from hw_specs.reading import BadJson, parse_json
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.prometheus import samples
 from planner.serve.verification.checks.knowledge import SUM
@@ -89,8 +89,8 @@ def structured(probe: Probe) -> str:
         response_format={"type": "json_schema", "json_schema": {"name": "answer", "schema": _SCHEMA, "strict": True}},
     )
     try:
-        document = json.loads(answer.content)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(answer.content)
+    except BadJson as error:
         raise Failed(f"asked for JSON of a schema, got {brief(answer.content, 60)!r}") from error
     value = document.get("sum") if isinstance(document, dict) else None
     if not isinstance(value, int) or isinstance(value, bool) or set(document) != {"sum"}:

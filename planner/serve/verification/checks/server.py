@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from hw_specs.errors import shown
+from hw_specs.reading import BadJson, parse_json
 from planner.errors import InvalidRequest
 from planner.rendering.address import check_host
 from planner.rendering.secrets import API_KEY
@@ -69,16 +70,16 @@ class Reply:
             Failed: when it is none.
         """
         try:
-            return json.loads(self.text)
-        except (ValueError, RecursionError) as error:
+            return parse_json(self.text)
+        except BadJson as error:
             raise Failed(f"answered {self.status} with something that is not JSON: {brief(self.text, 80)!r}") from error
 
     @property
     def error_message(self) -> str:
         """The server's own words about what was wrong, or the start of the body."""
         try:
-            document = json.loads(self.text)
-        except (ValueError, RecursionError):
+            document = parse_json(self.text)
+        except BadJson:
             return brief(self.text)
         for path in (("error", "message"), ("message",), ("detail",)):
             found = document
@@ -166,8 +167,8 @@ class Server:
 
 def _event(payload: str) -> object:
     try:
-        event = json.loads(payload)
-    except (ValueError, RecursionError) as error:
+        event = parse_json(payload)
+    except BadJson as error:
         raise Failed(f"the stream holds something that is not JSON: {brief(payload, 80)!r}") from error
     if isinstance(event, dict) and "error" in event:
         raise Failed(f"the stream ends in an error: {brief(json.dumps(event['error']))}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from hw_specs.reading import BadJson, parse_json
 from planner.serve.check import Failed
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
 from planner.serve.verification.checks.sanity import must_be_sane
@@ -102,8 +103,8 @@ def _described(name: str, arguments: str) -> str:
     if name != TOOL:
         raise Failed(f"called {brief(name, 60)!r}, expected {TOOL!r}")
     try:
-        values = json.loads(arguments)
-    except (ValueError, RecursionError) as error:
+        values = parse_json(arguments)
+    except BadJson as error:
         raise Failed(f"the arguments are not JSON: {brief(arguments, 60)!r}") from error
     if not isinstance(values, dict) or not isinstance(values.get("city"), str):
         raise Failed(f"the arguments lack a text `city`: {brief(arguments, 60)!r}")

@@ -1,0 +1,334 @@
+"""The only door to files that people name: plans, snapshots, logs, configurations, `-`. It never writes.
+
+Such a file may be anything: a pipe that nobody writes to, a device without an end, gigabytes, JSON of 200,000 levels.
+Regular files are read, at most so many bytes of them. Of pipes only those that this process was given are read, as
+standard input and a shell's ``<(command)`` are, within a limit of time. Everything else is refused in words.
+"""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import json
+import math
+import os
+import re
+import select
+import stat
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, NoReturn, cast
+
+from hw_specs.errors import M35Error, shown
+
+STDIN = "-"
+"""What people write for standard input."""
+
+DOCUMENT_BYTES = 16 << 20
+"""More than any plan, snapshot or result has."""
+
+PIPE_LIMIT_S = 30.0
+"""How long the writer of a document may take through a pipe."""
+
+STREAM_LIMIT_S = 600.0
+"""How long a log is read."""
+
+ANNOUNCED_S = 2.0
+"""A longer wait is told."""
+
+MOST_LEVELS = 100
+"""Nesting of JSON; what people and programs write for us has fewer than twenty."""
+
+MOST_DIGITS = 40
+"""Of a whole number in JSON: far above every count of bytes."""
+
+_GIVEN = re.compile(r"/dev/(?:stdin|fd/(\d+))|/proc/(?:self|thread-self|(?P<pid>\d+))/fd/(?P<fd>\d+)")
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks in an order in which none is the beginning of a later one."""
+
+
+class UnreadableInput(M35Error):
+    """A file that somebody named cannot be read, or is not what it should be; ``reason`` says why, in a few words."""
+
+    def __init__(self, name: str, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"cannot read `{shown(name, characters=120)}`: {reason}", hint=hint)
+        self.reason = reason
+
+
+class BadJson(ValueError):
+    """Text that is not JSON, or JSON beyond every limit; the text of the error follows ``it ``."""
+
+
+def read_bytes(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, first_bytes: int | None = None) -> bytes:
+    """Return the bytes of a file, or of standard input for ``-``; with `first_bytes` only its beginning.
+
+    Raises:
+        UnreadableInput: when it is not there, is not a file, is larger than `most_bytes` or does not end in time.
+    """
+    with open_input(source) as file:
+        if first_bytes is not None:
+            return file.read(first_bytes)
+        data = file.read(most_bytes + 1)
+    if len(data) > most_bytes:
+        raise UnreadableInput(str(source), f"it is larger than {_size(most_bytes)}")
+    return data
+
+
+def read_text(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, errors: str = "strict") -> str:
+    """Return the text of a file or of standard input: UTF-8, or UTF-16 and UTF-32 as some shells write them.
+
+    Raises:
+        UnreadableInput: as :func:`read_bytes` does, and for bytes that are no text unless `errors` is ``replace``.
+    """
+    try:
+        return decoded(read_bytes(source, most_bytes=most_bytes), errors=errors)
+    except UnicodeDecodeError as error:
+        raise UnreadableInput(str(source), f"it is not text: byte {error.start:,} is not {error.encoding}") from None
+
+
+def decoded(data: bytes, *, errors: str = "strict") -> str:
+    """Return `data` as text, by its byte order mark, else as UTF-8.
+
+    >>> decoded(b"\\xff\\xfea\\x00"), decoded(b"\\xef\\xbb\\xbfa")
+    ('a', 'a')
+
+    Raises:
+        UnicodeDecodeError: for bytes that are no text, unless `errors` is ``replace``.
+    """
+    codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
+    return data.decode(codec, errors)
+
+
+def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
+    """Return the value of a JSON document whose nesting and numbers stay within what anybody needs.
+
+    Args:
+        text: the document.
+        constants: whether ``NaN`` and ``Infinity`` are numbers, as Python's own writer has it.
+
+    Raises:
+        BadJson: when it is not such a document; the text follows ``it ``.
+    """
+    if isinstance(text, bytes):
+        # JSON needs no mark: where its first characters are zero bytes it is UTF-16 or UTF-32.
+        text = _plain_text(text)
+    try:
+        value = json.loads(
+            text.removeprefix("\ufeff"),
+            parse_int=_whole,
+            parse_float=None if constants else _finite,
+            parse_constant=None if constants else _no_constant,
+        )
+    except RecursionError:
+        raise BadJson("is nested too deeply") from None
+    except BadJson:
+        raise
+    except ValueError as error:
+        raise BadJson(f"is not JSON: {shown(str(error))}") from None
+    if _levels(value) > MOST_LEVELS:
+        raise BadJson("is nested too deeply")
+    return value
+
+
+def open_input(
+    source: Path | str, *, limit_s: float = PIPE_LIMIT_S, on_wait: Callable[[], None] | None = None
+) -> InputFile:
+    """Open a file, a pipe that this process was given, or standard input for ``-``.
+
+    Args:
+        source: what a person named.
+        limit_s: seconds that a pipe may take to its end. With `on_wait` reading ends there, without an error.
+        on_wait: called once where reading takes longer than a moment.
+
+    Raises:
+        UnreadableInput: when it cannot be opened or is something else; reading raises it, too.
+    """
+    name = str(source)
+    try:
+        descriptor, given = _descriptor(name)
+    except (OSError, ValueError) as error:
+        raise UnreadableInput(name, _reason(error)) from None
+    try:
+        kind = os.fstat(descriptor)
+        _refuse(name, kind, given=given)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    # A person who types needs no limit: the end is one key away.
+    endless = stat.S_ISCHR(kind.st_mode) and os.isatty(descriptor)
+    raw = _Raw(name, descriptor, limit_s=math.inf if endless else limit_s, on_wait=on_wait)
+    return InputFile(raw)
+
+
+class InputFile(io.BufferedReader):
+    """A file from outside, opened for reading."""
+
+    def __init__(self, raw: _Raw) -> None:
+        super().__init__(raw)
+        self._source = raw
+
+    @property
+    def was_cut(self) -> bool:
+        """Whether reading ended at its limit of time, and not at the end of the file."""
+        return self._source.was_cut
+
+    def as_utf8(self) -> BinaryIO:
+        """Return the rest of this file in UTF-8, without a byte order mark."""
+        head = self.peek(4)[:4]
+        mark, codec = next(((mark, codec) for mark, codec in _MARKS if head.startswith(mark)), (b"", ""))
+        if codec == "utf-8-sig":
+            self.read(len(mark))
+        if codec in ("", "utf-8-sig"):
+            return cast("BinaryIO", self)
+        return cast("BinaryIO", codecs.EncodedFile(cast("Any", self), "utf-8", codec, errors="replace"))
+
+
+class _Raw(io.RawIOBase):
+    """A descriptor that is read within a limit of time."""
+
+    def __init__(self, name: str, descriptor: int, *, limit_s: float, on_wait: Callable[[], None] | None) -> None:
+        self._path = name
+        self._descriptor = descriptor
+        self._limit_s = limit_s
+        self._on_wait = on_wait
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLIN)
+        self._begun = time.monotonic()
+        self._told = on_wait is None
+        self.was_cut = False
+
+    def readable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            passed = time.monotonic() - self._begun
+            if passed > ANNOUNCED_S and not self._told and self._on_wait is not None:
+                self._told = True
+                self._on_wait()
+            if passed > self._limit_s:
+                if self._on_wait is None:
+                    raise UnreadableInput(self._path, f"it did not end within {self._limit_s:.0f} s")
+                self.was_cut = True
+                return 0
+            wait_s = min(self._limit_s - passed, 3600.0) if self._told else ANNOUNCED_S
+            if not self._poll.poll(max(50.0, wait_s * 1000)):
+                continue
+            try:
+                return os.readv(self._descriptor, [buffer])
+            except BlockingIOError:
+                time.sleep(0.05)
+            except OSError as error:
+                raise UnreadableInput(self._path, _reason(error)) from None
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._descriptor)
+        super().close()
+
+
+def _descriptor(name: str) -> tuple[int, bool]:
+    """An open descriptor of our own, and whether it is one that this process was given."""
+    if name == STDIN:
+        if sys.stdin is None:
+            # Its number may be another file by now.
+            raise UnreadableInput(name, "standard input is closed")
+        return _duplicate(0), True
+    found = _GIVEN.fullmatch(os.path.normpath(name))
+    if found and found["pid"] in (None, str(os.getpid())):
+        return _duplicate(int(found[1] or found["fd"] or 0)), True
+    # Without O_NONBLOCK the opening of a pipe would wait for its other end.
+    return os.open(name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC), False
+
+
+def _duplicate(number: int) -> int:
+    import fcntl
+
+    return fcntl.fcntl(number, fcntl.F_DUPFD_CLOEXEC, 3)
+
+
+def _refuse(name: str, found: os.stat_result, *, given: bool) -> None:
+    """Raise for what has no end that anybody promises."""
+    mode = found.st_mode
+    if stat.S_ISREG(mode):
+        return
+    if stat.S_ISDIR(mode):
+        raise UnreadableInput(name, "it is a folder")
+    if stat.S_ISCHR(mode) and (found.st_rdev == os.makedev(1, 3) or (given and os.isatty(_given_number(name)))):
+        # /dev/null is empty, and a terminal has a person behind it.
+        return
+    if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+        raise UnreadableInput(name, "it is a device, not a file")
+    if not given:
+        raise UnreadableInput(name, "it is a named pipe or a socket, not a file", hint="read it with `cat` into `-`")
+
+
+def _given_number(name: str) -> int:
+    found = None if name == STDIN else _GIVEN.fullmatch(os.path.normpath(name))
+    return int((found[1] or found["fd"] or 0) if found else 0)
+
+
+def _reason(error: OSError | ValueError) -> str:
+    if isinstance(error, OSError):
+        if error.errno == errno.EBADF:
+            return "it is closed"
+        return (error.strerror or str(error)).lower()
+    return "no file has such a name"
+
+
+def _plain_text(data: bytes) -> str:
+    try:
+        if data[:4].count(0) and not data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+            return data.decode(json.detect_encoding(data))
+        return decoded(data)
+    except (UnicodeDecodeError, LookupError) as error:
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        raise BadJson(f"is not text: byte {start:,} is not UTF-8") from None
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise BadJson(f"holds a number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise BadJson(f"holds the number `{shown(text, characters=20)}`, which is beyond every limit")
+    return number
+
+
+def _no_constant(text: str) -> NoReturn:
+    raise BadJson(f"is not JSON: `{text}` is not a number")
+
+
+def _levels(value: object) -> int:
+    """How deep lists and objects stand in each other; counted without recursion, and no further than the limit."""
+    level, depth = [value], 0
+    while level and depth <= MOST_LEVELS:
+        inner: list[object] = []
+        for one in level:
+            if isinstance(one, dict):
+                inner += [item for item in one.values() if isinstance(item, dict | list)]
+            elif isinstance(one, list):
+                inner += [item for item in one if isinstance(item, dict | list)]
+        depth += 1
+        level = inner
+    return depth
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes >> 20} MiB" if size_bytes >= 1 << 20 else f"{size_bytes >> 10} KiB"

@@ -1,0 +1,59 @@
+"""What was measured on this machine, for commands that plan; it costs nothing where nothing was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from planner.errors import PlannerError
+from planner.state import calibrations_path
+
+if TYPE_CHECKING:
+    from planner.memory.rank import Calibration
+    from planner.speed.answer import SpeedCalibration
+
+
+def known_calibrations() -> tuple[Calibration, ...]:
+    """Return the kept calibrations, without importing anything when there are none; warn of those left out."""
+    if not _holds_anything(calibrations_path):
+        return ()
+    from planner.calibrate import read_calibrations
+
+    kept, faults = read_calibrations()
+    _tell(faults, calibrations_path())
+    return kept
+
+
+def known_benchmarks() -> tuple[SpeedCalibration, ...]:
+    """Return the kept benchmarks; warn of those left out."""
+    from planner.serve.bench import benchmarks_path, kept_benchmarks
+
+    if not _holds_anything(benchmarks_path):
+        return ()
+    kept, faults = kept_benchmarks()
+    _tell(faults, benchmarks_path())
+    return kept
+
+
+def _holds_anything(path: Callable[[], Path]) -> bool:
+    """Whether something stands there: an empty file holds nothing, and whatever else has the name is told."""
+    import stat
+
+    try:
+        found = path().lstat()
+    except FileNotFoundError:
+        return False
+    except (OSError, PlannerError):
+        # A folder that cannot be looked into, or none at all: nothing was ever kept there for this user.
+        return False
+    return not stat.S_ISREG(found.st_mode) or found.st_size > 0
+
+
+def _tell(faults: Sequence[str], path: Path) -> None:
+    if not faults:
+        return
+    from planner.cli.diagnostics import say
+
+    more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
+    say("warning", f"a kept measurement is left out: {faults[0]}{more}; remove it from {path}")
