@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hw_specs import M35Error, resolve_gpus
+from hw_specs import resolve_gpus
+from hw_specs.reading import expanded, read_bytes
 from hw_specs.units import parse_memory
 from planner import InvalidRequest, PlanRequest
 from planner.calibrate import calibrations
@@ -124,12 +125,7 @@ def _of_document(path: Path) -> Answers:
     Raises:
         M35Error: when it cannot be read, or is no plan.
     """
-    try:
-        text = path.expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else "it is not text"
-        raise M35Error(f"cannot read `{path}`: {reason}", hint="name a file that `m35-plan --json` wrote") from error
-    document = read_document(text)
+    document = read_document(read_bytes(expanded(path)))
     request, load = document.request, tuple[tuple[str, Any], ...]()
     if document.speed is not None:
         request = dataclasses.replace(request, concurrency=document.speed.workload.concurrency)
