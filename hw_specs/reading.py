@@ -68,6 +68,14 @@ class BadJson(ValueError):
     """Text that is not JSON, or JSON beyond every limit; the text of the error follows ``it ``."""
 
 
+def expanded(path: Path | str) -> Path:
+    """Return `path` with a leading ``~`` put in full; as it is where nobody has such a home."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def read_bytes(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, first_bytes: int | None = None) -> bytes:
     """Return the bytes of a file, or of standard input for ``-``; with `first_bytes` only its beginning.
 

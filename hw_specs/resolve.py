@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hw_specs.errors import BadSnapshot, NoGpuFound
 from hw_specs.gpu_set import check_memory, parse_gpus
+from hw_specs.reading import expanded
 from hw_specs.spec import GpuSet
 
 if TYPE_CHECKING:
@@ -68,13 +69,12 @@ def gpus_of(report: DetectionReport, *, memory_override_bytes: int | None = None
 
 
 def _snapshot(path: str) -> DetectionReport:
-    from pathlib import Path
 
     from hw_specs.detect.snapshot import load_report
 
     if not path:
         raise BadSnapshot("no file is named behind `@`", hint="write `@host.json`, a file of `m35-plan detect --json`")
-    return load_report(Path(path).expanduser())
+    return load_report(expanded(path))
 
 
 def _no_gpu(report: DetectionReport) -> NoGpuFound:

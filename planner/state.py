@@ -17,6 +17,7 @@ from typing import Any
 
 from hw_specs.reading import BadJson, parse_json
 from planner.errors import PlannerError, UnsafePath
+from planner.rendering.secrets import concealed
 
 APP = "m35-plan"
 
@@ -148,7 +149,7 @@ def write_atomic(path: Path, text: str) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+            file.write(concealed(text))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
@@ -195,7 +196,7 @@ def append_records(path: Path, records: list[dict[str, Any]]) -> None:
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             # An earlier writer died in the middle of a line; its rest must not swallow ours.
             lines = "\n" + lines
-        data = memoryview(lines.encode())
+        data = memoryview(concealed(lines).encode())
         while data:
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)

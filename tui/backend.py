@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw_specs.reading import expanded
 from planner import Lever, Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _best(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None
 def _save(path: Path, text: str) -> Path:
     from planner.state import write_atomic
 
-    home = path.expanduser().absolute()
+    home = expanded(path).absolute()
     try:
         write_atomic(home, text if text.endswith("\n") else text + "\n")
     except OSError as error:

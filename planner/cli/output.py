@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, TextIO
 
 from planner.cli.charset import coloured, encodable, escaped, harmless
+from planner.rendering.secrets import concealed
 
 Align = Literal["<", ">"]
 
@@ -30,9 +31,16 @@ class GuardedStdout:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write `text` without what steers a terminal, in plain marks where the stream's encoding lacks the others."""
+        """Write `text` without secrets and steering characters, in plain marks where the encoding lacks others."""
         try:
-            return self._stream.write(encodable(harmless(text), self._stream.encoding))
+            return self._stream.write(encodable(harmless(concealed(text)), self._stream.encoding))
+        except OSError as error:
+            raise OutputLost(error) from error
+
+    def write_back(self, text: str) -> None:
+        """Write a text of the caller's own, secrets and all: it came from there and must come back whole."""
+        try:
+            self._stream.write(encodable(harmless(text), self._stream.encoding))
         except OSError as error:
             raise OutputLost(error) from error
 
@@ -70,6 +78,14 @@ def style(text: str, code: str) -> str:
 def write(text: str) -> None:
     """Write `text` and a line end."""
     sys.stdout.write(text + "\n")
+
+
+def write_back(text: str) -> None:
+    """Write a text that came from the caller and goes back to them changed, and a line end."""
+    if isinstance(sys.stdout, GuardedStdout):
+        sys.stdout.write_back(text + "\n")
+    else:
+        sys.stdout.write(text + "\n")
 
 
 def write_json(document: object) -> None:

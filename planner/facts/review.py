@@ -78,10 +78,8 @@ class StartupReview(Origin):
 
 
 class Secrets(Record):
-    """Regular expressions for names of variables that hold secrets, and for values that hold none."""
+    """A regular expression for values that stand where a secret would, and are none."""
 
-    pattern: str
-    not_secret: str
     placeholder: str
 
 

@@ -21,7 +21,7 @@ from planner.planning.question import Question
 from planner.planning.request import NOT_THE_ENGINES, SETTINGS, PlanRequest
 from planner.planning.setting import flags_of
 from planner.planning.solve import engine_settings
-from planner.rendering.secrets import API_KEY, HF_TOKEN
+from planner.rendering.secrets import API_KEY, HF_TOKEN, is_secret_name, secrets_in
 from planner.settings import Layout
 
 _ENGINES = {
@@ -71,8 +71,8 @@ def read_command(text: str, *, plan: Plan) -> ReadCommand:
     while words and _is_assignment(words[0]):
         name, _, value = words.pop(0).partition("=")
         env.append((name, value))
-    for name, _ in env:
-        if name in _SECRETS.values():
+    for name, value in env:
+        if (is_secret_name(name) and value) or secrets_in(value):
             raise InvalidRequest("env", f"the value of {name} must not stand in a command", hint=f"export {name}")
     if words[:2] != ["vllm", "serve"]:
         raise InvalidRequest(

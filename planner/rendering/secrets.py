@@ -1,6 +1,154 @@
-"""The variables that carry keys: named in commands and manifests, their values never."""
+"""What a secret looks like, and the variables that carry ours. One place knows it; no value is ever written by us.
+
+A secret is known by the name it is given to (a variable, a flag, a key of JSON or YAML), by where it stands (a header,
+an address), by its own form (tokens of hubs and clouds), or because it is the value of such a variable here.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from functools import cache
 
 API_KEY = "VLLM_API_KEY"
 """What a client must send, where a server has it."""
 HF_TOKEN = "HF_TOKEN"
 """What a download from the hub may need."""
+HIDDEN = "***"
+"""What stands for a secret where text is shown."""
+
+_LEAST_CHARACTERS = 8
+"""Of a variable's value that is looked for in other text; a shorter one would be found by chance."""
+
+_NAME = re.compile(
+    r"(?<!^)KEY(?!BOARD|WORD|MAP|S_)|TOKEN(?!IZ|S|[_-](?:ID|LIMIT|COUNT|TYPE|LEVEL|BUDGET|PATH|THRESHOLD))|SECRET|PASSW|PASSPHRASE|"
+    r"CREDENTIAL|(?:^|[_-])AUTH(?![A-Z])|AUTHORIZATION|COOKIE|PRIVATE",
+    re.IGNORECASE,
+)
+_OF_SOMETHING_ELSE = re.compile(
+    r"(?:FILE|PATH|DIR|NAME|REF|URL|TYPE|MODE|LEN|LENGTH|ID|SIZE|COUNT|LIMIT|NUM|SOCK|HEADS|CACHE)$|"
+    r"^(?:RETURN|ALLOW|ENABLE|DISABLE|NO|USE|NUM|MAX|MIN|ALLOWED)[_-]",
+    re.IGNORECASE,
+)
+"""Names of what only says where a secret is, or how many tokens there are."""
+
+_FORMS = re.compile(
+    r"""
+      \bhf_[A-Za-z0-9]{16,} | \bapi_org_[A-Za-z0-9]{16,}      # Hugging Face
+    | \b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,} | \bsk_[A-Za-z0-9_]{20,}
+    | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_[A-Za-z0-9_]{20,} | \bglpat-[A-Za-z0-9_-]{16,}
+    | \bxox[abeoprs]-[A-Za-z0-9-]{10,} | \bA(?:KIA|SIA)[0-9A-Z]{16}\b | \bAIza[A-Za-z0-9_-]{30,}
+    | \bnvapi-[A-Za-z0-9_-]{16,} | \beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_.-]{8,}
+    | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----
+    """,
+    re.VERBOSE,
+)
+_HEADER = re.compile(
+    r"""(?i)\b(?P<name>(?:proxy-)?authorization|(?:x-)?api-key|x-auth-token|(?:set-)?cookie)["']?\s*:\s*["']?"""
+    r"""(?P<value>(?:(?:bearer|basic|token|digest)\s+)?[^\s"'\\,;}]+)"""
+)
+_BEARER = re.compile(r"(?i)\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9+/_.=~-]{8,})")
+_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<value>[^/\s:@\"'`]*:[^/\s@\"'`]+|[^/\s:@\"'`]{16,})@")
+_USER = re.compile(r"\bcurl\b[^;|]*?\s(?:-u|--user|--proxy-user)(?:\s+|=)[\"']?(?P<value>[^\s:\"'/]+:[^\s\"':]{4,})")
+_GIVEN = re.compile(
+    r"""(?P<flag>(?<![\w-])--?)?(?P<name>[A-Za-z][A-Za-z0-9_.-]*)["']?(?P<mark>\s*[=:]\s*|\s+)"""
+    r"""(?P<value>"[^"]*"|'[^']*'|[^\s"',;|&)}\]\\]+)"""
+)
+_REFERENCE = re.compile(r"^(?:$|[$%{\[<(/~.@]|(?i:true|false|none|null|auto|yes|no|on|off|\d{1,6})$|(?i:x+|\*+)$)")
+"""Values that only say where a secret comes from, or that none is."""
+_PAIR = re.compile(
+    r"""(?m)name:\s*["']?(?P<name>[A-Za-z_]\w*)["']?\s*,?\s*\n?\s*-?\s*value:\s*(?P<value>"[^"]*"|'[^']*'|[^\s"'}]+)"""
+)
+
+
+def is_secret_name(name: str) -> bool:
+    """Whether a variable, flag or key of this name holds a secret.
+
+    >>> is_secret_name("HF_TOKEN"), is_secret_name("VLLM_TOKENIZER"), is_secret_name("ssl-keyfile")
+    (True, False, False)
+    """
+    return _NAME.search(name) is not None and _OF_SOMETHING_ELSE.search(name) is None
+
+
+def is_value(text: str) -> bool:
+    """Whether `text` may be a secret itself, and not a reference to one, a path or a switch."""
+    return _REFERENCE.match(text.strip()) is None
+
+
+def secrets_in(text: str) -> list[tuple[str, str]]:
+    """Return (where it stands, value) of every secret in a command, a script or a file.
+
+    >>> secrets_in("env HF_TOKEN=abcdefgh vllm serve M --max-num-batched-tokens 8192 --api-key $KEY")
+    [('HF_TOKEN', 'abcdefgh')]
+    """
+    found = [(one["name"], one["value"]) for one in _HEADER.finditer(text) if is_value(one["value"])]
+    found += [("a header", one["value"]) for one in _BEARER.finditer(text)]
+    found += [("a user's password", one["value"]) for one in _USER.finditer(text) if is_value(one["value"])]
+    found += [("an address", one["value"]) for one in _ADDRESS.finditer(text) if not one["value"].startswith("$")]
+    for one in _PAIR.finditer(text):
+        found += _given(one["name"], one["value"])
+    at = 0
+    while pair := _GIVEN.search(text, at):
+        # The value may be a pair itself, as in `-e NAME=value` and `env NAME=value`.
+        at = pair.start("value")
+        spaced = not pair["mark"].strip()
+        if not spaced or (pair["flag"] and not pair["value"].startswith("-")):
+            found += _given(pair["name"], pair["value"])
+    found += [("a token", one[0]) for one in _FORMS.finditer(text)]
+    return found
+
+
+def _given(name: str, value: str) -> list[tuple[str, str]]:
+    value = value.strip("\"'")
+    # A value may be the name of the variable that holds the secret.
+    named = value.replace("_", "").isupper() and is_secret_name(value)
+    return [(name, value)] if is_secret_name(name) and is_value(value) and not named else []
+
+
+def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of `environment` whose values are secrets that could be found in other text."""
+    return {
+        name: value
+        for name, value in environment.items()
+        if len(value) >= _LEAST_CHARACTERS and is_secret_name(name) and is_value(value) and not value.isdigit()
+    }
+
+
+def concealed(text: str) -> str:
+    """Return `text` without secrets that are known by their form, their place or this process's own variables.
+
+    Names and their values are left as they are: our own words and files are full of them.
+    """
+    for value in _own():
+        text = text.replace(value, HIDDEN)
+    if "://" in text:
+        text = _ADDRESS.sub(rf"\g<scheme>{HIDDEN}@", text)
+    if _HINT.search(text):
+        text = _FORMS.sub(HIDDEN, _BEARER.sub(lambda one: one[0].replace(one["value"], HIDDEN), text))
+        text = _HEADER.sub(_hide, text)
+    return text
+
+
+def without(text: str, secrets: list[tuple[str, str]]) -> str:
+    """Return `text` with each of the values in `secrets` hidden."""
+    for _, value in sorted(secrets, key=lambda one: -len(one[1])):
+        text = text.replace(value, HIDDEN)
+    return text
+
+
+_HINT = re.compile(
+    r"(?i)hf_|api_org_|[spr]k[-_]|gh[pousr]_|github_pat|glpat|xox|akia|asia|aiza|nvapi|eyj|-----|bearer|basic|"
+    r"authorization|api-key|auth-token|cookie"
+)
+"""A quick look before the slow ones."""
+
+
+def _hide(one: re.Match[str]) -> str:
+    return one[0].replace(one["value"], HIDDEN) if is_value(one["value"]) else one[0]
+
+
+@cache
+def _own() -> tuple[str, ...]:
+    """Values of this process's own secret variables, longest first."""
+    return tuple(sorted(set(secrets_of(os.environ).values()), key=len, reverse=True))

@@ -59,7 +59,9 @@ def command(
     """
     from planner.serve.bench import bench_argv, gsm8k_argv, keep_benchmark, read_result, run_bench
     from planner.serve.documents import BenchmarkCommandsDocument, BenchmarkDocument
+    from planner.serve.verification.checks.server import normal_url
 
+    url = normal_url(url)
     workload = workload_of(load, concurrency=concurrency)
     if workload.num_requests is None:
         # As the public benchmark of this model: about three waves and a tail.

@@ -17,8 +17,9 @@ from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, gpu_options
-from planner.cli.output import write, write_json
+from planner.cli.output import write, write_back, write_json
 from planner.errors import InvalidRequest
+from planner.rendering.secrets import secrets_in, without
 
 if TYPE_CHECKING:
     from planner.review.findings import Review
@@ -152,11 +153,11 @@ def _repaired(name: str, text: str, judge: Callable[[str], Review], *, dry: bool
     done = repair(text, judge)
     if not done.changed:
         return done.before
-    narrate(done.diff().rstrip("\n"))
+    narrate(without(done.diff().rstrip("\n"), secrets_in(text)))
     if dry:
         return done.before
     if name in ("", "-"):
-        write(done.after.text.rstrip("\n"))
+        write_back(done.after.text.rstrip("\n"))
     else:
         try:
             _write_back(Path(name), done.after.text)

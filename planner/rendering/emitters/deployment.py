@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 from hw_specs.errors import shown
 from planner.errors import InvalidRequest
 from planner.rendering.address import check_host
+from planner.rendering.secrets import secrets_in
 from planner.speed.answer import SpeedSection
 
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -93,7 +94,7 @@ class Deployment:
         for variable, value in self.env:
             if not _VARIABLE.fullmatch(variable) or "\n" in value or "\0" in value:
                 raise InvalidRequest("env", f"env `{shown(variable)}` is not a variable of one line")
-            if variable in SECRETS:
+            if variable in SECRETS or secrets_in(f"{variable}={value}"):
                 raise InvalidRequest(
                     "env",
                     f"env would write the value of {variable} into the artefact",

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from planner.facts.release import parse_version
 from planner.facts.review import gone_variables, review_facts
+from planner.rendering.secrets import API_KEY, HF_TOKEN, is_secret_name
 from planner.review.case import Case
 from planner.review.edits import line_before, replaced
 from planner.review.findings import Finding, finding
@@ -14,7 +15,6 @@ from planner.review.server import Variable
 from planner.review.text import Source
 
 _DOLLAR = re.compile(r"^\$\{?[A-Za-z_]\w*\}?$")
-_HUGGING_FACE = "HF_TOKEN"
 
 
 def find(case: Case, source: Source) -> Iterator[Finding]:
@@ -30,7 +30,7 @@ def _secrets(case: Case) -> Iterator[Finding]:
     for name in ("api-key", "hf-token"):
         option = case.server.option(name)
         if option is not None and option.value is not None and option.value.known and option.value.value:
-            variable = "VLLM_API_KEY" if name == "api-key" else _HUGGING_FACE
+            variable = API_KEY if name == "api-key" else HF_TOKEN
             yield finding(
                 "secret-in-command",
                 f"--{name} stands in the command in plain text",
@@ -48,10 +48,10 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
     if key in hub.mistaken and not any(other in case.server.env for other in hub.read):
         yield finding(
             "hub-token-name",
-            f"{key} is not read by the hub's library: it reads {_HUGGING_FACE}",
+            f"{key} is not read by the hub's library: it reads {HF_TOKEN}",
             at,
-            cure=_HUGGING_FACE,
-            edits=replaced(variable.name, _HUGGING_FACE) if variable.name.value == key else (),
+            cure=HF_TOKEN,
+            edits=replaced(variable.name, HF_TOKEN) if variable.name.value == key else (),
         )
     if value is not None and _literal(case, value.value):
         yield finding(
@@ -61,7 +61,11 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
             cure="valueFrom a secret, or $(NAME)",
         )
     elif (
-        value is not None and value.known and value.value.strip() and _secret(key) and not _stands_in(case, value.value)
+        value is not None
+        and value.known
+        and value.value.strip()
+        and is_secret_name(key)
+        and not _stands_in(case, value.value)
     ):
         yield finding(
             "secret-in-file",
@@ -85,11 +89,6 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
             stops=True,
             cure="leave VLLM_PORT out; --port is the server's",
         )
-
-
-def _secret(name: str) -> bool:
-    facts = review_facts().secrets
-    return bool(re.search(facts.pattern, name)) and not re.search(facts.not_secret, name)
 
 
 def _stands_in(case: Case, value: str) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from hw_specs.reading import expanded
+
 
 def hub_cache(environment: Mapping[str, str]) -> Path:
     """Return the folder of the hub's cache.
@@ -14,11 +16,11 @@ def hub_cache(environment: Mapping[str, str]) -> Path:
     """
     for name in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if environment.get(name):
-            return Path(environment[name]).expanduser()
+            return expanded(environment[name])
     if environment.get("HF_HOME"):
-        return Path(environment["HF_HOME"]).expanduser() / "hub"
+        return expanded(environment["HF_HOME"]) / "hub"
     base = environment.get("XDG_CACHE_HOME")
-    root = Path(base).expanduser() if base else Path(environment.get("HOME") or Path.home()) / ".cache"
+    root = expanded(base) if base else Path(environment.get("HOME") or expanded("~")) / ".cache"
     return root / "huggingface" / "hub"
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hw_specs.reading import expanded
 from planner.errors import PlannerError
 from planner.serve.process.ending import POLL_S
 from planner.serve.process.record import FILE, RunRecord
@@ -127,7 +128,7 @@ def place_run(record: RunRecord, files: Mapping[str, str], *, directory: Path | 
     root = runs_dir()
     make_private(root)
     try:
-        home = root / record.id if directory is None else directory.expanduser().absolute()
+        home = root / record.id if directory is None else expanded(directory).absolute()
         if directory is not None and home.exists() and any(home.iterdir()):
             raise PlannerError(f"run directory `{home}` is not empty", hint="name a folder that does not exist yet")
         home.parent.mkdir(parents=True, exist_ok=True)
