@@ -12,12 +12,13 @@ from __future__ import annotations
 import json
 import os
 import stat
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from hw_specs.reading import BadJson, parse_json
 from planner.errors import PlannerError, UnsafePath
-from planner.rendering.secrets import concealed
+from planner.rendering.secrets import concealed, secrets_of
 
 APP = "m35-plan"
 
@@ -142,6 +143,16 @@ def _require_own(path: Path, found: os.stat_result) -> None:
         )
 
 
+def without_secrets(text: str) -> str:
+    """Return `text` without what looks like a secret, and without the values of this process's own secret variables."""
+    return concealed(text, _own_secrets())
+
+
+@cache
+def _own_secrets() -> tuple[str, ...]:
+    return tuple(sorted(set(secrets_of(os.environ).values()), key=len, reverse=True))
+
+
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text`: readers see the old file or the new one, never a part."""
     import tempfile
@@ -149,7 +160,7 @@ def write_atomic(path: Path, text: str) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(concealed(text))
+            file.write(without_secrets(text))
             file.flush()
             os.fsync(file.fileno())
         Path(name).replace(path)
@@ -196,7 +207,7 @@ def append_records(path: Path, records: list[dict[str, Any]]) -> None:
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
             # An earlier writer died in the middle of a line; its rest must not swallow ours.
             lines = "\n" + lines
-        data = memoryview(concealed(lines).encode())
+        data = memoryview(without_secrets(lines).encode())
         while data:
             data = data[os.write(descriptor, data) :]
         os.fsync(descriptor)

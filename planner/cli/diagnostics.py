@@ -7,7 +7,7 @@ import sys
 
 from planner.cli.charset import coloured, encodable, harmless
 from planner.cli.output import may_colour
-from planner.rendering.secrets import concealed
+from planner.state import without_secrets
 
 _COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "note": "2"}
 
@@ -36,11 +36,11 @@ def narrate(text: str) -> None:
 def redraw(lines: list[str], *, over: int) -> None:
     """Replace the last `over` lines of a terminal's stderr by `lines`; for terminals only."""
     up = f"\x1b[{over}F" if over else ""
-    _put_raw(up + "".join(f"\x1b[2K{harmless(concealed(line))}\n" for line in lines) + "\x1b[J")
+    _put_raw(up + "".join(f"\x1b[2K{harmless(without_secrets(line))}\n" for line in lines) + "\x1b[J")
 
 
 def _put(text: str) -> None:
-    _put_raw(harmless(concealed(text)))
+    _put_raw(harmless(without_secrets(text)))
 
 
 def _put_raw(text: str) -> None:

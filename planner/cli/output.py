@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Literal, TextIO
 
 from planner.cli.charset import coloured, encodable, escaped, harmless
-from planner.rendering.secrets import concealed
+from planner.state import without_secrets
 
 Align = Literal["<", ">"]
 
@@ -33,7 +33,7 @@ class GuardedStdout:
     def write(self, text: str) -> int:
         """Write `text` without secrets and steering characters, in plain marks where the encoding lacks others."""
         try:
-            return self._stream.write(encodable(harmless(concealed(text)), self._stream.encoding))
+            return self._stream.write(encodable(harmless(without_secrets(text)), self._stream.encoding))
         except OSError as error:
             raise OutputLost(error) from error
 

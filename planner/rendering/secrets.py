@@ -6,10 +6,8 @@ an address), by its own form (tokens of hubs and clouds), or because it is the v
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Iterable, Mapping
 
 API_KEY = "VLLM_API_KEY"
 """What a client must send, where a server has it."""
@@ -115,12 +113,12 @@ def secrets_of(environment: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def concealed(text: str) -> str:
-    """Return `text` without secrets that are known by their form, their place or this process's own variables.
+def concealed(text: str, own: Iterable[str] = ()) -> str:
+    """Return `text` without secrets that are known by their form or their place, and without the values `own`.
 
     Names and their values are left as they are: our own words and files are full of them.
     """
-    for value in _own():
+    for value in own:
         text = text.replace(value, HIDDEN)
     if "://" in text:
         text = _ADDRESS.sub(rf"\g<scheme>{HIDDEN}@", text)
@@ -146,9 +144,3 @@ _HINT = re.compile(
 
 def _hide(one: re.Match[str]) -> str:
     return one[0].replace(one["value"], HIDDEN) if is_value(one["value"]) else one[0]
-
-
-@cache
-def _own() -> tuple[str, ...]:
-    """Values of this process's own secret variables, longest first."""
-    return tuple(sorted(set(secrets_of(os.environ).values()), key=len, reverse=True))

@@ -39,7 +39,7 @@ class Fake:
         self.token = f"replay-{secrets.token_hex(6)}"
 
     def argv(self, fault: str = "", *, log: Path = READY_LOG, workers: int = 0, stubborn: bool = False) -> list[str]:
-        argv = [sys.executable, str(SERVER), "--log", str(log), "--token", self.token, "--workers", str(workers)]
+        argv = [sys.executable, str(SERVER), "--log", str(log), "--mark", self.token, "--workers", str(workers)]
         if fault:
             argv += ["--fault", fault]
         return argv + (["--stubborn"] if stubborn else [])

@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--fault", default="")
     parser.add_argument("--workers", type=int, default=0)
     parser.add_argument("--stubborn", action="store_true")
-    parser.add_argument("--token", default="")
+    parser.add_argument("--mark", default="")
     options = parser.parse_args()
     for _ in range(options.workers):
         subprocess.Popen(
@@ -37,7 +37,7 @@ def main() -> None:
                 sys.executable,
                 "-c",
                 "import signal,time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\ntime.sleep(600)",
-                options.token,
+                options.mark,
             ]
         )
     if options.stubborn:
