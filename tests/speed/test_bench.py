@@ -113,11 +113,12 @@ def test_kept_benchmarks_survive_garbage(tmp_path: Path, monkeypatch: pytest.Mon
         gpu="h200-sxm", model="m", vllm_version="0.33.0", tensor_parallel_size=8, pipeline_parallel_size=1,
         ratios={"tpot_ms": 1.2},
     )  # fmt: skip
-    assert kept_benchmarks() == ()
+    assert kept_benchmarks() == ((), ())
     keep_benchmark(record)
     (tmp_path / "m35-plan" / "benchmarks.jsonl").open("a").write('{"schema": 99}\nnot json\n')
     keep_benchmark(record)
-    assert kept_benchmarks() == (record, record)
+    kept, faults = kept_benchmarks()
+    assert kept == (record, record) and len(faults) == 1 and "line 3" in faults[0]
 
 
 def test_bench_holds_a_result_against_the_plan_and_keeps_it(
@@ -131,7 +132,7 @@ def test_bench_holds_a_result_against_the_plan_and_keeps_it(
     argv = ["bench", "--plan", str(plan), "--result", str(result), "--concurrency", "32"]
     assert main([*argv, "--keep"]) == 0
     assert "forecast" in capsys.readouterr().out
-    assert kept_benchmarks()[0].tensor_parallel_size == 8
+    assert kept_benchmarks()[0][0].tensor_parallel_size == 8
     assert main([*argv, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["forecast"]["territory"] in ("near", "far")
     assert main(["--gpus", "8xH200", "--concurrency", "32", "--objective", "latency", "--json"]) == 0
