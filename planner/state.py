@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.reading import BadJson, expanded, parse_json
 from planner.errors import PlannerError, UnsafePath
 from planner.rendering.secrets import concealed, secrets_of
 
@@ -38,12 +38,12 @@ def state_dir() -> Path:
     # The specification tells programs to ignore relative paths here.
     if base and Path(base).is_absolute():
         return Path(base) / APP
-    try:
-        return Path.home() / ".local" / "state" / APP
-    except RuntimeError:
+    home = expanded("~")
+    if not home.is_absolute():
         raise PlannerError(
             "this user has no home folder, so nothing can be kept", hint="set XDG_STATE_HOME to a folder you can write"
-        ) from None
+        )
+    return home / ".local" / "state" / APP
 
 
 def runs_dir() -> Path:
