@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from planner.model import ModelSpec
     from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
     from planner.planning.choose import make_plan as plan
-    from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
+    from planner.planning.choose_by_speed import plan_for_workload
     from planner.planning.request import PlanRequest
     from planner.rendering.command import ServeCommand, serve_command
     from planner.rendering.document import PlanDocument, json_schema, plan_document, read_document, to_json_value
@@ -72,7 +72,6 @@ _HOMES = {
     "ServeCommand": "rendering.command",
     "Settings": "settings",
     "SpeedForecast": "speed.answer",
-    "SpeedPlan": "planning.choose_by_speed",
     "Targets": "speed.answer",
     "UnknownVersion": "errors",
     "UnreadableDocument": "errors",
@@ -119,7 +118,6 @@ __all__ = [
     "ServeCommand",
     "Settings",
     "SpeedForecast",
-    "SpeedPlan",
     "Targets",
     "UnknownVersion",
     "UnreadableDocument",

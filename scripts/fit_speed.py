@@ -31,11 +31,19 @@ FITTED = "fitted; bounds: range over fits without one source, at least 5 %"
 QUALITY_WEIGHT = {"A": 1.0, "B": 0.5, "C": 0.25}
 NARROWEST = 0.05
 NARROWEST_FACTOR = 1.1
+NO_FAST_LINKS = ("rtx-pro-6000-server", "a100-pcie", "l40s")
 TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
 OWN = "H200/"
 """Runs of this project: several sizes and loads, so each is predicted without its size and without its load."""
-DECODE = ("output_tokens_per_s", "total_tokens_per_s", "tpot_ms", "itl_ms", "itl_p50_ms", "latency_s")
-PREFILL = ("ttft_ms", "ttft_p99_ms")
+KINDS = {
+    "rate": ("output_tokens_per_s", "total_tokens_per_s", "latency_s"),
+    "tpot": ("tpot_ms", "itl_ms", "itl_p50_ms"),
+    "ttft": ("ttft_ms", "ttft_p99_ms"),
+}
+WIDEST_NEAR = 1.35
+"""Near means this; what it holds is counted, and far is never narrower."""
+HOLDS = 95
+"""Per cent of the figures that no fit saw which the bounds must hold."""
 
 
 def source_of(record: Measurement) -> str:
@@ -112,6 +120,41 @@ def fit_without(
     return fit(seen, start, [name for name in build["fitted"] if name not in blind])
 
 
+def kind_of(figure: str) -> str | None:
+    """Which bounds a figure gets."""
+    return next((kind for kind, names in KINDS.items() if figure in names), None)
+
+
+def is_near(record: Measurement, records: Sequence[Measurement], near: dict[str, Any]) -> bool:
+    """Whether a question like this record would be called near; planner/speed/territory.py says the same of plans."""
+    load, raw = record.workload, record.raw
+    assert load is not None
+    in_flight = min(load.concurrency or load.total_requests, load.total_requests)
+    return (
+        any(r.role == "fit" and (r.profile, r.gpu) == (record.profile, record.gpu) for r in records)
+        and (load.request_rate is not None or in_flight <= near["in_flight"]["value"])
+        and load.prompt_tokens <= near["prompt_tokens"]["value"]
+        and raw["pipeline_parallel_size"] == 1
+        and not raw.get("speculative_tokens")
+        and (record.tensor_parallel_size == 1 or record.gpu not in NO_FAST_LINKS)
+    )
+
+
+def spellings(record: Measurement) -> list[Measurement]:
+    """The record as measured, and where its lengths vary widely, also as somebody asks who knows only their means."""
+    load = record.workload
+    assert load is not None
+    if load.length_distribution == "uniform":
+        return [record]
+    return [record, replace(record, workload=replace(load, length_distribution="uniform"))]
+
+
+def territory(name: str, kind: str, below: float, above: float, source: str) -> list[str]:
+    return [
+        f"[territory.{name}.{kind}]", f"below = {below:.3f}", f"above = {above:.3f}", f"source = {quoted(source)}", "",
+    ]  # fmt: skip
+
+
 def start_profile(name: str, setup: dict[str, Any]) -> EngineProfile:
     values = {key: float(entry["value"]) for key, entry in setup["values"].items()}
     table = setup.get("row_excess")
@@ -143,7 +186,7 @@ def main() -> int:
     ]
     held_out: list[tuple[str, str, float, float]] = []
     left_out: list[tuple[str, str, str, float, float]] = []
-    errors: dict[tuple[str, str], dict[str, list[float]]] = {}
+    unseen: dict[tuple[str, str], list[float]] = {}
     for name, build in setup["profile"].items():
         start = start_profile(name, build)
         mine = [record for record in records if record.profile == name]
@@ -174,11 +217,16 @@ def main() -> int:
             if record.id in TABLE:
                 continue
             judged_by = others[group_of(record)] if record.role == "fit" else best
-            for figure, value in figures(record, judged_by).items():
-                kind = "decode" if figure in DECODE else "prefill" if figure in PREFILL else ""
-                if kind:
-                    by_source = errors.setdefault((build["vendor"], kind), {})
-                    by_source.setdefault(source_of(record), []).append(np.log(value / record.result[figure]))
+            where = "near" if is_near(record, records, setup["near"]) else "far"
+            for as_asked in spellings(record):
+                for figure, value in figures(as_asked, judged_by).items():
+                    if (
+                        (kind := kind_of(figure))
+                        and record.raw.get("half") != "judge"
+                        and record.raw.get("basis") is None
+                    ):
+                        ratio = record.result[figure] / value
+                        unseen.setdefault((where, kind), []).append(1 / ratio if figure == "latency_s" else ratio)
         lines += [
             f"[profile.{name}]", f"vendor = {quoted(build['vendor'])}",
             *(f"{key} = {quoted(build[key])}" for key in ("architecture", "arithmetic") if key in build),
@@ -224,24 +272,31 @@ def main() -> int:
         "",
     ]
     whole = [record.id for record in records if record.id.startswith(OWN) and record.model == "mistral-medium-3.5-128b"]
-    unseen = {"amd": held_out, "nvidia": [(i, figure, m, p) for i, _, figure, m, p in left_out if i in whole]}
-    for vendor, rows in unseen.items():
-        for kind, figure_set in (("decode", DECODE), ("prefill", PREFILL)):
-            table = [abs(np.log(p / m)) for _, figure, m, p in rows if figure in figure_set]
-            lines += [
-                f"[territory.measured.{vendor}.{kind}]",
-                f"factor = {max(float(np.exp(max(table))), NARROWEST_FACTOR):.3f}",
-                f'source = "largest held-out error of this model above, {np.exp(max(table)) - 1:.1%}; at least 10 %, '
-                'so few runs are"', "",
-            ]  # fmt: skip
-    for (vendor, kind), by_source in sorted(errors.items()):
-        # One value per source, so that a page with forty rows counts no more than a page with one.
-        seen = [float(np.sqrt(np.mean(np.square(logs)))) for logs in by_source.values()]
-        for territory, percent in (("near", 75), ("far", 95)):
-            lines += [
-                f"[territory.{territory}.{vendor}.{kind}]", f"factor = {np.exp(np.percentile(seen, percent)):.3f}",
-                f'source = "{percent}th percentile of the errors of {len(seen)} sources that the fit did not see"', "",
-            ]  # fmt: skip
+    tables = held_out + [(i, figure, m, p) for i, _, figure, m, p in left_out if i in whole]
+    for kind, names in KINDS.items():
+        worst = max(float(np.exp(abs(np.log(m / p)))) for _, figure, m, p in tables if figure in names)
+        factor = max(worst, NARROWEST_FACTOR)
+        lines += territory(
+            "measured", kind, factor, factor,
+            f"largest error of this model's tables, the size or the load left out, {worst - 1:.1%}; at least 10 %",
+        )  # fmt: skip
+    for (where, kind), ratios in sorted(unseen.items(), reverse=True):
+        rest = (100 - HOLDS) / 2
+        below = max(WIDEST_NEAR, 1 / float(np.percentile(ratios, rest)))
+        above = max(WIDEST_NEAR, float(np.percentile(ratios, 100 - rest)))
+        if where == "near":
+            below = above = WIDEST_NEAR
+        held = sum(1 / below <= ratio <= above for ratio in ratios)
+        lines += territory(
+            where, kind, below, above,
+            f"holds {held} of {len(ratios)} public figures that no fit saw, the half kept for judging not counted",
+        )  # fmt: skip
+    lines += ["# Beyond these loads nothing is near.", "[near]"]
+    lines += [
+        f"{key} = {{ value = {entry['value']}, basis = {quoted(entry['basis'])}, source = {quoted(entry['source'])} }}"
+        for key, entry in setup["near"].items()
+    ]
+    lines.append("")
     eagle = setup["eagle"]["acceptance_rate"]
     lines += [
         "[eagle]",

@@ -17,7 +17,7 @@ from planner import Lever, Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport
-    from planner import SpeedForecast, SpeedPlan, Workload
+    from planner import SpeedForecast, Workload
     from planner.memory.rank import Calibration
     from planner.planning.context_curve import CurvePoint
     from planner.serve import (
@@ -65,7 +65,7 @@ def _speed(plan: Plan, workload: Workload) -> SpeedForecast:
     return speed_of(plan, workload)
 
 
-def _best(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None) -> SpeedPlan | Plan:
+def _best(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None) -> Plan:
     from tui.forecasting import best_for
 
     return best_for(request, load, concurrency)
@@ -187,7 +187,7 @@ class Backend:
     """Context against concurrency; milliseconds."""
     speed: Callable[[Plan, Workload], SpeedForecast] = _speed
     """Forecast for a load; a second or so."""
-    best: Callable[[PlanRequest, Mapping[str, Any], int | None], SpeedPlan | Plan] = _best
+    best: Callable[[PlanRequest, Mapping[str, Any], int | None], Plan] = _best
     """The way to use the GPUs that serves a load best; several seconds."""
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""

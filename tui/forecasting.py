@@ -7,11 +7,10 @@ from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from planner import Plan, PlanRequest
-from planner.errors import PlannerError
 from planner.planning.load import targets_of, workload_of
 
 if TYPE_CHECKING:
-    from planner import SpeedForecast, SpeedPlan, Targets, Workload
+    from planner import SpeedForecast, Targets, Workload
 
 MOST = 512
 """Forecasts that are remembered."""
@@ -43,36 +42,27 @@ def known(plan: Plan, workload: Workload) -> SpeedForecast | None:
 
 
 def speed_of(plan: Plan, workload: Workload) -> SpeedForecast:
-    """Return what `plan` would show under `workload`; a second or so.
+    """Return what `plan` would show under `workload`.
 
     Raises:
         PlannerError: where no forecast can be made.
     """
     key = _key(plan, workload)
     if key not in _seen:
-        _require_numpy()
         from planner import forecast
 
-        _seen[key] = forecast(
-            plan.settings,
-            workload,
-            model=plan.model,
-            gpus=plan.gpus,
-            num_gpu_blocks=plan.kv_cache.num_gpu_blocks,
-            vllm_version=plan.vllm_version,
-        )
+        _seen[key] = forecast(plan, workload)
         while len(_seen) > MOST:
             _seen.popitem(last=False)
     return _seen[key]
 
 
-def best_for(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None) -> SpeedPlan | Plan:
-    """Return the way to use the GPUs that serves a load best; several seconds.
+def best_for(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None) -> Plan:
+    """Return the way to use the GPUs that serves a load best; a second or so.
 
     Raises:
         PlannerError: where no forecast can be made.
     """
-    _require_numpy()
     from planner import plan_for_workload
 
     return plan_for_workload(
@@ -90,10 +80,3 @@ def _key(plan: Plan, workload: Workload) -> Hashable:
         plan.settings, workload, plan.model.name, gpus.spec.id, gpus.count, gpus.nodes, gpus.linked,
         plan.kv_cache.num_gpu_blocks, plan.vllm_version,
     )  # fmt: skip
-
-
-def _require_numpy() -> None:
-    from importlib.util import find_spec
-
-    if find_spec("numpy") is None:
-        raise PlannerError("forecasts of speed need numpy", hint="pip install numpy")

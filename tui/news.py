@@ -9,7 +9,7 @@ from planner.serve.process.progress import StartProgress
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport, M35Error
-    from planner import Plan, SpeedForecast, SpeedPlan, Workload
+    from planner import Plan, SpeedForecast, Workload
     from planner.serve import Event, Expectations, RehearsalReport, Run, SmokeReport, StartReport
     from planner.serve.check import CheckResult
 
@@ -34,7 +34,7 @@ class Forecasted:
 class Advised:
     """The way to use the GPUs that serves the load best, or why there is none."""
 
-    best: SpeedPlan | Plan | M35Error
+    best: Plan | M35Error
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,7 +128,7 @@ def _of_document(path: Path) -> Answers:
     document = read_document(read_bytes(expanded(path)))
     request, load = document.request, tuple[tuple[str, Any], ...]()
     if document.speed is not None:
-        request = dataclasses.replace(request, concurrency=document.speed.workload.concurrency)
+        request = dataclasses.replace(request, concurrency=document.speed.forecast.workload.concurrency)
         load = load_of(document.speed)
     # The GPUs of another machine's probe are a size and a count here, and no probe of ours.
     request = dataclasses.replace(request, gpus=dataclasses.replace(request.gpus, origin="catalogue"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from hw_specs.units import format_gib
 from planner.cli.output import style
@@ -13,9 +12,6 @@ from planner.rendering import report
 from planner.rendering.command import serve_command, wrapped
 from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.picture import LEGEND, MARKS, Bar, gpu_bar, group_rows
-
-if TYPE_CHECKING:
-    from planner.speed.answer import SpeedSection
 
 NAME_WIDTH = 42
 GROUP_WIDTH = 24
@@ -36,9 +32,9 @@ FEW_LEVERS = 2
 MOST_LEVERS = 8
 
 
-def short_text(plan: Plan, *, width: int, speed: SpeedSection | None = None) -> str:
+def short_text(plan: Plan, *, width: int) -> str:
     """Return the answer on one screen: verdict, memory, what it holds, the best levers and the command."""
-    parts = [_head(plan, width, speed) + "\n" + _groups(plan, width)]
+    parts = [_head(plan, width) + "\n" + _groups(plan, width)]
     lines = [fold("choice" if plan.feasible else "tried", report.choice_line(plan), width=width)]
     if plan.feasible:
         lines.insert(0, fold("holds", report.holds(plan), width=width))
@@ -50,9 +46,9 @@ def short_text(plan: Plan, *, width: int, speed: SpeedSection | None = None) -> 
     return "\n\n".join(parts)
 
 
-def full_text(plan: Plan, *, width: int, explain: bool, speed: SpeedSection | None = None) -> str:
+def full_text(plan: Plan, *, width: int, explain: bool) -> str:
     """Return the whole answer; with `explain`, every ledger line with formula, bounds and source."""
-    parts = [_head(plan, width, speed), _ledger(plan, width)]
+    parts = [_head(plan, width), _ledger(plan, width)]
     if explain:
         parts.append(_explained(plan, width))
     lines = [fold("choice" if plan.feasible else "tried", _choice(plan), width=width)]
@@ -75,8 +71,8 @@ def full_text(plan: Plan, *, width: int, explain: bool, speed: SpeedSection | No
     return "\n\n".join(parts)
 
 
-def _head(plan: Plan, width: int, speed: SpeedSection | None) -> str:
-    words = verdict_words(plan, speed)
+def _head(plan: Plan, width: int) -> str:
+    words = verdict_words(plan)
     colour = CUT_STYLE if plan.verdict == "fits" and words != "fits" else VERDICT_STYLE[plan.verdict]
     lines = [paragraph(f"{words}: {headline(plan)}", width=width, indent="  ").lstrip()]
     if second := summary(plan):

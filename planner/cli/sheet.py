@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from planner.cli.progress import Progress
@@ -29,8 +28,8 @@ def sheet_text(plan: Plan, kind: str, *, acceptance: Acceptance | None = None) -
 
 
 def _speeds(plan: Plan) -> list[tuple[int, SpeedForecast]]:
-    """Forecasts by requests in flight; none without numpy, without facts, or without room."""
-    if not plan.feasible or find_spec("numpy") is None:
+    """Forecasts by requests in flight; none without facts, or without room."""
+    if not plan.feasible:
         return []
     from planner.speed.predict import forecast
     from planner.speed.workload import Workload
@@ -41,14 +40,7 @@ def _speeds(plan: Plan) -> list[tuple[int, SpeedForecast]]:
             if count > plan.settings.max_num_seqs * plan.settings.replicas:
                 break
             try:
-                made = forecast(
-                    plan.settings,
-                    Workload(concurrency=count),
-                    model=plan.model,
-                    gpus=plan.gpus,
-                    num_gpu_blocks=plan.kv_cache.num_gpu_blocks,
-                    vllm_version=plan.vllm_version,
-                )
+                made = forecast(plan, Workload(concurrency=count))
             except PlannerError:
                 break
             found.append((count, made))

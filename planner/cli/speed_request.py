@@ -11,30 +11,25 @@ from planner.planning.answer import Plan
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.planning.load import targets_of, workload_of
 from planner.planning.request import PlanRequest
-from planner.speed.answer import SpeedSection
 
 
-def plan_with_speed(gpus: GpuSet, settings: dict[str, Any], load: dict[str, Any]) -> tuple[Plan, SpeedSection | None]:
-    """Return the plan that serves the load best and its forecast; None where nothing fits in memory.
+def plan_with_speed(gpus: GpuSet, settings: dict[str, Any], load: dict[str, Any]) -> Plan:
+    """Return the plan that serves the load best, with its forecast where something fits in memory.
 
     Raises:
         InvalidRequest: when the load or the settings make no sense.
-        PlannerError: when numpy is not installed.
+        NoSpeedFacts: when nothing was measured for these GPUs.
     """
-    require_numpy()
     workload = workload_of(load, concurrency=settings["concurrency"])
     request = PlanRequest(gpus=gpus, **(settings | {"concurrency": None}))
-    answer = plan_for_workload(
+    return plan_for_workload(
         request, workload, objective=load["objective"] or "balanced", targets=targets_of(load),
         price_per_gpu_hour=load["price_per_gpu_hour"], calibrations=known_benchmarks(),
     )  # fmt: skip
-    if isinstance(answer, Plan):
-        return answer, None
-    return answer.plan, answer.section
 
 
 def require_numpy() -> None:
-    """Say how to install what forecasts need.
+    """Say how to install what sweeps need.
 
     Raises:
         PlannerError: when numpy is missing.
@@ -42,4 +37,4 @@ def require_numpy() -> None:
     from importlib.util import find_spec
 
     if find_spec("numpy") is None:
-        raise PlannerError("forecasts of speed need numpy", hint="pip install numpy")
+        raise PlannerError("sweeps need numpy", hint="pip install numpy")

@@ -10,8 +10,8 @@ from planner.speed.answer import Cost, Estimate, LayoutSpeed, SpeedSection
 WIDTH = 80
 _FIGURES = (
     ("output tokens/s", "output_tokens_per_s"), ("output tokens/s per GPU", "output_tokens_per_s_per_gpu"),
-    ("TTFT, ms", "ttft_ms"), ("TTFT, 99 of 100, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"),
-    ("gap between chunks, 99 of 100, ms", "itl_p99_ms"), ("whole answer, ms", "latency_ms"),
+    ("TTFT, ms", "ttft_ms"), ("TTFT p99, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"),
+    ("ITL p99, ms", "itl_p99_ms"), ("end-to-end latency, ms", "latency_ms"),
 )  # fmt: skip
 _RIGHT: tuple[Align, ...] = ("<", ">", ">", ">", ">", "<")
 
@@ -26,7 +26,7 @@ def speed_text(section: SpeedSection) -> str:
 
 def load_words(section: SpeedSection) -> str:
     """The load in words."""
-    load = section.workload
+    load = section.forecast.workload
     flow = []
     if load.concurrency is not None:
         flow.append(f"{load.concurrency} in flight")
@@ -38,16 +38,17 @@ def load_words(section: SpeedSection) -> str:
 
 
 def _figures(section: SpeedSection) -> str:
-    rows = [[label, *_bounds(getattr(section, name))] for label, name in _FIGURES]
-    rows.append(["KV cache in use at most", f"{section.kv_cache_peak_use:.0%}", "", ""])
+    forecast = section.forecast
+    rows = [[label, *_bounds(getattr(forecast, name))] for label, name in _FIGURES]
+    rows.append(["KV cache in use at most", f"{forecast.kv_cache_peak_use:.0%}", "", ""])
     body = table(
         ["speed", "expected", "low", "high"], [["  " + row[0], *row[1:]] for row in rows], ("<", ">", ">", ">")
     )
     said = [f"load: {load_words(section)}", *section.reasons]
-    said.append(f"bounds: {section.territory} ({'; '.join(section.notes)})")
-    if section.preemptions:
+    said.append(f"bounds: {forecast.territory} ({'; '.join(forecast.notes)})")
+    if forecast.preemptions:
         said.append(
-            f"the cache is too small for this load: {section.preemptions:,} requests were thrown back and redone"
+            f"the cache is too small for this load: {forecast.preemptions:,} requests are preempted and recomputed"
         )
     return "\n".join([body, *(_fold(line) for line in said)])
 

@@ -13,6 +13,7 @@ from planner.model import ModelSpec
 from planner.planning.request import SETTINGS, PlanRequest
 from planner.planning.setting import SettingValue, as_typed
 from planner.settings import Layout, Settings
+from planner.speed.answer import SpeedSection
 
 Verdict = Literal["fits", "tight", "does-not-fit"]
 VERDICTS: tuple[Verdict, ...] = ("does-not-fit", "tight", "fits")
@@ -131,6 +132,8 @@ class Plan:
     rejected: tuple[Rejected, ...] = ()
     levers: tuple[Lever, ...] = ()
     warnings: tuple[PlanWarning, ...] = ()
+    speed: SpeedSection | None = None
+    """The forecast it was chosen by; None where no load was given or nothing fits."""
 
     @property
     def feasible(self) -> bool:

@@ -18,27 +18,25 @@ def most_in_flight(plan: Plan, section: SpeedSection) -> int:
     Raises:
         InvalidRequest: when even one request misses the targets, or the load has neither concurrency nor targets.
     """
-    targets, most = section.targets, plan.settings.max_num_seqs
+    targets, workload, most = section.targets, section.forecast.workload, plan.settings.max_num_seqs
     if targets.ttft_ms is None and targets.tpot_ms is None:
-        if section.workload.concurrency is None:
+        if workload.concurrency is None:
             raise InvalidRequest(
                 "concurrency",
                 "an autoscaler needs the requests in flight that one server is planned for",
                 hint="say `--concurrency N`, or targets: `--ttft-ms`, `--tpot-ms`",
             )
-        return max(1, min(most, -(-section.workload.concurrency // plan.settings.replicas)))
+        return max(1, min(most, -(-workload.concurrency // plan.settings.replicas)))
 
     def meets(concurrency: int) -> bool:
         from planner.speed.predict import expected_figures
 
-        figures, _ = expected_figures(
-            replace(plan.settings, replicas=1),
-            replace(section.workload, concurrency=concurrency, request_rate=None, num_requests=None),
-            model=plan.model, gpus=plan.gpus, num_gpu_blocks=plan.kv_cache.num_gpu_blocks,
-            vllm_version=plan.vllm_version,
-        )  # fmt: skip
-        return (targets.ttft_ms is None or figures["ttft_ms"] <= targets.ttft_ms) and (
-            targets.tpot_ms is None or figures["tpot_ms"] <= targets.tpot_ms
+        figures = expected_figures(
+            replace(plan, settings=replace(plan.settings, replicas=1)),
+            replace(workload, concurrency=concurrency, request_rate=None, num_requests=None),
+        )
+        return (targets.ttft_ms is None or figures.ttft_ms <= targets.ttft_ms) and (
+            targets.tpot_ms is None or figures.tpot_ms <= targets.tpot_ms
         )
 
     if not meets(1):

@@ -12,8 +12,17 @@ from planner.errors import InvalidRequest
 from planner.memory.layouts import layouts
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
-from planner.planning.request import Objective, PlanRequest
-from planner.speed.answer import Cost, Estimate, LayoutSpeed, SpeedCalibration, SpeedForecast, SpeedSection, Targets
+from planner.planning.request import PlanRequest
+from planner.speed.answer import (
+    Cost,
+    Figures,
+    LayoutSpeed,
+    Objective,
+    SpeedCalibration,
+    SpeedForecast,
+    SpeedSection,
+    Targets,
+)
 from planner.speed.workload import Workload
 
 BATCHED_TOKENS = (2048, 8192, 16384)
@@ -25,19 +34,9 @@ WORTH_LEAVING_THE_DEFAULT = 1.03
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SpeedPlan:
-    """A plan chosen by speed."""
-
-    plan: Plan
-    forecast: SpeedForecast
-    section: SpeedSection
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Candidate:
     plan: Plan
-    figures: dict[str, float]
-    kv_peak_use: float
+    figures: Figures
     asked: bool
     """Whether the user asked for all that is special about it (the draft)."""
     default_batch: bool
@@ -53,11 +52,11 @@ class _Candidate:
         """How far the worst target is missed, as a factor above 1; 1 when all are met."""
         factors = [1.0]
         if targets.ttft_ms is not None:
-            factors.append(self.figures["ttft_ms"] / targets.ttft_ms)
+            factors.append(self.figures.ttft_ms / targets.ttft_ms)
         if targets.tpot_ms is not None:
-            factors.append(self.figures["tpot_ms"] / targets.tpot_ms)
+            factors.append(self.figures.tpot_ms / targets.tpot_ms)
         if targets.tokens_per_s is not None:
-            factors.append(targets.tokens_per_s / self.figures["output_tokens_per_s"])
+            factors.append(targets.tokens_per_s / self.figures.output_tokens_per_s)
         return max(factors)
 
     def reading(self) -> tuple[str, ...]:
@@ -72,7 +71,7 @@ class _Candidate:
     def _vector(self) -> tuple[float, ...]:
         figures = self.figures
         return (
-            figures["output_tokens_per_s"], -figures["ttft_ms"], -figures["tpot_ms"],
+            figures.output_tokens_per_s, -figures.ttft_ms, -figures.tpot_ms,
             float(self.plan.settings.max_model_len),
         )  # fmt: skip
 
@@ -85,8 +84,8 @@ def plan_for_workload(
     targets: Targets | None = None,
     price_per_gpu_hour: float | None = None,
     calibrations: tuple[SpeedCalibration, ...] = (),
-) -> SpeedPlan | Plan:
-    """Answer `request` with the layout that serves `workload` best.
+) -> Plan:
+    """Answer `request` with the layout that serves `workload` best; the plan holds the forecast.
 
     What the request fixes stays; tensor parallelism, replicas and ``max_num_batched_tokens`` follow the forecast where
     it leaves them open. A draft is compared, and taken only when asked for: no acceptance rate of it was published.
@@ -106,19 +105,14 @@ def plan_for_workload(
         return first
     candidates = _candidates(request, first, workload)
     chosen = _choose(candidates, objective, targets)
-    speed = forecast(
-        chosen.plan.settings, workload, model=chosen.plan.model, gpus=chosen.plan.gpus,
-        num_gpu_blocks=chosen.plan.kv_cache.num_gpu_blocks, vllm_version=chosen.plan.vllm_version,
-        calibration=_calibration(calibrations, chosen.plan),
-    )  # fmt: skip
+    speed = forecast(chosen.plan, workload, calibration=_calibration(calibrations, chosen.plan))
     reasons = _reasons(chosen, candidates, objective, targets)
     section = SpeedSection(
-        objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, reasons=tuple(reasons),
-        layouts=_rows(candidates, chosen, targets), cost=cost_of(speed, chosen.plan, price_per_gpu_hour),
-        **{field.name: getattr(speed, field.name) for field in dataclasses.fields(SpeedForecast)},
+        objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, forecast=speed,
+        reasons=tuple(reasons), layouts=_rows(candidates, chosen, targets),
+        cost=cost_of(speed, chosen.plan, price_per_gpu_hour),
     )  # fmt: skip
-    answer = dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons))
-    return SpeedPlan(plan=answer, forecast=speed, section=section)
+    return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), speed=section)
 
 
 def _calibration(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> SpeedCalibration | None:
@@ -167,32 +161,25 @@ def _sized(request: PlanRequest, workload: Workload) -> PlanRequest:
 def _candidates(request: PlanRequest, first: Plan, workload: Workload) -> list[_Candidate]:
     """Plan and forecast every way that the request leaves open; the first that fails for want of cache raises."""
     found: list[_Candidate] = []
+    from planner.speed.predict import expected_figures
+
     refused: InvalidRequest | None = None
     for variant in _variants(request, first):
         try:
             answer = make_plan(variant)
             if not answer.feasible or (first.verdict == "fits" and answer.verdict != "fits"):
                 continue
-            figures, peak = _expected(answer, workload)
+            figures = expected_figures(answer, workload)
         except InvalidRequest as error:
             refused = error
             continue
         asked = variant.num_speculative_tokens == request.num_speculative_tokens
         default = variant.max_num_batched_tokens == request.max_num_batched_tokens
-        found.append(_Candidate(plan=answer, figures=figures, kv_peak_use=peak, asked=asked, default_batch=default))
+        found.append(_Candidate(plan=answer, figures=figures, asked=asked, default_batch=default))
     if not found:
         assert refused is not None
         raise refused
     return found
-
-
-def _expected(answer: Plan, workload: Workload) -> tuple[dict[str, float], float]:
-    from planner.speed.predict import expected_figures
-
-    return expected_figures(
-        answer.settings, workload, model=answer.model, gpus=answer.gpus,
-        num_gpu_blocks=answer.kv_cache.num_gpu_blocks, vllm_version=answer.vllm_version,
-    )  # fmt: skip
 
 
 def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
@@ -235,12 +222,12 @@ def _choose(candidates: list[_Candidate], objective: Objective, targets: Targets
     meeting = [c for c in eligible if c.miss(targets) <= 1]
     if not meeting:
         return min(eligible, key=lambda c: c.miss(targets))
-    fastest = min(c.figures["latency_ms"] for c in meeting)
-    most = max(c.figures["output_tokens_per_s"] for c in meeting)
+    fastest = min(c.figures.latency_ms for c in meeting)
+    most = max(c.figures.output_tokens_per_s for c in meeting)
 
     def score(candidate: _Candidate) -> tuple[float, ...]:
         figures, settings = candidate.figures, candidate.plan.settings
-        speed, rate = fastest / figures["latency_ms"], figures["output_tokens_per_s"] / most
+        speed, rate = fastest / figures.latency_ms, figures.output_tokens_per_s / most
         if not candidate.default_batch:
             speed, rate = speed / WORTH_LEAVING_THE_DEFAULT, rate / WORTH_LEAVING_THE_DEFAULT
         if objective == "latency":
@@ -261,10 +248,10 @@ def _rows(candidates: list[_Candidate], chosen: _Candidate, targets: Targets) ->
     for candidate in front:
         if all(candidate.reading() != other.reading() for other in shown):
             shown.append(candidate)
-    for candidate in sorted(candidates, key=lambda c: c.figures["latency_ms"]):
+    for candidate in sorted(candidates, key=lambda c: c.figures.latency_ms):
         if all(candidate.name != other.name for other in shown):
             shown.append(candidate)
-    ordered = sorted(shown, key=lambda c: (c is not chosen, c.figures["latency_ms"]))
+    ordered = sorted(shown, key=lambda c: (c is not chosen, c.figures.latency_ms))
     rows = []
     for candidate in ordered:
         settings, figures = candidate.plan.settings, candidate.figures
@@ -275,11 +262,11 @@ def _rows(candidates: list[_Candidate], chosen: _Candidate, targets: Targets) ->
                 max_num_batched_tokens=settings.max_num_batched_tokens,
                 num_speculative_tokens=settings.num_speculative_tokens,
                 max_model_len=settings.max_model_len,
-                output_tokens_per_s=figures["output_tokens_per_s"],
-                ttft_ms=figures["ttft_ms"],
-                tpot_ms=figures["tpot_ms"],
-                latency_ms=figures["latency_ms"],
-                kv_cache_peak_use=candidate.kv_peak_use,
+                output_tokens_per_s=figures.output_tokens_per_s,
+                ttft_ms=figures.ttft_ms,
+                tpot_ms=figures.tpot_ms,
+                latency_ms=figures.latency_ms,
+                kv_cache_peak_use=candidate.figures.kv_cache_peak_use,
                 meets_targets=candidate.miss(targets) <= 1,
                 on_front=any(candidate is c for c in front),
                 chosen=candidate is chosen,
@@ -295,7 +282,7 @@ def _against(candidate: _Candidate, chosen: _Candidate) -> str:
         return "chosen"
     words = []
     for name, label in (("output_tokens_per_s", "tokens/s"), ("ttft_ms", "TTFT"), ("tpot_ms", "TPOT")):
-        change = candidate.figures[name] / chosen.figures[name] - 1
+        change = getattr(candidate.figures, name) / getattr(chosen.figures, name) - 1
         if abs(change) >= 0.03:
             words.append(f"{label} {change:+.0%}")
     length = candidate.plan.settings.max_model_len - chosen.plan.settings.max_model_len
@@ -316,22 +303,22 @@ def _reasons(chosen: _Candidate, candidates: list[_Candidate], objective: Object
         )
     elif wanted:
         said.append(f"{len(meeting)} of {len(asked)} ways meet every target")
-    rivals = sorted((c for c in (meeting or asked) if c.name != chosen.name), key=lambda c: c.figures["latency_ms"])
+    rivals = sorted((c for c in (meeting or asked) if c.name != chosen.name), key=lambda c: c.figures.latency_ms)
     figures = chosen.figures
     aim = {
         "latency": "shortest time to a whole answer", "throughput": "most tokens per second",
         "context": "longest context", "balanced": "best product of tokens per second and answer time",
     }[objective]  # fmt: skip
-    own = f"{chosen.name} has the {aim}: {figures['output_tokens_per_s']:,.0f} tok/s, TPOT {figures['tpot_ms']:.1f} ms"
+    own = f"{chosen.name} has the {aim}: {figures.output_tokens_per_s:,.0f} tok/s, TPOT {figures.tpot_ms:.1f} ms"
     if rivals:
         rival = rivals[0]
         theirs = rival.figures
-        own += f"; next is {rival.name} with {theirs['output_tokens_per_s']:,.0f} and {theirs['tpot_ms']:.1f}"
+        own += f"; next is {rival.name} with {theirs.output_tokens_per_s:,.0f} and {theirs.tpot_ms:.1f}"
     if meeting:
         said.append(own)
     drafted = [c for c in candidates if not c.asked and c.name.startswith(chosen.name)]
-    if drafted and drafted[0].figures["tpot_ms"] < figures["tpot_ms"]:
-        tokens, tpot_ms = drafted[0].plan.settings.num_speculative_tokens, drafted[0].figures["tpot_ms"]
+    if drafted and drafted[0].figures.tpot_ms < figures.tpot_ms:
+        tokens, tpot_ms = drafted[0].plan.settings.num_speculative_tokens, drafted[0].figures.tpot_ms
         said.append(
             f"--eagle {tokens} could bring TPOT to {tpot_ms:.1f} ms at the assumed acceptance rate; "
             "none was published, so it is not chosen unasked"
@@ -345,16 +332,8 @@ def cost_of(speed: SpeedForecast, answer: Plan, price_per_gpu_hour: float | None
         return None
     per_s = price_per_gpu_hour * answer.gpus.total_gpus / 3600
 
-    def per_million(rate: Estimate) -> Estimate:
-        return Estimate(
-            expected=per_s / rate.expected * 1e6,
-            low=per_s / rate.high * 1e6,
-            high=per_s / rate.low * 1e6,
-            basis=rate.basis,
-        )
-
     return Cost(
         price_per_gpu_hour=price_per_gpu_hour,
-        per_million_output_tokens=per_million(speed.output_tokens_per_s),
-        per_million_total_tokens=per_million(speed.total_tokens_per_s),
+        per_million_output_tokens=speed.output_tokens_per_s.inverse(per_s * 1e6),
+        per_million_total_tokens=speed.total_tokens_per_s.inverse(per_s * 1e6),
     )

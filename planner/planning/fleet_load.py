@@ -144,18 +144,18 @@ def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) 
     A rate is kept up with when a run of several answers' length ends one slowed-down answer after the last arrival:
     a queue that grows would end later.
     """
-    alone = _figures(answer, dataclasses.replace(workload, request_rate=None, concurrency=1, num_requests=2))
-    alone_s = alone["latency_ms"] / 1000
+    alone = expected_figures(answer, dataclasses.replace(workload, request_rate=None, concurrency=1, num_requests=2))
+    alone_s = alone.latency_ms / 1000
 
     def holds(rate: float) -> bool:
         requests = max(FEWEST_REQUESTS, math.ceil(rate * alone_s * RUN_IN_ANSWERS))
         load = dataclasses.replace(workload, request_rate=rate, concurrency=None, num_requests=requests)
-        figures = _figures(answer, load)
-        late_s = requests / figures["requests_per_s"] - requests / rate
+        figures = expected_figures(answer, load)
+        late_s = requests / figures.requests_per_s - requests / rate
         # Random arrivals alone make a run of n requests longer by about sqrt(n) gaps.
         keeps_up = late_s <= SLOWED_DOWN * alone_s + 2 * math.sqrt(requests) / rate
-        in_time = targets.ttft_ms is None or figures["ttft_ms"] <= targets.ttft_ms
-        in_step = targets.tpot_ms is None or figures["tpot_ms"] <= targets.tpot_ms
+        in_time = targets.ttft_ms is None or figures.ttft_ms <= targets.ttft_ms
+        in_step = targets.tpot_ms is None or figures.tpot_ms <= targets.tpot_ms
         return keeps_up and in_time and in_step
 
     low, high = 0.0, 1 / alone_s
@@ -165,15 +165,3 @@ def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) 
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low
-
-
-def _figures(answer: Plan, workload: Workload) -> dict[str, float]:
-    figures, _use = expected_figures(
-        answer.settings,
-        workload,
-        model=answer.model,
-        gpus=answer.gpus,
-        num_gpu_blocks=answer.kv_cache.num_gpu_blocks,
-        vllm_version=answer.vllm_version,
-    )
-    return figures

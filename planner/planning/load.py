@@ -34,6 +34,10 @@ LOAD: Mapping[str, Setting] = {
     "length_range_ratio": Setting(
         help="lengths vary by R of their mean, both ways, as in vllm bench serve", kind="fraction", metavar="R"
     ),
+    "length_distribution": Setting(
+        help="how lengths vary; exponential is about as wide as chats are", kind="text",
+        choices=("uniform", "exponential"),
+    ),
     "num_requests": Setting(help="requests in the simulated run", kind="integer"),
     "prefix_cache_hit_rate": Setting(
         help="share of each prompt found in the prefix cache", kind="fraction", metavar="R"
@@ -63,8 +67,8 @@ LOAD: Mapping[str, Setting] = {
 """Name → description; any of them asks for a forecast."""
 
 TARGETS = ("ttft_ms", "tpot_ms", "tokens_per_s")
-WORKLOAD = ("prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "num_requests",
-            "prefix_cache_hit_rate", "images_per_request")  # fmt: skip
+WORKLOAD = ("prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "length_distribution",
+            "num_requests", "prefix_cache_hit_rate", "images_per_request")  # fmt: skip
 
 
 def workload_of(load: Mapping[str, Any], *, concurrency: int | None) -> Workload:
@@ -102,7 +106,7 @@ def load_of(section: SpeedSection) -> tuple[tuple[str, Any], ...]:
     from planner.speed.workload import Workload
 
     assumed = Workload()
-    given = {name: getattr(section.workload, name) for name in WORKLOAD}
+    given = {name: getattr(section.forecast.workload, name) for name in WORKLOAD}
     said = {name: value for name, value in given.items() if value != getattr(assumed, name)}
     said["prompt_tokens"], said["output_tokens"] = given["prompt_tokens"], given["output_tokens"]
     said |= {name: getattr(section.targets, name) for name in TARGETS}

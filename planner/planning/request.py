@@ -20,7 +20,6 @@ from planner.settings import Layout
 
 BLOCK_STEP = 16
 """Blocks are multiples of this many tokens: vLLM 0.33.0 v1/attention/backends, ``MultipleOf(16)``."""
-Objective = Literal["balanced", "latency", "throughput", "context"]
 
 
 CARD_DRAFT_TOKENS = 3

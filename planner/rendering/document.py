@@ -142,7 +142,7 @@ class PlanDocument:
     """One entry per node, the first is a head; ``HEAD_ADDRESS`` stands for its address."""
 
 
-def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocument:
+def plan_document(plan: Plan) -> PlanDocument:
     """Return the document of `plan`, with its forecast where one was made."""
     nodes = node_commands(plan)
     command = nodes[0].command
@@ -195,7 +195,7 @@ def plan_document(plan: Plan, *, speed: SpeedSection | None = None) -> PlanDocum
         ),
         warnings=plan.warnings,
         command=Command(argv=command.argv, env=command.env, shell=command.shell),
-        speed=speed,
+        speed=plan.speed,
         nodes=tuple(
             Node(
                 node=one.node,

@@ -14,7 +14,7 @@ VERDICT_WORDS = {"fits": "fits", "tight": "tight", "does-not-fit": "does not fit
 """Verdict → what people read."""
 
 
-def verdict_words(plan: Plan, speed: SpeedSection | None = None) -> str:
+def verdict_words(plan: Plan) -> str:
     """The verdict with its conditions: how much of the context is left where the planner cut it, and missed targets.
 
     >>> from hw_specs import parse_gpus
@@ -27,23 +27,26 @@ def verdict_words(plan: Plan, speed: SpeedSection | None = None) -> str:
         share = plan.settings.max_model_len / plan.model.max_position_embeddings
         if share < 1:
             words += f", context cut to {max(1, round(share * 100))} %"
-    misses = missed_targets(speed)
+    misses = missed_targets(plan.speed)
     return f"{words}, but misses {' and '.join(misses)}" if misses else words
 
 
 def missed_targets(speed: SpeedSection | None) -> tuple[str, ...]:
     """Every target that the forecast does not meet, with the factor: ``TTFT 100 ms by 5.7 x``."""
-    return () if speed is None or speed.meets_targets else misses(speed, speed.targets)
+    return () if speed is None or speed.meets_targets else misses(speed.forecast, speed.targets)
 
 
-def misses(speed: SpeedForecast | SpeedSection, targets: Targets) -> tuple[str, ...]:
+def misses(forecast: SpeedForecast, targets: Targets) -> tuple[str, ...]:
     """Every one of `targets` that a forecast does not meet, with the factor."""
     found = []
-    for name, target, expected in (("TTFT", targets.ttft_ms, speed.ttft_ms), ("TPOT", targets.tpot_ms, speed.tpot_ms)):
+    for name, target, expected in (
+        ("TTFT", targets.ttft_ms, forecast.ttft_ms),
+        ("TPOT", targets.tpot_ms, forecast.tpot_ms),
+    ):
         if target is not None and expected.expected > target:
             found.append(f"{name} {target:g} ms by {expected.expected / target:.1f} x")
-    if targets.tokens_per_s is not None and speed.output_tokens_per_s.expected < targets.tokens_per_s:
-        factor = targets.tokens_per_s / speed.output_tokens_per_s.expected
+    if targets.tokens_per_s is not None and forecast.output_tokens_per_s.expected < targets.tokens_per_s:
+        factor = targets.tokens_per_s / forecast.output_tokens_per_s.expected
         found.append(f"{targets.tokens_per_s:g} tokens/s by {factor:.1f} x")
     return tuple(found)
 

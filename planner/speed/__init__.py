@@ -1,6 +1,6 @@
 """How fast a plan would be: a step-time model, a scheduler on top of it, and figures with bounds.
 
-numpy is imported when a forecast is made, never before. Nothing here chooses a setting.
+Nothing here chooses a setting.
 """
 
 from __future__ import annotations

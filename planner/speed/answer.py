@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from hw_specs.frozen import dataclass
 from hw_specs.spec import Basis
 from planner.settings import Layout
 from planner.speed.workload import Workload
 
+Objective = Literal["balanced", "latency", "throughput", "context"]
+"""What decides among the layouts that meet the targets."""
 Territory = Literal["measured", "near", "far", "measured here"]
 """How close a forecast is to something measured: this very case, the same GPU, another GPU, or a benchmark here."""
 
@@ -21,6 +24,50 @@ class Estimate:
     low: float
     high: float
     basis: Basis
+
+    def scaled(self, factor: float) -> Estimate:
+        """Return the same figure in another unit or for another share."""
+        return Estimate(
+            expected=self.expected * factor, low=self.low * factor, high=self.high * factor, basis=self.basis
+        )
+
+    def inverse(self, factor: float) -> Estimate:
+        """Return `factor` per this figure: what is good for one is bad for the other, so the bounds change places."""
+        return Estimate(
+            expected=factor / self.expected, low=factor / self.high, high=factor / self.low, basis=self.basis
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """The expected values of a run, without bounds. Times in milliseconds; means where nothing else is said."""
+
+    output_tokens_per_s: float
+    total_tokens_per_s: float
+    requests_per_s: float
+    ttft_ms: float
+    ttft_p99_ms: float
+    tpot_ms: float
+    tpot_p99_ms: float
+    itl_ms: float
+    itl_p99_ms: float
+    latency_ms: float
+    kv_cache_peak_use: float
+    kv_cache_mean_use: float
+    preemptions: int
+    queue_grows: bool
+    """Whether more requests arrive than are served."""
+    busy_share: float
+    """Share of the time in which a step runs."""
+    prefill_share: float
+    """Share of the time in which a step with prompt tokens runs."""
+
+
+ESTIMATED = (
+    "output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "ttft_ms", "ttft_p99_ms", "tpot_ms", "tpot_p99_ms",
+    "itl_ms", "itl_p99_ms", "latency_ms",
+)  # fmt: skip
+"""Figures that get bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,30 +162,12 @@ class Cost:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedSection:
-    """The ``speed`` part of a plan document."""
+    """The ``speed`` part of a plan: what was asked of it, the forecast, and how the layouts compare."""
 
-    workload: Workload
-    objective: str
+    objective: Objective
     targets: Targets
     meets_targets: bool
-    output_tokens_per_s: Estimate
-    total_tokens_per_s: Estimate
-    requests_per_s: Estimate
-    output_tokens_per_s_per_gpu: Estimate
-    output_tokens_per_s_per_replica: Estimate
-    ttft_ms: Estimate
-    ttft_p99_ms: Estimate
-    tpot_ms: Estimate
-    tpot_p99_ms: Estimate
-    itl_ms: Estimate
-    itl_p99_ms: Estimate
-    latency_ms: Estimate
-    kv_cache_peak_use: float
-    kv_cache_mean_use: float
-    preemptions: int
-    territory: Territory
-    profile: str
-    notes: tuple[str, ...]
+    forecast: SpeedForecast
     reasons: tuple[str, ...]
     layouts: tuple[LayoutSpeed, ...]
     cost: Cost | None = None

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from hw_specs.spec import GpuSpec
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,14 +39,14 @@ CUSTOM_KERNEL_MAX_BYTES = 8 * 2**20
 
 def allreduce_seconds(
     hardware: Hardware,
-    message_bytes: Floats,
+    message_bytes: float,
     tensor_parallel_size: int,
     *,
     link_share: float,
     custom_bytes_per_s: float,
     fused_share: float = 1.0,
-) -> Floats:
-    """Return the seconds of one all-reduce per message size, from the table where there is one.
+) -> float:
+    """Return the seconds of one all-reduce, from the table where there is one.
 
     Between table entries the time is linear in the size. Beyond the last one, and without a table, a two-stage
     exchange over the direct links is assumed: ``2 (n - 1) / n`` of the message leaves each GPU, at `link_share` of
@@ -62,26 +56,30 @@ def allreduce_seconds(
     Raises:
         ValueError: when neither a table nor a link speed is known.
     """
-    import numpy as np
-
     if tensor_parallel_size == 1:
-        return np.zeros_like(message_bytes)
+        return 0.0
     speed = usable_link_bytes_per_s(hardware, tensor_parallel_size)
     volume = 2 * (tensor_parallel_size - 1) / tensor_parallel_size
     table = hardware.allreduce_s.get(tensor_parallel_size)
     if not table:
         if speed is None:
             raise ValueError(f"no link speed is known for {hardware.name}")
-        large = volume * message_bytes / (speed * link_share)
-        small = volume * message_bytes / min(speed * link_share, custom_bytes_per_s)
-        return np.where(message_bytes <= CUSTOM_KERNEL_MAX_BYTES, small, large)
-    sizes = np.array(list(table), dtype=np.float64)
-    times = np.array(list(table.values()))
-    slope = volume / (speed * link_share) if speed else (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
-    beyond: Floats = slope * np.maximum(message_bytes - sizes[-1], 0)
-    inside: Floats = np.interp(message_bytes, sizes, times)
-    fused = message_bytes <= hardware.fusion_max_bytes.get(tensor_parallel_size, 0)
-    return np.where(fused, fused_share, 1.0) * (inside + beyond)
+        reached = speed * link_share
+        return (
+            volume
+            * message_bytes
+            / (min(reached, custom_bytes_per_s) if message_bytes <= CUSTOM_KERNEL_MAX_BYTES else reached)
+        )
+    sizes, times = list(table), list(table.values())
+    share = fused_share if message_bytes <= hardware.fusion_max_bytes.get(tensor_parallel_size, 0) else 1.0
+    if message_bytes >= sizes[-1]:
+        slope = volume / (speed * link_share) if speed else (times[-1] - times[-2]) / (sizes[-1] - sizes[-2])
+        return share * (times[-1] + slope * (message_bytes - sizes[-1]))
+    if message_bytes <= sizes[0]:
+        return share * times[0]
+    index = bisect_left(sizes, message_bytes)
+    part = (message_bytes - sizes[index - 1]) / (sizes[index] - sizes[index - 1])
+    return share * (times[index - 1] + part * (times[index] - times[index - 1]))
 
 
 def usable_link_bytes_per_s(hardware: Hardware, tensor_parallel_size: int) -> float | None:

@@ -10,16 +10,23 @@ from hw_specs import get_gpu
 from planner import facts
 from planner.checkpoint.preset import load_preset
 from planner.model import BF16, FP8, LayerGroup, ModelSpec, WeightFormat
+from planner.speed.drafting import expected_tokens_per_step
 from planner.speed.hardware import Hardware, hardware_of
 from planner.speed.profile import EngineProfile, engine_profile
-from planner.speed.simulation import EngineLimits, simulate
-from planner.speed.step import StepModel
-from planner.speed.trace import Trace
+from planner.speed.scheduler import EngineLimits
+from planner.speed.simulation import simulate
+from planner.speed.step import Batch, StepModel
+from planner.speed.trace import Trace, mean, percentile
 from planner.speed.work import rank_work
 from planner.speed.workload import Workload
 
 NVFP4 = WeightFormat(name="nvfp4", bits=4, group_rows=1, group_columns=16, scale_bytes=1)
-_FORMATS = {"bf16": BF16, "fp8": FP8, "nvfp4": NVFP4}
+_FORMATS = {
+    "bf16": BF16, "fp8": FP8, "nvfp4": NVFP4,
+    "fp8-channel": WeightFormat(name="fp8-channel", bits=8, scale_bytes=4),
+    "fp8-block": WeightFormat(name="fp8-block", bits=8, group_rows=128, group_columns=128, scale_bytes=4),
+    "int4": WeightFormat(name="int4", bits=4, group_rows=1, group_columns=128, scale_bytes=2, zero_point_bits=4),
+}  # fmt: skip
 _KV_SHARE_OF_MEMORY = 0.9
 _BLOCK = 16
 
@@ -78,7 +85,8 @@ def _measurement(record: dict[str, Any]) -> Measurement:
         workload = Workload(
             prompt_tokens=record["prompt_tokens"], output_tokens=record["output_tokens"],
             concurrency=record.get("concurrency"), num_requests=record["num_requests"],
-            prefix_cache_hit_rate=record.get("prefix_cache_hit_rate", 0.0),
+            prefix_cache_hit_rate=record.get("prefix_cache_hit_rate", 0.0), request_rate=record.get("request_rate"),
+            length_distribution=record.get("length_distribution", "uniform"),
         )  # fmt: skip
     return Measurement(
         id=record["id"], source=record["source"], quality=record["quality"], role=record["role"],
@@ -156,7 +164,7 @@ def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
     raw = measurement.raw
     if raw["kind"] != "serve":
         # Offline runs have no front end: everything is queued before the clock starts.
-        profile = replace(profile, frontend_s=0.0)
+        profile = replace(profile, frontend_s=0.0, first_token_s=0.0, streaming_s=0.0)
     model = step_model(measurement, profile)
     _, memory_bytes = measured_hardware(measurement.gpu)
     weight_bytes = sum(linear.weight_bytes for linear in model.work.linears) + 2 * model.work.head_bytes
@@ -171,7 +179,7 @@ def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
             max_num_seqs=raw["max_num_seqs"],
             max_num_batched_tokens=raw["max_num_batched_tokens"],
             num_blocks=blocks,
-            acceptance_rate=raw.get("acceptance_rate", 0.0),
+            tokens_per_step=expected_tokens_per_step(model.num_speculative_tokens, raw.get("acceptance_rate", 0.0)),
         ),
         measurement.workload,
         cached_requests=raw.get("cached_requests", 0),
@@ -186,42 +194,27 @@ def figures(measurement: Measurement, profile: EngineProfile) -> dict[str, float
     known = {
         "output_tokens_per_s": trace.output_tokens_per_s,
         "total_tokens_per_s": trace.total_tokens_per_s,
-        "ttft_ms": float(trace.ttft_s.mean()) * 1e3,
-        "ttft_p99_ms": _percentile(trace.ttft_s, 99) * 1e3,
-        "tpot_ms": float(trace.tpot_s.mean()) * 1e3 if trace.tpot_s.size else 0.0,
-        "itl_ms": trace.mean_gap_s * 1e3,
-        "itl_p50_ms": trace.gap_percentile_s(50) * 1e3,
+        "ttft_ms": mean(trace.ttft_s) * 1e3,
+        "ttft_p50_ms": percentile(trace.ttft_s, 50) * 1e3,
+        "ttft_p99_ms": percentile(trace.ttft_s, 99) * 1e3,
+        "tpot_ms": mean(trace.tpot_s) * 1e3,
+        "itl_ms": trace.gaps.mean_s * 1e3,
+        "itl_p50_ms": trace.gaps.percentile_s(50) * 1e3,
         "latency_s": trace.duration_s,
     }
     return {name: known[name] for name in measurement.result}
 
 
-def _percentile(values: Any, percent: float) -> float:
-    import numpy as np
-
-    return float(np.percentile(values, percent))
-
-
 def _line(measurement: Measurement, profile: EngineProfile) -> dict[str, float]:
     """Intercept and slope of the decode time of one sequence over its context."""
-    import numpy as np
-
-    from planner.speed.step import Batch
-
     model = step_model(measurement, profile)
-    context = np.array([1000.0, 21000.0])
-    one = np.ones(2)
-    low, high = model.seconds(
-        Batch(
-            prefill_tokens=0 * one, prefill_pairs=0 * one, decode_sequences=one,
-            decode_context_tokens=context, sampled_rows=one, images=0 * one,
-        )
-    )  # fmt: skip
-    slope = (high - low) / (context[1] - context[0])
-    return {
-        "itl_intercept_ms": float(low - slope * context[0]) * 1e3,
-        "itl_slope_ms_per_token": float(slope) * 1e3,
-    }
+    near, far = 1000, 21000
+    low, high = (
+        model.seconds(Batch(decode_sequences=1, decode_context_tokens=context, sampled_rows=1))
+        for context in (near, far)
+    )
+    slope = (high - low) / (far - near)
+    return {"itl_intercept_ms": (low - slope * near) * 1e3, "itl_slope_ms_per_token": slope * 1e3}
 
 
 def compare(measurement: Measurement, profile: EngineProfile | None = None) -> tuple[Comparison, ...]:

@@ -50,6 +50,12 @@ class EngineProfile:
     """Launch time per layer, a floor for steps that no graph covers."""
     frontend_s: float
     """HTTP, tokenising and hand-over per request, one after the other."""
+    first_token_s: float
+    """From sending a request to the engine's seeing it and from its first token to the client, beside `frontend_s`."""
+    streaming_s: float
+    """What a new request waits in the front end for each answer that is being streamed meanwhile."""
+    unpacking: float
+    """Share of the product's speed left where weights are widened on the fly: 4-bit, or FP8 where it is lacking."""
     async_scheduling: bool
     """Whether a step is scheduled while the one before runs."""
     row_excess: tuple[tuple[float, float], ...] = ()
@@ -80,6 +86,7 @@ _RATES = (
     "attention_bf16",
     "link",
     "custom_allreduce_bytes_per_s",
+    "unpacking",
 )
 
 

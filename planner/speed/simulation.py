@@ -8,85 +8,64 @@ all steps are alike but for the growing context, so they are computed as one arr
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from math import log
+from random import Random
 
 from planner.errors import InvalidRequest
-from planner.speed.scheduler import Scheduler
+from planner.speed.requests import Requests
+from planner.speed.scheduler import EngineLimits, Scheduler
 from planner.speed.step import StepModel
 from planner.speed.trace import Trace
 from planner.speed.workload import Workload
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
 
-    Floats = NDArray[np.float64]
-    Ints = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLimits:
-    """What bounds a batch."""
-
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    num_blocks: int
-    """KV blocks of one replica that requests can hold."""
-    block_size: int = 16
-    acceptance_rate: float = 0.0
-    """Chance that one more drafted token is accepted, given the ones before were."""
-
-
-def expected_tokens_per_step(num_speculative_tokens: int, acceptance_rate: float) -> float:
-    """Return the mean tokens of one step: ``1 + a + … + a^k`` for `k` drafted tokens accepted with chance `a` each."""
-    return sum(acceptance_rate**i for i in range(num_speculative_tokens + 1))
-
-
-def draw_lengths(workload: Workload) -> tuple[Ints, Ints]:
-    """Return prompt and answer lengths, ``[requests]`` each, as ``--random-range-ratio`` draws them."""
-    import numpy as np
-
-    rng = np.random.default_rng(workload.seed)
+def draw_lengths(workload: Workload) -> tuple[list[int], list[int]]:
+    """Return prompt and answer lengths, one per request, as ``--random-range-ratio`` draws them."""
+    rng = Random(workload.seed)
     count = workload.total_requests
+    wide = workload.length_distribution == "exponential"
 
-    def draw(mean: int) -> Ints:
+    def draw(mean: int) -> list[int]:
+        if wide:
+            # Strata of equal chance in random order: a hundred lengths then have the mean that was asked for.
+            lengths = [max(1, round(-mean * log(1 - (place + 0.5) / count))) for place in range(count)]
+            rng.shuffle(lengths)
+            return lengths
         low = max(1, int(mean * (1 - workload.length_range_ratio)))
         high = max(low, -int(-mean * (1 + workload.length_range_ratio) // 1))
-        return rng.integers(low, high, size=count, endpoint=True)
+        return [rng.randint(low, high) for _ in range(count)] if high > low else [low] * count
 
     return draw(workload.prompt_tokens), draw(workload.output_tokens)
 
 
-def draw_arrivals(workload: Workload) -> Floats:
+def draw_arrivals(workload: Workload) -> list[float]:
     """Return when each request could be sent, seconds; zeros without a rate."""
-    import numpy as np
-
     count = workload.total_requests
     if workload.request_rate is None:
-        return np.zeros(count)
-    gaps = np.random.default_rng(workload.seed + 1).exponential(1 / workload.request_rate, size=count)
-    gaps[0] = 0.0
-    return np.cumsum(gaps)
+        return [0.0] * count
+    rng = Random(workload.seed + 1)
+    times = [0.0]
+    for _ in range(count - 1):
+        times.append(times[-1] + rng.expovariate(workload.request_rate))
+    return times
 
 
 def simulate(
     model: StepModel, limits: EngineLimits, workload: Workload, *, image_tokens: int = 0, vision: bool = False,
-    cached_requests: int = 0,
+    cached_requests: int = 0, skip_ahead: bool = True,
 ) -> Trace:  # fmt: skip
     """Run `workload` against one replica and return what happened.
 
     `image_tokens` are the prompt tokens of one image; they count only with ``workload.images_per_request``. The whole
-    prompts of the first `cached_requests` are in the prefix cache, as after a run with the same seed.
+    prompts of the first `cached_requests` are in the prefix cache, as after a run with the same seed. `skip_ahead` off
+    plays every step by itself.
 
     Raises:
         InvalidRequest: when one request alone is larger than the KV cache, or a step cannot hold a decode.
     """
-    import numpy as np
-
     prompt, output = draw_lengths(workload)
-    prompt = prompt + workload.images_per_request * image_tokens
-    longest = int((prompt + output).max())
+    prompt = [tokens + workload.images_per_request * image_tokens for tokens in prompt]
+    longest = max(map(sum, zip(prompt, output, strict=True)))
     room = limits.num_blocks * limits.block_size
     if longest + model.num_speculative_tokens > room:
         raise InvalidRequest(
@@ -94,21 +73,26 @@ def simulate(
             f"a request of {longest:,} tokens does not fit the KV cache of {room:,} tokens",
             hint="shorten the prompts or the answers, or plan more memory for the cache",
         )
-    if limits.max_num_batched_tokens < limits.max_num_seqs * (1 + model.num_speculative_tokens) and (
-        limits.max_num_batched_tokens <= model.num_speculative_tokens
-    ):
+    if limits.max_num_batched_tokens <= model.num_speculative_tokens:
         raise InvalidRequest(
             "max_num_batched_tokens", "max_num_batched_tokens must exceed the number of drafted tokens"
         )
-    cached = np.full(len(prompt), workload.prefix_cache_hit_rate)
-    cached[:cached_requests] = 1.0
-    scheduler = Scheduler(
-        model=model, max_num_seqs=limits.max_num_seqs, max_num_batched_tokens=limits.max_num_batched_tokens,
-        num_blocks=limits.num_blocks, block_size=limits.block_size,
-        tokens_per_step=expected_tokens_per_step(model.num_speculative_tokens, limits.acceptance_rate),
-        prompt=prompt, output=output, ready=draw_arrivals(workload),
+    block = limits.block_size
+
+    def whole_blocks(tokens: int, of: int) -> int:
+        # The last token is always computed: with all of a prompt cached, its last block is.
+        return max(0, min(tokens, of - 1)) // block * block
+
+    prefix = int(workload.prompt_tokens * workload.prefix_cache_hit_rate)
+    hit = [whole_blocks(tokens, tokens) if index < cached_requests else 0 for index, tokens in enumerate(prompt)]
+    shared = 0
+    if prefix:
+        hit = [whole_blocks(prefix, tokens) for tokens in prompt]
+        shared = min(hit)
+        hit[0] = 0  # whoever comes first computes what all share
+    requests = Requests(
+        prompt=prompt, output=output, ready_s=draw_arrivals(workload), hit=hit, shared=shared,
         concurrency=workload.concurrency or workload.total_requests,
-        cached=cached, images=workload.images_per_request if vision else 0,
+        images=workload.images_per_request if vision else 0,
     )  # fmt: skip
-    scheduler.run()
-    return scheduler.trace()
+    return Scheduler(model, limits, requests, skip_ahead=skip_ahead).run()

@@ -1,22 +1,16 @@
 """The time of one engine step: a roofline over weights, cache, FLOPs and links; it never schedules anything.
 
-All times are seconds. Arguments of the vectorised functions are float64 arrays of equal shape, one entry per step.
+All times are seconds.
 """
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from planner.speed.hardware import Hardware, allreduce_seconds
 from planner.speed.profile import EngineProfile
 from planner.speed.work import RankWork
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
 
 SAMPLER_BYTES_PER_LOGIT = 14
 """BF16 logits, their FP32 copy, a mask and a softmax: what the sampler touches (vLLM v1/sample)."""
@@ -24,18 +18,18 @@ SAMPLER_BYTES_PER_LOGIT = 14
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """What a series of steps holds, per replica; every field has the same shape ``[steps]``."""
+    """What one step holds, per replica."""
 
-    prefill_tokens: Floats
+    prefill_tokens: float = 0
     """Prompt tokens computed."""
-    prefill_pairs: Floats
+    prefill_pairs: float = 0
     """Sum over those tokens of the tokens each attends to."""
-    decode_sequences: Floats
-    decode_context_tokens: Floats
+    decode_sequences: float = 0
+    decode_context_tokens: float = 0
     """Sum of cached tokens over the decoding sequences."""
-    sampled_rows: Floats
+    sampled_rows: float = 0
     """Rows of logits: decoding sequences and prompts that end in the step."""
-    images: Floats
+    images: float = 0
     """Images encoded."""
 
 
@@ -53,34 +47,29 @@ class StepModel:
     graph_tokens: int = 512
     """Largest batch in tokens that a captured graph covers."""
 
-    def seconds(self, batch: Batch) -> Floats:
-        """Return the seconds of each step.
+    def seconds(self, batch: Batch) -> float:
+        """Return the seconds of the step.
 
         With pipeline stages the sequences travel in as many waves as there are stages, so a round of all of them
         takes the sum of the stages on one wave's tokens.
         """
-        import numpy as np
+        return max(sum(self.parts(batch).values()), self.launch_floor(batch))
 
-        total: Floats = np.sum(list(self.parts(batch).values()), axis=0)
+    def launch_floor(self, batch: Batch) -> float:
+        """Return the least seconds that launching the kernels takes; 0 where a graph covers the step."""
         tokens = self._tokens(batch) / self._waves(batch)
-        launch = self.work.num_layers * self.profile.eager_layer_s
-        eager = self.enforce_eager | (tokens > self.graph_tokens)
-        return np.where(eager, np.maximum(total, launch), total)
+        eager = self.enforce_eager or tokens > self.graph_tokens
+        return self.work.num_layers * self.profile.eager_layer_s if eager else 0.0
 
-    def parts(self, batch: Batch) -> dict[str, Floats]:
-        """Return the seconds of each step by cause; they sum to the step unless a launch floor bounds it."""
-        import numpy as np
-
+    def parts(self, batch: Batch) -> dict[str, float]:
+        """Return the seconds of the step by cause; they sum to the step unless a launch floor bounds it."""
         work, gpu, eff = self.work, self.hardware, self.profile
         waves = self._waves(batch)
         tokens = self._tokens(batch) / waves
         rows = (batch.sampled_rows + batch.decode_sequences * self.num_speculative_tokens) / waves
-        busy = (tokens > 0).astype(np.float64)
+        busy = tokens > 0
         bandwidth = gpu.bandwidth_bytes_per_s
-
-        reading = batch.decode_context_tokens * work.kv_bytes_per_token / (bandwidth * eff.kv_bandwidth)
-        scoring = batch.prefill_pairs * work.attention_flops_per_pair / (gpu.peak("bf16") * eff.attention_bf16)
-        head = np.maximum(
+        head = max(
             work.head_bytes / (bandwidth * eff.weight_bandwidth),
             rows * work.head_flops_per_row / (gpu.peak("bf16") * eff.matmul_bf16),
         )
@@ -88,83 +77,155 @@ class StepModel:
         collective = work.allreduces * (self._allreduce(tokens * work.message_bytes_per_token) + eff.allreduce_s)
         replicated = tokens * eff.replicated_passes * work.message_bytes_per_token / bandwidth
         host = eff.step_s * self.pipeline_parallel_size + eff.sequence_s * batch.decode_sequences / waves
+        attention = self.reading_s_per_token * batch.decode_context_tokens + self.scoring_s_per_pair * (
+            batch.prefill_pairs
+        )
         return {
-            "linears": busy * self._linears(work, tokens),
-            "attention": (reading + scoring) / waves,
-            "head": np.where(rows > 0, head + sampling, 0.0),
-            "all-reduce": busy * collective,
-            "layers": busy * work.num_layers * (eff.layer_s + replicated),
-            "host": busy * host,
+            "linears": self._linears(work, tokens) if busy else 0.0,
+            "attention": attention / waves,
+            "head": head + sampling if rows > 0 else 0.0,
+            "all-reduce": collective if busy else 0.0,
+            "layers": work.num_layers * (eff.layer_s + replicated) if busy else 0.0,
+            "host": host if busy else 0.0,
             "vision": self._vision(batch.images),
-            "draft": busy * self._draft(batch, waves),
+            "draft": self._draft(batch, waves) if busy else 0.0,
         }
 
-    def _tokens(self, batch: Batch) -> Floats:
+    @property
+    def reading_s_per_token(self) -> float:
+        """Seconds that attention takes to read one cached token of one sequence."""
+        return self.work.kv_bytes_per_token / (self.hardware.bandwidth_bytes_per_s * self.profile.kv_bandwidth)
+
+    @property
+    def scoring_s_per_pair(self) -> float:
+        """Seconds of attention for one prompt token against one token before it."""
+        return self.work.attention_flops_per_pair / (self.hardware.peak("bf16") * self.profile.attention_bf16)
+
+    def _tokens(self, batch: Batch) -> float:
         return batch.prefill_tokens + batch.decode_sequences * (1 + self.num_speculative_tokens)
 
-    def _waves(self, batch: Batch) -> Floats:
-        import numpy as np
+    def _waves(self, batch: Batch) -> float:
+        return min(max(batch.decode_sequences + batch.prefill_tokens, 1), self.pipeline_parallel_size)
 
-        return np.clip(batch.decode_sequences + batch.prefill_tokens, 1, self.pipeline_parallel_size)
-
-    def _allreduce(self, message_bytes: Floats) -> Floats:
+    def _allreduce(self, message_bytes: float) -> float:
         return allreduce_seconds(
             self.hardware, message_bytes, self.tensor_parallel_size, link_share=self.profile.link,
             custom_bytes_per_s=self.profile.custom_allreduce_bytes_per_s,
             fused_share=self.profile.fused_allreduce,
         )  # fmt: skip
 
-    def _linears(self, work: RankWork, tokens: Floats) -> Floats:
-        import numpy as np
-
+    def _linears(self, work: RankWork, tokens: float) -> float:
         gpu, eff = self.hardware, self.profile
-        total = np.zeros_like(tokens)
+        total = 0.0
         share = {"fp8": eff.matmul_fp8, "bf16": eff.matmul_bf16, "fp4": eff.matmul_fp4}
-        excess = np.zeros_like(tokens)
-        if eff.row_excess:
-            rows, shares = np.array(eff.row_excess).T
-            excess = np.interp(tokens, rows, shares, left=0.0, right=0.0)
         for linear in work.linears:
             # A format the hardware lacks is widened on the fly: its bytes stay, its FLOPs are BF16.
             arithmetic = linear.arithmetic if gpu.flops_per_s.get(linear.arithmetic) else "bf16"
             reading = linear.weight_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
             computing = tokens * linear.flops_per_token / (gpu.peak(arithmetic) * share[arithmetic])
-            longer, shorter = np.maximum(reading, computing), np.minimum(reading, computing)
+            if linear.unpacks or arithmetic != linear.arithmetic:
+                computing /= eff.unpacking
+            longer, shorter = max(reading, computing), min(reading, computing)
             power = eff.roofline_power
             total += longer * (1 + (shorter / longer) ** power) ** (1 / power)
-            if arithmetic == "fp8":
-                total += reading * excess
+            if arithmetic == "fp8" and eff.row_excess:
+                total += reading * interpolated(eff.row_excess, tokens)
         return total
 
-    def _vision(self, images: Floats) -> Floats:
-        import numpy as np
-
+    def _vision(self, images: float) -> float:
         gpu, eff, work = self.hardware, self.profile, self.work
-        if not work.vision_flops_per_image:
-            return np.zeros_like(images)
+        if not work.vision_flops_per_image or not images:
+            return 0.0
         computing = images * work.vision_flops_per_image / (gpu.peak("bf16") * eff.matmul_bf16)
-        reading = work.vision_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
-        return np.where(images > 0, np.maximum(computing, reading), 0.0)
+        return max(computing, work.vision_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth))
 
-    def _draft(self, batch: Batch, waves: Floats) -> Floats:
+    def _draft(self, batch: Batch, waves: float) -> float:
         """Seconds of `num_speculative_tokens` draft passes, each over the decoding sequences."""
-        import numpy as np
-
         draft, gpu, eff = self.work.draft, self.hardware, self.profile
         if draft is None or not self.num_speculative_tokens:
-            return np.zeros_like(batch.decode_sequences)
+            return 0.0
+        # Prompts go through the draft once as well.
+        prompt = self._linears(draft, batch.prefill_tokens / waves) if batch.prefill_tokens else 0.0
         rows = batch.decode_sequences / waves
+        if not rows:
+            return prompt
         one = self._linears(draft, rows)
-        one += (
-            batch.decode_context_tokens
-            / waves
-            * draft.kv_bytes_per_token
-            / (gpu.bandwidth_bytes_per_s * eff.kv_bandwidth)
-        )
+        one += self._draft_reading_s_per_token * batch.decode_context_tokens / waves
         one += draft.head_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
         one += rows * SAMPLER_BYTES_PER_LOGIT * draft.vocab_size / gpu.bandwidth_bytes_per_s
         one += draft.num_layers * eff.layer_s
         one += draft.allreduces * (self._allreduce(rows * draft.message_bytes_per_token) + eff.allreduce_s)
-        # Prompts go through the draft once as well.
-        prompt = self._linears(draft, batch.prefill_tokens / waves) * (batch.prefill_tokens > 0)
-        return self.num_speculative_tokens * one * (rows > 0) + prompt
+        return self.num_speculative_tokens * one + prompt
+
+    @property
+    def _draft_reading_s_per_token(self) -> float:
+        if self.work.draft is None:
+            return 0.0
+        return self.work.draft.kv_bytes_per_token / (self.hardware.bandwidth_bytes_per_s * self.profile.kv_bandwidth)
+
+
+def interpolated(points: tuple[tuple[float, float], ...], at: float) -> float:
+    """Return the value at `at` on the straight lines between `points`; 0 before the first and after the last.
+
+    >>> interpolated(((1.0, 10.0), (3.0, 30.0)), 2.0)
+    20.0
+    """
+    if not points[0][0] <= at <= points[-1][0]:
+        return 0.0
+    index = max(1, bisect_left(points, (at,)))
+    (left, low), (right, high) = points[index - 1], points[index]
+    return low + (high - low) * (at - left) / (right - left)
+
+
+class StepClock:
+    """The times of a run's steps: what does not change with the context is computed once for each kind of step."""
+
+    def __init__(self, model: StepModel) -> None:
+        self._model = model
+        self._known: dict[tuple[int, int, int, int], tuple[float, float, float]] = {}
+
+    def line(
+        self, prefill_tokens: int, decode_sequences: int, sampled_rows: int, images: int = 0
+    ) -> tuple[float, float, float]:
+        """Return the seconds without context, the seconds per cached token, and the floor of launching kernels."""
+        key = (prefill_tokens, decode_sequences, sampled_rows, images)
+        line = self._known.get(key)
+        if line is None:
+            model = self._model
+            empty = Batch(
+                prefill_tokens=prefill_tokens, decode_sequences=decode_sequences, sampled_rows=sampled_rows,
+                images=images,
+            )  # fmt: skip
+            one = Batch(
+                prefill_tokens=prefill_tokens, decode_sequences=decode_sequences, sampled_rows=sampled_rows,
+                images=images, decode_context_tokens=1e6,
+            )  # fmt: skip
+            base = sum(model.parts(empty).values())
+            slope = (sum(model.parts(one).values()) - base) / 1e6
+            line = self._known[key] = (base, slope, model.launch_floor(empty))
+        return line
+
+    def seconds(
+        self, prefill_tokens: int, prefill_pairs: float, decode_sequences: int, context: float, sampled_rows: int,
+        images: int,
+    ) -> float:  # fmt: skip
+        """Return the seconds of one step."""
+        base, slope, floor = self.line(prefill_tokens, decode_sequences, sampled_rows, images)
+        if prefill_pairs:
+            waves = min(max(decode_sequences + prefill_tokens, 1), self._model.pipeline_parallel_size)
+            base += self._model.scoring_s_per_pair * prefill_pairs / waves
+        return max(base + slope * context, floor)
+
+
+def ramp_seconds(first: float, growth: float, floor: float, count: int) -> float:
+    """Return the seconds of `count` steps that start at `first` and grow by `growth` each, none shorter than `floor`.
+
+    >>> ramp_seconds(1.0, 1.0, 0.0, 3), ramp_seconds(1.0, 1.0, 2.5, 3)
+    (6.0, 8.0)
+    """
+    flat = 0
+    if first < floor:
+        flat = count if growth <= 0 else min(count, int((floor - first) / growth) + 1)
+    rest = count - flat
+    start = first + growth * flat
+    return flat * floor + rest * start + growth * rest * (rest - 1) / 2

@@ -22,6 +22,8 @@ class LinearWork:
     weight_bytes: float
     """Read once per step."""
     flops_per_token: float
+    unpacks: bool = False
+    """Whether its weights are integers that are widened before they are multiplied."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +63,10 @@ def _linears(
     kv_heads = max(model.num_key_value_heads, tp)
     attention = model.hidden_size * model.head_dim * (2 * model.num_attention_heads + 2 * kv_heads) / tp
     mlp = 3 * model.hidden_size * model.intermediate_size / tp
-    sums: dict[str, list[float]] = {}
+    sums: dict[tuple[str, bool], list[float]] = {}
     for count, attention_format, mlp_format in groups:
         for elements, weights in ((attention, attention_format), (mlp, mlp_format)):
-            entry = sums.setdefault(_arithmetic(weights), [0.0, 0.0])
+            entry = sums.setdefault((_arithmetic(weights), weights.name.startswith("int4")), [0.0, 0.0])
             scale_bits = (
                 8 * weights.scale_bytes / ((weights.group_rows or 1) * weights.group_columns)
                 if weights.scale_bytes and weights.group_columns
@@ -73,8 +75,8 @@ def _linears(
             entry[0] += count * elements * (weights.bits + scale_bits) / 8
             entry[1] += count * elements * 2
     return tuple(
-        LinearWork(arithmetic=name, weight_bytes=weight_bytes, flops_per_token=flops)
-        for name, (weight_bytes, flops) in sums.items()
+        LinearWork(arithmetic=name, weight_bytes=weight_bytes, flops_per_token=flops, unpacks=unpacks)
+        for (name, unpacks), (weight_bytes, flops) in sums.items()
     )
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
+from typing import Literal
 
+from hw_specs.frozen import dataclass
 from planner.errors import InvalidRequest
 
 MOST_REQUESTS = 20_000
@@ -34,6 +36,9 @@ class Workload:
     """Mean length of an answer."""
     length_range_ratio: float = 0.0
     """Lengths are uniform in ``mean * (1 ± ratio)``, as ``--random-range-ratio``; 0 makes them equal."""
+    length_distribution: Literal["uniform", "exponential"] = "uniform"
+    """``exponential`` is as wide as its mean, about what chats of ShareGPT have: some answers are several times the
+    mean, and the last of them run alone. The range ratio then has no meaning."""
     concurrency: int | None = None
     request_rate: float | None = None
     """Requests per second, exponential gaps."""
@@ -69,6 +74,11 @@ class Workload:
             )
         if self.request_rate is not None and not 0 < self.request_rate < float("inf"):
             raise InvalidRequest("request_rate", f"request_rate must be above 0, not `{self.request_rate}`")
+        if self.length_distribution not in ("uniform", "exponential"):
+            raise InvalidRequest(
+                "length_distribution",
+                f"length_distribution must be `uniform` or `exponential`, not `{self.length_distribution}`",
+            )
         if not 0 <= self.length_range_ratio < 1:
             raise InvalidRequest(
                 "length_range_ratio",
@@ -104,10 +114,12 @@ class Workload:
             slots = self.concurrency // replicas + (index < self.concurrency % replicas)
         if requests == 0 or slots == 0:
             return None
-        return Workload(
-            prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens,
-            length_range_ratio=self.length_range_ratio, concurrency=slots,
+        return replace(
+            self, concurrency=slots, num_requests=requests, seed=self.seed + index,
             request_rate=None if self.request_rate is None else self.request_rate / replicas,
-            num_requests=requests, prefix_cache_hit_rate=self.prefix_cache_hit_rate,
-            images_per_request=self.images_per_request, seed=self.seed + index,
         )  # fmt: skip
+
+    @property
+    def draws(self) -> bool:
+        """Whether anything of it is left to chance, so that another seed is another run."""
+        return self.request_rate is not None or bool(self.length_range_ratio) or self.length_distribution != "uniform"

@@ -6,8 +6,10 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
 from planner.model import ModelSpec
+from planner.settings import Settings
 from planner.speed.workload import Workload
 from planner.sweep.grid import at_utilization
 from planner.sweep.memory import MemoryBlock, block_rows
@@ -51,6 +53,22 @@ def rows_with_speed(
                 yield row | {"concurrency": concurrency} | {name: figures.get(name) for name in COLUMNS}
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Cache:
+    num_gpu_blocks: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Row:
+    """One configuration of a sweep, as far as its speed goes."""
+
+    settings: Settings
+    model: ModelSpec
+    gpus: GpuSet
+    vllm_version: str
+    kv_cache: _Cache
+
+
 def _figures(
     block: MemoryBlock, row: dict[str, Any], load: Workload, model: ModelSpec, vllm_version: str
 ) -> dict[str, float]:
@@ -59,11 +77,12 @@ def _figures(
     settings = at_utilization(block.cell.settings, row["gpu_memory_utilization"])
     if settings.max_model_len < load.prompt_tokens + load.output_tokens:
         return {}
+    served = _Row(
+        settings=settings, model=model, gpus=block.cell.gpus, vllm_version=vllm_version,
+        kv_cache=_Cache(num_gpu_blocks=row["num_gpu_blocks"]),
+    )  # fmt: skip
     try:
-        figures, _ = expected_figures(
-            settings, load, model=model, gpus=block.cell.gpus, num_gpu_blocks=row["num_gpu_blocks"],
-            vllm_version=vllm_version,
-        )  # fmt: skip
+        figures = expected_figures(served, load)
     except InvalidRequest:
         return {}
-    return figures
+    return {name: getattr(figures, name) for name in COLUMNS}

@@ -29,5 +29,5 @@ def forecast_for(gpus: str, *, concurrency: int | None, targets: Targets | None 
     """The forecast of a short chat on `gpus`."""
     workload = Workload(prompt_tokens=512, output_tokens=128, concurrency=concurrency)
     answer = plan_for_workload(PlanRequest(gpus=parse_gpus(gpus)), workload, targets=targets or Targets())
-    assert not isinstance(answer, Plan), "it fits"
-    return answer.section
+    assert answer.speed is not None, "it fits"
+    return answer.speed

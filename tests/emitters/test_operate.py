@@ -98,8 +98,8 @@ def test_the_plans_figures_are_series(answer: Plan, expected: Deployment) -> Non
         "m35:planned:kv_cache_tokens": answer.kv_cache.tokens,
         "m35:planned:max_num_seqs": answer.settings.max_num_seqs,
         "m35:planned:requests_in_flight": 64,
-        "m35:planned:tpot_seconds:high": section.tpot_ms.high / 1000,
-        "m35:planned:output_tokens_per_second:low": section.output_tokens_per_s.low,
+        "m35:planned:tpot_seconds:high": section.forecast.tpot_ms.high / 1000,
+        "m35:planned:output_tokens_per_second:low": section.forecast.output_tokens_per_s.low,
     }
     for name, value in series.items():
         written = float(found[name]["expr"].removeprefix("vector(").removesuffix(")"))

@@ -18,7 +18,7 @@ import yaml
 from hw_specs import parse_gpus
 from planner import Deployment, InvalidRequest, PlanRequest, Workload, emit, plan, serve_command
 from planner.facts import load
-from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
+from planner.planning.choose_by_speed import plan_for_workload
 from planner.rendering.multi_node import node_commands
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.rehearsal.rehearse import free_port
@@ -96,11 +96,14 @@ def prometheus(served: Served, tmp_path: Path) -> Iterator[str]:
     chosen = plan_for_workload(
         PlanRequest(gpus=parse_gpus("8xH200")), Workload(prompt_tokens=64, output_tokens=16, concurrency=8)
     )
-    assert isinstance(chosen, SpeedPlan)
-    never = dataclasses.replace(chosen.section.tpot_ms, low=1e-6, expected=1e-6, high=1e-6)
+    assert chosen.speed is not None
+    speed = chosen.speed.forecast
+    never = dataclasses.replace(speed.tpot_ms, low=1e-6, expected=1e-6, high=1e-6)
     rules = emit(
-        "prometheus", chosen.plan,
-        deployment=Deployment(forecast=dataclasses.replace(chosen.section, tpot_ms=never)),
+        "prometheus", chosen,
+        deployment=Deployment(
+            forecast=dataclasses.replace(chosen.speed, forecast=dataclasses.replace(speed, tpot_ms=never))
+        ),
     )  # fmt: skip
     (tmp_path / "rules.yaml").write_text(rules.replace("for: 10m", "for: 0s").replace("interval: 30s", "interval: 1s"))
     target = served.run.url.removeprefix("http://")

@@ -136,4 +136,4 @@ def test_bench_holds_a_result_against_the_plan_and_keeps_it(
     assert main([*argv, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["forecast"]["territory"] in ("near", "far")
     assert main(["--gpus", "8xH200", "--concurrency", "32", "--objective", "latency", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["speed"]["territory"] == "measured here"
+    assert json.loads(capsys.readouterr().out)["speed"]["forecast"]["territory"] == "measured here"

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import pytest
 
 from hw_specs import parse_gpus
 from planner import PlanRequest
 from planner.planning.answer import Plan
-from planner.planning.choose_by_speed import SpeedPlan, plan_for_workload
-from planner.speed.answer import SpeedCalibration, Targets
+from planner.planning.choose_by_speed import plan_for_workload
+from planner.speed.answer import SpeedCalibration, SpeedForecast, SpeedSection, Targets
 from planner.speed.workload import Workload
 
 SHORT = Workload(prompt_tokens=512, output_tokens=64, concurrency=8, num_requests=24)
 
 
-def ask(gpus: str = "8xMI300X", workload: Workload = SHORT, **more: object) -> SpeedPlan:
+class Asked(NamedTuple):
+    plan: Plan
+    section: SpeedSection
+    forecast: SpeedForecast
+
+
+def ask(gpus: str = "8xMI300X", workload: Workload = SHORT, **more: object) -> Asked:
     request = PlanRequest(gpus=parse_gpus(gpus), **more.pop("request", {}))  # type: ignore[call-overload]
     answer = plan_for_workload(request, workload, **more)  # type: ignore[arg-type]
-    assert isinstance(answer, SpeedPlan)
-    return answer
+    assert answer.speed is not None
+    return Asked(answer, answer.speed, answer.speed.forecast)
 
 
 def test_latency_picks_the_fastest_and_context_the_longest() -> None:
@@ -80,7 +88,7 @@ def test_a_ttft_target_shrinks_the_steps() -> None:
 
 def test_nothing_fits_is_a_plan_with_levers() -> None:
     answer = plan_for_workload(PlanRequest(gpus=parse_gpus("1xH100")), SHORT)
-    assert isinstance(answer, Plan)
+    assert answer.speed is None
     assert not answer.feasible
 
 
@@ -104,4 +112,4 @@ def test_the_newest_benchmark_here_is_used() -> None:
     plain = ask(request={"tensor_parallel_size": 8})
     corrected = ask(request={"tensor_parallel_size": 8}, calibrations=(kept(3.0), kept(0.5)))
     assert corrected.forecast.tpot_ms.expected == pytest.approx(0.5 * plain.forecast.tpot_ms.expected)
-    assert corrected.section.territory == "measured here"
+    assert corrected.forecast.territory == "measured here"

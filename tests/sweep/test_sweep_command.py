@@ -105,7 +105,7 @@ def test_a_load_in_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
     assert code == 0
     assert speed["meets_targets"] is True
     for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms", "itl_ms", "latency_ms"):
-        assert speed[name].keys() == {"expected", "low", "high", "basis"}
+        assert speed["forecast"][name].keys() == {"expected", "low", "high", "basis"}
     assert speed["cost"]["per_million_output_tokens"]["expected"] > 0
     chosen = [row for row in speed["layouts"] if row["chosen"]]
     assert len(chosen) == 1

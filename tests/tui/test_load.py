@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from hw_specs import M35Error
-from planner import Plan, PlanRequest, SpeedForecast, SpeedPlan, Workload, plan
+from planner import Plan, PlanRequest, SpeedForecast, Workload, plan
 from planner.speed.answer import LayoutSpeed, SpeedSection, Targets
 from tui.app import M35App
 from tui.backend import Backend
@@ -80,16 +80,15 @@ async def test_layouts_show_their_speed_and_what_misses_is_marked() -> None:
 
 
 async def test_the_best_way_for_the_load_is_taken_with_one_key() -> None:
-    def best(asked: PlanRequest, _load: object, concurrency: int | None) -> SpeedPlan:
+    def best(asked: PlanRequest, _load: object, concurrency: int | None) -> Plan:
         assert concurrency == 16 and asked.layout_open
         chosen = plan(dataclasses.replace(asked, replicas=2, tensor_parallel_size=4, max_num_batched_tokens=16384))
         speed = faster(2, Workload(concurrency=16))
         section = SpeedSection(
             objective="balanced", targets=Targets(), meets_targets=True, reasons=("TP4 x 2 has it all",),
-            layouts=tuple[LayoutSpeed, ...](), cost=None,
-            **{field.name: getattr(speed, field.name) for field in dataclasses.fields(SpeedForecast)},
+            layouts=tuple[LayoutSpeed, ...](), cost=None, forecast=speed,
         )  # fmt: skip
-        return SpeedPlan(plan=chosen, forecast=speed, section=section)
+        return dataclasses.replace(chosen, speed=section)
 
     app = stage.app_at(Step.PLAN, doors=doors(best=best), loaded=True)
     async with app.run_test(size=(120, 40)) as pilot:

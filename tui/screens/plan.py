@@ -13,7 +13,7 @@ from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
 
 from hw_specs import M35Error
-from planner import Lever, Plan, PlanRequest, SpeedForecast, SpeedPlan
+from planner import Lever, Plan, PlanRequest, SpeedForecast
 from planner.rendering import report
 from planner.rendering.headline import summary
 from planner.rendering.report import LayoutChoice
@@ -87,7 +87,7 @@ class PlanScreen(SpeedStep):
         self._layouts: tuple[LayoutChoice, ...] = ()
         self._levers: tuple[Lever, ...] = ()
         self._plans: dict[Layout, Plan] = {}
-        self._best: SpeedPlan | None = None
+        self._best: Plan | None = None
         """What serves the load best, once it is known."""
         self._draw()
         self.query_one("#layouts", Table).rows_widget.focus()
@@ -115,9 +115,9 @@ class PlanScreen(SpeedStep):
         chosen = next(index for index, one in enumerate(self._layouts) if one.chosen)
         table.show(rows, cursor=chosen, columns=columns)
         note = self._layouts[chosen].row.note
-        if self._best is not None:
-            reasons = self._best.section.reasons
-            note = f"b takes {self._best.plan.settings.layout}: {reasons[-1] if reasons else 'it serves the load best'}"
+        if self._best is not None and self._best.speed is not None:
+            reasons = self._best.speed.reasons
+            note = f"b takes {self._best.settings.layout}: {reasons[-1] if reasons else 'it serves the load best'}"
         self.query_one("#layout-note", Static).update(note)
 
     def _layout_row(self, one: LayoutChoice, columns: tuple[Column, ...]) -> Row:
@@ -136,7 +136,7 @@ class PlanScreen(SpeedStep):
         else:
             missed = False
             cells = {"tok/s": "–" if speed is not None or one.verdict == "does-not-fit" else "…"}
-        best = self._best is not None and self._best.plan.settings.layout == one.layout
+        best = self._best is not None and self._best.settings.layout == one.layout
         name = ("▸" if one.chosen else " ") + ("✗" if missed else "★" if best else " ") + one.row.layout
         told = {"layout": name, "context": one.row.context, "requests": one.row.requests, **cells}
         return Row(cells=tuple(told.get(column.head, "") for column in columns), style=style)
@@ -169,7 +169,7 @@ class PlanScreen(SpeedStep):
         """Draw a forecast where it belongs."""
         super().hear(heard)
         if isinstance(heard, news.Advised):
-            self._best = heard.best if isinstance(heard.best, SpeedPlan) else None
+            self._best = heard.best if isinstance(heard.best, Plan) and heard.best.speed is not None else None
         if isinstance(heard, news.Forecasted | news.Advised):
             self._draw_layouts()
             self.refresh_bindings()
@@ -184,7 +184,7 @@ class PlanScreen(SpeedStep):
     @work(thread=True, exclusive=True, group="advice")
     def _advise(self, request: PlanRequest, concurrency: int | None) -> None:
         try:
-            best: SpeedPlan | Plan | M35Error = self.backend.best(request, dict(self.answers.load), concurrency)
+            best: Plan | M35Error = self.backend.best(request, dict(self.answers.load), concurrency)
         except M35Error as refusal:
             best = refusal
         self.tell(news.Advised(best))
@@ -192,7 +192,7 @@ class PlanScreen(SpeedStep):
     def action_best(self) -> None:
         """Take over what serves the load best."""
         if self._best is not None:
-            settings = self._best.plan.settings
+            settings = self._best.settings
             before = dataclasses.replace(self.answers, batched_tokens=settings.max_num_batched_tokens)
             self.answers = with_layout(before, settings.layout)
             self._draw()

@@ -14,7 +14,6 @@ from planner.cli.diagnostics import say
 from planner.cli.documents import write_typed
 from planner.cli.output import table, write
 from planner.cli.speed_options import workload_options
-from planner.cli.speed_request import require_numpy
 from planner.errors import InvalidRequest, UnreadableDocument
 from planner.planning.load import workload_of
 
@@ -97,15 +96,7 @@ def command(
     if keep and forecasted is not None and plan is not None:
         from planner.speed.predict import calibrate
 
-        record = calibrate(
-            forecasted,
-            result.figures(),
-            plan.settings,
-            model=plan.model,
-            gpus=plan.gpus,
-            vllm_version=plan.vllm_version,
-        )
-        keep_benchmark(record)
+        keep_benchmark(calibrate(forecasted, result.figures(), plan))
         say("note", "kept: later forecasts for these GPUs, this release and this layout use it")
     return 0
 
@@ -137,16 +128,11 @@ def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedF
     """The forecast for the planned settings, and the plan made anew from them."""
     if document is None:
         return None, None
-    require_numpy()
     from planner.planning.choose import make_plan
     from planner.speed.predict import forecast
 
     again = make_plan(document.request)
-    figures = forecast(
-        again.settings, workload, model=again.model, gpus=again.gpus,
-        num_gpu_blocks=again.kv_cache.num_gpu_blocks, vllm_version=again.vllm_version,
-    )  # fmt: skip
-    return figures, again
+    return forecast(again, workload), again
 
 
 def _write(result: BenchResult, forecasted: SpeedForecast | None) -> None:

@@ -46,7 +46,7 @@ def command(
     not, or has no GPU; 2: a file cannot be read.
 
     With `--request-rate` the wanted load is dealt out instead: which hosts carry it, with what, and which are left
-    over. Exit code 3 then means that the fleet does not carry it. That needs numpy: `pip install numpy`.
+    over. Exit code 3 then means that the fleet does not carry it.
     """
     from hw_specs.units import parse_memory
     from planner.cli.diagnostics import say
@@ -79,12 +79,10 @@ def _share(
 ) -> int:
     """Deal the wanted request rate over the hosts and write who carries what."""
     from planner.cli.diagnostics import say
-    from planner.cli.speed_request import require_numpy
     from planner.planning.fleet_load import share_load
     from planner.planning.load import workload_of
     from planner.speed.answer import Targets
 
-    require_numpy()
     workload = workload_of(load, concurrency=None)
     targets = Targets(ttft_ms=ttft_ms, tpot_ms=tpot_ms)
     say("note", f"forecasting {len(rows)} hosts")

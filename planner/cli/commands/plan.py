@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -22,10 +22,6 @@ from planner.cli.speed_options import asks_for_speed, target_options, workload_o
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.headline import missed_targets
-
-if TYPE_CHECKING:
-    from planner.speed.answer import SpeedSection
-
 
 QUIET = {"graphs-assumed"}
 """Warnings that are true of nearly every plan: the bounds say it, and ``-v`` says it in words."""
@@ -61,8 +57,7 @@ def command(
     (or tight, with a warning), 3: does not fit.
 
     With a load (`--prompt-tokens`, `--output-tokens`, `--request-rate`), a target or an objective the layout follows a
-    speed forecast, and `--concurrency` counts requests of that load in flight. Forecasts need numpy:
-    `pip install numpy`.
+    speed forecast, and `--concurrency` counts requests of that load in flight.
     """
     load = {name: settings.pop(name) for name in SPEED_OPTIONS}
     deployment = take_deployment(settings)
@@ -72,17 +67,16 @@ def command(
     machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
     if as_wizard:
         return _open_wizard(PlanRequest(gpus=machine, **settings), load)
-    section: SpeedSection | None = None
     if asks_for_speed(load):
         from planner.cli.speed_request import plan_with_speed
 
-        answer, section = plan_with_speed(machine, settings, load)
+        answer = plan_with_speed(machine, settings, load)
     else:
         answer = make_plan(PlanRequest(gpus=machine, **settings))
     if as_json or emit_kind == "json":
         from planner.rendering.document import plan_document, to_json_value
 
-        write_json(to_json_value(plan_document(answer, speed=section)))
+        write_json(to_json_value(plan_document(answer)))
     elif emit_kind in ("markdown", "html"):
         from planner.cli.sheet import sheet_text
 
@@ -90,8 +84,8 @@ def command(
     elif emit_kind:
         from planner.rendering.emitters import emit, emit_files
 
-        if section is not None:
-            deployment = with_forecast(deployment, section)
+        if answer.speed is not None:
+            deployment = with_forecast(deployment, answer.speed)
 
         if not answer.feasible:
             reason = shown(answer.reasons[0] if answer.reasons else answer.verdict, characters=200)
@@ -108,13 +102,13 @@ def command(
 
         width = page_width()
         if verbose or explain:
-            write(full_text(answer, width=width, explain=explain, speed=section))
+            write(full_text(answer, width=width, explain=explain))
         else:
-            write(short_text(answer, width=width, speed=section))
-        if section is not None:
+            write(short_text(answer, width=width))
+        if answer.speed is not None:
             from planner.cli.speed_table import speed_text
 
-            write("\n" + speed_text(section))
+            write("\n" + speed_text(answer.speed))
     if answer.verdict == "tight":
         say("warning", "tight: it fits if every uncertain term is as expected, not if each is at its worst")
     here = [line.name for line in answer.ledger.lines if line.source.startswith("measured here")]
@@ -125,7 +119,7 @@ def command(
             say("warning" if warning.code not in QUIET else "note", warning.message)
         elif warning.code not in QUIET:
             say("warning", warning.short)
-    misses = missed_targets(section)
+    misses = missed_targets(answer.speed)
     if misses:
         say("warning", f"misses {' and '.join(misses)}")
     if not answer.feasible or (strict and (answer.verdict == "tight" or misses)):

@@ -98,7 +98,7 @@ def command(
     """Judge every combination of the given values, exactly as a plan would.
 
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
-    flight; that needs numpy: `pip install numpy`. Nothing is written but the table, unless asked.
+    flight. Sweeps need numpy: `pip install numpy`. Nothing is written but the table, unless asked.
     """
     require_numpy()
     from planner.checkpoint import load_preset
@@ -141,7 +141,8 @@ def command(
 
 
 _LOAD = (
-    "prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "num_requests", "prefix_cache_hit_rate",
+    "prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "length_distribution",
+    "num_requests", "prefix_cache_hit_rate",
     "images_per_request",
 )  # fmt: skip
 

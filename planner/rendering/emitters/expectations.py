@@ -49,18 +49,20 @@ def planned(plan: Plan, deployment: Deployment) -> list[Planned]:
     if section is None:
         return found
     for name, estimate, scale in (
-        ("ttft_seconds", section.ttft_ms, 1e-3),
-        ("ttft_p99_seconds", section.ttft_p99_ms, 1e-3),
-        ("tpot_seconds", section.tpot_ms, 1e-3),
-        ("output_tokens_per_second", section.output_tokens_per_s, 1.0),
+        ("ttft_seconds", section.forecast.ttft_ms, 1e-3),
+        ("ttft_p99_seconds", section.forecast.ttft_p99_ms, 1e-3),
+        ("tpot_seconds", section.forecast.tpot_ms, 1e-3),
+        ("output_tokens_per_second", section.forecast.output_tokens_per_s, 1.0),
     ):
         for bound in ("low", "expected", "high"):
             value = round(getattr(estimate, bound) * scale, 6)
             found.append(Planned(name=f"m35:planned:{name}:{bound}", value=value, meaning=f"{bound} by the forecast"))
-    if section.workload.concurrency is not None:
+    if section.forecast.workload.concurrency is not None:
         load_meaning = "requests in flight that were planned for, over all servers"
         found.append(
-            Planned(name="m35:planned:requests_in_flight", value=section.workload.concurrency, meaning=load_meaning)
+            Planned(
+                name="m35:planned:requests_in_flight", value=section.forecast.workload.concurrency, meaning=load_meaning
+            )
         )
     return found
 
@@ -94,15 +96,18 @@ def rule_groups(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     ]  # fmt: skip
     if section is not None:
         in_load = ""
-        if section.workload.concurrency is not None:
-            concurrency = section.workload.concurrency
+        if section.forecast.workload.concurrency is not None:
+            concurrency = section.forecast.workload.concurrency
             in_load = f" and on (model_name) {by_model}({IN_FLIGHT}{{{matcher}}}) <= {concurrency}"
             alerts.append(
                 _alert("M35MoreLoadThanPlanned", f"{by_model}({IN_FLIGHT}{{{matcher}}}) > {concurrency}", wait,
                        "warning", "more requests are in flight than were planned for",
                        f"planned: {concurrency} over {plan.settings.replicas} server(s)")
             )  # fmt: skip
-        for metric, estimate, what in ((TTFT, section.ttft_ms, "Ttft"), (TPOT, section.tpot_ms, "Tpot")):
+        for metric, estimate, what in (
+            (TTFT, section.forecast.ttft_ms, "Ttft"),
+            (TPOT, section.forecast.tpot_ms, "Tpot"),
+        ):
             mean = _mean(metric, matcher, window)
             limit = estimate.high / 1000
             alerts.append(
@@ -125,7 +130,7 @@ def _mean(metric: str, matcher: str, window: str) -> str:
 
 def _load_words(deployment: Deployment) -> str:
     assert deployment.forecast is not None, "only asked where there is one"
-    load_asked = deployment.forecast.workload
+    load_asked = deployment.forecast.forecast.workload
     return f"{load_asked.prompt_tokens} tokens in and {load_asked.output_tokens} out"
 
 
@@ -144,4 +149,4 @@ def load_note(deployment: Deployment) -> str:
     """One sentence of the head: what the limits on time rest on, or what brings them."""
     if deployment.forecast is None:
         return "no load was given: `--prompt-tokens N --output-tokens N --concurrency N` brings limits on TTFT and TPOT"
-    return f"limits on time: the forecast for {_load_words(deployment)} ({deployment.forecast.territory})"
+    return f"limits on time: the forecast for {_load_words(deployment)} ({deployment.forecast.forecast.territory})"

@@ -54,7 +54,7 @@ def dashboard(plan: Plan, deployment: Deployment) -> dict[str, Any]:
          [("all servers, max-num-seqs", float(plan.settings.max_num_seqs * servers)),
           *([("planned load", load_planned)] if load_planned else [])]),
         ("KV cache in use", "percentunit", [("{{instance}}", f"{KV_USE}{{{matcher}}}")],
-         [("planned peak", deployment.forecast.kv_cache_peak_use)] if deployment.forecast else []),
+         [("planned peak", deployment.forecast.forecast.kv_cache_peak_use)] if deployment.forecast else []),
         ("Tokens in the KV cache", "short", [("{{instance}}", f"{KV_USE}{{{matcher}}} * {plan.kv_cache.tokens}")],
          [("planned size of a server", float(plan.kv_cache.tokens))]),
         ("Time to first token", "s", [("mean", mean(TTFT)), ("p99", p99(TTFT))], bounds("ttft_seconds")),
