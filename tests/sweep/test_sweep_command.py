@@ -64,7 +64,7 @@ def test_mistakes_are_told_in_words(capsys: pytest.CaptureFixture[str], argv: tu
     code, out, err = run(capsys, *argv)
     assert code == 2
     assert said in err
-    assert "hint:" in err or "must" in err
+    assert "hint:" in err or "must" in err or "cannot read" in err
     assert "Traceback" not in err + out
 
 
