@@ -14,7 +14,6 @@ import json
 import math
 import os
 import re
-import select
 import stat
 import sys
 import time
@@ -45,7 +44,7 @@ MOST_LEVELS = 100
 MOST_DIGITS = 40
 """Of a whole number in JSON: far above every count of bytes."""
 
-_GIVEN = re.compile(r"/dev/(?:stdin|fd/(\d+))|/proc/(?:self|thread-self|(?P<pid>\d+))/fd/(?P<fd>\d+)")
+_GIVEN = r"/dev/(?:stdin|fd/(\d+))|/proc/(?:self|thread-self|(?P<pid>\d+))/fd/(?P<fd>\d+)"
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -208,6 +207,8 @@ class _Raw(io.RawIOBase):
         self._descriptor = descriptor
         self._limit_s = limit_s
         self._on_wait = on_wait
+        import select
+
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLIN)
         self._begun = time.monotonic()
@@ -254,7 +255,7 @@ def _descriptor(name: str) -> tuple[int, bool]:
             # Its number may be another file by now.
             raise UnreadableInput(name, "standard input is closed")
         return _duplicate(0), True
-    found = _GIVEN.fullmatch(os.path.normpath(name))
+    found = re.fullmatch(_GIVEN, os.path.normpath(name))
     if found and found["pid"] in (None, str(os.getpid())):
         return _duplicate(int(found[1] or found["fd"] or 0)), True
     # Without O_NONBLOCK the opening of a pipe would wait for its other end.
@@ -284,7 +285,7 @@ def _refuse(name: str, found: os.stat_result, *, given: bool) -> None:
 
 
 def _given_number(name: str) -> int:
-    found = None if name == STDIN else _GIVEN.fullmatch(os.path.normpath(name))
+    found = None if name == STDIN else re.fullmatch(_GIVEN, os.path.normpath(name))
     return int((found[1] or found["fd"] or 0) if found else 0)
 
 

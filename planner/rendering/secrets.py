@@ -19,43 +19,49 @@ HIDDEN = "***"
 _LEAST_CHARACTERS = 8
 """Of a variable's value that is looked for in other text; a shorter one would be found by chance."""
 
-_NAME = re.compile(
-    r"(?<!^)KEY(?!BOARD|WORD|MAP|S_)|TOKEN(?!IZ|S|[_-](?:ID|LIMIT|COUNT|TYPE|LEVEL|BUDGET|PATH|THRESHOLD))|SECRET|PASSW|PASSPHRASE|"
-    r"CREDENTIAL|(?:^|[_-])AUTH(?![A-Z])|AUTHORIZATION|COOKIE|PRIVATE",
-    re.IGNORECASE,
+_IN_NAMES = ("KEY", "TOKEN", "SECRET", "PASSW", "PASSPHRASE", "CREDENTIAL", "AUTH", "COOKIE", "PRIVATE")
+"""One of these stands in every name of a secret; to look for them costs less than the expression does."""
+
+_HINTS = (
+    "://", "hf_", "api_org_", "sk-", "pk-", "rk-", "sk_", "ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat", "glpat",
+    "xox", "akia", "asia", "aiza", "nvapi", "eyj", "-----begin", "bearer", "basic", "authorization", "api-key",
+    "auth-token", "cookie",
+)  # fmt: skip
+"""One of these stands in small letters in every text that :func:`concealed` changes."""
+
+# Expressions are compiled where they are needed: a plan needs none of them.
+_NAME = (
+    r"(?i)(?<!^)KEY(?!BOARD|WORD|MAP|S_)|TOKEN(?!IZ|S|[_-](?:ID|LIMIT|COUNT|TYPE|LEVEL|BUDGET|PATH|THRESHOLD))|SECRET|"
+    r"PASSW|PASSPHRASE|CREDENTIAL|(?:^|[_-])AUTH(?![A-Z])|AUTHORIZATION|COOKIE|PRIVATE"
 )
-_OF_SOMETHING_ELSE = re.compile(
-    r"(?:FILE|PATH|DIR|NAME|REF|URL|TYPE|MODE|LEN|LENGTH|ID|SIZE|COUNT|LIMIT|NUM|SOCK|HEADS|CACHE)$|"
-    r"^(?:RETURN|ALLOW|ENABLE|DISABLE|NO|USE|NUM|MAX|MIN|ALLOWED)[_-]",
-    re.IGNORECASE,
+_OF_SOMETHING_ELSE = (
+    r"(?i)(?:FILE|PATH|DIR|NAME|REF|URL|TYPE|MODE|LEN|LENGTH|ID|SIZE|COUNT|LIMIT|NUM|SOCK|HEADS|CACHE)$|"
+    r"^(?:RETURN|ALLOW|ENABLE|DISABLE|NO|USE|NUM|MAX|MIN|ALLOWED)[_-]"
 )
 """Names of what only says where a secret is, or how many tokens there are."""
 
-_FORMS = re.compile(
-    r"""
+_FORMS = r"""(?x)
       \bhf_[A-Za-z0-9]{16,} | \bapi_org_[A-Za-z0-9]{16,}      # Hugging Face
     | \b(?:sk|pk|rk)-[A-Za-z0-9_-]{16,} | \bsk_[A-Za-z0-9_]{20,}
     | \bgh[pousr]_[A-Za-z0-9]{20,} | \bgithub_pat_[A-Za-z0-9_]{20,} | \bglpat-[A-Za-z0-9_-]{16,}
     | \bxox[abeoprs]-[A-Za-z0-9-]{10,} | \bA(?:KIA|SIA)[0-9A-Z]{16}\b | \bAIza[A-Za-z0-9_-]{30,}
     | \bnvapi-[A-Za-z0-9_-]{16,} | \beyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_.-]{8,}
     | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----
-    """,
-    re.VERBOSE,
-)
-_HEADER = re.compile(
+    """
+_HEADER = (
     r"""(?i)\b(?P<name>(?:proxy-)?authorization|(?:x-)?api-key|x-auth-token|(?:set-)?cookie)["']?\s*:\s*["']?"""
     r"""(?P<value>(?:(?:bearer|basic|token|digest)\s+)?[^\s"'\\,;}]+)"""
 )
-_BEARER = re.compile(r"(?i)\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9+/_.=~-]{8,})")
-_ADDRESS = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<value>[^/\s:@\"'`]*:[^/\s@\"'`]+|[^/\s:@\"'`]{16,})@")
-_USER = re.compile(r"\bcurl\b[^;|]*?\s(?:-u|--user|--proxy-user)(?:\s+|=)[\"']?(?P<value>[^\s:\"'/]+:[^\s\"':]{4,})")
-_GIVEN = re.compile(
+_BEARER = r"(?i)\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9+/_.=~-]{8,})"
+_ADDRESS = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<value>[^/\s:@\"'`]*:[^/\s@\"'`]+|[^/\s:@\"'`]{16,})@"
+_USER = r"\bcurl\b[^;|]*?\s(?:-u|--user|--proxy-user)(?:\s+|=)[\"']?(?P<value>[^\s:\"'/]+:[^\s\"':]{4,})"
+_GIVEN = (
     r"""(?P<flag>(?<![\w-])--?)?(?P<name>[A-Za-z][A-Za-z0-9_.-]*)["']?(?P<mark>\s*[=:]\s*|\s+)"""
     r"""(?P<value>"[^"]*"|'[^']*'|[^\s"',;|&)}\]\\]+)"""
 )
-_REFERENCE = re.compile(r"^(?:$|[$%{\[<(/~.@]|(?i:true|false|none|null|auto|yes|no|on|off|\d{1,6})$|(?i:x+|\*+)$)")
+_REFERENCE = r"^(?:$|[$%{\[<(/~.@]|(?i:true|false|none|null|auto|yes|no|on|off|\d{1,6})$|(?i:x+|\*+)$)"
 """Values that only say where a secret comes from, or that none is."""
-_PAIR = re.compile(
+_PAIR = (
     r"""(?m)name:\s*["']?(?P<name>[A-Za-z_]\w*)["']?\s*,?\s*\n?\s*-?\s*value:\s*(?P<value>"[^"]*"|'[^']*'|[^\s"'}]+)"""
 )
 
@@ -66,12 +72,15 @@ def is_secret_name(name: str) -> bool:
     >>> is_secret_name("HF_TOKEN"), is_secret_name("VLLM_TOKENIZER"), is_secret_name("ssl-keyfile")
     (True, False, False)
     """
-    return _NAME.search(name) is not None and _OF_SOMETHING_ELSE.search(name) is None
+    upper = name.upper()
+    if not any(part in upper for part in _IN_NAMES):
+        return False
+    return re.search(_NAME, name) is not None and re.search(_OF_SOMETHING_ELSE, name) is None
 
 
 def is_value(text: str) -> bool:
     """Whether `text` may be a secret itself, and not a reference to one, a path or a switch."""
-    return _REFERENCE.match(text.strip()) is None
+    return re.match(_REFERENCE, text.strip()) is None
 
 
 def secrets_in(text: str) -> list[tuple[str, str]]:
@@ -80,20 +89,20 @@ def secrets_in(text: str) -> list[tuple[str, str]]:
     >>> secrets_in("env HF_TOKEN=abcdefgh vllm serve M --max-num-batched-tokens 8192 --api-key $KEY")
     [('HF_TOKEN', 'abcdefgh')]
     """
-    found = [(one["name"], one["value"]) for one in _HEADER.finditer(text) if is_value(one["value"])]
-    found += [("a header", one["value"]) for one in _BEARER.finditer(text)]
-    found += [("a user's password", one["value"]) for one in _USER.finditer(text) if is_value(one["value"])]
-    found += [("an address", one["value"]) for one in _ADDRESS.finditer(text) if not one["value"].startswith("$")]
-    for one in _PAIR.finditer(text):
+    found = [(one["name"], one["value"]) for one in re.finditer(_HEADER, text) if is_value(one["value"])]
+    found += [("a header", one["value"]) for one in re.finditer(_BEARER, text)]
+    found += [("a user's password", one["value"]) for one in re.finditer(_USER, text) if is_value(one["value"])]
+    found += [("an address", one["value"]) for one in re.finditer(_ADDRESS, text) if not one["value"].startswith("$")]
+    for one in re.finditer(_PAIR, text):
         found += _given(one["name"], one["value"])
-    at = 0
-    while pair := _GIVEN.search(text, at):
+    given, at = re.compile(_GIVEN), 0
+    while pair := given.search(text, at):
         # The value may be a pair itself, as in `-e NAME=value` and `env NAME=value`.
         at = pair.start("value")
         spaced = not pair["mark"].strip()
         if not spaced or (pair["flag"] and not pair["value"].startswith("-")):
             found += _given(pair["name"], pair["value"])
-    found += [("a token", one[0]) for one in _FORMS.finditer(text)]
+    found += [("a token", one[0]) for one in re.finditer(_FORMS, text)]
     return found
 
 
@@ -120,12 +129,12 @@ def concealed(text: str, own: Iterable[str] = ()) -> str:
     """
     for value in own:
         text = text.replace(value, HIDDEN)
-    if "://" in text:
-        text = _ADDRESS.sub(rf"\g<scheme>{HIDDEN}@", text)
-    if _HINT.search(text):
-        text = _FORMS.sub(HIDDEN, _BEARER.sub(lambda one: one[0].replace(one["value"], HIDDEN), text))
-        text = _HEADER.sub(_hide, text)
-    return text
+    lower = text.lower()
+    if not any(hint in lower for hint in _HINTS):
+        return text
+    text = re.sub(_ADDRESS, rf"\g<scheme>{HIDDEN}@", text)
+    text = re.sub(_FORMS, HIDDEN, re.sub(_BEARER, lambda one: one[0].replace(one["value"], HIDDEN), text))
+    return re.sub(_HEADER, _hide, text)
 
 
 def without(text: str, secrets: list[tuple[str, str]]) -> str:
@@ -133,13 +142,6 @@ def without(text: str, secrets: list[tuple[str, str]]) -> str:
     for _, value in sorted(secrets, key=lambda one: -len(one[1])):
         text = text.replace(value, HIDDEN)
     return text
-
-
-_HINT = re.compile(
-    r"(?i)hf_|api_org_|[spr]k[-_]|gh[pousr]_|github_pat|glpat|xox|akia|asia|aiza|nvapi|eyj|-----|bearer|basic|"
-    r"authorization|api-key|auth-token|cookie"
-)
-"""A quick look before the slow ones."""
 
 
 def _hide(one: re.Match[str]) -> str:
