@@ -155,15 +155,18 @@ def _own_secrets() -> tuple[str, ...]:
 
 def write_atomic(path: Path, text: str) -> None:
     """Replace `path` by `text`: readers see the old file or the new one, never a part."""
+    import fcntl
     import tempfile
 
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            # Held, so that nobody takes it for what a killed writer left.
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
             file.write(without_secrets(text))
             file.flush()
             os.fsync(file.fileno())
-        Path(name).replace(path)
+            Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from hw_specs.errors import shown
 from hw_specs.reading import parse_json, read_text
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.rendering.secrets import API_KEY
+from planner.serve.process.scratch import scratch_folder
 from planner.speed.answer import SpeedCalibration
 from planner.speed.workload import Workload
 from planner.state import append_records, read_records, state_dir
@@ -128,8 +128,8 @@ def run_bench(
     environment = dict(os.environ)
     if API_KEY in environment:
         environment.setdefault("OPENAI_API_KEY", environment[API_KEY])
-    with tempfile.TemporaryDirectory(prefix="m35-bench-") as folder:
-        path = Path(folder) / "result.json"
+    with scratch_folder("m35-bench-") as folder:
+        path = folder / "result.json"
         argv = bench_argv(
             workload,
             model=model,

@@ -13,6 +13,7 @@ from planner.errors import PlannerError
 from planner.serve.process.ending import POLL_S
 from planner.serve.process.record import FILE, RunRecord
 from planner.serve.process.run import SUPERVISOR_START_S, Run
+from planner.serve.process.scratch import hold, sweep, sweep_once
 from planner.serve.process.sessions import reap_children
 from planner.state import make_private, require_own_folder, runs_dir, write_atomic
 
@@ -26,6 +27,7 @@ def list_runs(*, on_damaged: Callable[[PlannerError], None] | None = None) -> li
         UnsafePath: when another user may write to where runs are kept.
     """
     reap_children()
+    sweep_once()
     runs = []
     try:
         require_own_folder(runs_dir())
@@ -134,9 +136,13 @@ def place_run(record: RunRecord, files: Mapping[str, str], *, directory: Path | 
         home.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError) as error:
         raise _cannot_place(directory or root, error) from error
+    sweep(home.parent)
     draft = home.parent / f".{record.id}.draft"
-    make_private(draft)
+    held = None
     try:
+        while held is None:
+            make_private(draft)
+            held = hold(draft)
         os.close(os.open(draft / "server.log", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
         for name, text in files.items():
             write_atomic(draft / name, text)
@@ -149,6 +155,9 @@ def place_run(record: RunRecord, files: Mapping[str, str], *, directory: Path | 
     except OSError as error:
         shutil.rmtree(draft, ignore_errors=True)
         raise _cannot_place(home, error) from error
+    finally:
+        if held is not None:
+            os.close(held)
     return Run(home)
 
 

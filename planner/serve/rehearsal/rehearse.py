@@ -9,11 +9,9 @@ It downloads nothing, and the server is gone when it returns, however it returns
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -31,6 +29,7 @@ from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.follower import follow
 from planner.serve.process.launcher import launch, start_key
 from planner.serve.process.run import Run
+from planner.serve.process.scratch import scratch_folder, sweep
 from planner.serve.process.start_order import StartOrder
 from planner.serve.rehearsal.document import RehearsalDocument
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, Change, rehearsal_command, rehearsal_plan
@@ -126,8 +125,9 @@ def rehearse(
         if engine.cpu:
             _require_host_memory(rehearsal.twin)
     tell("twin")
-    scratch = None if twin_directory else Path(tempfile.mkdtemp(prefix="m35-twin-"))
-    try:
+    sweep()
+    with ExitStack() as held:
+        scratch = None if twin_directory else held.enter_context(scratch_folder("m35-twin-"))
         from planner.serve.rehearsal.twin import make_twin
 
         twin = make_twin(twin_directory or _under(scratch), spec=rehearsal.twin, weights=not full_size)
@@ -172,9 +172,6 @@ def rehearse(
             diagnosis=None if smoke else found.diagnosis,
             timed_out=isinstance(ending, TimedOut),
         )
-    finally:
-        if scratch:
-            shutil.rmtree(scratch, ignore_errors=True)
     with suppress(OSError):
         # A full disk must not hide how it went.
         write_json(run.directory / "rehearsal.json", to_value(RehearsalDocument.of(report)))

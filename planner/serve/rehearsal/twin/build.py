@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.errors import InvalidRequest
+from planner.serve.process.scratch import scratch_folder
 from planner.serve.rehearsal.twin.script import Script, scripted_words
 from planner.serve.rehearsal.twin.spec import TwinSpec
 from planner.serve.rehearsal.twin.tekken import tekken
@@ -57,8 +57,7 @@ def make_twin(directory: Path, *, spec: TwinSpec, weights: bool = True) -> Twin:
             "directory", f"`{directory}` exists and is not a twin", hint="name a new or an empty directory"
         )
     directory.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
-    try:
+    with scratch_folder(f".{directory.name}-", parent=directory.parent) as fresh:
         fresh.chmod(0o755)  # a container's user must be able to read it
         maker = _Maker(spec)
         _write(fresh / "model", spec, params=spec.params(), tensors=maker.target() if weights else None)
@@ -66,9 +65,6 @@ def make_twin(directory: Path, *, spec: TwinSpec, weights: bool = True) -> Twin:
             _write(fresh / "draft", spec, params=spec.draft_params(), tensors=maker.draft() if weights else None)
         shutil.rmtree(directory, ignore_errors=True)
         fresh.replace(directory)
-    except BaseException:
-        shutil.rmtree(fresh, ignore_errors=True)
-        raise
     return Twin(
         spec=spec,
         path=directory / "model",
