@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class Pool:
     """Blocks held and free.
@@ -49,6 +51,20 @@ class Pool:
     def leave(self, context: int, clock: int) -> None:
         """End a sequence's growth; its blocks stay held until they are given back."""
         self._crossing[(clock - context - self._ahead) % self.block_size] -= 1
+
+    def lasting(self, clock: int) -> int:
+        """Return the tokens that every growing sequence can still gain before the free blocks run out; at least 0."""
+        growing = sum(self._crossing)
+        if not growing:
+            return sys.maxsize
+        cycles, left = divmod(max(self.free, 0), growing)
+        tokens = cycles * self.block_size
+        for token in range(clock, clock + self.block_size):
+            left -= self._crossing[token % self.block_size]
+            if left < 0:
+                break
+            tokens += 1
+        return tokens
 
     def growth(self, clock: int, tokens: int) -> int:
         """Return the blocks that all growing sequences need for `tokens` more tokens each."""

@@ -59,6 +59,7 @@ class Scheduler:
         self._limits = limits
         self._requests = requests
         self._skip_ahead = skip_ahead
+        self._whole_tokens = limits.tokens_per_step == 1.0
         self._lookahead = model.profile.async_scheduling
         self._per_sequence = 1 + model.num_speculative_tokens
         self._clock_of = StepClock(model)
@@ -81,6 +82,8 @@ class Scheduler:
         self._decoding = 0
         self._decoding_context = 0
         self._steps_decoded = 0
+        self._tokens_clock = 0
+        """Tokens that a sequence which decoded from the start would have by now."""
         self._shared_held = 0
         """Blocks of the common head of all prompts, once somebody computed it; no request's own."""
         self._last_s: dict[int, float] = {}
@@ -88,11 +91,6 @@ class Scheduler:
         self._steps = self._preemptions = self._ended = 0
         self._block_seconds = self._busy_s = self._prefill_s = 0.0
         self._now = 0.0
-
-    @property
-    def _tokens_clock(self) -> int:
-        """Tokens that a sequence which decoded from the start would have by now."""
-        return floor(self._steps_decoded * self._limits.tokens_per_step + _EPSILON)
 
     def run(self) -> Trace:
         """Play until every request has its answer and return what happened."""
@@ -180,6 +178,8 @@ class Scheduler:
 
     def _next_tokens(self, steps: int = 1) -> int:
         """Tokens that a decoding sequence gains in the next steps."""
+        if self._whole_tokens:
+            return steps
         later = floor((self._steps_decoded + steps) * self._limits.tokens_per_step + _EPSILON)
         return later - self._tokens_clock
 
@@ -245,7 +245,11 @@ class Scheduler:
             # A step is unlike the ones before if a newcomer was there when it was composed.
             back = 2 if self._lookahead else 1
             steps = _most(steps, lambda count: self._now + self._decode_seconds(count - back) < arrival)
-        return _most(steps, lambda count: self._growth(count) <= self._pool.free)
+        lasting = self._pool.lasting(self._tokens_clock)
+        if self._next_tokens(steps) <= lasting:
+            return steps
+        # Tokens of a draft come in whole numbers: a stretch may gain one more than its mean.
+        return max(1, lasting if self._whole_tokens else int((lasting - 1) / self._limits.tokens_per_step))
 
     def _valid_end(self) -> bool:
         """Drop ends of requests that were preempted; whether one is left."""
@@ -287,6 +291,7 @@ class Scheduler:
         if decoding:
             self._decoding_context += decoding * tokens
             self._steps_decoded += steps
+            self._tokens_clock += tokens
         self._steps += steps
         self._busy_s += end - now
         if step.prefill_tokens:

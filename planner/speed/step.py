@@ -57,14 +57,14 @@ class StepModel:
 
     def launch_floor(self, batch: Batch) -> float:
         """Return the least seconds that launching the kernels takes; 0 where a graph covers the step."""
-        tokens = self._tokens(batch) / self._waves(batch)
+        tokens = self._tokens(batch) / self.waves(batch)
         eager = self.enforce_eager or tokens > self.graph_tokens
         return self.work.num_layers * self.profile.eager_layer_s if eager else 0.0
 
     def parts(self, batch: Batch) -> dict[str, float]:
         """Return the seconds of the step by cause; they sum to the step unless a launch floor bounds it."""
         work, gpu, eff = self.work, self.hardware, self.profile
-        waves = self._waves(batch)
+        waves = self.waves(batch)
         tokens = self._tokens(batch) / waves
         rows = (batch.sampled_rows + batch.decode_sequences * self.num_speculative_tokens) / waves
         busy = tokens > 0
@@ -97,6 +97,12 @@ class StepModel:
         return self.work.kv_bytes_per_token / (self.hardware.bandwidth_bytes_per_s * self.profile.kv_bandwidth)
 
     @property
+    def context_s_per_token(self) -> float:
+        """Seconds that one more cached token costs a decoding step, the draft's passes included."""
+        drafted = self._draft_reading_s_per_token * self.num_speculative_tokens
+        return self.reading_s_per_token + drafted
+
+    @property
     def scoring_s_per_pair(self) -> float:
         """Seconds of attention for one prompt token against one token before it."""
         return self.work.attention_flops_per_pair / (self.hardware.peak("bf16") * self.profile.attention_bf16)
@@ -104,7 +110,8 @@ class StepModel:
     def _tokens(self, batch: Batch) -> float:
         return batch.prefill_tokens + batch.decode_sequences * (1 + self.num_speculative_tokens)
 
-    def _waves(self, batch: Batch) -> float:
+    def waves(self, batch: Batch) -> float:
+        """Return the waves that the sequences of a step travel in."""
         return min(max(batch.decode_sequences + batch.prefill_tokens, 1), self.pipeline_parallel_size)
 
     def _allreduce(self, message_bytes: float) -> float:
@@ -182,6 +189,8 @@ class StepClock:
 
     def __init__(self, model: StepModel) -> None:
         self._model = model
+        self._stages = model.pipeline_parallel_size
+        self._per_pair = model.scoring_s_per_pair
         self._known: dict[tuple[int, int, int, int], tuple[float, float, float]] = {}
 
     def line(
@@ -196,12 +205,8 @@ class StepClock:
                 prefill_tokens=prefill_tokens, decode_sequences=decode_sequences, sampled_rows=sampled_rows,
                 images=images,
             )  # fmt: skip
-            one = Batch(
-                prefill_tokens=prefill_tokens, decode_sequences=decode_sequences, sampled_rows=sampled_rows,
-                images=images, decode_context_tokens=1e6,
-            )  # fmt: skip
             base = sum(model.parts(empty).values())
-            slope = (sum(model.parts(one).values()) - base) / 1e6
+            slope = model.context_s_per_token / model.waves(empty) if decode_sequences else 0.0
             line = self._known[key] = (base, slope, model.launch_floor(empty))
         return line
 
@@ -212,8 +217,8 @@ class StepClock:
         """Return the seconds of one step."""
         base, slope, floor = self.line(prefill_tokens, decode_sequences, sampled_rows, images)
         if prefill_pairs:
-            waves = min(max(decode_sequences + prefill_tokens, 1), self._model.pipeline_parallel_size)
-            base += self._model.scoring_s_per_pair * prefill_pairs / waves
+            waves = min(max(decode_sequences + prefill_tokens, 1), self._stages)
+            base += self._per_pair * prefill_pairs / waves
         return max(base + slope * context, floor)
 
 

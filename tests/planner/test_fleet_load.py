@@ -99,3 +99,14 @@ def test_yaml_inventories(text: str, problem: str | None, tmp_path: Path) -> Non
         assert [row.feasible for row in found] == [True, False]
     else:
         assert problem in (found[0].problem or "")
+
+
+def test_the_command_takes_every_option_of_a_load(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from planner.cli import main
+
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text("- {host: a, gpus: 8xH200}\n- {host: b, gpus: 8xH200}\n")
+    assert main(["fleet", str(hosts)]) == 0
+    load = ("--request-rate", "1", "--prompt-tokens", "256", "--output-tokens", "16")
+    assert main(["fleet", str(hosts), *load, "--length-distribution", "exponential"]) == 0
+    assert "carried" in capsys.readouterr().out

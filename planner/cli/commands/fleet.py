@@ -12,13 +12,12 @@ from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
 from planner.cli.output import style, table, write
-from planner.cli.speed_options import NAMES, workload_options
+from planner.cli.speed_options import workload_options
+from planner.planning.load import WORKLOAD
 
 if TYPE_CHECKING:
     from planner.planning.fleet import FleetRow
 
-WORKLOAD_NAMES = NAMES[:7]
-"""The options of a load, without targets and prices."""
 _WIDTH = 80
 _GPUS_WIDTH = 18
 
@@ -52,7 +51,7 @@ def command(
     from planner.cli.diagnostics import say
     from planner.planning.fleet import plan_fleet
 
-    load = {name: settings.pop(name) for name in WORKLOAD_NAMES}
+    load = {name: settings.pop(name) for name in WORKLOAD}
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
     if load["request_rate"] is not None and not any(row.unreadable for row in rows):

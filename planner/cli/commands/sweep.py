@@ -22,7 +22,7 @@ from planner.cli.page import page_width
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy
 from planner.errors import InvalidRequest
-from planner.planning.load import workload_of
+from planner.planning.load import WORKLOAD, workload_of
 from planner.planning.request import SETTINGS, option_for
 from planner.settings import Layout
 from planner.sweep.grid import AXES
@@ -106,7 +106,7 @@ def command(
     from planner.sweep.grid import Grid
     from planner.sweep.memory import block_rows, sweep_memory
 
-    load = {name: options.pop(name) for name in _LOAD}
+    load = {name: options.pop(name) for name in WORKLOAD}
     in_flight = options["concurrencies"] or (1,)
     with_load = asks_for_speed(load)
     if with_load:
@@ -138,13 +138,6 @@ def command(
         title = f"{model.name}, vLLM {release.version}, expected values"
         _plot(kept, plot, x_axis, y_axis, title=title, narrate=as_json)
     return 0
-
-
-_LOAD = (
-    "prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "length_distribution",
-    "num_requests", "prefix_cache_hit_rate",
-    "images_per_request",
-)  # fmt: skip
 
 
 def _machines(names: tuple[str, ...], counts: tuple[int, ...]) -> tuple[Any, ...]:
