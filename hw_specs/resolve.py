@@ -1,16 +1,18 @@
-"""What ``--gpus`` may say: the grammar, this machine, or a snapshot of another; it loads detection only if asked."""
+"""What ``--gpus`` may say: the grammar, this machine, or what a tool printed of another; it loads what is asked."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from hw_specs.errors import BadSnapshot, NoGpuFound
+from hw_specs.errors import BadSnapshot, NoGpuFound, shown
 from hw_specs.gpu_set import check_memory, parse_gpus
 from hw_specs.reading import expanded
 from hw_specs.spec import GpuSet
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from hw_specs.detect import DetectionReport
 
 
@@ -18,7 +20,8 @@ def resolve_gpus(text: str | None, *, memory_override_bytes: int | None = None) 
     """Return the GPUs that `text` names.
 
     Args:
-        text: the grammar (``8xH200``); ``auto`` or None for this machine; ``@host.json`` for a snapshot.
+        text: the grammar (``8xH200``); ``auto`` or None for this machine; ``@host.json`` for a snapshot, or for what
+            another tool printed about one host (:mod:`hw_specs.inventory`).
         memory_override_bytes: engine-visible bytes of one GPU, where the user knows better.
 
     Raises:
@@ -69,12 +72,31 @@ def gpus_of(report: DetectionReport, *, memory_override_bytes: int | None = None
 
 
 def _snapshot(path: str) -> DetectionReport:
-
-    from hw_specs.detect.snapshot import load_report
-
     if not path:
         raise BadSnapshot("no file is named behind `@`", hint="write `@host.json`, a file of `m35-plan detect --json`")
-    return load_report(expanded(path))
+    return report_in(expanded(path))
+
+
+def report_in(path: Path) -> DetectionReport:
+    """Return the report on the one host that a file is about.
+
+    Raises:
+        BadSnapshot: it cannot be read, or is about several hosts.
+        NoGpuFound: the host has no GPU that can be planned for.
+    """
+    from hw_specs.inventory import load_hosts
+
+    hosts = load_hosts(path)
+    name = shown(str(path), characters=120)
+    if len(hosts) > 1:
+        hint = f"`m35-plan fleet {name}` plans for each of them"
+        raise BadSnapshot(f"`{name}` is about {len(hosts)} hosts", hint=hint)
+    host = hosts[0]
+    if host.report is not None:
+        return host.report
+    if host.gpus is not None:
+        raise BadSnapshot(f"`{name}` names GPUs, not devices", hint=f"write `--gpus {host.gpus}`")
+    raise NoGpuFound(f"no usable GPU on {host.name}: {host.problem or 'none is listed'}", hint=host.hint)
 
 
 def _no_gpu(report: DetectionReport) -> NoGpuFound:

@@ -14,6 +14,8 @@ from hw_specs.units import GIB, format_gib
 _NOTABLE_BYTES = GIB
 """Less held memory than this is the display's or the driver's, and stops no engine."""
 _SHARED_FACTOR = 1.05
+_PARTITIONS = {"DPX": 2, "TPX": 3, "QPX": 4, "CPX": 8}
+"""Parts of one AMD card by its mode, for listings that name no boards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +151,8 @@ def _partitions(gpus: Sequence[DetectedGpu], gpu: DetectedGpu) -> int:
     """Number of logical devices on the card of `gpu`."""
     if gpu.slice_index is not None or not gpu.partition:
         return 1
+    if not gpu.pci_bus_id:
+        return _PARTITIONS.get(gpu.compute_partition or "", 1)
     return max(sum(other.vendor == gpu.vendor and other.board == gpu.board for other in gpus), 1)
 
 
@@ -215,7 +219,10 @@ def _env(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> tuple[tuple[
     """The settings that make the engine see just the chosen GPUs; nothing where it sees just them anyway."""
     vendor = chosen[0].vendor
     if chosen[0].slice_index is not None:
-        return ((CUDA, chosen[0].uuid),)
+        return ((CUDA, chosen[0].uuid),) if chosen[0].uuid else ()
+    if not any(gpu.pci_bus_id or gpu.uuid for gpu in chosen):
+        # Only a reading of the host itself says how its GPUs are numbered.
+        return ()
     devices = engine_order([gpu for gpu in report.gpus if gpu.vendor == vendor and gpu.slice_index is None])
     if len(devices) == len(chosen):
         return ()

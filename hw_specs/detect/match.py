@@ -50,6 +50,9 @@ def _by_totals_or_name(gpu: DetectedGpu) -> Match:
         return Match(spec=alike[0], by="totals", notes=(note,))
     if named is not None and (gpu.driver_total_bytes is None or gpu.slice_index is not None):
         return Match(spec=named, by="name", notes=("recognised by name only",))
+    if named is not None and gpu.pci_device_id is None and not alike:
+        # A listing without ids has nothing better than the driver's name.
+        return Match(spec=named, by="name", notes=_disagreements(gpu, named))
     return Match(spec=None, by="unknown")
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw_specs.boundary import type_adapter
@@ -13,7 +12,7 @@ from hw_specs.detect.choose import as_snapshot
 from hw_specs.detect.report import SCHEMA_VERSION, DetectedGpu, DetectionReport, GpuProcess, PairLink
 from hw_specs.errors import BadSnapshot, shown
 from hw_specs.gpu_set import MAX_MEMORY_BYTES
-from hw_specs.reading import DOCUMENT_BYTES, BadJson, UnreadableInput, parse_json, read_bytes
+from hw_specs.reading import BadJson, parse_json
 from hw_specs.units import GIB, format_gib
 
 if TYPE_CHECKING:
@@ -145,19 +144,3 @@ def _has_control_characters(value: object) -> bool:
     if isinstance(value, dict):
         return any(_has_control_characters(one) for pair in value.items() for one in pair)
     return isinstance(value, list) and any(map(_has_control_characters, value))
-
-
-def load_report(path: Path) -> DetectionReport:
-    """Return the report in a file that ``m35-plan detect --json`` wrote.
-
-    Raises:
-        BadSnapshot: the file cannot be read, or is something else.
-    """
-    try:
-        text = read_bytes(path, most_bytes=DOCUMENT_BYTES)
-    except UnreadableInput as error:
-        name = shown(str(path), characters=120)
-        raise BadSnapshot(
-            f"cannot read the snapshot `{name}`: {error.reason}", hint=error.hint or "check the path behind `@`"
-        ) from None
-    return from_json(text, where=f"`{shown(str(path), characters=120)}`")

@@ -34,7 +34,7 @@ DEFAULT_COMMAND = "plan"
 COMMANDS: dict[str, str] = {
     "plan": "find settings that fit, and say why (the default command)",
     "detect": "show the GPUs of this machine, and why any is missing",
-    "fleet": "plan for many machines at once, from their snapshots",
+    "fleet": "plan for many machines at once, from what clusters and hosts print",
     "gpus": "list the GPU catalogue",
     "spec": "print the command line and the JSON schemas, for machines",
     "review": "judge commands and files that already exist",

@@ -14,7 +14,7 @@ KINDS = {
     "accuracy": ("1.0", "the planner against published start-ups"),
     "calibration": ("1.0", "what one start measured, and whether it was kept"),
     "calibrations": ("1.0", "everything that is kept on this machine"),
-    "fleet": ("1.0", "a plan for each host"),
+    "fleet": ("1.1", "a plan for each host"),
     "fleet-load": ("1.0", "how a load is distributed over hosts"),
     "gpu": ("1.0", "one GPU of the catalogue with its sources"),
     "gpus": ("1.0", "the catalogue"),

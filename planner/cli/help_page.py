@@ -48,8 +48,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "fleet": (
         ("m35-plan fleet examples/hosts/*.json", "one row per host"),
-        ("m35-plan fleet examples/hosts.yaml --language-model-only", "from a list written by hand, text only"),
-        ("m35-plan fleet examples/hosts/*.json --json", "for programs"),
+        (
+            "kubectl get nodes -o json | m35-plan fleet -",
+            "the nodes of a cluster; `scontrol show node` of Slurm as well",
+        ),
+        ("m35-plan fleet examples/hosts.yaml --json", "from a list written by hand, for programs"),
     ),
     "gpus": (
         ("m35-plan gpus", "the catalogue"),

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hw_specs.errors import M35Error, shown
-from hw_specs.gpu_set import parse_gpus
-from hw_specs.reading import UnreadableInput, read_text
+from hw_specs.gpu_set import check_memory
 from hw_specs.resolve import gpus_of
-from hw_specs.units import parse_memory
+from hw_specs.spec import GpuSet
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 
 if TYPE_CHECKING:
-    from hw_specs import DetectionReport
-
-
-_INVENTORY_BYTES = 1 << 20
-"""Some ten thousand hosts."""
+    from hw_specs.inventory.host import Host
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,96 +24,118 @@ class FleetRow:
     """One host: a plan, or the reason why there is none."""
 
     host: str
-    """Host name in the snapshot; the file's name where it cannot be read."""
+    """Host name in the inventory; the file's name where it says none."""
     path: str
+    """The file, and the host's place in it where it holds several."""
+    gpus: GpuSet | None = None
+    """Its GPUs, also where nothing is planned for them."""
     plan: Plan | None = None
     problem: str | None = None
     hint: str | None = None
+    notes: tuple[str, ...] = ()
+    """What to know before using the host: GPUs in use, taints, what its names leave open."""
+    out_of_service: str | None = None
+    """Why nothing new starts there; such a host is shown, not planned, and decides no exit code."""
+    no_gpu: bool = False
+    """Whether a cluster's listing shows that it has none."""
     unreadable: bool = False
-    """Whether the file is no snapshot at all."""
+    """Whether the file is no inventory at all."""
 
     @property
     def feasible(self) -> bool:
         """Whether the model is expected to start there."""
         return self.plan is not None and self.plan.feasible
 
+    @property
+    def counts(self) -> bool:
+        """Whether it belongs to what is asked about."""
+        return not self.no_gpu and self.out_of_service is None
+
 
 def plan_fleet(
     paths: Iterable[Path], *, settings: Mapping[str, Any], memory_override_bytes: int | None = None
 ) -> tuple[FleetRow, ...]:
-    """Plan for every snapshot in `paths`; one bad file or host never stops the others.
+    """Plan for every host in `paths`; one bad file or host never stops the others.
 
     Args:
-        paths: files that ``m35-plan detect --json`` wrote, and YAML lists of hosts.
+        paths: inventories that :mod:`hw_specs.inventory` reads; ``-`` is standard input.
         settings: fields of :class:`PlanRequest` other than `gpus`, the same for all hosts.
         memory_override_bytes: engine-visible bytes of one GPU, on every host.
     """
     rows: list[FleetRow] = []
+    planned: dict[GpuSet, Plan | M35Error] = {}
     for path in paths:
-        if path.suffix in (".yaml", ".yml"):
-            rows += _inventory(path, settings, memory_override_bytes)
-        else:
-            rows.append(_row(path, settings, memory_override_bytes))
+        rows += _rows(path, settings, memory_override_bytes, planned)
     return tuple(rows)
 
 
-def _inventory(path: Path, settings: Mapping[str, Any], memory_override_bytes: int | None) -> list[FleetRow]:
-    """The hosts of a YAML list: ``- {host: node-1, gpus: 8xH200, gpu_memory: 130GiB}``, the memory where it differs."""
-    import yaml
+def _rows(
+    path: Path,
+    settings: Mapping[str, Any],
+    memory_override_bytes: int | None,
+    planned: dict[GpuSet, Plan | M35Error],
+) -> list[FleetRow]:
+    from hw_specs.inventory import load_hosts
 
     try:
-        hosts = yaml.safe_load(read_text(path, most_bytes=_INVENTORY_BYTES))
-    except UnreadableInput as error:
-        return [FleetRow(host=shown(path.stem), path=str(path), problem=str(error), hint=error.hint, unreadable=True)]
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        why = "it is nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:200]
-        problem = f"cannot read {shown(path.name)}: {why}"
-        return [FleetRow(host=shown(path.stem), path=str(path), problem=problem, unreadable=True)]
-    if not isinstance(hosts, list) or not all(isinstance(host, dict) and "gpus" in host for host in hosts):
-        return [
-            FleetRow(
-                host=path.stem,
-                path=str(path),
-                problem=f"{path.name} is no list of hosts",
-                hint="write `- {host: node-1, gpus: 8xH200}` for each",
-                unreadable=True,
-            )
-        ]
+        hosts = load_hosts(path)
+    except M35Error as error:
+        name = shown(path.stem)
+        return [FleetRow(host=name, path=str(path), problem=str(error), hint=error.hint, unreadable=True)]
     rows = []
     for number, host in enumerate(hosts):
-        plain = {key: value for key, value in host.items() if isinstance(value, str | int | float)}
-        name = shown(str(plain.get("host", f"{path.stem}-{number}")))
-        place = f"{path}#{number}"
-        unknown = sorted(shown(str(key)) for key in host if key not in ("host", "gpus", "gpu_memory"))
-        try:
-            if unknown:
-                raise M35Error(f"`{unknown[0]}` is no field of a host", hint="fields: host, gpus, gpu_memory")
-            if len(plain) < len(host):
-                raise M35Error("a field of a host is no plain text", hint="write `- {host: node-1, gpus: 8xH200}`")
-            memory = parse_memory(str(host["gpu_memory"])) if "gpu_memory" in host else memory_override_bytes
-            gpus = parse_gpus(str(host["gpus"]), memory_override_bytes=memory)
-            rows.append(FleetRow(host=name, path=place, plan=make_plan(PlanRequest(gpus=gpus, **settings))))
-        except M35Error as error:
-            rows.append(FleetRow(host=name, path=place, problem=str(error), hint=error.hint))
+        place = str(path) if len(hosts) == 1 and host.gpus is None else f"{path}#{number}"
+        rows.append(_row(host, place, settings, memory_override_bytes, planned))
     return rows
 
 
-def _row(path: Path, settings: Mapping[str, Any], memory_override_bytes: int | None) -> FleetRow:
-    from hw_specs.detect.snapshot import load_report
-
-    try:
-        report = load_report(path)
-    except M35Error as error:
-        return FleetRow(host=path.stem, path=str(path), problem=str(error), hint=error.hint, unreadable=True)
-    return _planned(report, path, settings, memory_override_bytes)
-
-
-def _planned(
-    report: DetectionReport, path: Path, settings: Mapping[str, Any], memory_override_bytes: int | None
+def _row(
+    host: Host,
+    place: str,
+    settings: Mapping[str, Any],
+    memory_override_bytes: int | None,
+    planned: dict[GpuSet, Plan | M35Error],
 ) -> FleetRow:
+    row = FleetRow(host=host.name, path=place, notes=host.notes, out_of_service=host.out_of_service)
+    if host.no_gpu and host.report is None:
+        return replace(row, no_gpu=True)
+    if host.problem is not None:
+        return replace(row, problem=host.problem, hint=host.hint)
     try:
-        gpus = gpus_of(report, memory_override_bytes=memory_override_bytes)
-        answer = make_plan(PlanRequest(gpus=gpus, **settings))
+        gpus = _gpus(host, memory_override_bytes)
     except M35Error as error:
-        return FleetRow(host=report.hostname, path=str(path), problem=str(error), hint=error.hint)
-    return FleetRow(host=report.hostname, path=str(path), plan=answer)
+        return replace(row, problem=str(error), hint=error.hint)
+    row = replace(row, gpus=gpus, notes=(*row.notes, *_left_out(host)))
+    if host.out_of_service is not None:
+        return replace(row, problem=f"out of service ({host.out_of_service})")
+    if gpus not in planned:
+        try:
+            planned[gpus] = make_plan(PlanRequest(gpus=gpus, **settings))
+        except M35Error as error:
+            planned[gpus] = error
+    found = planned[gpus]
+    return replace(row, plan=found) if isinstance(found, Plan) else replace(row, problem=str(found), hint=found.hint)
+
+
+def _gpus(host: Host, memory_override_bytes: int | None) -> GpuSet:
+    if host.report is not None:
+        return gpus_of(host.report, memory_override_bytes=memory_override_bytes)
+    assert host.gpus is not None, "a host has a report, GPUs, or a problem"
+    if memory_override_bytes is None or host.gpus.memory_override_bytes is not None:
+        return host.gpus
+    check_memory(memory_override_bytes)
+    return replace(host.gpus, memory_override_bytes=memory_override_bytes)
+
+
+def _left_out(host: Host) -> list[str]:
+    """What of a listing's devices is not planned for; a host's own snapshot says that itself."""
+    if host.report is None or host.report.taken_at:
+        return []
+    selection = host.report.selection
+    slices = [gpu for gpu in host.report.gpus if gpu.slice_index is not None]
+    notes = [warning for warning in selection.warnings if "is not in the catalogue" in warning]
+    if selection.chosen and selection.chosen[0].slice_index is not None and len(slices) > 1:
+        notes.append(f"{len(slices)} MIG slices: a server uses one, so this is the plan of one server")
+    other = {left.gpu.name: left.reason for left in selection.left_out if left.gpu.slice_index is None}
+    notes += [f"{name} is left out: {reason}" for name, reason in other.items() if not reason.startswith("MIG is on")]
+    return notes

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hw_specs import BadSnapshot, DetectionReport, M35Error, NoGpuFound, get_gpu, resolve_gpus
 from hw_specs.detect.match import match
 from hw_specs.detect.report import PairLink
-from hw_specs.detect.snapshot import from_json, load_report, to_document
-from hw_specs.resolve import gpus_of
+from hw_specs.detect.snapshot import from_json, to_document
+from hw_specs.resolve import gpus_of, report_in
 from hw_specs.units import GIB, MIB, gib
 from planner.planning.fleet import plan_fleet
 from tests.hw_specs.devices import REAL, device, report, reports
@@ -159,9 +159,9 @@ def test_a_snapshot_file_is_planned_from(tmp_path: Path) -> None:
     assert gpus.origin == "snapshot"
     assert resolve_gpus(f"@{path}", memory_override_bytes=gib(100)).memory_bytes == 100 * GIB
     with pytest.raises(BadSnapshot):
-        load_report(tmp_path / "missing.json")
+        report_in(tmp_path / "missing.json")
     with pytest.raises(BadSnapshot):
-        load_report(tmp_path)
+        report_in(tmp_path)
     with pytest.raises(BadSnapshot):
         resolve_gpus("@")
 
@@ -239,7 +239,7 @@ def test_a_real_machine() -> None:
     """Snapshots of a real H100, idle and with 10 GiB held by torch, which saw total and free as given here."""
     folder = Path(__file__).parent / "snapshots"
     torch_total_bytes, torch_free_bytes = 85_017_493_504, 73_727_672_320
-    idle, busy = (load_report(folder / f"h100-{state}.json").gpu_set for state in ("idle", "busy"))
+    idle, busy = (report_in(folder / f"h100-{state}.json").gpu_set for state in ("idle", "busy"))
     assert idle is not None
     assert busy is not None
     assert idle.memory_bytes == busy.memory_bytes == torch_total_bytes == get_gpu("H100").engine_memory_bytes
@@ -250,7 +250,7 @@ def test_a_real_machine() -> None:
 
 def test_a_real_h200_is_what_nvidia_smi_and_torch_say() -> None:
     """nvidia-smi: 143,771 MiB in all, 616 MiB of it reserved, 143,156 MiB free, ECC on, MIG off, driver 580.159.04."""
-    report = load_report(Path(__file__).parent / "snapshots" / "h200-idle.json")
+    report = report_in(Path(__file__).parent / "snapshots" / "h200-idle.json")
     (gpu,) = report.gpus
     torch_total_bytes = 150_109_880_320
     assert gpu.driver_total_bytes is not None

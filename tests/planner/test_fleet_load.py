@@ -85,9 +85,9 @@ def test_a_load_needs_a_rate() -> None:
         ("- {host: a, gpus: 8xH2OO}", "H2OO"),
         ("- {host: a, gpus: 8xH200, gpu_memory: 141GB}", "141GB"),
         ("- {host: a, gpus: 8xH200, gpu_ram: 1}", "gpu_ram"),
-        ("host: a", "no list of hosts"),
-        ("- [1, 2", "cannot read"),
-        ("\x00", "cannot read"),
+        ("host: a", "is not an inventory"),
+        ("- [1, 2", "neither JSON nor YAML"),
+        ("\x00", "neither JSON nor YAML"),
     ],
 )
 def test_yaml_inventories(text: str, problem: str | None, tmp_path: Path) -> None:

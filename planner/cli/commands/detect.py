@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 def command(snapshot: Path | None, as_json: bool, show_ids: bool, timeout_s: float) -> int:
     """Show the GPUs of this machine as `m35-plan` without `--gpus` plans for them.
 
-    With SNAPSHOT, show what another machine wrote with `--json`. `*` marks the GPUs that are planned for: the
-    largest set of equal ones. Exit code 4 when there is none.
+    With SNAPSHOT, show what another machine wrote with `--json`, or what `nvidia-smi -q -x`, `nvidia-smi -L`, a table
+    of `nvidia-smi --query-gpu`, `amd-smi static --json` or `rocm-smi --json` printed there. `*` marks the GPUs that are
+    planned for: the largest set of equal ones. Exit code 4 when there is none.
     """
     from hw_specs.detect import detect_gpus
-    from hw_specs.detect.snapshot import load_report, to_document
+    from hw_specs.detect.snapshot import to_document
+    from hw_specs.resolve import report_in
 
-    report = load_report(snapshot) if snapshot else detect_gpus(timeout_s=timeout_s)
+    report = report_in(snapshot) if snapshot else detect_gpus(timeout_s=timeout_s)
     if as_json:
         write_json(to_document(report))
     elif report.gpus:

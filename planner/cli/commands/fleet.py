@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _GPUS_WIDTH = 18
+_NAMED = 4
+"""Hosts that are named where a note holds for many."""
 
 
 @click.command(cls=Command, short_help="plan for many machines at once, from their snapshots")
@@ -40,32 +43,55 @@ def command(
 ) -> int:
     """Plan for every host in HOSTS: one row each.
 
-    HOSTS are snapshots that `m35-plan detect --json > host.json` wrote, or YAML lists such as
-    `- {host: node-1, gpus: 8xH200}`. Settings hold for all hosts. Exit code 0: every host fits; 3: at least one does
-    not, or has no GPU; 2: a file cannot be read.
+    HOSTS are files, or `-` for standard input: `kubectl get nodes -o json`, ResourceSlices, `scontrol show node`,
+    `nvidia-smi -q -x`, `-L` or CSV, `amd-smi static --json`, `rocm-smi -a --json`, `m35-plan detect --json`, a cloud's
+    list of instances, or YAML such as `- {host: node-1, gpus: 8xH200}`. Settings hold for all hosts. Exit code 0: every
+    host that is in service and has GPUs fits; 3: one does not, or there is none; 2: a file cannot be read.
 
     With `--request-rate` the wanted load is dealt out instead: which hosts carry it, with what, and which are left
     over. Exit code 3 then means that the fleet does not carry it.
     """
     from hw_specs.units import parse_memory
-    from planner.cli.diagnostics import say
     from planner.planning.fleet import plan_fleet
 
     load = {name: settings.pop(name) for name in WORKLOAD}
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
     if load["request_rate"] is not None and not any(row.unreadable for row in rows):
-        return _share(rows, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
+        carrying = tuple(row for row in rows if row.counts)
+        return _share(carrying, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
     if as_json:
         write_document("fleet", {"hosts": [_document(row) for row in rows]})
     else:
-        _write_table(rows)
+        _write_table([row for row in rows if not row.no_gpu])
+    _narrate(rows)
+    if any(row.unreadable for row in rows):
+        return ExitCode.USAGE
+    wanted = [row for row in rows if row.counts]
+    return ExitCode.OK if wanted and all(row.feasible for row in wanted) else ExitCode.DOES_NOT_FIT
+
+
+def _narrate(rows: Sequence[FleetRow]) -> None:
+    """Say on stderr what the table has no room for: why a host has no plan, and what to know of the others."""
+    from planner.cli.diagnostics import say
+
     for row in rows:
         if row.problem:
             say("warning", f"{row.host}: {row.problem}" + (f"; {row.hint}" if row.hint else ""))
-    if any(row.unreadable for row in rows):
-        return ExitCode.USAGE
-    return ExitCode.OK if all(row.feasible for row in rows) else ExitCode.DOES_NOT_FIT
+    notes: dict[str, list[str]] = {}
+    for row in rows:
+        for note in row.notes if not row.no_gpu else ():
+            notes.setdefault(note, []).append(row.host)
+    for note, hosts in notes.items():
+        say("note", f"{_some(hosts)}: {note}")
+    idle = [row.host for row in rows if row.no_gpu]
+    if idle:
+        say("note", f"no GPU on {_some(idle)}")
+
+
+def _some(hosts: list[str]) -> str:
+    more = len(hosts) - _NAMED
+    return ", ".join(hosts[:_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _share(
@@ -129,8 +155,10 @@ def _share(
     return ExitCode.OK if dealt.carried else ExitCode.DOES_NOT_FIT
 
 
-def _write_table(rows: tuple[FleetRow, ...]) -> None:
+def _write_table(rows: Sequence[FleetRow]) -> None:
     """Write one line per host; long host names give way so that the rest fits the width."""
+    if not rows:
+        return
     head = ["GPUs", "verdict", "layout", "context", "requests"]
     cells = [_cells(row) for row in rows]
     lines = table(head, cells, align=["<", "<", "<", ">", ">"]).splitlines()
@@ -145,7 +173,8 @@ def _write_table(rows: tuple[FleetRow, ...]) -> None:
 def _cells(row: FleetRow) -> list[str]:
     """What a row says behind the host's name."""
     if row.plan is None:
-        return ["-", "no plan", "-", "-", "-"]
+        named = _cut(str(row.gpus), _GPUS_WIDTH) if row.gpus is not None else "-"
+        return [named, "out of service" if row.out_of_service else "no plan", "-", "-", "-"]
     answer, settings = row.plan, row.plan.settings
     layout = str(settings.layout)
     gpus = _cut(str(answer.gpus), _GPUS_WIDTH)
@@ -161,7 +190,15 @@ def _cut(text: str, width: int) -> str:
 
 def _document(row: FleetRow) -> dict[str, object]:
     """One host as JSON; ``plan`` is the document of ``m35-plan --json``."""
-    document: dict[str, object] = {"host": row.host, "path": row.path, "feasible": row.feasible}
+    document: dict[str, object] = {
+        "host": row.host,
+        "path": row.path,
+        "gpus": None if row.gpus is None else str(row.gpus),
+        "feasible": row.feasible,
+        "out_of_service": row.out_of_service,
+        "no_gpu": row.no_gpu,
+        "notes": list(row.notes),
+    }
     if row.plan is not None:
         from planner.rendering.document import plan_document, to_json_value
 

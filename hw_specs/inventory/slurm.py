@@ -1,0 +1,136 @@
+"""What Slurm says of its nodes: ``scontrol show node``, one field a line or one node a line, and its JSON."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from hw_specs.detect.report import DetectedGpu
+from hw_specs.errors import shown
+from hw_specs.inventory.host import MOST_GPUS, Found, Host, count_of, device, host_of, identify, unknown_host
+
+_FIELD = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z0-9_:/]*)=")
+_GRES = re.compile(r"gpu(?::(?P<type>[^:,()=]+))?:(?P<count>\d{1,6})(?:\([^)]*\))?$")
+_TRES = re.compile(r"gres/gpu(?::(?P<type>[^=,]+))?=(?P<count>\d{1,6})")
+_AWAY = ("DOWN", "DRAIN", "FAIL", "ERROR", "FUTURE", "NOT_RESPONDING", "NO_RESPOND", "UNKNOWN", "MAINT", "INVALID")
+"""States, or their beginnings, in which nothing new starts on a node."""
+_MOST_NODES = 20_000
+
+
+def is_scontrol(text: str) -> bool:
+    """Whether a text is what ``scontrol show node`` prints."""
+    return re.match(r"\s*NodeName=\S", text) is not None
+
+
+def read_scontrol(text: str) -> tuple[Host, ...]:
+    """Return the nodes of ``scontrol show node``, with or without ``-o``."""
+    return tuple(_host(node) for node in _records(text))
+
+
+def nodes_of_json(value: Any) -> list[dict[str, Any]] | None:
+    """Return the nodes in Slurm's JSON; None where it is something else."""
+    nodes = value.get("nodes") if isinstance(value, dict) else None
+    if not isinstance(nodes, list) or not any(isinstance(one, dict) and "gres" in one for one in nodes):
+        return None
+    return [one for one in nodes if isinstance(one, dict)]
+
+
+def read_slurm_json(nodes: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:
+    """Return the nodes of ``scontrol show node --json``."""
+    found = []
+    for node in nodes:
+        state, features = node.get("state"), node.get("active_features") or node.get("features")
+        found.append(
+            _host(
+                {
+                    "NodeName": str(node.get("name", "")),
+                    "Gres": str(node.get("gres") or ""),
+                    "State": "+".join(map(str, state)) if isinstance(state, list) else str(state or ""),
+                    "Reason": str(node.get("reason") or ""),
+                    "AllocTRES": str(node.get("tres_used") or ""),
+                    "CfgTRES": str(node.get("tres") or ""),
+                    "ActiveFeatures": ",".join(map(str, features))
+                    if isinstance(features, list)
+                    else str(features or ""),
+                }
+            )
+        )
+    return tuple(found[:_MOST_NODES])
+
+
+def _records(text: str) -> Iterator[dict[str, str]]:
+    """The fields of each node; a value ends where the next name begins, and may hold blanks."""
+    for number, chunk in enumerate(re.split(r"(?:^|\n)\s*(?=NodeName=)", text)):
+        if number > _MOST_NODES:
+            return
+        marks = list(_FIELD.finditer(chunk))
+        ends = [mark.start() for mark in marks[1:]] + [len(chunk)]
+        record = {mark[1]: chunk[mark.end() : end].strip() for mark, end in zip(marks, ends, strict=False)}
+        if record.get("NodeName"):
+            yield record
+
+
+def _host(node: Mapping[str, str]) -> Host:
+    name = node["NodeName"]
+    # A comma also stands inside brackets: `gpu:h100:8(S:0-1)`, `gpu:a100:4(IDX:0,2)`.
+    parts = re.split(r",(?![^(]*\))", node.get("Gres", ""))
+    listed = [match for part in parts if (match := _GRES.match(part.strip()))]
+    groups = [(match["type"], count_of(match["count"])) for match in listed]
+    configured = [(match["type"], count_of(match["count"])) for match in _TRES.finditer(node.get("CfgTRES", ""))]
+    typed = [pair for pair in configured if pair[0]]
+    if not any(kind for kind, _ in groups) and typed:
+        groups = typed
+    elif not groups:
+        groups = configured
+    away = _out_of_service(node)
+    if not any(count for _, count in groups):
+        return host_of(name, (), out_of_service=away)
+    notes = _in_use(node, sum(count for _, count in groups))
+    devices: list[DetectedGpu] = []
+    for kind, count in groups:
+        found = identify(kind) if kind else _by_feature(node.get("ActiveFeatures") or node.get("AvailableFeatures", ""))
+        if found is None:
+            return Host(
+                name=shown(name),
+                problem=f"Slurm says {count} GPUs of no type",
+                hint="add a type to its Gres, or write a list: `- {host: node-1, gpus: 8xH200}`",
+                out_of_service=away,
+            )
+        if found.spec is None:
+            unknown = unknown_host(name, found, count=count, notes=notes)
+            return unknown if away is None else Host(name=unknown.name, problem=unknown.problem, out_of_service=away)
+        notes += found.notes
+        first = len(devices)
+        sliced = found.profile is not None
+        for number in range(min(count, MOST_GPUS + 1)):
+            place = first if sliced else first + number
+            devices.append(device(found, index=place, vendor="nvidia", slice_index=number if sliced else None))
+    return host_of(name, devices, notes=notes, out_of_service=away)
+
+
+def _by_feature(features: str) -> Found | None:
+    """The one card that a node's features name; None for none and for several."""
+    found = {}
+    for feature in re.split(r"[,&|]", features)[:64]:
+        if any(character.isdigit() for character in feature):
+            one = identify(feature)
+            if one.spec is not None:
+                found[one.spec.id] = one
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def _in_use(node: Mapping[str, str], total: int) -> list[str]:
+    used = [(found["type"], count_of(found["count"])) for found in _TRES.finditer(node.get("AllocTRES", ""))]
+    plain = sum(count for kind, count in used if not kind) or sum(count for kind, count in used if kind)
+    return [f"{plain} of {total} GPUs are allocated to jobs now"] if plain else []
+
+
+def _out_of_service(node: Mapping[str, str]) -> str | None:
+    states = [state for state in re.split(r"[+*~#!%$@^-]+", node.get("State", "").upper()) if state]
+    away = [state for state in states if state.startswith(_AWAY)]
+    if not away:
+        return None
+    reason = re.sub(r"\s*\[[^]]*\]\s*$", "", node.get("Reason", ""))
+    words = ", ".join(state.lower().replace("_", " ") for state in dict.fromkeys(away))
+    return shown(f"{words}: {reason}" if reason and reason != "(null)" else words, characters=100)
