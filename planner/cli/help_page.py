@@ -47,12 +47,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("m35-plan detect examples/hosts/8xH200.json", "what a snapshot says"),
     ),
     "fleet": (
-        ("m35-plan fleet examples/hosts/*.json", "one row per host"),
+        ("m35-plan fleet examples/hosts/*.json", "one row per host; `--json` for programs"),
         (
             "kubectl get nodes -o json | m35-plan fleet -",
             "the nodes of a cluster; `scontrol show node` of Slurm as well",
         ),
-        ("m35-plan fleet examples/hosts.yaml --json", "from a list written by hand, for programs"),
     ),
     "gpus": (
         ("m35-plan gpus", "the catalogue"),

@@ -48,8 +48,8 @@ def command(
     list of instances, or YAML such as `- {host: node-1, gpus: 8xH200}`. Settings hold for all hosts. Exit code 0: every
     host that is in service and has GPUs fits; 3: one does not, or there is none; 2: a file cannot be read.
 
-    With `--request-rate` the wanted load is dealt out instead: which hosts carry it, with what, and which are left
-    over. Exit code 3 then means that the fleet does not carry it.
+    With `--request-rate` the load is dealt out: which hosts carry it and with what, which are left over; 3 then means
+    that the fleet does not carry it.
     """
     from hw_specs.units import parse_memory
     from planner.planning.fleet import plan_fleet
