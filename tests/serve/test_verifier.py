@@ -101,6 +101,10 @@ FAULTS = [
     ("no-schema", "structured", "does not fit the schema: '95'"),
     ("swapped", "reasoning-high", "the answer 391 is in the reasoning"),
     ("never-required", "tool-required", "no tool call"),
+    ("no-tool", "tool-parallel", "no tool call"),
+    ("shared-id", "tool-parallel", "2 calls share an id"),
+    ("twice-paris", "tool-parallel", "2 calls for the same city: Paris"),
+    ("wrong-arguments", "tool-parallel", "lack a text `city`"),
     ("no-trace", "reasoning-high", "no reasoning, content 'It is 391.'"),
     ("raw-trace", "reasoning-high", r"a raw \[THINK\]"),
     ("old-field", "reasoning-high", "in message.reasoning_content"),
@@ -124,7 +128,7 @@ FAULTS = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "name", "seen"), FAULTS, ids=[fault for fault, _, _ in FAULTS])
+@pytest.mark.parametrize(("fault", "name", "seen"), FAULTS, ids=[f"{fault}-{name}" for fault, name, _ in FAULTS])
 def test_each_fault_is_named(fault: str, name: str, seen: str) -> None:
     report = run(fault, checks=selected_checks(only=[name]))
     (result,) = [one for one in report.results if one.name == name]
@@ -140,11 +144,17 @@ def test_a_place_that_is_never_freed_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert "1 requests still run" in report.failed[0].seen
 
 
+def test_a_model_that_calls_one_tool_at_a_time_is_warned_of() -> None:
+    report = run("one-call", checks=selected_checks(only=["tool-parallel"]))
+    assert statuses(report)["tool-parallel"] == "warn"
+    assert report.passed
+
+
 def test_the_scripted_twin_passes_and_what_it_cannot_know_is_skipped_by_name() -> None:
     report = run("twin")
     ended = statuses(report)
     assert {name for name, status in ended.items() if status == "skip"} == {
-        "arithmetic", "language", "depths", "cross-talk", "image-word",
+        "arithmetic", "language", "depths", "cross-talk", "image-word", "tool-parallel",
     }  # fmt: skip
     assert "twin" in next(result.seen for result in report.results if result.name == "arithmetic")
     assert TWIN in "".join(GREETING)

@@ -44,6 +44,7 @@ CHECKS: CheckList[Probe] = CheckList(
         NamedCheck(name="tool-auto", title="a tool is called", run=tools.tool_auto),
         NamedCheck(name="tool-forced", title="a named tool is called", run=tools.tool_forced),
         NamedCheck(name="tool-required", title="a required call comes", run=tools.tool_required),
+        NamedCheck(name="tool-parallel", title="two calls at once", run=tools.tool_parallel),
         NamedCheck(name="tool-stream", title="a tool call in a stream", run=tools.tool_stream),
         NamedCheck(name="tool-result", title="words after a tool's result", run=tools.tool_result),
         NamedCheck(name="image", title="an image is read or refused", run=image.image),

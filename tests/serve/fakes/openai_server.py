@@ -254,6 +254,10 @@ class Handler(BaseHTTPRequestHandler):
                 call["arguments"] = '{"town": 3}'
             message["content"] = None
             message["tool_calls"] = [{"id": "abcdefghi", "type": "function", "function": call}]
+            if "Rome" in str(body["messages"][-1]["content"]) and fault != "one-call":
+                second = call if fault == "twice-paris" else {**call, "arguments": '{"city": "Rome"}'}
+                number = "abcdefghi" if fault == "shared-id" else "abcdefghj"
+                message["tool_calls"].append({"id": number, "type": "function", "function": second})
             return message, "stop" if fault == "finish-stop" else "tool_calls"
         return message, "stop"
 

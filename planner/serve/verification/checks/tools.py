@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 
 from hw_specs.reading import BadJson, parse_json
-from planner.serve.check import Failed
+from planner.serve.check import Doubtful, Failed
+from planner.serve.verification.checks.knowledge import must_know
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
 from planner.serve.verification.checks.sanity import must_be_sane
 from planner.serve.verification.checks.server import brief, dig
 
 QUESTION = "What is the weather in Paris right now? Use the tool."
+TWO = "What is the weather in Paris, and what is it in Rome? Use the tool once for each of the two, at once."
 TOOL_TOKENS = 256
 TOOL = "get_weather"
 TOOLS: list[object] = [
@@ -51,6 +53,25 @@ def tool_required(probe: Probe) -> str:
     return _call(probe.chat(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="required"))
 
 
+def tool_parallel(probe: Probe) -> str:
+    """Asked for two things at once, two whole calls come, each its own."""
+    must_know(probe)
+    answer = probe.chat(TWO, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="auto", parallel_tool_calls=True)
+    calls = answer.message.get("tool_calls")
+    if not isinstance(calls, list) or not calls:
+        raise Failed(f"no tool call, content {brief(answer.content, 60)!r}", PARSER_HINT)
+    cities = {_city(call) for call in calls}
+    if len(calls) == 1:
+        raise Doubtful(
+            f"one call at a time: {', '.join(sorted(cities))}", "ask again with its result; clients mostly do"
+        )
+    if len({text_of(dig(call, "id")) for call in calls}) != len(calls):
+        raise Failed(f"{len(calls)} calls share an id, so their results cannot be told apart", PARSER_HINT)
+    if len(cities) != len(calls):
+        raise Failed(f"{len(calls)} calls for the same city: {', '.join(sorted(cities))}", PARSER_HINT)
+    return f"{len(calls)} calls: {', '.join(sorted(cities))}"
+
+
 def tool_stream(probe: Probe) -> str:
     """Streamed, the pieces of a call make one whole call."""
     body = probe.body(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="auto", stream=True)
@@ -71,7 +92,7 @@ def tool_stream(probe: Probe) -> str:
     if not name:
         must_be_sane(content)
         raise Failed(f"no tool call in the stream, content {brief(content, 60)!r}", PARSER_HINT)
-    return _described(name, arguments)
+    return _described(_checked(name, arguments))
 
 
 def tool_result(probe: Probe) -> str:
@@ -95,11 +116,20 @@ def _call(answer: Answer) -> str:
     calls = answer.message.get("tool_calls")
     if not isinstance(calls, list) or not calls:
         raise Failed(f"no tool call, content {brief(answer.content, 60)!r}", PARSER_HINT)
-    function = dig(calls[0], "function")
-    return _described(text_of(dig(function, "name")), text_of(dig(function, "arguments")))
+    return _described(_arguments(calls[0]))
 
 
-def _described(name: str, arguments: str) -> str:
+def _arguments(call: object) -> dict[str, object]:
+    """The arguments of one call, once they are what was asked for."""
+    function = dig(call, "function")
+    return _checked(text_of(dig(function, "name")), text_of(dig(function, "arguments")))
+
+
+def _city(call: object) -> str:
+    return str(_arguments(call)["city"])
+
+
+def _checked(name: str, arguments: str) -> dict[str, object]:
     if name != TOOL:
         raise Failed(f"called {brief(name, 60)!r}, expected {TOOL!r}")
     try:
@@ -108,4 +138,8 @@ def _described(name: str, arguments: str) -> str:
         raise Failed(f"the arguments are not JSON: {brief(arguments, 60)!r}") from error
     if not isinstance(values, dict) or not isinstance(values.get("city"), str):
         raise Failed(f"the arguments lack a text `city`: {brief(arguments, 60)!r}")
-    return f"{TOOL}({brief(json.dumps(values), 60)})"
+    return values
+
+
+def _described(arguments: dict[str, object]) -> str:
+    return f"{TOOL}({brief(json.dumps(arguments), 60)})"
