@@ -163,7 +163,7 @@ def open_input(
     try:
         descriptor, given = _descriptor(name)
     except (OSError, ValueError) as error:
-        raise UnreadableInput(name, _reason(error)) from None
+        raise UnreadableInput(name, _reason(error), hint=_nearest(name, error)) from None
     try:
         kind = os.fstat(descriptor)
         _refuse(name, kind, given=given)
@@ -295,6 +295,21 @@ def _reason(error: OSError | ValueError) -> str:
             return "it is closed"
         return (error.strerror or str(error)).lower()
     return "no file has such a name"
+
+
+def _nearest(name: str, error: OSError | ValueError) -> str | None:
+    """What to do about a name that nothing has: the names beside it that are most like it."""
+    if not isinstance(error, FileNotFoundError):
+        return None
+    from difflib import get_close_matches
+
+    folder, wanted = Path(name).parent, Path(name).name
+    try:
+        near = get_close_matches(wanted, [path.name for path in folder.iterdir()], n=3)
+    except OSError:
+        return f"there is no folder `{shown(str(folder), characters=120)}`"
+    said = "`, `".join(shown(str(folder / one), characters=120) for one in near)
+    return f"nearest: `{said}`" if said else "name a file that exists"
 
 
 def _plain_text(data: bytes) -> str:

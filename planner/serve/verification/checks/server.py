@@ -70,7 +70,7 @@ class Reply:
             Failed: when it is none.
         """
         try:
-            return parse_json(self.text)
+            return parse_json(self.text, constants=True)
         except BadJson as error:
             raise Failed(f"answered {self.status} with something that is not JSON: {brief(self.text, 80)!r}") from error
 
@@ -167,7 +167,7 @@ class Server:
 
 def _event(payload: str) -> object:
     try:
-        event = parse_json(payload)
+        event = parse_json(payload, constants=True)
     except BadJson as error:
         raise Failed(f"the stream holds something that is not JSON: {brief(payload, 80)!r}") from error
     if isinstance(event, dict) and "error" in event:
