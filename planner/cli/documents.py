@@ -5,10 +5,10 @@ Documents with a type of their own bring their head along (:mod:`planner.renderi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from planner.cli.output import write_json
+from planner.cli.output import write_json, write_list
 
 KINDS = {
     "accuracy": ("1.0", "the planner against published start-ups"),
@@ -27,6 +27,11 @@ KINDS = {
 def write_document(kind: str, body: Mapping[str, Any]) -> None:
     """Write one JSON document under its head."""
     write_json({"kind": kind, "schema_version": KINDS[kind][0], **body})
+
+
+def write_list_document(kind: str, body: Mapping[str, Any], name: str, items: Iterable[str]) -> None:
+    """Write one JSON document under its head whose last key is a long list, item by item."""
+    write_list({"kind": kind, "schema_version": KINDS[kind][0], **body}, name, items)
 
 
 def write_typed(value: object) -> None:

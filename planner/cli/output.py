@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TextIO
 
 from planner.cli.charset import coloured, encodable, escaped, harmless
@@ -80,12 +80,12 @@ def write(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def write_back(text: str) -> None:
+def write_back(text: str, *, end: str = "\n") -> None:
     """Write a text that came from the caller and goes back to them changed, and a line end."""
     if isinstance(sys.stdout, GuardedStdout):
-        sys.stdout.write_back(text + "\n")
+        sys.stdout.write_back(text + end)
     else:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text + end)
 
 
 def write_json(document: object) -> None:
@@ -97,6 +97,25 @@ def write_json_line(document: object) -> None:
     """Write one JSON document on one line, and hand it on at once."""
     write(_json(document, indent=None))
     sys.stdout.flush()
+
+
+def json_text(document: object, *, depth: int = 0) -> str:
+    """Return one JSON document as :func:`write_json` writes it, without secrets, to stand `depth` levels deep."""
+    return without_secrets(_json(document, indent=2)).replace("\n", "\n" + "  " * depth)
+
+
+def write_list(head: Mapping[str, object], name: str, items: Iterable[str]) -> None:
+    """Write one JSON document whose last key is a list, item by item: no more than one of them is held.
+
+    Each item is a :func:`json_text` at depth 2.
+    """
+    opening = _json(head, indent=2).removesuffix("\n}")
+    between = f',\n  "{name}": [\n    '
+    sys.stdout.write(opening)
+    for item in items:
+        write_back(between + item, end="")
+        between = ",\n    "
+    write("\n  ]\n}" if between == ",\n    " else f',\n  "{name}": []\n}}')
 
 
 def _json(document: object, *, indent: int | None) -> str:

@@ -32,6 +32,12 @@ class Progress:
             sys.stderr.write("\r\x1b[2K")
             sys.stderr.flush()
 
+    def at(self, done: int, total: int) -> None:
+        """Note that `done` of `total` steps are done."""
+        self._done, self._total = done, total
+        if done:
+            self.step(0)
+
     def step(self, count: int = 1) -> None:
         """Note that `count` more steps are done."""
         self._done += count

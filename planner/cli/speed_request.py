@@ -6,6 +6,7 @@ from typing import Any
 
 from hw_specs.spec import GpuSet
 from planner.cli.kept import known_benchmarks
+from planner.cli.progress import Progress
 from planner.errors import PlannerError
 from planner.planning.answer import Plan
 from planner.planning.choose_by_speed import plan_for_workload
@@ -22,10 +23,11 @@ def plan_with_speed(gpus: GpuSet, settings: dict[str, Any], load: dict[str, Any]
     """
     workload = workload_of(load, concurrency=settings["concurrency"])
     request = PlanRequest(gpus=gpus, **(settings | {"concurrency": None}))
-    return plan_for_workload(
-        request, workload, objective=load["objective"] or "balanced", targets=targets_of(load),
-        price_per_gpu_hour=load["price_per_gpu_hour"], calibrations=known_benchmarks(),
-    )  # fmt: skip
+    with Progress("forecast", total=1) as progress:
+        return plan_for_workload(
+            request, workload, objective=load["objective"] or "balanced", targets=targets_of(load),
+            price_per_gpu_hour=load["price_per_gpu_hour"], calibrations=known_benchmarks(), progress=progress.at,
+        )  # fmt: skip
 
 
 def require_numpy() -> None:

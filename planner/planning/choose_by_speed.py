@@ -6,6 +6,7 @@ Every layout is planned by :func:`planner.planning.choose.plan` first, so only w
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from planner.errors import InvalidRequest
@@ -84,12 +85,14 @@ def plan_for_workload(
     targets: Targets | None = None,
     price_per_gpu_hour: float | None = None,
     calibrations: tuple[SpeedCalibration, ...] = (),
+    progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
     """Answer `request` with the layout that serves `workload` best; the plan holds the forecast.
 
     What the request fixes stays; tensor parallelism, replicas and ``max_num_batched_tokens`` follow the forecast where
     it leaves them open. A draft is compared, and taken only when asked for: no acceptance rate of it was published.
-    When nothing fits in memory, the plain plan is returned with its shortfall and levers.
+    When nothing fits in memory, the plain plan is returned with its shortfall and levers. `progress` hears how many
+    ways of how many are compared.
 
     Raises:
         InvalidRequest: when the engine would refuse the settings, or no layout can hold one request.
@@ -103,7 +106,7 @@ def plan_for_workload(
     first = make_plan(request)
     if not first.feasible:
         return first
-    candidates = _candidates(request, first, workload)
+    candidates = _candidates(request, first, workload, progress)
     chosen = _choose(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=_calibration(calibrations, chosen.plan))
     reasons = _reasons(chosen, candidates, objective, targets)
@@ -158,13 +161,18 @@ def _sized(request: PlanRequest, workload: Workload) -> PlanRequest:
     return dataclasses.replace(request, max_num_seqs=workload.concurrency)
 
 
-def _candidates(request: PlanRequest, first: Plan, workload: Workload) -> list[_Candidate]:
+def _candidates(
+    request: PlanRequest, first: Plan, workload: Workload, progress: Callable[[int, int], None] | None
+) -> list[_Candidate]:
     """Plan and forecast every way that the request leaves open; the first that fails for want of cache raises."""
     found: list[_Candidate] = []
     from planner.speed.predict import expected_figures
 
     refused: InvalidRequest | None = None
-    for variant in _variants(request, first):
+    variants = _variants(request, first)
+    for number, variant in enumerate(variants):
+        if progress is not None:
+            progress(number, len(variants))
         try:
             answer = make_plan(variant)
             if not answer.feasible or (first.verdict == "fits" and answer.verdict != "fits"):

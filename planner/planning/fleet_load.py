@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from planner.errors import InvalidRequest, PlannerError
@@ -63,13 +64,20 @@ class FleetShare:
         return self.carried_requests_per_s >= self.wanted_requests_per_s
 
 
-def share_load(rows: Sequence[FleetRow], workload: Workload, targets: Targets) -> FleetShare:
+def share_load(
+    rows: Sequence[FleetRow],
+    workload: Workload,
+    targets: Targets,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> FleetShare:
     """Deal `workload.request_rate` over the hosts of `rows`, the largest first, so that few hosts are used.
 
     Args:
         rows: the hosts with their plans, as :func:`planner.planning.fleet.plan_fleet` returns them.
         workload: lengths and the wanted rate.
         targets: latency limits that hold on every host.
+        progress: hears how many hosts of how many are judged.
 
     Raises:
         InvalidRequest: when the workload has no request rate.
@@ -79,7 +87,9 @@ def share_load(rows: Sequence[FleetRow], workload: Workload, targets: Targets) -
         raise InvalidRequest("request_rate", "a load over hosts needs a request_rate", hint="give requests per second")
     judged: dict[str, HostShare] = {}
     seen: dict[tuple[str, int | None, int], HostShare] = {}
-    for row in rows:
+    for number, row in enumerate(rows):
+        if progress is not None:
+            progress(number, len(rows))
         kind = row.plan and (str(row.plan.gpus), row.plan.gpus.free_memory_bytes, row.plan.gpus.memory_bytes)
         if kind and kind in seen:
             judged[row.path] = dataclasses.replace(seen[kind], host=row.host)
@@ -91,12 +101,14 @@ def share_load(rows: Sequence[FleetRow], workload: Workload, targets: Targets) -
     assigned: dict[str, float] = {}
     # Largest first, but the last host is the smallest that carries the rest.
     pool = sorted(judged.items(), key=lambda item: -item[1].capacity_requests_per_s)
-    while left > 1e-9 and pool and pool[0][1].capacity_requests_per_s > 0:
-        enough = [item for item in pool if item[1].capacity_requests_per_s >= left]
-        path, host = enough[-1] if enough else pool[0]
+    falling = [-host.capacity_requests_per_s for _, host in pool]
+    for path, host in pool:
+        if left <= 1e-9 or host.capacity_requests_per_s <= 0:
+            break
+        if host.capacity_requests_per_s >= left:
+            path, host = pool[bisect_right(falling, -left) - 1]
         assigned[path] = min(left, host.capacity_requests_per_s)
         left -= assigned[path]
-        pool.remove((path, host))
     hosts = []
     for row in rows:
         part = assigned.get(row.path, 0.0)

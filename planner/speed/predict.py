@@ -103,8 +103,7 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
         share = workload.share(settings.replicas, index)
         if share is None:
             continue
-        if not share.draws:
-            share = replace(share, seed=0)  # nothing is drawn, so equal shares run alike
+        share = replace(share, seed=workload.seed)  # another seed would be another run of the same load
         if share not in played:
             played[share] = simulate(
                 step, limits, share, image_tokens=image_tokens, vision=not settings.language_model_only

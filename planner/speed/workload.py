@@ -118,8 +118,3 @@ class Workload:
             self, concurrency=slots, num_requests=requests, seed=self.seed + index,
             request_rate=None if self.request_rate is None else self.request_rate / replicas,
         )  # fmt: skip
-
-    @property
-    def draws(self) -> bool:
-        """Whether anything of it is left to chance, so that another seed is another run."""
-        return self.request_rate is not None or bool(self.length_range_ratio) or self.length_distribution != "uniform"

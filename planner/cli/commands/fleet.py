@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from planner.cli.command import Command
-from planner.cli.documents import write_document
+from planner.cli.documents import write_document, write_list_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
-from planner.cli.output import style, table, write
+from planner.cli.output import json_text, style, table, write
 from planner.cli.speed_options import workload_options
 from planner.planning.load import WORKLOAD
 
@@ -61,7 +61,7 @@ def command(
         carrying = tuple(row for row in rows if row.counts)
         return _share(carrying, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
     if as_json:
-        write_document("fleet", {"hosts": [_document(row) for row in rows]})
+        write_list_document("fleet", {}, "hosts", _documents(rows))
     else:
         _write_table([row for row in rows if not row.no_gpu])
     _narrate(rows)
@@ -104,6 +104,7 @@ def _share(
 ) -> int:
     """Deal the wanted request rate over the hosts and write who carries what."""
     from planner.cli.diagnostics import say
+    from planner.cli.progress import Progress
     from planner.planning.fleet_load import share_load
     from planner.planning.load import workload_of
     from planner.speed.answer import Targets
@@ -111,7 +112,8 @@ def _share(
     workload = workload_of(load, concurrency=None)
     targets = Targets(ttft_ms=ttft_ms, tpot_ms=tpot_ms)
     say("note", f"forecasting {len(rows)} hosts")
-    dealt = share_load(rows, workload, targets)
+    with Progress("forecast", total=len(rows)) as progress:
+        dealt = share_load(rows, workload, targets, progress=progress.at)
     if as_json:
         write_document(
             "fleet-load",
@@ -188,21 +190,25 @@ def _cut(text: str, width: int) -> str:
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
-def _document(row: FleetRow) -> dict[str, object]:
-    """One host as JSON; ``plan`` is the document of ``m35-plan --json``."""
-    document: dict[str, object] = {
-        "host": row.host,
-        "path": row.path,
-        "gpus": None if row.gpus is None else str(row.gpus),
-        "feasible": row.feasible,
-        "out_of_service": row.out_of_service,
-        "no_gpu": row.no_gpu,
-        "notes": list(row.notes),
-    }
-    if row.plan is not None:
-        from planner.rendering.document import plan_document, to_json_value
+def _documents(rows: Iterable[FleetRow]) -> Iterator[str]:
+    """Each host as JSON; ``plan`` is the document of ``m35-plan --json``, made once for hosts that share a plan."""
+    from planner.rendering.document import plan_document, to_json_value
 
-        document["plan"] = to_json_value(plan_document(row.plan))
-    else:
-        document |= {"plan": None, "problem": row.problem, "hint": row.hint}
-    return document
+    made: dict[int, str] = {}
+    for row in rows:
+        document: dict[str, object] = {
+            "host": row.host,
+            "path": row.path,
+            "gpus": None if row.gpus is None else str(row.gpus),
+            "feasible": row.feasible,
+            "out_of_service": row.out_of_service,
+            "no_gpu": row.no_gpu,
+            "notes": list(row.notes),
+        }
+        if row.plan is None:
+            yield json_text(document | {"plan": None, "problem": row.problem, "hint": row.hint}, depth=2)
+            continue
+        if id(row.plan) not in made:
+            made[id(row.plan)] = json_text(to_json_value(plan_document(row.plan)), depth=3)
+        head = json_text(document, depth=2).removesuffix("\n    }")
+        yield f'{head},\n      "plan": {made[id(row.plan)]}\n    }}'

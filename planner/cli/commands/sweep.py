@@ -15,9 +15,9 @@ from hw_specs.errors import M35Error
 from hw_specs.units import format_gib, parse_count
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_document
+from planner.cli.documents import write_document, write_list_document
 from planner.cli.options import ModelSource
-from planner.cli.output import Align, may_colour, table, write
+from planner.cli.output import Align, json_text, may_colour, table, write
 from planner.cli.page import page_width
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy
@@ -128,6 +128,10 @@ def command(
         rows = (row for row in rows if row["verdict"] != "does-not-fit")
     if as_csv:
         _write_csv(rows)
+        return 0
+    if as_json and plot is None:
+        items = (json_text(row, depth=2) for row in rows)
+        write_list_document("sweep", {"vllm_version": release.version}, "rows", items)
         return 0
     kept = list(rows)
     if as_json:
