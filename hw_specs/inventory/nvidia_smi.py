@@ -19,6 +19,8 @@ _LISTED_SLICE = re.compile(
 )
 _COLUMN = re.compile(r"[a-z0-9_.]+(?: \[[A-Za-z%/]+\])?")
 _HOSTS = ("host", "hostname", "node", "nodename")
+_TRIED = 8
+"""Rows without a head among which one must name a GPU; a long list of another kind is not looked at in whole."""
 _MOST_LINES = 20_000
 
 
@@ -147,10 +149,9 @@ def read_csv(text: str, *, name: str) -> tuple[Host, ...] | None:
         columns = [_plain(cell) for cell in head]
         tables = [dict(zip(columns, map(str.strip, row), strict=False)) for row in rows[1:]]
     else:
-        guessed = [_guessed(row) for row in rows]
-        if not any(guessed):
+        if not any(map(_guessed, rows[:_TRIED])):
             return None
-        tables = [row for row in guessed if row]
+        tables = [found for row in rows if (found := _guessed(row))]
     hosts: dict[str, list[dict[str, str]]] = {}
     for row in tables:
         hosts.setdefault(next((row[key] for key in _HOSTS if row.get(key)), name), []).append(row)
