@@ -21,6 +21,7 @@ A terminal application: from GPUs to a verified server in six steps.
   --model MODEL      plan and launch another model: a shipped one by name, or a local
                      checkpoint directory, config.json or params.json
   --vllm PATH        the vllm program, if it is not the one on PATH
+  --fresh            forget the answers, theme and engine of the last session
   --readonly         look only: nothing is started, stopped, asked or written
   --help             this text
   --version          the version of m35-plan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from typing import ClassVar
@@ -15,6 +16,7 @@ from textual.screen import ModalScreen, Screen
 from hw_specs import M35Error
 from planner.serve import Run, attach
 from tui.backend import Backend
+from tui.remembering import Remembered, remember
 from tui.screens.command import CommandScreen
 from tui.screens.dialogues import Ask
 from tui.screens.gpus import GpusScreen
@@ -25,7 +27,7 @@ from tui.screens.verify import VerifyScreen
 from tui.screens.workload import WorkloadScreen
 from tui.themes import DARK, LIGHT, theme_for
 from tui.watching import answers_of
-from tui.wizard import FIRST, Answers, Move, Step, advance
+from tui.wizard import FIRST, Answers, Move, Step, advance, effective_request
 
 SCREENS: dict[Step, Callable[..., StepScreen]] = {
     Step.GPUS: GpusScreen,
@@ -37,6 +39,7 @@ SCREENS: dict[Step, Callable[..., StepScreen]] = {
 }
 
 
+CONTINUE = "continue"
 MOST_RUNS = 8
 """Running servers that are offered; more are not a machine for one wizard."""
 
@@ -61,18 +64,55 @@ class M35App(App[int]):
         Binding("ctrl+q", "quit", "quit", show=False, priority=True),
     ]
 
-    def __init__(self, *, backend: Backend | None = None, answers: Answers | None = None, step: Step = FIRST) -> None:
+    def __init__(
+        self,
+        *,
+        backend: Backend | None = None,
+        answers: Answers | None = None,
+        step: Step = FIRST,
+        kept: Remembered | None = None,
+    ) -> None:
         super().__init__()
         self._backend = backend or Backend()
         self._answers = answers or Answers()
         self._step = step
+        self.kept = kept or Remembered()
+        """The last session at first, then this one."""
+        self._drawn = False
 
     def on_mount(self) -> None:
         """Choose the palette and begin."""
         self.register_theme(DARK)
         self.register_theme(LIGHT)
-        self.theme = theme_for(os.environ.get("COLORFGBG", ""))
+        known = self.kept.theme in self.available_themes
+        self.theme = self.kept.theme if known else theme_for(os.environ.get("COLORFGBG", ""))
+        self._drawn = True
         self.run_wizard()
+
+    def watch_theme(self, theme: str) -> None:
+        """Keep a palette that was chosen."""
+        if self._drawn and theme != self.kept.theme:
+            self.kept = dataclasses.replace(self.kept, theme=theme)
+
+    def keep_window(self, window_s: int) -> None:
+        """Keep how much of the past the dashboard shows."""
+        self.kept = dataclasses.replace(self.kept, window_s=window_s)
+
+    async def _keep(self, answers: Answers, step: Step) -> None:
+        """Write down where one is; a session that cannot be kept goes on."""
+        if self._backend.readonly:
+            return
+        self.kept = dataclasses.replace(self.kept, answers=answers, step=step, program=self._backend.program)
+        await asyncio.to_thread(self._write_down)
+
+    def _write_down(self) -> None:
+        answers = self.kept.answers
+        try:
+            plan = self._backend.plan(effective_request(answers)) if answers and answers.request else None
+            remember(self.kept, plan)
+        except (M35Error, OSError):
+            # What the planner refuses is asked again next time.
+            return
 
     @work
     async def run_wizard(self) -> None:
@@ -80,25 +120,30 @@ class M35App(App[int]):
         step: Step | None = self._step
         answers = self._answers
         if answers.request is None and answers.run_id is None:
-            answers, step = await self._offer_running(answers, self._step)
+            answers, step = await self._offer(answers, self._step)
         while step is not None:
             here = step
             move = await self.push_screen_wait(SCREENS[here](answers, backend=self._backend))
             answers, step = advance(here, move)
+            await self._keep(answers, step or here)
             if step is None and not await self._may_leave(answers):
                 step = here
         self.exit(0)
 
-    async def _offer_running(self, answers: Answers, step: Step) -> tuple[Answers, Step]:
-        """Ask whether to take up a server that an earlier session left running."""
+    async def _offer(self, answers: Answers, step: Step) -> tuple[Answers, Step]:
+        """Ask whether to take up a server that is running, or the answers of the last session."""
         runs = await asyncio.to_thread(self._backend.running)
-        if not runs:
+        last = self.kept.answers if answers.model is None else None
+        if not runs and (last is None or last.request is None):
             return answers, step
-        words = tuple((run.id, f"watch {run.id} at {run.url}") for run in runs[:MOST_RUNS])
+        words = [(run.id, f"watch {run.id} at {run.url}") for run in runs[:MOST_RUNS]]
+        if last is not None and last.request is not None:
+            words.append((CONTINUE, f"continue where you were: {last.request.gpus}, {self.kept.step.label}"))
         many = "A server is" if len(runs) == 1 else f"{len(runs)} servers are"
-        choice = await self.push_screen_wait(
-            Ask(f"{many} running on this machine.", (*words, ("new", "plan something new")), title="welcome back")
-        )
+        told = f"{many} running on this machine." if runs else "There are answers of your last session."
+        choice = await self.push_screen_wait(Ask(told, (*words, ("new", "plan something new")), title="welcome back"))
+        if choice == CONTINUE and last is not None:
+            return last, self.kept.step
         run = next((run for run in runs if run.id == choice), None)
         if run is None:
             return answers, step

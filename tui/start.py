@@ -17,6 +17,7 @@ from planner.planning.load import load_of
 from planner.rendering.document import read_document
 from tui.app import M35App
 from tui.backend import Backend
+from tui.remembering import forget, remembered
 from tui.watching import answers_of
 from tui.wizard import FIRST, Answers, Step
 
@@ -29,7 +30,7 @@ _EXAMPLES = {
     "--vllm": "/opt/vllm/bin/vllm",
 }
 """Option → a value to show where it has none."""
-_SWITCHES = ("--readonly",)
+_SWITCHES = ("--readonly", "--fresh")
 _BEGINNINGS = ("--gpus", "--snapshot", "--plan", "run")
 """Only one of them can say where to begin."""
 
@@ -43,6 +44,8 @@ class Beginning:
     program: str | None = None
     """The vllm program; None is the one on PATH."""
     readonly: bool = False
+    fresh: bool = False
+    """Whether the last session is forgotten."""
 
 
 def start(words: Sequence[str]) -> int:
@@ -52,14 +55,18 @@ def start(words: Sequence[str]) -> int:
         M35Error: for a wrong option, GPUs that cannot be resolved, or a file or model that cannot be read.
     """
     begin = beginning(words)
-    backend = Backend(program=begin.program, readonly=begin.readonly)
-    return M35App(backend=backend, answers=begin.answers, step=begin.step).run() or 0
+    if begin.fresh:
+        forget()
+    kept = remembered()
+    backend = Backend(program=begin.program or kept.program, readonly=begin.readonly)
+    return M35App(backend=backend, answers=begin.answers, step=begin.step, kept=kept).run() or 0
 
 
 def open_plan(request: PlanRequest, load: Mapping[str, Any]) -> int:
     """Run the application on the plan of `request` under `load` and return its exit code."""
     answers = Answers(request=request, model=request.model, load=tuple(load.items()))
-    return M35App(answers=answers, step=Step.PLAN).run() or 0
+    kept = remembered()
+    return M35App(backend=Backend(program=kept.program), answers=answers, step=Step.PLAN, kept=kept).run() or 0
 
 
 def beginning(words: Sequence[str]) -> Beginning:
@@ -73,7 +80,13 @@ def beginning(words: Sequence[str]) -> Beginning:
     if len(said) > 1:
         raise InvalidRequest("option", f"{' and '.join(said)} both say where to begin", hint="give one of them")
     answers, step = _first(values)
-    return Beginning(answers=answers, step=step, program=values.get("--vllm"), readonly="--readonly" in values)
+    return Beginning(
+        answers=answers,
+        step=step,
+        program=values.get("--vllm"),
+        readonly="--readonly" in values,
+        fresh="--fresh" in values,
+    )
 
 
 def _read(words: Sequence[str]) -> dict[str, str]:

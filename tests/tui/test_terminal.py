@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -42,6 +43,16 @@ class Terminal:
             assert left > 0, f"waited for {text!r}; the end of what came: {self.seen[-600:]!r}"
             if select.select([self._main], [], [], min(left, 1.0))[0]:
                 self.seen += os.read(self._main, 1 << 16)
+
+    def ended(self) -> int:
+        """Read until the program ends, and return its exit code."""
+        deadline = time.monotonic() + PATIENCE_S
+        while (code := self.process.poll()) is None:
+            assert time.monotonic() < deadline, "it does not end"
+            if select.select([self._main], [], [], 0.1)[0]:
+                with contextlib.suppress(OSError):
+                    os.read(self._main, 1 << 16)
+        return code
 
     def close(self) -> None:
         self.process.kill()

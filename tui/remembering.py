@@ -1,0 +1,128 @@
+"""What the wizard keeps between two sessions: answers, step, theme, engine and window, in the user's own state folder.
+
+Files are replaced whole and are the owner's alone; what cannot be read is as good as nothing. It draws nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hw_specs import M35Error
+from planner import Plan
+from planner.calibrate import calibrations
+from planner.planning.load import LOAD
+from planner.rendering.argv import read_command
+from planner.rendering.document import plan_document, read_document, to_json_value
+from planner.rendering.emitters.shell import command_lines
+from planner.state import make_private, read_json, state_dir, write_json
+from tui.wizard import Answers, Step, effective_request
+
+FILE = "wizard.json"
+WINDOWS_S = (60, 600, 3600)
+"""How much of the past a dashboard may show."""
+DEFAULT_WINDOW_S = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """One session, as the next one finds it."""
+
+    theme: str = ""
+    """Name of a palette; empty is what the terminal suggests."""
+    program: str | None = None
+    """The vllm program; None is the one on PATH."""
+    window_s: int = DEFAULT_WINDOW_S
+    """How much of the past the dashboard shows."""
+    answers: Answers | None = None
+    step: Step = Step.GPUS
+
+
+def wizard_file() -> Path:
+    """Where it is kept.
+
+    Raises:
+        PlannerError: where this user has no home.
+    """
+    return state_dir() / FILE
+
+
+def remember(kept: Remembered, plan: Plan | None) -> None:
+    """Keep a session; `plan` is the answer to its question, where there is one.
+
+    Raises:
+        PlannerError: where the folder cannot be made, or somebody else may write it.
+        OSError: where it cannot be written.
+    """
+    make_private(state_dir())
+    answers = kept.answers
+    document: dict[str, Any] = {"theme": kept.theme, "program": kept.program, "window_s": kept.window_s}
+    if answers is not None and answers.request is not None and plan is not None:
+        edited = answers.edited
+        document |= {
+            "step": kept.step.value,
+            "plan": to_json_value(plan_document(plan)),
+            "gpus_from": answers.gpus_from,
+            "load": dict(answers.load),
+            "concurrency": answers.request.concurrency,
+            "port": answers.port,
+            "edited": command_lines(edited.argv, dict(edited.env), width=1000) if edited else "",
+        }
+    write_json(wizard_file(), document)
+
+
+def remembered() -> Remembered:
+    """Return the last session; nothing where there is none, or none that can be read."""
+    try:
+        document = read_json(wizard_file())
+    except M35Error:
+        return Remembered()
+    if document is None:
+        return Remembered()
+    theme, program, window_s = document.get("theme"), document.get("program"), document.get("window_s")
+    kept = Remembered(
+        theme=theme if isinstance(theme, str) else "",
+        program=program if isinstance(program, str) and program else None,
+        window_s=window_s if window_s in WINDOWS_S else DEFAULT_WINDOW_S,
+    )
+    try:
+        return dataclasses.replace(kept, answers=_answers(document), step=_step(document))
+    except (M35Error, KeyError, TypeError, ValueError):
+        return kept
+
+
+def forget() -> None:
+    """Remove what was kept."""
+    wizard_file().unlink(missing_ok=True)
+
+
+def _answers(document: dict[str, Any]) -> Answers:
+    request = read_document(json.dumps(document["plan"])).request
+    # How full the GPUs were is another day's; this machine is looked at again.
+    gpus = dataclasses.replace(request.gpus, free_memory_bytes=None, holders=())
+    request = dataclasses.replace(request, gpus=gpus, calibrations=calibrations())
+    if document["concurrency"] is not None:
+        request = dataclasses.replace(request, concurrency=document["concurrency"])
+    load = tuple((name, document["load"][name]) for name in LOAD if document["load"].get(name) is not None)
+    answers = Answers(
+        request=request,
+        model=request.model,
+        load=load,
+        gpus_from=str(document["gpus_from"]),
+        port=int(document["port"]),
+    )
+    if document["edited"]:
+        from planner import plan
+
+        edited = read_command(document["edited"], plan=plan(effective_request(answers)))
+        answers = dataclasses.replace(answers, edited=edited)
+    return answers
+
+
+def _step(document: dict[str, Any]) -> Step:
+    """Where one was; what started or ran is found again by itself."""
+    step = Step(document["step"])
+    return step if step in (Step.GPUS, Step.WORKLOAD, Step.PLAN, Step.COMMAND) else Step.COMMAND
