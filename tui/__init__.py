@@ -18,6 +18,7 @@ A terminal application: from GPUs to a verified server in six steps.
   --gpu-memory SIZE  engine-visible memory of one GPU, such as 130GiB
   --snapshot FILE    begin with the GPUs of a snapshot (`m35-plan detect --json`)
   --plan FILE        begin with a plan's JSON (`m35-plan --json`)
+  --review FILE      begin with a command or a file that exists already, and judge it
   --model MODEL      plan and launch another model: a shipped one by name, or a local
                      checkpoint directory, config.json or params.json
   --vllm PATH        the vllm program, if it is not the one on PATH

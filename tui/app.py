@@ -6,6 +6,7 @@ import asyncio
 import dataclasses
 import os
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from textual import work
@@ -22,6 +23,7 @@ from tui.screens.dialogues import Ask
 from tui.screens.gpus import GpusScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
+from tui.screens.review import ReviewScreen
 from tui.screens.step import StepScreen
 from tui.screens.verify import VerifyScreen
 from tui.screens.workload import WorkloadScreen
@@ -71,6 +73,7 @@ class M35App(App[int]):
         answers: Answers | None = None,
         step: Step = FIRST,
         kept: Remembered | None = None,
+        review: Path | None = None,
     ) -> None:
         super().__init__()
         self._backend = backend or Backend()
@@ -79,6 +82,7 @@ class M35App(App[int]):
         self.kept = kept or Remembered()
         """The last session at first, then this one."""
         self._drawn = False
+        self._review = review
 
     def on_mount(self) -> None:
         """Choose the palette and begin."""
@@ -119,7 +123,9 @@ class M35App(App[int]):
         """GPUs → workload → plan → command → launch → verify, with Back between any two."""
         step: Step | None = self._step
         answers = self._answers
-        if answers.request is None and answers.run_id is None:
+        if self._review is not None:
+            answers, step = await self._begin_with(self._review, answers, self._step)
+        elif answers.request is None and answers.run_id is None:
             answers, step = await self._offer(answers, self._step)
         while step is not None:
             here = step
@@ -129,6 +135,12 @@ class M35App(App[int]):
             if step is None and not await self._may_leave(answers):
                 step = here
         self.exit(0)
+
+    async def _begin_with(self, path: Path, answers: Answers, step: Step) -> tuple[Answers, Step]:
+        """Judge a file first, and go on with a server of it."""
+        gpus = answers.request.gpus if answers.request is not None else None
+        found = await self.push_screen_wait(ReviewScreen(backend=self._backend, gpus=gpus, path=path))
+        return (answers, step) if found is None else (found, Step.COMMAND)
 
     async def _offer(self, answers: Answers, step: Step) -> tuple[Answers, Step]:
         """Ask whether to take up a server that is running, or the answers of the last session."""

@@ -16,10 +16,11 @@ from hw_specs.reading import expanded
 from planner import Lever, Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
-    from hw_specs import DetectionReport
+    from hw_specs import DetectionReport, GpuSet
     from planner import SpeedForecast, Workload
     from planner.memory.rank import Calibration
     from planner.planning.context_curve import CurvePoint
+    from planner.review.findings import Review
     from planner.serve import (
         CheckResult,
         Event,
@@ -69,6 +70,12 @@ def _best(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None
     from tui.forecasting import best_for
 
     return best_for(request, load, concurrency)
+
+
+def _review(text: str, name: str, gpus: GpuSet | None) -> Review:
+    from planner.review import review
+
+    return review(text, name=name, gpus=gpus)
 
 
 def _save(path: Path, text: str) -> Path:
@@ -189,6 +196,8 @@ class Backend:
     """Forecast for a load; a second or so."""
     best: Callable[[PlanRequest, Mapping[str, Any], int | None], Plan] = _best
     """The way to use the GPUs that serves a load best; several seconds."""
+    review: Callable[[str, str, GpuSet | None], Review] = _review
+    """Judge a text that describes servers, with its file's name and the GPUs where it does not say them."""
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""
     preflight: Callable[[StartOrder, Plan], Iterator[CheckResult]] = _preflight

@@ -10,6 +10,7 @@ from planner.serve.process.progress import StartProgress
 if TYPE_CHECKING:
     from hw_specs import DetectionReport, M35Error
     from planner import Plan, SpeedForecast, Workload
+    from planner.review.findings import Review
     from planner.serve import Event, Expectations, RehearsalReport, Run, SmokeReport, StartReport
     from planner.serve.check import CheckResult
 
@@ -35,6 +36,14 @@ class Advised:
     """The way to use the GPUs that serves the load best, or why there is none."""
 
     best: Plan | M35Error
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """A text was judged; `cured` is how many findings a change of it has just taken away, -1 where it took none."""
+
+    review: Review
+    cured: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +190,7 @@ News = (
     GpusSeen
     | Forecasted
     | Advised
+    | Reviewed
     | CheckingBegun
     | Checked
     | PreflightDone

@@ -26,12 +26,13 @@ _EXAMPLES = {
     "--gpu-memory": "130GiB",
     "--snapshot": "host.json",
     "--plan": "plan.json",
+    "--review": "compose.yaml",
     "--model": "mistralai/Devstral-2-123B-Instruct-2512",
     "--vllm": "/opt/vllm/bin/vllm",
 }
 """Option → a value to show where it has none."""
 _SWITCHES = ("--readonly", "--fresh")
-_BEGINNINGS = ("--gpus", "--snapshot", "--plan", "run")
+_BEGINNINGS = ("--snapshot", "--plan", "--review", "run")
 """Only one of them can say where to begin."""
 
 
@@ -44,6 +45,8 @@ class Beginning:
     program: str | None = None
     """The vllm program; None is the one on PATH."""
     readonly: bool = False
+    review: Path | None = None
+    """A text to judge first."""
     fresh: bool = False
     """Whether the last session is forgotten."""
 
@@ -59,7 +62,8 @@ def start(words: Sequence[str]) -> int:
         forget()
     kept = remembered()
     backend = Backend(program=begin.program or kept.program, readonly=begin.readonly)
-    return M35App(backend=backend, answers=begin.answers, step=begin.step, kept=kept).run() or 0
+    app = M35App(backend=backend, answers=begin.answers, step=begin.step, kept=kept, review=begin.review)
+    return app.run() or 0
 
 
 def open_plan(request: PlanRequest, load: Mapping[str, Any]) -> int:
@@ -77,6 +81,8 @@ def beginning(words: Sequence[str]) -> Beginning:
     """
     values = _read(words)
     said = [name for name in _BEGINNINGS if name in values]
+    if "--gpus" in values and "--review" not in values:
+        said.append("--gpus")
     if len(said) > 1:
         raise InvalidRequest("option", f"{' and '.join(said)} both say where to begin", hint="give one of them")
     answers, step = _first(values)
@@ -85,6 +91,7 @@ def beginning(words: Sequence[str]) -> Beginning:
         step=step,
         program=values.get("--vllm"),
         readonly="--readonly" in values,
+        review=Path(values["--review"]) if "--review" in values else None,
         fresh="--fresh" in values,
     )
 

@@ -46,14 +46,25 @@ def repair(text: str, judge: Callable[[str], Review]) -> Repair:
         one = next((found for found in _fixable(now) if _key(found) not in refused), None)
         if one is None:
             break
-        changed = apply(now.text, one.edits)
-        after = judge(changed)
-        if changed != now.text and _better(now, after, one):
+        after = cured(now, one, judge)
+        if after is None:
+            refused.add(_key(one))
+        else:
             now = after
             applied.append(one)
-        else:
-            refused.add(_key(one))
     return Repair(before=before, after=now, applied=tuple(applied))
+
+
+def fixable(one: Finding) -> bool:
+    """Whether a cure of `one` is known that is a change of the text."""
+    return bool(one.edits) and _apart(one.edits)
+
+
+def cured(before: Review, one: Finding, judge: Callable[[str], Review]) -> Review | None:
+    """Return what is found once `one` is cured; None where its cure takes nothing away, or brings something as bad."""
+    text = apply(before.text, one.edits)
+    after = judge(text)
+    return after if text != before.text and _better(before, after, one) else None
 
 
 def apply(text: str, edits: Iterable[Edit]) -> str:
@@ -68,7 +79,7 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
 
 
 def _fixable(review: Review) -> list[Finding]:
-    return [one for one in review.findings if one.edits and _apart(one.edits)]
+    return [one for one in review.findings if fixable(one)]
 
 
 def _apart(edits: tuple[Edit, ...]) -> bool:

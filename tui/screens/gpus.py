@@ -20,13 +20,14 @@ from hw_specs.units import format_gib, parse_memory
 from planner import PlanRequest
 from tui.backend import Backend
 from tui.news import GpusSeen, News
+from tui.screens.review import ReviewScreen
 from tui.screens.step import StepScreen
 from tui.widgets.columns import Column, Row
 from tui.widgets.detected import detected_lines
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_side import PlanSide
 from tui.widgets.table import Table
-from tui.wizard import Answers, Step, with_request
+from tui.wizard import Answers, Move, Step, with_request
 
 COUNTS = tuple(str(number) for number in (1, 2, 4, 8, 16))
 NODES = tuple(str(number) for number in range(1, 17))
@@ -46,12 +47,14 @@ class GpusScreen(StepScreen):
     HELP_TEXT: ClassVar[str] = (
         "Which GPUs is the plan for? The first row is this machine as its driver describes it, looked at again every "
         "few seconds. Below it stands the catalogue: type a part of a name, or all of it as in 8xH200 or 2x8xB200 "
-        "(nodes × GPUs × name). The plan at the side follows every key."
+        "(nodes × GPUs × name). The plan at the side follows every key. Ctrl-O begins with a command or a file "
+        "that you have already."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "choose", key_display="↑↓"),
         Binding("up", "move(-1)", "choose", show=False),
         Binding("tab", "app.focus_next", "count, nodes, memory"),
+        Binding("ctrl+o,f2", "review", "I have a command", key_display="^o"),
     ]
 
     def __init__(self, answers: Answers, *, backend: Backend) -> None:
@@ -155,6 +158,16 @@ class GpusScreen(StepScreen):
             cursor = 1
         if cursor is not None:
             self._pick(self._found[cursor])
+
+    def action_review(self) -> None:
+        """Begin with a command or a file that exists already."""
+        request = self.answers.request
+        gpus = request.gpus if request is not None and self._chosen else None
+        self.app.push_screen(ReviewScreen(backend=self.backend, gpus=gpus), self._reviewed)
+
+    def _reviewed(self, answers: Answers | None) -> None:
+        if answers is not None:
+            self.leave_to(Move(to=Step.COMMAND, answers=answers))
 
     def action_move(self, by: int) -> None:
         """Move through the list from anywhere on the screen."""

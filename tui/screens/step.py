@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
-from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
@@ -20,6 +19,7 @@ from tui.backend import Backend
 from tui.links import step_line
 from tui.news import News
 from tui.screens.dialogues import Help, Warnings
+from tui.screens.told import Told
 from tui.widgets.own_line import OwnLine
 from tui.widgets.plan_side import PlanSide
 from tui.widgets.step_bar import StepBar
@@ -32,14 +32,6 @@ MAC_KEYS = (
     "inverted_exclamation_mark", "trade_mark_sign", "pound_sign", "cent_sign", "infinity", "section_sign",
 )  # fmt: skip
 """What Textual makes of Escape followed by 1 to 6, which is how most terminals send Alt and a digit."""
-
-
-class Told(Message):
-    """Carries news from a worker to its screen."""
-
-    def __init__(self, news: News) -> None:
-        self.news = news
-        super().__init__()
 
 
 class StepScreen(Screen[Move]):
