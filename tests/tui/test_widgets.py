@@ -65,6 +65,46 @@ def test_levels_and_search_go_round() -> None:
     assert lines.find("absent", among=everything, after=0) is None
 
 
+def test_prefixes_fold_and_one_line_stands_for_every_worker() -> None:
+    head = b"INFO 11-20 09:01:42 [model_runner.py:407]"
+    told = b"".join(
+        b"(Worker_TP%d pid=30%d) %s Model loading took 15.92 GiB memory and 58.%d00000 seconds\n" % (n, n, head, n)
+        for n in range(8)
+    )
+    odd = b"(Worker_TP0 pid=300) %s KV 107.36 GiB\n(Worker_TP1 pid=301) %s KV 95.00 GiB\n" % (head, head)
+    lines = LogLines()
+    lines.feed(told + odd + b"(EngineCore pid=200) WARNING 11-20 09:01:43 [core.py:1] slow\nbare\n" + told)
+    shown = [lines.shown(index, folded=True) for index in lines.wanted(level="all", merged=True)]
+    assert shown == [
+        "09:01:42   Model loading took 15.92 GiB memory and 58.000000 seconds  ×8",
+        "09:01:42   KV 107.36 GiB",
+        "09:01:42   KV 95.00 GiB",
+        "09:01:43 W slow",
+        "bare",
+        "09:01:42   Model loading took 15.92 GiB memory and 58.000000 seconds  ×8",
+    ]
+    assert len(lines.lines) == 20 and lines.shown(1, folded=False).startswith("(Worker_TP1 pid=301)")
+
+
+async def test_long_lines_wrap_and_what_is_in_sight_is_copied_whole() -> None:
+    app = LogApp()
+    async with app.run_test(size=(40, 6)) as pilot:
+        log = app.query_one(LogView)
+        log.focus()
+        log.feed(b"".join(b"(A pid=1) INFO 11-20 09:00:%02d [a.py:1] %s end\n" % (n, b"x" * 70) for n in range(20)))
+        await until(pilot, lambda: log.scroll_offset.y == log.max_scroll_y > 0)
+        assert log.virtual_size.height == 20
+        await pilot.press("z")
+        await until(pilot, lambda: log.virtual_size.height == 60 and log.scroll_offset.y == log.max_scroll_y)
+        assert log.search("09:00:07")
+        await pilot.pause()
+        assert log._place(log.scroll_offset.y) <= 7 <= log._place(log.scroll_offset.y + 5)
+        await pilot.press("Y")
+        assert "(A pid=1) INFO 11-20 09:00:07 [a.py:1] xxx" in app.clipboard
+        await pilot.press("p", "z")
+        await until(pilot, lambda: log.virtual_size.width > 100)
+
+
 class LogApp(App[None]):
     CSS = "LogView { height: 1fr; }"
 

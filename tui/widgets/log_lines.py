@@ -13,6 +13,16 @@ MOST_LINES = 200_000
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
 _LEVEL = re.compile(r"\b(DEBUG|INFO|WARNING|ERROR|CRITICAL|FATAL)\b")
+_PREFIX = re.compile(
+    r"(?:\((?P<who>[^()]*?)(?: pid=\d+)?\) )?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL) "
+    r"(?:\d\d-\d\d )?(?P<time>\d\d:\d\d:\d\d)(?:\.\d+)? (?P<place>\[[^\]]*\]) ?"
+)
+"""What vLLM puts before every message: process, level, date, time, place in its source."""
+_MARKS = {"INFO": " ", "DEBUG": "d", "WARNING": "W", "ERROR": "E", "CRITICAL": "E"}
+_SECONDS = re.compile(r"\d+(?:\.\d+)?(?= ?(?:s|secs?|seconds?)\b)")
+"""Figures that differ between workers for no reason that matters; other figures keep their lines apart."""
+_NEAR = 400
+"""Lines back that what another worker says is looked for."""
 _RANKS = {"DEBUG": 0, "INFO": 0, "WARNING": 1, "ERROR": 2, "CRITICAL": 2, "FATAL": 2}
 _WANTED = {"all": -1, "info": 0, "warning": 1, "error": 2}
 
@@ -34,8 +44,14 @@ class LogLines:
         self.lines: list[str] = []
         self.ranks: list[int] = []
         """Level of each line: 0 info, 1 warning, 2 error; what continues a line has its level."""
+        self.folded: list[str] = []
+        """Each line with its prefix folded to time and level."""
+        self.workers: list[int] = []
+        """How many workers said it; 0 where an earlier line stands for this one, too."""
         self.dropped = 0
         """Lines that were too old to keep."""
+        self._said: dict[tuple[str, str, str], tuple[int, set[str]]] = {}
+        """What a worker said last → its line, counted from the first one ever, and who said the same."""
         self._rest = b""
 
     def feed(self, data: bytes) -> int:
@@ -50,16 +66,52 @@ class LogLines:
                 rank = _RANKS[match[1]]
             self.lines.append(line)
             self.ranks.append(rank)
+            self._fold(line)
         if len(self.lines) > MOST_LINES:
             extra = len(self.lines) - MOST_LINES
-            del self.lines[:extra], self.ranks[:extra]
+            del self.lines[:extra], self.ranks[:extra], self.folded[:extra], self.workers[:extra]
             self.dropped += extra
         return len(whole)
 
-    def wanted(self, *, level: Level, start: int = 0) -> list[int]:
-        """Return the indices from `start` on of the lines at `level` or above."""
-        least = _WANTED[level]
-        return [index for index in range(start, len(self.lines)) if self.ranks[index] >= least]
+    def _fold(self, line: str) -> None:
+        """Fold the prefix of the newest line, and let one line stand for what every worker says."""
+        match = _PREFIX.match(line)
+        if match is None:
+            self.folded.append(line)
+            self.workers.append(1)
+            return
+        message = line[match.end() :]
+        self.folded.append(f"{match['time']} {_MARKS[match['level']]} {message}")
+        who = match["who"] or ""
+        if not who.startswith("Worker"):
+            self.workers.append(1)
+            return
+        here = self.dropped + len(self.lines) - 1
+        key = (match["level"], match["place"], _SECONDS.sub("", message))
+        first, others = self._said.get(key, (-1, set()))
+        if first >= self.dropped and here - first < _NEAR and who not in others:
+            others.add(who)
+            self.workers[first - self.dropped] += 1
+            self.workers.append(0)
+            return
+        if len(self._said) > _NEAR:
+            self._said.clear()
+        self._said[key] = (here, {who})
+        self.workers.append(1)
+
+    def wanted(self, *, level: Level, start: int = 0, merged: bool = False) -> list[int]:
+        """Return the indices from `start` on of the lines at `level` or above; `merged` leaves repetitions out."""
+        least, ranks, workers = _WANTED[level], self.ranks, self.workers
+        return [
+            index for index in range(start, len(self.lines)) if ranks[index] >= least and (workers[index] or not merged)
+        ]
+
+    def shown(self, index: int, *, folded: bool) -> str:
+        """Return a line as it is read: whole, or without its prefix and with how many workers said it."""
+        if not folded:
+            return self.lines[index]
+        several = self.workers[index]
+        return f"{self.folded[index]}  ×{several}" if several > 1 else self.folded[index]
 
     def find(self, text: str, *, among: list[int], after: int, back: bool = False) -> int | None:
         """Return the next place in `among` whose line holds `text`, any case, going round; None when none does."""

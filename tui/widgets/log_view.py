@@ -1,7 +1,11 @@
-"""A live log: filter, search, and follow only while one is at its end; it draws the lines in sight and no others."""
+"""A live log: folded prefixes, filter, search, wrap; it follows only while one is at its end.
+
+It draws the lines in sight and no others.
+"""
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import ClassVar
 
 from rich.segment import Segment
@@ -13,6 +17,9 @@ from textual.strip import Strip
 
 from tui.widgets.log_lines import LEVELS, Level, LogLines
 
+LEAST_WIDTH = 20
+"""Cells below which nothing is wrapped."""
+
 
 class LogView(ScrollView, can_focus=True):
     """Lines of a server's log."""
@@ -20,12 +27,15 @@ class LogView(ScrollView, can_focus=True):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "filter", "filter"),
         Binding("slash", "screen.search", "search", key_display="/"),
+        Binding("z", "wrap", "wrap"),
+        Binding("p", "prefix", "prefix"),
+        Binding("Y", "copy", "copy log", show=False),
         Binding("n", "find(1)", "next match", show=False),
         Binding("N", "find(-1)", "previous match", show=False),
         Binding("end,G", "scroll_end", "follow", show=False),
         Binding("enter", "screen.next", "next"),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--warning", "log--error", "log--match", "log--found"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--warning", "log--error", "log--match", "log--found", "log--quiet"}
 
     class Changed(Message):
         """Level, search or following changed."""
@@ -35,7 +45,14 @@ class LogView(ScrollView, can_focus=True):
         self.log_lines = LogLines()
         self.level: Level = "all"
         self.needle = ""
+        self.folded = True
+        """Whether prefixes are folded to time and level, and what all workers say stands once."""
+        self.wrapped = False
+        """Whether a long line takes several rows."""
         self._shown: list[int] = []
+        self._starts: list[int] = []
+        """First row of each shown line, where lines are wrapped."""
+        self._rows = 0
         self._found: int | None = None
         self._widest = 0
         self.following = True
@@ -61,7 +78,7 @@ class LogView(ScrollView, can_focus=True):
         if self.log_lines.dropped != dropped:
             self._refill()
         else:
-            fresh = self.log_lines.wanted(level=self.level, start=start)
+            fresh = self.log_lines.wanted(level=self.level, start=start, merged=self.folded)
             self._shown += fresh
             self._measure(fresh)
         self._resize()
@@ -83,10 +100,25 @@ class LogView(ScrollView, can_focus=True):
     def action_filter(self) -> None:
         """Show the next level: everything, info, warnings, errors."""
         self.level = LEVELS[(LEVELS.index(self.level) + 1) % len(LEVELS)]
-        self._found = None
-        self.following = True
-        self._refill()
-        self._resize()
+        self._lay_out_anew()
+
+    def action_wrap(self) -> None:
+        """Give long lines several rows, or one."""
+        self.wrapped = not self.wrapped
+        self._lay_out_anew()
+
+    def action_prefix(self) -> None:
+        """Show every line as the engine wrote it, or folded."""
+        self.folded = not self.folded
+        self._lay_out_anew()
+
+    def action_copy(self) -> None:
+        """Copy the lines in sight, whole as they were written."""
+        top = self._place(self.scroll_offset.y)
+        below = self._place(self.scroll_offset.y + self.size.height - 1)
+        lines = [self.log_lines.lines[index] for index in self._shown[top : below + 1]]
+        self.app.copy_to_clipboard("\n".join(lines))
+        self.notify(f"{len(lines)} lines; over SSH this needs a terminal that allows OSC 52", title="copied")
 
     def action_find(self, way: int) -> None:
         """Go to the next or the previous match."""
@@ -96,7 +128,7 @@ class LogView(ScrollView, can_focus=True):
     def _find(self, *, back: bool) -> bool:
         if not self._shown:
             return False
-        after = self._found if self._found is not None else self.scroll_offset.y
+        after = self._found if self._found is not None else self._place(self.scroll_offset.y)
         place = self.log_lines.find(self.needle, among=self._shown, after=after, back=back)
         if place is None:
             self._found = None
@@ -104,22 +136,51 @@ class LogView(ScrollView, can_focus=True):
             return False
         self._found = place
         self.following = False
-        self.scroll_to(y=max(0, place - self.size.height // 2), animate=False)
+        self.scroll_to(y=max(0, self._row(place) - self.size.height // 2), animate=False)
         self.refresh()
         self.post_message(self.Changed())
         return True
 
+    def _lay_out_anew(self) -> None:
+        self._found = None
+        self.following = True
+        self._refill()
+        self._resize()
+
     def _refill(self) -> None:
-        self._shown = self.log_lines.wanted(level=self.level)
+        self._shown = self.log_lines.wanted(level=self.level, merged=self.folded)
         self._widest = 0
+        self._rows = 0
+        self._starts = []
         self._measure(self._shown)
 
     def _measure(self, indices: list[int]) -> None:
-        lines = self.log_lines.lines
-        self._widest = max([self._widest, *(len(lines[index]) for index in indices)])
+        lengths = [len(self.log_lines.shown(index, folded=self.folded)) for index in indices]
+        if not self.wrapped:
+            self._widest = max([self._widest, *lengths])
+            self._rows = len(self._shown)
+            return
+        width = self._wrap_width
+        self._widest = width
+        for length in lengths:
+            self._starts.append(self._rows)
+            self._rows += max(1, -(-length // width))
+
+    @property
+    def _wrap_width(self) -> int:
+        # The scrollbar may come and go; its column is left free either way.
+        return max(LEAST_WIDTH, self.size.width - 1)
+
+    def _place(self, row: int) -> int:
+        """Which shown line stands in a row."""
+        return bisect_right(self._starts, row) - 1 if self.wrapped else row
+
+    def _row(self, place: int) -> int:
+        """The first row of a shown line."""
+        return self._starts[place] if self.wrapped else place
 
     def _resize(self) -> None:
-        self.virtual_size = Size(self._widest, len(self._shown))
+        self.virtual_size = Size(self._widest, self._rows)
         if self.following:
             # The scrollbars may take a line of their own, so the end is known after the layout only.
             self.call_after_refresh(self._to_end)
@@ -132,6 +193,8 @@ class LogView(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         """Stay at the end when the window changes."""
+        if self.wrapped:
+            self._refill()
         self._resize()
 
     def watch_scroll_y(self, old: float, new: float) -> None:
@@ -143,15 +206,19 @@ class LogView(ScrollView, can_focus=True):
             self.post_message(self.Changed())
 
     def render_line(self, y: int) -> Strip:
-        """One line in sight."""
+        """One row in sight."""
         x, top = self.scroll_offset
-        place = top + y
+        row = top + y
         width = self.scrollable_content_region.width
         base = self.rich_style
-        if place >= len(self._shown):
+        if row >= self._rows:
             return Strip.blank(width, base)
+        place = self._place(row)
         index = self._shown[place]
-        line = self.log_lines.lines[index]
+        line = self.log_lines.shown(index, folded=self.folded)
+        if self.wrapped:
+            part = (row - self._starts[place]) * self._wrap_width
+            line = line[part : part + self._wrap_width]
         rank = self.log_lines.ranks[index]
         style = base
         if rank:
@@ -164,4 +231,7 @@ class LogView(ScrollView, can_focus=True):
             end = at + len(self.needle)
             match = style + self.get_component_rich_style("log--match", partial=True)
             segments = [Segment(line[:at], style), Segment(line[at:end], match), Segment(line[end:], style)]
+        elif self.folded and line[2:3] == line[5:6] == ":":
+            quiet = style + self.get_component_rich_style("log--quiet", partial=True)
+            segments = [Segment(line[:10], quiet), Segment(line[10:], style)]
         return Strip(segments).crop_extend(x, x + width, style)
