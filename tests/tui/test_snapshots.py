@@ -59,7 +59,7 @@ def on_verify(*keys: str) -> Act:
 
 
 SCENES: dict[str, tuple[Step, str, Act]] = {
-    "gpus": (Step.GPUS, "8xH200", press()),
+    "gpus": (Step.GPUS, "8xH200", press("h", "2", "0", "0")),
     "workload": (Step.WORKLOAD, "8xH200", press("down")),
     "plan": (Step.PLAN, "8xH200", press("tab")),
     "plan-loaded": (Step.PLAN, "8xH200", press()),
