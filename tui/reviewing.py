@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hw_specs import GpuSet, M35Error
+from hw_specs.reading import expanded, read_text
 from planner import Plan
 from planner.calibrate import calibrations
 from planner.rendering.argv import ReadCommand, read_command
@@ -27,14 +28,7 @@ def read_artefact(path: Path) -> str:
     Raises:
         M35Error: when it cannot be read, or is too large to be one.
     """
-    try:
-        with path.expanduser().open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise M35Error(f"cannot read `{path}`: {(error.strerror or str(error)).lower()}", hint="name a file") from error
-    if len(data) > MOST_BYTES:
-        raise M35Error(f"`{path}` is larger than {MOST_BYTES >> 20} MiB", hint="name the file of one deployment")
-    return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n")
+    return read_text(expanded(path), most_bytes=MOST_BYTES, errors="replace").replace("\r\n", "\n")
 
 
 def judge(backend: Backend, text: str, name: str, gpus: GpuSet | None, *, post: Callable[[news.News], None]) -> None:
