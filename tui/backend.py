@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from planner import Lever, Plan, PlannerError, PlanRequest
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport, GpuSet
+    from hw_specs.detect.activity import GpuActivity
     from planner import SpeedForecast, Workload
     from planner.memory.rank import Calibration
     from planner.planning.context_curve import CurvePoint
@@ -138,6 +139,20 @@ def _metrics(url: str) -> str:
     return read_metrics(url)
 
 
+class _Activity:
+    """The GPUs of this machine, through libraries that are opened when they are asked first."""
+
+    def __init__(self) -> None:
+        self._read: Callable[[], tuple[GpuActivity, ...]] | None = None
+
+    def __call__(self) -> tuple[GpuActivity, ...]:
+        if self._read is None:
+            from hw_specs.detect.activity import ActivityReader
+
+            self._read = ActivityReader().read
+        return self._read()
+
+
 def _chat(url: str, model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
     from planner.serve.verification.chat import chat
 
@@ -227,6 +242,8 @@ class Backend:
         _verify
     )
     metrics: Callable[[str], str] = _metrics
+    activity: Callable[[], tuple[GpuActivity, ...]] = field(default_factory=_Activity)
+    """What the GPUs of this machine do; none where no driver is."""
     chat: Callable[[str, str, Sequence[Turn]], Iterator[Piece]] = _chat
     calibrations: Callable[[], tuple[Calibration, ...]] = _calibrations
     """What starts on this machine measured."""

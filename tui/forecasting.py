@@ -36,11 +36,6 @@ def targets_for(load: Mapping[str, Any]) -> Targets:
     return targets_of(load)
 
 
-def known(plan: Plan, workload: Workload) -> SpeedForecast | None:
-    """Return a forecast that was made before."""
-    return _seen.get(_key(plan, workload))
-
-
 def speed_of(plan: Plan, workload: Workload) -> SpeedForecast:
     """Return what `plan` would show under `workload`.
 

@@ -9,6 +9,7 @@ from planner.serve.process.progress import StartProgress
 
 if TYPE_CHECKING:
     from hw_specs import DetectionReport, M35Error
+    from hw_specs.detect.activity import GpuActivity
     from planner import Plan, SpeedForecast, Workload
     from planner.review.findings import Review
     from planner.serve import Event, Expectations, RehearsalReport, Run, SmokeReport, StartReport
@@ -169,6 +170,15 @@ class MetricsRead:
     page: str | M35Error
     at_s: float
     alive: bool
+    gpus: tuple[GpuActivity, ...] = ()
+    """What the GPUs of this machine do."""
+
+
+@dataclass(frozen=True, slots=True)
+class WindowChosen:
+    """The dashboard shall show so much of the past."""
+
+    span_s: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +218,7 @@ News = (
     | SmokeDone
     | Verified
     | MetricsRead
+    | WindowChosen
     | Asked
     | Said
 )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from hw_specs import M35Error
 from planner import Plan
 from planner.serve import CheckResult, Expectations, Run, SmokeReport, StartReport
 from planner.serve.verification.chat import Turn
-from planner.serve.verification.live_metrics import Counters, LiveMetrics, live_metrics, read_counters
+from planner.serve.verification.window import Remark, Sample, Window, read_look, remarks
+from planner.speed.answer import SpeedForecast
+from planner.speed.workload import Workload
 from tui import news
 
-HISTORY = 240
-"""Looks at the server that are kept."""
+KEPT_S = 3600.0
+"""How much of the past is kept; how much of it is shown is the user's choice."""
+SPAN_S = 600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +32,45 @@ class Serving:
     """The check under way; empty when none is."""
     report: SmokeReport | None = None
     start_report: StartReport | None = None
-    last_look: Counters | None = None
-    history: tuple[LiveMetrics, ...] = ()
-    """Newest last."""
+    window: Window = field(default_factory=lambda: Window(span_s=KEPT_S))
+    """Every look at the server that is kept."""
+    span_s: int = SPAN_S
+    """How much of it is shown."""
+    forecasts: tuple[tuple[Workload, SpeedForecast | M35Error], ...] = ()
+    """What was forecast for the loads that were seen."""
     trouble: str = ""
     """Why the server cannot be reached."""
     turns: tuple[Turn, ...] = ()
     answer: str = ""
     """Of the chat, as far as it has come."""
     talking: bool = False
+
+    @property
+    def shown(self) -> Window:
+        """The part of the past that is shown."""
+        return self.window.last(self.span_s)
+
+    @property
+    def sample(self) -> Sample | None:
+        """The newest look with percentiles over what is shown; None before the first."""
+        return self.shown.sample()
+
+    @property
+    def load(self) -> Workload | None:
+        """What the server is asked, as far as that is known."""
+        return self.shown.load()
+
+    @property
+    def forecast(self) -> SpeedForecast | None:
+        """The forecast for the load that is there."""
+        found = dict(self.forecasts).get(self.load) if self.load is not None else None
+        return found if isinstance(found, SpeedForecast) else None
+
+    @property
+    def remarks(self) -> tuple[Remark, ...]:
+        """What is not as planned."""
+        sample = self.sample
+        return () if sample is None else remarks(sample, plan=self.plan, forecast=self.forecast)
 
 
 def take(serving: Serving, heard: news.News) -> Serving:
@@ -57,6 +90,10 @@ def take(serving: Serving, heard: news.News) -> Serving:
             return replace(serving, start_report=start_report)
         case news.MetricsRead():
             return _looked(serving, heard)
+        case news.Forecasted(workload=workload, forecast=forecast):
+            return replace(serving, forecasts=(*serving.forecasts, (workload, forecast)))
+        case news.WindowChosen(span_s=span_s):
+            return replace(serving, span_s=span_s)
         case news.Asked(text=text):
             turns = (*serving.turns, Turn(role="user", content=text))
             return replace(serving, turns=turns, answer="", talking=True)
@@ -77,6 +114,5 @@ def take(serving: Serving, heard: news.News) -> Serving:
 def _looked(serving: Serving, look: news.MetricsRead) -> Serving:
     if isinstance(look.page, M35Error):
         return replace(serving, trouble=str(look.page) if look.alive else "the server has ended")
-    now = read_counters(look.page, at_s=look.at_s)
-    seen = live_metrics(now, serving.last_look)
-    return replace(serving, trouble="", history=(*serving.history[1 - HISTORY :], seen), last_look=now)
+    look_ = read_look(look.page, at_s=look.at_s, gpus=look.gpus)
+    return replace(serving, trouble="", window=serving.window.add(look_))

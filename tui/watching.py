@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from hw_specs import M35Error
-from planner import Plan
+from planner import Plan, SpeedForecast, Workload
 from planner.serve import CheckResult, Event, Expectations, Run, StartOrder
 from planner.serve.log.events import ServerReady
 from planner.serve.process.engine_argv import option_value
@@ -29,6 +29,8 @@ Cancelled = Callable[[], bool]
 READY_FACTOR = 5
 """A server that is up is looked at less often than one that starts."""
 
+LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")
+"""Where a server listens that runs on this machine's GPUs."""
 MOST_LOG_BYTES = 4 << 20
 """Of one batch; the rest comes with the next."""
 
@@ -153,12 +155,23 @@ def verify_server(backend: Backend, url: str, expected: Expectations | None, *, 
 
 
 def look_at_server(backend: Backend, run: Run, *, post: Post) -> None:
-    """Read ``/metrics`` once."""
+    """Read ``/metrics`` and the GPUs once."""
     try:
         page: str | M35Error = backend.metrics(run.url)
     except M35Error as refusal:
         page = refusal
-    post(news.MetricsRead(page, at_s=backend.now(), alive=run.status().alive))
+    here = run.record.endpoint.host in LOOPBACK
+    gpus = backend.activity() if here else ()
+    post(news.MetricsRead(page, at_s=backend.now(), alive=run.status().alive, gpus=gpus))
+
+
+def forecast_for(backend: Backend, plan: Plan, load: Workload, *, post: Post) -> None:
+    """Forecast what a server would show under the load that is there."""
+    try:
+        found: SpeedForecast | M35Error = backend.speed(plan, load)
+    except M35Error as refusal:
+        found = refusal
+    post(news.Forecasted(plan, load, found))
 
 
 def chat_with_server(backend: Backend, url: str, model: str, turns: Sequence[Turn], *, post: Post) -> None:

@@ -47,6 +47,7 @@ COMMANDS: dict[str, str] = {
     "attach": "watch a run that was launched earlier",
     "stop": "stop a server that was launched",
     "runs": "list what was launched on this machine",
+    "watch": "watch what a running server does, beside its plan",
     "verify": "prove that a running server does what was planned",
     "diagnose": "name the cause of a failed start from its log",
     "calibrate": "keep what a start measured, for later plans",

@@ -108,6 +108,11 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("m35-plan runs", "what was launched here"),
         ("m35-plan runs --json", "for programs"),
     ),
+    "watch": (
+        ("m35-plan watch latest", "the newest run, a line every five seconds"),
+        ("m35-plan watch http://127.0.0.1:8000 --every 1", "any server"),
+        ("m35-plan watch latest --json", "every look as a JSON line"),
+    ),
     "verify": (
         ("m35-plan verify", "the server on port 8000"),
         ("m35-plan verify http://127.0.0.1:8001 --plan plan.json", "against a plan"),

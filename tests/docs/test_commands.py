@@ -53,7 +53,7 @@ def shown() -> list[Shown]:
 
 NEEDS = {
     "bench": "server", "check": "gpu", "rehearse": "engine", "launch": "gpu", "attach": "run", "stop": "run",
-    "verify": "server",
+    "verify": "server", "watch": "server",
 }  # fmt: skip
 """Command → what its examples need that is not here."""
 NEEDED = {

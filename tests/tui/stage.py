@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from hw_specs import parse_gpus
+from hw_specs.detect.activity import GpuActivity
 from hw_specs.units import GIB
 from planner import Lever, Plan, PlanRequest, plan
 from planner.planning.choose import all_levers
@@ -88,7 +89,8 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
         "now": lambda: BORN_S + 161,
         "look_every_s": None,
         "verify": _verify,
-        "metrics": lambda _url: METRICS,
+        "metrics": lambda _url: metrics_page(0),
+        "activity": busy_gpus,
         "chat": _chat,
     }
     return backend(**{**doors, **changes})
@@ -107,14 +109,55 @@ def app_at(
 
 
 METRICS = """\
-vllm:num_requests_running{engine="0"} 14.0
-vllm:num_requests_waiting{engine="0"} 2.0
-vllm:kv_cache_usage_perc{engine="0"} 0.312
-vllm:request_success_total{engine="0"} 1208.0
-vllm:num_preemptions_total{engine="0"} 0.0
-vllm:generation_tokens_total{engine="0"} 912000.0
-vllm:prompt_tokens_total{engine="0"} 3501000.0
+vllm:num_requests_running{{engine="0"}} {running}.0
+vllm:num_requests_waiting{{engine="0"}} {waiting}.0
+vllm:kv_cache_usage_perc{{engine="0"}} {use}
+vllm:request_success_total{{engine="0"}} {finished}.0
+vllm:num_preemptions_total{{engine="0"}} {preempted}.0
+vllm:generation_tokens_total{{engine="0"}} {out}.0
+vllm:prompt_tokens_total{{engine="0"}} {into}.0
+vllm:time_to_first_token_seconds_bucket{{engine="0",le="0.25"}} {half}.0
+vllm:time_to_first_token_seconds_bucket{{engine="0",le="1.0"}} {finished}.0
+vllm:time_to_first_token_seconds_bucket{{engine="0",le="+Inf"}} {finished}.0
+vllm:time_to_first_token_seconds_sum{{engine="0"}} {half}.0
+vllm:inter_token_latency_seconds_bucket{{engine="0",le="0.01"}} {half}.0
+vllm:inter_token_latency_seconds_bucket{{engine="0",le="0.05"}} {out}.0
+vllm:inter_token_latency_seconds_bucket{{engine="0",le="+Inf"}} {out}.0
+vllm:inter_token_latency_seconds_sum{{engine="0"}} {finished}.0
+vllm:request_prompt_tokens_bucket{{engine="0",le="+Inf"}} {finished}.0
+vllm:request_prompt_tokens_sum{{engine="0"}} {into}.0
+vllm:request_generation_tokens_bucket{{engine="0",le="+Inf"}} {finished}.0
+vllm:request_generation_tokens_sum{{engine="0"}} {out}.0
 """
+
+
+def metrics_page(n: int) -> str:
+    """``/metrics`` at the n-th look, whose load rises and falls."""
+    busy = 8 + 6 * (n % 7)
+    return METRICS.format(
+        running=busy, waiting=2 if busy > 40 else 0, use=0.1 + 0.015 * busy, finished=1208 + 40 * n,
+        preempted=n // 3 if n > 2 else 0, out=912_000 + 9_000 * n + 40 * busy * n, into=3_501_000 + 41_000 * n,
+        half=604 + 20 * n,
+    )  # fmt: skip
+
+
+def busy_gpus() -> tuple[GpuActivity, ...]:
+    return tuple(
+        GpuActivity(
+            vendor="nvidia", index=index, use_fraction=0.9 - 0.05 * index, used_bytes=round(127.9 * GIB),
+            total_bytes=round(139.8 * GIB), power_w=650.0 - 10 * index, power_limit_w=700.0,
+        )
+        for index in range(8)
+    )  # fmt: skip
+
+
+def looks(count: int) -> list[news.MetricsRead]:
+    """So many looks, ten seconds apart."""
+    return [
+        news.MetricsRead(metrics_page(n), at_s=BORN_S + 200 + 10 * n, alive=True, gpus=busy_gpus())
+        for n in range(count)
+    ]
+
 
 SMOKE = (
     CheckResult(name="health", status="pass", seen="up, vLLM 0.33.0", duration_s=0.0),

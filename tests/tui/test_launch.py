@@ -61,7 +61,7 @@ async def test_from_preflight_to_a_verified_server_that_stays(program: str, monk
         assert screen.answers.request is not None
         assert screen.answers.request.calibrations == calibrations()
         await pilot.press("right")
-        await until(pilot, lambda: "25.0 %" in text_of(app) and "waiting" in text_of(app))
+        await until(pilot, lambda: "KV cache, %" in text_of(app) and "25.0" in text_of(app))
         await pilot.press("4")
         await typed(pilot, "hello")
         await pilot.press("enter")

@@ -63,7 +63,10 @@ def test_the_command_line_of_a_question_asks_just_that_question(settings: dict[s
 
 @given(
     st.dictionaries(
-        st.sampled_from([name for name in LOAD if name != "objective"]), st.integers(1, 900), min_size=1, max_size=5
+        st.sampled_from([name for name, one in LOAD.items() if not one.choices]),
+        st.integers(1, 900),
+        min_size=1,
+        max_size=5,
     )
 )
 def test_the_command_line_of_a_load_asks_for_just_that_load(load: dict[str, Any]) -> None:
@@ -172,7 +175,7 @@ async def test_whoever_only_looks_starts_and_ends_nothing() -> None:
     doors = stage.staged("8xH200", readonly=True)
     app = stage.app_at(Step.VERIFY, run_id=stage.finished_run().id, doors=doors)
     async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, VerifyScreen) and bool(app.screen.serving.history))
+        await until(pilot, lambda: isinstance(app.screen, VerifyScreen) and app.screen.serving.sample is not None)
         assert isinstance(app.screen, VerifyScreen)
         await pilot.press("s", "1", "v")
         assert not app.screen.serving.results

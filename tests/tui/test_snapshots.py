@@ -51,8 +51,12 @@ def on_verify(*keys: str) -> Act:
     async def act(pilot: Pilot[Any]) -> None:
         screen = pilot.app.screen
         assert isinstance(screen, VerifyScreen)
-        await until(pilot, lambda: screen.serving.report is not None and bool(screen.serving.history))
+        await until(pilot, lambda: screen.serving.report is not None and screen.serving.sample is not None)
         await pilot.press(*keys)
+        if keys == ("3",):
+            for look in stage.looks(40):
+                screen.hear(look)
+            await until(pilot, lambda: screen.serving.forecast is not None)
         await until(pilot, lambda: not screen.serving.talking)
 
     return act
@@ -127,7 +131,9 @@ def test_screen(name: str, size: tuple[int, int], snap_compare: Callable[..., bo
     assert snap_compare(app, terminal_size=size, run_before=act)
 
 
-@pytest.mark.parametrize("name", ["gpus", "workload", "plan", "plan-loaded", "plan-nothing-fits", "command"])
+@pytest.mark.parametrize(
+    "name", ["gpus", "workload", "plan", "plan-loaded", "plan-nothing-fits", "command", "verify-dashboard"]
+)
 def test_screen_with_room(name: str, snap_compare: Callable[..., bool]) -> None:
     app, act = scene(name)
     assert snap_compare(app, terminal_size=(200, 60), run_before=act)

@@ -99,13 +99,15 @@ def test_the_chat_grows_by_whole_turns() -> None:
     assert not state.talking and [turn.content for turn in state.turns] == ["hello", "Bonjour"]
 
 
-def test_looks_are_kept_up_to_a_number_and_a_dead_server_is_named() -> None:
-    looks = [news.MetricsRead(METRICS % (10 * n), at_s=float(n), alive=True) for n in range(serving.HISTORY + 9)]
+def test_an_hour_of_looks_is_kept_and_a_dead_server_is_named() -> None:
+    looks = [news.MetricsRead(METRICS % (10 * n), at_s=60.0 * n, alive=True) for n in range(100)]
     state = served(*looks)
-    assert len(state.history) == serving.HISTORY
-    assert state.history[-1].generated_tokens_per_s == pytest.approx(10.0)
+    assert len(state.window.looks) == 61 and len(state.shown.looks) == 11
+    assert state.sample is not None and state.sample.output_tokens_per_s == pytest.approx(10 / 60)
+    hour = serving.take(state, news.WindowChosen(3600))
+    assert len(hour.shown.looks) == 61
     gone = serving.take(state, news.MetricsRead(PlannerError("no connection"), at_s=1e6, alive=False))
-    assert gone.trouble == "the server has ended" and gone.history == state.history
+    assert gone.trouble == "the server has ended" and gone.window == state.window
 
 
 ANY = st.sampled_from(

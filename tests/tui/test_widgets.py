@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import time
 from pathlib import Path
@@ -17,7 +18,8 @@ from planner.serve.process.progress import PhaseView, StartView
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
 from planner.serve.verification.live_metrics import live_metrics, read_counters
 from planner.serve.verification.snippets import CLIENTS, client_snippet
-from tui import main
+from tui import main, news
+from tui.serving import Serving, take
 from tui.start import beginning
 from tui.widgets.columns import Column, Row, fit, lay_out
 from tui.widgets.dashboard import dashboard_lines
@@ -27,6 +29,7 @@ from tui.widgets.phases import phase_lines
 from tui.widgets.plan_panel import gpu_bar, picture
 from tui.wizard import Step
 
+from . import stage
 from .world import request, until
 
 LOG = (
@@ -158,11 +161,26 @@ def test_gauges_need_two_looks_for_rates_and_survive_a_restart() -> None:
     assert live_metrics(first, second).generated_tokens_per_s is None
     assert live_metrics(second, first).kv_use_fraction == 0.5
     assert live_metrics(second, first).running is None
-    text = "\n".join(
-        line.plain for line in dashboard_lines([live_metrics(first, None), live_metrics(second, first)], width=80)
-    )
-    assert "100 /s" in text
-    assert "50.0 %" in text
+
+
+def test_a_dashboard_says_what_is_not_as_planned_at_any_width() -> None:
+    state = Serving(plan=plan(request()))
+    assert "asking /metrics" in dashboard_lines(state, width=80)[0].plain
+    for look in stage.looks(12):
+        state = take(state, look)
+    for width in (76, 116, 196):
+        lines = dashboard_lines(state, width=width)
+        text = "\n".join(line.plain for line in lines)
+        assert all(line.cell_length <= width for line in lines)
+        assert "! 3 requests were preempted" in text and "--max-num-seqs" in text
+        assert "planned tokens" in text and "tokens/s out" in text and "650 W" in text
+    load = state.load
+    assert load is not None
+    speed = stage.recording("8xH200").speed
+    assert speed is not None
+    state = take(state, news.Forecasted(plan(request()), load, dataclasses.replace(speed, workload=load)))
+    text = "\n".join(line.plain for line in dashboard_lines(state, width=116))
+    assert "forecast 123 (94.0 to 160)" in text and "forecast for what it is asked now" in text
 
 
 def test_snippets_hold_no_key_and_compile() -> None:

@@ -62,6 +62,7 @@ def backend(**changes: Any) -> Backend:
         "detect_every_s": None,
         "preflight": preflight(*CHECKS),
         "running": list,
+        "activity": tuple,
         "poll_s": 0.02,
     }
     return Backend(**{**doors, **changes})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 from textual import on, work
 from textual.app import ComposeResult
@@ -13,11 +13,13 @@ from textual.content import Content
 from textual.widgets import ContentSwitcher, Static
 
 from hw_specs import M35Error
+from planner import Plan, Workload
 from planner.calibrate import calibration_of
 from planner.serve import Run
 from planner.serve.verification.chat import Turn
 from tui import news, watching
 from tui.backend import Backend
+from tui.remembering import WINDOWS_S, Remembered
 from tui.screens.step import StepScreen
 from tui.serving import Serving, take
 from tui.views.chat import ChatView
@@ -37,6 +39,16 @@ VIEWS: dict[str, type[View]] = {
 }
 FOCUS = {"chat": "#say", "client": "#client"}
 """What gets the keys in a view, where it is not the view itself."""
+
+
+@runtime_checkable
+class KeepsWindow(Protocol):
+    """An application that remembers how much of the past is shown."""
+
+    kept: Remembered
+
+    def keep_window(self, window_s: int) -> None:
+        """Remember it."""
 
 
 class VerifyScreen(StepScreen):
@@ -60,6 +72,8 @@ class VerifyScreen(StepScreen):
         super().__init__(answers, backend=backend)
         self.serving = Serving()
         self.view = "checks"
+        self._asking = False
+        """Whether a forecast is being made."""
 
     def compose_body(self) -> ComposeResult:
         """The names of the views above one of them."""
@@ -72,12 +86,19 @@ class VerifyScreen(StepScreen):
     def on_mount(self) -> None:
         """Find the server and begin to check it."""
         self.replan()
+        if isinstance(self.app, KeepsWindow):
+            self.serving = take(self.serving, news.WindowChosen(self.app.kept.window_s))
         self.action_view("dashboard" if self.backend.readonly else "checks")
         self._load()
 
     @work(thread=True, exclusive=True, group="load")
     def _load(self) -> None:
         watching.know_run(self.backend, self.answers.run_id or "latest", post=self.tell)
+
+    def own_line(self) -> str:
+        """The command line that shows this view."""
+        watching_it = self.view == "dashboard" and self.answers.run_id is not None
+        return f"m35-plan watch {self.answers.run_id}" if watching_it else super().own_line()
 
     # News
 
@@ -91,6 +112,11 @@ class VerifyScreen(StepScreen):
                 self.look()
                 if self.backend.look_every_s:
                     self.set_interval(self.backend.look_every_s, self.look)
+            case news.MetricsRead():
+                self._forecast_load()
+            case news.Forecasted():
+                self._asking = False
+                self._forecast_load()
             case news.Verified():
                 self._reread()
             case news.Asked():
@@ -111,6 +137,7 @@ class VerifyScreen(StepScreen):
     def action_view(self, name: str) -> None:
         """Show one view."""
         self.view = name
+        self.show_line()
         parts = []
         for number, view in enumerate(VIEWS, 1):
             if view == name:
@@ -183,6 +210,25 @@ class VerifyScreen(StepScreen):
         """Read the server's figures once."""
         if self.serving.run is not None:
             watching.look_at_server(self.backend, self.serving.run, post=self.tell)
+
+    def _forecast_load(self) -> None:
+        """Ask what the plan would show under the load that is there, once a load."""
+        plan, load = self.serving.plan, self.serving.load
+        if plan is not None and load is not None and load not in dict(self.serving.forecasts) and not self._asking:
+            self._asking = True
+            self._forecast(plan, load)
+
+    @work(thread=True, exclusive=True, group="forecast")
+    def _forecast(self, plan: Plan, load: Workload) -> None:
+        watching.forecast_for(self.backend, plan, load, post=self.tell)
+
+    def action_window(self) -> None:
+        """Show another part of the past: a minute, ten, an hour."""
+        following = {one: WINDOWS_S[(index + 1) % len(WINDOWS_S)] for index, one in enumerate(WINDOWS_S)}
+        span_s = following.get(self.serving.span_s, WINDOWS_S[0])
+        self.hear(news.WindowChosen(span_s))
+        if isinstance(self.app, KeepsWindow):
+            self.app.keep_window(span_s)
 
     @on(ChatView.Asked)
     def _asked(self, message: ChatView.Asked) -> None:

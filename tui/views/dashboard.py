@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
@@ -12,7 +15,9 @@ from tui.widgets.dashboard import dashboard_lines
 
 
 class DashboardView(VerticalScroll):
-    """The newest look at ``/metrics`` and how it went before."""
+    """The newest look at ``/metrics`` and at the GPUs, how it went before, and what was planned."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("t", "screen.window", "time shown")]
 
     def compose(self) -> ComposeResult:
         """One text."""
@@ -20,5 +25,5 @@ class DashboardView(VerticalScroll):
 
     def show(self, serving: Serving, *, width: int) -> None:
         """Draw the state."""
-        lines = dashboard_lines(serving.history, width=width)
+        lines = dashboard_lines(serving, width=width)
         self.query_one("#dashboard", Static).update(Content("\n").join(lines))

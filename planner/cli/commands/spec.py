@@ -12,7 +12,7 @@ from planner.cli.output import write_json
 
 DOCUMENT_HOMES = (
     "planner.serve.documents", "planner.serve.start_report", "planner.serve.verification.smoke",
-    "planner.serve.rehearsal.document",
+    "planner.serve.rehearsal.document", "planner.serve.verification.window",
 )  # fmt: skip
 """Modules whose documents have types of their own."""
 
