@@ -137,6 +137,8 @@ class ModelSpec:
     """Original length times YaRN's factor, the limit in early releases; None where it is `max_position_embeddings`."""
     rotary_dim: int | None = None
     """Columns of the RoPE table; None means `head_dim`."""
+    architectures: tuple[str, ...] = ()
+    """Classes that the configuration names, outermost; empty where it names none."""
     notes: tuple[str, ...] = ()
     """What reading the checkpoint found that its user should know; one sentence each."""
 
@@ -144,6 +146,18 @@ class ModelSpec:
     def num_hidden_layers(self) -> int:
         """Decoder layers of the target."""
         return sum(group.count for group in self.layers)
+
+    @property
+    def engine_architectures(self) -> tuple[str, ...]:
+        """Classes that vLLM loads it with, as far as they are known; Mistral's own layout names none."""
+        if self.architectures or not self.native_format:
+            return self.architectures
+        return ("PixtralForConditionalGeneration",) if self.vision else ("MistralForCausalLM",)
+
+    @property
+    def quantized(self) -> bool:
+        """Whether any decoder layer is stored in fewer than 16 bits."""
+        return any(fmt.bits < BF16.bits for fmt in self.formats)
 
     @property
     def formats(self) -> tuple[WeightFormat, ...]:

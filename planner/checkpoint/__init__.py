@@ -73,5 +73,12 @@ def _recognised(model: ModelSpec) -> ModelSpec:
 def _dimensions(model: ModelSpec) -> ModelSpec:
     """`model` without what differs between copies of one checkpoint."""
     return replace(
-        model, name="", draft=None, checkpoint_bytes=None, download_bytes=None, native_format=False, notes=()
+        model,
+        name="",
+        draft=None,
+        checkpoint_bytes=None,
+        download_bytes=None,
+        native_format=False,
+        architectures=(),
+        notes=(),
     )

@@ -217,6 +217,8 @@ def read_huggingface(config: Section, *, name: str, quantization: Section | None
         rope_cache_positions=rows if rows != limit else None,
         yarn_positions=rows if yarn and rows != limit else None,
         rotary_dim=int(head_dim * partial) if partial != 1 else None,
+        # Where a configuration names no class, the engine takes that of the model type.
+        architectures=tuple(config.texts("architectures")) or (traits.architectures[:1] if text is config else ()),
     )
 
 

@@ -24,6 +24,14 @@ class BatchTier(Record):
     max_num_seqs: int
 
 
+class EarlyV2(Record):
+    """Models that a release runs on V2 before it runs all dense models there."""
+
+    architectures: tuple[str, ...]
+    quantized: bool
+    """Whether quantised checkpoints of them do."""
+
+
 class Release(Record):
     """The rules of one release that memory and settings depend on."""
 
@@ -40,7 +48,11 @@ class Release(Record):
     """Vendors whose graph estimate is subtracted from the KV budget."""
     vision_sharded: bool
     """Whether tensor parallelism shards the native vision tower."""
+    vision_sharded_hf: bool
+    """The same for the vision tower of the Hugging Face layout."""
     model_runner: Literal["v1", "v2"]
+    early_v2: EarlyV2
+    """What runs on V2 in a release whose runner is V1 otherwise."""
     dense_vision_mask: bool
     null_block_reserved: bool
     buffers_counted: bool
@@ -74,6 +86,22 @@ class Release(Record):
     graph_ceiling: tuple[tuple[str, int], ...]
     """Architecture prefix and largest captured batch, most specific first."""
     batch_tiers: tuple[BatchTier, ...]
+
+    def for_model(self, architectures: tuple[str, ...], *, quantized: bool) -> "Release":
+        """Return the rules for a model of these architectures, as the engine names them: its runner may be another."""
+        early = bool(set(architectures) & set(self.early_v2.architectures))
+        if not early or (quantized and not self.early_v2.quantized):
+            return self
+        return self._but(model_runner="v2", profiled_sampling="greedy-float32", graph_estimate_vendors=())
+
+    def for_layout(self, load_format: str) -> "Release":
+        """Return the rules for a checkpoint layout: ``hf`` has a vision tower of its own class."""
+        if load_format != "hf" or self.vision_sharded == self.vision_sharded_hf:
+            return self
+        return self._but(vision_sharded=self.vision_sharded_hf)
+
+    def _but(self, **changes: Any) -> "Release":
+        return Release(**{**self.__dict__, **changes})
 
 
 @lru_cache(maxsize=256)

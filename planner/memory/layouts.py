@@ -6,6 +6,9 @@ from hw_specs.spec import GpuSet
 from planner.model import ModelSpec
 from planner.settings import Layout
 
+INT4_IN_A_WORD = 8
+"""Values that are packed into 32 bits."""
+
 
 def tensor_parallel_fault(model: ModelSpec, tensor_parallel_size: int, *, text_only: bool) -> str | None:
     """Return why the model cannot be split this way, or None.
@@ -33,23 +36,32 @@ def tensor_parallel_fault(model: ModelSpec, tensor_parallel_size: int, *, text_o
 def _group_fault(model: ModelSpec, tp: int) -> str | None:
     """Return which weight's groups or blocks a shard would cut, or None.
 
-    The engine checks each matrix when it is made: along the columns of a row-parallel one (o, down), where a group
-    or block must end at the shard's edge, and for blocks along the rows of what it merges (q, k, v; gate, up),
-    where one must end at each seam, on one GPU too. One scale per whole row has no edge inside it.
+    The engine checks each matrix when it is made. Groups of a row must be whole in every matrix, on one GPU too. Blocks
+    must end at the shard's edge along the columns of a row-parallel matrix (o, down), and along the rows of what it
+    merges (q, k, v; gate, up) at each seam, on one GPU too; elsewhere the last one may be cut. Four-bit integers are
+    packed eight to a word along the rows. One scale per whole row has no edge inside it.
 
     Source: vLLM 0.33.0, quantization/utils/fp8_utils.py validate_fp8_block_shape; auto_awq.py create_weights;
-    utils/marlin_utils.py (a group must not straddle the shard); modelopt.py (16 columns).
+    compressed_tensors_wNa16.py and kernels/linear/mixed_precision/marlin.py (a group must not straddle the shard);
+    modelopt.py (16 columns).
     """
-    head = model.head_dim
+    head, hidden = model.head_dim, model.hidden_size
     attended, inner = model.num_attention_heads * head // tp, model.intermediate_size // tp
     kv_rows = max(model.num_key_value_heads // tp, 1) * head
     for group in dict.fromkeys(model.layers):
         output, down = group.attention_output or group.attention, group.mlp_down or group.mlp
-        for fmt, matrix, columns in ((output, "o_proj", attended), (down, "down_proj", inner)):
-            if tp > 1 and fmt.group_columns and columns % fmt.group_columns:
-                return (
-                    f"{fmt.name} groups of {fmt.group_columns} do not divide the {columns} columns of {matrix} that "
-                    f"each of {tp} GPUs gets: vLLM refuses the quantised weight at load"
+        columns = (
+            (output, "o_proj", attended, tp > 1),
+            (down, "down_proj", inner, tp > 1),
+            (group.attention, "q_proj, k_proj and v_proj", hidden, False),
+            (group.mlp, "gate_proj and up_proj", hidden, False),
+        )
+        for fmt, matrix, width, shared in columns:
+            blocks = fmt.group_rows > 1
+            if fmt.group_columns and width % fmt.group_columns and (shared or not blocks):
+                kind = "blocks" if blocks else "groups"
+                return _refused(
+                    f"{fmt.name} {kind} of {fmt.group_columns}", f"the {width} columns of {matrix}", shared, tp
                 )
         rows = (
             (group.attention, "q_proj", attended),
@@ -58,12 +70,24 @@ def _group_fault(model: ModelSpec, tp: int) -> str | None:
         )
         for fmt, matrix, height in rows:
             if fmt.group_rows > 1 and height % fmt.group_rows:
-                return (
-                    f"{fmt.name} blocks of {fmt.group_rows} rows do not divide the {height} rows of {matrix} "
-                    f"{f'that each of {tp} GPUs gets' if tp > 1 else 'on one GPU'}: vLLM refuses the quantised weight "
-                    f"at load"
+                return _refused(
+                    f"{fmt.name} blocks of {fmt.group_rows} rows", f"the {height} rows of {matrix}", tp > 1, tp
                 )
+        packed = (
+            (group.attention, "q_proj, k_proj and v_proj together", attended + 2 * kv_rows),
+            (output, "o_proj", hidden),
+            (group.mlp, "gate_proj and up_proj together", 2 * inner),
+            (down, "down_proj", hidden),
+        )
+        for fmt, matrix, height in packed:
+            if fmt.name == "int4" and height % INT4_IN_A_WORD:
+                return _refused(f"words of {INT4_IN_A_WORD} {fmt.name}", f"the {height} rows of {matrix}", tp > 1, tp)
     return None
+
+
+def _refused(unit: str, of: str, shared: bool, tp: int) -> str:
+    where = f"that each of {tp} GPUs gets" if shared else "on one GPU" if tp == 1 else "of the model"
+    return f"{unit} do not divide {of} {where}: vLLM refuses the quantised weight at load"
 
 
 def legal_tensor_parallel_sizes(model: ModelSpec, limit: int, *, text_only: bool) -> tuple[int, ...]:

@@ -187,6 +187,7 @@ def rank_budgets(
     """Return the budget of one rank per pipeline stage; the ranks of a stage are alike."""
     tp, pp = settings.tensor_parallel_size, settings.pipeline_parallel_size
     layout = settings.load_format if model.native_format else "hf"
+    release = release.for_model(model.engine_architectures, quantized=model.quantized).for_layout(layout)
     rules = weight_rules(gpus.spec.vendor, layout, release)
     weights = rank_weights(
         model,

@@ -50,6 +50,7 @@ class Question:
             UnknownVersion: when the vLLM release is malformed or too old.
         """
         model, release = request.model or load_preset(), resolve_release(request.vllm_version)
+        release = release.for_model(model.engine_architectures, quantized=model.quantized)
         if release.yarn_limit == "original" and model.yarn_positions:
             model = replace(model, max_position_embeddings=model.yarn_positions)
         return cls(

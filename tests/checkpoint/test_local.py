@@ -19,7 +19,7 @@ def write(path: Path, document: object) -> Path:
 
 
 def bare(model: Any) -> Any:
-    return replace(model, name="", native_format=True, download_bytes=None, checkpoint_bytes=None)
+    return replace(model, name="", native_format=True, download_bytes=None, checkpoint_bytes=None, architectures=())
 
 
 @pytest.mark.parametrize("name, document", [("config.json", M35_CONFIG), ("params.json", M35_PARAMS)])

@@ -69,7 +69,7 @@ def test_the_refusal_names_group_matrix_and_what_is_valid() -> None:
 def test_a_split_is_legal_exactly_when_every_group_is_whole(tp: int, group: int, inner: int) -> None:
     fmt = WeightFormat(name="int4", bits=4, group_rows=1, group_columns=group, scale_bytes=2)
     spec = stored_as(fmt, intermediate_size=inner)
-    whole = tp == 1 or (inner // tp % group == 0 and spec.num_attention_heads * spec.head_dim // tp % group == 0)
+    whole = inner // tp % group == 0 and spec.num_attention_heads * spec.head_dim // tp % group == 0
     assert (tensor_parallel_fault(spec, tp, text_only=True) is None) == (inner % tp == 0 and whole)
 
 
@@ -125,3 +125,34 @@ def test_a_card_without_fp8_says_why_and_what_it_can_run(card: str) -> None:
         plan(PlanRequest(gpus=parse_gpus(f"8x{card}")))
     assert "BF16" in (caught.value.hint or "")
     assert plan(PlanRequest(gpus=parse_gpus(f"8x{card}"), model=model())).verdict != "impossible"
+
+
+@pytest.mark.parametrize("stored", ["awq", "gptq", "compressed-tensors"])
+def test_a_group_that_no_row_is_a_multiple_of_is_refused_on_one_gpu_too(stored: str) -> None:
+    for changes in (
+        {"intermediate_size": 8192 + 64},
+        {
+            "hidden_size": 64 * 100,
+            "num_attention_heads": 50,
+            "head_dim": 128,
+            "num_key_value_heads": 10,
+            "intermediate_size": 12800 + 64,
+        },
+    ):
+        spec = model(quantization_config=STORED[stored], **changes)
+        assert legal_tensor_parallel_sizes(spec, 8, text_only=True) == ()
+        fault = tensor_parallel_fault(spec, 1, text_only=True)
+        assert fault is not None
+        assert "groups of 128 do not divide" in fault
+
+
+def test_the_last_block_of_an_unshared_row_may_be_cut() -> None:
+    spec = model(quantization_config=STORED["fp8 blocks"], hidden_size=8192 + 64, head_dim=128)
+    assert tensor_parallel_fault(spec, 1, text_only=True) is None
+
+
+def test_four_bit_rows_fill_whole_words() -> None:
+    channel = WeightFormat(name="int4", bits=4, group_rows=1, scale_bytes=2)
+    spec = stored_as(channel, intermediate_size=8192 * 2 + 2)
+    assert tensor_parallel_fault(spec, 1, text_only=True) is not None
+    assert tensor_parallel_fault(stored_as(channel), 1, text_only=True) is None
