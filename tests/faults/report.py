@@ -1,0 +1,123 @@
+"""Every change of every kind of command fails once; every kind of process is killed many times. Prints what survived.
+
+python -m tests.faults.report changes            every change of files × every way to fail
+python -m tests.faults.report kills [NUMBER]     NUMBER kills at random moments per kind (200)
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.faults.harness import HOWS, KINDS, LAUNCH, Kind, Place, expect_ends, try_once
+
+WORKERS = 2
+MOST_CHANGES = 80
+
+
+@contextmanager
+def fresh() -> Iterator[Place]:
+    with tempfile.TemporaryDirectory(prefix="m35-test-place-") as folder:
+        yield Place(Path(folder))
+
+
+def every_change() -> None:
+    def one(task: tuple[str, str, int]) -> tuple[str, str]:
+        kind, how, at = task
+        with fresh() as place:
+            return kind, try_once(KINDS[kind], place, at=at, how=HOWS[how])[1]
+
+    tasks = []
+    for kind in KINDS:
+        with fresh() as place:
+            KINDS[kind].before(place)
+            log = place.root / "log"
+            place.run(*KINDS[kind].argv(place), log=log)
+            changes = len([line for line in log.read_text().splitlines() if not line.endswith("/log")])
+            expect_ends(place)
+        tasks += [(kind, how, at) for how in HOWS for at in range(1, min(changes, MOST_CHANGES) + 1)]
+    report(tasks, one)
+
+
+def killed_command(kind: Kind) -> str:
+    """Kill a command at a random moment of its life."""
+    with fresh() as place:
+        kind.before(place)
+        whole_s = 0.9
+        command = subprocess.Popen(
+            [sys.executable, "-m", "planner", *kind.argv(place)], env=place.env(), stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        time.sleep(random.uniform(0.05, whole_s))
+        command.send_signal(signal.SIGKILL)
+        command.wait()
+        return what_is_wrong(kind, place)
+
+
+def what_is_wrong(kind: Kind, place: Place) -> str:
+    try:
+        kind.after(place)
+        place.plain("runs")
+        expect_ends(place)
+        left = [*(place.runs.glob(".*") if place.runs.is_dir() else ()), *place.root.glob("m35-*-*")]
+        assert not left, f"left behind: {left}"
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return f"{type(error).__name__}: {error}"[:500]
+    return ""
+
+
+def killed_process(which: str) -> str:
+    """Kill the supervisor, the server or both, at a random moment after a launch."""
+    with fresh() as place:
+        place.plain(*LAUNCH)
+        deadline = time.monotonic() + 20
+        while not (servers := place.servers()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        if not servers:
+            return "no server came"
+        time.sleep(random.uniform(0, 0.3))
+        parent = int(Path(f"/proc/{servers[0]}/stat").read_text().rpartition(")")[2].split()[1])
+        for pid in {"supervisor": [parent], "server": servers, "both": [parent, *servers]}[which]:
+            os.kill(pid, signal.SIGKILL)
+        return what_is_wrong(KINDS["launch"], place)
+
+
+KILLS: dict[str, Callable[[], str]] = {
+    **{kind: (lambda kind=kind: killed_command(KINDS[kind])) for kind in KINDS},  # type: ignore[misc]
+    "rehearse": lambda: killed_command(Kind(argv=lambda _: ("rehearse", "--gpus", "8xH200"))),
+    "verify": lambda: killed_command(Kind(argv=lambda _: ("verify", "http://127.0.0.1:9"))),
+    **{which: (lambda which=which: killed_process(which)) for which in ("supervisor", "server", "both")},  # type: ignore[misc]
+}
+
+
+def every_kill(number: int) -> None:
+    report([(kind, kind, index) for kind in KILLS for index in range(number)], lambda task: (task[0], KILLS[task[0]]()))
+
+
+def report(tasks: list[tuple[str, str, int]], one: Callable[[tuple[str, str, int]], tuple[str, str]]) -> None:
+    tries: dict[str, int] = {}
+    wrong: dict[str, list[str]] = {}
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for task, (kind, fault) in zip(tasks, pool.map(one, tasks), strict=True):
+            tries[kind] = tries.get(kind, 0) + 1
+            if fault:
+                wrong.setdefault(kind, []).append(fault)
+                print(task, fault, flush=True)
+    for kind, count in tries.items():
+        print(f"{kind:<12} {count:>5} tries {count - len(wrong.get(kind, [])):>5} survived", flush=True)
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "changes":
+        every_change()
+    else:
+        every_kill(int(sys.argv[2]) if len(sys.argv) > 2 else 200)
