@@ -21,7 +21,7 @@ from hw_specs.inventory.kubernetes import read_node
 from hw_specs.reading import STDIN, BadJson, UnreadableInput, decoded, parse_json, read_bytes
 from hw_specs.units import parse_memory
 
-MOST_BYTES = 64 * 2**20
+MOST_BYTES = 128 * 2**20
 """A thousand nodes of `kubectl get nodes -o json` have some 30 MiB."""
 MOST_YAML_BYTES = 8 * 2**20
 """Reading YAML takes a second for each few MiB; the same in JSON has no such limit."""
@@ -46,7 +46,7 @@ def load_hosts(path: Path) -> tuple[Host, ...]:
     try:
         content = read_bytes(path, most_bytes=MOST_BYTES)
     except UnreadableInput as error:
-        raise BadSnapshot(f"cannot read {where}: {error.reason}", hint=error.hint or "check the path") from None
+        raise BadSnapshot(f"cannot read {where}: {error.reason}", hint=error.hint or _HINT) from None
     return read_hosts(content, where=where, name=name)
 
 

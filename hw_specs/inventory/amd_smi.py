@@ -41,7 +41,7 @@ def read_amd_smi(entries: list[dict[str, Any]], *, name: str) -> tuple[Host, ...
         device_id = _number(asic.get("device_id"))
         if device_id is None and (found_id := _UUID_DEVICE.match(uuid)):
             device_id = int(found_id[1], 16)
-        total = _size(vram.get("size")) or _size(vram.get("vram_size"))
+        total = _size(vram.get("size")) or _size(vram.get("vram_size")) or None
         product = _text(asic.get("market_name")) or _text(board.get("product_name")) or "unnamed AMD GPU"
         found = identify(product, total_bytes=total, device_id=device_id)
         notes += found.notes

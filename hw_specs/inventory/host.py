@@ -133,6 +133,9 @@ def device(
         fields: further fields of :class:`DetectedGpu`.
     """
     spec = found.spec
+    if found.by == "name":
+        # An id that the catalogue lacks says less than the driver's name.
+        fields["pci_device_id"] = None
     engine = total_bytes
     if spec is not None and slice_index is None:
         reserve = spec.driver_memory_bytes - spec.engine_memory_bytes if reserved_bytes is None else reserved_bytes
@@ -213,4 +216,4 @@ def mib(text: object) -> int | None:
         return None
     unit = words[1].lower() if len(words) > 1 else "mib"
     scale = {"b": 1, "kib": 1024, "kb": 1024, "mib": MIB, "mb": MIB, "gib": GIB, "gb": GIB}.get(unit)
-    return round(size * scale) if scale is not None and 0 < size * scale < 2**50 else None
+    return round(size * scale) if scale is not None and 0 <= size * scale < 2**50 else None

@@ -142,7 +142,7 @@ def _nvidia(node: _Node) -> Iterator[_Group]:
     replicas = count_of(node.labels.get("nvidia.com/gpu.replicas")) or 1
     mps = node.labels.get("nvidia.com/gpu.sharing-strategy") == "mps"
     # With MPS discovery labels a replica's part of the memory.
-    total = None if mps else mib(node.labels.get("nvidia.com/gpu.memory"))
+    total = None if mps else mib(node.labels.get("nvidia.com/gpu.memory")) or None
     sliced = [(key, name) for key in node.capacity if (name := profile_of(key.removeprefix("nvidia.com/")))]
     whole = _allocatable(node, "nvidia.com/gpu", replicas) or _allocatable(node, "nvidia.com/gpu.shared", replicas)
     labelled = count_of(node.labels.get("nvidia.com/gpu.count"))
@@ -189,7 +189,7 @@ def _nvidia(node: _Node) -> Iterator[_Group]:
                 vendor="nvidia",
                 count=count,
                 sliced=True,
-                total_bytes=mib(node.labels.get(f"{label}.memory")),
+                total_bytes=mib(node.labels.get(f"{label}.memory")) or None,
                 architecture=architecture,
                 units=count_of(node.labels.get(f"{label}.multiprocessors")) or None,
             )

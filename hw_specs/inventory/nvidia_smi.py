@@ -18,6 +18,8 @@ _LISTED_SLICE = re.compile(
     r"^\s*MIG (?P<profile>\S+)\s+Device\s+(?P<index>\d{1,4}):(?: \(UUID: (?P<uuid>[^)]*)\))?\s*$"
 )
 _COLUMN = re.compile(r"[a-z0-9_.]+(?: \[[A-Za-z%/]+\])?")
+_CAPABILITIES = {"Volta": "7.0", "Turing": "7.5", "Ada Lovelace": "8.9", "Hopper": "9.0"}
+"""Architectures of one compute capability; Ampere and Blackwell have several."""
 _HOSTS = ("host", "hostname", "node", "nodename")
 _TRIED = 8
 """Rows without a head among which one must name a GPU; a long list of another kind is not looked at in whole."""
@@ -54,7 +56,7 @@ _HINT = "write it on the host with `nvidia-smi -q -x > host.xml`"
 
 
 def _of_xml(node: ElementTree.Element, index: int, notes: list[str]) -> Iterator[DetectedGpu]:
-    total = mib(node.findtext("fb_memory_usage/total"))
+    total = mib(node.findtext("fb_memory_usage/total")) or None
     device_id = _hex(node.findtext("pci/pci_device_id"))
     found = identify(node.findtext("product_name") or "unnamed GPU", total_bytes=total, device_id=device_id)
     notes += found.notes
@@ -67,6 +69,7 @@ def _of_xml(node: ElementTree.Element, index: int, notes: list[str]) -> Iterator
         vendor="nvidia",
         total_bytes=total,
         reserved_bytes=mib(node.findtext("fb_memory_usage/reserved")) if total else None,
+        architecture=None if found.spec else _CAPABILITIES.get(node.findtext("product_architecture") or ""),
         uuid=_known(node.findtext("uuid")) or "",
         pci_bus_id=bus,
         pci_device_id=device_id,
@@ -82,7 +85,7 @@ def _of_xml(node: ElementTree.Element, index: int, notes: list[str]) -> Iterator
 
 
 def _slice_of_xml(part: ElementTree.Element, number: int, index: int, found: Found, bus: str) -> DetectedGpu:
-    size = mib(part.findtext("fb_memory_usage/total"))
+    size = mib(part.findtext("fb_memory_usage/total")) or None
     profile = profile_with(found.spec, size) if found.spec is not None and size else None
     units = part.findtext("device_attributes/shared/multiprocessor_count") or ""
     slice_index = part.findtext("index") or ""
@@ -191,7 +194,7 @@ def _of_rows(name: str, rows: list[dict[str, str]]) -> Host:
     devices: list[DetectedGpu] = []
     notes: list[str] = []
     for number, row in enumerate(rows[: MOST_GPUS + 1]):
-        total = mib(row.get("memory.total", ""))
+        total = mib(row.get("memory.total", "")) or None
         device_id = _hex(row.get("pci.device_id") or row.get("gpu_device_id") or "")
         found = identify(row.get("name") or row.get("gpu_name") or "", total_bytes=total, device_id=device_id)
         notes += found.notes

@@ -12,7 +12,7 @@ from planner.checkpoint.document import Section
 from planner.checkpoint.huggingface import read_huggingface
 from planner.facts.release import resolve_release
 from planner.model import ModelSpec
-from planner.planning.question import Question
+from planner.planning.question import Question, default_batch
 
 DENSE = {
     "hidden_size": 4096, "intermediate_size": 12288, "max_position_embeddings": 40960, "num_attention_heads": 32,
@@ -71,3 +71,18 @@ def test_the_hugging_face_tower_is_sharded_where_the_native_one_is_not() -> None
     assert not release.for_layout("mistral").vision_sharded
     assert release.for_layout("hf").vision_sharded
     assert resolve_release("0.33.0").for_layout("hf") is resolve_release("0.33.0")
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "tokens", "sequences"),
+    [
+        ("A100", "0.19.1", 2048, 256), ("A100", "0.33.0", 2048, 256), ("A100-PCIe", "0.33.0", 2048, 256),
+        ("A800", "0.33.0", 8192, 1024), ("L40S", "0.33.0", 2048, 256), ("RTX-PRO-6000", "0.20.0", 8192, 1024),
+        ("RTX-PRO-6000", "0.33.0", 8192, 1024), ("H200", "0.33.0", 8192, 1024), ("B200", "0.27.0", 8192, 1024),
+        ("B200", "0.28.0", 16384, 1024), ("MI300X", "0.33.0", 16384, 1024), ("GB10", "0.32.0", 8192, 1024),
+        ("GB10", "0.33.0", 2048, 256), ("H100 MIG 3g.40gb", "0.33.0", 2048, 256),
+    ],
+)  # fmt: skip
+def test_batch_defaults_follow_memory_and_name(gpu: str, version: str, tokens: int, sequences: int) -> None:
+    tier = default_batch(parse_gpus(gpu), resolve_release(version))
+    assert (tier.max_num_batched_tokens, tier.max_num_seqs) == (tokens, sequences)
