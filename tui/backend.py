@@ -92,10 +92,10 @@ def _save(path: Path, text: str) -> Path:
     return home
 
 
-def _preflight(order: StartOrder, plan: Plan) -> Iterator[CheckResult]:
+def _preflight(order: StartOrder, plan: Plan, on_start: Callable[[str], None]) -> Iterator[CheckResult]:
     from planner.serve import run_preflight
 
-    return run_preflight(order, plan=plan)
+    return run_preflight(order, plan=plan, on_start=on_start)
 
 
 def _launch(order: StartOrder, plan: Plan) -> Run:
@@ -215,7 +215,8 @@ class Backend:
     """Judge a text that describes servers, with its file's name and the GPUs where it does not say them."""
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""
-    preflight: Callable[[StartOrder, Plan], Iterator[CheckResult]] = _preflight
+    preflight: Callable[[StartOrder, Plan, Callable[[str], None]], Iterator[CheckResult]] = _preflight
+    """Check this machine; what is looked at is told before it is."""
     launch: Callable[[StartOrder, Plan], Run] = _launch
     follow: Callable[[Run], Follower] = _follow
     attach: Callable[[str], Run] = _attach

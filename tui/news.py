@@ -55,6 +55,14 @@ class CheckingBegun:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckStarted:
+    """A preflight check begins."""
+
+    title: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class Checked:
     """One preflight check is done."""
 
@@ -202,6 +210,7 @@ News = (
     | Advised
     | Reviewed
     | CheckingBegun
+    | CheckStarted
     | Checked
     | PreflightDone
     | Refused

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from hw_specs import DetectionReport
 from planner.serve import Diagnosis, RehearsalReport, Run, StartReport
 from planner.serve.check import CheckResult
 from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
@@ -34,7 +35,12 @@ class Start:
     """Whether the image is started instead of this machine's vllm."""
     checks: tuple[CheckResult, ...] = ()
     """Preflight, in the order in which they ended."""
+    checking: str = ""
+    """What is looked at now, and since when by the caller's clock."""
+    checking_since_s: float = 0.0
     run: Run | None = None
+    held: tuple[tuple[str, int], ...] = ()
+    """Phase → bytes that the fullest GPU held when it was last looked at in that phase."""
     progress: StartProgress = field(default_factory=StartProgress)
     at_s: float = 0.0
     """Seconds after the launch."""
@@ -65,6 +71,10 @@ def take(start: Start, heard: news.News) -> Start:
     match heard:
         case news.CheckingBegun(docker=docker):
             return Start(docker=docker)
+        case news.CheckStarted(title=title, at_s=at_s):
+            return replace(start, checking=title, checking_since_s=at_s)
+        case news.GpusSeen(report=report):
+            return _filled(start, report)
         case news.Checked(result=result):
             return replace(start, checks=(*start.checks, result))
         case news.PreflightDone():
@@ -88,6 +98,14 @@ def take(start: Start, heard: news.News) -> Start:
             return start if doing == "preflight" else replace(start, state="checked")
         case _:
             return start
+
+
+def _filled(start: Start, report: DetectionReport) -> Start:
+    """Keep how full the GPUs are while a server starts."""
+    used = [gpu.used_bytes for gpu in report.selection.chosen if gpu.used_bytes is not None]
+    if start.state != "starting" or not used:
+        return start
+    return replace(start, held=tuple({**dict(start.held), start.progress.phase: max(used)}.items()))
 
 
 def _with_events(start: Start, heard: news.ServerNews) -> Start:

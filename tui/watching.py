@@ -38,7 +38,7 @@ MOST_LOG_BYTES = 4 << 20
 def check_machine(backend: Backend, order: StartOrder, plan: Plan, *, post: Post, cancelled: Cancelled) -> None:
     """Run the preflight, one message per check."""
     try:
-        for result in backend.preflight(order, plan):
+        for result in backend.preflight(order, plan, lambda title: post(news.CheckStarted(title, at_s=backend.now()))):
             if cancelled():
                 return
             post(news.Checked(result))

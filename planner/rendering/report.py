@@ -35,6 +35,32 @@ BASES = {
 """How far a line is to be trusted, in words."""
 
 
+def fills(plan: Plan) -> dict[str, tuple[int, int]]:
+    """What one GPU holds at the end of a phase of the start: phase → low and high bytes.
+
+    Activations are in the high bound only: the engine gives them back after the profiling run, and the allocator may
+    keep them.
+    """
+    lines = {line.name: line for line in plan.ledger.lines}
+    found, low, high = dict[str, tuple[int, int]](), 0, 0
+    for phase, names in _FILLS.items():
+        for line in (lines[name] for name in lines if name.startswith(names)):
+            low += line.low_bytes
+            high += line.high_bytes
+        if phase == "load":
+            high += lines["activations"].high_bytes
+        found[phase] = (low, high)
+    return found
+
+
+_FILLS = {
+    "load": ("weights", "rope_cache", "buffers", "segments", "outside_torch"),
+    "kv": ("kv_cache",),
+    "capture": ("graphs", "fused_all_reduce"),
+}
+"""Phase of a start → beginnings of the ledger lines that it adds."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerRow:
     """One line of the ledger, formatted."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from hw_specs import parse_gpus
+from hw_specs import DetectionReport, parse_gpus
 from hw_specs.detect.activity import GpuActivity
 from hw_specs.units import GIB
 from planner import Lever, Plan, PlanRequest, plan
@@ -214,7 +214,9 @@ def starting(screen: LaunchScreen, *, share: float) -> None:
     screen.show(Start(state="starting"))
     half = log.rfind(b"\n", 0, cut // 2) + 1
     screen.hear(news.ServerNews(tuple(parse_log(log[:half])), log[:half], at_s=41.0))
+    screen.hear(news.GpusSeen(detected(used_gib=15.9)))
     screen.hear(news.ServerNews(tuple(parse_log(log[:cut])), log[half:cut], at_s=161.0))
+    screen.hear(news.GpusSeen(detected(used_gib=126.3 * share)))
 
 
 def ready(screen: LaunchScreen) -> None:
@@ -253,8 +255,8 @@ def measured_comparison() -> object:
     return compare(document, read_measured(parse_log(LOG.read_bytes())))
 
 
-def detected() -> object:
-    """A machine with two busy GPUs."""
+def detected(used_gib: float = 9.5) -> DetectionReport:
+    """A machine with two GPUs, the second one busy."""
     from hw_specs.detect.report import DetectedGpu, GpuProcess
 
     gpus = tuple(
@@ -267,9 +269,9 @@ def detected() -> object:
             architecture="9.0",
             driver_total_bytes=150_754_820_096,
             engine_total_bytes=150_110_011_392,
-            free_bytes=round((139.8 - 9.5 * index) * GIB),
-            used_bytes=round(9.5 * index * GIB),
-            processes=(GpuProcess(pid=4711, name="python", used_bytes=round(9.5 * GIB)),) if index else (),
+            free_bytes=round((139.8 - used_gib * index) * GIB),
+            used_bytes=round(used_gib * index * GIB),
+            processes=(GpuProcess(pid=4711, name="python", used_bytes=round(used_gib * GIB)),) if index else (),
             engine_index=index,
             catalogue_id="h200-sxm",
         )

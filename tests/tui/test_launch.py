@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from planner.serve import CheckResult, RehearsalReport, SmokeReport, attach, lis
 from planner.serve.free_port import free_port
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.rehearsal.full_size_plan import Change
+from tui import news
 from tui.app import M35App
 from tui.screens.dialogues import Ask, AskText
 from tui.screens.launch import LaunchScreen
@@ -24,7 +26,8 @@ from tui.widgets.fields import ChatInput
 from tui.widgets.log_view import LogView
 from tui.wizard import Step
 
-from .world import app_at, backend, blocks_of, preflight, text_of, typed, until
+from . import stage
+from .world import app_at, backend, blocks_of, preflight, request, text_of, typed, until
 
 
 def launch_screen(app: M35App) -> LaunchScreen:
@@ -280,8 +283,8 @@ async def test_a_rehearsal_ticks_through_and_says_what_it_cannot_prove(tmp_path:
         on_events: Callable[[tuple[object, ...]], None],
         on_result: Callable[[CheckResult], None],
     ) -> RehearsalReport:
-        for stage in ("twin", "start"):
-            on_stage(stage)
+        for entered in ("twin", "start"):
+            on_stage(entered)
         directory.mkdir(parents=True)
         (directory / "server.log").write_text("INFO a line of the twin\n")
         on_events(())
@@ -331,7 +334,7 @@ async def test_a_rehearsal_that_is_refused_is_drawn() -> None:
 async def test_the_container_is_a_target_too(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def look(order: object, _plan: object) -> object:
+    def look(order: object, _plan: object, _on_start: object) -> object:
         seen.append(order.target)  # type: ignore[attr-defined]
         return iter(())
 
@@ -341,3 +344,59 @@ async def test_the_container_is_a_target_too(tmp_path: Path) -> None:
         await pilot.press("t")
         await until(pilot, lambda: seen == ["local", "cuda"] and is_in(app, "checked"))
         assert "docker" in text_of(app)
+
+
+async def test_the_memory_of_each_gpu_fills_towards_the_plan_phase_by_phase() -> None:
+    doors = stage.staged(detect=stage.detected)
+    app = stage.app_at(Step.LAUNCH, doors=doors)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: is_in(app, "checked"))
+        screen = launch_screen(app)
+        stage.starting(screen, share=0.3)
+        screen.hear(news.GpusSeen(stage.detected()))
+        stage.starting(screen, share=0.45)
+        screen.hear(news.GpusSeen(stage.detected()))
+        await until(pilot, lambda: "9.5 of 1" in text_of(app) or "9.5 GiB" in text_of(app))
+        lines = text_of(app).splitlines()
+        assert any(line.lstrip().startswith("GPU 0") for line in lines), "every GPU has a line"
+        assert any(line.lstrip().startswith("GPU 1") and "9.50 GiB" in line for line in lines)
+        await pilot.resize_terminal(80, 24)
+        await until(pilot, lambda: "GPU 0" not in text_of(app) and "GPU 1" in text_of(app))
+
+
+async def test_a_check_that_takes_long_says_what_and_how_long() -> None:
+    go_on, now = threading.Event(), [100.0]
+
+    def slow(_order: object, _plan: object, on_start: Callable[[str], None]) -> Iterator[CheckResult]:
+        on_start("it takes every flag")
+        assert go_on.wait(30)
+        yield CheckResult(name="arguments", status="pass", seen="all 14 flags")
+
+    app = app_at(Step.LAUNCH, doors=backend(preflight=slow, now=lambda: now[0]), port=free_port())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "it takes every flag" in text_of(app))
+        now[0] += 65
+        await until(pilot, lambda: "it takes every flag  1 min 5 s" in text_of(app))
+        go_on.set()
+        await until(pilot, lambda: is_in(app, "checked"))
+
+
+def test_the_engines_own_cure_stands_first_and_what_was_not_measured_is_only_expected() -> None:
+    from planner import plan
+    from planner.planning.choose import all_levers
+    from planner.serve import Diagnosis
+    from planner.serve.log.measured import Measured
+    from tui.screens.cures import cures
+    from tui.wizard import Answers
+
+    answers = Answers(request=request(max_model_len=262_144))
+    diagnosis = Diagnosis(
+        code="max-model-len", title="too long", phase="kv", term="kv_cache", evidence=(),
+        cures=("`--max-model-len 26208` or less: what the engine itself says would fit",), measured=Measured(),
+    )  # fmt: skip
+    found = cures(diagnosis, plan=plan(request()), answers=answers, levers=all_levers)
+    assert found[0].label == "--max-model-len 26208 (the engine says so)"
+    asked = found[0].apply(answers).request
+    assert asked is not None and asked.max_model_len == 26_208
+    assert any("(expected to fit)" in one.label for one in found)
+    assert not any("(fits then)" in one.label for one in found)

@@ -51,8 +51,8 @@ CHECKS = (
 )
 
 
-def preflight(*results: CheckResult) -> Callable[[StartOrder, Plan], Iterator[CheckResult]]:
-    return lambda _order, _plan: iter(results)
+def preflight(*results: CheckResult) -> Callable[[StartOrder, Plan, Callable[[str], None]], Iterator[CheckResult]]:
+    return lambda _order, _plan, _on_start: iter(results)
 
 
 def backend(**changes: Any) -> Backend:

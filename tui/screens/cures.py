@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ from planner.serve.log.remedy import replan
 from tui.wizard import Answers, effective_request, with_lever
 
 MOST_LEVERS = 6
+_LENGTH = re.compile(r"`--max-model-len ([0-9]+)`")
+"""How a diagnosis tells what the engine itself proposes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +55,12 @@ def cures(
                     apply=lambda old: dataclasses.replace(old, request=request, edited=None),
                 )
             )
+        told = next((match for text in diagnosis.cures if (match := _LENGTH.search(text))), None)
+        if told is not None:
+            found.append(_shorter(int(told[1])))
         for lever in (offered or _offered(answers, levers))[:MOST_LEVERS]:
             if lever.name != "gpus":
-                found.append(_cure(lever, Answers(request=request)))
+                found.append(_cure(lever, Answers(request=request), measured_here=bool(offered)))
     return (*found, Cure(label="nothing changed", apply=lambda old: old))
 
 
@@ -65,14 +71,24 @@ def _offered(answers: Answers, levers: Callable[[PlanRequest], tuple[Lever, ...]
         return ()
 
 
-def _cure(lever: Lever, measured: Answers) -> Cure:
-    fits = " (fits then)" if lever.fits else ""
+def _cure(lever: Lever, measured: Answers, *, measured_here: bool) -> Cure:
+    fits = (" (fits then)" if measured_here else " (expected to fit)") if lever.fits else ""
     return Cure(
         label=f"{lever.flag}{fits}",
         gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
         tokens=f"{lever.gain_tokens:+,}" if lever.gain_tokens else "",
         apply=lambda old: with_lever(dataclasses.replace(old, request=measured.request), lever),
     )
+
+
+def _shorter(length: int) -> Cure:
+    """The engine's own cure: the length that it says would fit."""
+
+    def apply(old: Answers) -> Answers:
+        assert old.request is not None, "a plan was started"
+        return dataclasses.replace(old, request=dataclasses.replace(old.request, max_model_len=length), edited=None)
+
+    return Cure(label=f"--max-model-len {length} (the engine says so)", apply=apply)
 
 
 def _port(port: int) -> Callable[[Answers], Answers]:

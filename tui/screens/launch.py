@@ -32,6 +32,9 @@ from tui.widgets.step_bar import StepBar
 from tui.widgets.table import RetryRows, Table
 from tui.wizard import Answers, Step
 
+TICK_S = 0.25
+"""How often the sign turns beside what takes long."""
+
 
 class LaunchScreen(StepScreen):
     """Preflight, start-up phases, live log, memory; on failure the diagnosis and its cures."""
@@ -103,6 +106,7 @@ class LaunchScreen(StepScreen):
         else:
             self._check(docker=False)
         self._look_at_gpus()
+        self.set_interval(TICK_S, self._tick)
         if self.backend.detect_every_s:
             self.set_interval(self.backend.detect_every_s, self._look_at_gpus)
         self._enter()
@@ -165,6 +169,7 @@ class LaunchScreen(StepScreen):
 
     def on_resize(self) -> None:
         """Lay everything out for the new width."""
+        self.query_one(MemoryFill).roomy = self.has_class("-tall")
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
@@ -172,12 +177,18 @@ class LaunchScreen(StepScreen):
         left = self.query_one("#checks", Static)
         width = max(24, left.content_size.width or 36)
         self.query_one("#startup-title", Static).update(startup_title(self.start))
-        left.update(Content("\n").join(left_lines(self.start, width=width)))
-        self.query_one("#phases", Static).update(Content("\n").join(phase_block(self.start, width=width)))
+        now_s, plan = self.backend.now(), self.answer if isinstance(self.answer, Plan) else None
+        left.update(Content("\n").join(left_lines(self.start, width=width, now_s=now_s)))
+        self.query_one("#phases", Static).update(Content("\n").join(phase_block(self.start, width=width, plan=plan)))
         if self.start.diagnosis is not None:
             lines = diagnosis_lines(self.start.diagnosis, width=max(40, self.size.width - 4))
             self.query_one("#diagnosis", Static).update(Content("\n").join(lines))
         self._draw_log_title()
+
+    def _tick(self) -> None:
+        """Turn what is looked at."""
+        if self.start.state == "checking" and self.start.checking:
+            self._draw()
 
     @on(LogView.Changed)
     def _draw_log_title(self) -> None:

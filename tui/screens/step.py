@@ -26,6 +26,8 @@ from tui.widgets.step_bar import StepBar
 from tui.wizard import Answers, Move, Step, effective_request
 
 MIN_WIDTH, MIN_HEIGHT = 80, 24
+QUIET = ("warnings", "leave", "copy_line", "prefix", "copy", "find(1)", "find(-1)")
+"""Actions that the footer has no room for and the help names."""
 WIDE, VAST, TALL = 110, 160, 34
 """Columns and rows from which a screen has room for more: the sizes people have are 80, 120 and 200 columns."""
 MAC_KEYS = (
@@ -156,7 +158,7 @@ class StepScreen(Screen[Move]):
         keys = [
             (active.binding.key_display or self.app.get_key_display(active.binding), active.binding.description)
             for active in self.active_bindings.values()
-            if active.enabled and (active.binding.show or active.binding.action in ("warnings", "leave", "copy_line"))
+            if active.enabled and (active.binding.show or active.binding.action in QUIET)
         ]
         self.app.push_screen(Help(self.STEP.label, self.HELP_TEXT, tuple(dict.fromkeys(keys))))
 

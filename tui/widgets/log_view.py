@@ -28,7 +28,7 @@ class LogView(ScrollView, can_focus=True):
         Binding("f", "filter", "filter"),
         Binding("slash", "screen.search", "search", key_display="/"),
         Binding("z", "wrap", "wrap"),
-        Binding("p", "prefix", "prefix"),
+        Binding("p", "prefix", "prefix", show=False),
         Binding("Y", "copy", "copy log", show=False),
         Binding("n", "find(1)", "next match", show=False),
         Binding("N", "find(-1)", "previous match", show=False),

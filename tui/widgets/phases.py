@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from textual.content import Content
 
 from planner.serve.process.progress import PhaseView, StartView, count, duration
@@ -11,13 +13,24 @@ MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}
 STYLES = {"done": "$text-success", "now": "bold $accent", "next": "$secondary", "skipped": "$secondary"}
 
 
-def phase_lines(view: StartView, *, width: int, failed: bool = False) -> list[Content]:
-    """Return one line per phase; the one that a failed start ended in is crossed."""
+SPIN = "◐◓◑◒"
+"""What a phase turns while it lasts."""
+
+
+def phase_lines(
+    view: StartView, *, width: int, failed: bool = False, memory: Mapping[str, str] | None = None
+) -> list[Content]:
+    """Return one line per phase; the one that a failed start ended in is crossed.
+
+    `memory` says for a phase what a GPU holds after it.
+    """
     lines = []
     for phase in view.phases:
         if phase.phase == "ready":
             continue
         mark, style = MARKS[phase.state], STYLES[phase.state]
+        if phase.state == "now":
+            mark = SPIN[int(view.elapsed_s) % len(SPIN)]
         if failed and phase.state == "now":
             mark, style = "✗", "bold $text-error"
         bar = ""
@@ -27,6 +40,9 @@ def phase_lines(view: StartView, *, width: int, failed: bool = False) -> list[Co
             bar = f" {'▓' * full}{'░' * (cells - full)}"
         left = f"{mark} {phase.title}"
         said = _right(phase)
+        held = (memory or {}).get(phase.phase)
+        if held:
+            said = (*(f"{text}   {held}" for text in said[:1]), *said)
         right = next((text for text in said if len(left) + len(bar) + len(text) < width), said[-1])
         # A name is cut before its figures are.
         left = fit(left, min(len(left), width - len(bar) - len(right) - 1))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from textual.content import Content
 
+from hw_specs.units import GIB
+from planner import Plan
+from planner.rendering.report import fills
 from planner.serve import RehearsalReport
+from planner.serve.process.progress import duration
 from tui.starting import Start
 from tui.widgets.checks import check_lines, summary, tally
-from tui.widgets.phases import phase_lines
+from tui.widgets.columns import fit
+from tui.widgets.phases import SPIN, phase_lines
 from tui.widgets.plan_panel import wrapped
 
+SLOW_S = 1.0
+"""A check that takes longer shows its seconds."""
 URGENCY = ("fail", "warn", "unknown", "pass", "skip")
 """What one has to see first."""
 
@@ -35,10 +42,14 @@ def startup_title(start: Start) -> str:
     return "start-up"
 
 
-def left_lines(start: Start, *, width: int) -> list[Content]:
-    """Return the checks in full until something starts, then in one line."""
+def left_lines(start: Start, *, width: int, now_s: float = 0.0) -> list[Content]:
+    """Return the checks in full until something starts, then in one line; `now_s` is by the clock of the news."""
     if start.state == "checking":
-        return check_lines(start.checks, width=width, running="…")
+        spent_s = max(0.0, now_s - start.checking_since_s) if start.checking else 0.0
+        mark = SPIN[int(4 * spent_s) % len(SPIN)]
+        seconds = f"  {duration(spent_s)}" if spent_s >= SLOW_S else ""
+        line = Content.styled(fit(f"{mark} {start.checking or '…'}{seconds}", width), "bold $accent")
+        return [*check_lines(start.checks, width=width), line]
     if start.state == "checked":
         failed = len(start.failed_checks)
         told = f"{failed} failed: l asks for confirmation" if failed else "l starts the server, h rehearses first"
@@ -50,12 +61,26 @@ def left_lines(start: Start, *, width: int) -> list[Content]:
     return [Content.styled(f"{mark} preflight  {tally(start.checks)}", "$text-success")]
 
 
-def phase_block(start: Start, *, width: int) -> list[Content]:
+def memory_of(start: Start, plan: Plan | None) -> dict[str, str]:
+    """Return what the fullest GPU held after each phase, beside what was planned for it, in GiB."""
+    planned = fills(plan) if plan is not None else {}
+    found = {}
+    for phase, held in start.held:
+        if phase in planned:
+            low, high = planned[phase]
+            found[phase] = f"{held / GIB:.1f} of {low / GIB:.0f}–{high / GIB:.0f} GiB"
+        else:
+            found[phase] = f"{held / GIB:.1f} GiB"
+    return found
+
+
+def phase_block(start: Start, *, width: int, plan: Plan | None = None) -> list[Content]:
     """Return the phases of a start and, of a rehearsal, its checks and what it cannot prove."""
     if not start.begun:
         return []
     view = start.progress.view(at_s=start.at_s)
-    lines = phase_lines(view, width=width, failed=start.state in ("failed", "stopped"))
+    failed = start.state in ("failed", "stopped")
+    lines = phase_lines(view, width=width, failed=failed, memory=memory_of(start, plan))
     if not start.smoke:
         return lines
     lines += [Content(""), *check_lines(start.smoke, width=width)]

@@ -6,7 +6,7 @@ another machine, in an image or behind a network, is unknown, and said to be.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -68,10 +68,12 @@ def run_preflight(
     elsewhere: bool = False,
     only: Sequence[str] = (),
     skip: Sequence[str] = (),
+    on_start: Callable[[str], None] = lambda _title: None,
 ) -> Iterator[CheckResult]:
     """Yield the result of each check of `order` as it comes; a check that does not apply yields nothing.
 
-    With `elsewhere` the start will happen on another machine, and only what can be said from here is looked at.
+    `on_start` hears what is looked at before it is. With `elsewhere` the start will happen on another machine, and
+    only what can be said from here is looked at.
 
     Raises:
         InvalidRequest: for a check that does not exist.
@@ -80,6 +82,7 @@ def run_preflight(
     for check in CHECKS.select(only=only, skip=skip):
         if elsewhere and check.name not in _ANYWHERE:
             check = replace(check, run=_only_there)
+        on_start(check.title)
         result = check.result(subject)
         if result is not None:
             yield result
