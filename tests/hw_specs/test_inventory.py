@@ -398,7 +398,7 @@ def test_instances_that_clouds_list() -> None:
                     },
                     {"InstanceId": "i-2", "InstanceType": "p4d.24xlarge", "State": {"Name": "stopped"}},
                     {"InstanceId": "i-3", "InstanceType": "m7i.large", "State": {"Name": "running"}},
-                    {"InstanceId": "i-4", "InstanceType": "g4dn.xlarge", "State": {"Name": "running"}},
+                    {"InstanceId": "i-4", "InstanceType": "g5g.xlarge", "State": {"Name": "running"}},
                 ]
             }
         ]
@@ -407,7 +407,7 @@ def test_instances_that_clouds_list() -> None:
     assert str(found["a"].gpus) == "8xH100"
     assert found["i-2"].out_of_service == "the instance is stopped"
     assert found["i-3"].no_gpu
-    assert "T4" in (found["i-4"].problem or "")
+    assert "T4g" in (found["i-4"].problem or "")
     google = [{"name": "g", "machineType": "https://x/zones/z/machineTypes/a3-ultragpu-8g", "status": "RUNNING"}]
     assert str(hosts(google)["g"].gpus) == "8xH200"
     azure = [{"name": "z", "hardwareProfile": {"vmSize": "Standard_ND96isr_H100_v5"}}]
