@@ -15,9 +15,10 @@ from typing import Any
 from hw_specs.boundary import type_adapter
 from hw_specs.detect import reasons
 from hw_specs.detect.child import Failure, Outcome, run_probes
+from hw_specs.detect.devices import DetectedGpu, Driver, PairLink, Problem
 from hw_specs.detect.host import Host, look_at_host
 from hw_specs.detect.match import match
-from hw_specs.detect.report import DetectedGpu, DetectionReport, Driver, PairLink, Problem
+from hw_specs.detect.report import DetectionReport
 from hw_specs.detect.visible import VARIABLES, hidden_by, key
 from hw_specs.spec import Vendor
 from hw_specs.units import GIB, TIB

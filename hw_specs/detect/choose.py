@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from hw_specs.detect.devices import DetectedGpu, Reading
 from hw_specs.detect.match import spec_of
-from hw_specs.detect.report import DetectedGpu, DetectionReport
 from hw_specs.detect.visible import CUDA, CUDA_ORDER, HIP, ROCR, engine_order
 from hw_specs.spec import GpuSet, GpuSpec
 from hw_specs.units import GIB, format_gib
@@ -28,7 +28,7 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a report amounts to."""
+    """What a reading amounts to."""
 
     gpu_set: GpuSet | None
     chosen: tuple[DetectedGpu, ...] = ()
@@ -36,7 +36,7 @@ class Selection:
     warnings: tuple[str, ...] = ()
 
 
-def select(report: DetectionReport) -> Selection:
+def select(reading: Reading) -> Selection:
     """Return the GPUs to plan for.
 
     Devices are alike when vendor, product and partition are; the set with the most memory wins. Only one MIG
@@ -44,7 +44,7 @@ def select(report: DetectionReport) -> Selection:
     """
     left_out: list[LeftOut] = []
     groups: dict[tuple[str, ...], list[DetectedGpu]] = {}
-    for gpu in report.gpus:
+    for gpu in reading.gpus:
         reason = _unusable(gpu)
         if reason:
             left_out.append(LeftOut(gpu=gpu, reason=reason))
@@ -55,17 +55,17 @@ def select(report: DetectionReport) -> Selection:
     sets = {kind: _largest_usable(group) for kind, group in groups.items()}
     best = max(sets, key=lambda kind: (_memory(sets[kind]), len(sets[kind]), -sets[kind][0].index))
     chosen = engine_order(sets[best])
-    partitions = _partitions(report.gpus, chosen[0])
+    partitions = _partitions(reading.gpus, chosen[0])
     spec = spec_of(chosen[0], partitions=partitions)
     for kind, group in groups.items():
         for gpu in group:
             if gpu not in chosen:
                 left_out.append(LeftOut(gpu=gpu, reason=_why_left(gpu, same_kind=kind == best, spec=spec)))
-    return _selection(report, chosen, left_out, spec, partitions)
+    return _selection(reading, chosen, left_out, spec, partitions)
 
 
 def _selection(
-    report: DetectionReport,
+    reading: Reading,
     chosen: list[DetectedGpu],
     left_out: list[LeftOut],
     spec: GpuSpec,
@@ -81,14 +81,14 @@ def _selection(
             f"each is planned with its part, {format_gib(memory // partitions)} GiB"
         )
         memory, free = memory // partitions, None if free is None else free // partitions
-    linked = _linked(report, chosen)
+    linked = _linked(reading, chosen)
     if linked is False:
-        warnings.append(_link_warning(report, chosen))
+        warnings.append(_link_warning(reading, chosen))
     if chosen[0].slice_index is not None:
         warnings.append("a process can use one MIG slice only, so the plan is for one")
     if chosen[0].catalogue_id is None and chosen[0].matched_by == "unknown":
         warnings.append(f"`{spec.name}` is not in the catalogue: memory is the driver's, speeds are guesses")
-    if _mixed_cuda_order(report):
+    if _mixed_cuda_order(reading):
         warnings.append("CUDA numbers mixed GPUs fastest first; set CUDA_DEVICE_ORDER=PCI_BUS_ID to number by address")
     holders = _holders(chosen)
     gpu_set = GpuSet(
@@ -97,8 +97,8 @@ def _selection(
         memory_override_bytes=memory,
         free_memory_bytes=free,
         linked=linked,
-        origin=report.origin,
-        env=_env(report, chosen),
+        origin=reading.origin,
+        env=_env(reading, chosen),
         holders=holders,
     )
     return Selection(gpu_set=gpu_set, chosen=tuple(chosen), left_out=tuple(left_out), warnings=tuple(warnings))
@@ -161,16 +161,16 @@ def _is_shared(chosen: Sequence[DetectedGpu], spec: GpuSpec, partitions: int) ->
     return (chosen[0].driver_total_bytes or 0) * partitions > spec.driver_memory_bytes * _SHARED_FACTOR > 0
 
 
-def _linked(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> bool | None:
+def _linked(reading: Reading, chosen: Sequence[DetectedGpu]) -> bool | None:
     """Whether every pair has a fast link; None when no probe can tell."""
-    kinds = _pair_kinds(report, chosen)
+    kinds = _pair_kinds(reading, chosen)
     if not kinds or "unknown" in kinds.values():
         return None
     return all(kind in ("nvlink", "xgmi") for kind in kinds.values())
 
 
-def _pair_kinds(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> dict[tuple[int, int], str]:
-    known = {(link.vendor, link.a, link.b): link.kind for link in report.links}
+def _pair_kinds(reading: Reading, chosen: Sequence[DetectedGpu]) -> dict[tuple[int, int], str]:
+    known = {(link.vendor, link.a, link.b): link.kind for link in reading.links}
     order = sorted(chosen, key=lambda gpu: gpu.index)
     return {
         (a.index, b.index): known.get((a.vendor, a.index, b.index), "unknown")
@@ -179,8 +179,8 @@ def _pair_kinds(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> dict[
     }
 
 
-def _link_warning(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> str:
-    slow = [pair for pair, kind in _pair_kinds(report, chosen).items() if kind == "pcie"]
+def _link_warning(reading: Reading, chosen: Sequence[DetectedGpu]) -> str:
+    slow = [pair for pair, kind in _pair_kinds(reading, chosen).items() if kind == "pcie"]
     total = len(chosen) * (len(chosen) - 1) // 2
     if len(slow) == total:
         return "the GPUs reach each other over PCIe only: tensor parallelism over them is slow"
@@ -191,10 +191,10 @@ def _link_warning(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> str
     )
 
 
-def _mixed_cuda_order(report: DetectionReport) -> bool:
+def _mixed_cuda_order(reading: Reading) -> bool:
     """Whether CUDA's default numbering may differ from the driver's."""
-    products = {gpu.catalogue_id or gpu.name for gpu in report.gpus if gpu.vendor == "nvidia"}
-    return len(products) > 1 and report.environment.get(CUDA_ORDER) != "PCI_BUS_ID" and CUDA in report.environment
+    products = {gpu.catalogue_id or gpu.name for gpu in reading.gpus if gpu.vendor == "nvidia"}
+    return len(products) > 1 and reading.environment.get(CUDA_ORDER) != "PCI_BUS_ID" and CUDA in reading.environment
 
 
 def _holders(chosen: Sequence[DetectedGpu]) -> tuple[str, ...]:
@@ -215,7 +215,7 @@ def _holders(chosen: Sequence[DetectedGpu]) -> tuple[str, ...]:
     return tuple(text for _, text in sorted(found, key=lambda pair: -pair[0]))
 
 
-def _env(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> tuple[tuple[str, str], ...]:
+def _env(reading: Reading, chosen: Sequence[DetectedGpu]) -> tuple[tuple[str, str], ...]:
     """The settings that make the engine see just the chosen GPUs; nothing where it sees just them anyway."""
     vendor = chosen[0].vendor
     if chosen[0].slice_index is not None:
@@ -223,20 +223,15 @@ def _env(report: DetectionReport, chosen: Sequence[DetectedGpu]) -> tuple[tuple[
     if not any(gpu.pci_bus_id or gpu.uuid for gpu in chosen):
         # Only a reading of the host itself says how its GPUs are numbered.
         return ()
-    devices = engine_order([gpu for gpu in report.gpus if gpu.vendor == vendor and gpu.slice_index is None])
+    devices = engine_order([gpu for gpu in reading.gpus if gpu.vendor == vendor and gpu.slice_index is None])
     if len(devices) == len(chosen):
         return ()
     if vendor == "nvidia":
         numbers = ",".join(str(devices.index(gpu)) for gpu in chosen)
         return ((CUDA_ORDER, "PCI_BUS_ID"), (CUDA, numbers))
-    rocr = report.environment.get(ROCR)
+    rocr = reading.environment.get(ROCR)
     base = [gpu for gpu in devices if not (gpu.hidden_by or "").startswith(f"{ROCR}=")]
     numbers = ",".join(str(base.index(gpu)) for gpu in chosen)
     # The engine refuses two different lists, so the other name gets the same one where it is set.
-    also = ((CUDA, numbers),) if CUDA in report.environment else ()
+    also = ((CUDA, numbers),) if CUDA in reading.environment else ()
     return (((ROCR, rocr),) if rocr is not None else ()) + ((HIP, numbers),) + also
-
-
-def as_snapshot(report: DetectionReport) -> DetectionReport:
-    """Return the report as one read from a file: about another machine, or another time."""
-    return replace(report, origin="snapshot")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from hw_specs.catalog import list_gpus, normalise
-from hw_specs.detect.report import DetectedGpu, MatchedBy
+from hw_specs.detect.devices import DetectedGpu, MatchedBy
 from hw_specs.mig import NO_LINK, mig_slice, profile_with, scaled, share_of
 from hw_specs.spec import Fact, Fp8Kind, GpuSpec, Link, Vendor
 from hw_specs.tables import read_toml

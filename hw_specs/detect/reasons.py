@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from hw_specs.detect.child import Failure
+from hw_specs.detect.devices import Problem, ProblemKind
 from hw_specs.detect.host import Host
-from hw_specs.detect.report import Problem, ProblemKind
 from hw_specs.spec import Vendor
 
 _NVML_LIBRARY_NOT_FOUND = 12

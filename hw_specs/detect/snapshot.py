@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
 from hw_specs.boundary import type_adapter
-from hw_specs.detect.choose import as_snapshot
-from hw_specs.detect.report import SCHEMA_VERSION, DetectedGpu, DetectionReport, GpuProcess, PairLink
+from hw_specs.detect.devices import DetectedGpu, GpuProcess, PairLink
+from hw_specs.detect.report import DetectionReport
 from hw_specs.errors import BadSnapshot, shown
 from hw_specs.gpu_set import MAX_MEMORY_BYTES
 from hw_specs.reading import BadJson, parse_json
@@ -18,6 +18,8 @@ from hw_specs.units import GIB, format_gib
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
+KIND, SCHEMA_VERSION = "detection", "1.1"
+"""The head of the document. Version 1 was a number and had no kind; it is read."""
 _MAX_DEVICES = 256
 """Twice what any host shows: 8 cards in 8 partitions each, or 16 with 7 slices."""
 _MAX_NUMBER = 2**32 - 1
@@ -39,7 +41,8 @@ def to_document(report: DetectionReport) -> dict[str, object]:
     """Return the report as plain JSON values, with a summary of what it amounts to under ``plan_for``."""
     selection = report.selection
     gpus = selection.gpu_set
-    document: dict[str, object] = _adapter().dump_python(report, mode="json")
+    document: dict[str, object] = {"kind": KIND, "schema_version": SCHEMA_VERSION}
+    document |= _adapter().dump_python(report, mode="json")
     document["plan_for"] = (
         None
         if gpus is None
@@ -83,14 +86,14 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
         raise BadSnapshot(f"{where} is not a report of `m35-plan detect --json`", hint=hint)
     if _has_control_characters(raw):
         raise BadSnapshot(f"{where} holds control characters", hint=hint)
-    if raw["schema_version"] != SCHEMA_VERSION:
+    if raw.get("kind", KIND) != KIND or str(raw["schema_version"]).partition(".")[0] != "1":
         version = shown(str(raw["schema_version"]), characters=20)
         raise BadSnapshot(
             f"{where} has schema version {version}, this program reads {SCHEMA_VERSION}",
             hint="write it again with the same version of m35-plan",
         )
     try:
-        report = as_snapshot(adapter.validate_python(raw, strict=False))
+        report = replace(adapter.validate_python(raw, strict=False), origin="snapshot")
     except ValidationError as error:
         first = error.errors()[0]
         place = shown(".".join(str(part) for part in first["loc"]))

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from textwrap import wrap
 
 from hw_specs.detect.choose import Selection
-from hw_specs.detect.report import DetectedGpu, DetectionReport, PairLink
+from hw_specs.detect.devices import DetectedGpu, PairLink
+from hw_specs.detect.report import DetectionReport
 from hw_specs.spec import GpuSet
 from hw_specs.units import format_gib
 from planner.cli.diagnostics import say

@@ -5,7 +5,8 @@ from __future__ import annotations
 from hypothesis import strategies as st
 
 from hw_specs import list_gpus
-from hw_specs.detect.report import DetectedGpu, DetectionReport, Driver, GpuProcess, PairLink, Problem
+from hw_specs.detect.devices import DetectedGpu, Driver, GpuProcess, PairLink, Problem
+from hw_specs.detect.report import DetectionReport
 
 REAL = [spec for spec in list_gpus() if spec.engine_memory_bytes and spec.pci_device_ids]
 

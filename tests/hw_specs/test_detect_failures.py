@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from hw_specs import DetectionReport
 from hw_specs.detect.child import Failure
+from hw_specs.detect.devices import Problem
 from hw_specs.detect.host import Host, look_at_host
 from hw_specs.detect.reasons import device_problem, explain, no_devices
-from hw_specs.detect.report import Problem
 
 Detect = Callable[..., DetectionReport]
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw_specs import BadSnapshot, DetectionReport, M35Error, NoGpuFound, get_gpu, resolve_gpus
+from hw_specs.detect.devices import PairLink
 from hw_specs.detect.match import match
-from hw_specs.detect.report import PairLink
 from hw_specs.detect.snapshot import from_json, to_document
 from hw_specs.resolve import gpus_of, report_in
 from hw_specs.units import GIB, MIB, gib

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hw_specs import parse_gpus
-from hw_specs.detect.report import Driver
+from hw_specs.detect.devices import Driver
 from planner.planning.choose import make_plan as plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command

@@ -257,7 +257,7 @@ def measured_comparison() -> object:
 
 def detected(used_gib: float = 9.5) -> DetectionReport:
     """A machine with two GPUs, the second one busy."""
-    from hw_specs.detect.report import DetectedGpu, GpuProcess
+    from hw_specs.detect.devices import DetectedGpu, GpuProcess
 
     gpus = tuple(
         DetectedGpu(

@@ -8,7 +8,7 @@ import pytest
 from textual.widgets import TextArea
 
 from hw_specs import DetectionReport, list_gpus
-from hw_specs.detect.report import DetectedGpu, GpuProcess
+from hw_specs.detect.devices import DetectedGpu, GpuProcess
 from planner import Plan
 from planner.rendering.report import ledger_rows
 from tui.app import M35App

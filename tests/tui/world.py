@@ -13,7 +13,7 @@ from typing import Any
 from textual.pilot import Pilot
 
 from hw_specs import DetectionReport, parse_gpus
-from hw_specs.detect.report import Problem
+from hw_specs.detect.devices import Problem
 from planner import Plan, PlanRequest, plan
 from planner.serve import CheckResult, StartOrder
 from tui.app import M35App

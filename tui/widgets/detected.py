@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from hw_specs import DetectionReport
-from hw_specs.detect.report import DetectedGpu
+from hw_specs.detect.devices import DetectedGpu
 from hw_specs.units import format_gib
 from tui.widgets.columns import fit
 from tui.widgets.plan_panel import wrapped
