@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hw_specs.boundary import type_adapter
 from hw_specs.detect.devices import DetectedGpu, GpuProcess, PairLink
@@ -61,6 +61,18 @@ def to_document(report: DetectionReport) -> dict[str, object]:
     document["warnings"] = list(selection.warnings)
     document["holders"] = list(gpus.holders) if gpus else []
     return document
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of :func:`to_document`."""
+    found = _adapter().json_schema(mode="serialization")
+    texts = {"type": "array", "items": {"type": "string"}}
+    pairs = {"type": "array", "items": {"type": "object", "required": ["device", "reason"]}}
+    head = {"kind": {"const": KIND, "type": "string"}, "schema_version": {"const": SCHEMA_VERSION, "type": "string"}}
+    summary = {"plan_for": {"type": ["object", "null"]}, "left_out": pairs, "warnings": texts, "holders": texts}
+    found["properties"] = {**head, **found["properties"], **summary}
+    found["required"] = [*head, *found["required"], *summary]
+    return found
 
 
 def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionReport:

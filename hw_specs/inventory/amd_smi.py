@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from hw_specs.detect.report import DetectedGpu, Driver
+from hw_specs.detect.devices import DetectedGpu, Driver
 from hw_specs.inventory.host import MOST_GPUS, Host, device, host_of, identify, mib
 
 _CARD = re.compile(r"card\d{1,4}")

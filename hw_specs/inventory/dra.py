@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hw_specs.detect.report import DetectedGpu
+from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
 from hw_specs.inventory.host import MOST_GPUS, Found, Host, device, host_of, identify, unknown_host
 from hw_specs.spec import Vendor

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from hw_specs.catalog import forms_of, get_gpu, list_gpus, normalise
-from hw_specs.detect.report import DetectedGpu, DetectionReport, Driver, MatchedBy
+from hw_specs.detect.devices import DetectedGpu, Driver, MatchedBy
+from hw_specs.detect.report import DetectionReport
 from hw_specs.errors import UnknownGpu, shown
 from hw_specs.mig import mig_slice, split_profile
 from hw_specs.spec import GpuSet, GpuSpec, Vendor

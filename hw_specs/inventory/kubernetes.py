@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hw_specs.detect.report import DetectedGpu
+from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
 from hw_specs.instances import find_instance
 from hw_specs.inventory.host import Found, Host, count_of, device, host_of, identify, mib, unknown_host

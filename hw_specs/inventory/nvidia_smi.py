@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from itertools import islice
 from xml.etree import ElementTree
 
-from hw_specs.detect.report import DetectedGpu, Driver, GpuProcess
+from hw_specs.detect.devices import DetectedGpu, Driver, GpuProcess
 from hw_specs.errors import BadSnapshot
 from hw_specs.inventory.host import MOST_GPUS, Found, Host, device, host_of, identify, mib
 from hw_specs.mig import profile_with

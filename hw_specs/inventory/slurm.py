@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from hw_specs.detect.report import DetectedGpu
+from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
 from hw_specs.inventory.host import MOST_GPUS, Found, Host, count_of, device, host_of, identify, unknown_host
 

@@ -1,41 +1,149 @@
-"""The head that every JSON document of the command line bears, and its kinds. It prints through one writer.
+"""The JSON documents that only the command line writes.
 
-Documents with a type of their own bring their head along (:mod:`planner.rendering.envelope`).
+Each has the head of :mod:`planner.rendering.envelope`. Documents of servers stand in :mod:`planner.serve`, the plan's
+in :mod:`planner.rendering.document`, a review's in :mod:`planner.review.document`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from planner.cli.output import write_json, write_list
-
-KINDS = {
-    "accuracy": ("1.0", "the planner against published start-ups"),
-    "calibration": ("1.0", "what one start measured, and whether it was kept"),
-    "calibrations": ("1.0", "everything that is kept on this machine"),
-    "fleet": ("1.1", "a plan for each host"),
-    "fleet-load": ("1.0", "how a load is distributed over hosts"),
-    "gpu": ("1.0", "one GPU of the catalogue with its sources"),
-    "gpus": ("1.0", "the catalogue"),
-    "plan-diff": ("1.0", "what changes from one plan to another"),
-    "sweep": ("2.0", "configurations with their verdicts"),
-}
-"""Kind → version of its keys, ``major.minor``, and what it is. Plans and reviews bear heads of their own."""
+from hw_specs.spec import GpuSpec
+from planner.accuracy.evaluate import Group
+from planner.cli.output import write_list
+from planner.memory.rank import Calibration
+from planner.rendering.difference import PlanDifference
+from planner.rendering.envelope import document, documents, head
+from planner.serve.start_report import Compared
 
 
-def write_document(kind: str, body: Mapping[str, Any]) -> None:
-    """Write one JSON document under its head."""
-    write_json({"kind": kind, "schema_version": KINDS[kind][0], **body})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Goal:
+    """One goal of accuracy, and whether it is reached."""
+
+    goal: str
+    wanted: str
+    reached: str
+    met: bool
 
 
-def write_list_document(kind: str, body: Mapping[str, Any], name: str, items: Iterable[str]) -> None:
-    """Write one JSON document under its head whose last key is a long list, item by item."""
-    write_list({"kind": kind, "schema_version": KINDS[kind][0], **body}, name, items)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartupFigure:
+    """One component of one start-up, predicted and measured."""
+
+    startup: str
+    component: str
+    predicted_gib: float
+    low_gib: float
+    high_gib: float
+    measured_gib: float
+    source: str
 
 
-def write_typed(value: object) -> None:
-    """Write a document that has a type of its own."""
-    from planner.rendering.envelope import to_value
+@document("accuracy", "1.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyDocument:
+    """The planner against published start-ups."""
 
-    write_json(to_value(value))
+    goals: tuple[Goal, ...]
+    groups: tuple[Group, ...]
+    own: tuple[Group, ...]
+    """Start-ups of this project's own measurements."""
+    comparisons: tuple[StartupFigure, ...]
+
+
+@document("calibration", "1.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationDocument:
+    """What one start measured, and whether it was kept."""
+
+    kept: bool
+    calibration: Calibration
+    comparison: Compared
+
+
+@document("calibrations", "1.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationsDocument:
+    """Everything that is kept on this machine."""
+
+    calibrations: tuple[Calibration, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPlan:
+    """One host; `plan` is the document of ``m35-plan --json``."""
+
+    host: str
+    path: str
+    gpus: str | None
+    feasible: bool
+    out_of_service: bool
+    no_gpu: bool
+    notes: tuple[str, ...]
+    plan: dict[str, Any] | None
+    problem: str | None = None
+    """Why there is no plan."""
+    hint: str | None = None
+
+
+@document("fleet", "1.1")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetDocument:
+    """A plan for each host."""
+
+    hosts: tuple[HostPlan, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostLoad:
+    """What one host can serve, and what it gets of the load."""
+
+    host: str
+    gpus: str | None
+    replicas: int
+    tensor_parallel_size: int | None
+    capacity_requests_per_s: float
+    assigned_requests_per_s: float
+    reason: str
+
+
+@document("fleet-load", "1.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetLoadDocument:
+    """How a load is distributed over hosts."""
+
+    wanted_requests_per_s: float
+    carried_requests_per_s: float
+    carried: bool
+    hosts: tuple[HostLoad, ...]
+
+
+@document("gpus", "1.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpusDocument:
+    """The catalogue."""
+
+    gpus: tuple[GpuSpec, ...]
+
+
+@document("sweep", "2.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepDocument:
+    """Configurations with their verdicts."""
+
+    vllm_version: str
+    rows: tuple[dict[str, Any], ...]
+    """One a configuration; its keys are the columns of ``--csv``."""
+
+
+document("gpu", "1.0")(GpuSpec)
+document("plan-diff", "1.0")(PlanDifference)
+
+
+def write_list_document(kind: str, body: Mapping[str, object], name: str, items: Iterable[str]) -> None:
+    """Write one document under its head whose last key is a long list, item by item."""
+    _, version = head(documents()[kind])
+    write_list({"kind": kind, "schema_version": version, **body}, name, items)

@@ -93,6 +93,13 @@ def write_json(document: object) -> None:
     write(_json(document, indent=2))
 
 
+def write_document(document: object) -> None:
+    """Write a document that has a type, under its head."""
+    from planner.rendering.envelope import to_value
+
+    write_json(to_value(document))
+
+
 def write_json_line(document: object) -> None:
     """Write one JSON document on one line, and hand it on at once."""
     write(_json(document, indent=None))

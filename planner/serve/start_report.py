@@ -174,10 +174,8 @@ class Compared:
     verdict: str
 
     @classmethod
-    def of(cls, comparison: Comparison | None) -> Compared | None:
+    def of(cls, comparison: Comparison) -> Compared:
         """Return `comparison` with its verdict."""
-        if comparison is None:
-            return None
         return cls(**{field.name: getattr(comparison, field.name) for field in dataclasses.fields(cls)})
 
 
@@ -197,6 +195,6 @@ class StartReportDocument:
         """Return `report` as it is written."""
         return cls(
             outcome=report.outcome, was_ready=report.was_ready, measured=report.measured,
-            comparison=Compared.of(report.comparison),
+            comparison=Compared.of(report.comparison) if report.comparison is not None else None,
             diagnosis=None if report.diagnosis is None else Failure.of(report.diagnosis),
         )  # fmt: skip

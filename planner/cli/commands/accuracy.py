@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from planner.cli.command import Command
-from planner.cli.documents import write_document
-from planner.cli.output import style, table, write
+from planner.cli.output import style, table, write, write_document
 
 _SHORT = {
     "weights": "weights",
@@ -45,28 +43,28 @@ def command(as_json: bool, directory: Path | None) -> None:
         write_atomic(directory / "accuracy.md", render_page(report, evaluate(left_out="family")))
         write_atomic(directory / PLOT, render_plot(report))
     if as_json:
+        from planner.cli.documents import AccuracyDocument, Goal, StartupFigure
+
         write_document(
-            "accuracy",
-            {
-                "goals": [
-                    {"goal": what, "wanted": wanted, "reached": value, "met": met}
-                    for what, wanted, value, met in goals(report)
-                ],
-                "groups": [asdict(group) for group in report.groups],
-                "own": [asdict(group) for group in own_groups()],
-                "comparisons": [
-                    {
-                        "startup": one.startup.label,
-                        "component": one.component,
-                        "predicted_gib": round(one.predicted_gib, 3),
-                        "low_gib": round(one.low_gib, 3),
-                        "high_gib": round(one.high_gib, 3),
-                        "measured_gib": round(one.measured_gib, 3),
-                        "source": one.startup.source,
-                    }
+            AccuracyDocument(
+                goals=tuple(
+                    Goal(goal=what, wanted=wanted, reached=value, met=met) for what, wanted, value, met in goals(report)
+                ),
+                groups=tuple(report.groups),
+                own=tuple(own_groups()),
+                comparisons=tuple(
+                    StartupFigure(
+                        startup=one.startup.label,
+                        component=one.component,
+                        predicted_gib=round(one.predicted_gib, 3),
+                        low_gib=round(one.low_gib, 3),
+                        high_gib=round(one.high_gib, 3),
+                        measured_gib=round(one.measured_gib, 3),
+                        source=one.startup.source,
+                    )
                     for one in report.comparisons
-                ],
-            },
+                ),
+            )
         )
         return
     rows, last = [], ""

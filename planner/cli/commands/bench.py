@@ -11,8 +11,7 @@ import click
 
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_typed
-from planner.cli.output import table, write
+from planner.cli.output import table, write, write_document
 from planner.cli.speed_options import workload_options
 from planner.errors import InvalidRequest, UnreadableDocument
 from planner.planning.load import workload_of
@@ -74,7 +73,7 @@ def command(
             gsm8k_argv(model=name, url=url),
         ]
         if as_json:
-            write_typed(BenchmarkCommandsDocument(commands=tuple(commands)))
+            write_document(BenchmarkCommandsDocument(commands=tuple(commands)))
         else:
             write("\n\n".join(shlex.join(argv) for argv in commands))
         return 0
@@ -90,7 +89,7 @@ def command(
         )
     forecasted, plan = _forecast(document, workload)
     if as_json:
-        write_typed(BenchmarkDocument(workload=workload, measured=result, forecast=forecasted))
+        write_document(BenchmarkDocument(workload=workload, measured=result, forecast=forecasted))
     else:
         _write(result, forecasted)
     if keep and forecasted is not None and plan is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import click
@@ -12,12 +11,11 @@ from planner.calibrate import calibration_of, compiled_while_profiling, keep
 from planner.cli.command import Command
 from planner.cli.commands.diagnose import read_log
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept import known_calibrations
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import table, write
+from planner.cli.output import table, write, write_document
 from planner.errors import LogNotUnderstood
 from planner.planning.request import SETTINGS
 from planner.serve.log.measured import Measured, compare, read_measured
@@ -72,9 +70,11 @@ def command(
     if not dry_run:
         keep(calibration)
     if as_json:
-        document = dataclasses.asdict(comparison) | {"verdict": comparison.verdict}
+        from planner.cli.documents import CalibrationDocument
+        from planner.serve.start_report import Compared
+
         write_document(
-            "calibration", {"kept": not dry_run, "calibration": dataclasses.asdict(calibration), "comparison": document}
+            CalibrationDocument(kept=not dry_run, calibration=calibration, comparison=Compared.of(comparison))
         )
         return ExitCode.OK
     from planner.cli.start_report_table import comparison_text
@@ -99,7 +99,9 @@ def _settings(typed: dict[str, Any], measured: Measured) -> dict[str, Any]:
 def _list(*, as_json: bool) -> int:
     kept = known_calibrations()
     if as_json:
-        write_document("calibrations", {"calibrations": [dataclasses.asdict(item) for item in kept]})
+        from planner.cli.documents import CalibrationsDocument
+
+        write_document(CalibrationsDocument(calibrations=kept))
     elif not kept:
         write("nothing was measured on this machine yet")
     else:

@@ -8,9 +8,8 @@ import click
 
 from planner.cli.check_table import result_writer, tally
 from planner.cli.command import Command
-from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write
+from planner.cli.output import write, write_document
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
 from planner.serve.check import CheckResult, count
 from planner.serve.preflight import run_preflight
@@ -53,7 +52,7 @@ def command(
     if as_json:
         from planner.serve.documents import CheckDocument
 
-        write_typed(CheckDocument.of(results))
+        write_document(CheckDocument.of(results))
     else:
         write(f"\n{tally(results)}")
     bad = counts["fail"] + (counts["warn"] + counts["unknown"] if strict else 0)

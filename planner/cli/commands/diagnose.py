@@ -11,10 +11,9 @@ from hw_specs.errors import shown
 from hw_specs.reading import STDIN, STREAM_LIMIT_S, open_input
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import write
+from planner.cli.output import write, write_document
 from planner.cli.start_options import planned_here
 from planner.errors import PlannerError
 from planner.serve.log.diagnosis import diagnose
@@ -47,7 +46,7 @@ def command(
     port = run.record.endpoint.port if run else None
     found = excerpt.renumbered(diagnose(excerpt.text, plan=plan, exit_code=exit_code, port=port))
     if as_json:
-        write_typed(DiagnosisDocument.of(found))
+        write_document(DiagnosisDocument.of(found))
     else:
         from planner.cli.start_report_table import diagnosis_text
 

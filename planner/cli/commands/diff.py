@@ -10,12 +10,11 @@ import click
 
 from hw_specs.reading import read_bytes
 from planner.cli.command import Command
-from planner.cli.documents import write_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept import known_calibrations
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import write
+from planner.cli.output import write, write_document
 from planner.cli.page import fold, page_width
 from planner.errors import InvalidRequest
 from planner.planning.choose import make_plan
@@ -58,7 +57,7 @@ def command(
         after = _changed(before, sides[1])
     found = difference(make_plan(before), second := make_plan(after))
     if as_json:
-        write_document("plan-diff", dataclasses.asdict(found))
+        write_document(found)
     elif as_markdown:
         write(markdown(found).rstrip("\n"))
     else:

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from planner.cli.command import Command
-from planner.cli.documents import write_document, write_list_document
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
-from planner.cli.output import json_text, style, table, write
+from planner.cli.output import json_text, style, table, write, write_document
 from planner.cli.speed_options import workload_options
 from planner.planning.load import WORKLOAD
 
@@ -61,6 +60,8 @@ def command(
         carrying = tuple(row for row in rows if row.counts)
         return _share(carrying, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
     if as_json:
+        from planner.cli.documents import write_list_document
+
         write_list_document("fleet", {}, "hosts", _documents(rows))
     else:
         _write_table([row for row in rows if not row.no_gpu])
@@ -115,25 +116,26 @@ def _share(
     with Progress("forecast", total=len(rows)) as progress:
         dealt = share_load(rows, workload, targets, progress=progress.at)
     if as_json:
+        from planner.cli.documents import FleetLoadDocument, HostLoad
+
         write_document(
-            "fleet-load",
-            {
-                "wanted_requests_per_s": dealt.wanted_requests_per_s,
-                "carried_requests_per_s": dealt.carried_requests_per_s,
-                "carried": dealt.carried,
-                "hosts": [
-                    {
-                        "host": host.host,
-                        "gpus": str(host.plan.gpus) if host.plan else None,
-                        "replicas": host.replicas,
-                        "tensor_parallel_size": host.plan.settings.tensor_parallel_size if host.plan else None,
-                        "capacity_requests_per_s": round(host.capacity_requests_per_s, 3),
-                        "assigned_requests_per_s": round(host.assigned_requests_per_s, 3),
-                        "reason": host.reason,
-                    }
+            FleetLoadDocument(
+                wanted_requests_per_s=dealt.wanted_requests_per_s,
+                carried_requests_per_s=dealt.carried_requests_per_s,
+                carried=dealt.carried,
+                hosts=tuple(
+                    HostLoad(
+                        host=host.host,
+                        gpus=str(host.plan.gpus) if host.plan else None,
+                        replicas=host.replicas,
+                        tensor_parallel_size=host.plan.settings.tensor_parallel_size if host.plan else None,
+                        capacity_requests_per_s=round(host.capacity_requests_per_s, 3),
+                        assigned_requests_per_s=round(host.assigned_requests_per_s, 3),
+                        reason=host.reason,
+                    )
                     for host in dealt.hosts
-                ],
-            },
+                ),
+            )
         )
     else:
         cells = [

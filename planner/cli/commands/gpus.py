@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
-
 import click
 
 from hw_specs import GpuSpec, get_gpu, list_gpus
 from hw_specs.units import format_gib
 from planner.cli.command import Command
-from planner.cli.documents import write_document
-from planner.cli.output import style, table, write
+from planner.cli.output import style, table, write, write_document
 
 _TERA = 10**12
 
@@ -26,20 +23,16 @@ def command(name: str | None, as_json: bool) -> None:
     """
     specs = (get_gpu(name),) if name else list_gpus()
     if as_json:
+        from planner.cli.documents import GpusDocument
+
         if name:
-            write_document("gpu", _document(specs[0]))
+            write_document(specs[0])
         else:
-            write_document("gpus", {"gpus": [_document(spec) for spec in specs]})
+            write_document(GpusDocument(gpus=specs))
     elif name:
         _write_one(specs[0])
     else:
         _write_all(specs)
-
-
-def _document(spec: GpuSpec) -> dict[str, object]:
-    return {
-        field.name: asdict(spec.link) if field.name == "link" else getattr(spec, field.name) for field in fields(spec)
-    } | {"facts": {key: asdict(fact) for key, fact in spec.facts.items()}}
 
 
 def _write_all(specs: tuple[GpuSpec, ...]) -> None:

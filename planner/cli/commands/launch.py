@@ -11,9 +11,8 @@ import click
 
 from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
-from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write
+from planner.cli.output import write, write_document
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
 from planner.serve.process.engine_argv import unmodelled_flags
 from planner.serve.process.keys import require_key
@@ -85,7 +84,7 @@ def command(
         if as_json:
             from planner.serve.documents import LaunchedDocument
 
-            write_typed(LaunchedDocument(run=run.id, directory=str(run.directory), url=run.url))
+            write_document(LaunchedDocument(run=run.id, directory=str(run.directory), url=run.url))
         else:
             write(run.id)
         return ExitCode.OK
@@ -97,7 +96,7 @@ def _show(order: StartOrder, *, as_json: bool) -> int:
     if as_json:
         from planner.serve.documents import StartOrderDocument
 
-        write_typed(StartOrderDocument.of(order))
+        write_document(StartOrderDocument.of(order))
     else:
         write(
             " ".join([*(f"{name}={shlex.quote(value)}" for name, value in order.env.items()), shlex.join(order.argv)])

@@ -10,10 +10,9 @@ import click
 
 from planner.cli.command import Command
 from planner.cli.diagnostics import report_error, say
-from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import table, write
+from planner.cli.output import table, write, write_document
 from planner.cli.start_options import planned_here
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        write_typed(RehearsalDocument.of(report))
+        write_document(RehearsalDocument.of(report))
     else:
         _write_end(report)
     if report.passed:

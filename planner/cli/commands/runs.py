@@ -8,9 +8,8 @@ import click
 
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import table, write
+from planner.cli.output import table, write, write_document
 from planner.errors import UnsafePath
 from planner.serve.process.ending import find_strays
 from planner.serve.process.health import ask_health
@@ -51,7 +50,7 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
             )
             for run, status in rows
         )  # fmt: skip
-        write_typed(RunsDocument(runs=tuple(listed)))
+        write_document(RunsDocument(runs=tuple(listed)))
         return ExitCode.OK
     if not rows:
         write("no runs on this machine")

@@ -10,9 +10,10 @@ import click
 from planner.cli.command import Command
 from planner.cli.output import write_json
 
+SPEC_VERSION = "2.0"
 DOCUMENT_HOMES = (
-    "planner.serve.documents", "planner.serve.start_report", "planner.serve.verification.smoke",
-    "planner.serve.rehearsal.document", "planner.serve.verification.window",
+    "planner.cli.documents", "planner.serve.documents", "planner.serve.start_report",
+    "planner.serve.verification.smoke", "planner.serve.rehearsal.document", "planner.serve.verification.window",
 )  # fmt: skip
 """Modules whose documents have types of their own."""
 
@@ -41,18 +42,32 @@ def specification() -> dict[str, Any]:
     """Everything a program needs to call m35-plan and read its answers."""
     from importlib.metadata import version
 
+    from hw_specs.detect.snapshot import SCHEMA_VERSION as DETECTION_VERSION
+    from hw_specs.detect.snapshot import json_schema as detection_schema
     from planner.cli import COMMANDS, DEFAULT_COMMAND, app
-    from planner.cli.documents import KINDS
     from planner.cli.exit_code import ExitCode
     from planner.rendering.document import SCHEMA_VERSION, json_schema
     from planner.rendering.envelope import documents, head, schema
+    from planner.review.document import SCHEMA_VERSION as REVIEW_VERSION
     from planner.review.document import json_schema as review_schema
 
     for home in DOCUMENT_HOMES:
         import_module(home)
     typed = dict(sorted(documents().items()))
     what = {kind: (head(cls)[1], (cls.__doc__ or "").splitlines()[0]) for kind, cls in typed.items()}
-    kinds = {kind: {"schema_version": number, "what": words} for kind, (number, words) in {**KINDS, **what}.items()}
+    schemas = {
+        "plan": json_schema(),
+        "review": review_schema(),
+        "detection": detection_schema(),
+        **{kind: schema(cls) for kind, cls in typed.items()},
+    }
+    others = {
+        "plan": (SCHEMA_VERSION, "A plan, also when nothing fits."),
+        "review": (REVIEW_VERSION, "What a review found."),
+        "detection": (DETECTION_VERSION, "The GPUs of a machine."),
+        "spec": (SPEC_VERSION, "This document."),
+    }
+    kinds = {kind: {"schema_version": number, "what": words} for kind, (number, words) in {**others, **what}.items()}
     context = click.Context(app)
     commands = {}
     for name in COMMANDS:
@@ -68,17 +83,12 @@ def specification() -> dict[str, Any]:
         "default_command": DEFAULT_COMMAND,
         "commands": commands,
         "exit_codes": {str(code.value): code.name.lower().replace("_", "-") for code in ExitCode},
-        "schema_version": SCHEMA_VERSION,
         "kinds": kinds,
-        "schemas": {
-            "plan": json_schema(),
-            "review": review_schema(),
-            **{kind: schema(cls) for kind, cls in typed.items()},
-        },
+        "schemas": schemas,
     }
 
 
 @click.command(cls=Command, name="spec")
 def command() -> None:
     """Print the command line, the exit codes and the JSON schemas as one JSON document."""
-    write_json({"kind": "spec", **specification()})
+    write_json({"kind": "spec", "schema_version": SPEC_VERSION, **specification()})

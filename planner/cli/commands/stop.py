@@ -8,9 +8,8 @@ import click
 
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write
+from planner.cli.output import write, write_document
 from planner.errors import PlannerError
 from planner.serve.process.ending import Stray, find_strays
 from planner.serve.process.run import STOP_GRACE_S, Run, StopReport
@@ -32,7 +31,7 @@ def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
     if as_json:
         from planner.serve.documents import StoppedDocument, StoppedRun
 
-        write_typed(StoppedDocument(stopped=tuple(StoppedRun.of(name, report) for name, report in reports)))
+        write_document(StoppedDocument(stopped=tuple(StoppedRun.of(name, report) for name, report in reports)))
     for name, report in reports:
         if not as_json:
             write(f"{name}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))

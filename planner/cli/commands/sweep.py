@@ -15,9 +15,8 @@ from hw_specs.errors import M35Error
 from hw_specs.units import format_gib, parse_count
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
-from planner.cli.documents import write_document, write_list_document
 from planner.cli.options import ModelSource
-from planner.cli.output import Align, json_text, may_colour, table, write
+from planner.cli.output import Align, json_text, may_colour, table, write, write_document
 from planner.cli.page import page_width
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy
@@ -131,11 +130,15 @@ def command(
         return 0
     if as_json and plot is None:
         items = (json_text(row, depth=2) for row in rows)
+        from planner.cli.documents import write_list_document
+
         write_list_document("sweep", {"vllm_version": release.version}, "rows", items)
         return 0
     kept = list(rows)
     if as_json:
-        write_document("sweep", {"vllm_version": release.version, "rows": kept})
+        from planner.cli.documents import SweepDocument
+
+        write_document(SweepDocument(vllm_version=release.version, rows=tuple(kept)))
     elif plot is None or plot == "terminal":
         _write_table(kept, grid)
     if plot is not None:

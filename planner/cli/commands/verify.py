@@ -10,9 +10,8 @@ import click
 
 from planner.cli.check_table import result_writer, smoke_summary
 from planner.cli.command import Command
-from planner.cli.documents import write_typed
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write
+from planner.cli.output import write, write_document
 from planner.serve.verification.smoke import VerificationDocument
 from planner.serve.verification.verifier import (
     DEFAULT_CONCURRENCY,
@@ -97,7 +96,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        write_typed(VerificationDocument.of(report))
+        write_document(VerificationDocument.of(report))
     else:
         write(smoke_summary(report))
     return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED

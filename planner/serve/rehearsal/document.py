@@ -57,6 +57,6 @@ class RehearsalDocument:
             run_directory=str(report.run_directory), full_size=report.full_size, twin_bytes=report.twin_bytes,
             start_s=report.start_s, duration_s=report.duration_s, timed_out=report.timed_out,
             smoke=None if report.smoke is None else VerificationDocument.of(report.smoke),
-            comparison=Compared.of(report.comparison),
+            comparison=None if report.comparison is None else Compared.of(report.comparison),
             failure=None if report.diagnosis is None else Failure.of(report.diagnosis),
         )  # fmt: skip
