@@ -6,7 +6,7 @@ import re
 from functools import cache
 from typing import Any
 
-from hw_specs.errors import UnknownGpu, shown
+from hw_specs.errors import BadFacts, UnknownGpu, shown
 from hw_specs.mig import mig_slice, split_profile
 from hw_specs.spec import Fact, GpuSpec, Link
 from hw_specs.tables import read_toml
@@ -175,8 +175,9 @@ def _load(gpu_id: str) -> GpuSpec:
     try:
         spec = GpuSpec(**fields, link=Link(**link), facts=facts)
     except TypeError as error:
-        raise TypeError(f"hw_specs/data/{gpu_id}.toml: {str(error).partition(') ')[2] or error}") from error
+        said = str(error).partition(") ")[2] or str(error)
+        raise BadFacts(f"{gpu_id}.toml", "", said, folder="hw_specs/data") from error
     for key, kinds in _KINDS.items():
         if not isinstance(getattr(spec, key), kinds):
-            raise TypeError(f"hw_specs/data/{gpu_id}.toml: `{key}` is {getattr(spec, key)!r}")
+            raise BadFacts(f"{gpu_id}.toml", key, f"cannot be {getattr(spec, key)!r}", folder="hw_specs/data")
     return spec

@@ -6,6 +6,7 @@ M35Error
 ├── BadSnapshot       a file that ``m35-plan detect --json`` did not write
 ├── UnreadableInput   a file that somebody named, see :mod:`hw_specs.reading`
 ├── NoGpuFound        a probe or a snapshot without a GPU to plan for
+├── BadFacts          a data file of ours that is damaged, with file and key
 ├── MissingPackage    a dependency that this Python lacks
 └── PlannerError      see :mod:`planner.errors`
 """
@@ -51,6 +52,15 @@ class BadSnapshot(M35Error):
 
 class NoGpuFound(M35Error):
     """This machine, or a snapshot of one, has no GPU that can be planned for."""
+
+
+class BadFacts(M35Error):
+    """A data file of ours has a key too many, one too few or a value of another type."""
+
+    def __init__(self, file: str, key: str, message: str, *, folder: str = "planner/facts") -> None:
+        whose = f"`{key}` " if key else ""
+        super().__init__(f"{folder}/{file}: {whose}{message}", hint="reinstall m35-plan")
+        self.file, self.key = file, key
 
 
 class MissingPackage(M35Error):

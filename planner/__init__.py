@@ -14,130 +14,101 @@ exception. Names are imported when they are used: ``import planner`` loads nothi
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hw_specs.lazy import lazy
+
 if TYPE_CHECKING:
-    from hw_specs.errors import M35Error
-    from planner.checkpoint import load_model, load_preset
-    from planner.errors import (
-        InvalidRequest,
-        LaunchFailed,
-        LogNotUnderstood,
-        PlannerError,
-        UnknownVersion,
-        UnreadableCheckpoint,
-        UnreadableDocument,
-        UnsupportedModel,
-        VerifyFailed,
-    )
-    from planner.memory.ledger import Ledger
-    from planner.memory.rank import Calibration
-    from planner.memory.term import Term
-    from planner.model import ModelSpec
-    from planner.planning.answer import Alternative, KvCache, Lever, Plan, PlanWarning, Rejected
-    from planner.planning.choose import make_plan as plan
-    from planner.planning.choose_by_speed import plan_for_workload
-    from planner.planning.request import PlanRequest
-    from planner.rendering.command import ServeCommand, serve_command
-    from planner.rendering.document import PlanDocument, json_schema, plan_document, read_document, to_json_value
-    from planner.rendering.emitters import EMITTERS, emit, emit_files
-    from planner.rendering.emitters.deployment import Deployment
-    from planner.settings import Settings
-    from planner.speed.answer import Estimate, SpeedForecast, Targets
-    from planner.speed.predict import forecast
-    from planner.speed.workload import Workload
+    from hw_specs.errors import M35Error as M35Error
+    from planner.calibrate import calibrations as calibrations
+    from planner.checkpoint import load_model as load_model
+    from planner.checkpoint import load_preset as load_preset
+    from planner.errors import BadFacts as BadFacts
+    from planner.errors import InvalidRequest as InvalidRequest
+    from planner.errors import LaunchFailed as LaunchFailed
+    from planner.errors import LogNotUnderstood as LogNotUnderstood
+    from planner.errors import PlannerError as PlannerError
+    from planner.errors import UnknownVersion as UnknownVersion
+    from planner.errors import UnreadableCheckpoint as UnreadableCheckpoint
+    from planner.errors import UnreadableDocument as UnreadableDocument
+    from planner.errors import UnsafePath as UnsafePath
+    from planner.errors import UnsupportedModel as UnsupportedModel
+    from planner.errors import VerifyFailed as VerifyFailed
+    from planner.memory.ledger import Ledger as Ledger
+    from planner.memory.rank import Calibration as Calibration
+    from planner.memory.term import Term as Term
+    from planner.model import ModelSpec as ModelSpec
+    from planner.planning.answer import KvCache as KvCache
+    from planner.planning.answer import Lever as Lever
+    from planner.planning.answer import Plan as Plan
+    from planner.planning.answer import PlanWarning as PlanWarning
+    from planner.planning.choose import all_levers as all_levers
+    from planner.planning.choose import make_plan
+    from planner.planning.choose_by_speed import plan_for_workload as plan_for_workload
+    from planner.planning.fleet import FleetRow as FleetRow
+    from planner.planning.fleet import plan_fleet as plan_fleet
+    from planner.planning.request import PlanRequest as PlanRequest
+    from planner.rendering.command import ServeCommand as ServeCommand
+    from planner.rendering.command import serve_command as serve_command
+    from planner.rendering.document import PlanDocument as PlanDocument
+    from planner.rendering.document import json_schema as json_schema
+    from planner.rendering.document import plan_document as plan_document
+    from planner.rendering.document import read_document as read_document
+    from planner.rendering.document import to_json_value as to_json_value
+    from planner.rendering.emitters import EMITTERS as EMITTERS
+    from planner.rendering.emitters import emit as emit
+    from planner.rendering.emitters import emit_files as emit_files
+    from planner.rendering.emitters.deployment import Deployment as Deployment
+    from planner.rendering.multi_node import NodeCommand as NodeCommand
+    from planner.rendering.multi_node import node_commands as node_commands
+    from planner.serve.preflight import run_preflight as run_preflight
+    from planner.serve.process.follower import follow as follow
+    from planner.serve.process.launcher import launch as launch
+    from planner.serve.process.run import Run as Run
+    from planner.serve.process.start_order import StartOrder as StartOrder
+    from planner.serve.verification.verifier import verify as verify
+    from planner.settings import Settings as Settings
+    from planner.speed.answer import SpeedForecast as SpeedForecast
+    from planner.speed.answer import Targets as Targets
+    from planner.speed.predict import NoSpeedFacts as NoSpeedFacts
+    from planner.speed.predict import forecast as forecast
+    from planner.speed.workload import Workload as Workload
 
-_HOMES = {
-    "Alternative": "planning.answer",
-    "Calibration": "memory.rank",
-    "Deployment": "rendering.emitters.deployment",
-    "EMITTERS": "rendering.emitters",
-    "Estimate": "speed.answer",
-    "InvalidRequest": "errors",
-    "KvCache": "planning.answer",
-    "LaunchFailed": "errors",
-    "Ledger": "memory.ledger",
-    "Term": "memory.term",
-    "Lever": "planning.answer",
-    "LogNotUnderstood": "errors",
-    "M35Error": "errors",
-    "ModelSpec": "model",
-    "Plan": "planning.answer",
-    "PlanDocument": "rendering.document",
-    "PlanRequest": "planning.request",
-    "PlanWarning": "planning.answer",
-    "PlannerError": "errors",
-    "Rejected": "planning.answer",
-    "ServeCommand": "rendering.command",
-    "Settings": "settings",
-    "SpeedForecast": "speed.answer",
-    "Targets": "speed.answer",
-    "UnknownVersion": "errors",
-    "UnreadableDocument": "errors",
-    "UnreadableCheckpoint": "errors",
-    "UnsupportedModel": "errors",
-    "VerifyFailed": "errors",
-    "Workload": "speed.workload",
-    "emit": "rendering.emitters",
-    "emit_files": "rendering.emitters",
-    "forecast": "speed.predict",
-    "json_schema": "rendering.document",
-    "load_model": "checkpoint",
-    "load_preset": "checkpoint",
-    "plan": "planning.choose:make_plan",
-    "plan_document": "rendering.document",
-    "plan_for_workload": "planning.choose_by_speed",
-    "read_document": "rendering.document",
-    "serve_command": "rendering.command",
-    "to_json_value": "rendering.document",
-}
-"""Public name → module of :mod:`planner` that defines it."""
+    plan = make_plan
 
-__all__ = [
-    "Alternative",
-    "Calibration",
-    "Deployment",
-    "EMITTERS",
-    "Estimate",
-    "InvalidRequest",
-    "KvCache",
-    "LaunchFailed",
-    "Ledger",
-    "Term",
-    "Lever",
-    "LogNotUnderstood",
-    "M35Error",
-    "ModelSpec",
-    "Plan",
-    "PlanDocument",
-    "PlanRequest",
-    "PlanWarning",
-    "PlannerError",
-    "Rejected",
-    "ServeCommand",
-    "Settings",
-    "SpeedForecast",
-    "Targets",
-    "UnknownVersion",
-    "UnreadableDocument",
-    "UnreadableCheckpoint",
-    "UnsupportedModel",
-    "VerifyFailed",
-    "Workload",
-    "emit",
-    "emit_files",
-    "forecast",
-    "json_schema",
-    "load_model",
-    "load_preset",
-    "plan",
-    "plan_document",
-    "plan_for_workload",
-    "read_document",
-    "serve_command",
-    "to_json_value",
-]
+_get, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "calibrate": "calibrations",
+        "checkpoint": "load_model load_preset",
+        "errors": "BadFacts InvalidRequest LaunchFailed LogNotUnderstood M35Error PlannerError UnknownVersion "
+        "UnreadableCheckpoint UnreadableDocument UnsafePath UnsupportedModel VerifyFailed",
+        "memory.ledger": "Ledger",
+        "memory.rank": "Calibration",
+        "memory.term": "Term",
+        "model": "ModelSpec",
+        "planning.answer": "KvCache Lever Plan PlanWarning",
+        "planning.choose": "all_levers make_plan=plan",
+        "planning.choose_by_speed": "plan_for_workload",
+        "planning.fleet": "FleetRow plan_fleet",
+        "planning.request": "PlanRequest",
+        "rendering.command": "ServeCommand serve_command",
+        "rendering.document": "PlanDocument json_schema plan_document read_document to_json_value",
+        "rendering.emitters": "EMITTERS emit emit_files",
+        "rendering.emitters.deployment": "Deployment",
+        "rendering.multi_node": "NodeCommand node_commands",
+        "serve.process.follower": "follow",
+        "serve.process.launcher": "launch",
+        "serve.process.run": "Run",
+        "serve.process.start_order": "StartOrder",
+        "serve.preflight": "run_preflight",
+        "serve.verification.verifier": "verify",
+        "settings": "Settings",
+        "speed.answer": "SpeedForecast Targets",
+        "speed.predict": "NoSpeedFacts forecast",
+        "speed.workload": "Workload",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -146,13 +117,4 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("m35-plan")
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home, _, other = _HOMES[name].partition(":")
-    value = getattr(import_module(f"{__name__}.{home}"), other or name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return list(__all__)
+    return _get(name)

@@ -7,7 +7,6 @@
         ├── UnreadableCheckpoint a checkpoint or configuration that is broken or contradicts itself
         ├── UnsupportedModel   a model outside the planner's scope, named
         ├── UnsafePath         a file or folder of ours that another user owns or may write
-        ├── BadFacts           a data file of ours that is damaged, with file and key
         ├── LaunchFailed       the engine did not come up
         ├── VerifyFailed       the server answers, but not as planned
         ├── UnreadableDocument text that is not a plan document of this major version
@@ -18,7 +17,8 @@
 
 from __future__ import annotations
 
-from hw_specs.errors import M35Error
+from hw_specs.errors import BadFacts as BadFacts
+from hw_specs.errors import M35Error as M35Error
 
 
 class PlannerError(M35Error):
@@ -47,15 +47,6 @@ class UnsupportedModel(PlannerError):
 
 class UnsafePath(PlannerError):
     """A file or folder of the state that another user owns or may write, or that is not what it should be."""
-
-
-class BadFacts(PlannerError):
-    """A data file of ours has a key too many, one too few or a value of another type."""
-
-    def __init__(self, file: str, key: str, message: str) -> None:
-        whose = f"`{key}` " if key else ""
-        super().__init__(f"planner/facts/{file}: {whose}{message}", hint="reinstall m35-plan")
-        self.file, self.key = file, key
 
 
 class LaunchFailed(PlannerError):

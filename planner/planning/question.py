@@ -10,7 +10,7 @@ from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.checkpoint import load_preset
-from planner.errors import InvalidRequest
+from planner.errors import BadFacts, InvalidRequest
 from planner.facts.release import BatchTier, Release, resolve_release
 from planner.facts.vllm import vllm_facts
 from planner.memory.layouts import layouts, legal_tensor_parallel_sizes, tensor_parallel_fault
@@ -111,7 +111,7 @@ def default_batch(gpus: GpuSet, release: Release) -> BatchTier:
             continue
         if spec.architecture not in tier.not_architectures:
             return tier
-    raise LookupError(f"no batch tier for {spec.id}")
+    raise BadFacts("vllm.toml", "rules.batch_tiers", f"has no tier for {spec.id}")
 
 
 def check_request(request: PlanRequest, model: ModelSpec) -> None:

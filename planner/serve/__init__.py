@@ -20,85 +20,54 @@ Names are loaded on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from hw_specs.lazy import lazy
+
 if TYPE_CHECKING:
-    from planner.serve.check import CheckResult
-    from planner.serve.log.diagnosis import Diagnosis, diagnose
-    from planner.serve.log.events import Event, event_record
-    from planner.serve.preflight import run_preflight
-    from planner.serve.process.endpoint import Endpoint
-    from planner.serve.process.follower import Follower, follow, follow_async
-    from planner.serve.process.launcher import launch
-    from planner.serve.process.progress import StartProgress
-    from planner.serve.process.run import Run, RunStatus, StopReport
-    from planner.serve.process.runs import attach, list_runs
-    from planner.serve.process.start_order import StartOrder
-    from planner.serve.rehearsal.rehearse import RehearsalReport, rehearse
-    from planner.serve.start_report import StartReport, report_start
-    from planner.serve.verification.smoke import Expectations, SmokeReport
-    from planner.serve.verification.verifier import verify
+    from planner.serve.check import CheckResult as CheckResult
+    from planner.serve.log.diagnosis import Diagnosis as Diagnosis
+    from planner.serve.log.diagnosis import diagnose as diagnose
+    from planner.serve.log.events import Event as Event
+    from planner.serve.log.events import event_record as event_record
+    from planner.serve.preflight import run_preflight as run_preflight
+    from planner.serve.process.endpoint import Endpoint as Endpoint
+    from planner.serve.process.follower import Follower as Follower
+    from planner.serve.process.follower import follow as follow
+    from planner.serve.process.follower import follow_async as follow_async
+    from planner.serve.process.launcher import launch as launch
+    from planner.serve.process.progress import StartProgress as StartProgress
+    from planner.serve.process.run import Run as Run
+    from planner.serve.process.run import RunStatus as RunStatus
+    from planner.serve.process.run import StopReport as StopReport
+    from planner.serve.process.runs import attach as attach
+    from planner.serve.process.runs import list_runs as list_runs
+    from planner.serve.process.start_order import StartOrder as StartOrder
+    from planner.serve.rehearsal.rehearse import RehearsalReport as RehearsalReport
+    from planner.serve.rehearsal.rehearse import rehearse as rehearse
+    from planner.serve.start_report import StartReport as StartReport
+    from planner.serve.start_report import report_start as report_start
+    from planner.serve.verification.smoke import Expectations as Expectations
+    from planner.serve.verification.smoke import SmokeReport as SmokeReport
+    from planner.serve.verification.verifier import verify as verify
 
-_HOME = {
-    "CheckResult": "check",
-    "Diagnosis": "log.diagnosis",
-    "Endpoint": "process.endpoint",
-    "Event": "log.events",
-    "Expectations": "verification.smoke",
-    "Follower": "process.follower",
-    "RehearsalReport": "rehearsal.rehearse",
-    "Run": "process.run",
-    "RunStatus": "process.run",
-    "SmokeReport": "verification.smoke",
-    "StartOrder": "process.start_order",
-    "StartProgress": "process.progress",
-    "StartReport": "start_report",
-    "StopReport": "process.run",
-    "attach": "process.runs",
-    "diagnose": "log.diagnosis",
-    "event_record": "log.events",
-    "follow": "process.follower",
-    "follow_async": "process.follower",
-    "launch": "process.launcher",
-    "list_runs": "process.runs",
-    "rehearse": "rehearsal.rehearse",
-    "report_start": "start_report",
-    "run_preflight": "preflight",
-    "verify": "verification.verifier",
-}
-
-__all__ = [
-    "CheckResult",
-    "Diagnosis",
-    "Endpoint",
-    "Event",
-    "Expectations",
-    "Follower",
-    "RehearsalReport",
-    "Run",
-    "RunStatus",
-    "SmokeReport",
-    "StartOrder",
-    "StartProgress",
-    "StartReport",
-    "StopReport",
-    "attach",
-    "diagnose",
-    "event_record",
-    "follow",
-    "follow_async",
-    "launch",
-    "list_runs",
-    "rehearse",
-    "report_start",
-    "run_preflight",
-    "verify",
-]
-
-
-def __getattr__(name: str) -> object:
-    """Import the module of a public name when it is first used."""
-    if name in _HOME:
-        return getattr(import_module(f"planner.serve.{_HOME[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "check": "CheckResult",
+        "log.diagnosis": "Diagnosis diagnose",
+        "log.events": "Event event_record",
+        "preflight": "run_preflight",
+        "process.endpoint": "Endpoint",
+        "process.follower": "Follower follow follow_async",
+        "process.launcher": "launch",
+        "process.progress": "StartProgress",
+        "process.run": "Run RunStatus StopReport",
+        "process.runs": "attach list_runs",
+        "process.start_order": "StartOrder",
+        "rehearsal.rehearse": "RehearsalReport rehearse",
+        "start_report": "StartReport report_start",
+        "verification.smoke": "Expectations SmokeReport",
+        "verification.verifier": "verify",
+    },
+)

@@ -5,8 +5,9 @@ Nothing here chooses a setting.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from hw_specs.lazy import lazy
 
 if TYPE_CHECKING:
     from planner.speed.answer import Estimate as Estimate
@@ -16,21 +17,11 @@ if TYPE_CHECKING:
     from planner.speed.predict import forecast as forecast
     from planner.speed.workload import Workload as Workload
 
-_HOMES = {
-    "Estimate": "planner.speed.answer",
-    "NoSpeedFacts": "planner.speed.predict",
-    "SpeedCalibration": "planner.speed.answer",
-    "SpeedForecast": "planner.speed.answer",
-    "forecast": "planner.speed.predict",
-    "Workload": "planner.speed.workload",
-}
-
-__all__ = ["Estimate", "NoSpeedFacts", "SpeedCalibration", "SpeedForecast", "Workload", "forecast"]
-
-
-def __getattr__(name: str) -> object:
-    """Import a public name when it is first used."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(_HOMES[name]), name)
-    return value
+__getattr__, __dir__, __all__ = lazy(
+    __name__,
+    {
+        "answer": "Estimate SpeedCalibration SpeedForecast",
+        "predict": "NoSpeedFacts forecast",
+        "workload": "Workload",
+    },
+)

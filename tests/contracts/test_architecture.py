@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import importlib.util
 import pkgutil
 import re
 import subprocess
@@ -63,6 +64,23 @@ def test_public_names_exist_and_no_module_takes_one() -> None:
         for name in package.__all__:
             assert getattr(package, name) is not None
             assert not isinstance(getattr(package, name), type(sys)), f"{name} is shadowed by a module"
+
+
+def test_type_checkers_are_told_the_names_of_each_door() -> None:
+    spec = importlib.util.spec_from_file_location("reference", ROOT / "scripts" / "reference.py")
+    assert spec is not None and spec.loader is not None
+    reference = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(reference)
+    page = (ROOT / "docs" / "reference" / "api.md").read_text(encoding="utf-8")
+    for door in (*reference.DOORS, "planner.speed"):
+        package = importlib.import_module(door)
+        told = reference.homes(door)
+        assert set(told) == set(package.__all__)
+        for name, home in told.items():
+            module, _, inner = home.rpartition(".")
+            assert getattr(importlib.import_module(module), inner) is getattr(package, name)
+        if door in reference.DOORS:
+            assert set(re.findall(rf"^### `{re.escape(door)}\.(\w+)`$", page, re.M)) == set(package.__all__)
 
 
 def test_files_stay_small() -> None:

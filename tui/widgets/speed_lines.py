@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from planner import Estimate, SpeedForecast, Workload
+from planner import SpeedForecast, Workload
+from planner.speed import Estimate
 from planner.speed.answer import Cost
 from tui.widgets.columns import fit
 
