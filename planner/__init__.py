@@ -68,6 +68,7 @@ if TYPE_CHECKING:
     from planner.serve.process.start_order import StartOrder as StartOrder
     from planner.serve.verification.verifier import verify as verify
     from planner.settings import Settings as Settings
+    from planner.speed.answer import Estimate as Estimate
     from planner.speed.answer import SpeedForecast as SpeedForecast
     from planner.speed.answer import Targets as Targets
     from planner.speed.predict import NoSpeedFacts as NoSpeedFacts
@@ -104,7 +105,7 @@ _get, __dir__, __all__ = lazy(
         "serve.preflight": "run_preflight",
         "serve.verification.verifier": "verify",
         "settings": "Settings",
-        "speed.answer": "SpeedForecast Targets",
+        "speed.answer": "Estimate SpeedForecast Targets",
         "speed.predict": "NoSpeedFacts forecast",
         "speed.workload": "Workload",
     },

@@ -80,7 +80,7 @@ class HostPlan:
     path: str
     gpus: str | None
     feasible: bool
-    out_of_service: bool
+    out_of_service: str | None
     no_gpu: bool
     notes: tuple[str, ...]
     plan: dict[str, Any] | None

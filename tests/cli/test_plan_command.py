@@ -258,7 +258,7 @@ CASES = [
     ("fleet-load", ["fleet", str(ROOT / "tests/hw_specs/snapshots/h200-idle.json"), "--request-rate", "0.1"]),
     ("review", ["review", "--format", "json", str(ROOT / "examples/compose.yaml")]),
 ]  # fmt: skip
-NEED_A_SERVER = {"attach", "bench", "check", "diagnose", "rehearse", "verify"}
+NEED_A_SERVER = {"attach", "bench", "check", "diagnose", "rehearse", "verify", "watch"}
 """Their documents are held against their schemas in ``tests/serve``."""
 
 

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
-from planner import SpeedForecast, Workload
-from planner.speed import Estimate
+from planner import Estimate, SpeedForecast, Workload
 from planner.speed.answer import Cost
 from tui.widgets.columns import fit
 
