@@ -8,7 +8,7 @@ from textual.reactive import reactive
 from textual.widget import Widget
 
 from hw_specs import DetectionReport
-from hw_specs.detect.report import DetectedGpu
+from hw_specs.detect.devices import DetectedGpu
 from hw_specs.units import format_gib
 from planner import Plan
 from tui.widgets.dashboard import spark
