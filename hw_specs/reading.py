@@ -55,11 +55,14 @@ _MARKS = (
 """Byte order marks in an order in which none is the beginning of a later one."""
 
 
+_HINT = "name a plain file that you may read, or `-` where standard input is taken"
+
+
 class UnreadableInput(M35Error):
     """A file that somebody named cannot be read, or is not what it should be; ``reason`` says why, in a few words."""
 
     def __init__(self, name: str, reason: str, *, hint: str | None = None) -> None:
-        super().__init__(f"cannot read `{shown(name, characters=120)}`: {reason}", hint=hint)
+        super().__init__(f"cannot read `{shown(name, characters=120)}`: {reason}", hint=hint or _HINT)
         self.reason = reason
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$")
 _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
+_MOST = 1e18
+"""Of anything a server counts: bytes, tokens, nanoseconds of a life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +22,7 @@ class Sample:
 
 
 def samples(text: str) -> list[Sample]:
-    """Return the samples of `text`; comments and lines that are not one are passed over."""
+    """Return the samples of `text`; comments, values without end and lines that are not one are passed over."""
     found = []
     for line in text.splitlines():
         match = None if line.startswith("#") else _SAMPLE.match(line.strip())
@@ -28,6 +31,9 @@ def samples(text: str) -> list[Sample]:
         try:
             value = float(match[3])
         except ValueError:
+            continue
+        if abs(value) > _MOST or math.isnan(value):
+            # NaN is the format's word for "none", and nothing that is counted is without end.
             continue
         found.append(Sample(name=match[1], labels=dict(_LABEL.findall(match[2] or "")), value=value))
     return found

@@ -28,6 +28,7 @@ from planner.serve.log.parser import parse_log
 from planner.serve.process.keys import refuse_secrets
 from planner.serve.prometheus import samples
 from planner.serve.verification.checks.server import normal_url
+from planner.serve.verification.live_metrics import live_metrics, read_counters
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -46,6 +47,11 @@ def _params(data: bytes) -> object:
 
 def _log(data: bytes) -> object:
     return diagnose(data), read_measured(parse_log(data))
+
+
+def _dashboard(text: str) -> object:
+    first = read_counters(text, at_s=1.0)
+    return live_metrics(first, None), live_metrics(read_counters(text[::-1], at_s=2.0), first)
 
 
 def _secrets(text: str) -> object:
@@ -69,6 +75,7 @@ DOORS: Mapping[str, Callable[[bytes], object]] = {
     "command": _text(_command),
     "secrets": _text(_secrets),
     "metrics": _text(samples),
+    "dashboard": _text(_dashboard),
     "result": _text(read_result),
     "config": _config,
     "params": _params,

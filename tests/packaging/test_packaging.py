@@ -83,3 +83,22 @@ def test_help_explains_topics_and_commands(capsys: pytest.CaptureFixture[str]) -
         assert capsys.readouterr().out.startswith(f"Usage: m35-plan {name}")
     assert main(["help", "nonsense"]) == 2
     assert "exit-codes" in capsys.readouterr().err
+
+
+def test_pins_are_within_what_is_declared() -> None:
+    """What the tests run on is allowed by the declared versions; `scripts/versions` runs the others."""
+    from packaging.requirements import Requirement
+
+    pins = dict(line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line)
+    pins = {name.lower().replace("_", "-"): pin for name, pin in pins.items()}
+    extras = PROJECT["project"]["optional-dependencies"]
+    declared = [
+        *PROJECT["project"]["dependencies"],
+        *(one for name, part in extras.items() if name != "vllm" for one in part),
+    ]
+    for text in declared:
+        one = Requirement(text)
+        if one.name != PROJECT["project"]["name"]:
+            pin = pins.get(one.name.lower().replace("_", "-"))
+            assert pin is not None, f"{one.name} has no pin"
+            assert pin in one.specifier, f"{one.name} {pin} is not {one.specifier}"
