@@ -170,7 +170,7 @@ class M35App(App[int]):
             return True
         choice = await self.push_screen_wait(
             Ask(
-                f"The server at {run.url} is running.",
+                f"There is a server at {run.url}; it goes on without the wizard.",
                 (("leave", "leave it running"), ("stop", "stop it"), ("stay", "do not quit")),
                 title="quit",
             )

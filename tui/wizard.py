@@ -54,6 +54,8 @@ class Answers:
     """Levers that are switched on, in that order."""
     edited: ReadCommand | None = None
     """A command that was edited by hand; it replaces layout and levers."""
+    marked: PlanRequest | None = None
+    """A question that was set aside, to compare others with."""
     port: int = 8000
     """Where the server listens on this machine."""
     run_id: str | None = None

@@ -12,6 +12,7 @@ from hw_specs.detect.devices import DetectedGpu, GpuProcess
 from planner import Plan
 from planner.rendering.report import ledger_rows
 from tui.app import M35App
+from tui.screens.compare import Compare
 from tui.screens.dialogues import Ask, Curve, Explain, Help, Warnings
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice, Line
@@ -400,3 +401,43 @@ async def test_values_of_levers_are_read_whole_in_a_small_terminal(gpus: str) ->
         for line, lever in zip(shown, levers, strict=False):
             value = lever.flag.rpartition(" ")[2] if " " in lever.flag else lever.flag.removeprefix("--")
             assert value in line
+
+
+async def test_two_plans_stand_side_by_side() -> None:
+    app = app_at(Step.PLAN)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: isinstance(step(app).answer, Plan))
+        await pilot.press("D")
+        assert isinstance(app.screen, StepScreen), "nothing is marked yet"
+        await pilot.press("d", "tab", "space")
+        await until(pilot, lambda: bool(step(app).answers.levers))
+        lever = step(app).answers.levers[0]
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.screen, Compare) and "KV cache, tokens" in text_of(app))
+        text = text_of(app)
+        assert "marked  fits" in text and "now     fits" in text
+        assert lever.flag.split()[0].removeprefix("--") in text
+        await pilot.press("escape", "space", "D")
+        await until(pilot, lambda: "nothing changes" in text_of(app))
+
+
+async def test_a_lever_that_is_switched_on_stays_under_the_cursor() -> None:
+    app = app_at(Step.PLAN)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: isinstance(step(app).answer, Plan))
+        table = app.screen.query_one("#levers", Table)
+        await pilot.press("tab", "down", "down")
+        name = app.screen._levers[table.cursor or 0].name  # type: ignore[attr-defined]
+        await pilot.press("space")
+        await until(pilot, lambda: bool(step(app).answers.levers))
+        assert table.cursor == 2
+        assert app.screen._levers[2].name == name == step(app).answers.levers[0].name  # type: ignore[attr-defined]
+
+
+async def test_a_refusal_names_the_option_and_the_palette_stands_in_the_footer() -> None:
+    app = app_at(Step.WORKLOAD)
+    async with app.run_test(size=(120, 40)) as pilot:
+        app.screen.query_one("#max_model_len", Line).value = "999999"
+        await until(pilot, lambda: "--max-model-len" in problem(app))
+        assert "max_model_len" not in problem(app)
+        await until(pilot, lambda: "palette" in text_of(app))

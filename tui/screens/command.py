@@ -76,6 +76,7 @@ class CommandScreen(StepScreen):
     def on_mount(self) -> None:
         """Write the command."""
         self.replan()
+        self.show_answer(self.answer)
         self.call_after_refresh(self._write)
         self.query_one("#target").focus()
 

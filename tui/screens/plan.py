@@ -19,6 +19,7 @@ from planner.rendering.headline import summary
 from planner.rendering.report import LayoutChoice
 from planner.settings import Layout
 from tui import news
+from tui.screens.compare import Compare
 from tui.screens.dialogues import Ask, Curve, Explain
 from tui.screens.speed_step import SpeedStep
 from tui.widgets.columns import Column, Row
@@ -68,6 +69,8 @@ class PlanScreen(SpeedStep):
         Binding("e", "explain", "explain"),
         Binding("c", "curve", "context"),
         Binding("b", "best", "best for the load"),
+        Binding("d", "mark", "mark"),
+        Binding("D", "compare", "compare"),
     ]
 
     def compose_body(self) -> ComposeResult:
@@ -197,8 +200,25 @@ class PlanScreen(SpeedStep):
             self.answers = with_layout(before, settings.layout)
             self._draw()
 
+    def action_mark(self) -> None:
+        """Set this plan aside, to compare others with."""
+        if isinstance(self.answer, Plan):
+            self.answers = dataclasses.replace(self.answers, marked=self.answer.request)
+            self.notify("change something, then D shows both side by side", title="marked")
+            self.refresh_bindings()
+
+    def action_compare(self) -> None:
+        """Show the marked plan beside this one."""
+        if self.answers.marked is not None and isinstance(self.answer, Plan):
+            try:
+                self.app.push_screen(Compare(self.backend.plan(self.answers.marked), self.answer))
+            except M35Error as refusal:
+                self.say_refused(refusal)
+
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The best way can be taken once it is known."""
+        """The best way can be taken once it is known, and two plans compared once one is marked."""
+        if action == "compare":
+            return self.answers.marked is not None
         return self._best is not None if action == "best" else super().check_action(action, parameters)
 
     def on_resize(self) -> None:
@@ -206,7 +226,14 @@ class PlanScreen(SpeedStep):
         self.call_after_refresh(self._draw_layouts)
 
     def _draw_levers(self, offered: tuple[Lever, ...]) -> None:
-        self._levers = offered_levers(self.answers, offered)
+        before = self._levers
+        table = self.query_one("#levers", Table)
+        here = before[table.cursor].name if table.cursor is not None and table.cursor < len(before) else ""
+        # One that is switched on stays where it was, under the cursor.
+        places = {lever.name: place for place, lever in enumerate(before)}
+        self._levers = tuple(
+            sorted(offered_levers(self.answers, offered), key=lambda lever: places.get(lever.name, len(places)))
+        )
         rows = []
         for lever in self._levers:
             mark = "[x]" if lever in self.answers.levers else "[ ]"
@@ -214,8 +241,8 @@ class PlanScreen(SpeedStep):
             rows.append(
                 Row(cells=(f"{mark} {lever.flag.removeprefix('--')}", gain), style="bold" if mark == "[x]" else "")
             )
-        table = self.query_one("#levers", Table)
-        table.show(rows, cursor=table.cursor or 0)
+        names = [lever.name for lever in self._levers]
+        table.show(rows, cursor=names.index(here) if here in names else table.cursor or 0)
         self._say_lever(table.cursor)
 
     def _say_lever(self, index: int | None) -> None:
@@ -249,6 +276,8 @@ class PlanScreen(SpeedStep):
     @on(Table.Switched, "#levers")
     def _lever_switched(self, event: Table.Switched) -> None:
         lever = self._levers[event.index]
+        if lever.name == "gpus" and self.answers.layout is not None:
+            self.notify("other GPUs: the layout is chosen anew")
         self.answers = with_lever(self.answers, lever)
         self._draw()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from textual import on
@@ -14,7 +15,8 @@ from textual.widget import Widget
 from textual.widgets import Footer, Static
 
 from hw_specs import M35Error
-from planner import Plan
+from planner import InvalidRequest, Plan
+from planner.planning.request import SETTINGS, option_for
 from tui.backend import Backend
 from tui.links import step_line
 from tui.news import News
@@ -34,6 +36,14 @@ MAC_KEYS = (
     "inverted_exclamation_mark", "trade_mark_sign", "pound_sign", "cent_sign", "infinity", "section_sign",
 )  # fmt: skip
 """What Textual makes of Escape followed by 1 to 6, which is how most terminals send Alt and a digit."""
+
+
+def _as_option(refusal: M35Error) -> M35Error:
+    """Let a refusal name an option as people type it, not a field of the request."""
+    if isinstance(refusal, InvalidRequest) and refusal.field in SETTINGS:
+        named = re.sub(rf"(?<![\w`-]){re.escape(refusal.field)}(?!\w)", option_for(refusal.field), str(refusal))
+        return InvalidRequest(refusal.field, named, hint=refusal.hint)
+    return refusal
 
 
 class StepScreen(Screen[Move]):
@@ -96,7 +106,7 @@ class StepScreen(Screen[Move]):
         try:
             self.answer = self.backend.plan(effective_request(self.answers)) if self.answers.request else None
         except M35Error as refusal:
-            self.answer = refusal
+            self.answer = _as_option(refusal)
         self.show_line()
         bar = self.query_one(StepBar)
         bar.answers = self.answers
@@ -181,6 +191,8 @@ class StepScreen(Screen[Move]):
             self.call_after_refresh(self._focus_before.focus)
         self.set_class(small, "-too-small")
         self.set_class(event.size.width >= WIDE, "-wide")
+        # In a small terminal the keys of the step need the whole line.
+        self.query_one(Footer).show_command_palette = event.size.width >= WIDE
         self.set_class(event.size.width >= VAST, "-vast")
         self.set_class(event.size.height >= TALL, "-tall")
         if small:
