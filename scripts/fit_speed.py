@@ -297,13 +297,7 @@ def main() -> int:
         for key, entry in setup["near"].items()
     ]
     lines.append("")
-    eagle = setup["eagle"]["acceptance_rate"]
-    lines += [
-        "[eagle]",
-        f"acceptance_rate = {{ value = {eagle['value']}, low = {eagle['low']}, high = {eagle['high']}, "
-        f"basis = {quoted(eagle['basis'])}, source = {quoted(eagle['source'])} }}", "",
-        "# Loads inside which the measured tables of the 128B model speak.",
-    ]  # fmt: skip
+    lines.append("# Loads inside which the measured tables of the 128B model speak.")
     for name, box in setup["measured_workload"].items():
         lines += [
             f"[measured_workload.{name}]", f"about = {quoted(box['about'])}",

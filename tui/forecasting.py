@@ -66,6 +66,7 @@ def best_for(request: PlanRequest, load: Mapping[str, Any], concurrency: int | N
         objective=load.get("objective") or "balanced",
         targets=targets_for(load),
         price_per_gpu_hour=load.get("price_per_gpu_hour"),
+        price_per_kwh=load.get("price_per_kwh"),
     )
 
 

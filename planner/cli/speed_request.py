@@ -26,7 +26,8 @@ def plan_with_speed(gpus: GpuSet, settings: dict[str, Any], load: dict[str, Any]
     with Progress("forecast", total=1) as progress:
         return plan_for_workload(
             request, workload, objective=load["objective"] or "balanced", targets=targets_of(load),
-            price_per_gpu_hour=load["price_per_gpu_hour"], calibrations=known_benchmarks(), progress=progress.at,
+            price_per_gpu_hour=load["price_per_gpu_hour"], price_per_kwh=load["price_per_kwh"],
+            calibrations=known_benchmarks(), progress=progress.at,
         )  # fmt: skip
 
 

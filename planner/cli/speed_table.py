@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 
 from planner.cli.output import Align, table
-from planner.speed.answer import Cost, Estimate, LayoutSpeed, SpeedSection
+from planner.speed.answer import Cost, Energy, Estimate, LayoutSpeed, SpeedSection
 
 WIDTH = 80
 _FIGURES = (
@@ -21,6 +21,8 @@ def speed_text(section: SpeedSection) -> str:
     parts = [_figures(section), _layouts(section)]
     if section.cost is not None:
         parts.append(_cost(section.cost))
+    if section.energy is not None:
+        parts.append(_energy(section.energy))
     return "\n\n".join(parts)
 
 
@@ -106,6 +108,18 @@ def _cost(cost: Cost) -> str:
     ]
     head = [f"cost at {cost.price_per_gpu_hour:g} per GPU and hour", "expected", "low", "high"]
     return table(head, rows, ("<", ">", ">", ">"))
+
+
+def _energy(energy: Energy) -> str:
+    rows = [
+        ["  watts, all GPUs", *_bounds(energy.gpu_watts)],
+        ["  joules per output token", *_bounds(energy.joules_per_output_token)],
+        ["  output tokens per kWh", *_bounds(energy.output_tokens_per_kwh)],
+    ]
+    if energy.per_million_output_tokens is not None:
+        name = f"  per million output tokens at {energy.price_per_kwh:g} per kWh"
+        rows.append([name, *(f"{value:,.2f}" for value in _triple(energy.per_million_output_tokens))])
+    return table(["energy of the GPU boards", "expected", "low", "high"], rows, ("<", ">", ">", ">"))
 
 
 def _triple(estimate: Estimate) -> tuple[float, float, float]:

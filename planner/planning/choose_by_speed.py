@@ -84,6 +84,7 @@ def plan_for_workload(
     objective: Objective = "balanced",
     targets: Targets | None = None,
     price_per_gpu_hour: float | None = None,
+    price_per_kwh: float | None = None,
     calibrations: tuple[SpeedCalibration, ...] = (),
     progress: Callable[[int, int], None] | None = None,
 ) -> Plan:
@@ -98,10 +99,11 @@ def plan_for_workload(
         InvalidRequest: when the engine would refuse the settings, or no layout can hold one request.
         NoSpeedFacts: when nothing was measured for these GPUs.
     """
+    from planner.speed.energy import energy_of
     from planner.speed.predict import forecast
 
     targets = targets or Targets()
-    _check(request, workload, price_per_gpu_hour)
+    _check(request, workload, price_per_gpu_hour, price_per_kwh)
     request = _sized(request, workload)
     first = make_plan(request)
     if not first.feasible:
@@ -114,6 +116,10 @@ def plan_for_workload(
         objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, forecast=speed,
         reasons=tuple(reasons), layouts=_rows(candidates, chosen, targets),
         cost=cost_of(speed, chosen.plan, price_per_gpu_hour),
+        energy=energy_of(
+            speed, gpu_id=chosen.plan.gpus.spec.id, total_gpus=chosen.plan.settings.layout.total_gpus,
+            price_per_kwh=price_per_kwh,
+        ),
     )  # fmt: skip
     return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), speed=section)
 
@@ -132,7 +138,9 @@ def _calibration(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> Sp
     return None
 
 
-def _check(request: PlanRequest, workload: Workload, price_per_gpu_hour: float | None) -> None:
+def _check(
+    request: PlanRequest, workload: Workload, price_per_gpu_hour: float | None, price_per_kwh: float | None
+) -> None:
     length = workload.prompt_tokens + workload.output_tokens
     if request.max_model_len is not None and length > request.max_model_len:
         raise InvalidRequest(
@@ -145,8 +153,9 @@ def _check(request: PlanRequest, workload: Workload, price_per_gpu_hour: float |
         raise InvalidRequest(
             "images_per_request", "images need the vision tower, and language_model_only leaves it out"
         )
-    if price_per_gpu_hour is not None and not 0 < price_per_gpu_hour < float("inf"):
-        raise InvalidRequest("price_per_gpu_hour", f"price_per_gpu_hour must be above 0, not `{price_per_gpu_hour}`")
+    for name, price in (("price_per_gpu_hour", price_per_gpu_hour), ("price_per_kwh", price_per_kwh)):
+        if price is not None and not 0 < price < float("inf"):
+            raise InvalidRequest(name, f"{name} must be above 0, not `{price}`")
 
 
 def _sized(request: PlanRequest, workload: Workload) -> PlanRequest:

@@ -63,6 +63,10 @@ LOAD: Mapping[str, Setting] = {
         help="price of one GPU; adds the cost per million tokens", kind="fraction", metavar="PRICE",
         label="price, GPU hour", placeholder="no cost",
     ),
+    "price_per_kwh": Setting(
+        help="price of a kilowatt-hour; adds what the GPUs' electricity costs per million tokens", kind="fraction",
+        metavar="PRICE",
+    ),
 }  # fmt: skip
 """Name → description; any of them asks for a forecast."""
 
@@ -112,4 +116,5 @@ def load_of(section: SpeedSection) -> tuple[tuple[str, Any], ...]:
     said |= {name: getattr(section.targets, name) for name in TARGETS}
     said["objective"] = None if section.objective == LOAD["objective"].choices[0] else section.objective
     said["price_per_gpu_hour"] = section.cost.price_per_gpu_hour if section.cost else None
+    said["price_per_kwh"] = section.energy.price_per_kwh if section.energy else None
     return tuple((name, said[name]) for name in LOAD if said.get(name) is not None)

@@ -30,7 +30,7 @@ _JSON_KEYS = {
     "total_output_tokens": "total_output_tokens", "requests_per_s": "request_throughput",
     "output_tokens_per_s": "output_throughput", "total_tokens_per_s": "total_token_throughput",
     "ttft_ms": "mean_ttft_ms", "ttft_p99_ms": "p99_ttft_ms", "tpot_ms": "mean_tpot_ms", "tpot_p99_ms": "p99_tpot_ms",
-    "itl_ms": "mean_itl_ms", "itl_p99_ms": "p99_itl_ms",
+    "itl_ms": "mean_itl_ms", "itl_p99_ms": "p99_itl_ms", "acceptance_length": "spec_decode_acceptance_length",
 }  # fmt: skip
 _TEXT_LABELS = {
     "duration_s": "Benchmark duration (s)", "completed": "Successful requests",
@@ -39,7 +39,7 @@ _TEXT_LABELS = {
     "output_tokens_per_s": "Output token throughput (tok/s)", "total_tokens_per_s": "Total token throughput (tok/s)",
     "ttft_ms": "Mean TTFT (ms)", "ttft_p99_ms": "P99 TTFT (ms)", "tpot_ms": "Mean TPOT (ms)",
     "tpot_p99_ms": "P99 TPOT (ms)",
-    "itl_ms": "Mean ITL (ms)", "itl_p99_ms": "P99 ITL (ms)",
+    "itl_ms": "Mean ITL (ms)", "itl_p99_ms": "P99 ITL (ms)", "acceptance_length": "Acceptance length",
 }  # fmt: skip
 _REQUIRED = ("completed", "output_tokens_per_s", "ttft_ms")
 
@@ -61,6 +61,8 @@ class BenchResult:
     tpot_p99_ms: float | None = None
     itl_ms: float | None = None
     itl_p99_ms: float | None = None
+    acceptance_length: float | None = None
+    """Mean tokens of a step with a draft, as the tool read it off the server's ``/metrics``; None without a draft."""
 
     def figures(self) -> dict[str, float]:
         """The figures that a forecast has too, by its names."""

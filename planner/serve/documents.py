@@ -111,7 +111,7 @@ class StoppedDocument:
     stopped: tuple[StoppedRun, ...]
 
 
-@document("bench", "1.0")
+@document("bench", "1.1")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkDocument:
     """A measured server, and the forecast where a plan was given."""

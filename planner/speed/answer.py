@@ -111,6 +111,12 @@ class SpeedForecast:
     """Largest share of the KV blocks in use, of the fullest replica."""
     kv_cache_mean_use: float
     preemptions: int
+    busy_share: float
+    """Share of the time in which a step runs."""
+    prefill_share: float
+    """Share of the time in which a step with prompt tokens runs."""
+    acceptance_length: Estimate | None = None
+    """Mean tokens of a step with the draft; None without one."""
     territory: Territory
     profile: str
     """The engine build whose measured efficiencies were used."""
@@ -161,6 +167,21 @@ class Cost:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """What the GPUs' boards draw under the load; hosts, fans and cooling come on top."""
+
+    gpu_watts: Estimate
+    """All GPUs together, the mean over the run."""
+    joules_per_output_token: Estimate
+    joules_per_total_token: Estimate
+    output_tokens_per_kwh: Estimate
+    price_per_kwh: float | None = None
+    """The currency is the user's."""
+    per_million_output_tokens: Estimate | None = None
+    """Price of the electricity; None without a price."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedSection:
     """The ``speed`` part of a plan: what was asked of it, the forecast, and how the layouts compare."""
 
@@ -171,3 +192,5 @@ class SpeedSection:
     reasons: tuple[str, ...]
     layouts: tuple[LayoutSpeed, ...]
     cost: Cost | None = None
+    energy: Energy | None = None
+    """None where nobody published what the GPU draws."""

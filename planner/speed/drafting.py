@@ -1,39 +1,55 @@
-"""What a draft gains in one step; it never knows a time."""
+"""What a draft gains in one step, and from how many requests on it costs more; it never schedules anything."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import replace
 
-from planner import facts
+from planner.facts.drafts import draft_facts
 from planner.speed.profile import Case
+from planner.speed.step import Batch, StepModel
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Acceptance:
-    """Chance that one more drafted token is accepted, given the ones before were."""
+def acceptance_length(num_speculative_tokens: int, first: float, decay: float = 1.0) -> float:
+    """Return the mean tokens of one step when `num_speculative_tokens` are drafted.
 
-    value: float
-    low: float
-    high: float
-    basis: str
-    source: str
+    Args:
+        num_speculative_tokens: tokens drafted in a step.
+        first: chance that the first of them is accepted.
+        decay: the chance of a further token over that of the one before, given that was accepted.
 
-
-@cache
-def acceptance() -> Acceptance:
-    """Return what is known of the draft's acceptance rate."""
-    return Acceptance(**facts.load("speed.toml")["eagle"]["acceptance_rate"])
-
-
-def expected_tokens_per_step(num_speculative_tokens: int, acceptance_rate: float) -> float:
-    """Return the mean tokens of one step: ``1 + a + … + a^k`` for `k` drafted tokens accepted with chance `a` each."""
-    return sum(acceptance_rate**i for i in range(num_speculative_tokens + 1))
+    >>> acceptance_length(3, 0.5)
+    1.875
+    """
+    length = reached = 1.0
+    chance = first
+    for _ in range(num_speculative_tokens):
+        reached *= chance
+        length += reached
+        chance *= decay
+    return length
 
 
-def tokens_per_step(num_speculative_tokens: int, case: Case = "expected") -> float:
-    """Return the mean tokens of one step with the draft, expected or at a bound."""
-    rate = acceptance()
-    return expected_tokens_per_step(
-        num_speculative_tokens, {"expected": rate.value, "fast": rate.high, "slow": rate.low}[case]
-    )
+def tokens_per_step(num_speculative_tokens: int, case: Case = "expected", *, method: str = "eagle") -> float:
+    """Return the mean tokens of one step with a draft, expected or at a bound; 1 without one."""
+    facts = draft_facts()
+    told = facts.methods[method]
+    first = {"expected": told.first, "fast": told.high, "slow": told.low}[case]
+    return acceptance_length(num_speculative_tokens, first, facts.decay)
+
+
+def draft_gain(model: StepModel, requests: int, context_tokens: float, length: float) -> float:
+    """Return how many times faster `requests` decode with the draft than without, each `context_tokens` long."""
+    plain = replace(model, num_speculative_tokens=0, work=replace(model.work, draft=None))
+    batch = Batch(decode_sequences=requests, decode_context_tokens=requests * context_tokens, sampled_rows=requests)
+    return plain.seconds(batch) * length / model.seconds(batch)
+
+
+def draft_costs_more_from(model: StepModel, most: int, context_tokens: float, length: float) -> int | None:
+    """Return the least requests in flight, up to `most`, that the draft slows down; None where it never does."""
+    if draft_gain(model, most, context_tokens, length) >= 1:
+        return None
+    good, bad = 0, most
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (good, middle) if draft_gain(model, middle, context_tokens, length) < 1 else (middle, bad)
+    return bad

@@ -10,7 +10,7 @@ from hw_specs import get_gpu
 from planner import facts
 from planner.checkpoint.preset import load_preset
 from planner.model import BF16, FP8, LayerGroup, ModelSpec, WeightFormat
-from planner.speed.drafting import expected_tokens_per_step
+from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware, hardware_of
 from planner.speed.profile import EngineProfile, engine_profile
 from planner.speed.scheduler import EngineLimits
@@ -179,7 +179,7 @@ def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
             max_num_seqs=raw["max_num_seqs"],
             max_num_batched_tokens=raw["max_num_batched_tokens"],
             num_blocks=blocks,
-            tokens_per_step=expected_tokens_per_step(model.num_speculative_tokens, raw.get("acceptance_rate", 0.0)),
+            tokens_per_step=acceptance_length(model.num_speculative_tokens, raw.get("acceptance_rate", 0.0)),
         ),
         measurement.workload,
         cached_requests=raw.get("cached_requests", 0),

@@ -13,7 +13,7 @@ from hw_specs.spec import Basis
 from planner.errors import PlannerError
 from planner.facts.release import Release, resolve_release
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
-from planner.speed.drafting import tokens_per_step
+from planner.speed.drafting import draft_costs_more_from, draft_gain, tokens_per_step
 from planner.speed.hardware import hardware_of
 from planner.speed.profile import Case, engine_profile, profile_id_for
 from planner.speed.scheduler import EngineLimits
@@ -47,6 +47,8 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         cases += [expected_figures(served, workload, case=case) for case in ("fast", "slow")]
     if figures.queue_grows:
         notes += ("more requests arrive than are served: the queue grows, and TTFT with it, as long as they do",)
+    if served.settings.num_speculative_tokens:
+        notes += (_draft_note(served, workload),)
     basis: Basis = "assumed" if territory == "far" else "derived"
     ratios = dict.fromkeys(ESTIMATED, 1.0)
     if calibration is not None:
@@ -71,6 +73,9 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         kv_cache_peak_use=figures.kv_cache_peak_use,
         kv_cache_mean_use=figures.kv_cache_mean_use,
         preemptions=figures.preemptions,
+        busy_share=figures.busy_share,
+        prefill_share=figures.prefill_share,
+        acceptance_length=_acceptance_length(served.settings.num_speculative_tokens),
         territory=territory,
         profile=profile_id,
         notes=notes,
@@ -110,6 +115,29 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
             )
         traces.append(played[share])
     return _figures(traces)
+
+
+def _acceptance_length(drafted: int) -> Estimate | None:
+    if not drafted:
+        return None
+    return Estimate(
+        expected=tokens_per_step(drafted), low=tokens_per_step(drafted, "slow"), high=tokens_per_step(drafted, "fast"),
+        basis="derived",
+    )  # fmt: skip
+
+
+def _draft_note(served: Served, workload: Workload) -> str:
+    """What the draft brings one request, and from how many in flight on it costs more than it brings."""
+    model, drafted = step_model_for(served), served.settings.num_speculative_tokens
+    context = workload.prompt_tokens + workload.output_tokens / 2
+    low, length, high = (tokens_per_step(drafted, case) for case in ("slow", "expected", "fast"))
+    alone = draft_gain(model, 1, context, length) - 1
+    turn = draft_costs_more_from(model, served.settings.max_num_seqs, context, length)
+    crowd = f"from {turn:,} requests on one server it costs more than it brings" if turn else "it pays at any load"
+    return (
+        f"a step with {drafted} drafted tokens gives {length:.2f} ({low:.2f} to {high:.2f}) by what drafts on "
+        f"other models showed: {alone:+.0%} for one request, and {crowd}"
+    )
 
 
 def _facts_for(served: Served) -> tuple[str, Release]:

@@ -15,6 +15,8 @@ from planner.facts import load
 from planner.facts.architectures import architecture_facts
 from planner.facts.clouds import cloud_facts
 from planner.facts.collectives import collective_facts
+from planner.facts.drafts import draft_facts
+from planner.facts.energy import energy_facts
 from planner.facts.graphs import graph_facts
 from planner.facts.log_lines import failures, log_lines
 from planner.facts.models import described
@@ -37,6 +39,8 @@ DOORS: dict[str, Callable[[], Record]] = {
     "architectures.toml": architecture_facts,
     "clouds.toml": cloud_facts,
     "collectives.toml": collective_facts,
+    "drafts.toml": draft_facts,
+    "energy.toml": energy_facts,
     "graphs.toml": graph_facts,
     "log_patterns.toml": log_lines,
     "overheads.toml": overhead_facts,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
-from planner.speed.drafting import expected_tokens_per_step
+from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware
 from planner.speed.profile import engine_profile
 from planner.speed.scheduler import EngineLimits
@@ -74,7 +74,7 @@ def test_skipping_ahead_changes_nothing(asynchronous: bool, drafted: int) -> Non
         prompt_tokens=700, output_tokens=60, length_range_ratio=0.5, concurrency=7, request_rate=3.0, num_requests=40
     )
     limits = replace(
-        LIMITS, max_num_batched_tokens=1024, num_blocks=300, tokens_per_step=expected_tokens_per_step(drafted, 0.6)
+        LIMITS, max_num_batched_tokens=1024, num_blocks=300, tokens_per_step=acceptance_length(drafted, 0.6)
     )
     fast = run(workload, limits, asynchronous=asynchronous, drafted=drafted)
     slow = run(workload, limits, asynchronous=asynchronous, drafted=drafted, skip_ahead=False)
@@ -108,7 +108,7 @@ def test_every_token_is_made_once_and_every_request_ends(
         max_num_seqs=seats,
         max_num_batched_tokens=max(budget, seats * (1 + drafted)),
         num_blocks=blocks,
-        tokens_per_step=expected_tokens_per_step(drafted, 0.5),
+        tokens_per_step=acceptance_length(drafted, 0.5),
     )
     trace = run(workload, limits, asynchronous=asynchronous, drafted=drafted)
     _, outputs = draw_lengths(workload)
@@ -167,13 +167,13 @@ def test_chunks_shorten_the_worst_gap() -> None:
     ("drafted", "rate", "expected"), [(0, 0.9, 1.0), (3, 0.0, 1.0), (3, 1.0, 4.0), (3, 0.5, 1.875)]
 )
 def test_expected_tokens_of_a_drafted_step(drafted: int, rate: float, expected: float) -> None:
-    assert expected_tokens_per_step(drafted, rate) == expected
+    assert acceptance_length(drafted, rate) == expected
 
 
 def test_a_useful_draft_lowers_the_time_per_token() -> None:
     workload = Workload(concurrency=1, num_requests=3, output_tokens=200)
     plain = run(workload)
-    drafted = run(workload, replace(LIMITS, tokens_per_step=expected_tokens_per_step(3, 0.8)), drafted=3)
+    drafted = run(workload, replace(LIMITS, tokens_per_step=acceptance_length(3, 0.8)), drafted=3)
     useless = run(workload, drafted=3)
     assert mean(drafted.tpot_s) < mean(plain.tpot_s) < mean(useless.tpot_s)
 

@@ -62,13 +62,7 @@ def record(gpus: str) -> None:
     answer = plan(PlanRequest(gpus=parse_gpus(gpus)))
     speed = None
     if answer.feasible:
-        speed = forecast(
-            answer.settings,
-            Workload(concurrency=1),
-            model=answer.model,
-            gpus=answer.gpus,
-            num_gpu_blocks=answer.kv_cache.num_gpu_blocks,
-        )
+        speed = forecast(answer, Workload(concurrency=1))
     kept = Recording(plan=answer, levers=all_levers(answer.request), curve=context_curve(answer), speed=speed)
     (RECORDED / f"{gpus}.json").write_bytes(_ADAPTER.dump_json(kept, indent=1, fallback=dict, warnings=False) + b"\n")
 

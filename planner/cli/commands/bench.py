@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 COMPARED = (
     ("output tokens/s", "output_tokens_per_s"), ("total tokens/s", "total_tokens_per_s"), ("TTFT, ms", "ttft_ms"),
     ("TTFT p99, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"), ("TPOT p99, ms", "tpot_p99_ms"),
-    ("ITL, ms", "itl_ms"), ("ITL p99, ms", "itl_p99_ms"),
+    ("ITL, ms", "itl_ms"), ("ITL p99, ms", "itl_p99_ms"), ("tokens a step with the draft", "acceptance_length"),
 )  # fmt: skip
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -141,8 +141,8 @@ def _write(result: BenchResult, forecasted: SpeedForecast | None) -> None:
         if measured is None:
             continue
         row = [label, _number(measured)]
-        if forecasted is not None:
-            estimate = getattr(forecasted, name)
+        estimate = getattr(forecasted, name) if forecasted is not None else None
+        if estimate is not None:
             inside = estimate.low <= measured <= estimate.high
             row += [
                 _number(estimate.expected), _number(estimate.low), _number(estimate.high),

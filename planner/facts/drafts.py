@@ -1,0 +1,53 @@
+"""How many drafted tokens are accepted: ``drafts.toml``, and what drafts on other models showed."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from planner.facts.record import Record, read
+
+
+class DraftMethod(Record):
+    """What one way of drafting is expected to get accepted, with bounds."""
+
+    first: float
+    """Chance that the first drafted token is accepted."""
+    low: float
+    high: float
+    basis: str
+    source: str
+
+
+class MeasuredDraft(Record):
+    """One public reading of an acceptance length."""
+
+    method: str
+    target: str
+    tokens: int
+    """Tokens drafted in a step."""
+    length: float
+    """Mean tokens of a step, the one that the target adds among them."""
+    positions: tuple[float, ...] = ()
+    """Chance that the token at each position is accepted, not given the ones before."""
+    text: str
+    source: str
+
+
+class DraftFacts(Record):
+    """The whole file."""
+
+    decay: float
+    """The chance of a further token over that of the one before it."""
+    decay_basis: str
+    decay_source: str
+    methods: Mapping[str, DraftMethod]
+    measured: tuple[MeasuredDraft, ...]
+
+
+@cache
+def draft_facts() -> DraftFacts:
+    """Return what is known of drafts.
+
+    Raises:
+        BadFacts: for a key too many, too few or of another type.
+    """
+    return read("drafts.toml", DraftFacts)

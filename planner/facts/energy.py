@@ -1,0 +1,43 @@
+"""What GPUs draw: ``energy.toml``."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from planner.facts.record import Record, read
+
+
+class PowerShare(Record):
+    """A share of the board's limit, with bounds."""
+
+    value: float
+    low: float
+    high: float
+    basis: str
+    source: str
+
+
+class Boards(Record):
+    """Limits of whole boards."""
+
+    watts: Mapping[str, int]
+    """By catalogue id; a GPU that is not listed has no energy figures."""
+    basis: str
+    source: str
+
+
+class EnergyFacts(Record):
+    """The whole file."""
+
+    share: Mapping[str, PowerShare]
+    """``idle``, ``decode``, ``prefill``."""
+    board: Boards
+
+
+@cache
+def energy_facts() -> EnergyFacts:
+    """Return what is known of power.
+
+    Raises:
+        BadFacts: for a key too many, too few or of another type.
+    """
+    return read("energy.toml", EnergyFacts)
