@@ -67,7 +67,9 @@ def parse_memory(text: str) -> int:
     match = _SIZE.match(text)
     unit = match.group(2).lower() if match else ""
     if match is None or unit not in _BINARY:
-        raise M35Error(f"cannot read `{text}` as a memory size", hint="write bytes or a binary unit, such as `130GiB`")
+        raise M35Error(
+            f"cannot read `{shown(text)}` as a memory size", hint="write bytes or a binary unit, such as `130GiB`"
+        )
     number = float(match.group(1)) * _BINARY[unit]
     if number > MOST_COUNT:
         raise M35Error(
@@ -75,7 +77,7 @@ def parse_memory(text: str) -> int:
         )
     size_bytes = round(number)
     if size_bytes <= 0:
-        raise M35Error(f"a memory size of `{text}` is not positive", hint="write a size such as `130GiB`")
+        raise M35Error(f"a memory size of `{shown(text)}` is not positive", hint="write a size such as `130GiB`")
     return size_bytes
 
 
@@ -92,10 +94,10 @@ def parse_count(text: str) -> int:
     unit = next((unit for unit in _BINARY_ENDINGS if plain.endswith(unit)), None)
     match = _COUNT.match(plain)
     if match is None or (plain.endswith("B") and unit is None):
-        raise M35Error(f"`{text}` is not a count", hint="write 131072, 128k (128,000) or 128K (131,072)")
+        raise M35Error(f"`{shown(text)}` is not a count", hint="write 131072, 128k (128,000) or 128K (131,072)")
     number = float(match[1]) * _COUNT_SUFFIX[match[2]]
     if number > MOST_COUNT:
         raise M35Error(f"`{shown(text)}` is larger than every count", hint=f"{MOST_COUNT:,} is the largest")
     if number != int(number):
-        raise M35Error(f"`{text}` is not a whole number", hint="write 131072, 128k (128,000) or 128K (131,072)")
+        raise M35Error(f"`{shown(text)}` is not a whole number", hint="write 131072, 128k (128,000) or 128K (131,072)")
     return int(number)

@@ -152,12 +152,14 @@ def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
     if value.get("kind") in ("Node", "ResourceSlice"):
         yield value
     items = value.get("items")
-    if isinstance(items, list) and str(value.get("kind", "")).endswith("List"):
-        # Items of a typed list do not repeat their kind.
-        kind = str(value["kind"]).removesuffix("List")
+    if isinstance(items, list):
+        # Items of a typed list do not repeat their kind, and some tools leave kinds out altogether.
+        kind = str(value.get("kind") or "").removesuffix("List")
         for item in items:
-            if isinstance(item, dict) and item.get("kind", kind) in ("Node", "ResourceSlice"):
-                yield {"kind": kind, **item}
+            if isinstance(item, dict):
+                named = item.get("kind") or kind or ("Node" if {"metadata", "status"} <= item.keys() else "")
+                if named in ("Node", "ResourceSlice"):
+                    yield {**item, "kind": named}
 
 
 def _merged(node: Host, published: Host) -> Host:

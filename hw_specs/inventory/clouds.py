@@ -51,7 +51,7 @@ def read_instances(instances: list[tuple[str, str, str]]) -> tuple[Host, ...]:
 
 def _host(name: str, kind: str, state: str) -> Host:
     name = shown(name)
-    stopped = state.lower().rpartition(" ")[2]
+    stopped = shown(state.lower().rpartition(" ")[2], characters=40)
     away = (
         f"the instance is {stopped}" if stopped not in ("", "running", "staging", "provisioning", "pending") else None
     )

@@ -28,7 +28,8 @@ class _Device:
     tainted: str | None
 
     def text(self, *keys: str) -> str:
-        return next((str(self.attributes[key]) for key in keys if self.attributes.get(key) is not None), "")
+        found = next((str(self.attributes[key]) for key in keys if self.attributes.get(key) is not None), "")
+        return shown(found, characters=100)
 
 
 def read_slices(items: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:

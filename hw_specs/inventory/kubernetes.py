@@ -69,6 +69,14 @@ def read_node(item: Mapping[str, Any]) -> Host:
         devices += _devices(group, len(devices))
     if unknown is not None and not devices:
         return unknown
+    labelled = count_of(node.labels.get("nvidia.com/gpu.count"))
+    if labelled and not devices:
+        return Host(
+            name=node.name,
+            problem=f"{labelled} GPUs are labelled and none is allocatable",
+            hint="; ".join(node.notes) or "its driver or its device plugin is not ready",
+            out_of_service=node.away,
+        )
     if others and not devices:
         what = ", ".join(shown(key) for key in others)
         return Host(

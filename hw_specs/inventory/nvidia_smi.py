@@ -126,13 +126,13 @@ def read_listing(text: str, *, name: str) -> tuple[Host, ...]:
         if whole:
             found, index = identify(whole["name"]), int(whole["index"])
             notes += found.notes
-            devices.append(device(found, index=index, vendor="nvidia", uuid=whole["uuid"] or ""))
+            devices.append(device(found, index=index, vendor="nvidia", uuid=_known(whole["uuid"]) or ""))
         elif part and found is not None:
             if devices and devices[-1].slice_index is None:
                 devices[-1] = device(found, index=index, vendor="nvidia", uuid=devices[-1].uuid, mig_enabled=True)
             piece = Found(name=found.name, spec=found.spec, profile=part["profile"].lower(), by=found.by)
             number = int(part["index"])
-            uuid = part["uuid"] or ""
+            uuid = _known(part["uuid"]) or ""
             devices.append(device(piece, index=index, vendor="nvidia", slice_index=number, uuid=uuid))
     return (host_of(name, devices, notes=notes),)
 

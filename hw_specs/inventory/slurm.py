@@ -9,6 +9,7 @@ from typing import Any
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
 from hw_specs.inventory.host import MOST_GPUS, Found, Host, count_of, device, host_of, identify, unknown_host
+from hw_specs.mig import profile_of
 
 _FIELD = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z0-9_:/]*)=")
 _GRES = re.compile(r"gpu(?::(?P<type>[^:,()=]+))?:(?P<count>\d{1,6})(?:\([^)]*\))?$")
@@ -40,13 +41,15 @@ def read_slurm_json(nodes: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:
     """Return the nodes of ``scontrol show node --json``."""
     found = []
     for node in nodes:
-        state, features = node.get("state"), node.get("active_features") or node.get("features")
+        state, flags = node.get("state"), node.get("state_flags")
+        states = [*(state if isinstance(state, list) else [state]), *(flags if isinstance(flags, list) else [])]
+        features = node.get("active_features") or node.get("features")
         found.append(
             _host(
                 {
                     "NodeName": str(node.get("name", "")),
                     "Gres": str(node.get("gres") or ""),
-                    "State": "+".join(map(str, state)) if isinstance(state, list) else str(state or ""),
+                    "State": "+".join(str(one) for one in states if one),
                     "Reason": str(node.get("reason") or ""),
                     "AllocTRES": str(node.get("tres_used") or ""),
                     "CfgTRES": str(node.get("tres") or ""),
@@ -89,11 +92,16 @@ def _host(node: Mapping[str, str]) -> Host:
     notes = _in_use(node, sum(count for _, count in groups))
     devices: list[DetectedGpu] = []
     for kind, count in groups:
-        found = identify(kind) if kind else _by_feature(node.get("ActiveFeatures") or node.get("AvailableFeatures", ""))
+        features = node.get("ActiveFeatures") or node.get("AvailableFeatures", "")
+        profile = profile_of(kind) if kind else None
+        found = identify(kind) if kind and not profile else _by_feature(features)
+        if profile and found is not None:
+            # A type that is a profile alone leaves the card to the features.
+            found = Found(name=f"{found.name} {profile}", spec=found.spec, profile=profile, by=found.by)
         if found is None:
             return Host(
                 name=shown(name),
-                problem=f"Slurm says {count} GPUs of no type",
+                problem=f"Slurm says {count} GPUs and not which" + (f" ({kind})" if kind else ""),
                 hint="add a type to its Gres, or write a list: `- {host: node-1, gpus: 8xH200}`",
                 out_of_service=away,
             )

@@ -177,6 +177,20 @@ def test_an_unlisted_card_is_planned_from_its_labels() -> None:
     assert gpus(host) == "8xNVIDIA-X900"
 
 
+def test_labelled_gpus_that_nobody_can_have_are_a_problem_and_not_a_node_without_gpus() -> None:
+    [loading] = hosts(node(product("NVIDIA-H200", 8, 143771), {"nvidia.com/gpu": "0"})).values()
+    assert "8 GPUs are labelled and none is allocatable" in (loading.problem or "")
+    [invalid] = hosts(node(product("NVIDIA-H200-MIG-INVALID", 8, 0), {"nvidia.com/gpu": "0"})).values()
+    assert "strategy" in (invalid.hint or "")
+
+
+def test_lists_without_kinds_are_nodes() -> None:
+    bare = node(product("NVIDIA-H200", 8, 143771), {"nvidia.com/gpu": "8"})
+    del bare["kind"]
+    [host] = hosts({"items": [bare]}).values()
+    assert gpus(host) == "8xH200"
+
+
 # Dynamic Resource Allocation
 
 
@@ -264,7 +278,13 @@ def test_slurm_without_a_type_asks_the_features_or_says_so() -> None:
     [told] = hosts("NodeName=n1 Gres=gpu:8(S:0-1) ActiveFeatures=ib,h200,rack4 State=IDLE").values()
     assert gpus(told) == "8xH200"
     [untold] = hosts("NodeName=n1 Gres=gpu:8 ActiveFeatures=ib State=IDLE").values()
-    assert "no type" in (untold.problem or "")
+    assert "not which" in (untold.problem or "")
+    [part] = hosts("NodeName=n1 Gres=gpu:3g.40gb:2 ActiveFeatures=h100 State=IDLE").values()
+    assert gpus(part) == "1xH100 MIG 3g.40gb"
+    [flagged] = hosts(
+        {"nodes": [{"name": "n1", "gres": "gpu:h200:8", "state": "idle", "state_flags": ["DRAIN"]}]}
+    ).values()
+    assert flagged.out_of_service == "drain"
     [unknown] = hosts("NodeName=n1 Gres=gpu:tesla:8 State=IDLE").values()
     assert "tesla" in (unknown.problem or "")
     [away] = hosts("NodeName=n1 Gres=gpu:h200:8 State=DOWN*+DRAIN Reason=(null)").values()
@@ -476,6 +496,80 @@ def test_any_damage_is_an_error_of_ours_or_hosts(content: bytes, seed: int, chan
         return
     for host in found:
         assert host.name.isprintable()
+        if host.report is not None:
+            try:
+                gpus_of(host.report)
+            except NoGpuFound:
+                continue
+
+
+DOCUMENTS = [json.loads(path.read_text()) for path in sorted(SAMPLES.glob("*.json"))] + [
+    {"nodes": [{"name": "n1", "gres": "gpu:h200:8", "state": ["IDLE"], "tres_used": "gres/gpu=2", "reason": "x"}]},
+    {
+        "card0": {
+            "Card Series": "AMD Instinct MI300X OAM",
+            "Card Model": "0x74a1",
+            "VRAM Total Memory (B)": "206141652992",
+        }
+    },
+    {
+        "Reservations": [
+            {"Instances": [{"InstanceId": "i", "InstanceType": "p5.48xlarge", "State": {"Name": "running"}}]}
+        ]
+    },
+    [{"host": "a", "gpus": "8xH200", "gpu_memory": "100GiB"}],
+]
+ODD = [
+    None,
+    True,
+    -1,
+    0,
+    1e30,
+    10**20,
+    "",
+    "x",
+    "9" * 50,
+    [],
+    {},
+    [None],
+    {"a": 1},
+    "\x1b[31m",
+    "8",
+    "-5",
+    "0x74a1",
+    [[]],
+]
+
+
+def damaged(document: Any, chance: random.Random) -> Any:
+    """A copy with a few values replaced or missing."""
+    copy = json.loads(json.dumps(document))
+    for _ in range(chance.randint(1, 6)):
+        place: Any = None
+        key: Any = None
+        inner: Any = copy
+        while isinstance(inner, dict | list) and inner and chance.random() < 0.85:
+            place, key = inner, chance.choice(list(inner) if isinstance(inner, dict) else range(len(inner)))
+            inner = place[key]
+        if place is not None and chance.random() < 0.2:
+            del place[key]
+        elif place is not None:
+            place[key] = json.loads(json.dumps(chance.choice(ODD)))
+    return copy
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(DOCUMENTS), st.integers(0, 2**32))
+def test_documents_with_any_value_anywhere_are_hosts_or_errors_of_ours(document: Any, seed: int) -> None:
+    try:
+        found = read_hosts(json.dumps(damaged(document, random.Random(seed))).encode())
+    except M35Error:
+        return
+    for host in found:
+        for text in (host.name, *host.notes, host.problem or "", host.hint or "", host.out_of_service or ""):
+            assert text.isprintable()
+        for gpu in host.report.gpus if host.report else ():
+            assert all(text.isprintable() for text in (gpu.name, gpu.uuid, gpu.pci_bus_id, gpu.architecture or ""))
         if host.report is not None:
             try:
                 gpus_of(host.report)
