@@ -165,19 +165,28 @@ _KINDS: dict[str, type | tuple[type, ...]] = {
 
 @cache
 def _load(gpu_id: str) -> GpuSpec:
-    """Read one data file."""
-    raw = dict(read_toml(f"{gpu_id}.toml"))
-    facts = {key: Fact(**fact) for key, fact in raw.pop("facts").items()}
-    link: dict[str, Any] = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.pop("link")}
-    fields: dict[str, Any] = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw}
-    for key in ("driver_names", "names", "pci_device_ids", "notes"):
-        fields[key] = tuple(fields[key])
+    """Read one data file.
+
+    Raises:
+        BadFacts: for a key too many, one too few or a value of another type, with file and key.
+    """
+    file, key = f"{gpu_id}.toml", ""
     try:
+        raw = dict(read_toml(file))
+        facts = {}
+        for key, fact in raw.pop("facts").items():
+            facts[key] = Fact(**fact)
+        key = ""
+        link: dict[str, Any] = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.pop("link")}
+        fields: dict[str, Any] = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw}
+        for key in ("driver_names", "names", "pci_device_ids", "notes"):
+            fields[key] = tuple(fields[key])
+        key = ""
         spec = GpuSpec(**fields, link=Link(**link), facts=facts)
-    except TypeError as error:
-        said = str(error).partition(") ")[2] or str(error)
-        raise BadFacts(f"{gpu_id}.toml", "", said, folder="hw_specs/data") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        said = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition(") ")[2] or str(error)
+        raise BadFacts(file, key, said, folder="hw_specs/data") from error
     for key, kinds in _KINDS.items():
         if not isinstance(getattr(spec, key), kinds):
-            raise BadFacts(f"{gpu_id}.toml", key, f"cannot be {getattr(spec, key)!r}", folder="hw_specs/data")
+            raise BadFacts(file, key, f"cannot be {getattr(spec, key)!r}", folder="hw_specs/data")
     return spec

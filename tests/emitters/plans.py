@@ -21,8 +21,8 @@ SPANNING: dict[str, dict[str, Any]] = {"2x8xH200": {"tensor_parallel_size": 8, "
 
 
 def planned(gpus: str, settings: dict[str, Any] | None = None) -> Plan:
-    """The plan for `gpus` with `settings`."""
-    return plan(PlanRequest(gpus=parse_gpus(gpus), **(settings or {})))
+    """The plan for `gpus` with `settings`, for a release whose images need the pin."""
+    return plan(PlanRequest(gpus=parse_gpus(gpus), **({"vllm_version": "0.33.0"} | (settings or {}))))
 
 
 def forecast_for(gpus: str, *, concurrency: int | None, targets: Targets | None = None) -> SpeedSection:

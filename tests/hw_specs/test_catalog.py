@@ -247,6 +247,10 @@ def test_an_unlisted_card_is_told_the_way_out() -> None:
         (("max_gpus_per_node = 8", "max_gpus_per_nodes = 8"), "max_gpus_per_nodes"),
         (("domain_gpus = 8", "domain_gpu = 8"), "domain_gpu"),
         (('fp8_kind = "e4m3fn"', 'fp8_kind = "e4m3fn"\nprice = 3'), "price"),
+        (("[facts]", "[facts]\nnames = ['x']"), "`names`"),
+        (("[facts]", "[fact]"), "facts"),
+        (("[link]", "[lnk]"), "link"),
+        (("names =", "nams ="), "names"),
     ],
 )
 def test_a_wrong_key_or_type_in_a_file_is_named(
