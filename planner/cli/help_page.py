@@ -117,6 +117,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("m35-plan verify", "the server on port 8000"),
         ("m35-plan verify http://127.0.0.1:8001 --plan plan.json", "against a plan"),
         ("m35-plan verify --run latest --long", "a launched run, its whole context too"),
+        ("m35-plan verify --run latest --report acceptance.html", "with the page to hand on"),
     ),
     "diagnose": (
         ("m35-plan diagnose examples/logs/kv-cache-too-small.log", "a log"),

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -15,14 +15,17 @@ from pathlib import Path
 
 import pytest
 
+from hw_specs import parse_gpus
 from planner.cli import main
+from planner.planning.choose import make_plan
+from planner.planning.request import PlanRequest
 from planner.serve import Endpoint, Run, StartOrder, attach, launch, list_runs
 from planner.serve.free_port import free_port
 from planner.serve.process.listener import listening_inodes
 from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
 
-from .conftest import Fake
+from .conftest import Fake, order
 from .logs import REAL, RECONSTRUCTED
 
 V2 = str(RECONSTRUCTED / "v2-8xh200-0.33.0.log")
@@ -280,12 +283,15 @@ def test_ctrl_c_on_a_terminal_may_leave_the_server(fake: Fake) -> None:
     assert attach().status().alive and fake.processes()
 
 
-def test_a_log_can_be_diagnosed_from_a_file_or_a_pipe(m35, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_log_can_be_diagnosed_from_a_file_or_a_pipe(m35, tmp_path: Path) -> None:
     log = REAL / "draft-longer-than-target.log"
     said = m35("diagnose", str(log))
     assert said.code == 5 and "  59  Value error, speculative_max_model_len=65536" in said.out
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(log.read_bytes())))
-    assert m35("diagnose", "-", "--json").json()["code"] == "draft-length"
+    with log.open("rb") as pipe:
+        done = subprocess.run(
+            [sys.executable, "-m", "planner", "diagnose", "-", "--json"], stdin=pipe, capture_output=True, check=False
+        )
+    assert json.loads(done.stdout)["code"] == "draft-length"
     assert m35("diagnose", str(REAL / "text-only.log")).code == 0
     assert m35("diagnose", str(tmp_path / "none.log")).code == 2
     f3 = tmp_path / "f3.log"
@@ -310,6 +316,25 @@ def test_calibrate_and_plan_again(m35) -> None:
     wrong = m35("calibrate", V2, "--gpus", "8xH200", "--max-num-seqs", "128")
     assert wrong.code == 2 and "max_num_seqs 1024, the plan says 128" in wrong.err
     assert m35("calibrate", str(REAL / "text-only.log"), "--gpus", "8xH200").code == 2
+
+
+def test_a_verified_run_has_an_acceptance_report(m35, fake: Fake, tmp_path: Path) -> None:
+    answer = make_plan(PlanRequest(gpus=parse_gpus("8xH200")))
+    run = launch(order(fake.argv(log=Path(V2))), plan=answer)
+    assert m35("attach", run.id).code == 0
+    last = Path(V2).read_bytes().splitlines()[-1]
+    deadline = time.monotonic() + 60
+    while last not in run.read_log():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for name, row in (("report.md", "| 2.10 | derived |"), ("report.html", '<td class="right">2.10</td>')):
+        page = tmp_path / name
+        assert m35("verify", "--run", run.id, "--only", "health", "--report", str(page)).code in (0, 6)
+        text = page.read_text()
+        assert row in text, re.findall(".*ctivations.*", text)
+        assert run.id in text and "KV tokens 2,558,592, predicted" in text and "health" in text
+    assert m35("verify", "--run", run.id, "--report", "report.pdf").code == 2
+    assert "--run" in m35("verify", "--report", "report.md").err
 
 
 def test_one_bad_record_does_not_break_every_plan(m35, state: Path) -> None:

@@ -10,6 +10,7 @@ import click
 
 from planner.cli.check_table import result_writer, smoke_summary
 from planner.cli.command import Command
+from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_document
 from planner.serve.verification.smoke import VerificationDocument
@@ -22,6 +23,7 @@ from planner.serve.verification.verifier import (
 )
 
 if TYPE_CHECKING:
+    from planner.serve.process.run import Run
     from planner.serve.verification.smoke import Expectations
 
 MOST_PROBLEMS = 100
@@ -49,6 +51,13 @@ MOST_PROBLEMS = 100
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0.1), default=DEFAULT_TIMEOUT_S, help="seconds per answer"
 )
+@click.option(
+    "--report",
+    "page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="with --run: write an acceptance report, .html or .md: measured beside predicted, and the checks",
+)
 @click.option("--json", "as_json", is_flag=True, help="print the report as JSON")
 def command(
     url: str | None,
@@ -64,6 +73,7 @@ def command(
     skip: tuple[str, ...],
     concurrency: int,
     timeout_s: float,
+    page: Path | None,
     as_json: bool,
 ) -> int:
     """Run named checks against the server at URL (default http://127.0.0.1:8000).
@@ -74,6 +84,12 @@ def command(
     """
     if run_name is not None and (url or plan_file):
         raise click.UsageError("--run brings its own address and plan; leave URL and --plan out")
+    if page is not None:
+        from planner.cli.acceptance import form_of
+
+        form_of(page)
+        if run_name is None:
+            raise click.UsageError("--report tells of a launched run; name it with --run")
     if run_name is not None:
         url, planned = _of_run(run_name)
     else:
@@ -99,17 +115,27 @@ def command(
         write_document(VerificationDocument.of(report))
     else:
         write(smoke_summary(report))
+    if page is not None and run_name is not None:
+        from planner.cli.acceptance import write_acceptance
+
+        write_acceptance(page, _run(run_name), report)
+        say("note", f"wrote {page}")
     return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED
+
+
+def _run(name: str) -> Run:
+    from planner.serve.process.runs import attach
+
+    return attach(name, prefer_running=True)
 
 
 def _of_run(name: str) -> tuple[str, Expectations]:
     from planner.errors import VerifyFailed
     from planner.serve.process.engine_argv import option_value
-    from planner.serve.process.runs import attach
     from planner.serve.start_report import plan_of
     from planner.serve.verification.smoke import Expectations
 
-    run = attach(name, prefer_running=True)
+    run = _run(name)
     state = run.status()
     if not state.alive:
         raise VerifyFailed(

@@ -1,0 +1,74 @@
+"""The acceptance report: a run's plan as a page, with what was measured and what the checks saw. It writes one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hw_specs.units import format_gib
+from planner.cli.sheet import sheet_text
+from planner.errors import InvalidRequest, PlannerError
+from planner.rendering.sheet.content import Acceptance, CheckRow
+from planner.serve.log.measured import Comparison
+from planner.serve.process.run import Run
+from planner.serve.start_report import plan_of, report_start
+from planner.serve.verification.smoke import SmokeReport
+from planner.state import write_atomic
+
+FORMS = {".html": "html", ".md": "markdown"}
+LEDGER_LINE = {
+    "outside_torch": "outside_torch", "activations": "activations", "graphs": "graphs", "graphs.actual": "graphs",
+    "kv_available": "kv_cache",
+}  # fmt: skip
+"""Component of a comparison → the ledger line beside which it stands; what was captured beats the estimate."""
+
+
+def form_of(path: Path) -> str:
+    """Return ``html`` or ``markdown`` by the ending of `path`.
+
+    Raises:
+        InvalidRequest: for any other ending.
+    """
+    if path.suffix not in FORMS:
+        raise InvalidRequest(
+            "report", f"an acceptance report cannot be `{path.name}`", hint="name a file that ends in .html or .md"
+        )
+    return FORMS[path.suffix]
+
+
+def write_acceptance(path: Path, run: Run, report: SmokeReport) -> None:
+    """Write the page of `run` to `path`.
+
+    Raises:
+        PlannerError: for a run that was started without a plan.
+    """
+    plan = plan_of(run)
+    comparison = report_start(run).comparison
+    if plan is None or comparison is None:
+        raise PlannerError(
+            f"run `{run.id}` was started without a plan, so nothing was predicted of it",
+            hint="leave `--report` out, or start with `m35-plan launch --gpus ...`",
+        )
+    acceptance = Acceptance(
+        run=run.id,
+        measured_gib={
+            LEDGER_LINE[item.name]: format_gib(item.measured)
+            for item in comparison.differences
+            if item.name in LEDGER_LINE
+        },
+        verdict=_verdict(comparison, report),
+        checks=tuple(CheckRow(name=one.name, status=one.status, seen=one.seen) for one in report.results),
+    )
+    write_atomic(path, sheet_text(plan, form_of(path), acceptance=acceptance))
+
+
+def _verdict(comparison: Comparison, report: SmokeReport) -> str:
+    said = [
+        f"{item.title} {format_gib(item.measured)} GiB, predicted {format_gib(item.predicted)}"
+        if item.unit == "bytes"
+        else f"{item.title} {item.measured:,}, predicted {item.predicted:,}"
+        for item in comparison.differences
+        if item.name in ("weights", "tokens")
+    ]
+    failed = ", ".join(one.name for one in report.failed)
+    checks = f"failed: {failed}" if failed else f"{report.count('pass')} checks passed"
+    return "; ".join([comparison.verdict, *said, checks])
