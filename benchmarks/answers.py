@@ -6,7 +6,6 @@ python benchmarks/answers.py --markdown # the table of docs/explanation/how-long
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ KINDS = (
     "8xH200", "8xMI300X", "4xB200", "8xB200", "8xH100", "4xMI300X", "2xMI300X", "4xH200", "8xH20", "8xMI325X",
     "8xMI355X", "4xMI355X",
 )  # fmt: skip
+PAGES = Path(__file__).parents[1] / "docs" / "explanation"
 SIZES = (10, 100, 1_000, 10_000)
 
 
@@ -65,21 +65,61 @@ def questions(folder: Path) -> Iterator[tuple[str, int, Callable[[], object]]]:
     yield "fleet with a request rate, kinds of host", len(KINDS), lambda: share_load(rows, load, Targets())
 
 
-def main() -> int:
-    found = []
+TEXT = """<!-- Made by benchmarks/answers.py --page. Do not edit. -->
+
+# How long answers take
+
+Seconds of one core of a small machine, process start excluded; the second asking, since facts are read once a process.
+A forecast plays sums instead of tokens, so longer answers cost little; what costs is how often something happens: an
+end, an arrival, a preemption. A fleet plans each kind of host once. Where a question takes longer than half a second
+the command says how far it is.
+
+![seconds over size](how-long.svg)
+
+| question | size | seconds |
+|---|---:|---:|
+"""
+
+
+def measured() -> Iterator[tuple[str, int, float]]:
     with tempfile.TemporaryDirectory() as folder:
         for name, size, ask in questions(Path(folder)):
             ask()  # facts are read once a process
             began = time.process_time()
             ask()
-            found.append({"question": name, "size": size, "seconds": round(time.process_time() - began, 4)})
-            if "--markdown" not in sys.argv and "--json" not in sys.argv:
-                print(f"{name:<55} {size:>9,} {found[-1]['seconds']:>9.4f} s", flush=True)
-    if "--json" in sys.argv:
-        print(json.dumps(found, indent=1))
-    if "--markdown" in sys.argv:
-        print("| question | size | seconds |\n|---|---:|---:|")
-        print("\n".join(f"| {row['question']} | {row['size']:,} | {row['seconds']:.4f} |" for row in found))
+            yield name, size, time.process_time() - began
+
+
+def write_page(rows: list[tuple[str, int, float]]) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    matplotlib.rcParams["svg.hashsalt"], matplotlib.rcParams["svg.fonttype"] = "m35-plan", "none"
+    from matplotlib import pyplot
+
+    lines = "".join(f"| {name} | {size:,} | {seconds:.4f} |\n" for name, size, seconds in rows)
+    (PAGES / "how-long.md").write_text(TEXT + lines, encoding="utf-8")
+    figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
+    for name in dict.fromkeys(name for name, _, _ in rows):
+        mine = [(size, seconds) for other, size, seconds in rows if other == name]
+        if len(mine) > 1:
+            axes.plot(*zip(*mine, strict=True), marker="o", markersize=4, label=name)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("size")
+    axes.set_ylabel("seconds")
+    axes.legend(fontsize=8)
+    figure.savefig(PAGES / "how-long.svg", metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def main() -> int:
+    rows = []
+    for name, size, seconds in measured():
+        rows.append((name, size, seconds))
+        print(f"{name:<55} {size:>9,} {seconds:>9.4f} s", flush=True)
+    if "--page" in sys.argv:
+        write_page(rows)
     return 0
 
 
