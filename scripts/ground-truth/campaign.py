@@ -228,7 +228,9 @@ class Campaign:
         if self.settings.left_s < load.get("seconds", 15) + 5:
             return load | {"status": "skipped"}
         at_once = load.get("concurrency", "all")
-        label = f"{run['name']}-c{at_once}-n{load['prompts']}-i{load['input']}-o{load['output']}"
+        label = (
+            f"{run['name']}-c{at_once}-n{load['prompts']}-i{load['input']}-p{load.get('prefix', 0)}-o{load['output']}"
+        )
         result = self.settings.work / "runs" / f"{label}.json"
         log = self.settings.work / "runs" / f"{label}.log"
         began = time.monotonic()

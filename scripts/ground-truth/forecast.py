@@ -103,11 +103,13 @@ def draft_ledger(run: dict[str, Any], *, vllm_version: str, gpu: str) -> dict[st
 def load_options(load: dict[str, Any]) -> list[str]:
     """Return the options for one load; all prompts at once where it has no `concurrency`."""
     figures = {
-        "--prompt-tokens": load["input"],
+        "--prompt-tokens": load["input"] + load.get("prefix", 0),
         "--output-tokens": load["output"],
         "--concurrency": load.get("concurrency", load["prompts"]),
         "--num-requests": load["prompts"],
     }
+    if "prefix" in load:
+        figures["--prefix-cache-hit-rate"] = load["prefix"] / figures["--prompt-tokens"]
     return [word for name, value in figures.items() for word in (name, str(value))]
 
 

@@ -179,7 +179,9 @@ def row(record: dict[str, Any], log: str) -> dict[str, Any]:
         {
             "max_concurrency": one.get("concurrency"),
             "num_prompts": one["prompts"],
+            # Tokens of each prompt of its own, and those that all prompts of the load begin with.
             "input_tokens": one["input"],
+            **({"prefix_tokens": one["prefix"]} if "prefix" in one else {}),
             "output_tokens": one["output"],
             **{key: one["figures"][key] for key in BENCH if key in one["figures"]},
         }

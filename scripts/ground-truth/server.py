@@ -89,11 +89,12 @@ class Server:
         return [
             "bench", "serve", "--backend", "openai", "--base-url", self.url, "--model", SERVED,
             "--tokenizer", str(models / run["model"] / "model"), "--tokenizer-mode", "mistral",
-            "--dataset-name", "random", "--random-input-len", str(load["input"]),
-            "--random-output-len", str(load["output"]), "--ignore-eos", "--temperature", "0", *limit,
+            "--dataset-name", "random", "--random-prefix-len", str(load.get("prefix", 0)),
+            "--random-input-len", str(load["input"]), "--random-output-len", str(load["output"]),
+            "--ignore-eos", "--temperature", "0", *limit,
             "--num-prompts", str(load["prompts"]), "--num-warmups", str(load.get("warmups", 0)),
             # A seed for each load: the same prompts again would be in the prefix cache.
-            "--seed", str(1000 * load.get("concurrency", 0) + load["prompts"]),
+            "--seed", str(100_000 * load["input"] + 1000 * load.get("concurrency", 0) + load["prompts"]),
             "--percentile-metrics", "ttft,tpot,itl,e2el", "--metric-percentiles", "5,50,95,99", "--disable-tqdm",
             "--save-result", "--result-dir", str(result.parent), "--result-filename", result.name,
         ]  # fmt: skip

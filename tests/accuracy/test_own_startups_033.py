@@ -15,7 +15,11 @@ from planner.serve.log.measured import read_measured
 from planner.serve.log.parser import parse_log
 
 LOGS = Path(__file__).parents[1] / "fixtures" / "logs" / "0.33.0-h200"
-ROWS: list[dict[str, Any]] = load("measured/startups-h200-0.33.json")["startups"]
+ROWS: list[dict[str, Any]] = [
+    row
+    for name in ("startups-h200-0.33.json", "startups-h200-0.33-loads.json")
+    for row in load(f"measured/{name}")["startups"]
+]
 
 
 def each_stage() -> Iterator[Any]:

@@ -212,6 +212,8 @@ def test_an_unknown_failure_shows_the_root_not_the_last_line() -> None:
         ("unknown-flag", "bad-arguments", "configure"),
         ("model-not-cached", "missing-model", "configure"),
         ("no-main-guard", "no-main-guard", "configure"),
+        ("kernel-image-invalid", "kernel-or-driver", "profile"),
+        ("launch-engine-killed", "died", "ready"),
     ],
 )
 def test_real_failures_are_known(name: str, code: str, phase: str) -> None:

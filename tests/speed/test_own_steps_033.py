@@ -9,8 +9,13 @@ import pytest
 
 from planner.facts import load
 
-SERVERS: list[dict[str, Any]] = load("measured/steps-h200-0.33.json")["servers"]
-STARTS = {row["name"]: row for row in load("measured/startups-h200-0.33.json")["startups"]}
+KINDS = ("", "-loads")
+SERVERS: list[dict[str, Any]] = [
+    server for kind in KINDS for server in load(f"measured/steps-h200-0.33{kind}.json")["servers"]
+]
+STARTS = {row["name"]: row for kind in KINDS for row in load(f"measured/startups-h200-0.33{kind}.json")["startups"]}
+MIXED = frozenset({"dense-8b-loads"})
+"""Servers whose steps are of prompts of several lengths: more requests of shorter prompts may take less time."""
 
 
 @pytest.mark.parametrize("server", SERVERS, ids=lambda server: server["startup"])
@@ -18,7 +23,8 @@ def test_a_step_is_longer_than_its_host_part_and_grows_with_requests(server: dic
     assert STARTS[server["startup"]]["bench"]
     for here, further in pairwise(server["decode_only"]):
         # Few and one request cost the same, and two measurements of one length differ by chance.
-        assert further["median_s"] > 0.98 * here["median_s"]
+        if server["startup"] not in MIXED:
+            assert further["median_s"] > 0.98 * here["median_s"]
     for step in server["decode_only"]:
         assert step["schedule_s"] + step["update_s"] < step["median_s"]
 

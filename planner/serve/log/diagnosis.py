@@ -218,8 +218,19 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
             "; the server was ready" if "ready" in phases else f"; it ends in {reached}"
         )
         return Diagnosis(code="none", title=title, phase=reached, term="", evidence=(), cures=(), measured=measured)
-    unknown = causes()["unknown"]
     root = _root_traceback(log, events)
+    if _only_reports(events):
+        died = causes()["died"]
+        return Diagnosis(
+            code=died.code,
+            title=died.title,
+            phase=reached,
+            term="",
+            evidence=_last_words(root),
+            cures=died.cures,
+            measured=measured,
+        )
+    unknown = causes()["unknown"]
     return Diagnosis(
         code="unknown",
         title=unknown.title,
@@ -230,6 +241,13 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         traceback=root,
         measured=measured,
     )
+
+
+def _only_reports(events: Sequence[Event]) -> bool:
+    """Whether there are tracebacks, and all of them only say that another process ended."""
+    wrappers = log_patterns().wrappers
+    blocks = [event for event in events if isinstance(event, TracebackSeen)]
+    return bool(blocks) and all(any(text in block.exception for text in wrappers) for block in blocks)
 
 
 def _last_words(root: Sequence[LogLine]) -> tuple[LogLine, ...]:
