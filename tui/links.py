@@ -52,7 +52,9 @@ def step_line(
         words += ["--port", str(answers.port)] if answers.port != DEFAULT_PORT else []
         if answers.edited is not None and answers.edited.unplanned:
             words += ["--", *answers.edited.unplanned]
-    return shlex.join(words)
+    # GPUs of this machine that were picked are the ones that a probe sees with these variables.
+    seen = request.gpus.env if request.gpus.origin == "detected" else ()
+    return " ".join([*(f"{name}={shlex.quote(value)}" for name, value in seen), shlex.join(words)])
 
 
 DEFAULT_PORT = Answers().port

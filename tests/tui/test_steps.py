@@ -14,6 +14,7 @@ from planner.rendering.report import ledger_rows
 from tui.app import M35App
 from tui.screens.compare import Compare
 from tui.screens.dialogues import Ask, Curve, Explain, Help, Warnings
+from tui.screens.pick_gpus import PickGpus
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_panel import PlanPanel
@@ -441,3 +442,19 @@ async def test_a_refusal_names_the_option_and_the_palette_stands_in_the_footer()
         await until(pilot, lambda: "--max-model-len" in problem(app))
         assert "max_model_len" not in problem(app)
         await until(pilot, lambda: "palette" in text_of(app))
+
+
+async def test_gpus_are_picked_by_hand_and_the_others_stay_out() -> None:
+    app = M35App(backend=backend(detect=lambda: TWO_H200))
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "python" in text_of(app) and answer(app).gpus.count == 2)
+        await pilot.press("ctrl+g")
+        await until(pilot, lambda: isinstance(app.screen, PickGpus) and "python (pid 7, 9.0 GiB)" in text_of(app))
+        await pilot.press("down", "space", "enter")
+        await until(pilot, lambda: isinstance(app.screen, StepScreen) and answer(app).gpus.count == 1)
+        gpus = answer(app).gpus
+        assert gpus.free_memory_bytes == TWO_H200.gpus[0].free_bytes, "the busy one does not count any more"
+        assert dict(gpus.env)["CUDA_VISIBLE_DEVICES"] == "0"
+        assert "CUDA_VISIBLE_DEVICES=0 m35-plan --gpus auto" in step(app).own_line()
+        await pilot.press("ctrl+g", "space", "enter")
+        assert isinstance(app.screen, PickGpus), "none is no choice"

@@ -12,14 +12,16 @@ from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
 
-from hw_specs import GpuSet, M35Error, get_gpu, parse_gpus
+from hw_specs import DetectionReport, GpuSet, M35Error, get_gpu, parse_gpus
 from hw_specs.catalog import find_gpus
+from hw_specs.detect.choose import only
 from hw_specs.gpu_set import split_counts
 from hw_specs.spec import GpuSpec
 from hw_specs.units import format_gib, parse_memory
 from planner import PlanRequest
 from tui.backend import Backend
 from tui.news import GpusSeen, News
+from tui.screens.pick_gpus import PickGpus
 from tui.screens.review import ReviewScreen
 from tui.screens.step import StepScreen
 from tui.widgets.columns import Column, Row
@@ -54,12 +56,17 @@ class GpusScreen(StepScreen):
         Binding("down", "move(1)", "choose", key_display="↑↓"),
         Binding("up", "move(-1)", "choose", show=False),
         Binding("tab", "app.focus_next", "count, nodes, memory"),
+        Binding("ctrl+g,f3", "pick", "pick GPUs", key_display="^g"),
         Binding("ctrl+o,f2", "review", "I have a command", key_display="^o"),
     ]
 
     def __init__(self, answers: Answers, *, backend: Backend) -> None:
         super().__init__(answers, backend=backend)
         self._here: GpuSet | None = None
+        self._report: DetectionReport | None = None
+        """What was seen of this machine last."""
+        self._picked: tuple[str, ...] = ()
+        """Labels of the GPUs that were picked by hand; empty is every usable one."""
         self._found: list[str] = []
         """What each row stands for: HERE or a catalogue id."""
         self._problem: M35Error | None = None
@@ -104,7 +111,9 @@ class GpusScreen(StepScreen):
         """Show what the probe saw; the first GPUs of this machine are chosen by themselves."""
         if not isinstance(news, GpusSeen):
             return
-        self._here = news.report.gpu_set
+        self._report = news.report
+        report = only(news.report, self._picked) if self._picked else news.report
+        self._here = report.gpu_set
         detected = self.query_one("#detected", Static)
         width = max(20, detected.content_size.width or 40)
         detected.update(
@@ -114,6 +123,7 @@ class GpusScreen(StepScreen):
         if self._here is not None and not self._chosen:
             self._chosen = True
             self._pick(HERE)
+        self.refresh_bindings()
 
     @on(Input.Changed, "#search")
     def _searched(self, event: Input.Changed) -> None:
@@ -158,6 +168,31 @@ class GpusScreen(StepScreen):
             cursor = 1
         if cursor is not None:
             self._pick(self._found[cursor])
+
+    def action_pick(self) -> None:
+        """Choose among the GPUs of this machine."""
+        if self._report is not None and self._report.gpus:
+            chosen = self._picked or tuple(gpu.label for gpu in self._report.selection.chosen)
+            self.app.push_screen(PickGpus(self._report, chosen), self._picked_by_hand)
+
+    def _picked_by_hand(self, labels: tuple[str, ...] | None) -> None:
+        if labels is None or self._report is None:
+            return
+        self._picked = labels
+        self._here = only(self._report, labels).gpu_set
+        if self._here is None:
+            self._picked = ()
+            self.notify("none of them can be used", severity="error")
+            return
+        self._chosen = True
+        self._fill()
+        self._pick(HERE)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """There is something to pick once GPUs are seen."""
+        if action == "pick":
+            return self._report is not None and bool(self._report.gpus)
+        return super().check_action(action, parameters)
 
     def action_review(self) -> None:
         """Begin with a command or a file that exists already."""

@@ -70,5 +70,10 @@ class PlanSide(Container):
             curve.update("")
             return
         if ledger.display:
-            ledger.update(Content("\n").join(ledger_lines(self._plan, width=width)))
-        curve.update(Content("\n").join(curve_lines(self._curve(self._plan), width=width)))
+            _write(ledger, ledger_lines(self._plan, width=width))
+        _write(curve, curve_lines(self._curve(self._plan), width=width))
+
+
+def _write(box: Static, lines: list[Content]) -> None:
+    """Draw lines; everything is laid out anew only where their number changed, because that costs a key its time."""
+    box.update(Content("\n").join(lines), layout=len(lines) != box.size.height)
