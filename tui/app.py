@@ -14,7 +14,8 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
 
-from hw_specs import M35Error
+from hw_specs import GpuSet, M35Error
+from planner import PlanRequest
 from planner.serve import Run, attach
 from tui.backend import Backend
 from tui.remembering import Remembered, remember
@@ -74,6 +75,7 @@ class M35App(App[int]):
         step: Step = FIRST,
         kept: Remembered | None = None,
         review: Path | None = None,
+        hosts: tuple[tuple[str, GpuSet], ...] = (),
     ) -> None:
         super().__init__()
         self._backend = backend or Backend()
@@ -83,6 +85,7 @@ class M35App(App[int]):
         """The last session at first, then this one."""
         self._drawn = False
         self._review = review
+        self._hosts = hosts
 
     def on_mount(self) -> None:
         """Choose the palette and begin."""
@@ -125,6 +128,8 @@ class M35App(App[int]):
         answers = self._answers
         if self._review is not None:
             answers, step = await self._begin_with(self._review, answers, self._step)
+        elif self._hosts:
+            answers, step = await self._choose_host(answers, step)
         elif answers.request is None and answers.run_id is None:
             answers, step = await self._offer(answers, self._step)
         while step is not None:
@@ -141,6 +146,16 @@ class M35App(App[int]):
         gpus = answers.request.gpus if answers.request is not None else None
         found = await self.push_screen_wait(ReviewScreen(backend=self._backend, gpus=gpus, path=path))
         return (answers, step) if found is None else (found, Step.COMMAND)
+
+    async def _choose_host(self, answers: Answers, step: Step | None) -> tuple[Answers, Step | None]:
+        """Ask which host of a cluster the plan is for."""
+        words = tuple((str(index), f"{name}  {gpus}") for index, (name, gpus) in enumerate(self._hosts))
+        choice = await self.push_screen_wait(Ask("Which host is the plan for?", words, title="hosts"))
+        if choice is None:
+            return answers, step
+        gpus = self._hosts[int(choice)][1]
+        request = PlanRequest(gpus=gpus, model=answers.model, calibrations=self._backend.calibrations())
+        return dataclasses.replace(answers, request=request), Step.WORKLOAD
 
     async def _offer(self, answers: Answers, step: Step) -> tuple[Answers, Step]:
         """Ask whether to take up a server that is running, or the answers of the last session."""

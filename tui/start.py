@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hw_specs import resolve_gpus
+from hw_specs import GpuSet, M35Error, resolve_gpus
 from hw_specs.reading import expanded, read_bytes
 from hw_specs.units import parse_memory
 from planner import InvalidRequest, PlanRequest
@@ -47,6 +47,8 @@ class Beginning:
     readonly: bool = False
     review: Path | None = None
     """A text to judge first."""
+    hosts: tuple[tuple[str, GpuSet], ...] = ()
+    """Hosts of a cluster to choose from, where a file is about several."""
     fresh: bool = False
     """Whether the last session is forgotten."""
 
@@ -62,7 +64,9 @@ def start(words: Sequence[str]) -> int:
         forget()
     kept = remembered()
     backend = Backend(program=begin.program or kept.program, readonly=begin.readonly)
-    app = M35App(backend=backend, answers=begin.answers, step=begin.step, kept=kept, review=begin.review)
+    app = M35App(
+        backend=backend, answers=begin.answers, step=begin.step, kept=kept, review=begin.review, hosts=begin.hosts
+    )
     return app.run() or 0
 
 
@@ -85,8 +89,14 @@ def beginning(words: Sequence[str]) -> Beginning:
         said.append("--gpus")
     if len(said) > 1:
         raise InvalidRequest("option", f"{' and '.join(said)} both say where to begin", hint="give one of them")
-    answers, step = _first(values)
+    hosts = _hosts(Path(values["--snapshot"])) if "--snapshot" in values else ()
+    if hosts:
+        model = load_model(values["--model"]) if "--model" in values else None
+        answers, step = Answers(model=model), FIRST
+    else:
+        answers, step = _first(values)
     return Beginning(
+        hosts=hosts,
         answers=answers,
         step=step,
         program=values.get("--vllm"),
@@ -137,6 +147,25 @@ def _first(values: dict[str, str]) -> tuple[Answers, Step]:
     request = PlanRequest(gpus=gpus, model=model, calibrations=calibrations())
     kept = gpus_from if gpus_from.startswith("@") else ""
     return Answers(request=request, model=model, gpus_from=kept), Step.WORKLOAD
+
+
+def _hosts(path: Path) -> tuple[tuple[str, GpuSet], ...]:
+    """The hosts of a file that is about several, with what each can be planned for; none where it is about one.
+
+    Raises:
+        M35Error: when it cannot be read, or none of its hosts can be planned for.
+    """
+    from hw_specs.inventory import load_hosts
+
+    found = load_hosts(expanded(path))
+    if len(found) < 2:
+        return ()
+    sets = [(host.name, host.report.gpu_set if host.report is not None else host.gpus) for host in found]
+    # The GPUs of another machine's probe are a size and a count here, and no probe of ours.
+    usable = tuple((name, dataclasses.replace(gpus, origin="catalogue")) for name, gpus in sets if gpus is not None)
+    if not usable:
+        raise M35Error(f"none of the {len(found)} hosts in `{path}` has a GPU to plan for")
+    return usable
 
 
 def _of_document(path: Path) -> Answers:

@@ -19,7 +19,9 @@ from planner.planning.load import LOAD
 from planner.rendering.document import plan_document, to_json_value
 from planner.rendering.own_line import own_line
 from planner.serve import attach
+from tui.app import M35App
 from tui.links import step_line
+from tui.screens.dialogues import Ask
 from tui.screens.launch import LaunchScreen
 from tui.screens.step import StepScreen
 from tui.screens.verify import VerifyScreen
@@ -186,3 +188,18 @@ async def test_whoever_only_looks_starts_and_ends_nothing() -> None:
         await pilot.pause()
         assert app.screen.has_class("-checked")
         assert "l launch" not in text_of(app)
+
+
+async def test_the_nodes_of_a_cluster_are_offered_as_hosts() -> None:
+    nodes = Path(__file__).parents[2] / "examples" / "clusters" / "nodes.json"
+    begin = beginning(["--snapshot", str(nodes)])
+    assert len(begin.hosts) > 1 and begin.answers.request is None
+    app = M35App(backend=backend(), answers=begin.answers, step=begin.step, hosts=begin.hosts)
+    async with app.run_test(size=(100, 30)) as pilot:
+        name, gpus = begin.hosts[1]
+        await until(pilot, lambda: isinstance(app.screen, Ask) and f"{name}  {gpus}" in text_of(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, StepScreen) and app.screen.STEP is Step.WORKLOAD)
+        assert isinstance(app.screen, StepScreen) and app.screen.answers.request is not None
+        assert str(app.screen.answers.request.gpus) == str(gpus)
+        assert shlex.split(app.screen.own_line())[1:3] == ["--gpus", str(gpus)]
