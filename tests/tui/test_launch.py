@@ -27,7 +27,7 @@ from tui.widgets.log_view import LogView
 from tui.wizard import Step
 
 from . import stage
-from .world import app_at, backend, blocks_of, preflight, request, text_of, typed, until
+from .world import app_at, backend, blocks_of, preflight, text_of, typed, until
 
 
 def launch_screen(app: M35App) -> LaunchScreen:
@@ -379,24 +379,3 @@ async def test_a_check_that_takes_long_says_what_and_how_long() -> None:
         await until(pilot, lambda: "it takes every flag  1 min 5 s" in text_of(app))
         go_on.set()
         await until(pilot, lambda: is_in(app, "checked"))
-
-
-def test_the_engines_own_cure_stands_first_and_what_was_not_measured_is_only_expected() -> None:
-    from planner import plan
-    from planner.planning.choose import all_levers
-    from planner.serve import Diagnosis
-    from planner.serve.log.measured import Measured
-    from tui.screens.cures import cures
-    from tui.wizard import Answers
-
-    answers = Answers(request=request(max_model_len=262_144))
-    diagnosis = Diagnosis(
-        code="max-model-len", title="too long", phase="kv", term="kv_cache", evidence=(),
-        cures=("`--max-model-len 26208` or less: what the engine itself says would fit",), measured=Measured(),
-    )  # fmt: skip
-    found = cures(diagnosis, plan=plan(request()), answers=answers, levers=all_levers)
-    assert found[0].label == "--max-model-len 26208 (the engine says so)"
-    asked = found[0].apply(answers).request
-    assert asked is not None and asked.max_model_len == 26_208
-    assert any("(expected to fit)" in one.label for one in found)
-    assert not any("(fits then)" in one.label for one in found)

@@ -19,6 +19,8 @@ from tui import news, serving, starting
 from tui.serving import Serving
 from tui.starting import Start
 
+from .world import request
+
 RUN = cast(Run, object())  # opaque to a state: it is only carried
 UP = ServerReady(url="http://127.0.0.1:8000", after_s=9.0, evidence="health")
 DOWN = ServerEnded(exit_code=1, after_s=99.0, was_ready=True)
@@ -144,3 +146,22 @@ def test_any_order_of_news_gives_a_state_that_can_be_drawn(heard: list[news.News
         assert all(line.cell_length <= max(width, 40) for line in lines)
     assert startup_title(start)
     served(*heard)
+
+
+def test_the_engines_own_cure_stands_first_and_what_was_not_measured_is_only_expected() -> None:
+    from planner import plan
+    from planner.planning.choose import all_levers
+    from tui.screens.cures import cures
+    from tui.wizard import Answers
+
+    answers = Answers(request=request(max_model_len=262_144))
+    diagnosis = Diagnosis(
+        code="max-model-len", title="too long", phase="kv", term="kv_cache", evidence=(),
+        cures=("`--max-model-len 26208` or less: what the engine itself says would fit",), measured=Measured(),
+    )  # fmt: skip
+    found = cures(diagnosis, plan=plan(request()), answers=answers, levers=all_levers)
+    assert found[0].label == "--max-model-len 26208 (the engine says so)"
+    asked = found[0].apply(answers).request
+    assert asked is not None and asked.max_model_len == 26_208
+    assert any("(expected to fit)" in one.label for one in found)
+    assert not any("(fits then)" in one.label for one in found)
