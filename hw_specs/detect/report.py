@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from hw_specs.detect.choose import Selection, select
@@ -23,3 +24,12 @@ class DetectionReport(Reading):
     def gpu_set(self) -> GpuSet | None:
         """The GPUs to plan for; None when there is nothing to plan with, and `problems` says why."""
         return self.selection.gpu_set
+
+    def only(self, labels: Collection[str]) -> DetectionReport:
+        """Return the report of a machine whose other GPUs nobody wants: they are there and are not chosen."""
+        gpus = tuple(gpu if gpu.label in labels else replace(gpu, hidden_by=NOT_PICKED) for gpu in self.gpus)
+        return replace(self, gpus=gpus)
+
+
+NOT_PICKED = "a choice by hand"
+"""What hides a GPU that a person left out."""

@@ -14,7 +14,6 @@ from textual.widgets import Input, Static
 
 from hw_specs import DetectionReport, GpuSet, M35Error, get_gpu, parse_gpus
 from hw_specs.catalog import find_gpus
-from hw_specs.detect.choose import only
 from hw_specs.gpu_set import split_counts
 from hw_specs.spec import GpuSpec
 from hw_specs.units import format_gib, parse_memory
@@ -112,7 +111,7 @@ class GpusScreen(StepScreen):
         if not isinstance(news, GpusSeen):
             return
         self._report = news.report
-        report = only(news.report, self._picked) if self._picked else news.report
+        report = news.report.only(self._picked) if self._picked else news.report
         self._here = report.gpu_set
         detected = self.query_one("#detected", Static)
         width = max(20, detected.content_size.width or 40)
@@ -179,7 +178,7 @@ class GpusScreen(StepScreen):
         if labels is None or self._report is None:
             return
         self._picked = labels
-        self._here = only(self._report, labels).gpu_set
+        self._here = self._report.only(labels).gpu_set
         if self._here is None:
             self._picked = ()
             self.notify("none of them can be used", severity="error")

@@ -10,7 +10,8 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.widgets import Footer
 
-from hw_specs.detect.report import DetectedGpu, DetectionReport
+from hw_specs.detect.devices import DetectedGpu
+from hw_specs.detect.report import DetectionReport
 from hw_specs.units import format_gib
 from tui.screens.dialogues import Dialogue
 from tui.widgets.columns import Column, Row
