@@ -132,12 +132,12 @@ def _exit_code(found: StartReport) -> int:
 
 def _ended_after_ready(run: Run, last: ServerEnded) -> int:
     status = run.status()
-    if status.state in ("stopped", "ended"):
+    found = report_start(run, last)
+    if found.outcome == "stopped":
         write(f"{status.state}   run {run.id}")
         return ExitCode.OK
     from planner.cli.start_report_table import diagnosis_text
 
-    found = report_start(run, last)
     if found.diagnosis is not None:
         write(diagnosis_text(found.diagnosis))
     say("error", f"the server died after it was ready (exit code {status.exit_code})")

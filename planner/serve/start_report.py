@@ -12,7 +12,7 @@ from planner.planning.answer import Plan
 from planner.rendering.envelope import document, to_value
 from planner.serve.log.diagnosis import Diagnosis, LogLine, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
-from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, read_excerpt
+from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, LogExcerpt, read_excerpt
 from planner.serve.log.measured import Comparison, Difference, Measured, compare, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
 from planner.serve.process.health import read_metrics
@@ -65,6 +65,8 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
     status = run.status()
     was_ready = _was_ready(run, start, last)
     outcome = _outcome(status, last, was_ready=was_ready)
+    if outcome == "stopped" and status.state == "ended" and _told_of_a_death(run):
+        outcome = "failed"
     found = StartReport(
         outcome=outcome,
         measured=measured,
@@ -99,15 +101,25 @@ def _outcome(status: RunStatus, last: Event | None, *, was_ready: bool) -> Outco
     return "open"
 
 
+def _told_of_a_death(run: Run) -> bool:
+    """Whether the log ends in a failure: vLLM's API server exits with 0 when its engine process has died."""
+    phases = [event.phase for event in parse_log(_excerpt(run).text) if isinstance(event, PhaseStarted)]
+    return phases[-1:] == ["failed"]
+
+
+def _excerpt(run: Run) -> LogExcerpt:
+    try:
+        with run.open_log() as file:
+            return read_excerpt(file)
+    except OSError:
+        return NOTHING
+
+
 def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
     timed_out = last if isinstance(last, TimedOut) else None
     # The code of a server that we ended tells about us, not about its failure.
     ours = timed_out is not None or run.stop_was_asked()
-    try:
-        with run.open_log() as file:
-            log = read_excerpt(file)
-    except OSError:
-        log = NOTHING
+    log = _excerpt(run)
     return log.renumbered(
         diagnose(
             log.text,

@@ -19,6 +19,8 @@ SLICED = [
 ]
 AMD = [device(index, "mi300x", uuid=f"GPU-{0xABC0 + index:x}", engine_index=index) for index in range(4)]
 
+ONLY = "GPU-bd136798-148b-06ad-9615-32619844b94b"
+
 
 def _visible(gpus: list, **environment: str) -> list[str]:  # type: ignore[type-arg]
     hidden = hidden_by(gpus, environment)
@@ -49,6 +51,19 @@ def _visible(gpus: list, **environment: str) -> list[str]:  # type: ignore[type-
 )
 def test_cuda_visible_devices(value: str, visible: str) -> None:
     assert _visible(EIGHT, CUDA_VISIBLE_DEVICES=value) == list(visible)
+
+
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        ("0", 1), ("", 0), ("-1", 0), ("1", 0), ("0,0", 0), ("0,1", 1), ("1,0", 0), ("abc", 0), ("NoDevFiles", 0),
+        (ONLY, 1), (ONLY[:12], 1), ("GPU-", 1), (f"MIG-{ONLY}", 0), ("0 ", 1), (",0", 0), ("0x0", 1), ("+0", 1),
+        ("00", 1),
+    ],
+)  # fmt: skip
+def test_what_torch_counted_on_a_machine_with_one_gpu(value: str, count: int) -> None:
+    """``torch.cuda.device_count()`` of torch 2.11.0 with driver 580.159.04 on one H200, 2026-11-28."""
+    assert len(_visible([device(0, uuid=ONLY)], CUDA_VISIBLE_DEVICES=value)) == count
 
 
 def test_unset_hides_nothing() -> None:

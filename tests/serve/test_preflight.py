@@ -7,6 +7,7 @@ import json
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
@@ -18,9 +19,11 @@ from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
 from planner.serve import CheckResult, Endpoint, StartOrder, run_preflight
+from planner.serve.check import Failed
 from planner.serve.free_port import free_port
 from planner.serve.preflight import CHECKS
 from planner.serve.preflight.checkpoint import hub_cache, layout_state, snapshot_of
+from planner.serve.preflight.machine import check_gpu_memory
 from planner.serve.preflight.subject import Subject
 
 MODEL = "mistralai/Mistral-Medium-3.5-128B"
@@ -458,3 +461,20 @@ def test_what_cannot_be_looked_at_is_unknown(machine: Machine, monkeypatch: pyte
     assert one(machine.start(), "shared_memory").status == "unknown"
     monkeypatch.setattr("planner.serve.preflight.checkpoint.shutil.disk_usage", broken)
     assert one(machine.start(), "disk").status == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("free_gib", "words"), [(12, "the weights alone are 124."), (127, "--gpu-memory-utilization 0.9")]
+)
+def test_a_smaller_share_is_named_only_where_the_weights_fit_into_it(free_gib: int, words: str) -> None:
+    """Seen on an H200 that another server held: 0.08 of it was offered to a model that needs more."""
+    plan = make_plan(PlanRequest(gpus=parse_gpus("1xH200"), max_model_len=1024))
+    subject = Subject(order=StartOrder.of_command(("vllm", "serve", "some/model")), plan=plan)
+    total = plan.gpus.memory_bytes
+    busy = SimpleNamespace(label="0", free_bytes=free_gib * 2**30, engine_total_bytes=total, processes=[])
+    # The cached look at this machine.
+    vars(subject)["report"] = SimpleNamespace(selection=SimpleNamespace(chosen=[busy]))
+    vars(subject)["versions"] = {"vllm": "0.33.0"}
+    with pytest.raises(Failed) as caught:
+        check_gpu_memory(subject)
+    assert words in caught.value.hint

@@ -26,7 +26,7 @@ from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
 
 from .conftest import Fake, order
-from .logs import REAL, RECONSTRUCTED
+from .logs import LOGS, REAL, RECONSTRUCTED
 
 V2 = str(RECONSTRUCTED / "v2-8xh200-0.33.0.log")
 
@@ -170,6 +170,23 @@ def test_a_death_after_long_service_is_diagnosed_from_the_end(
     conclusion = json.loads(said.out.splitlines()[-1])
     assert said.code == 5 and conclusion["diagnosis"]["code"].startswith("oom")
     assert conclusion["diagnosis"]["evidence"][0]["number"] == ready.count(b"\n") + 501
+
+
+@pytest.mark.parametrize(("engine_died", "code"), [(True, 5), (False, 0)])
+def test_a_server_that_exits_with_0_has_failed_where_its_engine_died(
+    m35, fake: Fake, engine_died: bool, code: int
+) -> None:
+    assert m35("launch", *started(fake, "end-after-ready")).code == 0
+    run = attach()
+    while run.status().alive:
+        time.sleep(0.02)
+    if engine_died:
+        (killed,) = LOGS.rglob("launch-engine-killed.log")
+        said = killed.read_bytes()
+        run.log_path.write_bytes(run.read_log() + said[said.index(b"[shutdown] Process manager") :])
+    shown = m35("attach", "--until", "end")
+    assert shown.code == code
+    assert ("died after it was ready" in shown.err) == engine_died
 
 
 def test_detached_and_in_a_directory_of_ones_own(m35, fake: Fake, tmp_path: Path) -> None:

@@ -99,10 +99,12 @@ def check_gpu_memory(subject: Subject) -> str:
     if free < need:
         holders = ", ".join(f"{p.name or 'process'} ({p.pid})" for p in tightest.processes[:3])
         total = tightest.engine_total_bytes or subject.plan.gpus.memory_bytes
+        weights = max(subject.plan.weights_bytes_per_gpu)
+        less = f"--gpu-memory-utilization {math.floor(free / total * 100) / 100:g}"
         raise Failed(
             f"GPU {tightest.label} has {format_gib(free)} of {format_gib(need)} GiB free"
             + (f"; held by {holders}" if holders else ""),
-            f"free it, or --gpu-memory-utilization {math.floor(free / total * 100) / 100:g}",
+            f"free it, or {less}" if weights < free else f"free it: the weights alone are {format_gib(weights)} GiB",
         )
     return f"{format_gib(free)} GiB free, {format_gib(need)} GiB needed"
 

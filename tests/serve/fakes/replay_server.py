@@ -3,8 +3,9 @@
     python replay_server.py [serve MODEL] --log FILE --host H --port P [--fault NAME] [--workers N]
 
 Faults: ``never-ready`` stops before the last lines, ``health-500`` answers 500, ``health-slow`` never answers,
-``health-garbage`` answers no HTTP, ``die-after-ready`` exits 1 once healthy, ``crash`` exits 1 at the end of the
-log, ``segfault`` kills itself with SIGKILL. Workers ignore SIGTERM, as an engine busy in a kernel does.
+``health-garbage`` answers no HTTP, ``die-after-ready`` exits 1 once healthy, ``end-after-ready`` 0, ``crash`` exits 1
+at the end of the log, ``segfault`` kills itself with SIGKILL. Workers ignore SIGTERM, as an engine
+busy in a kernel does.
 """
 
 from __future__ import annotations
@@ -57,9 +58,9 @@ def main() -> None:
         sys.exit(1)
     if options.fault == "segfault":
         os.kill(os.getpid(), signal.SIGKILL)
-    if options.fault == "die-after-ready":
+    if options.fault in ("die-after-ready", "end-after-ready"):
         answered.wait(30)
-        sys.exit(1)
+        sys.exit(1 if options.fault == "die-after-ready" else 0)
     while True:
         time.sleep(60)
 
