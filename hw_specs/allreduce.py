@@ -32,14 +32,8 @@ class AllreduceThresholds:
     """Message sizes at which the engine changes its all-reduce, by architecture and tensor-parallel size."""
 
     fact: Fact
-    custom_max_bytes: int
-    """Largest message of the custom kernel where no smaller cap is listed."""
-    custom_world_sizes: tuple[int, ...]
-    custom_cap_bytes: dict[str, dict[int, int]]
-    """Architecture → size → cap while symmetric memory is on, which is the default."""
     fusion_max_bytes: dict[str, dict[int, int]]
     """Architecture → size → largest message that is fused with the norm behind it."""
-    symmetric_memory_max_bytes: dict[str, dict[int, int]]
 
 
 def load_allreduce(gpu_id: str, *, kernel: str = "vllm") -> AllreduceTable | None:
@@ -86,12 +80,7 @@ def load_allreduce_thresholds() -> AllreduceThresholds:
     def by_architecture(table: dict[str, dict[str, int]]) -> dict[str, dict[int, int]]:
         return {name: {int(size): limit for size, limit in row.items()} for name, row in table.items()}
 
-    custom = raw["custom_all_reduce"]
     return AllreduceThresholds(
         fact=Fact(source=raw["source"], basis=basis),
-        custom_max_bytes=custom["max_bytes"],
-        custom_world_sizes=tuple(custom["world_sizes"]),
-        custom_cap_bytes=by_architecture(custom["cap_bytes_by_architecture_and_tp"]),
         fusion_max_bytes=by_architecture(raw["fusion_max_bytes_by_architecture_and_tp"]),
-        symmetric_memory_max_bytes=by_architecture(raw["symmetric_memory_max_bytes_by_architecture_and_tp"]),
     )

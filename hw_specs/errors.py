@@ -47,7 +47,7 @@ class BadGpuString(M35Error):
 
 
 class BadSnapshot(M35Error):
-    """A file that is no snapshot of a machine, or a damaged one."""
+    """A file that is not a snapshot of a machine, or a damaged one."""
 
 
 class NoGpuFound(M35Error):

@@ -97,7 +97,7 @@ def read_text(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, errors: s
     """Return the text of a file or of standard input: UTF-8, or UTF-16 and UTF-32 as some shells write them.
 
     Raises:
-        UnreadableInput: as :func:`read_bytes` does, and for bytes that are no text unless `errors` is ``replace``.
+        UnreadableInput: as :func:`read_bytes` does, and for bytes that are not text unless `errors` is ``replace``.
     """
     try:
         return decoded(read_bytes(source, most_bytes=most_bytes), errors=errors)
@@ -112,7 +112,7 @@ def decoded(data: bytes, *, errors: str = "strict") -> str:
     ('a', 'a')
 
     Raises:
-        UnicodeDecodeError: for bytes that are no text, unless `errors` is ``replace``.
+        UnicodeDecodeError: for bytes that are not text, unless `errors` is ``replace``.
     """
     codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
     return data.decode(codec, errors)

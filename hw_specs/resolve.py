@@ -26,7 +26,7 @@ def resolve_gpus(text: str | None, *, memory_override_bytes: int | None = None) 
 
     Raises:
         NoGpuFound: ``auto`` or a snapshot, and there is no GPU to plan for; the hint is the likeliest remedy.
-        BadSnapshot: the file behind ``@`` is no snapshot.
+        BadSnapshot: the file behind ``@`` is not a snapshot.
         UnknownGpu: see :func:`hw_specs.parse_gpus`.
         BadGpuString: see :func:`hw_specs.parse_gpus`.
     """
@@ -40,7 +40,7 @@ def report_behind(text: str | None) -> DetectionReport | None:
     """Return what a probe or a snapshot says where `text` asks for one; None where it is plain grammar.
 
     Raises:
-        BadSnapshot: the file behind ``@`` is no snapshot.
+        BadSnapshot: the file behind ``@`` is not a snapshot.
     """
     name = "auto" if text is None else text.strip()
     if name.startswith("@"):

@@ -83,7 +83,7 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
         where: how to call it in an error.
 
     Raises:
-        BadSnapshot: the text is no such document.
+        BadSnapshot: the text is not such a document.
         MissingPackage: pydantic is not installed.
     """
     adapter = _adapter()

@@ -44,7 +44,7 @@ def _tensor(name: str, entry: object, origin: str) -> tuple[Tensor, int]:
         return UnreadableCheckpoint(f"tensor `{shown(name)}` in `{origin}` {why}")
 
     if not isinstance(entry, dict):
-        raise broken("is no object")
+        raise broken("is not an object")
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or dtype not in DTYPE_BITS:
         raise broken(f"has the unknown dtype `{shown(str(dtype))}`")
@@ -76,7 +76,7 @@ def read_header(path: Path) -> dict[str, Tensor]:
             length = int.from_bytes(prefix, "little")
             if len(prefix) < 8 or not 2 <= length <= HEADER_LIMIT_BYTES:
                 raise UnreadableCheckpoint(
-                    f"`{origin}` is no safetensors file: its header length is {length}",
+                    f"`{origin}` is not a safetensors file: its header length is {length}",
                     hint="a Git LFS pointer or a failed download looks like this",
                 )
             text = file.read(length)
@@ -122,7 +122,9 @@ def read_index(path: Path) -> Index:
     for tensor in places.values:
         shard = places.text(tensor)
         if not shard.endswith(".safetensors") or Path(shard).name != shard or "\\" in shard or "\0" in shard:
-            raise UnreadableCheckpoint(f"`{section.origin}` points to `{shown(shard)}`, which is no plain shard name")
+            raise UnreadableCheckpoint(
+                f"`{section.origin}` points to `{shown(shard)}`, which is not a plain shard name"
+            )
         shards[shard] = None
     metadata = section.section("metadata") or Section(origin=section.origin, values={})
     total = metadata.integer("total_size", limit=2**50) if "total_size" in metadata else None

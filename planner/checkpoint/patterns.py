@@ -30,7 +30,7 @@ def _compiled(expression: str, *, pattern: str) -> Matcher:
         compiled = re.compile(expression)
     except (re.error, OverflowError, RecursionError) as error:
         raise UnreadableCheckpoint(
-            f"the quantisation pattern `{shown(pattern)}` is no regular expression: {shown(str(error))}"
+            f"the quantisation pattern `{shown(pattern)}` is not a regular expression: {shown(str(error))}"
         ) from None
     return lambda name: compiled.match(name) is not None
 

@@ -30,7 +30,7 @@ def load_preset(stem: str = DEFAULT_PRESET) -> ModelSpec:
 
     Raises:
         FileNotFoundError: when there is no such file.
-        UnsupportedModel: when it describes a draft, which is no model of its own.
+        UnsupportedModel: when it describes a draft, which is not a model of its own.
     """
     facts = described(stem)
     if isinstance(facts, Draft):

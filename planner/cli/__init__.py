@@ -170,7 +170,7 @@ _OURS_TO_SAY = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE,
     errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.EAGAIN,
 })  # fmt: skip
-"""What a machine can refuse at any moment, which is no fault of this program."""
+"""What a machine can refuse at any moment, which is not a fault of this program."""
 
 
 def _fill_closed_streams() -> None:

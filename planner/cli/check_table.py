@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from textwrap import wrap
 
 from planner.cli.output import style, write
+from planner.cli.page import PIPE_WIDTH
 from planner.serve.check import CheckResult, Status, count
 from planner.serve.verification.smoke import SmokeReport
 
-WIDTH = 80
 _NAME_WIDTH = 18
 _COLOURS: dict[Status, str] = {"pass": "32", "warn": "33", "fail": "31;1", "skip": "2", "unknown": "2"}
 _WORDS: dict[Status, str] = {
@@ -26,11 +26,11 @@ def check_lines(result: CheckResult, *, hint: bool = True) -> list[str]:
     seen = result.seen or "-"
     if result.duration_s >= _LONG_S:
         seen += f" ({result.duration_s:.1f} s)"
-    lines = wrap(seen, WIDTH - len(head), break_on_hyphens=False) or [seen]
+    lines = wrap(seen, PIPE_WIDTH - len(head), break_on_hyphens=False) or [seen]
     text = [style(result.status, _COLOURS[result.status]) + head[len(result.status) :] + lines[0]]
     text += [indent + line for line in lines[1:]]
     if result.hint and hint:
-        text += [indent + line for line in wrap(f"hint: {result.hint}", WIDTH - len(head), break_on_hyphens=False)]
+        text += [indent + line for line in wrap(f"hint: {result.hint}", PIPE_WIDTH - len(head), break_on_hyphens=False)]
     return text
 
 
@@ -54,4 +54,4 @@ def smoke_summary(report: SmokeReport) -> str:
     """Return the last lines of a verification: how many ended how, the server, seconds, what failed."""
     names = ", ".join(result.name for result in report.failed)
     text = f"{tally(report.results)} in {report.duration_s:.1f} s at {report.base_url}"
-    return "\n" + "\n".join(wrap(text + (f"; failed: {names}" if names else ""), WIDTH, break_on_hyphens=False))
+    return "\n" + "\n".join(wrap(text + (f"; failed: {names}" if names else ""), PIPE_WIDTH, break_on_hyphens=False))

@@ -12,8 +12,8 @@ from hw_specs.spec import GpuSet
 from hw_specs.units import format_gib
 from planner.cli.diagnostics import say
 from planner.cli.output import style, table
+from planner.cli.page import PIPE_WIDTH
 
-WIDTH = 80
 _KEY_WIDTH = 10
 _NAME_WIDTH = 26
 _VENDORS = {"nvidia": "NVIDIA", "amd": "AMD"}
@@ -203,7 +203,7 @@ def _cut(text: str, width: int) -> str:
 
 
 def _item(key: str, text: str) -> list[str]:
-    lines = wrap(text, WIDTH - _KEY_WIDTH, break_on_hyphens=False, break_long_words=False)
+    lines = wrap(text, PIPE_WIDTH - _KEY_WIDTH, break_on_hyphens=False, break_long_words=False)
     return [f"{key if number == 0 else '':<{_KEY_WIDTH}}{line}" for number, line in enumerate(lines)]
 
 

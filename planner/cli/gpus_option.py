@@ -13,7 +13,7 @@ def resolve_gpus(text: str | None, *, gpu_memory: str | None = None) -> GpuSet:
 
     Raises:
         UnknownGpu, BadGpuString: when the text makes no sense.
-        BadSnapshot: when the file behind ``@`` is no snapshot.
+        BadSnapshot: when the file behind ``@`` is not a snapshot.
         NoGpuFound: when this machine, or the snapshot, has no GPU to plan for.
     """
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)

@@ -50,7 +50,7 @@ class Filled(click.ParamType[str]):
         """Return the text without blanks around it."""
         text = str(value).strip()
         if not text:
-            self.fail("the value is empty; leave the option out, or set the shell variable behind it", param, ctx)
+            self.fail("the value is empty (an unset shell variable?); leave the option out for the default", param, ctx)
         return text
 
 

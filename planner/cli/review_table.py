@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from hw_specs.units import format_tokens
 from planner.cli.output import style
+from planner.cli.page import PIPE_WIDTH
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview
 
-WIDTH = 80
 _STYLE = {"error": "31;1", "warn": "33;1", "info": "36"}
 _VERDICT = {"fits": "32;1", "tight": "33;1", "does-not-fit": "31;1", "unknown": "36"}
 
@@ -57,5 +57,5 @@ def _finding(one: Finding) -> str:
 
 
 def _fold(label: str, text: str) -> str:
-    lines = textwrap.wrap(text, WIDTH - len(label), break_long_words=False, break_on_hyphens=False) or [""]
+    lines = textwrap.wrap(text, PIPE_WIDTH - len(label), break_long_words=False, break_on_hyphens=False) or [""]
     return "\n".join([label + lines[0], *(" " * len(label) + line for line in lines[1:])])

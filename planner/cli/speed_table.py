@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 
 from planner.cli.output import Align, table
+from planner.cli.page import PIPE_WIDTH
 from planner.speed.answer import Cost, Energy, Estimate, LayoutSpeed, SpeedSection
 
-WIDTH = 80
 _FIGURES = (
     ("output tokens/s", "output_tokens_per_s"), ("output tokens/s per GPU", "output_tokens_per_s_per_gpu"),
     ("TTFT, ms", "ttft_ms"), ("TTFT p99, ms", "ttft_p99_ms"), ("TPOT, ms", "tpot_ms"),
@@ -64,7 +64,7 @@ def _number(value: float) -> str:
 
 
 def _fold(text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return textwrap.fill(text, PIPE_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _layouts(section: SpeedSection) -> str:

@@ -6,11 +6,11 @@ from textwrap import wrap
 
 from hw_specs.units import format_gib
 from planner.cli.output import style, table
+from planner.cli.page import PIPE_WIDTH
 from planner.serve.log.diagnosis import Diagnosis, LogLine
 from planner.serve.log.measured import Comparison, Difference
 from planner.serve.process.progress import TITLES
 
-WIDTH = 80
 _TRACEBACK_LINES = 40
 
 
@@ -26,7 +26,7 @@ def comparison_text(comparison: Comparison) -> str:
     if counts:
         rows = [(item.title, f"{item.predicted:,}", f"{item.measured:,}", f"{item.difference:+,}") for item in counts]
         parts.append(table(("", "predicted", "measured", "off"), rows, ("<", ">", ">", ">")))
-    return "\n\n".join([*parts, "\n".join(wrap(comparison.verdict, WIDTH))])
+    return "\n\n".join([*parts, "\n".join(wrap(comparison.verdict, PIPE_WIDTH))])
 
 
 def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
     """Return cause, evidence, ledger term and cures."""
-    lines = [style(line, "1") for line in wrap(f"{diagnosis.code}: {diagnosis.title}", WIDTH)]
+    lines = [style(line, "1") for line in wrap(f"{diagnosis.code}: {diagnosis.title}", PIPE_WIDTH)]
     if diagnosis.code == "none":
         return "\n".join(lines)
     during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase)}"
@@ -64,15 +64,15 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     if diagnosis.cures:
         lines += ["", "what cures it"]
         for cure in diagnosis.cures:
-            lines += wrap(cure, WIDTH, initial_indent="  * ", subsequent_indent="    ", break_on_hyphens=False)
+            lines += wrap(cure, PIPE_WIDTH, initial_indent="  * ", subsequent_indent="    ", break_on_hyphens=False)
     if diagnosis.note:
-        lines += ["", *wrap(diagnosis.note, WIDTH)]
+        lines += ["", *wrap(diagnosis.note, PIPE_WIDTH)]
     if diagnosis.also:
-        lines += ["", *wrap(f"the log also names: {', '.join(diagnosis.also)}", WIDTH)]
+        lines += ["", *wrap(f"the log also names: {', '.join(diagnosis.also)}", PIPE_WIDTH)]
     return "\n".join(lines)
 
 
 def _log_line(item: LogLine) -> list[str]:
     number = f"{item.number or '':>6}  "
     text = item.text if len(item.text) <= 400 else item.text[:400] + " …"
-    return wrap(text, WIDTH, initial_indent=number, subsequent_indent=" " * len(number), break_on_hyphens=False)
+    return wrap(text, PIPE_WIDTH, initial_indent=number, subsequent_indent=" " * len(number), break_on_hyphens=False)

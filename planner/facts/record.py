@@ -1,6 +1,6 @@
 """Facts as values: a table of a data file becomes a frozen record, and what does not fit is named; it knows no file.
 
-Records are no dataclasses: a plan reads about sixty kinds of table, and building as many dataclasses costs more than
+Records are not dataclasses: a plan reads about sixty kinds of table, and building as many dataclasses costs more than
 reading their files. Modules that define records evaluate their annotations, which are what is checked.
 """
 

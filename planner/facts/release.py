@@ -109,7 +109,7 @@ def parse_version(text: str) -> tuple[int, int, int]:
     """Return the numeric release of ``0.33.0``, ``v0.33`` or ``0.19.2rc1.dev134``.
 
     Raises:
-        UnknownVersion: when `text` is no version.
+        UnknownVersion: when `text` is not a version.
 
     >>> parse_version("0.19.2rc1.dev134")
     (0, 19, 2)

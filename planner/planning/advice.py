@@ -115,7 +115,7 @@ def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
         yield (
             "kv-cache-dtype",
             f"--kv-cache-dtype {request.kv_cache_dtype} is your choice, not the checkpoint's: it holds no KV scales, "
-            f"so auto means BF16, and nobody measured the quality",
+            f"so auto means BF16, and the effect on quality has not been measured",
         )
 
 
@@ -178,7 +178,8 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield (
             "graphs-assumed",
             f"graph memory is assumed ({format_gib(rank.terms['graphs'].low_bytes)} to "
-            f"{format_gib(rank.terms['graphs'].high_bytes)} GiB); `m35-plan calibrate` replaces it by yours",
+            f"{format_gib(rank.terms['graphs'].high_bytes)} GiB); `m35-plan calibrate` "
+            f"after a start uses your measured value",
         )
     cold = max(first_start_excess_bytes(rank.shape) for rank in outcome.ranks)
     if cold > WORTH_A_WORD_BYTES and "activations" not in (rank.calibration.terms if rank.calibration else {}):

@@ -323,7 +323,7 @@ def _reasons(chosen: _Candidate, candidates: list[_Candidate], objective: Object
     rivals = sorted((c for c in (meeting or asked) if c.name != chosen.name), key=lambda c: c.figures.latency_ms)
     figures = chosen.figures
     aim = {
-        "latency": "shortest time to a whole answer", "throughput": "most tokens per second",
+        "latency": "shortest end-to-end latency", "throughput": "most tokens per second",
         "context": "longest context", "balanced": "best product of tokens per second and answer time",
     }[objective]  # fmt: skip
     own = f"{chosen.name} has the {aim}: {figures.output_tokens_per_s:,.0f} tok/s, TPOT {figures.tpot_ms:.1f} ms"

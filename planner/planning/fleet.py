@@ -39,7 +39,7 @@ class FleetRow:
     no_gpu: bool = False
     """Whether a cluster's listing shows that it has none."""
     unreadable: bool = False
-    """Whether the file is no inventory at all."""
+    """Whether the file is not an inventory at all."""
 
     @property
     def feasible(self) -> bool:

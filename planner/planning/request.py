@@ -92,7 +92,7 @@ class PlanRequest:
         False, "no CUDA or HIP graphs, no compilation", "switch", label="eager, no graphs", logged=True
     )
     num_speculative_tokens: int = _setting(
-        0, "tokens the EAGLE draft proposes per step; 0 is no draft", "integer",
+        0, "tokens the EAGLE draft proposes per step; 0 is without a draft", "integer",
         option="--eagle", flags=("speculative-config",), label="EAGLE draft tokens", least=0, logged=True,
         option_help=f"use the EAGLE draft, proposing K tokens per step ({CARD_DRAFT_TOKENS} without K, as on the card)",
     )  # fmt: skip
@@ -179,7 +179,7 @@ SETTINGS: Mapping[str, Setting] = {
 
 
 def option_for(name: str) -> str:
-    """Return the option of ours that sets the field `name`; a field that is no setting keeps its name.
+    """Return the option of ours that sets the field `name`; a field that is not a setting keeps its name.
 
     >>> option_for("num_speculative_tokens"), option_for("limit_mm_per_prompt_image"), option_for("prompt_tokens")
     ('--eagle', '--limit-mm-per-prompt.image', '--prompt-tokens')

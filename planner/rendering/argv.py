@@ -136,7 +136,7 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
     for word in rest:
         if not word.startswith("-") or word == "-":
             if model is not None:
-                raise InvalidRequest("command", f"nobody asked for `{shown(word)}`: it follows no flag")
+                raise InvalidRequest("command", f"unexpected argument `{shown(word)}`: it follows no flag")
             model = word
             continue
         name, value = _name(word)

@@ -33,7 +33,7 @@ WORDS = {
     "kv_cache_tokens": "KV cache of one server, tokens", "max_concurrency": "sequences of full length, one server",
     "num_gpu_blocks": "KV blocks", "available_bytes": "KV cache of one GPU, bytes",
     "output_tokens_per_s": "answer tokens per second", "ttft_ms": "TTFT, ms", "tpot_ms": "TPOT, ms",
-    "latency_ms": "whole answer, ms",
+    "latency_ms": "end-to-end latency, ms",
 }  # fmt: skip
 """Column → what stands at the axis."""
 

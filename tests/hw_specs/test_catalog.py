@@ -210,7 +210,6 @@ def test_allreduce_tables_are_sorted_and_grow() -> None:
 
 def test_allreduce_thresholds() -> None:
     thresholds = load_allreduce_thresholds()
-    assert thresholds.custom_max_bytes == 8 * MIB
     assert thresholds.fusion_max_bytes["9.0"][8] == MIB // 2
 
 

@@ -13,6 +13,7 @@ from planner.cli.diagnostics import report_error, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_document
+from planner.cli.page import PIPE_WIDTH
 from planner.cli.start_options import planned_here
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _STAGES: dict[Stage, str] = {
     "checks": "running the checks",
     "stop": "stopping the engine",
 }
-_WIDTH = 80
 
 
 @click.command(cls=Command, short_help="try the plan on a twin of the model, before the download")
@@ -119,14 +119,18 @@ def _write_end(report: RehearsalReport) -> None:
     elif report.diagnosis is not None:
         write(f"did not come up: {report.diagnosis.title}")
         for line in report.diagnosis.evidence:
-            write("\n".join(wrap(f"{line.number}: {line.text}", _WIDTH, initial_indent="  ", subsequent_indent="    ")))
+            write(
+                "\n".join(
+                    wrap(f"{line.number}: {line.text}", PIPE_WIDTH, initial_indent="  ", subsequent_indent="    ")
+                )
+            )
         for cure in report.diagnosis.cures:
-            write("\n".join(wrap(cure, _WIDTH, initial_indent="  - ", subsequent_indent="    ")))
+            write("\n".join(wrap(cure, PIPE_WIDTH, initial_indent="  - ", subsequent_indent="    ")))
     else:
         write("it was stopped before it was ready")
     write("\nnot rehearsed")
     for unproved in report.unproved:
-        write("\n".join(wrap(unproved, _WIDTH, initial_indent="  - ", subsequent_indent="    ")))
+        write("\n".join(wrap(unproved, PIPE_WIDTH, initial_indent="  - ", subsequent_indent="    ")))
     write(f"\nlog and report: {report.run_directory}")
     if report.comparison is not None:
         write(f"to keep these figures for later plans: m35-plan calibrate {report.run_directory}")

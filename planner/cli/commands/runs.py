@@ -10,6 +10,7 @@ from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import table, write, write_document
+from planner.cli.page import PIPE_WIDTH
 from planner.errors import UnsafePath
 from planner.serve.process.ending import find_strays
 from planner.serve.process.health import ask_health
@@ -17,7 +18,6 @@ from planner.serve.process.run import Run, RunStatus
 from planner.serve.process.runs import attach, list_runs, remove_run
 from planner.state import read_records
 
-_WIDTH = 80
 _LEAST_MODEL = 8
 _HEALTH_S = 1.0
 """A healthy server answers in milliseconds; a list must not wait for a hung one."""
@@ -87,7 +87,7 @@ def _fit(cells: list[list[str]], head: list[str]) -> None:
     """Cut address and model, the columns that may be long, so that every line fits a terminal."""
     fixed = sum(max(len(row[column]) for row in (head, *cells)) + 2 for column in range(3))
     for column, least in ((3, _LEAST_MODEL + 2), (4, 0)):
-        room = _WIDTH - fixed - least
+        room = PIPE_WIDTH - fixed - least
         for row in cells:
             if len(row[column]) > room:
                 row[column] = row[column][: max(1, room - 1)] + "…"

@@ -81,7 +81,9 @@ class Deployment:
             value = getattr(self, one)
             if value is not None and not (_SUBDOMAIN.fullmatch(value) and len(value) <= 253):
                 raise InvalidRequest(
-                    one, f"{one} `{shown(value)}` is no name in Kubernetes", hint="lower case letters, digits, dashes"
+                    one,
+                    f"{one} `{shown(value)}` is not a name in Kubernetes",
+                    hint="lower case letters, digits, dashes",
                 )
         if self.image is not None and not _IMAGE.fullmatch(self.image):
             raise InvalidRequest("image", f"image `{shown(self.image)}` is not a reference to an image")

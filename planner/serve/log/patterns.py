@@ -117,7 +117,7 @@ def _bound(text: str, default: tuple[int, int]) -> tuple[int, int]:
 
 
 def read_group(name: str, text: str) -> tuple[str, int | float | str, int] | None:
-    """Return name, value and tolerance in bytes of the matched group `name`; None when it is no number after all.
+    """Return name, value and tolerance in bytes of the matched group `name`; None when it is not a number after all.
 
     >>> read_group("weights_gib", "33.98")
     ('weights_bytes', 36485747179, 5368709)

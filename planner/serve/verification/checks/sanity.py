@@ -70,7 +70,7 @@ def must_be_sane(*texts: str) -> None:
     """
     for text in texts:
         if reason := nonsense(text):
-            raise Failed(f"the answer is no text, {reason}", BROKEN_HINT)
+            raise Failed(f"the answer is not text, {reason}", BROKEN_HINT)
         if mark := template_mark(text):
             raise Failed(f"the answer holds a raw {mark}: {brief(text, 60)!r}", TEMPLATE_HINT)
 
