@@ -219,8 +219,8 @@ def test_partly_quantised_blocks_keep_their_formats(tmp_path: Path) -> None:
     "damage, words",
     [
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "is cut off"),
-        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "no safetensors file"),
-        (lambda path: path.write_bytes(b""), "no safetensors file"),
+        (lambda path: path.write_bytes(b"version https://git-lfs.github.com/spec/v1\n"), "not a safetensors file"),
+        (lambda path: path.write_bytes(b""), "not a safetensors file"),
         (lambda path: path.write_bytes(b"\x10\0\0\0\0\0\0\0{"), "cut off inside its header"),
         (lambda path: write_shard(path, {"model.layers.0.self_attn.q_proj.weight": ("BF16", (2, 2))}), "hold 1 layers"),
     ],
@@ -237,7 +237,7 @@ def test_broken_shards_are_named(tmp_path: Path, damage: Any, words: str) -> Non
 def test_an_index_cannot_point_outside(tmp_path: Path) -> None:
     write(tmp_path / "config.json", SMALL)
     write(tmp_path / "model.safetensors.index.json", {"weight_map": {"a": "../../secret.safetensors"}})
-    with pytest.raises(UnreadableCheckpoint, match="no plain shard name"):
+    with pytest.raises(UnreadableCheckpoint, match="not a plain shard name"):
         load_model(tmp_path)
 
 
