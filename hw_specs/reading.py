@@ -41,6 +41,9 @@ ANNOUNCED_S = 2.0
 MOST_LEVELS = 100
 """Nesting of JSON; what people and programs write for us has fewer than twenty."""
 
+MOST_ALIASES = 16
+"""Of a YAML text: each may double what stands behind it."""
+
 MOST_DIGITS = 40
 """Of a whole number in JSON: far above every count of bytes."""
 
@@ -76,6 +79,10 @@ def expanded(path: Path | str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+class BadYaml(ValueError):
+    """Text that is not YAML, or YAML beyond every limit; the text of the error follows ``it ``."""
 
 
 def read_bytes(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, first_bytes: int | None = None) -> bytes:
@@ -147,6 +154,39 @@ def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
     if _levels(value) > MOST_LEVELS:
         raise BadJson("is nested too deeply")
     return value
+
+
+def parse_yaml(text: str) -> list[Any]:
+    """Return the documents of a YAML text whose nesting and repetition stay within what people write.
+
+    Raises:
+        BadYaml: when it is not such a text; the error's text follows ``it ``.
+    """
+    import yaml
+
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    opened: list[str | None] = []
+    aliases = 0
+    try:
+        # The events come one by one; building values of them goes as deep as they do, in C without a limit.
+        for event in yaml.parse(text, Loader=loader):
+            if isinstance(event, yaml.CollectionStartEvent):
+                opened.append(event.anchor)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                opened.pop()
+            elif isinstance(event, yaml.AliasEvent):
+                aliases += 1
+                if event.anchor in opened:
+                    raise BadYaml("contains itself")
+            if len(opened) > MOST_LEVELS:
+                raise BadYaml("is nested too deeply")
+            if aliases > MOST_ALIASES:
+                raise BadYaml("repeats itself too often")
+        return list(yaml.load_all(text, Loader=loader))
+    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, BadYaml):
+            raise
+        raise BadYaml(f"is not YAML: {shown(str(error), characters=200)}") from None
 
 
 def open_input(

@@ -9,11 +9,16 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
+from hw_specs.errors import BadGpuString
 from hw_specs.frozen import dataclass
+from hw_specs.units import MOST_COUNT
 
 Vendor = Literal["nvidia", "amd"]
 Basis = Literal["exact", "derived", "measured", "assumed"]
 Fp8Kind = Literal["e4m3fn", "e4m3fnuz", "weight-only", "none"]
+
+MOST_OF_ONE = 1024
+"""GPUs of a node, and nodes of a plan."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +118,14 @@ class GpuSet:
     """Environment that makes the engine use just these GPUs of a machine that has more."""
     holders: tuple[str, ...] = ()
     """Processes that hold memory on these GPUs, largest first, each as one phrase for people."""
+
+    def __post_init__(self) -> None:
+        for name, number in (("count", self.count), ("nodes", self.nodes)):
+            if not 1 <= number <= MOST_OF_ONE:
+                raise BadGpuString(f"the {name} of GPUs is {number:,}, not between 1 and {MOST_OF_ONE:,}")
+        for size_bytes in (self.memory_override_bytes, self.free_memory_bytes):
+            if size_bytes is not None and not 0 <= size_bytes <= MOST_COUNT:
+                raise BadGpuString(f"a GPU's memory of {size_bytes:,} bytes is none")
 
     @property
     def total_gpus(self) -> int:

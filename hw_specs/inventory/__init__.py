@@ -18,7 +18,7 @@ from hw_specs.inventory import amd_smi, clouds, nvidia_smi, slurm
 from hw_specs.inventory.dra import read_slices
 from hw_specs.inventory.host import Host, host_of
 from hw_specs.inventory.kubernetes import read_node
-from hw_specs.reading import STDIN, BadJson, UnreadableInput, decoded, parse_json, read_bytes
+from hw_specs.reading import STDIN, BadJson, BadYaml, UnreadableInput, decoded, parse_json, parse_yaml, read_bytes
 from hw_specs.units import parse_memory
 
 MOST_BYTES = 128 * 2**20
@@ -102,14 +102,10 @@ def _behind_warnings(text: str) -> str:
 def _yaml(text: str, where: str, name: str) -> tuple[Host, ...] | None:
     if len(text) > MOST_YAML_BYTES:
         raise BadSnapshot(f"{where} is too large to be read as YAML", hint="write it as JSON: `-o json`")
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        values = list(yaml.load_all(text, Loader=loader))
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        why = shown(str(error), characters=120)
-        raise BadSnapshot(f"{where} is neither JSON nor YAML: {why}", hint=_HINT) from error
+        values = parse_yaml(text)
+    except BadYaml as error:
+        raise BadSnapshot(f"{where} {error}", hint=_HINT) from error
     found = [hosts for value in values if value is not None and (hosts := _of_value(value, where, name))]
     return tuple(host for hosts in found for host in hosts) or None
 
@@ -118,7 +114,7 @@ def _of_value(value: Any, where: str, name: str) -> tuple[Host, ...] | None:
     if isinstance(value, dict) and "schema_version" in value and "gpus" in value:
         from hw_specs.detect.snapshot import from_json
 
-        report = from_json(json.dumps(value), where=where)
+        report = from_json(json.dumps(value, default=str), where=where)
         return (Host(name=report.hostname, report=report, no_gpu=not report.gpus),)
     objects = _kubernetes(value)
     if objects:

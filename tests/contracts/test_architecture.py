@@ -202,3 +202,11 @@ def test_files_are_opened_by_doors_alone() -> None:
             opening.add(place)
     assert opening <= allowed | DOORS_TO_FILES.keys(), opening - allowed - DOORS_TO_FILES.keys()
     assert allowed <= opening, "no longer needed: " + ", ".join(sorted(allowed - opening))
+
+
+def test_yaml_is_read_by_its_door_alone() -> None:
+    """Below it stands a C library that goes as deep as a text does; ``review`` keeps places with a reader of its own."""
+    reading = {
+        str(path.relative_to(ROOT)) for path in SOURCES if re.search(r"\byaml\.(?:safe_)?load", path.read_text())
+    }
+    assert reading == {"hw_specs/reading.py"}

@@ -10,6 +10,7 @@ from pathlib import Path
 from hw_specs.detect.snapshot import from_json
 from hw_specs.errors import M35Error
 from hw_specs.gpu_set import parse_gpus
+from hw_specs.inventory import read_hosts
 from hw_specs.reading import BadJson, parse_json
 from hw_specs.units import parse_count, parse_memory
 from planner.checkpoint.document import parse_object
@@ -80,6 +81,7 @@ DOORS: Mapping[str, Callable[[bytes], object]] = {
     "config": _config,
     "params": _params,
     "snapshot": from_json,
+    "inventory": read_hosts,
     "plan": read_document,
     "log": _log,
     "review": _text(lambda text: review(text, name="")),

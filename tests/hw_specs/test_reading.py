@@ -211,3 +211,22 @@ def test_no_door_hangs_or_crashes(door: list[str], kind: str, tmp_path: Path) ->
     assert "Traceback" not in done.stderr
     assert done.returncode in (0, 2, 5, 8), done.stderr
     assert done.stdout or done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("- " * 50_000 + "x", "nested too deeply"),
+        ("[" * 50_000, "nested too deeply"),
+        ("a: &a [*a]", "contains itself"),
+        ("a: &a [x]\n" + "".join(f"b{n}: [*a, *a]\n" for n in range(9)), "repeats itself"),
+        ("a: !!python/object/apply:os.system [id]", "is not YAML"),
+        ("{a", "is not YAML"),
+        ("a: 2026-99-99", "is not YAML"),
+    ],
+)
+def test_hostile_yaml_is_refused_in_words(text: str, words: str) -> None:
+    # In a process of its own: the C library underneath ends the whole process where it breaks.
+    code = "import sys; from hw_specs.reading import parse_yaml; parse_yaml(sys.stdin.read())"
+    done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=False)
+    assert "BadYaml" in done.stderr and words in done.stderr
