@@ -205,7 +205,7 @@ def test_files_are_opened_by_doors_alone() -> None:
 
 
 def test_yaml_is_read_by_its_door_alone() -> None:
-    """Below it stands a C library that goes as deep as a text does; ``review`` keeps places with a reader of its own."""
+    """Below it stands a C library as deep as a text is; ``review`` keeps places with a reader of its own."""
     reading = {
         str(path.relative_to(ROOT)) for path in SOURCES if re.search(r"\byaml\.(?:safe_)?load", path.read_text())
     }
