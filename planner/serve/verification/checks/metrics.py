@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 
-from planner.facts import load
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.prometheus import Sample, samples
 from planner.serve.verification.checks.chat import GREETING
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import brief
+from planner.speed.drafting import tokens_per_step as tokens_of_step
 
 CACHE = "vllm:cache_config_info"
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
@@ -97,8 +97,7 @@ def speculative(probe: Probe) -> str:
 
 def _least_share(tokens_per_step: int) -> float:
     """Share of drafted tokens that is accepted where each one is with the least likelihood that speed counts on."""
-    rate = float(load("speed.toml")["eagle"]["acceptance_rate"]["low"])
-    return sum(rate**place for place in range(1, tokens_per_step + 1)) / tokens_per_step
+    return (tokens_of_step(tokens_per_step, "slow") - 1) / tokens_per_step
 
 
 def _drafts(probe: Probe) -> tuple[float, float] | None:
