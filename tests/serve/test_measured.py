@@ -17,7 +17,7 @@ from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest, option_for
 from planner.rendering.document import plan_document, to_json_value
-from planner.serve.log.measured import Measured, compare, read_measured, with_metrics
+from planner.serve.log.measured import Measured, compare, outside_torch_bytes, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
 
 from .logs import PUBLIC, REAL, RECONSTRUCTED, read
@@ -256,3 +256,11 @@ def test_what_was_launched_on_a_gpu_is_within_the_bounds_of_its_plan(name: str, 
     assert {"weights", "outside_torch", "activations", "graphs.actual", "kv_available", "tokens"} <= names
     assert [item.name for item in found.differences if item.outside(2 * measured.tolerance_bytes)] == []
     assert found.wrong == ()
+
+
+def test_the_remainders_of_the_vision_tower_are_taken_off_once() -> None:
+    """They are in what loading reports; 72 to 82 MiB outside torch were read in bytes from such starts."""
+    log = PUBLIC.parent / "0.33.0-h200-launched" / "launch-engine-killed.log"
+    terms = {"weights.rounding": 48_120_368, "buffers": 790_249_984, "segments": 70_254_592}
+    found = outside_torch_bytes(terms, read_measured(parse_log(log.read_bytes())))
+    assert found == pytest.approx(74 * 2**20, abs=10 * 2**20)
