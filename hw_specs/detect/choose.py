@@ -109,7 +109,7 @@ def _unusable(gpu: DetectedGpu) -> str | None:
         return f"hidden by {gpu.hidden_by}"
     if gpu.mig_enabled and gpu.slice_index is None:
         return "MIG is on: only its slices can be used"
-    if not gpu.engine_total_bytes:
+    if (gpu.engine_total_bytes or 0) <= 0:
         return "the driver does not report its memory; give it as `--gpu-memory`"
     return None
 

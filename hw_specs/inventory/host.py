@@ -147,6 +147,9 @@ def device(
         total_bytes = engine = part.engine_memory_bytes if part else None
     elif engine is not None:
         engine -= reserved_bytes or 0
+    if engine is not None and engine <= 0:
+        # A total below what the driver keeps is a misread one: the card is named, and left out for want of a size.
+        engine = None
     return replace(
         DetectedGpu(
             vendor=spec.vendor if spec else vendor,

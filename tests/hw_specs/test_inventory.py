@@ -479,6 +479,13 @@ SEEDS = [path.read_bytes() for path in sorted(SAMPLES.iterdir()) if path.is_file
 ]
 
 
+def test_a_total_below_what_the_driver_keeps_is_no_size() -> None:
+    host = hosts("index, name, memory.total [MiB]\n0, NVIDIA L40S, 46 MiB\n")["host"]
+    assert host.report is not None
+    with pytest.raises(NoGpuFound):
+        gpus_of(host.report)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.sampled_from(SEEDS), st.integers(0, 2**32), st.integers(1, 12))
 def test_any_damage_is_an_error_of_ours_or_hosts(content: bytes, seed: int, changes: int) -> None:

@@ -86,8 +86,8 @@ def test_a_load_needs_a_rate() -> None:
         ("- {host: a, gpus: 8xH200, gpu_memory: 141GB}", "141GB"),
         ("- {host: a, gpus: 8xH200, gpu_ram: 1}", "gpu_ram"),
         ("host: a", "is not an inventory"),
-        ("- [1, 2", "neither JSON nor YAML"),
-        ("\x00", "neither JSON nor YAML"),
+        ("- [1, 2", "is not YAML"),
+        ("\x00", "is not YAML"),
     ],
 )
 def test_yaml_inventories(text: str, problem: str | None, tmp_path: Path) -> None:
