@@ -10,7 +10,6 @@ from __future__ import annotations
 import codecs
 import errno
 import io
-import json
 import math
 import os
 import re
@@ -19,9 +18,10 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, BinaryIO, cast
 
 from hw_specs.errors import M35Error, shown
+from hw_specs.parsing import BYTE_ORDER_MARKS, decoded
 
 STDIN = "-"
 """What people write for standard input."""
@@ -38,24 +38,8 @@ STREAM_LIMIT_S = 600.0
 ANNOUNCED_S = 2.0
 """A longer wait is told."""
 
-MOST_LEVELS = 100
-"""Nesting of JSON; what people and programs write for us has fewer than twenty."""
-
-MOST_ALIASES = 16
-"""Of a YAML text: each may double what stands behind it."""
-
-MOST_DIGITS = 40
-"""Of a whole number in JSON: far above every count of bytes."""
 
 _GIVEN = r"/dev/(?:stdin|fd/(\d+))|/proc/(?:self|thread-self|(?P<pid>\d+))/fd/(?P<fd>\d+)"
-_MARKS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-)
-"""Byte order marks in an order in which none is the beginning of a later one."""
 
 
 _HINT = "name a plain file that you may read, or `-` where standard input is taken"
@@ -69,20 +53,12 @@ class UnreadableInput(M35Error):
         self.reason = reason
 
 
-class BadJson(ValueError):
-    """Text that is not JSON, or JSON beyond every limit; the text of the error follows ``it ``."""
-
-
 def expanded(path: Path | str) -> Path:
     """Return `path` with a leading ``~`` put in full; as it is where nobody has such a home."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
-
-
-class BadYaml(ValueError):
-    """Text that is not YAML, or YAML beyond every limit; the text of the error follows ``it ``."""
 
 
 def read_bytes(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, first_bytes: int | None = None) -> bytes:
@@ -110,83 +86,6 @@ def read_text(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, errors: s
         return decoded(read_bytes(source, most_bytes=most_bytes), errors=errors)
     except UnicodeDecodeError as error:
         raise UnreadableInput(str(source), f"it is not text: byte {error.start:,} is not {error.encoding}") from None
-
-
-def decoded(data: bytes, *, errors: str = "strict") -> str:
-    """Return `data` as text, by its byte order mark, else as UTF-8.
-
-    >>> decoded(b"\\xff\\xfea\\x00"), decoded(b"\\xef\\xbb\\xbfa")
-    ('a', 'a')
-
-    Raises:
-        UnicodeDecodeError: for bytes that are not text, unless `errors` is ``replace``.
-    """
-    codec = next((codec for mark, codec in _MARKS if data.startswith(mark)), "utf-8")
-    return data.decode(codec, errors)
-
-
-def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
-    """Return the value of a JSON document whose nesting and numbers stay within what anybody needs.
-
-    Args:
-        text: the document.
-        constants: whether ``NaN`` and ``Infinity`` are numbers, as Python's own writer has it.
-
-    Raises:
-        BadJson: when it is not such a document; the text follows ``it ``.
-    """
-    if isinstance(text, bytes):
-        # JSON needs no mark: where its first characters are zero bytes it is UTF-16 or UTF-32.
-        text = _plain_text(text)
-    try:
-        value = json.loads(
-            text.removeprefix("\ufeff"),
-            parse_int=_whole,
-            parse_float=None if constants else _finite,
-            parse_constant=None if constants else _no_constant,
-        )
-    except RecursionError:
-        raise BadJson("is nested too deeply") from None
-    except BadJson:
-        raise
-    except ValueError as error:
-        raise BadJson(f"is not JSON: {shown(str(error))}") from None
-    if _levels(value) > MOST_LEVELS:
-        raise BadJson("is nested too deeply")
-    return value
-
-
-def parse_yaml(text: str) -> list[Any]:
-    """Return the documents of a YAML text whose nesting and repetition stay within what people write.
-
-    Raises:
-        BadYaml: when it is not such a text; the error's text follows ``it ``.
-    """
-    import yaml
-
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    opened: list[str | None] = []
-    aliases = 0
-    try:
-        # The events come one by one; building values of them goes as deep as they do, in C without a limit.
-        for event in yaml.parse(text, Loader=loader):
-            if isinstance(event, yaml.CollectionStartEvent):
-                opened.append(event.anchor)
-            elif isinstance(event, yaml.CollectionEndEvent):
-                opened.pop()
-            elif isinstance(event, yaml.AliasEvent):
-                aliases += 1
-                if event.anchor in opened:
-                    raise BadYaml("contains itself")
-            if len(opened) > MOST_LEVELS:
-                raise BadYaml("is nested too deeply")
-            if aliases > MOST_ALIASES:
-                raise BadYaml("repeats itself too often")
-        return list(yaml.load_all(text, Loader=loader))
-    except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
-        if isinstance(error, BadYaml):
-            raise
-        raise BadYaml(f"is not YAML: {shown(str(error), characters=200)}") from None
 
 
 def open_input(
@@ -234,7 +133,7 @@ class InputFile(io.BufferedReader):
     def as_utf8(self) -> BinaryIO:
         """Return the rest of this file in UTF-8, without a byte order mark."""
         head = self.peek(4)[:4]
-        mark, codec = next(((mark, codec) for mark, codec in _MARKS if head.startswith(mark)), (b"", ""))
+        mark, codec = next(((mark, codec) for mark, codec in BYTE_ORDER_MARKS if head.startswith(mark)), (b"", ""))
         if codec == "utf-8-sig":
             self.read(len(mark))
         if codec in ("", "utf-8-sig"):
@@ -353,48 +252,6 @@ def _nearest(name: str, error: OSError | ValueError) -> str | None:
         return f"there is no folder `{shown(str(folder), characters=120)}`"
     said = "`, `".join(shown(str(folder / one), characters=120) for one in near)
     return f"nearest: `{said}`" if said else "name a file that exists"
-
-
-def _plain_text(data: bytes) -> str:
-    try:
-        if data[:4].count(0) and not data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-            return data.decode(json.detect_encoding(data))
-        return decoded(data)
-    except (UnicodeDecodeError, LookupError) as error:
-        start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        raise BadJson(f"is not text: byte {start:,} is not UTF-8") from None
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > MOST_DIGITS:
-        raise BadJson(f"holds a number of {len(digits):,} digits")
-    return int(digits)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise BadJson(f"holds the number `{shown(text, characters=20)}`, which is beyond every limit")
-    return number
-
-
-def _no_constant(text: str) -> NoReturn:
-    raise BadJson(f"is not JSON: `{text}` is not a number")
-
-
-def _levels(value: object) -> int:
-    """How deep lists and objects stand in each other; counted without recursion, and no further than the limit."""
-    level, depth = [value], 0
-    while level and depth <= MOST_LEVELS:
-        inner: list[object] = []
-        for one in level:
-            if isinstance(one, dict):
-                inner += [item for item in one.values() if isinstance(item, dict | list)]
-            elif isinstance(one, list):
-                inner += [item for item in one if isinstance(item, dict | list)]
-        depth += 1
-        level = inner
-    return depth
 
 
 def _size(size_bytes: int) -> str:

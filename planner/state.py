@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from hw_specs.reading import BadJson, expanded, parse_json
+from hw_specs.parsing import BadJson, parse_json
+from hw_specs.reading import expanded
 from planner.errors import PlannerError, UnsafePath
 from planner.rendering.secrets import concealed, secrets_of
 

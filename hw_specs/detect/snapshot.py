@@ -12,7 +12,7 @@ from hw_specs.detect.devices import DetectedGpu, GpuProcess, PairLink
 from hw_specs.detect.report import DetectionReport
 from hw_specs.errors import BadSnapshot, shown
 from hw_specs.gpu_set import MAX_MEMORY_BYTES
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from hw_specs.units import GIB, format_gib
 
 if TYPE_CHECKING:

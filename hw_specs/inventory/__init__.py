@@ -18,7 +18,8 @@ from hw_specs.inventory import amd_smi, clouds, nvidia_smi, slurm
 from hw_specs.inventory.dra import read_slices
 from hw_specs.inventory.host import Host, host_of
 from hw_specs.inventory.kubernetes import read_node
-from hw_specs.reading import STDIN, BadJson, BadYaml, UnreadableInput, decoded, parse_json, parse_yaml, read_bytes
+from hw_specs.parsing import BadJson, BadYaml, decoded, parse_json, parse_yaml
+from hw_specs.reading import STDIN, UnreadableInput, read_bytes
 from hw_specs.units import parse_memory
 
 MOST_BYTES = 128 * 2**20

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import cast
 
 from hw_specs.errors import shown
-from hw_specs.reading import BadJson, UnreadableInput, parse_json, read_bytes
+from hw_specs.parsing import BadJson, parse_json
+from hw_specs.reading import UnreadableInput, read_bytes
 from planner.errors import UnreadableCheckpoint
 
 CONFIG_LIMIT_BYTES = 32 * 2**20

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from hw_specs.errors import M35Error, shown
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from hw_specs.units import parse_count
 from planner.errors import InvalidRequest
 from planner.facts.serve_flags import serve_flags

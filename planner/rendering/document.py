@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from hw_specs.catalog import get_gpu
 from hw_specs.errors import UnknownGpu, shown
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from hw_specs.spec import GpuSpec
 from planner.errors import UnreadableDocument
 from planner.memory.term import Term

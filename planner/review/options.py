@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from planner.review.flags import Flags, takes_value
 from planner.review.text import Text
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from hw_specs.errors import shown
-from hw_specs.reading import parse_json, read_text
+from hw_specs.parsing import parse_json
+from hw_specs.reading import read_text
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.rendering.secrets import API_KEY
 from planner.serve.process.scratch import scratch_folder

@@ -11,7 +11,7 @@ from hw_specs.detect.snapshot import from_json
 from hw_specs.errors import M35Error
 from hw_specs.gpu_set import parse_gpus
 from hw_specs.inventory import read_hosts
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from hw_specs.units import parse_count, parse_memory
 from planner.checkpoint.document import parse_object
 from planner.checkpoint.huggingface import read_huggingface

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw_specs import reading
-from hw_specs.reading import BadJson, UnreadableInput, decoded, open_input, parse_json, read_bytes, read_text
+from hw_specs.parsing import BadJson, decoded, parse_json
+from hw_specs.reading import UnreadableInput, open_input, read_bytes, read_text
 
 ENDLESS = ["/dev/zero", "/dev/urandom", "/dev/full"]
 
@@ -224,9 +225,10 @@ def test_no_door_hangs_or_crashes(door: list[str], kind: str, tmp_path: Path) ->
         ("{a", "is not YAML"),
         ("a: 2026-99-99", "is not YAML"),
     ],
+    ids=["list", "flow", "itself", "aliases", "tag", "open", "date"],
 )
 def test_hostile_yaml_is_refused_in_words(text: str, words: str) -> None:
     # In a process of its own: the C library underneath ends the whole process where it breaks.
-    code = "import sys; from hw_specs.reading import parse_yaml; parse_yaml(sys.stdin.read())"
+    code = "import sys; from hw_specs.parsing import parse_yaml; parse_yaml(sys.stdin.read())"
     done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=False)
     assert "BadYaml" in done.stderr and words in done.stderr

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hw_specs.reading import UnreadableInput, decoded, read_bytes
+from hw_specs.parsing import decoded
+from hw_specs.reading import UnreadableInput, read_bytes
 from hw_specs.spec import GpuSet
 from hw_specs.units import parse_memory
 from planner.cli.command import Command

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from planner.facts.release import known_versions, parse_version
 from planner.facts.review import review_facts
 from planner.review.case import Case

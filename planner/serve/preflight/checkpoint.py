@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hw_specs.reading import UnreadableInput, parse_json, read_text
+from hw_specs.parsing import parse_json
+from hw_specs.reading import UnreadableInput, read_text
 from hw_specs.units import format_gib
 from planner.checkpoint.document import INDEX_LIMIT_BYTES, read_object
 from planner.checkpoint.headers import read_header, read_index

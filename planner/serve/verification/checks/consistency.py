@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.prometheus import samples
 from planner.serve.verification.checks.knowledge import SUM

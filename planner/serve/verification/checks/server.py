@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from hw_specs.errors import shown
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from planner.errors import InvalidRequest
 from planner.rendering.address import check_host
 from planner.rendering.secrets import API_KEY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from hw_specs.reading import BadJson, parse_json
+from hw_specs.parsing import BadJson, parse_json
 from planner.serve.check import Doubtful, Failed
 from planner.serve.verification.checks.knowledge import must_know
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
