@@ -11,6 +11,7 @@ import asyncio
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,9 +35,12 @@ SIZE = (110, 34)
 
 
 async def take(picture: str, scene: str) -> None:
-    from tests.tui.test_snapshots import scene as set_up
+    from tests.tui import stage, test_snapshots
+    from tui.backend import Backend
 
-    app, act = set_up(scene)
+    # The tests' record answers every load alike; a picture that people read shows the forecast for its own.
+    stage.staged = partial(stage.staged, speed=Backend().speed)
+    app, act = test_snapshots.scene(scene)
     async with app.run_test(size=SIZE) as pilot:
         await act(pilot)
         (IMAGES / f"{picture}.svg").write_text(app.export_screenshot(title="m35-tui"), encoding="utf-8")
