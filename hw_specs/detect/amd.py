@@ -36,8 +36,9 @@ def probe(note: Note) -> dict[str, object]:
 
 def _failure(error: Exception, call: str, *, kind: Any = "error") -> Failure:
     code = getattr(error, "err_code", None)
-    if code is None and callable(getattr(error, "get_error_code", None)):
-        code = error.get_error_code()  # type: ignore[attr-defined]
+    told = getattr(error, "get_error_code", None)
+    if code is None and callable(told):
+        code = told()
     text = " ".join(str(error).split())
     return Failure(kind=kind, call=call, error_type=type(error).__name__, code=_number(code), text=text)
 

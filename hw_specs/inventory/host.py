@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from hw_specs.catalog import forms_of, get_gpu, list_gpus, normalise
 from hw_specs.detect.devices import DetectedGpu, Driver, MatchedBy
@@ -119,7 +120,7 @@ def device(
     total_bytes: int | None = None,
     reserved_bytes: int | None = None,
     architecture: str | None = None,
-    **fields: object,
+    **fields: Any,
 ) -> DetectedGpu:
     """Return one device as a probe would describe it; what the inventory leaves out is the catalogue's.
 
@@ -165,7 +166,7 @@ def device(
             catalogue_id=spec.id if spec else None,
             matched_by=found.by,
         ),
-        **fields,  # type: ignore[arg-type]
+        **fields,
     )
 
 

@@ -14,7 +14,7 @@ image=$("$python" -c 'import sysconfig; print(sysconfig.get_paths()["purelib"])'
 case $1 in
 piece)
   number=$2
-  mkdir -p "$GT/in" "$boot" "$GT/work/modelinfos"
+  mkdir -p "$GT/in" "$boot" "$GT/campaign/modelinfos"
   [ "$number" = 1 ] && cp -r .carry/boot/. "$boot/"
   cp ".carry/p$number" "$GT/in/" && "$python" "$boot/unpack.py" "$number" "$GT" || exit 8
   [ "$number" = 1 ] || exit 0
@@ -23,8 +23,8 @@ piece)
   ln -sfn "$image/triton/backends/nvidia/bin/ptxas" "$site/triton/backends/nvidia/bin/ptxas"
   [ -d "$image/torch/include" ] && ln -sfn "$image/torch/include" "$site/torch/include"
   "$python" "$boot/tokenizer_links.py" "$GT/models"
-  [ -d "$boot/modelinfos" ] && cp "$boot/modelinfos/"*.json "$GT/work/modelinfos/"
-  ln -sfn "$GT/models" "$GT/work/models"
+  [ -d "$boot/modelinfos" ] && cp "$boot/modelinfos/"*.json "$GT/campaign/modelinfos/"
+  ln -sfn "$GT/models" "$GT/campaign/models"
   # 9 seconds on 64 cores; without it every process imports for a minute and a half.
   timeout 60 "$python" -m compileall -q -j 0 "$site" > "$GT/compileall.log" 2>&1
   nvidia-smi --query-gpu=index,name,memory.total,memory.used,driver_version --format=csv,noheader
@@ -39,14 +39,14 @@ go)
   export FLASHINFER_CUDA_ARCH_LIST=9.0a CPATH=$image/nvidia/cu13/include:$image/nvidia/curand/include
   PYTHONPATH=$site timeout 60 "$python" -c 'import torch; print(torch.__version__, torch.cuda.mem_get_info())' || exit 5
   for module in ${COMPILE:-}; do
-    (cd /tmp && FLASHINFER_WORKSPACE_BASE=$GT/work/flashinfer PYTHONPATH=$site nice "$python" "$boot/compile_module.py" "$module" \
+    (cd "$GT" && FLASHINFER_WORKSPACE_BASE=$GT/campaign/flashinfer PYTHONPATH=$site nice "$python" "$boot/compile_module.py" "$module" \
       > "$GT/$module.log" 2>&1) &
   done
-  "$python" "$boot/gt/campaign.py" --work "$GT/work" --out "$GT/out" --site "$site" --python "$python" \
+  "$python" "$boot/gt/campaign.py" --work "$GT/campaign" --out "$GT/out" --site "$site" --python "$python" \
     --runs "$boot/gt/$runs" --only "$only" --seconds $((seconds - (SECONDS - began)))
   code=$?
-  cp "$GT/work/zygote.log" "$GT/out/"
-  (cd "$GT" && tar cf - out work/runs | xz -T0 -1 > "$OUT/results.tar.xz"; rm -rf out)
+  cp "$GT/campaign/zygote.log" "$GT/out/"
+  (cd "$GT" && tar cf - out campaign/runs | xz -T0 -1 > "$OUT/results.tar.xz"; rm -rf out)
   echo "ended with $code after $((SECONDS - began)) s"
   exit $code
   ;;

@@ -3,7 +3,7 @@ docker run -it --name chat-0 --rm --gpus='"device=0"' --ipc=host \
   -v $(pwd):/work -p 8000:8000 \
   -e NCCL_P2P_DISABLE=1 \
   vllm/vllm-openai:v0.7.2 \
-  --model /work/models/tuned-11 \
+  --model /data/models/tuned-11 \
   --tool-call-parser hermes --enable-auto-tool-choice \
   --quantization bitsandbytes --load-format bitsandbytes \
   --gpu-memory-utilization 0.8 --port 8000 --max_model_len 2048
