@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import click
 
 from planner.cli.command import UNBROKEN
+from planner.planning.load import LOAD, WORKLOAD
 from planner.planning.request import SETTINGS, option_for
 
 PLAN = "plan"
@@ -21,13 +22,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
         "gpu_memory_utilization", "kv_cache_memory_bytes", "kv_cache_dtype", "block_size", "enforce_eager",
         "mm_encoder_tp_mode", "num_speculative_tokens", "speculative_max_model_len",
     ),
-    "Load": (
-        "prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "num_requests",
-        "prefix_cache_hit_rate", "images_per_request",
-    ),
-    "Targets and price": (
-        "ttft_ms", "tpot_ms", "tokens_per_s", "objective", "price_per_gpu_hour",
-    ),
+    "Load": WORKLOAD,
+    "Targets and price": tuple(name for name in LOAD if name not in WORKLOAD),
     "To deploy": (
         "emit_kind", "output_dir", "emit_unfit", "host", "port", "name", "namespace", "image", "image_digest",
         "storage_class", "secret", "pull_secret", "head_address", "prometheus", "env", "labels",

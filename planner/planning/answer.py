@@ -10,6 +10,7 @@ from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from planner.memory.ledger import Ledger
 from planner.model import ModelSpec
+from planner.planning.load import LOAD
 from planner.planning.request import SETTINGS, PlanRequest
 from planner.planning.setting import SettingValue, as_typed
 from planner.settings import Layout, Settings
@@ -71,11 +72,13 @@ class Lever:
     name: str
     change: Mapping[str, SettingValue] = field(hash=False)
     """Fields of the request and their new values."""
+    load: Mapping[str, SettingValue] = field(default_factory=dict, hash=False)
+    """Options of the load and their new values, where only another load meets the targets."""
     gain_bytes: int
     """KV budget won per GPU."""
     gain_tokens: int
     fits: bool
-    """Whether the request starts at the low bound with this lever alone."""
+    """Whether the request starts at the low bound with this lever alone, and meets its targets where it has some."""
     cost: LeverCost
     """The dearest thing that its user gives up for it."""
     note: str = ""
@@ -83,10 +86,12 @@ class Lever:
     @property
     def flag(self) -> str:
         """The change as typed: ``--max-num-seqs 128``."""
-        return as_typed(self.change, SETTINGS)
+        return " ".join(
+            part for part in (as_typed(self.change, SETTINGS), as_typed(self.load, {**SETTINGS, **LOAD})) if part
+        )
 
     def apply(self, request: PlanRequest) -> PlanRequest:
-        """Return `request` with this lever switched on.
+        """Return `request` with this lever switched on; `load` is not the request's and stays to be changed.
 
         Raises:
             InvalidRequest: when the engine would not take the value.

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from planner.errors import InvalidRequest
-from planner.memory.layouts import layouts
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
+from planner.planning.target_levers import alone, best, target_levers
+from planner.planning.ways import Way, ways_of
 from planner.speed.answer import (
     Cost,
-    Figures,
     LayoutSpeed,
     Objective,
     SpeedCalibration,
@@ -26,55 +25,10 @@ from planner.speed.answer import (
 )
 from planner.speed.workload import Workload
 
-BATCHED_TOKENS = (2048, 8192, 16384)
-"""Sizes of ``max_num_batched_tokens`` worth comparing: the engine's own defaults for its classes of GPUs."""
 LARGEST_DEFAULT_SEQS = 1024
 """The engine's own largest default of ``max_num_seqs``."""
 WORTH_LEAVING_THE_DEFAULT = 1.03
 """Another ``max_num_batched_tokens`` than the engine's must win by this factor: less is within any forecast's error."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Candidate:
-    plan: Plan
-    figures: Figures
-    asked: bool
-    """Whether the user asked for all that is special about it (the draft)."""
-    default_batch: bool
-    """Whether ``max_num_batched_tokens`` is the request's or the engine's own."""
-
-    @property
-    def name(self) -> str:
-        settings = self.plan.settings
-        draft = f" with EAGLE {settings.num_speculative_tokens}" if settings.num_speculative_tokens else ""
-        return f"{settings.layout}{draft}"
-
-    def miss(self, targets: Targets) -> float:
-        """How far the worst target is missed, as a factor above 1; 1 when all are met."""
-        factors = [1.0]
-        if targets.ttft_ms is not None:
-            factors.append(self.figures.ttft_ms / targets.ttft_ms)
-        if targets.tpot_ms is not None:
-            factors.append(self.figures.tpot_ms / targets.tpot_ms)
-        if targets.tokens_per_s is not None:
-            factors.append(targets.tokens_per_s / self.figures.output_tokens_per_s)
-        return max(factors)
-
-    def reading(self) -> tuple[str, ...]:
-        """The layout and its figures as people would see them; equal ones are shown once."""
-        return (self.name, *(f"{value:.3g}" for value in self._vector()))
-
-    def beats(self, other: _Candidate) -> bool:
-        """Whether it is at least as good in every figure and better in one."""
-        mine, theirs = self._vector(), other._vector()
-        return all(a >= b for a, b in zip(mine, theirs, strict=True)) and mine != theirs
-
-    def _vector(self) -> tuple[float, ...]:
-        figures = self.figures
-        return (
-            figures.output_tokens_per_s, -figures.ttft_ms, -figures.tpot_ms,
-            float(self.plan.settings.max_model_len),
-        )  # fmt: skip
 
 
 def plan_for_workload(
@@ -108,10 +62,10 @@ def plan_for_workload(
     first = make_plan(request)
     if not first.feasible:
         return first
-    candidates = _candidates(request, first, workload, progress)
+    candidates = ways_of(request, first, workload, progress)
     chosen = _choose(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=_calibration(calibrations, chosen.plan))
-    reasons = _reasons(chosen, candidates, objective, targets)
+    reasons = _reasons(chosen, candidates, workload, objective, targets)
     section = SpeedSection(
         objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, forecast=speed,
         reasons=tuple(reasons), layouts=_rows(candidates, chosen, targets),
@@ -121,7 +75,16 @@ def plan_for_workload(
             price_per_kwh=price_per_kwh,
         ),
     )  # fmt: skip
-    return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), speed=section)
+    levers = chosen.plan.levers
+    if not section.meets_targets:
+        played = len(candidates)
+
+        def further(done: int, total: int) -> None:
+            if progress is not None:
+                progress(played + done, played + total)
+
+        levers = (*target_levers(request, workload, targets, candidates, progress=further), *levers)
+    return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), levers=levers, speed=section)
 
 
 def _calibration(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> SpeedCalibration | None:
@@ -170,70 +133,7 @@ def _sized(request: PlanRequest, workload: Workload) -> PlanRequest:
     return dataclasses.replace(request, max_num_seqs=workload.concurrency)
 
 
-def _candidates(
-    request: PlanRequest, first: Plan, workload: Workload, progress: Callable[[int, int], None] | None
-) -> list[_Candidate]:
-    """Plan and forecast every way that the request leaves open; the first that fails for want of cache raises."""
-    found: list[_Candidate] = []
-    from planner.speed.predict import expected_figures
-
-    refused: InvalidRequest | None = None
-    variants = _variants(request, first)
-    for number, variant in enumerate(variants):
-        if progress is not None:
-            progress(number, len(variants))
-        try:
-            answer = make_plan(variant)
-            if not answer.feasible or (first.verdict == "fits" and answer.verdict != "fits"):
-                continue
-            figures = expected_figures(answer, workload)
-        except InvalidRequest as error:
-            refused = error
-            continue
-        asked = variant.num_speculative_tokens == request.num_speculative_tokens
-        default = variant.max_num_batched_tokens == request.max_num_batched_tokens
-        found.append(_Candidate(plan=answer, figures=figures, asked=asked, default_batch=default))
-    if not found:
-        assert refused is not None
-        raise refused
-    return found
-
-
-def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
-    """The request with everything open filled in, every sensible way."""
-    if request.layout_open:
-        places = [
-            layout
-            for layout in layouts(first.model, request.gpus, text_only=first.settings.language_model_only)
-            if layout.pipeline_parallel_size == 1 or layout.gpus_per_replica > request.gpus.count
-        ]
-    else:
-        places = [first.settings.layout]
-    batched: list[int | None] = [request.max_num_batched_tokens]
-    if request.max_num_batched_tokens is None:
-        seats = request.max_num_seqs or first.settings.max_num_seqs
-        default = first.settings.max_num_batched_tokens
-        batched = [None, *(size for size in BATCHED_TOKENS if size != default and size >= seats)]
-    drafted = [request.num_speculative_tokens]
-    if not request.num_speculative_tokens and first.model.draft is not None:
-        drafted.append(first.model.draft.card_num_speculative_tokens)
-    variants = []
-    for layout in places:
-        for size in batched:
-            for tokens in drafted:
-                if tokens != request.num_speculative_tokens and size is not request.max_num_batched_tokens:
-                    continue  # an unasked draft is shown once per layout
-                variants.append(
-                    dataclasses.replace(
-                        request.with_layout(layout),
-                        max_num_batched_tokens=size,
-                        num_speculative_tokens=tokens,
-                    )
-                )
-    return variants
-
-
-def _choose(candidates: list[_Candidate], objective: Objective, targets: Targets) -> _Candidate:
+def _choose(candidates: list[Way], objective: Objective, targets: Targets) -> Way:
     """The best that was asked for: all targets met first, then the objective; else the least miss."""
     eligible = [c for c in candidates if c.asked]
     meeting = [c for c in eligible if c.miss(targets) <= 1]
@@ -242,7 +142,7 @@ def _choose(candidates: list[_Candidate], objective: Objective, targets: Targets
     fastest = min(c.figures.latency_ms for c in meeting)
     most = max(c.figures.output_tokens_per_s for c in meeting)
 
-    def score(candidate: _Candidate) -> tuple[float, ...]:
+    def score(candidate: Way) -> tuple[float, ...]:
         figures, settings = candidate.figures, candidate.plan.settings
         speed, rate = fastest / figures.latency_ms, figures.output_tokens_per_s / most
         if not candidate.default_batch:
@@ -258,10 +158,10 @@ def _choose(candidates: list[_Candidate], objective: Objective, targets: Targets
     return max(meeting, key=score)
 
 
-def _rows(candidates: list[_Candidate], chosen: _Candidate, targets: Targets) -> tuple[LayoutSpeed, ...]:
+def _rows(candidates: list[Way], chosen: Way, targets: Targets) -> tuple[LayoutSpeed, ...]:
     """The chosen way, the front, and the best of every layout that is not on it; fastest first."""
     front = [c for c in candidates if not any(o.beats(c) for o in candidates)]
-    shown: list[_Candidate] = [chosen]
+    shown: list[Way] = [chosen]
     for candidate in front:
         if all(candidate.reading() != other.reading() for other in shown):
             shown.append(candidate)
@@ -293,7 +193,7 @@ def _rows(candidates: list[_Candidate], chosen: _Candidate, targets: Targets) ->
     return tuple(rows)
 
 
-def _against(candidate: _Candidate, chosen: _Candidate) -> str:
+def _against(candidate: Way, chosen: Way) -> str:
     """What a way would change, in words."""
     if candidate is chosen:
         return "chosen"
@@ -309,7 +209,9 @@ def _against(candidate: _Candidate, chosen: _Candidate) -> str:
     return text if candidate.asked else f"{text}; if the draft's guesses are accepted as assumed"
 
 
-def _reasons(chosen: _Candidate, candidates: list[_Candidate], objective: Objective, targets: Targets) -> list[str]:
+def _reasons(
+    chosen: Way, candidates: list[Way], workload: Workload, objective: Objective, targets: Targets
+) -> list[str]:
     asked = [c for c in candidates if c.asked]
     meeting = [c for c in asked if c.miss(targets) <= 1]
     wanted = any(value is not None for value in dataclasses.astuple(targets))
@@ -318,6 +220,12 @@ def _reasons(chosen: _Candidate, candidates: list[_Candidate], objective: Object
         said.append(
             f"no layout meets every target; {chosen.name} misses the hardest one by {chosen.miss(targets):.2f} x"
         )
+        if single := alone(asked, workload):
+            one = best(single, targets)
+            said.append(
+                f"one request alone has TTFT {one.figures.ttft_ms:,.0f} ms and TPOT {one.figures.tpot_ms:.1f} "
+                f"ms with {one.name}"
+            )
     elif wanted:
         said.append(f"{len(meeting)} of {len(asked)} ways meet every target")
     rivals = sorted((c for c in (meeting or asked) if c.name != chosen.name), key=lambda c: c.figures.latency_ms)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hw_specs.catalog import get_gpu
@@ -95,6 +95,8 @@ class Change:
     """As typed: ``--max-num-seqs 128``."""
     change: dict[str, bool | int | float | str | None]
     """Fields of the request and their new values; GPUs as typed."""
+    load: dict[str, bool | int | float | str | None] = field(default_factory=dict)
+    """Options of the load and their new values, where only another load meets the targets."""
     gain_bytes: int
     """KV budget won per GPU."""
     gain_tokens: int
@@ -185,6 +187,7 @@ def plan_document(plan: Plan) -> PlanDocument:
                 name=lever.name,
                 flag=lever.flag,
                 change={name: str(value) if name == "gpus" else value for name, value in lever.change.items()},  # type: ignore[misc]
+                load=dict(lever.load),  # type: ignore[arg-type]
                 gain_bytes=lever.gain_bytes,
                 gain_tokens=lever.gain_tokens,
                 fits=lever.fits,
@@ -311,7 +314,7 @@ def _field_docs(cls: type) -> dict[str, str]:
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(definition, ast.ClassDef)
     found = {}
-    for field, text in pairwise(definition.body):
-        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
+    for stated, text in pairwise(definition.body):
+        if isinstance(stated, ast.AnnAssign) and isinstance(stated.target, ast.Name) and isinstance(text, ast.Expr):
+            found[stated.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return found

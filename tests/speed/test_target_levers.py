@@ -1,0 +1,91 @@
+"""What would meet missed targets: every lever holds when it is asked for as it is typed, and nothing larger does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hw_specs import parse_gpus
+from planner import PlanRequest
+from planner.cli import main
+from planner.planning.answer import LEVER_COSTS, Lever, Plan
+from planner.planning.choose_by_speed import plan_for_workload
+from planner.rendering.document import plan_document
+from planner.speed.answer import Targets
+from planner.speed.workload import Workload
+
+CHAT = Workload(prompt_tokens=2000, output_tokens=200, concurrency=48)
+ASKED = {
+    "TTFT": ("2xH200", CHAT, Targets(ttft_ms=400)),
+    "TPOT": ("4xH200", CHAT, Targets(tpot_ms=15)),
+    "both": ("8xMI300X", CHAT, Targets(ttft_ms=1000, tpot_ms=20)),
+    "tokens": ("4xH200", CHAT, Targets(tokens_per_s=1500)),
+    "a rate": (
+        "4xH200", Workload(prompt_tokens=2000, output_tokens=200, request_rate=5), Targets(ttft_ms=600)
+    ),
+    "a full cache": (
+        "1xMI300X", Workload(prompt_tokens=4000, output_tokens=300, concurrency=64), Targets(ttft_ms=3000)
+    ),
+}  # fmt: skip
+
+
+def ask(request: PlanRequest, workload: Workload, targets: Targets) -> Plan:
+    return plan_for_workload(request, workload, targets=targets)
+
+
+def meant(lever: Lever) -> bool:
+    return " ms, " in lever.note and "tokens/s" in lever.note
+
+
+@pytest.fixture(scope="module", params=ASKED, ids=lambda name: name.replace(" ", "-"))
+def missed(request: pytest.FixtureRequest) -> tuple[Plan, Workload, Targets]:
+    gpus, workload, targets = ASKED[request.param]
+    plan = ask(PlanRequest(gpus=parse_gpus(gpus)), workload, targets)
+    assert plan.speed is not None and not plan.speed.meets_targets
+    return plan, workload, targets
+
+
+def test_each_lever_meets_the_targets_when_it_is_asked_for(missed: tuple[Plan, Workload, Targets]) -> None:
+    plan, workload, targets = missed
+    levers = [lever for lever in plan.levers if meant(lever)]
+    assert levers
+    for lever in levers:
+        # The request that the plan holds has its layout chosen; the user's own has it open.
+        asked = PlanRequest(gpus=plan.request.gpus)
+        changed = dataclasses.replace(workload, **lever.load, num_requests=None)  # type: ignore[arg-type]
+        again = ask(lever.apply(asked), changed, targets).speed
+        assert again is not None and again.meets_targets, lever.flag
+
+
+def test_no_larger_load_would_meet_them(missed: tuple[Plan, Workload, Targets]) -> None:
+    plan, workload, targets = missed
+    for lever in plan.levers:
+        if set(lever.load) == {"concurrency"} and not lever.change and targets.tokens_per_s is None:
+            more = dataclasses.replace(workload, concurrency=int(lever.load["concurrency"]) * 5 // 4 + 2)  # type: ignore[arg-type]
+            again = ask(PlanRequest(gpus=plan.request.gpus), more, targets).speed
+            assert again is not None and not again.meets_targets, lever.flag
+
+
+def test_the_cheapest_stands_first(missed: tuple[Plan, Workload, Targets]) -> None:
+    costs = [LEVER_COSTS.index(lever.cost) for lever in missed[0].levers if meant(lever)]
+    assert costs == sorted(costs)
+
+
+def test_what_is_met_offers_nothing() -> None:
+    plan = ask(PlanRequest(gpus=parse_gpus("8xH200")), CHAT, Targets(ttft_ms=60_000))
+    assert not [lever for lever in plan.levers if meant(lever)]
+
+
+def test_a_document_carries_the_load_of_a_lever(missed: tuple[Plan, Workload, Targets]) -> None:
+    plan = missed[0]
+    assert [dict(change.load) for change in plan_document(plan).levers] == [dict(lever.load) for lever in plan.levers]
+
+
+def test_the_page_marks_what_would_meet_them(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--gpus", "2xH200", "--prompt-tokens", "2000", "--output-tokens", "200", "--concurrency", "48"]
+    assert main([*options, "--ttft-ms", "400"]) == 0
+    page = capsys.readouterr().out
+    line = next(line for line in page.splitlines() if line.startswith("levers"))
+    assert "✓ --concurrency" in line
+    assert "one request alone has TTFT" in page
