@@ -15,6 +15,7 @@ GIB = 2**30
 TIB = 2**40
 
 _BINARY = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB, "t": TIB, "tib": TIB}
+_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(?![\d,])")
 _COUNT = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([kKmMgGtT]?)(?:i?B)?$")
 _COUNT_SUFFIX = {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
@@ -85,11 +86,13 @@ def parse_count(text: str) -> int:
     """Return the whole number that `text` names in vLLM's notation: small letters are decimal, capitals binary.
 
     Raises:
-        M35Error: for anything else.
+        M35Error: for anything else, a list of counts included.
 
     >>> parse_count("128k"), parse_count("128K"), parse_count("262,144")
     (128000, 131072, 262144)
     """
+    if "," in text and not _THOUSANDS.match(text.strip()):
+        raise M35Error(f"`{shown(text)}` is not one count", hint="a comma only parts thousands, as in 262,144")
     plain = text.strip().replace(",", "").replace("_", "")
     unit = next((unit for unit in _BINARY_ENDINGS if plain.endswith(unit)), None)
     match = _COUNT.match(plain)

@@ -2,8 +2,8 @@
 
 A fenced ``sh`` block is run in an empty folder, line by line, and must end with 0. A comment above the block changes
 that: ``<!-- exit: 3 -->`` expects another code; ``<!-- needs: gpu -->`` (or engine, server, docker, network, files)
-only checks that the command and its flags exist. The folder holds a copy of ``examples/``. The examples of the help
-pages are run in the same way.
+only checks that the command and its flags exist, as it is done for what follows ``$`` in a ``console`` block. The
+folder holds a copy of ``examples/``. The examples of the help pages are run in the same way.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from planner.cli.help_page import EXAMPLES
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"(?P<notes>(?:<!-- [^\n]* -->\n)*)```sh\n(?P<text>.*?)```", re.S)
+CONSOLE = re.compile(r"```console\n(?P<text>.*?)```", re.S)
 INSTALL = ("git clone", "python3 -m venv", "bash scripts/", "pip install", "eval ")
 
 
@@ -41,6 +42,9 @@ class Shown:
 def shown() -> list[Shown]:
     found = []
     for page in PAGES:
+        for session in CONSOLE.finditer(page.read_text(encoding="utf-8")):
+            typed = [line[2:] for line in session["text"].splitlines() if line.startswith("$ ")]
+            found += [Shown(str(page.relative_to(ROOT)), line, 0, "a terminal") for line in typed]
         for block in BLOCK.finditer(page.read_text(encoding="utf-8")):
             code = re.search(r"exit: (\d+)", block["notes"])
             needs = re.search(r"needs: (\w+)", block["notes"])

@@ -43,6 +43,15 @@ def test_a_load_adds_speed(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[1]["output_tokens_per_s"] > rows[0]["output_tokens_per_s"]
 
 
+def test_a_load_longer_than_the_context_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(
+        capsys, "sweep", "--gpus", "8xH200", "-tp", "8", "--max-model-len", "32K,128K", "--prompt-tokens", "100,000"
+    )
+    assert code == 0
+    assert "no forecast for 1 of the rows that fit: one request of 101,024 tokens" in err
+    assert out.splitlines()[1].split()[-3:] == ["-"] * 3
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -53,6 +62,8 @@ def test_a_load_adds_speed(capsys: pytest.CaptureFixture[str]) -> None:
         (("sweep", "--gpus", "8xH200", "--counts", "0"), "--counts"),
         (("sweep", "--gpus", "8xH200", "--plot", "x.gif"), "x.gif"),
         (("sweep", "--gpus", "8xH200", "--plot", "terminal", "-x", "colour"), "colour"),
+        (("sweep", "--gpus", "8xH200", "--prompt-tokens", "1000,4000"), "a comma only parts thousands"),
+        (("--gpus", "8xH200", "--max-model-len", "1,2"), "a comma only parts thousands"),
         (("bench", "--result", "/nowhere"), "cannot read"),
         (("bench", "--keep"), "--keep"),
         (("--gpus", "8xH200", "--ttft-ms", "-1"), "--ttft-ms"),

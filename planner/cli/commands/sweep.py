@@ -18,6 +18,7 @@ from planner.cli.diagnostics import say
 from planner.cli.options import ModelSource
 from planner.cli.output import Align, json_text, may_colour, table, write, write_document
 from planner.cli.page import page_width
+from planner.cli.progress import Progress
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy
 from planner.errors import InvalidRequest
@@ -30,6 +31,7 @@ from planner.sweep.plot import MEASURES
 
 if TYPE_CHECKING:
     from planner.model import ModelSpec
+    from planner.speed.workload import Workload
     from planner.sweep.grid import Grid
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -118,9 +120,10 @@ def command(
     if with_load:
         from planner.sweep.speed import rows_with_speed
 
-        rows = rows_with_speed(
-            blocks, workload_of(load, concurrency=1), concurrencies=in_flight, model=model, vllm_version=release.version
-        )
+        workload = workload_of(load, concurrency=1)
+        rows = rows_with_speed(blocks, workload, concurrencies=in_flight, model=model, vllm_version=release.version)
+        if not ((as_csv or as_json) and sys.stdout.isatty()):  # there rows and progress would share the screen
+            rows = _told(rows, at_most=grid.largest_size * len(in_flight))
     else:
         rows = (row for block in blocks for row in block_rows(block))
     if fits_only:
@@ -141,10 +144,29 @@ def command(
         write_document(SweepDocument(vllm_version=release.version, rows=tuple(kept)))
     elif plot is None or plot == "terminal":
         _write_table(kept, grid)
+    if with_load:
+        _say_unforecast(kept, workload)
     if plot is not None:
         title = f"{model.name}, vLLM {release.version}, expected values"
         _plot(kept, plot, x_axis, y_axis, title=title, narrate=as_json)
     return 0
+
+
+def _told(rows: Iterator[dict[str, Any]], *, at_most: int) -> Iterator[dict[str, Any]]:
+    """The same rows, with a line that counts them while they take long."""
+    with Progress("forecast", total=at_most) as progress:
+        for row in rows:
+            progress.step()
+            yield row
+
+
+def _say_unforecast(rows: list[dict[str, Any]], workload: Workload) -> None:
+    """Why rows that fit have no forecast."""
+    without = sum(row["verdict"] != "does-not-fit" and row["ttft_ms"] is None for row in rows)
+    if without:
+        length = workload.prompt_tokens + workload.output_tokens
+        told = f"no forecast for {without:,} of the rows that fit"
+        say("note", f"{told}: one request of {length:,} tokens is longer than their max_model_len or KV cache")
 
 
 def _machines(names: tuple[str, ...], counts: tuple[int, ...]) -> tuple[Any, ...]:
