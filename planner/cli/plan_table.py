@@ -9,8 +9,9 @@ from planner.cli.output import style
 from planner.cli.page import COLUMN, fold, noted_table, paragraph, shortened
 from planner.planning.answer import Plan
 from planner.rendering import report
-from planner.rendering.command import serve_command, wrapped
+from planner.rendering.command import wrapped
 from planner.rendering.headline import headline, summary, verdict_words
+from planner.rendering.multi_node import first_command, nodes_note
 from planner.rendering.picture import LEGEND, MARKS, Bar, gpu_bar, group_rows
 
 NAME_WIDTH = 42
@@ -157,8 +158,11 @@ def _few_levers(plan: Plan, width: int) -> Sequence[str]:
 
 
 def _run(plan: Plan, width: int) -> str:
-    command = serve_command(plan)
+    command = first_command(plan)
     text = wrapped(command.argv, width=width - 2)
     if command.env:
         text = " ".join(f"{name}={value}" for name, value in command.env.items()) + " \\\n" + text
+    note = nodes_note(plan)
+    if note:
+        text = paragraph(note, width=width - 2, indent="# ") + "\n" + text
     return "\n".join("  " + line for line in text.splitlines())

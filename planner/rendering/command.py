@@ -38,10 +38,10 @@ def serve_command(
     served_model_name: str | None = None,
     local_replicas: int | None = None,
 ) -> ServeCommand:
-    """Return the command that starts `plan` on one node, all its replicas behind one port.
+    """Return the command that starts `plan` on one node, the replicas of that node behind one port.
 
-    `local_replicas` says how many of them, where the plan spreads over more nodes
-    (:mod:`planner.rendering.multi_node`).
+    `local_replicas` says how many they are, where it is not as many as a node holds. A server that spans nodes needs
+    more than this (:mod:`planner.rendering.multi_node`).
 
     Every planned setting is written out, so that a release with other defaults does not change the plan. Flags have
     vLLM's spelling with dashes.
@@ -55,7 +55,8 @@ def serve_command(
     argv += ["--tensor-parallel-size", str(settings.tensor_parallel_size)]
     if settings.pipeline_parallel_size > 1:
         argv += ["--pipeline-parallel-size", str(settings.pipeline_parallel_size)]
-    replicas = settings.replicas if local_replicas is None else local_replicas
+    a_node_holds = max(1, plan.gpus.count // settings.layout.gpus_per_replica)
+    replicas = min(settings.replicas, a_node_holds) if local_replicas is None else local_replicas
     if replicas > 1:
         argv += ["--data-parallel-size", str(replicas)]
     argv += ["--max-model-len", str(settings.max_model_len)]

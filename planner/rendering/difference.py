@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.planning.answer import Plan
-from planner.rendering.command import serve_command
 from planner.rendering.headline import headline, verdict_words
+from planner.rendering.multi_node import first_command
 from planner.rendering.report import LABELS
 
 
@@ -105,7 +105,7 @@ def _flags(plan: Plan) -> tuple[str, ...]:
     """Every flag with its value, as one text each; none for a plan that cannot be started."""
     if not plan.feasible:
         return ()
-    command = serve_command(plan)
+    command = first_command(plan)
     flags = [f"{name}={value}" for name, value in command.env.items()]
     for word in command.argv[3:]:
         if word.startswith("--") or not flags:

@@ -56,6 +56,23 @@ def node_commands(
     return _independent(plan, host=host, port=port)
 
 
+def first_command(plan: Plan) -> ServeCommand:
+    """Return what the first node runs, the only one where there are no others."""
+    command = node_commands(plan)[0].command
+    assert command is not None, "the first node is a head"
+    return command
+
+
+def nodes_note(plan: Plan) -> str:
+    """Return what to do on the other nodes; nothing where there is one."""
+    nodes = node_commands(plan)
+    if len(nodes) == 1:
+        return ""
+    if all(one.command == nodes[0].command for one in nodes):
+        return f"each of {len(nodes)} nodes runs this command, a server of its own; put a load balancer in front"
+    return f"this is the command of node 0 of {len(nodes)}; `--emit shell` gives each node its own"
+
+
 def require_one_node(plan: Plan, *, what: str, hint: str) -> None:
     """Refuse a plan that needs a command on each of several nodes; `what` is the thing that only one can have.
 

@@ -12,9 +12,9 @@ from planner.facts.release import newest_version
 from planner.planning.answer import Plan
 from planner.planning.context_curve import CurvePoint, context_curve
 from planner.rendering import report
-from planner.rendering.command import serve_command
 from planner.rendering.emitters.shell import command_lines
 from planner.rendering.headline import headline, summary, verdict_words
+from planner.rendering.multi_node import first_command, nodes_note
 from planner.speed.answer import SpeedForecast
 
 COMMAND_WIDTH = 100
@@ -103,8 +103,10 @@ def sheet(
 
     command = ""
     if plan.feasible:
-        words = serve_command(plan)
+        words = first_command(plan)
         command = command_lines(words.argv, words.env, width=COMMAND_WIDTH)
+        if note := nodes_note(plan):
+            command = f"# {note}\n{command}"
     rules = "" if plan.rules_version == plan.vllm_version else f" (rules of {plan.rules_version})"
     return Sheet(
         plan=plan,
