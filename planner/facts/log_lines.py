@@ -61,22 +61,33 @@ class FailureLine(Record):
     """None is the cause's own."""
 
 
-class CauseEntry(Record):
-    """One known cause; what each key does stands at :class:`planner.serve.log.causes.Cause`."""
+class Cause(Record):
+    """One known cause of failure."""
 
     title: str
+    """One lower-case sentence."""
     cures: tuple[str, ...]
+    """What to change, best first; ``{name}`` is a value of the log or the plan, without which a cure is left out."""
     general_cure: str = ""
+    """What to say where no other cure is left."""
     weight: Weight = "cause"
     term: str = ""
+    """Ledger line that it concerns; empty where memory is not the matter."""
     replan: bool = False
+    """Whether levers are planned again from what the log measured."""
     anyones: bool = False
+    """Whether other programs fail with the same words, so that a log must be known to be vLLM's."""
     by_phase: bool = False
+    """Whether the phase says which of its ``oom-`` kinds it is."""
     by_signal: bool = False
+    """Whether the exit code in the line says which death it is."""
     signals: tuple[int, ...] = ()
+    """Signals that this death stands for; 0 where the log tells no exit code."""
     lines: tuple[FailureLine, ...]
     stalls: tuple[FailureLine, ...] = ()
+    """Lines that a start repeats while it waits for something that does not come."""
     last_words: tuple[str, ...] = ()
+    """Texts of a line after which a start of this kind falls silent."""
     silent_cures: tuple[str, ...] = ()
     empty_title: str = ""
     not_engine_title: str = ""
@@ -93,7 +104,7 @@ class FailureFile(Record):
     """One file of ``failures/``."""
 
     source: str
-    cause: Mapping[str, CauseEntry]
+    cause: Mapping[str, Cause]
     free_memory: FreeMemory | None = None
 
 

@@ -143,7 +143,7 @@ def _hang(events: Sequence[Event], timed_out: TimedOut | None, last_text: str) -
         return FailureSeen(code=last.code, phase=last.phase, text=last.text, values=values, line=last.line,
                            stamp=last.stamp, rank=last.rank)  # fmt: skip
     text = timed_out.last_seen if timed_out is not None else last_text
-    code = next((cause.code for cause in causes().values() if any(word in text for word in cause.last_words)), None)
+    code = next((code for code, cause in causes().items() if any(word in text for word in cause.last_words)), None)
     if code is None or working_phase(events) == "ready" or any(
         isinstance(event, PhaseStarted) and event.phase in ENDINGS for event in events
     ):  # fmt: skip

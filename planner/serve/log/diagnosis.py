@@ -104,23 +104,23 @@ def diagnose(
     known = causes()[cause.code]
     failures = precise_failures(events)
     values = cure_values(cause, plan=plan, measured=measured)
-    if known.code == "port-in-use" and (free := free_port_beside(port or 8000)) is not None:
+    if cause.code == "port-in-use" and (free := free_port_beside(port or 8000)) is not None:
         values["free_port"] = str(free)
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""
     if plan is not None:
-        cures += _planned_cures(known.code, plan, values)
+        cures += _planned_cures(cause.code, plan, values)
     if known.replan and plan is not None:
         cures, note = _with_levers(cures, plan, replace(measured, **_from_failure(cause, measured)))
     return Diagnosis(
-        code=known.code,
+        code=cause.code,
         title=known.title,
         phase=cause.phase,
         term=known.term,
         evidence=_evidence(cause, failures),
         cures=tuple(cures) or (known.general_cure,),
         note=note,
-        also=tuple(dict.fromkeys(f.code for f in failures if f.code != known.code and f.weight == "cause")),
+        also=tuple(dict.fromkeys(f.code for f in failures if f.code != cause.code and f.weight == "cause")),
         measured=measured,
     )
 
@@ -222,7 +222,7 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
     if _only_reports(events):
         died = causes()["died"]
         return Diagnosis(
-            code=died.code,
+            code="died",
             title=died.title,
             phase=reached,
             term="",

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from planner.errors import UnknownVersion
-from planner.facts.log_lines import log_lines
-from planner.serve.log.causes import WEIGHTS, FailurePattern, causes
+from planner.facts.log_lines import FailureLine, Weight, log_lines
+from planner.serve.log.causes import WEIGHTS, causes
 from planner.serve.log.events import ENDINGS
 
 _GIB = 2**30
@@ -32,6 +32,22 @@ class LinePattern:
     def printed_by(self, release: tuple[int, int] | None) -> bool:
         """Whether `release` prints it; an unknown release may print everything."""
         return release is None or self.since <= release <= self.until
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailurePattern:
+    """One kind of line that names the cause called `code`."""
+
+    code: str
+    needle: str
+    regex: re.Pattern[str]
+    weight: Weight
+
+    @classmethod
+    def of(cls, code: str, line: FailureLine, weight: Weight) -> FailurePattern:
+        """Return a line of a data file, made ready; `weight` is that of its cause."""
+        regex = re.compile(line.regex or re.escape(line.has))
+        return cls(code=code, needle=line.has, regex=regex, weight=line.weight or weight)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,9 +107,10 @@ def log_patterns() -> LogPatterns:
         )
         for entry in table.line
     )
-    known = causes().values()
-    failures = sorted((one for cause in known for one in cause.lines), key=lambda one: WEIGHTS.index(one.weight))
-    stalls = tuple(one for cause in known for one in cause.stalls)
+    known = causes()
+    named = [FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.lines]
+    failures = sorted(named, key=lambda one: WEIGHTS.index(one.weight))
+    stalls = tuple(FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.stalls)
     fatal = tuple(FatalPattern(needle=entry.needle, regex=re.compile(entry.regex)) for entry in table.fatal)
     failing = {item.needle for item in failures} | {item.needle for item in fatal}
     needles = sorted({item.needle for item in lines} | {item.needle for item in stalls} | failing)
