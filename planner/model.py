@@ -1,14 +1,15 @@
-"""What a model is, in the dimensions that decide memory and speed; it never reads a file.
+"""What a model is, in the dimensions that decide memory and speed; it never reads a checkpoint.
 
 :class:`ModelSpec` covers dense decoder-only GQA/MHA models with an optional Pixtral tower and an optional
 EAGLE draft. Everything else is refused where models are read (:mod:`planner.checkpoint`).
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 from hw_specs.frozen import dataclass
+from planner.facts.models import described
+from planner.facts.record import read_value
+from planner.facts.weight_formats import weight_formats
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +28,22 @@ class WeightFormat:
     """Bytes of one scale; 0 where scales are per tensor."""
     zero_point_bits: int = 0
     """Bits of a zero point per group (asymmetric INT4)."""
+
+    @classmethod
+    def named(cls, name: str) -> "WeightFormat":
+        """Return the format called `name`, without what only a checkpoint says: its blocks, groups and zero points.
+
+        Raises:
+            KeyError: when there is no such format.
+        """
+        facts = weight_formats().formats[name]
+        return cls(
+            name=name,
+            bits=facts.bits,
+            group_rows=facts.group_rows,
+            group_columns=facts.group_columns,
+            scale_bytes=facts.scale_bytes,
+        )
 
     def matrix_bytes(self, rows: int, columns: int) -> int:
         """Bytes of a ``[rows, columns]`` matrix with its group scales.
@@ -99,6 +116,21 @@ class DraftSpec:
     weights: WeightFormat
     card_num_speculative_tokens: int
     card_max_model_len: int
+
+    @classmethod
+    def named(cls, stem: str) -> "DraftSpec":
+        """Return the draft described by ``planner/facts/models/<stem>.toml``.
+
+        Raises:
+            BadFacts: where the file has another shape.
+            FileNotFoundError: when there is no such file.
+            LookupError: when it describes a model that is served.
+        """
+        notes, table = described(stem)
+        if notes.kind != "draft":
+            raise LookupError(stem)
+        found: DraftSpec = read_value(table, cls, f"models/{stem}.toml")
+        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

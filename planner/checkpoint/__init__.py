@@ -7,10 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from hw_specs.errors import shown
-from planner.checkpoint.preset import DEFAULT_PRESET, load_preset, preset_stems
+from planner.checkpoint.preset import DEFAULT_PRESET, draft_stems, load_preset, preset_stems
 from planner.errors import UnreadableCheckpoint
-from planner.facts.models import Model, described
-from planner.model import ModelSpec
+from planner.model import DraftSpec, ModelSpec
 
 __all__ = ["DEFAULT_PRESET", "load_model", "load_preset", "preset_stems"]
 
@@ -43,18 +42,14 @@ def load_model(name_or_path: str | os.PathLike[str]) -> ModelSpec:
 
 def _preset(name: str) -> ModelSpec:
     wanted = name.casefold()
-    for stem in (*preset_stems(), *_draft_stems()):
-        repository = described(stem).name
+    served = {stem: load_preset(stem).name for stem in preset_stems()}
+    drafts = {stem: DraftSpec.named(stem).name for stem in draft_stems()}
+    for stem, repository in (served | drafts).items():
         if wanted in (stem, repository.casefold(), repository.casefold().partition("/")[2]):
             return load_preset(stem)
     raise UnreadableCheckpoint(
         f"there is no file `{shown(name)}` and no shipped model of that name", hint=_presets_hint()
     )
-
-
-def _draft_stems() -> tuple[str, ...]:
-    models = (described(stem) for stem in preset_stems())
-    return tuple(model.draft for model in models if isinstance(model, Model) and model.draft is not None)
 
 
 def _presets_hint() -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 from hw_specs.frozen import dataclass
 from planner.errors import UnsupportedModel
-from planner.facts.weight_formats import weight_formats
 from planner.model import LayerGroup, WeightFormat
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -20,13 +20,11 @@ def weight_format(name: str, *, group_rows: int = 0, group_columns: int = 0, zer
     >>> weight_format("int4", group_columns=128).matrix_bytes(2, 256)
     264
     """
-    facts = weight_formats().formats[name]
-    return WeightFormat(
-        name=name,
-        bits=facts.bits,
-        group_rows=group_rows or facts.group_rows,
-        group_columns=group_columns or facts.group_columns,
-        scale_bytes=facts.scale_bytes,
+    known = WeightFormat.named(name)
+    return replace(
+        known,
+        group_rows=group_rows or known.group_rows,
+        group_columns=group_columns or known.group_columns,
         zero_point_bits=zero_point_bits,
     )
 
@@ -71,8 +69,6 @@ def layer_groups(layers: list[LayerFormats]) -> tuple[LayerGroup, ...]:
     Raises:
         UnsupportedModel: when matrices that the engine fuses are stored unlike.
     """
-    from dataclasses import replace
-
     groups: list[LayerGroup] = []
     for layer in layers:
         one = layer.group()

@@ -1,12 +1,14 @@
 """Facts as values: a table of a data file becomes a frozen record, and what does not fit is named; it knows no file.
 
 Records are not dataclasses: a plan reads about sixty kinds of table, and building as many dataclasses costs more than
-reading their files. Modules that define records evaluate their annotations, which are what is checked.
+reading their files. A dataclass that is needed anyway is read as it is. Modules that define either evaluate their
+annotations, which are what is checked.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin
@@ -15,7 +17,7 @@ from planner.errors import BadFacts
 from planner.facts import load
 
 _Read = Callable[[Any], Any]
-R = TypeVar("R", bound="Record")
+R = TypeVar("R")
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
@@ -39,7 +41,7 @@ class Record:
 
 
 def read(name: str, kind: type[R]) -> R:
-    """Return the data file ``planner/facts/<name>`` as a record of `kind`.
+    """Return the data file ``planner/facts/<name>`` as a record or a dataclass of `kind`.
 
     Raises:
         BadFacts: for a key that `kind` does not have, one that it needs and a value of another type, with file and key.
@@ -64,17 +66,26 @@ class _Wrong(Exception):
         self.keys = [*keys]
 
 
-def keys(kind: type[Record]) -> dict[str, Any]:
-    """Return the keys of `kind` with their types."""
+def keys(kind: type) -> dict[str, Any]:
+    """Return the keys of `kind`, a record or a dataclass, with their types."""
+    if is_dataclass(kind):
+        return {one.name: one.type for one in fields(kind)}
     hints: dict[str, Any] = {}
     for base in reversed(kind.__mro__):
         hints |= getattr(base, "__annotations__", {})
     return hints
 
 
+def required(kind: type) -> list[str]:
+    """Return the keys of `kind` that no table may leave out."""
+    if is_dataclass(kind):
+        return [one.name for one in fields(kind) if one.default is MISSING and one.default_factory is MISSING]
+    return [key for key in keys(kind) if not hasattr(kind, key)]
+
+
 @cache
 def _reader(kind: Any) -> _Read:
-    """What checks a value of `kind` and makes it: records of tables, tuples of lists."""
+    """What checks a value of `kind` and makes it: records of tables or names, tuples of lists."""
     origin, inside = get_origin(kind), get_args(kind)
     if kind is object:
         return lambda value: value
@@ -88,8 +99,9 @@ def _reader(kind: Any) -> _Read:
         return _columns([_reader(one) for one in inside])
     if origin in (Union, UnionType):
         return _either(tuple(one for one in inside if one is not type(None)), type(None) in inside)
-    if isinstance(origin or kind, type) and issubclass(origin or kind, Record):
-        return _record(origin or kind, inside)
+    if is_dataclass(kind) or (isinstance(origin or kind, type) and issubclass(origin or kind, Record)):
+        table = _record(origin or kind, inside)
+        return _by_name(kind.named, table) if hasattr(kind, "named") else table
     accepted = (int, float) if kind is float else (kind,)
     return lambda value: _plain(value, accepted)
 
@@ -98,6 +110,18 @@ def _plain(value: Any, accepted: tuple[type, ...]) -> Any:
     if type(value) not in accepted:
         raise _Wrong(f"cannot be {value!r}: it is a {accepted[-1].__name__}")
     return value
+
+
+def _by_name(named: Callable[[str], Any], otherwise: _Read) -> _Read:
+    def read_name(value: Any) -> Any:
+        if type(value) is not str:
+            return otherwise(value)
+        try:
+            return named(value)
+        except (LookupError, FileNotFoundError):
+            raise _Wrong(f"cannot be {value!r}: nothing has that name") from None
+
+    return read_name
 
 
 def _one_of(value: Any, words: tuple[Any, ...]) -> Any:
@@ -153,13 +177,13 @@ def _list(value: Any) -> Any:
     return value
 
 
-def _record(kind: type[Record], inside: tuple[Any, ...]) -> _Read:
+def _record(kind: type, inside: tuple[Any, ...]) -> _Read:
     known = keys(kind)
     if inside:
         names = dict(zip(kind.__parameters__, inside, strict=True))  # type: ignore[attr-defined]
         known = {key: _filled(hint, names) for key, hint in known.items()}
     readers = {key: _reader(hint) for key, hint in known.items()}
-    needed = [key for key in known if not hasattr(kind, key)]
+    needed = required(kind)
 
     def read_record(value: Any) -> Any:
         if type(value) is not dict:

@@ -12,7 +12,6 @@ from hw_specs.errors import M35Error
 from hw_specs.spec import GpuSet
 from planner.checkpoint import load_preset, preset_stems
 from planner.errors import PlannerError
-from planner.facts.models import described
 from planner.facts.release import newest_version, parse_version
 from planner.model import ModelSpec
 from planner.review.flags import Flags, flags_of
@@ -206,7 +205,7 @@ def known_model(name: str | None) -> ModelSpec | None:
         return None
     wanted = name.rstrip("/").casefold()
     for stem in preset_stems():
-        repository = described(stem).name.casefold()
+        repository = load_preset(stem).name.casefold()
         if wanted == repository or PurePosixPath(wanted).name == repository.rpartition("/")[2]:
             return load_preset(stem)
     return None

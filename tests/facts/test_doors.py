@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -19,11 +20,11 @@ from planner.facts.drafts import draft_facts
 from planner.facts.energy import energy_facts
 from planner.facts.graphs import graph_facts
 from planner.facts.log_lines import failures, log_lines
-from planner.facts.models import described
+from planner.facts.models import Notes, described
 from planner.facts.overheads import overhead_facts
 from planner.facts.policy import policy
 from planner.facts.preflight import preflight_facts
-from planner.facts.record import Record, keys, read, read_value
+from planner.facts.record import Record, keys, read, read_value, required
 from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import known_versions, resolve_release
 from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, options, review_facts
@@ -31,6 +32,7 @@ from planner.facts.serve_flags import serve_flags
 from planner.facts.startup import startup_facts
 from planner.facts.vllm import vllm_facts
 from planner.facts.weight_formats import weight_formats
+from planner.model import DraftSpec, ModelSpec
 from planner.serve.verification.word_problems import _Problems
 
 FOLDER = Path(__file__).parents[2] / "planner" / "facts"
@@ -53,7 +55,7 @@ DOORS: dict[str, Callable[[], Record]] = {
     "vllm.toml": vllm_facts,
     "weight_formats.toml": weight_formats,
     "word_problems.toml": lambda: read("word_problems.toml", _Problems),
-} | {f"models/{stem}.toml": lambda stem=stem: described(stem) for stem in MODELS}
+}
 
 AREAS = sorted(path.stem for path in (FOLDER / "failures").glob("*.toml"))
 DOORS |= {f"failures/{area}.toml": lambda area=area: failures(area) for area in AREAS}
@@ -79,9 +81,9 @@ def places(value: Any, kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any
         kind = next(one for one in get_args(kind) if one is not type(None))
     yield path, value, kind
     origin, inside = get_origin(kind), get_args(kind)
-    if isinstance(origin or kind, type) and issubclass(origin or kind, Record):
+    if is_record(kind):
         for key, hint in known(kind).items():
-            if key in value:
+            if key in value and type(value) is dict:
                 yield from places(value[key], hint, (*path, key))
     elif origin is Mapping:
         for key, entry in value.items():
@@ -103,13 +105,13 @@ def changed(root: Any, path: Path_, change: Callable[[Any, Any], None]) -> Any:
 
 def is_record(kind: Any) -> bool:
     origin = get_origin(kind) or kind
-    return isinstance(origin, type) and issubclass(origin, Record)
+    return isinstance(origin, type) and (issubclass(origin, Record) or is_dataclass(origin))
 
 
 def mutations(root: Any, kind: Any) -> Iterator[tuple[Any, Path_]]:
     """Each key too many, each needed key too few and each value of another type, with its path."""
     for path, value, at in places(root, kind):
-        if is_record(at):
+        if is_record(at) and type(value) is dict:
             more = copy.deepcopy(root)
             holder = more
             for key in path:
@@ -117,11 +119,12 @@ def mutations(root: Any, kind: Any) -> Iterator[tuple[Any, Path_]]:
             holder["surprise"] = 1
             yield more, (*path, "surprise")
             for key in known(at):
-                if key in value and not hasattr(get_origin(at) or at, key):
+                if key in value and key in required(get_origin(at) or at):
                     yield changed(root, (*path, key), lambda holder, key: holder.pop(key)), (*path, key)
         if path and at is not object:
-            for other in (["x"], {"x": 1}, "x", 17, 1.5, True):
-                same = type(other) is type(value) or (at is float and type(other) in (int, float))
+            by_name = hasattr(at, "named")
+            for other in (["x"], "x", 17, 1.5, True) if by_name else (["x"], {"x": 1}, "x", 17, 1.5, True):
+                same = (type(other) is type(value) and not by_name) or (at is float and type(other) in (int, float))
                 if not same:
                     yield changed(root, path, lambda holder, key, other=other: holder.__setitem__(key, other)), path
 
@@ -152,9 +155,23 @@ def test_so_is_every_change_of_what_releases_dropped(name: str, kind: type[Recor
         assert caught.value.file == name and caught.value.key == ".".join(map(str, path))
 
 
+@pytest.mark.parametrize("stem", MODELS)
+def test_so_is_every_change_of_a_models_file(stem: str) -> None:
+    """A model's own table is what a model is made of; weight formats and drafts stand there by name."""
+    file = f"models/{stem}.toml"
+    notes, table = described(stem)
+    beside = {key: value for key, value in load(file).items() if key not in table}
+    whole = DraftSpec if notes.kind == "draft" else ModelSpec
+    for kind, root in ((Notes, beside), (whole, table)):
+        for broken, path in mutations(dict(root), kind):
+            with pytest.raises(BadFacts) as caught:
+                read_value(broken, kind, file)
+            assert (caught.value.file, caught.value.key) == (file, ".".join(map(str, path)))
+
+
 def test_every_data_file_of_formulas_has_a_door() -> None:
     files = {str(path.relative_to(FOLDER)) for path in FOLDER.rglob("*.toml")}
-    assert files - set(DOORS) == READ_BY_ITS_OWN_ROOM
+    assert files - set(DOORS) - {f"models/{stem}.toml" for stem in MODELS} == READ_BY_ITS_OWN_ROOM
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "type"])
