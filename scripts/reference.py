@@ -7,7 +7,6 @@ python scripts/reference.py --check   # exit 1 and name the pages that are stale
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
 import sys
@@ -15,6 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import click
+from api_reference import api_page
 
 from planner import json_schema
 from planner.cli import COMMANDS, app, exit_code
@@ -55,44 +55,6 @@ def exit_code_page() -> str:
     return NOTE + head + "\n".join(rows) + "\n"
 
 
-DOORS = {
-    "planner": "Plan, write and read plans, start servers and prove them.",
-    "planner.serve": "More of servers: runs, rehearsals, reports of starts.",
-    "planner.review": "Judge commands and files that are already there.",
-    "hw_specs": "GPUs: the catalogue, what is typed, what is here.",
-}
-"""Packages whose ``__all__`` is the promise."""
-
-
-def homes(package: str) -> dict[str, str]:
-    """Public name → where it is defined, from what type checkers are told."""
-    path = Path(__file__).parents[1].joinpath(*package.split("."), "__init__.py")
-    found: dict[str, str] = {}
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith(("planner.", "hw_specs.")):
-            found |= {
-                name.asname or name.name: f"{node.module}.{name.name}" for name in node.names if name.name != "lazy"
-            }
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id in found:
-            (target,) = node.targets
-            assert isinstance(target, ast.Name)
-            found[target.id] = found.pop(node.value.id)
-    return found
-
-
-def api_page() -> str:
-    """Every public name of every door, with what its docstring says."""
-    parts = [
-        NOTE + "# Python API\n\nWhat stands here is public and follows the [version policy](versions.md); nothing else "
-        "does. Names are loaded when they are first used.\n"
-    ]
-    for package, what in DOORS.items():
-        public, defined = sorted(importlib.import_module(package).__all__), homes(package)
-        parts.append(f"## {package}\n\n{what}\n")
-        parts += [f"### `{package}.{name}`\n\n::: {defined[name]}\n" for name in public]
-    return "\n".join(parts)
-
-
 def schema_page() -> str:
     """The JSON document in words; the schema itself lies beside it."""
     schema = json_schema()
@@ -131,7 +93,7 @@ def _type(value: dict[str, object]) -> str:
 
 
 PAGES = {
-    "api.md": api_page,
+    "api.md": lambda: NOTE + api_page(),
     "cli.md": command_page,
     "exit-codes.md": exit_code_page,
     "json-schema.md": schema_page,
