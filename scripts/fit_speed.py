@@ -19,7 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from planner.speed.measured import Measurement, figures, measurements
+from planner.speed.measured import figures, measurements
+from planner.speed.measurement import Measurement
 from planner.speed.profile import PARAMETERS, EngineProfile
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,7 +54,7 @@ def source_of(record: Measurement) -> str:
 
 def group_of(record: Measurement) -> str:
     """What is left out together: a source, or one model size of a source with several."""
-    return str(record.raw.get("group", source_of(record)))
+    return record.group or source_of(record)
 
 
 def load_of(record: Measurement) -> str:
@@ -61,16 +62,12 @@ def load_of(record: Measurement) -> str:
     return f"{record.workload.concurrency} in flight"
 
 
-def fitted_figures(record: Measurement) -> list[str]:
-    return list(record.raw.get("fit_figures", record.result))
-
-
 def residuals(records: Sequence[Measurement], profile: EngineProfile) -> np.ndarray:
     out = []
     for record in records:
         predicted = figures(record, profile)
         weight = QUALITY_WEIGHT[record.quality]
-        out += [weight * np.log(predicted[name] / record.result[name]) for name in fitted_figures(record)]
+        out += [weight * np.log(predicted[name] / record.result[name]) for name in record.taught]
     raw = np.array(out)
     return raw / (1 + (raw / SCALE) ** 2) ** 0.25
 
@@ -127,15 +124,15 @@ def kind_of(figure: str) -> str | None:
 
 def is_near(record: Measurement, records: Sequence[Measurement], near: dict[str, Any]) -> bool:
     """Whether a question like this record would be called near; planner/speed/territory.py says the same of plans."""
-    load, raw = record.workload, record.raw
+    load = record.workload
     assert load is not None
     in_flight = min(load.concurrency or load.total_requests, load.total_requests)
     return (
         any(r.role == "fit" and (r.profile, r.gpu) == (record.profile, record.gpu) for r in records)
         and (load.request_rate is not None or in_flight <= near["in_flight"]["value"])
         and load.prompt_tokens <= near["prompt_tokens"]["value"]
-        and raw["pipeline_parallel_size"] == 1
-        and not raw.get("speculative_tokens")
+        and record.pipeline_parallel_size == 1
+        and not record.speculative_tokens
         and (record.tensor_parallel_size == 1 or record.gpu not in NO_FAST_LINKS)
     )
 
@@ -146,7 +143,7 @@ def spellings(record: Measurement) -> list[Measurement]:
     assert load is not None
     if load.length_distribution == "uniform":
         return [record]
-    return [record, replace(record, workload=replace(load, length_distribution="uniform"))]
+    return [record, replace(record, length_distribution="uniform")]
 
 
 def territory(name: str, kind: str, below: float, above: float, source: str) -> list[str]:
@@ -220,11 +217,7 @@ def main() -> int:
             where = "near" if is_near(record, records, setup["near"]) else "far"
             for as_asked in spellings(record):
                 for figure, value in figures(as_asked, judged_by).items():
-                    if (
-                        (kind := kind_of(figure))
-                        and record.raw.get("half") != "judge"
-                        and record.raw.get("basis") is None
-                    ):
+                    if (kind := kind_of(figure)) and record.half != "judge" and not record.basis:
                         ratio = record.result[figure] / value
                         unseen.setdefault((where, kind), []).append(1 / ratio if figure == "latency_s" else ratio)
         lines += [
@@ -312,7 +305,7 @@ def main() -> int:
     for gpu, entry in setup["borrowed_allreduce"].items():
         lines += [
             f"[borrowed_allreduce.{gpu}]",
-            f"from = {quoted(entry['from'])}",
+            f"lender = {quoted(entry['lender'])}",
             'basis = "assumed"',
             f"source = {quoted(entry['source'])}",
             "",

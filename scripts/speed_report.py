@@ -12,10 +12,12 @@ from pathlib import Path
 from statistics import median
 
 from hw_specs import parse_gpus
-from planner import PlanRequest, facts, plan
-from planner.speed.measured import Comparison, Measurement, compare, measurements
+from planner import PlanRequest, plan
+from planner.facts.speed import speed_facts
+from planner.speed.measured import Comparison, compare, measurements
+from planner.speed.measurement import Measurement, measured_speed
 from planner.speed.predict import expected_figures
-from planner.speed.profile import profile_facts, profile_ids
+from planner.speed.profile import profile
 from planner.speed.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +49,7 @@ def table(head: list[str], rows: Iterable[list[str]], right: str = "") -> str:
 
 
 def this_model(found: dict[str, tuple[Comparison, ...]]) -> str:
-    held = {(row["id"], row["figure"]): row["predicted"] for row in facts.load("speed.toml")["held_out"]}
+    held = {(row.id, row.figure): row.predicted for row in speed_facts().held_out}
     rows = []
     for record_id in TABLE:
         for one in found[record_id]:
@@ -62,18 +64,18 @@ def this_model(found: dict[str, tuple[Comparison, ...]]) -> str:
 
 
 def worst(found: dict[str, tuple[Comparison, ...]]) -> tuple[float, float]:
-    held = facts.load("speed.toml")["held_out"]
+    held = speed_facts().held_out
     return (
         max(abs(one.error) for record_id in TABLE for one in found[record_id]),
-        max(abs(row["predicted"] / row["measured"] - 1) for row in held),
+        max(abs(row.predicted / row.measured - 1) for row in held),
     )
 
 
 def own_runs(found: dict[str, tuple[Comparison, ...]]) -> str:
     unseen: dict[tuple[str, str], dict[str, float]] = {}
-    for row in facts.load("speed.toml")["left_out"]:
-        fold = "load" if row["without"].endswith("in flight") else "size"
-        unseen.setdefault((row["id"], row["figure"]), {})[fold] = row["predicted"]
+    for row in speed_facts().left_out:
+        fold = "load" if row.without.endswith("in flight") else "size"
+        unseen.setdefault((row.id, row.figure), {})[fold] = row.predicted
     rows = []
     for record in measurements():
         if not record.id.startswith(OWN):
@@ -84,7 +86,7 @@ def own_runs(found: dict[str, tuple[Comparison, ...]]) -> str:
             rows.append(
                 [
                     record.id.removeprefix(OWN), LABELS[one.figure] + used, number(one.measured),
-                    f"{record.raw['predicted_before'][one.figure] / one.measured - 1:+.1%}", f"{one.error:+.1%}",
+                    f"{record.predicted_before[one.figure] / one.measured - 1:+.1%}", f"{one.error:+.1%}",
                     *(f"{left[fold] / one.measured - 1:+.1%}" if fold in left else "–" for fold in ("size", "load")),
                 ]
             )  # fmt: skip
@@ -94,7 +96,7 @@ def own_runs(found: dict[str, tuple[Comparison, ...]]) -> str:
 
 
 def own_summary(found: dict[str, tuple[Comparison, ...]]) -> str:
-    rows = facts.load("speed.toml")["left_out"]
+    rows = speed_facts().left_out
     lines = []
     for label, chosen in (("all 88 layers", True), ("8, 24 and 44 layers", False)):
         for figure in ("output_tokens_per_s", "ttft_ms", "tpot_ms", "itl_p50_ms"):
@@ -103,11 +105,11 @@ def own_summary(found: dict[str, tuple[Comparison, ...]]) -> str:
                 if i.startswith(OWN) and i.startswith(WHOLE) == chosen and c.figure == figure and role(c) == "fit"
             ]  # fmt: skip
             names = {c.measurement.id for c in mine}
-            before = [abs(c.measurement.raw["predicted_before"][figure] / c.measured - 1) for c in mine]
+            before = [abs(c.measurement.predicted_before[figure] / c.measured - 1) for c in mine]
             folds = [
                 [
-                    abs(row["predicted"] / row["measured"] - 1) for row in rows
-                    if row["id"] in names and row["figure"] == figure and row["without"].endswith("in flight") == load
+                    abs(row.predicted / row.measured - 1) for row in rows
+                    if row.id in names and row.figure == figure and row.without.endswith("in flight") == load
                 ]
                 for load in (False, True)
             ]  # fmt: skip
@@ -119,22 +121,21 @@ def own_summary(found: dict[str, tuple[Comparison, ...]]) -> str:
 
 
 def setup(record: Measurement) -> str:
-    raw, load = record.raw, record.workload
+    load = record.workload
     assert load is not None
     size = f"TP{record.tensor_parallel_size}" + (
-        f" PP{raw['pipeline_parallel_size']}" if raw["pipeline_parallel_size"] > 1 else ""
+        f" PP{record.pipeline_parallel_size}" if record.pipeline_parallel_size > 1 else ""
     )
     many = f"{load.concurrency} in flight" if load.concurrency else f"{load.total_requests} at once"
     lengths = f"{load.prompt_tokens}/{load.output_tokens}"
     if record.workload is not None and load.request_rate:
         many = f"{load.request_rate:g} a second"
-    return f"{record.model} on {raw['gpu_count']} x {record.gpu}, {size}; {lengths}, {many}"
+    return f"{record.model} on {record.gpu_count} x {record.gpu}, {size}; {lengths}, {many}"
 
 
 def role(one: Comparison) -> str:
     """What this figure was used for; a fitted record may hold figures that were only compared."""
-    raw = one.measurement.raw
-    return one.measurement.role if one.figure in raw.get("fit_figures", raw["result"]) else "test"
+    return one.measurement.role if one.figure in one.measurement.taught else "test"
 
 
 def source(record: Measurement) -> str:
@@ -206,7 +207,7 @@ def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
 
 def excluded() -> str:
     rows = [
-        [source(record), record.raw["reported_model"], str(record.result)[:160], record.reason]
+        [source(record), record.reported_model, record.reported, record.reason]
         for record in measurements()
         if record.role == "excluded"
     ]
@@ -215,14 +216,14 @@ def excluded() -> str:
 
 def efficiencies() -> str:
     parts = []
-    for profile_id in profile_ids():
-        about = facts.load("speed.toml")["profile"][profile_id]["about"]
+    for profile_id in speed_facts().profile:
+        about = speed_facts().profile[profile_id].about
         rows = [
             [
-                fact.name, number(fact.value), number(fact.low), number(fact.high), fact.basis,
+                name, number(fact.value), number(fact.low), number(fact.high), fact.basis,
                 f"fitted on {', '.join(fact.fitted_on)}" if fact.fitted_on else fact.source,
             ]
-            for fact in profile_facts(profile_id)
+            for name, fact in profile(profile_id).values.items()
         ]  # fmt: skip
         parts.append(
             f"**{profile_id}**: {about}.\n\n"
@@ -232,7 +233,7 @@ def efficiencies() -> str:
 
 
 def territories() -> str:
-    spread = facts.load("speed.toml")["territory"]
+    spread = speed_facts().territory
     rows = []
     for name, when in (
         ("measured", "this model, GPU and size, at about the measured load, engine not newer than measured"),
@@ -242,29 +243,28 @@ def territories() -> str:
     ):  # fmt: skip
         for kind, figure in (("rate", "tokens/s"), ("tpot", "TPOT, ITL"), ("ttft", "TTFT")):
             entry = spread[name][kind]
-            rows.append([name, when, figure, f"/ {entry['below']:.2f}", f"x {entry['above']:.2f}", entry["source"]])
+            rows.append([name, when, figure, f"/ {entry.below:.2f}", f"x {entry.above:.2f}", entry.source])
     return table(["territory", "when", "figure", "low", "high", "from"], rows, "lllrrl")
 
 
 def strangers() -> list[Measurement]:
     """Public measurements split by source into a half for fitting and a half for judging."""
-    return [record for record in measurements() if record.raw.get("half") and record.raw.get("predicted_before")]
+    return [record for record in measurements() if record.half and record.predicted_before]
 
 
 def as_asked(record: Measurement) -> Measurement:
     """The record as somebody asks who knows the means of its lengths alone."""
-    assert record.workload is not None
-    return replace(record, workload=replace(record.workload, length_distribution="uniform"))
+    return replace(record, length_distribution="uniform")
 
 
 def halves() -> str:
     rows = []
     for half in ("build", "judge"):
         for figure in ("output_tokens_per_s", "total_tokens_per_s", "tpot_ms", "ttft_ms"):
-            mine = [r for r in strangers() if r.raw["half"] == half and figure in r.result]
+            mine = [r for r in strangers() if r.half == half and figure in r.result]
             if not mine:
                 continue
-            before = [abs(r.raw["predicted_before"][figure] / r.result[figure] - 1) for r in mine]
+            before = [abs(r.predicted_before[figure] / r.result[figure] - 1) for r in mine]
             ways = [[abs(one.error) for r in mine for one in compare(way(r)) if one.figure == figure]
                     for way in (as_asked, lambda record: record)]  # fmt: skip
             rows.append(
@@ -275,26 +275,26 @@ def halves() -> str:
 
 def another_model() -> str:
     rows = []
-    for other in facts.load("measured_speed.json")["other_forecasts"]:
+    for other in measured_speed().other_forecasts:
         answer = plan(
             PlanRequest(
-                gpus=parse_gpus(other["gpus"]),
-                tensor_parallel_size=other["tensor_parallel_size"],
+                gpus=parse_gpus(other.gpus),
+                tensor_parallel_size=other.tensor_parallel_size,
                 language_model_only=True,
             )
         )
-        ours = expected_figures(answer, Workload(concurrency=other["concurrency"], num_requests=100))
-        for figure, value in other["result"].items():
+        ours = expected_figures(answer, Workload(concurrency=other.concurrency, num_requests=100))
+        for figure, value in other.result.items():
             rows.append(
                 [
-                    other["gpus"],
-                    f"TP{other['tensor_parallel_size']}",
+                    other.gpus,
+                    f"TP{other.tensor_parallel_size}",
                     LABELS[figure],
                     number(value),
                     number(getattr(ours, figure)),
                 ]
             )
-    tool = facts.load("measured_speed.json")["other_forecasts"][0]["tool"]
+    tool = measured_speed().other_forecasts[0].tool
     return f"{tool}:\n\n" + table(["GPUs", "", "figure", "theirs", "ours"], rows, "lllrr")
 
 

@@ -94,12 +94,12 @@ def usable_link_bytes_per_s(hardware: Hardware, tensor_parallel_size: int) -> fl
 def hardware_of(gpu: GpuSpec) -> Hardware:
     """Return the speeds of a catalogue entry, with its all-reduce table or that of the GPU whose link it shares."""
     from hw_specs.allreduce import load_allreduce, load_allreduce_thresholds
-    from planner.facts import load
+    from planner.facts.speed import speed_facts
 
     table = load_allreduce(gpu.id)
     if table is None:
-        lender = load("speed.toml")["borrowed_allreduce"].get(gpu.id)
-        table = load_allreduce(lender["from"]) if lender else None
+        borrowed = speed_facts().borrowed_allreduce.get(gpu.id)
+        table = load_allreduce(borrowed.lender) if borrowed else None
     flops = {"bf16": gpu.bf16_flops_per_s, "fp8": gpu.fp8_flops_per_s, "fp4": gpu.fp4_flops_per_s}
     return Hardware(
         name=gpu.name,

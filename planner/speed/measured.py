@@ -4,58 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal
 
 from hw_specs import get_gpu
-from planner import facts
+from planner.checkpoint.formats import weight_format
 from planner.checkpoint.preset import load_preset
-from planner.model import BF16, FP8, LayerGroup, ModelSpec, WeightFormat
+from planner.model import LayerGroup, ModelSpec
 from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware, hardware_of
+from planner.speed.measurement import Measurement, measured_speed
 from planner.speed.profile import EngineProfile, engine_profile
 from planner.speed.scheduler import EngineLimits
 from planner.speed.simulation import simulate
 from planner.speed.step import Batch, StepModel
 from planner.speed.trace import Trace, mean, percentile
 from planner.speed.work import rank_work
-from planner.speed.workload import Workload
 
-NVFP4 = WeightFormat(name="nvfp4", bits=4, group_rows=1, group_columns=16, scale_bytes=1)
-_FORMATS = {
-    "bf16": BF16, "fp8": FP8, "nvfp4": NVFP4,
-    "fp8-channel": WeightFormat(name="fp8-channel", bits=8, scale_bytes=4),
-    "fp8-block": WeightFormat(name="fp8-block", bits=8, group_rows=128, group_columns=128, scale_bytes=4),
-    "int4": WeightFormat(name="int4", bits=4, group_rows=1, group_columns=128, scale_bytes=2, zero_point_bits=4),
-}  # fmt: skip
+_GROUPS = {"fp8-block": {"group_rows": 128, "group_columns": 128}, "int4": {"group_columns": 128, "zero_point_bits": 4}}
+"""What the checkpoints of the measured models say of formats that leave it to them."""
 _KV_SHARE_OF_MEMORY = 0.9
 _BLOCK = 16
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measurement:
-    """One public measurement and how it is used."""
-
-    id: str
-    source: str
-    quality: str
-    role: Literal["fit", "test", "excluded"]
-    reason: str
-    """Why it is excluded; empty otherwise."""
-    model: str
-    gpu: str
-    tensor_parallel_size: int
-    engine_version: str
-    profile: str
-    workload: Workload | None
-    result: dict[str, float]
-    """Figure name → value as the source reports it."""
-    unstated: dict[str, str]
-    """What the source leaves out and how it was read."""
-    raw: dict[str, Any]
-
-    def teaches(self, profile: str) -> bool:
-        """Whether the fit of `profile` may see it; a reading can say something of two builds."""
-        return self.role == "fit" and profile in (self.profile, *self.raw.get("also_fits", ()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,28 +40,9 @@ class Comparison:
         return self.predicted / self.measured - 1
 
 
-@cache
 def measurements() -> tuple[Measurement, ...]:
     """Return every record of the data file, in file order."""
-    return tuple(_measurement(record) for record in facts.load("measured_speed.json")["records"])
-
-
-def _measurement(record: dict[str, Any]) -> Measurement:
-    workload = None
-    if record["kind"] != "none":
-        workload = Workload(
-            prompt_tokens=record["prompt_tokens"], output_tokens=record["output_tokens"],
-            concurrency=record.get("concurrency"), num_requests=record["num_requests"],
-            prefix_cache_hit_rate=record.get("prefix_cache_hit_rate", 0.0), request_rate=record.get("request_rate"),
-            length_distribution=record.get("length_distribution", "uniform"),
-        )  # fmt: skip
-    return Measurement(
-        id=record["id"], source=record["source"], quality=record["quality"], role=record["role"],
-        reason=record.get("reason", ""), model=record.get("model", ""), gpu=record.get("gpu", ""),
-        tensor_parallel_size=record.get("tensor_parallel_size") or 1,
-        engine_version=record.get("engine_version") or "not said", profile=record.get("profile", ""),
-        workload=workload, result=record["result"], unstated=record.get("unstated", {}), raw=record,
-    )  # fmt: skip
+    return measured_speed().records
 
 
 @cache
@@ -104,52 +52,51 @@ def measured_model(key: str) -> ModelSpec:
     Raises:
         KeyError: when the data file does not describe it.
     """
-    record = facts.load("measured_speed.json")["models"][key]
-    if "preset" in record:
-        whole = load_preset(record["preset"])
-        layers = record.get("num_hidden_layers", whole.num_hidden_layers)
+    record = measured_speed().models[key]
+    if record.preset:
+        whole = load_preset(record.preset)
+        layers = record.num_hidden_layers or whole.num_hidden_layers
         if layers == whole.num_hidden_layers:
             return whole
         (group,) = whole.layers
         return replace(whole, layers=(replace(group, count=layers),))
-    weights = _FORMATS[record["weights"]]
+    weights = weight_format(record.weights, **_GROUPS.get(record.weights, {}))
     return ModelSpec(
-        name=key, hidden_size=record["hidden_size"], num_attention_heads=record["num_attention_heads"],
-        num_key_value_heads=record["num_key_value_heads"], head_dim=record["head_dim"],
-        intermediate_size=record["intermediate_size"], vocab_size=record["vocab_size"],
+        name=key, hidden_size=record.hidden_size, num_attention_heads=record.num_attention_heads,
+        num_key_value_heads=record.num_key_value_heads, head_dim=record.head_dim,
+        intermediate_size=record.intermediate_size, vocab_size=record.vocab_size,
         max_position_embeddings=131072, tie_word_embeddings=False,
-        layers=(LayerGroup(count=record["num_hidden_layers"], attention=weights, mlp=weights),),
+        layers=(LayerGroup(count=record.num_hidden_layers or 0, attention=weights, mlp=weights),),
     )  # fmt: skip
 
 
 @cache
 def measured_hardware(gpu_id: str) -> tuple[Hardware, int]:
     """Return the speeds and the memory, bytes, of a GPU that was measured, in the catalogue or not."""
-    extra = facts.load("measured_speed.json")["gpus"].get(gpu_id)
+    extra = measured_speed().gpus.get(gpu_id)
     if extra is None:
         gpu = get_gpu(gpu_id)
         return hardware_of(gpu), gpu.engine_memory_bytes
     hardware = Hardware(
-        name=extra["name"], vendor=extra["vendor"], bandwidth_bytes_per_s=extra["bandwidth_bytes_per_s"],
-        flops_per_s={name: extra[f"{name}_flops_per_s"] for name in ("bf16", "fp8", "fp4")},
-        link_bytes_per_s=extra["link_bytes_per_s"], pair_bytes_per_s=extra["pair_bytes_per_s"],
+        name=extra.name, vendor=extra.vendor, bandwidth_bytes_per_s=extra.bandwidth_bytes_per_s,
+        flops_per_s={"bf16": extra.bf16_flops_per_s, "fp8": extra.fp8_flops_per_s, "fp4": extra.fp4_flops_per_s},
+        link_bytes_per_s=extra.link_bytes_per_s, pair_bytes_per_s=extra.pair_bytes_per_s,
     )  # fmt: skip
-    return hardware, extra["memory_bytes"]
+    return hardware, extra.memory_bytes
 
 
 def step_model(measurement: Measurement, profile: EngineProfile) -> StepModel:
     """Return the step model of one measured set-up."""
-    raw = measurement.raw
     tp = measurement.tensor_parallel_size
     hardware, _ = measured_hardware(measurement.gpu)
     return StepModel(
         work=rank_work(
-            measured_model(measurement.model), tensor_parallel_size=tp, kv_cache_dtype=raw["kv_cache_dtype"],
-            language_model_only=True, with_draft=raw.get("speculative_tokens", 0) > 0,
+            measured_model(measurement.model), tensor_parallel_size=tp, kv_cache_dtype=measurement.kv_cache_dtype,
+            language_model_only=True, with_draft=measurement.speculative_tokens > 0,
         ),
         hardware=hardware, profile=profile, tensor_parallel_size=tp,
-        num_speculative_tokens=raw.get("speculative_tokens", 0),
-        pipeline_parallel_size=raw["pipeline_parallel_size"], enforce_eager=raw.get("enforce_eager", False),
+        num_speculative_tokens=measurement.speculative_tokens,
+        pipeline_parallel_size=measurement.pipeline_parallel_size, enforce_eager=measurement.enforce_eager,
     )  # fmt: skip
 
 
@@ -161,8 +108,7 @@ def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
     """
     if measurement.workload is None:
         raise ValueError(f"{measurement.id} cannot be replayed: {measurement.reason}")
-    raw = measurement.raw
-    if raw["kind"] != "serve":
+    if measurement.kind != "serve":
         # Offline runs have no front end: everything is queued before the clock starts.
         profile = replace(profile, frontend_s=0.0, first_token_s=0.0, streaming_s=0.0)
     model = step_model(measurement, profile)
@@ -172,23 +118,23 @@ def replay(measurement: Measurement, profile: EngineProfile) -> Trace:
     room = (_KV_SHARE_OF_MEMORY * memory_bytes * stages - weight_bytes) / model.work.kv_bytes_per_token
     longest = measurement.workload.prompt_tokens + measurement.workload.output_tokens
     # One block of the engine's count is the null block.
-    blocks = raw["num_gpu_blocks"] - 1 if "num_gpu_blocks" in raw else max(int(room) // _BLOCK, -(-longest // _BLOCK))
+    blocks = (measurement.num_gpu_blocks or 1 + max(int(room) // _BLOCK, -(-longest // _BLOCK))) - 1
     return simulate(
         model,
         EngineLimits(
-            max_num_seqs=raw["max_num_seqs"],
-            max_num_batched_tokens=raw["max_num_batched_tokens"],
+            max_num_seqs=measurement.max_num_seqs,
+            max_num_batched_tokens=measurement.max_num_batched_tokens,
             num_blocks=blocks,
-            tokens_per_step=acceptance_length(model.num_speculative_tokens, raw.get("acceptance_rate", 0.0)),
+            tokens_per_step=acceptance_length(model.num_speculative_tokens, measurement.acceptance_rate),
         ),
         measurement.workload,
-        cached_requests=raw.get("cached_requests", 0),
+        cached_requests=measurement.cached_requests,
     )
 
 
 def figures(measurement: Measurement, profile: EngineProfile) -> dict[str, float]:
     """Return the model's value of every figure that the measurement reports."""
-    if measurement.raw["kind"] == "line":
+    if measurement.kind == "line":
         return _line(measurement, profile)
     trace = replay(measurement, profile)
     known = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from functools import cache
+from typing import Literal
 
-from planner import facts
+from planner.errors import BadFacts
 from planner.facts.release import parse_version
+from planner.facts.speed import Profile, speed_facts
 
 Case = Literal["expected", "fast", "slow"]
 
@@ -63,19 +64,6 @@ class EngineProfile:
     Between the rows that are listed it is a straight line; none before the first and after the last."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProfileFact:
-    """One fitted or assumed number with its provenance."""
-
-    name: str
-    value: float
-    low: float
-    high: float
-    basis: str
-    source: str
-    fitted_on: tuple[str, ...] = ()
-
-
 _RATES = (
     "weight_bandwidth",
     "kv_bandwidth",
@@ -90,21 +78,19 @@ _RATES = (
 )
 
 
-def profile_ids() -> tuple[str, ...]:
-    """Return the ids of all engine builds that were fitted, in file order."""
-    return tuple(facts.load("speed.toml")["profile"])
+@cache
+def profile(profile_id: str) -> Profile:
+    """Return one build with its numbers: each with bounds, basis, source and the points it was fitted on.
 
-
-def profile_facts(profile_id: str) -> tuple[ProfileFact, ...]:
-    """Return the numbers of one build, each with bounds, basis, source and the points it was fitted on."""
-    entries: Mapping[str, Any] = facts.load("speed.toml")["profile"][profile_id]["values"]
-    return tuple(
-        ProfileFact(
-            name=name, value=entry["value"], low=entry["low"], high=entry["high"], basis=entry["basis"],
-            source=entry["source"], fitted_on=tuple(entry.get("fitted_on", ())),
-        )
-        for name, entry in entries.items()
-    )  # fmt: skip
+    Raises:
+        BadFacts: when it has a number that no profile has, or lacks one.
+        KeyError: when no such build was fitted.
+    """
+    found = speed_facts().profile[profile_id]
+    for name in sorted(found.values.keys() ^ set(PARAMETERS)):
+        said = "is missing" if name in PARAMETERS else "is not a known key"
+        raise BadFacts("speed.toml", f"profile.{profile_id}.values.{name}", said)
+    return found
 
 
 def engine_profile(profile_id: str, case: Case = "expected") -> EngineProfile:
@@ -113,20 +99,17 @@ def engine_profile(profile_id: str, case: Case = "expected") -> EngineProfile:
     Raises:
         KeyError: when no such build was fitted.
     """
-    record = facts.load("speed.toml")["profile"][profile_id]
+    record = profile(profile_id)
     numbers: dict[str, float] = {}
-    for fact in profile_facts(profile_id):
-        is_rate = fact.name in _RATES
+    for name, fact in record.values.items():
         if case == "expected":
-            numbers[fact.name] = fact.value
-        elif (case == "fast") == is_rate:
-            numbers[fact.name] = fact.high
+            numbers[name] = fact.value
         else:
-            numbers[fact.name] = fact.low
-    table = record.get("row_excess")
+            numbers[name] = fact.high if (case == "fast") == (name in _RATES) else fact.low
+    table = record.row_excess
     return EngineProfile(
-        id=profile_id, vendor=record["vendor"], async_scheduling=record["async_scheduling"],
-        row_excess=tuple(zip(table["rows"], table["shares"], strict=True)) if table else (), **numbers,
+        id=profile_id, vendor=record.vendor, async_scheduling=record.async_scheduling,
+        row_excess=tuple(zip(table.rows, table.shares, strict=True)) if table else (), **numbers,
     )  # fmt: skip
 
 
@@ -140,11 +123,11 @@ def profile_id_for(vendor: str, vllm_version: str, *, architecture: str = "", ar
     """
     asked = parse_version(vllm_version)
     candidates: list[tuple[tuple[int, int, int], bool, str]] = [
-        (parse_version(record["since"]), "architecture" in record, profile_id)
-        for profile_id, record in facts.load("speed.toml")["profile"].items()
-        if record["vendor"] == vendor
-        and record.get("architecture", architecture) == architecture
-        and record.get("arithmetic", arithmetic) == arithmetic
+        (parse_version(record.since), record.architecture is not None, profile_id)
+        for profile_id, record in speed_facts().profile.items()
+        if record.vendor == vendor
+        and record.architecture in (None, architecture)
+        and record.arithmetic in (None, arithmetic)
     ]
     if not candidates:
         raise KeyError(vendor)

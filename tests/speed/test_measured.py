@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 
 from hw_specs import get_gpu
 from planner import facts
+from planner.facts.speed import speed_facts
 from planner.speed.measured import compare, measurements
-from planner.speed.profile import engine_profile, profile_facts, profile_id_for, profile_ids
+from planner.speed.profile import engine_profile, profile, profile_id_for
 from planner.speed.territory import spread
 
 TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
@@ -24,15 +23,15 @@ def test_each_number_of_this_models_table_is_within_ten_per_cent(record_id: str)
 
 
 def test_each_number_is_near_when_its_size_was_left_out() -> None:
-    held_out = facts.load("speed.toml")["held_out"]
-    assert {(row["id"], row["figure"]) for row in held_out} == {
+    held_out = speed_facts().held_out
+    assert {(row.id, row.figure) for row in held_out} == {
         (record_id, figure) for record_id in TABLE for figure in BY_ID[record_id].result
     }
     for row in held_out:
-        assert row["measured"] == BY_ID[row["id"]].result[row["figure"]]
+        assert row.measured == BY_ID[row.id].result[row.figure]
         # TTFT at 32 in flight hangs on which of a wave catches which step; one part in ten of the wait moves it.
-        limit = 0.21 if row["figure"].startswith("ttft") else 0.15
-        assert abs(row["predicted"] / row["measured"] - 1) <= limit, row
+        limit = 0.21 if row.figure.startswith("ttft") else 0.15
+        assert abs(row.predicted / row.measured - 1) <= limit, row
 
 
 def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
@@ -40,19 +39,19 @@ def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
 
     TTFT and TPOT of 12 in flight hang on whether a request still gets into a step; their sum does not.
     """
-    rows = facts.load("speed.toml")["left_out"]
+    rows = speed_facts().left_out
     own = [record for record in measurements() if record.id.startswith("H200/")]
     taught = {(record.id, figure) for record in own if record.role == "fit" for figure in record.result}
-    assert {(row["id"], row["figure"]) for row in rows} == taught
+    assert {(row.id, row.figure) for row in rows} == taught
     for row in rows:
-        assert row["measured"] == BY_ID[row["id"]].result[row["figure"]]
-    whole = [row for row in rows if row["id"].startswith("H200/L88")]
-    assert {row["without"] for row in whole} == {"88 layers", "4 in flight", "12 in flight"}
-    errors = [(row["figure"], abs(row["predicted"] / row["measured"] - 1)) for row in whole]
+        assert row.measured == BY_ID[row.id].result[row.figure]
+    whole = [row for row in rows if row.id.startswith("H200/L88")]
+    assert {row.without for row in whole} == {"88 layers", "4 in flight", "12 in flight"}
+    errors = [(row.figure, abs(row.predicted / row.measured - 1)) for row in whole]
     assert max(error for figure, error in errors if figure in ("output_tokens_per_s", "itl_p50_ms")) <= 0.03
     assert max(error for _, error in errors) <= 0.25
     before = [
-        abs(record.raw["predicted_before"][figure] / value - 1)
+        abs(record.predicted_before[figure] / value - 1)
         for record in own
         if record.id.startswith("H200/L88")
         for figure, value in record.result.items()
@@ -63,7 +62,7 @@ def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
 
 def test_the_half_kept_for_judging_is_met() -> None:
     """Public runs of sources that no fit saw: 10 % in rates and TPOT, 20 % in TTFT, and bounds that hold."""
-    judged = [record for record in measurements() if record.raw.get("half") == "judge"]
+    judged = [record for record in measurements() if record.half == "judge"]
     assert all(record.role == "test" for record in judged)
     errors: dict[str, list[float]] = {"rate": [], "tpot": [], "ttft": []}
     inside = []
@@ -82,17 +81,17 @@ def test_the_half_kept_for_judging_is_met() -> None:
 
 
 def test_no_source_is_on_both_halves() -> None:
-    halves = {half: {r.source for r in measurements() if r.raw.get("half") == half} for half in ("build", "judge")}
+    halves = {half: {r.source for r in measurements() if r.half == half} for half in ("build", "judge")}
     assert not halves["build"] & halves["judge"]
 
 
 def test_what_the_front_end_takes_is_the_same_wherever_it_was_not_fitted() -> None:
     """One fit tells it, of a server whose GPU has no part in it; the others repeat that."""
-    told = {fact.name: fact.value for fact in profile_facts("cuda-bf16-hopper")}
-    for profile_id in profile_ids():
-        for fact in profile_facts(profile_id):
-            if fact.name in ("frontend_s", "first_token_s", "streaming_s") and fact.basis == "measured":
-                assert fact.value == pytest.approx(told[fact.name], rel=0.02), (profile_id, fact.name)
+    told = {name: fact.value for name, fact in profile("cuda-bf16-hopper").values.items()}
+    for profile_id in speed_facts().profile:
+        for name, fact in profile(profile_id).values.items():
+            if name in ("frontend_s", "first_token_s", "streaming_s") and fact.basis == "measured":
+                assert fact.value == pytest.approx(told[name], rel=0.02), (profile_id, name)
 
 
 UNSEEN = [record for record in measurements() if record.id.endswith("-uncached")]
@@ -105,9 +104,7 @@ def test_runs_that_no_fit_saw_are_met_at_every_load() -> None:
         errors = {one.figure: abs(one.error) for one in compare(record)}
         assert errors["output_tokens_per_s"] <= 0.04, record.id
         assert errors["itl_p50_ms"] <= 0.045, record.id
-    before = {
-        record.id: record.raw["predicted_before"]["itl_p50_ms"] / record.result["itl_p50_ms"] - 1 for record in UNSEEN
-    }
+    before = {record.id: record.predicted_before["itl_p50_ms"] / record.result["itl_p50_ms"] - 1 for record in UNSEEN}
     assert before["H200/L24-c32-uncached"] == pytest.approx(-0.19, abs=0.005)
 
 
@@ -191,23 +188,23 @@ def test_no_measurement_is_hidden() -> None:
         assert record.role in ("fit", "test", "excluded")
         if record.role == "excluded":
             assert record.reason
-        elif record.raw["kind"] != "offline":  # thousands of sequences each; the documentation script replays them
+        elif record.kind != "offline":  # thousands of sequences each; the documentation script replays them
             assert all(np.isfinite(c.predicted) and c.predicted > 0 for c in compare(record)), record.id
     assert sum(record.role == "excluded" for record in measurements()) <= 15
 
 
-@pytest.mark.parametrize("profile_id", profile_ids())
+@pytest.mark.parametrize("profile_id", speed_facts().profile)
 def test_every_efficiency_is_a_fact(profile_id: str) -> None:
     known = {record.id.split("/")[0] for record in measurements()}
-    for fact in profile_facts(profile_id):
-        assert fact.low <= fact.value <= fact.high, fact
+    for name, fact in profile(profile_id).values.items():
+        assert fact.low <= fact.value <= fact.high, name
         assert fact.basis in ("exact", "derived", "measured", "assumed")
         assert fact.source
         assert bool(fact.fitted_on) == (fact.basis == "derived")
         assert set(fact.fitted_on) <= known
 
 
-@pytest.mark.parametrize("profile_id", profile_ids())
+@pytest.mark.parametrize("profile_id", speed_facts().profile)
 def test_fast_is_faster_than_slow(profile_id: str) -> None:
     record = next(r for r in measurements() if r.profile == profile_id and r.role == "fit")
     values = [compare(record, engine_profile(profile_id, case))[0].predicted for case in ("slow", "expected", "fast")]
@@ -237,7 +234,5 @@ def test_numbers_of_one_architecture_serve_it_alone(architecture: str, arithmeti
     assert profile_id_for("nvidia", "0.33.0", architecture=architecture, arithmetic=arithmetic) == expected
 
 
-def test_the_data_file_is_plain_json_with_unique_ids() -> None:
-    records = facts.load("measured_speed.json")["records"]
-    assert len({record["id"] for record in records}) == len(records)
-    assert json.loads(json.dumps(records)) == records
+def test_no_two_measurements_have_one_id() -> None:
+    assert len(BY_ID) == len(measurements())

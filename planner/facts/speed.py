@@ -1,0 +1,123 @@
+"""How much of the hardware engines reach, and how far forecasts were off: ``speed.toml``."""
+
+from collections.abc import Mapping
+from functools import cache
+
+from planner.facts.record import Record, read
+from planner.facts.vllm import Basis, Origin
+
+
+class Fitted(Record):
+    """One fitted or assumed number with its bounds."""
+
+    value: float
+    low: float
+    high: float
+    basis: Basis
+    source: str
+    fitted_on: tuple[str, ...] = ()
+    """Sources of the measurements that it was fitted on."""
+
+
+class RowExcess(Origin):
+    """What FP8 products take above the rounded roofline, by rows."""
+
+    rows: tuple[int, ...]
+    shares: tuple[float, ...]
+
+
+class Profile(Record):
+    """One engine build on one vendor's GPUs."""
+
+    vendor: str
+    architecture: str | None = None
+    """Compute capability that it is for; None is every GPU of the vendor."""
+    arithmetic: str | None = None
+    """Arithmetic of the linear layers that it is for; None is any."""
+    since: str
+    until: str
+    """First and last release that the numbers were measured on."""
+    async_scheduling: bool
+    about: str
+    row_excess: RowExcess | None = None
+    values: Mapping[str, Fitted]
+    """By the names of :class:`planner.speed.profile.EngineProfile`."""
+
+
+class Prediction(Record):
+    """A figure as a fit predicted it that had not seen it."""
+
+    id: str
+    without: str = ""
+    """What that fit had not seen beside the run itself."""
+    figure: str
+    measured: float
+    predicted: float
+
+
+class Spread(Record):
+    """How far measurements lay from forecasts that had not seen them, as factors on the forecast, both at least 1."""
+
+    below: float
+    above: float
+    source: str
+
+
+class Limit(Origin):
+    """A load beyond which nothing is near."""
+
+    value: int
+
+
+class Reach(Record):
+    """Beyond what loads nothing is near."""
+
+    in_flight: Limit
+    prompt_tokens: Limit
+
+
+class Span(Record):
+    """The lowest and the highest value that a table speaks for."""
+
+    low: float
+    high: float
+    source: str
+
+
+class MeasuredLoad(Record):
+    """The loads inside which a table of the 128B model speaks."""
+
+    about: str
+    records: tuple[str, ...]
+    prompt_tokens: Span
+    output_tokens: Span
+    concurrency: Span
+
+
+class Borrowed(Origin):
+    """A GPU without an all-reduce table of its own."""
+
+    lender: str
+    """Catalogue id of the GPU whose table it takes."""
+
+
+class SpeedFacts(Record):
+    """The whole file."""
+
+    profile: Mapping[str, Profile]
+    held_out: tuple[Prediction, ...]
+    left_out: tuple[Prediction, ...]
+    territory: Mapping[str, Mapping[str, Spread]]
+    near: Reach
+    measured_workload: Mapping[str, MeasuredLoad]
+    borrowed_allreduce: Mapping[str, Borrowed]
+
+
+@cache
+def speed_facts() -> SpeedFacts:
+    """Return what ``speed.toml`` says.
+
+    Raises:
+        BadFacts: where the file has another shape.
+    """
+    return read("speed.toml", SpeedFacts)
