@@ -2,9 +2,11 @@
 FROM python:3.13.7-alpine3.22 AS build
 WORKDIR /src
 COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY scripts/compile_facts.py scripts/
 COPY planner planner
 COPY hw_specs hw_specs
 COPY tui tui
+COPY m35_plan m35_plan
 RUN python -m venv /opt/m35-plan \
  && /opt/m35-plan/bin/pip install --no-cache-dir --disable-pip-version-check --constraint constraints.txt . \
  && /opt/m35-plan/bin/pip uninstall --yes --quiet pip

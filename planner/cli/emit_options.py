@@ -29,6 +29,7 @@ PLACED = {
     "secret": ("NAME", "Kubernetes Secret with HF_TOKEN and VLLM_API_KEY; NAME-secrets by default"),
     "pull_secret": ("NAME", "Kubernetes Secret for a private image registry"),
     "head_address": ("ADDRESS", "address of node 0 that the other nodes of one server reach"),
+    "mig_strategy": ("mixed|single", "how the device plugin names MIG slices: as resources of their own, or as GPUs"),
     "prometheus": ("URL", "Prometheus that an emitted autoscaler asks"),
 }
 """Option → what stands for its value and its help."""

@@ -26,7 +26,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "Targets and price": tuple(name for name in LOAD if name not in WORKLOAD),
     "To deploy": (
         "emit_kind", "output_dir", "emit_unfit", "host", "port", "name", "namespace", "image", "image_digest",
-        "storage_class", "secret", "pull_secret", "head_address", "prometheus", "env", "labels",
+        "storage_class", "secret", "pull_secret", "mig_strategy", "head_address", "prometheus", "env", "labels",
     ),
 }  # fmt: skip
 """Heading → parameters of a plan; what is in no group stands under "Output"."""

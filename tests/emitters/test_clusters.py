@@ -23,6 +23,7 @@ from planner.rendering.emitters.deployment import SECRETS
 from planner.rendering.emitters.image import ANY_ADDRESS, host_needs, startup_s
 from planner.rendering.emitters.pod import drain_command
 from planner.rendering.multi_node import HEAD_ADDRESS, node_commands
+from planner.review import review
 
 from .plans import ONE_NODE, REPLICAS, SPANNING, planned
 
@@ -172,6 +173,54 @@ def test_nodes_are_found_by_every_label_of_a_card(gpus: str) -> None:
     else:
         assert {("amd.com/gpu.device-id", f"{number:04x}") for number in spec.pci_device_ids} <= accepted
     assert all(len(term["matchExpressions"]) == 1 for term in terms), "terms are alternatives, rules in one are not"
+
+
+SLICE = "H200 MIG 7g.141gb"
+SHORT = {"max_model_len": 4096, "language_model_only": True}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "llm-d", "production-stack"])
+@pytest.mark.parametrize(
+    ("strategy", "resource", "label"),
+    [
+        ("mixed", "nvidia.com/mig-7g.141gb", "NVIDIA-H200"),
+        ("single", "nvidia.com/gpu", "NVIDIA-H200-MIG-7g.141gb"),
+    ],
+)
+def test_a_slice_is_asked_for_as_the_strategy_names_it(kind: str, strategy: str, resource: str, label: str) -> None:
+    answer = planned(SLICE, SHORT)
+    where = Deployment(mig_strategy=strategy)  # type: ignore[arg-type]
+    text = "\n---\n".join(emit_files(kind, answer, where, unfit=True).values())
+    named = set(re.findall(r"nvidia\.com/(?:gpu|mig-[\w.]+)(?=: [\"']?1|$)", text, re.M))
+    asked = resource in named or f"requestGPUType: {resource}" in text
+    assert asked, "the slice is not asked for"
+    assert re.search(rf"^ +- {label}$", text, re.M)
+    assert f"strategy must be {strategy}" in text
+    (server,) = review(text if kind != "llm-d" else emit("kubernetes", answer, deployment=where, unfit=True)).servers
+    assert server.gpus == f"1x{SLICE}", "the review reads the slice back"
+
+
+def test_a_slice_with_media_has_a_name_that_kubernetes_takes() -> None:
+    answer = planned("H100 MIG 1g.10gb+me", SHORT)
+    (container,) = engines(objects(emit("kubernetes", answer, unfit=True)))
+    assert container["resources"]["limits"] == {"nvidia.com/mig-1g.10gb.me": "1"}
+
+
+def test_a_strategy_without_slices_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="whole GPUs"):
+        emit("kubernetes", planned("8xH200"), deployment=Deployment(mig_strategy="single"))
+    with pytest.raises(InvalidRequest, match="neither"):
+        Deployment(mig_strategy="none")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["shell", "docker", "compose", "systemd"])
+def test_on_the_machine_itself_the_slice_is_the_users_to_name(kind: str) -> None:
+    said = "CUDA_VISIBLE_DEVICES=MIG-UUID"
+    assert said in emit(kind, planned(SLICE, SHORT), unfit=True)
+    assert said not in emit(kind, planned("8xH200"))
+    answer = planned(SLICE, SHORT)
+    known = dataclasses.replace(answer, gpus=dataclasses.replace(answer.gpus, env=(("CUDA_VISIBLE_DEVICES", "MIG-1"),)))
+    assert said not in emit(kind, known, unfit=True)
 
 
 @pytest.mark.parametrize("gpus", REPLICAS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,33 @@ def test_the_image_is_pinned_small_and_runs_as_nobody_special() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert {name for line in copied for name in line.split()} == kept
     assert all((ROOT / name).exists() for name in kept)
+
+
+def test_the_images_recipe_builds_a_program_that_runs(tmp_path: Path) -> None:
+    """Its own COPY lines into an empty folder, and its build there: what is not copied is missing, as in the image."""
+    recipe = (ROOT / "Dockerfile").read_text()
+    build = recipe.partition("\nFROM ")[2].partition("\nFROM ")[0] or recipe.rpartition("\nFROM ")[0]
+    source = tmp_path / "src"
+    source.mkdir()
+    for *names, target in (line.split() for line in re.findall(r"^COPY (.+)$", build, re.MULTILINE)):
+        for name in names:
+            place = source / target / (Path(name).name if len(names) > 1 or target.endswith("/") else "")
+            if (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, place, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, place)
+    assert re.search(r"pip install .* \.\s*(?:\\|$)", build, re.MULTILINE)
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    installed = tmp_path / "installed"
+    subprocess.run(
+        [*pip, "install", "--no-deps", "--no-build-isolation", "--no-index", "--target", installed, "."],
+        cwd=source, check=True, timeout=240,
+    )  # fmt: skip
+    line = "vllm serve mistralai/Mistral-Medium-3.5-128B -tp 8 --host 127.0.0.1"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", "import m35_plan; m35_plan.run()", "review", "--gpus", "8xH200", "--", line],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(installed)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (installed / "planner" / "facts" / "vllm.toml.py").exists(), "the facts are compiled, as in a wheel"

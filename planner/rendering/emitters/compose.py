@@ -17,6 +17,7 @@ from planner.rendering.emitters.image import (
     host_needs,
     image,
     in_container,
+    mig_note,
     pin_note,
     pinned_companion,
     startup_s,
@@ -93,6 +94,7 @@ def emit(plan: Plan, deployment: Deployment) -> str:
         heading=heading(
             plan,
             "Docker Compose",
+            mig_note(plan),
             f"{pin_note(plan)}; the entry point brings it." if pin_note(plan) else "",
             "podman-compose before 1.1 ignores `deploy`: give it the GPUs with CDI, `devices: [nvidia.com/gpu=all]`."
             if nvidia

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from typing import Literal
 
 from hw_specs.errors import shown
 from planner.errors import InvalidRequest
@@ -59,6 +60,8 @@ class Deployment:
     """More variables of the server."""
     labels: tuple[tuple[str, str], ...] = ()
     """More labels on what is emitted."""
+    mig_strategy: Literal["mixed", "single"] = "mixed"
+    """How the cluster's device plugin names MIG slices: each profile as a resource of its own, or all as GPUs."""
     prometheus: str = "http://prometheus-operated.monitoring.svc:9090"
     """The Prometheus that an autoscaler asks: the Service of Prometheus' operator, by default."""
     forecast: SpeedSection | None = None
@@ -93,6 +96,10 @@ class Deployment:
                 f"image_digest `{shown(self.image_digest)}` is not a digest",
                 hint="sha256: and 64 hexadecimal digits, as `docker buildx imagetools inspect IMAGE` prints it",
             )
+        if self.mig_strategy not in ("mixed", "single"):
+            raise InvalidRequest(
+                "mig_strategy", f"mig_strategy `{shown(self.mig_strategy)}` is neither `mixed` nor `single`"
+            )
         for variable, value in self.env:
             if not _VARIABLE.fullmatch(variable) or "\n" in value or "\0" in value:
                 raise InvalidRequest("env", f"env `{shown(variable)}` is not a variable of one line")
@@ -123,5 +130,5 @@ def _host(name: str, value: str) -> None:
 
 EVERYWHERE = frozenset({"port", "host", "env"})
 IN_CONTAINERS = EVERYWHERE | {"name", "image", "image_digest", "labels"}
-IN_CLUSTERS = IN_CONTAINERS | {"namespace", "storage_class", "secret", "pull_secret"}
+IN_CLUSTERS = IN_CONTAINERS | {"namespace", "storage_class", "secret", "pull_secret", "mig_strategy"}
 """What all targets of a kind understand."""

@@ -18,7 +18,7 @@ from planner.rendering.emitters.image import (
     pin_script,
     pinned_companion,
 )
-from planner.rendering.emitters.shell import node_heading, nodes_of, verdict_lines
+from planner.rendering.emitters.shell import head_lines, node_heading, nodes_of
 from planner.rendering.multi_node import require_one_node
 
 READS = IN_CONTAINERS | {"head_address"}
@@ -131,7 +131,7 @@ def emit(plan: Plan, deployment: Deployment) -> str:
     because the engines of all nodes must reach each other on ports of their own choice.
     """
     marker = "@CACHE@"
-    texts = verdict_lines(plan)
+    texts = head_lines(plan)
     inside, _ = in_container(plan)
     nodes = nodes_of(inside, deployment)
     if len(nodes) == 1:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 from hw_specs.errors import shown
+from hw_specs.mig import split_profile
 from hw_specs.units import GIB
 from planner.errors import InvalidRequest
 from planner.facts.policy import policy
@@ -114,6 +115,16 @@ def pin_note(plan: Plan) -> str:
     return (
         f"vLLM {plan.vllm_version} answers 400 to every chat with mistral_common {pinned[1]} or newer: "
         f"it needs mistral_common=={pinned[0]}"
+    )
+
+
+def mig_note(plan: Plan) -> str:
+    """One sentence for the head of what runs on the machine itself; empty where there is no MIG slice to choose."""
+    if split_profile(plan.gpus.spec.name) is None or plan.gpus.env:
+        return ""
+    return (
+        "the engine takes the first MIG slice it sees; where there are several, `--env CUDA_VISIBLE_DEVICES=MIG-UUID` "
+        "names this one (`nvidia-smi -L`)"
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from hw_specs.mig import split_profile
 from planner.errors import InvalidRequest
 from planner.facts.policy import policy
 from planner.planning.answer import Plan
@@ -26,6 +27,7 @@ from planner.rendering.emitters.image import (
 
 CACHE, HOME, PINNED = "/cache", "/home/vllm", "/pinned"
 GPU_RESOURCE = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}
+"""Whole GPUs; also the key of the taint that keeps other pods away."""
 _ANY = (ANY_ADDRESS, "::")
 
 
@@ -60,12 +62,32 @@ def literal(text: str) -> str:
     return text.replace("$", "$$")
 
 
-def node_affinity(plan: Plan) -> dict[str, Any]:
+def gpu_resource(plan: Plan, deployment: Deployment) -> str:
+    """What a pod asks for: GPUs, or the MIG slice as the device plugin's strategy names it.
+
+    Raises:
+        InvalidRequest: for a strategy where there are no slices.
+    """
+    part = split_profile(plan.gpus.spec.name)
+    if part is None and deployment.mig_strategy != "mixed":
+        raise InvalidRequest(
+            "mig_strategy", f"mig_strategy is about MIG slices, and {plan.gpus} are whole GPUs", hint="leave it out"
+        )
+    if part is None or deployment.mig_strategy == "single":
+        return GPU_RESOURCE[plan.gpus.spec.vendor]
+    return f"nvidia.com/mig-{part[1].replace('+', '.')}"
+
+
+def node_affinity(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Nodes with this GPU, by any of the labels that the vendors' discovery puts on them; empty where none is known."""
     spec = plan.gpus.spec
     labels: dict[str, list[str]] = {}
     if spec.vendor == "nvidia":
-        labels["nvidia.com/gpu.product"] = [name.replace(" ", "-") for name in spec.driver_names]
+        names = spec.driver_names
+        if gpu_resource(plan, deployment) != GPU_RESOURCE["nvidia"]:
+            # Where the resource names the slice, discovery leaves the label of the whole card as it is.
+            names = tuple(part[0] if (part := split_profile(name)) else name for name in names)
+        labels["nvidia.com/gpu.product"] = [name.replace(" ", "-") for name in names]
     else:
         ids = [f"{number:04x}" for number in spec.pci_device_ids]
         labels["amd.com/gpu.device-id"] = labels["beta.amd.com/gpu.device-id"] = ids
@@ -118,7 +140,7 @@ def container(plan: Plan, command: ServeCommand, deployment: Deployment, *, serv
     (:func:`planner.rendering.emitters.image.in_container`). A container that only works for another one (`serves`
     false) answers no requests and has no probes.
     """
-    gpu, gpus = GPU_RESOURCE[plan.gpus.spec.vendor], str(gpus_per_node(plan))
+    gpu, gpus = gpu_resource(plan, deployment), str(gpus_per_node(plan))
     needs = host_needs(plan)
     mounts = [{"name": "cache", "mountPath": CACHE}, {"name": "shm", "mountPath": "/dev/shm"}]
     mounts.append({"name": "home", "mountPath": HOME})
@@ -155,11 +177,11 @@ def container(plan: Plan, command: ServeCommand, deployment: Deployment, *, serv
 def pod_spec(plan: Plan, command: ServeCommand, deployment: Deployment, *, serves: bool = True) -> dict[str, Any]:
     """The pod around one engine container: volumes, shared memory, the nodes it may go to."""
     startup = policy().startup
-    affinity = node_affinity(plan)
-    gpu = GPU_RESOURCE[plan.gpus.spec.vendor]
+    affinity = node_affinity(plan, deployment)
+    taint = GPU_RESOURCE[plan.gpus.spec.vendor]
     found: dict[str, Any] = {
         **({"affinity": affinity} if affinity else {}),
-        "tolerations": [{"key": gpu, "operator": "Exists", "effect": "NoSchedule"}],
+        "tolerations": [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}],
         # A Service called `vllm` would set VLLM_PORT to a URI, which the engine refuses.
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
@@ -251,6 +273,12 @@ def notes(plan: Plan, deployment: Deployment) -> list[str]:
     ]
     for _, claim, mount in checkpoint_claims(plan, deployment):
         found.append(f"The volume of the claim {claim} must hold the files of {mount.source} before the start.")
+    if split_profile(plan.gpus.spec.name):
+        other = "single" if deployment.mig_strategy == "mixed" else "mixed"
+        found.append(
+            f"The GPUs are asked for as {gpu_resource(plan, deployment)}: the device plugin's MIG strategy must be "
+            f"{deployment.mig_strategy}; --mig-strategy {other} writes it for the other one."
+        )
     pinned = pinned_companion(plan)
     if pinned:
         found.append(f"{pin_note(plan)}; an init container brings it where the image lacks it.")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from planner.planning.answer import Plan
 from planner.rendering.command import wrapped
 from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
+from planner.rendering.emitters.image import mig_note
 from planner.rendering.multi_node import HEAD_ADDRESS, NodeCommand, node_commands
 
 READS = EVERYWHERE | {"head_address"}
@@ -24,11 +25,14 @@ def node_heading(node: NodeCommand) -> str:
     return f"# node {node.node}{', head' if node.head else ''}: {node.note}"
 
 
-def verdict_lines(plan: Plan) -> list[str]:
-    """Comments above a command that is not sure to start; none where it is."""
+def head_lines(plan: Plan) -> list[str]:
+    """Comments above a command that is not sure to start, or that leaves a GPU to choose; none above any other."""
+    lines = []
     if plan.verdict == "tight":
-        return ["# tight: it starts if every uncertain term is as expected, not if each is at its worst"]
-    return [] if plan.feasible else ["# does not fit"]
+        lines.append("tight: it starts if every uncertain term is as expected, not if each is at its worst")
+    if not plan.feasible:
+        lines.append("does not fit")
+    return [f"# {line}" for line in (*lines, mig_note(plan)) if line]
 
 
 def nodes_of(plan: Plan, deployment: Deployment) -> tuple[NodeCommand, ...]:
@@ -46,7 +50,7 @@ def emit(plan: Plan, deployment: Deployment) -> str:
 
     Where there are several nodes, each line follows a comment that says which node it is for.
     """
-    lines = verdict_lines(plan)
+    lines = head_lines(plan)
     nodes = nodes_of(plan, deployment)
     for node in nodes:
         if len(nodes) > 1:

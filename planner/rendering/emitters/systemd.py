@@ -5,7 +5,7 @@ from __future__ import annotations
 from hw_specs.errors import shown
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
-from planner.rendering.emitters.image import heading, in_container, pin_note
+from planner.rendering.emitters.image import heading, in_container, mig_note, pin_note
 from planner.rendering.emitters.shell import nodes_of
 from planner.rendering.multi_node import HEAD_ADDRESS, NodeCommand
 
@@ -42,7 +42,7 @@ def _words(nodes: tuple[NodeCommand, ...]) -> str:
 
 
 def _head(plan: Plan, nodes: tuple[NodeCommand, ...], deployment: Deployment) -> list[str]:
-    notes = [pin_note(plan)] if pin_note(plan) else []
+    notes = [note for note in (pin_note(plan), mig_note(plan)) if note]
     notes += [
         f"HF_TOKEN and VLLM_API_KEY: {SECRETS_FILE}, mode 0600",
         "`vllm` must be on the unit's PATH: `--env PATH=/opt/vllm/bin:/usr/bin:/bin` writes yours into it",

@@ -68,8 +68,6 @@ def _production(spec: Tree, root: Tree) -> Server:
     tag = spec.get("tag")
     repository = spec.get("repository")
     image = read_image(repository.text, tag.text if tag is not None else None) if repository is not None else None
-    count = spec.integer("requestGPU")
-    kind = spec.string("requestGPUType") or "nvidia.com/gpu"
     key_given = any(node.get("vllmApiKey") is not None for node in (spec, given, root))
     env = pods.environment(spec)
     for name, variable in (("hf_token", "HF_TOKEN"),):
@@ -95,13 +93,7 @@ def _production(spec: Tree, root: Tree) -> Server:
         model=model.text if model is not None and model.kind == "scalar" else None,
         env=env,
         image=image,
-        claim=Claim(
-            count=count,
-            vendor=pods.GPU_RESOURCES.get(kind),
-            product=_selected(spec),
-            at=spec.key("requestGPU") or spec.key("name"),
-            missing=count is None or count == 0,
-        ),
+        claim=_production_claim(spec),
         mounts=tuple(mounts),
         shared_memory="sized" if spec.get("shmSize") is not None else "given",
         openings=tuple(openings),
@@ -112,6 +104,19 @@ def _production(spec: Tree, root: Tree) -> Server:
         spread=spec.get("raySpec") is not None,
         editable="keys",
         args_end=words[-1] if words else None,
+    )
+
+
+def _production_claim(spec: Tree) -> Claim:
+    count, kind = spec.integer("requestGPU"), spec.get("requestGPUType")
+    if count and kind is not None and (kind.value or "").startswith(pods.MIG_RESOURCE):
+        return pods.slice_claim(kind.text, _selected(spec))
+    return Claim(
+        count=count,
+        vendor=pods.GPU_RESOURCES.get((kind.value if kind is not None else None) or "nvidia.com/gpu"),
+        product=_selected(spec),
+        at=spec.key("requestGPU") or spec.key("name"),
+        missing=not count,
     )
 
 

@@ -19,7 +19,8 @@ _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
 _MIB = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 GPU_RESOURCES = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd"}
-OTHER_RESOURCES = ("gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron", "nvidia.com/mig-")
+OTHER_RESOURCES = ("gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron")
+MIG_RESOURCE = "nvidia.com/mig-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +132,7 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
     """The GPUs a container asks for, and what the pod says of the node."""
     vendor, count, at = None, None, None
     resources = container.get("resources")
-    other = None
+    other = part_of = None
     for part in ("limits", "requests"):
         node = resources.get(part) if resources is not None else None
         for key, value in node.items() if node is not None else ():
@@ -139,12 +140,16 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
                 vendor, at = GPU_RESOURCES[key.value], key
                 number = value.value or ""
                 count = int(number) if number.isdecimal() and len(number) < 6 else None
+            elif key.value.startswith(MIG_RESOURCE) and value.value not in ("0", None):
+                part_of = key
             elif key.value.startswith(OTHER_RESOURCES):
                 other = key
     claims = spec.get("resourceClaims") is not None or (resources is not None and resources.get("claims") is not None)
     product = node_product(spec)
     if at is None and other is not None:
-        return Claim(vendor="nvidia" if "mig" in other.value else "other", at=other, product=product)
+        return Claim(vendor="other", at=other, product=product)
+    if at is None and part_of is not None:
+        return slice_claim(part_of, product)
     zero = count == 0
     place = at or (container.key("resources") or container.key("image") or container.key("name"))
     return Claim(
@@ -154,6 +159,13 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
         at=place,
         missing=(at is None or zero) and not claims,
     )
+
+
+def slice_claim(resource: Text, product: str | None) -> Claim:
+    """A MIG slice: a process sees one, however many are asked for; which card it is of, a label says, or nobody."""
+    profile = resource.value.removeprefix("nvidia.com/")
+    whole = product_of(product)
+    return Claim(count=1, vendor="nvidia", at=resource, product=f"{whole}-{profile}" if whole else profile)
 
 
 def node_product(spec: Tree) -> str | None:
