@@ -10,7 +10,9 @@ import click
 
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
+from planner.cli.kept import tell_of_damage
 from planner.cli.output import write, write_json_line
+from planner.errors import UnsafePath
 from planner.rendering.envelope import to_value
 from planner.serve.log.events import Event, ServerEnded, ServerReady, TimedOut, event_record
 from planner.serve.process.follower import Until, follow, stall_limits
@@ -18,6 +20,7 @@ from planner.serve.process.history import earlier_starts
 from planner.serve.process.progress import StartProgress
 from planner.serve.process.run import Run
 from planner.serve.start_report import StartReport, StartReportDocument, report_start
+from planner.state import history_path
 
 Limits = tuple[dict[str, float], float | None]
 """Seconds by phase, and for the whole start."""
@@ -51,7 +54,7 @@ def read_limits(values: tuple[str, ...]) -> Limits:
 def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_timeout: bool) -> int:
     """Follow `run`, show what happens and what it came to, and return the exit code."""
     phases, whole = limits
-    expected, starts = earlier_starts(run.record.history_key)
+    expected, starts = _earlier(run)
     from planner.cli.start_display import StartDisplay
 
     display = (
@@ -86,6 +89,21 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
         except KeyboardInterrupt:
             return _left_behind(run)
     return _exit_code(_show(run, last, found, json_lines=json_lines))
+
+
+def _earlier(run: Run) -> tuple[dict[str, float], int]:
+    """What earlier starts took; damaged records, also of what was seen of this run, are told."""
+    damaged: list[str] = []
+    earlier = earlier_starts(run.record.history_key, dropped=damaged)
+    if damaged:
+        tell_of_damage(damaged, history_path())
+    seen: list[str] = []
+    try:
+        run.was_seen_ready(dropped=seen)
+    except UnsafePath as error:
+        seen.append(str(error))
+    tell_of_damage(seen, run.events_path)
+    return earlier
 
 
 def _show(run: Run, last: Event | None, found: StartReport, *, json_lines: bool) -> StartReport:

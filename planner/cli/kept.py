@@ -21,7 +21,7 @@ def known_calibrations() -> tuple[Calibration, ...]:
     from planner.calibrate import read_calibrations
 
     kept, faults = read_calibrations()
-    _tell(faults, calibrations_path())
+    tell_of_damage(faults, calibrations_path(), "a kept measurement")
     return kept
 
 
@@ -32,7 +32,7 @@ def known_benchmarks() -> tuple[SpeedCalibration, ...]:
     if not _holds_anything(benchmarks_path):
         return ()
     kept, faults = kept_benchmarks()
-    _tell(faults, benchmarks_path())
+    tell_of_damage(faults, benchmarks_path(), "a kept measurement")
     return kept
 
 
@@ -50,10 +50,11 @@ def _holds_anything(path: Callable[[], Path]) -> bool:
     return not stat.S_ISREG(found.st_mode) or found.st_size > 0
 
 
-def _tell(faults: Sequence[str], path: Path) -> None:
+def tell_of_damage(faults: Sequence[str], path: Path, what: str = "a record") -> None:
+    """Warn that records of the file at `path` are left out."""
     if not faults:
         return
     from planner.cli.diagnostics import say
 
     more = f", and {len(faults) - 1} more" if len(faults) > 1 else ""
-    say("warning", f"a kept measurement is left out: {faults[0]}{more}; remove it from {path}")
+    say("warning", f"{what} is left out: {faults[0]}{more}; remove it from {path}")

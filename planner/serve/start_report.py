@@ -18,7 +18,7 @@ from planner.serve.log.parser import parse_log
 from planner.serve.process.health import read_metrics
 from planner.serve.process.run import Run, RunStatus
 from planner.serve.process.witness import kernel_words
-from planner.state import read_own, read_records, write_json
+from planner.state import read_own, write_json
 
 Outcome = Literal["ready", "failed", "timed out", "stopped", "open"]
 
@@ -65,8 +65,6 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
     status = run.status()
     was_ready = _was_ready(run, start, last)
     outcome = _outcome(status, last, was_ready=was_ready)
-    if outcome == "stopped" and status.state == "ended" and _told_of_a_death(run):
-        outcome = "failed"
     found = StartReport(
         outcome=outcome,
         measured=measured,
@@ -82,7 +80,7 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
 def _was_ready(run: Run, start: Sequence[Event], last: Event | None) -> bool:
     if isinstance(last, ServerReady) or (isinstance(last, ServerEnded) and last.was_ready):
         return True
-    if any(record.get("event") == "server-ready" for record in read_records(run.events_path)):
+    if run.was_seen_ready():
         return True
     said_ready = any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in start)
     return said_ready and not isinstance(last, TimedOut)
@@ -97,14 +95,8 @@ def _outcome(status: RunStatus, last: Event | None, *, was_ready: bool) -> Outco
         return "stopped"
     if isinstance(last, ServerEnded) or not status.alive:
         # A server that ends by itself before it served anybody has failed, whatever it says.
-        return "stopped" if status.exit_code == 0 and was_ready else "failed"
+        return "stopped" if status.state == "ended" and was_ready else "failed"
     return "open"
-
-
-def _told_of_a_death(run: Run) -> bool:
-    """Whether the log ends in a failure: vLLM's API server exits with 0 when its engine process has died."""
-    phases = [event.phase for event in parse_log(_excerpt(run).text) if isinstance(event, PhaseStarted)]
-    return phases[-1:] == ["failed"]
 
 
 def _excerpt(run: Run) -> LogExcerpt:

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+from planner.state import read_records
+
 HERE = Path(__file__).parent
 SERVER = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: exit(0)); time.sleep(600)"
 
@@ -88,6 +90,20 @@ LAUNCH = ("launch", "--no-check", "--detach", "--", sys.executable, "-c", SERVER
 LOG = HERE.parent / "fixtures" / "logs" / "reconstructed" / "v2-8xh200-0.33.0.log"
 KEEP = ("calibrate", str(LOG), "--gpus", "8xH200")
 
+PROGRAM = f"""#!/bin/sh
+case "$1" in
+  serve) exec {sys.executable} -c "{SERVER}" "$@" ;;
+  bench)
+    sleep 0.3
+    while [ $# -gt 1 ]; do
+      case "$1" in --result-dir) folder=$2 ;; --result-filename) name=$2 ;; esac
+      shift
+    done
+    echo '{{"completed": 4, "output_throughput": 900.0, "mean_ttft_ms": 400.0}}' > "$folder/$name" ;;
+esac
+"""
+"""A `vllm` that serves until it is asked to end, and whose benchmark takes a moment."""
+
 HOWS = {
     "full": str(errno.ENOSPC), "read-only": str(errno.EROFS), "broken": str(errno.EIO), "short": "short",
     "killed": "kill", "killed-late": "late",
@@ -114,6 +130,34 @@ def expect_two(place: Place) -> None:
     assert records(place) >= 2
 
 
+def vllm(place: Place) -> str:
+    """Return the path of `PROGRAM`, made executable there."""
+    program = place.root / "vllm"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    return str(program)
+
+
+def bench(place: Place) -> tuple[str, ...]:
+    """Return a benchmark that is kept."""
+    plan = ("--plan", str(place.root / "plan.json"), "--vllm", str(place.root / "vllm"))
+    return ("bench", "http://127.0.0.1:9", *plan, "--keep")
+
+
+def two_benchmarks(place: Place) -> None:
+    """Keep two benchmarks, and what another one needs."""
+    vllm(place)
+    (place.root / "plan.json").write_text(place.plain("--gpus", "8xH200", "--json"))
+    place.plain(*bench(place))
+    place.plain(*bench(place))
+
+
+def expect_two_benchmarks(place: Place) -> None:
+    """Assert that what was kept before is kept."""
+    place.plain("--gpus", "8xH200", "--concurrency", "8", "--prompt-tokens", "1000")
+    assert len(read_records(place.root / "m35-plan" / "benchmarks.jsonl")) >= 2
+
+
 def expect_ends(place: Place) -> None:
     """Assert that every server can be found and stopped."""
     place.plain("runs")
@@ -127,6 +171,7 @@ KINDS = {
     ),
     "launch": Kind(argv=lambda _: LAUNCH, after=expect_ends),
     "stop": Kind(argv=lambda _: ("stop", "latest"), before=lambda place: place.plain(*LAUNCH), after=expect_ends),
+    "bench": Kind(argv=bench, before=two_benchmarks, after=expect_two_benchmarks),
     "remove": Kind(
         argv=lambda _: ("runs", "--remove", "latest"),
         before=lambda place: [place.plain(*LAUNCH), place.plain("stop", "latest")],

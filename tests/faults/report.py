@@ -6,19 +6,25 @@ python -m tests.faults.report kills [NUMBER]     NUMBER kills at random moments 
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
 import random
+import re
+import select
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.faults.harness import HOWS, KINDS, LAUNCH, Kind, Place, expect_ends, try_once
+from tests.faults.harness import HOWS, KINDS, LAUNCH, Kind, Place, expect_ends, try_once, vllm
 
 WORKERS = 2
 MOST_CHANGES = 80
@@ -75,6 +81,31 @@ def what_is_wrong(kind: Kind, place: Place) -> str:
     return ""
 
 
+def killed_wizard() -> str:
+    """Kill the wizard at a random moment between its first screen and a while after its launch of a server."""
+    with fresh() as place:
+        steps = [(b"EAGLE", b"\x1b5"), (b"launch", b"l"), (b"start anyway", b"\x1b[B\r")]
+        main, side = pty.openpty()
+        fcntl.ioctl(main, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 100, 0, 0))
+        argv = [sys.executable, "-m", "tui", "--gpus", "8xH200", "--vllm", vllm(place), "--fresh"]
+        env = place.env(TERM="xterm-256color", COLUMNS="", LINES="")
+        wizard = subprocess.Popen(argv, stdin=side, stdout=side, stderr=side, env=env, start_new_session=True)
+        os.close(side)
+        try:
+            seen, deadline = b"", time.monotonic() + random.uniform(0.3, 4.0)
+            while (left := deadline - time.monotonic()) > 0:
+                if select.select([main], [], [], left)[0]:
+                    seen += os.read(main, 1 << 16)
+                if steps and steps[0][0] in re.sub(rb"\x1b\[[0-9;?]*[A-Za-z]", b"", seen):
+                    os.write(main, steps.pop(0)[1])
+                    seen = b""
+        finally:
+            wizard.kill()
+            wizard.wait()
+            os.close(main)
+        return what_is_wrong(KINDS["launch"], place)
+
+
 def killed_process(which: str) -> str:
     """Kill the supervisor, the server or both, at a random moment after a launch."""
     with fresh() as place:
@@ -94,6 +125,7 @@ def killed_process(which: str) -> str:
 KILLS: dict[str, Callable[[], str]] = {
     **{kind: (lambda kind=kind: killed_command(KINDS[kind])) for kind in KINDS},  # type: ignore[misc]
     "rehearse": lambda: killed_command(Kind(argv=lambda _: ("rehearse", "--gpus", "8xH200"))),
+    "wizard": killed_wizard,
     "verify": lambda: killed_command(Kind(argv=lambda _: ("verify", "http://127.0.0.1:9"))),
     **{which: (lambda which=which: killed_process(which)) for which in ("supervisor", "server", "both")},  # type: ignore[misc]
 }

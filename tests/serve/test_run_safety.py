@@ -380,3 +380,14 @@ def test_diagnose_of_a_closed_stdin_is_said() -> None:
     script = f"{sys.executable} -m planner diagnose - <&-"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 2 and "Traceback" not in done.stderr
+
+
+def test_damaged_records_of_starts_are_told(fake: Fake, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = fake.launch()
+    assert main(["attach", run.id]) == 0
+    for path in (state / "history.jsonl", run.events_path):
+        path.write_text("{no json\n" + path.read_text())
+    capsys.readouterr()
+    assert main(["attach", run.id]) == 0
+    said = capsys.readouterr().err
+    assert "line 1 of `history.jsonl`" in said and "line 1 of `events.jsonl`" in said

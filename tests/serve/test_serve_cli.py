@@ -187,6 +187,10 @@ def test_a_server_that_exits_with_0_has_failed_where_its_engine_died(
     shown = m35("attach", "--until", "end")
     assert shown.code == code
     assert ("died after it was ready" in shown.err) == engine_died
+    (listed,) = m35("runs", "--json").json()["runs"]
+    assert (listed["state"], listed["exit_code"]) == ("failed" if engine_died else "ended", 0)
+    assert ("its engine died" in listed["note"]) == engine_died
+    assert re.search(r" (failed|ended) ", m35("runs").out)[1] == listed["state"]
 
 
 def test_detached_and_in_a_directory_of_ones_own(m35, fake: Fake, tmp_path: Path) -> None:

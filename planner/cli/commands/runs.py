@@ -9,6 +9,7 @@ import click
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
+from planner.cli.kept import tell_of_damage
 from planner.cli.output import table, write, write_document
 from planner.cli.page import PIPE_WIDTH
 from planner.errors import UnsafePath
@@ -16,7 +17,6 @@ from planner.serve.process.ending import find_strays
 from planner.serve.process.health import ask_health
 from planner.serve.process.run import Run, RunStatus
 from planner.serve.process.runs import attach, list_runs, remove_run
-from planner.state import read_records
 
 _LEAST_MODEL = 8
 _HEALTH_S = 1.0
@@ -75,11 +75,13 @@ def _serving(run: Run, status: RunStatus) -> str:
     # A local server that has no port yet needs no question, and an answer there is another server's.
     if (run.record.target != "local" or run.listens()) and ask_health(run.url, timeout_s=_HEALTH_S).ok:
         return "ready"
+    dropped: list[str] = []
     try:
-        was_ready = any(record.get("event") == "server-ready" for record in read_records(run.events_path))
+        was_ready = run.was_seen_ready(dropped=dropped)
     except UnsafePath as error:
         say("note", str(error))
         return "silent"
+    tell_of_damage(dropped, run.events_path)
     return "silent" if was_ready else "starting"
 
 

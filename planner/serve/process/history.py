@@ -10,11 +10,16 @@ from planner.serve.process.progress import expected_durations
 from planner.state import append_records, history_path, read_records
 
 
-def earlier_starts(key: str) -> tuple[dict[str, float], int]:
-    """Return the median seconds per phase of earlier starts with `key`, and how many they were."""
+def earlier_starts(key: str, *, dropped: list[str] | None = None) -> tuple[dict[str, float], int]:
+    """Return the median seconds per phase of earlier starts with `key`, and how many they were.
+
+    `dropped` gets a text for every record that is left out because it is damaged.
+    """
     try:
-        return expected_durations(read_records(history_path()), key)
-    except PlannerError:
+        return expected_durations(read_records(history_path(), dropped=dropped), key)
+    except PlannerError as error:
+        if dropped is not None:
+            dropped.append(str(error))
         return {}, 0
 
 

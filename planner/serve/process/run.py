@@ -20,7 +20,7 @@ from planner.serve.process.ending import POLL_S, Ending, kill_all, terminate, wa
 from planner.serve.process.listener import listening_inodes, listens
 from planner.serve.process.record import RunRecord
 from planner.serve.process.sessions import lives, members, recorded_session, server_died, session_at_log
-from planner.state import open_own, read_json, write_atomic, write_json
+from planner.state import open_own, read_json, read_records, write_atomic, write_json
 
 RunState = Literal["preparing", "running", "stopped", "failed", "ended", "lost", "aborted"]
 
@@ -29,6 +29,9 @@ STOP_GRACE_S = 30.0
 
 SUPERVISOR_START_S = 10.0
 """A supervisor that has not reported by then never will: its launcher died before it could start one."""
+
+_LAST_WORDS_BYTES = 1 << 20
+"""How much of the end of a log is looked at for a failure; tracebacks of all ranks take a few hundred KiB."""
 
 _DOCKER_S = 30.0
 """How long the docker client may take for what is asked of it, a server's own time to end not counted."""
@@ -102,6 +105,16 @@ class Run:
     def plan_document(self) -> dict[str, Any] | None:
         """The plan as it was when the server was started; None for a command without a plan."""
         return read_json(self.directory / "plan.json")
+
+    def was_seen_ready(self, *, dropped: list[str] | None = None) -> bool:
+        """Whether a follower ever saw it ready.
+
+        `dropped` gets a text for every record that is left out because it is damaged.
+
+        Raises:
+            UnsafePath: when somebody else may have written what followers saw.
+        """
+        return any(record.get("event") == "server-ready" for record in read_records(self.events_path, dropped=dropped))
 
     def open_log(self) -> BinaryIO:
         """Open the log for reading.
@@ -249,8 +262,25 @@ class Run:
     def _ended(self, ending: dict[str, Any]) -> RunStatus:
         code = ending.get("exit_code")
         code = code if isinstance(code, int) else None
+        note = str(ending.get("error", ""))
         state: RunState = "stopped" if ending.get("stopped") else "ended" if code == 0 else "failed"
-        return RunStatus(state=state, pid=None, exit_code=code, note=str(ending.get("error", "")))
+        if state == "ended" and self._told_of_a_death():
+            state, note = "failed", note or "its engine died; the server itself ended with exit code 0"
+        return RunStatus(state=state, pid=None, exit_code=code, note=note)
+
+    def _told_of_a_death(self) -> bool:
+        """Whether the log ends in a failure: vLLM's API server exits with 0 when its engine process has died."""
+        from planner.serve.log.events import PhaseStarted
+        from planner.serve.log.parser import parse_log
+
+        try:
+            with self.open_log() as file:
+                file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_WORDS_BYTES))
+                end = file.read(_LAST_WORDS_BYTES)
+        except (OSError, UnsafePath):
+            return False
+        phases = [event.phase for event in parse_log(end) if isinstance(event, PhaseStarted)]
+        return phases[-1:] == ["failed"]
 
     def _unstarted(self) -> RunStatus:
         alive = lives(self.record.launcher_pid, start_ticks=self.record.launcher_start_ticks)
