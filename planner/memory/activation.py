@@ -247,7 +247,7 @@ def _workspace_bytes(shape: RankShape) -> int:
 
 
 def unprofiled(shape: RankShape) -> Term:
-    """What serving takes above a profile run without images or with greedy sampling: it comes with such requests.
+    """What serving takes above the profile run: what that run left out, and what torch keeps once steps have run.
 
     Expected with one image of the largest size at a time; at most with a step full of them.
     """
@@ -256,11 +256,14 @@ def unprofiled(shape: RankShape) -> Term:
     gaps: list[str] = []
     sources: list[str] = []
     if step and not release.encoder_profiled:
-        gaps.append(f"no image, where a step encodes up to {step}")
+        gaps.append(f"vLLM {release.version} profiles no image, where a step encodes up to {step}")
         sources.append(rules["encoder_profiled"].source)
     if shape.last_stage and release.profiled_sampling != "full":
-        gaps.append("no sampling but greedy")
+        gaps.append(f"vLLM {release.version} profiles no sampling but greedy")
         sources.append(rules["profiled_sampling"].source)
+    if shape.enforce_eager:
+        gaps.append("torch keeps what eager steps leave between their tensors")
+        sources.append(overhead_facts().kept_after_sampling.source)
     if not gaps:
         return nothing("unprofiled", "all is profiled", rules["encoder_profiled"].source)
     profiled = activations(shape).bytes
@@ -277,25 +280,45 @@ def unprofiled(shape: RankShape) -> Term:
         high_bytes=worst,
         basis="derived",
         source="; ".join(sources),
-        formula=f"vLLM {release.version} profiles {' and '.join(gaps)}: "
-        f"serving takes up to {format_gib(worst)} GiB more",
+        formula=f"{'; '.join(gaps)}: serving takes up to {format_gib(worst)} GiB more",
         bounds="low: no such request; high: as many images of the largest size as a step encodes",
     )
 
 
 def _kept_bytes(shape: RankShape) -> tuple[int, int]:
-    """What torch holds once a release that profiles greedily has sampled, expected and at most.
+    """What torch holds once steps have run, expected and at most.
 
-    The phases' segments do not fit each other: an eager start keeps all of them, a compiled one empties its cache
-    before it captures and keeps logits and sampling.
+    The phases' segments do not fit each other. A compiled start empties its cache before it captures; where sampling
+    was profiled greedily it keeps logits and sampling from then on. An eager start keeps its forward's blocks, and
+    those of logits and sampling as far as rows were sampled: all of them at the start up to 0.32, later with the load.
     """
     facts = overhead_facts().kept_after_sampling
-    if not shape.last_stage or shape.release.model_runner == "v1" or shape.release.profiled_sampling == "full":
+    profiled = shape.release.profiled_sampling == "full"
+    if profiled and not shape.enforce_eager:
         return 0, 0
-    T, H = shape.max_num_batched_tokens, shape.model.hidden_size
-    N = min(T, shape.max_num_seqs)
     phases = activation_phases(shape, images=0, sampling="full")
-    rows = 2 * T * H + 2 * N * H
-    kept = phases["logits"] + phases["sampler"] - 2 * rows + (phases["forward"] if shape.enforce_eager else 0)
-    mode = facts.eager if shape.enforce_eager else facts.compiled
-    return kept + mode.expected_bytes, kept + mode.high_bytes
+    kept = 0
+    if shape.last_stage:
+        T, H = shape.max_num_batched_tokens, shape.model.hidden_size
+        rows = 2 * T * H + 2 * min(T, shape.max_num_seqs) * H * (2 if shape.release.model_runner == "v1" else 1)
+        kept = phases["logits"] + phases["sampler"] - 2 * rows
+    if not shape.enforce_eager:
+        return kept + facts.compiled.expected_bytes, kept + facts.compiled.high_bytes
+    forward, holes = phases["forward"], _eager_holes_bytes(shape)
+    if profiled:
+        warmed = kept if shape.release.model_runner == "v1" else 0
+        return forward + max(holes, warmed), forward + holes + kept + facts.eager.expected_bytes
+    return forward + max(holes, kept + facts.eager.expected_bytes), forward + max(holes, kept) + facts.eager.high_bytes
+
+
+def _eager_holes_bytes(shape: RankShape) -> int:
+    """Blocks of an eager forward that are free while the MLP peaks, too small for its tensors.
+
+    Torch keeps a block for the QKV product, one for what attention returns and one for its 8-bit copy.
+    """
+    facts = overhead_facts().activations
+    model, tp = shape.model, shape.tensor_parallel_size
+    heads = model.num_attention_heads // tp + 2 * max(1, model.num_key_value_heads // tp)
+    attention = 2 * model.num_attention_heads // tp * model.head_dim
+    copies = max(facts.linear_input_bytes[group.mlp.name] for group in model.layers) != 2
+    return shape.max_num_batched_tokens * (2 * heads * model.head_dim + attention + model.hidden_size * copies)
