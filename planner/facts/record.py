@@ -102,14 +102,18 @@ def _reader(kind: Any) -> _Read:
     if is_dataclass(kind) or (isinstance(origin or kind, type) and issubclass(origin or kind, Record)):
         table = _record(origin or kind, inside)
         return _by_name(kind.named, table) if hasattr(kind, "named") else table
-    accepted = (int, float) if kind is float else (kind,)
-    return lambda value: _plain(value, accepted)
+    return _plain(kind)
 
 
-def _plain(value: Any, accepted: tuple[type, ...]) -> Any:
-    if type(value) not in accepted:
-        raise _Wrong(f"cannot be {value!r}: it is a {accepted[-1].__name__}")
-    return value
+def _plain(kind: type) -> _Read:
+    other = int if kind is float else kind
+
+    def read_plain(value: Any) -> Any:
+        if type(value) is not kind and type(value) is not other:
+            raise _Wrong(f"cannot be {value!r}: it is a {kind.__name__}")
+        return value
+
+    return read_plain
 
 
 def _by_name(named: Callable[[str], Any], otherwise: _Read) -> _Read:
@@ -194,7 +198,14 @@ def _record(kind: type, inside: tuple[Any, ...]) -> _Read:
         for key in needed:
             if key not in value:
                 raise _Wrong("is missing", key)
-        return kind(**{key: _at(key, readers[key], entry) for key, entry in value.items()})
+        made, key = {}, ""
+        try:
+            for key, entry in value.items():
+                made[key] = readers[key](entry)
+        except _Wrong as error:
+            error.keys.append(key)
+            raise
+        return kind(**made)
 
     return read_record
 
