@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from textwrap import wrap
 
 from hw_specs.detect.choose import Selection
 from hw_specs.detect.devices import DetectedGpu, PairLink
@@ -12,7 +11,7 @@ from hw_specs.spec import GpuSet
 from hw_specs.units import format_gib
 from planner.cli.diagnostics import say
 from planner.cli.output import style, table
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.page import PIPE_WIDTH, fold, shortened
 
 _KEY_WIDTH = 10
 _NAME_WIDTH = 26
@@ -64,8 +63,8 @@ def nothing_found(report: DetectionReport) -> list[str]:
         line
         for problem in found
         for line in (
-            *_item(_VENDORS.get(problem.vendor or "", "host"), problem.message),
-            *_item("", f"→ {problem.hint}"),
+            _item(_VENDORS.get(problem.vendor or "", "host"), problem.message),
+            _item("", f"→ {problem.hint}"),
         )
     ]
 
@@ -87,7 +86,7 @@ def _device_table(gpus: Sequence[DetectedGpu], selection: Selection) -> str:
         [
             "*" if (gpu.vendor, gpu.label) in chosen else "",
             gpu.label,
-            _cut(_short_name(gpu), _NAME_WIDTH),
+            shortened(_short_name(gpu), _NAME_WIDTH),
             _product(gpu),
             _size(gpu.engine_total_bytes),
             _size(gpu.free_bytes),
@@ -198,13 +197,8 @@ def _size(size_bytes: int | None) -> str:
     return "-" if size_bytes is None else format_gib(size_bytes)
 
 
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def _item(key: str, text: str) -> list[str]:
-    lines = wrap(text, PIPE_WIDTH - _KEY_WIDTH, break_on_hyphens=False, break_long_words=False)
-    return [f"{key if number == 0 else '':<{_KEY_WIDTH}}{line}" for number, line in enumerate(lines)]
+def _item(key: str, text: str) -> str:
+    return fold(key, text, width=PIPE_WIDTH, column=_KEY_WIDTH)
 
 
 def _folded(rows: Sequence[tuple[str, str]]) -> str:
@@ -212,6 +206,6 @@ def _folded(rows: Sequence[tuple[str, str]]) -> str:
     lines: list[str] = []
     last = ""
     for key, text in rows:
-        lines += _item("" if key == last else key, text)
+        lines.append(_item("" if key == last else key, text))
         last = key or last
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(lines)

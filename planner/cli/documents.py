@@ -17,6 +17,7 @@ from planner.memory.rank import Calibration
 from planner.rendering.difference import PlanDifference
 from planner.rendering.envelope import document, documents, head
 from planner.serve.start_report import Compared
+from planner.settings import Layout
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,25 +100,28 @@ class FleetDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostLoad:
-    """What one host can serve, and what it gets of the load."""
+    """What one host can serve, and its part of the load."""
 
     host: str
     gpus: str | None
-    replicas: int
-    tensor_parallel_size: int | None
+    layout: Layout | None
+    """What could run there; null where the load cannot be served."""
     capacity_requests_per_s: float
     assigned_requests_per_s: float
     reason: str
+    """Why it cannot serve; empty where it can."""
 
 
-@document("fleet-load", "1.0")
+@document("fleet-load", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetLoadDocument:
     """How a load is distributed over hosts."""
 
-    wanted_requests_per_s: float
-    carried_requests_per_s: float
-    carried: bool
+    request_rate: float
+    """Requests per second, as requested."""
+    assigned_requests_per_s: float
+    served: bool
+    """Whether the hosts serve all of it."""
     hosts: tuple[HostLoad, ...]
 
 

@@ -34,13 +34,12 @@ def _columns() -> int:
         return PIPE_WIDTH
 
 
-def fold(label: str, text: str, *, width: int, gap: int = 0) -> str:
-    """Return a label in its column and the text beside it; nothing is broken at a hyphen.
+def fold(label: str, text: str, *, width: int, column: int = COLUMN) -> str:
+    """Return a label and the text from `column` on; nothing is broken at a hyphen.
 
     >>> print(fold("why", "because it is so", width=30))
     why      because it is so
     """
-    column = len(label) + gap if gap else COLUMN
     lines = textwrap.wrap(text, max(20, width - column), break_long_words=False, break_on_hyphens=False) or [""]
     return "\n".join([f"{label:<{column}}{lines[0]}".rstrip(), *(" " * column + line for line in lines[1:])])
 
@@ -78,5 +77,5 @@ def noted_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: in
         elif width - len(left) < NARROWEST_NOTE:
             lines += [left.rstrip(), paragraph(row[count], width=width, indent="      ")]
         else:
-            lines.append(fold(left, row[count], width=width, gap=2))
+            lines.append(fold(left, row[count], width=width, column=len(left) + 2))
     return "\n".join(lines)

@@ -135,7 +135,7 @@ def _explained(plan: Plan, width: int) -> str:
         lines.append(f"{style(name, '1')} {format_gib(line.bytes)} GiB, {line.bytes:,} bytes, {line.basis}")
         for label, text in (("formula", line.formula), ("bounds", line.bounds), ("source", line.source)):
             if text:
-                lines.append(fold("  " + label, text, width=width, gap=10 - len(label)))
+                lines.append(fold("  " + label, text, width=width, column=12))
     return "\n".join(lines)
 
 

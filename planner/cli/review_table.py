@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 
 from hw_specs.units import format_tokens
 from planner.cli.output import style
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.page import PIPE_WIDTH, fold
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview
 
 _STYLE = {"error": "31;1", "warn": "33;1", "info": "36"}
@@ -44,18 +43,13 @@ def _server(one: ServerReview) -> str:
         text += f"; {format_tokens(one.plan.settings.max_model_len)} tokens, {kv.max_concurrency:.1f} requests of them"
     elif one.verdict == "unknown":
         text += f"; {one.reason}"
-    folded = _fold(label, text)
+    folded = fold(label, text, width=PIPE_WIDTH, column=len(label))
     return folded.replace(one.verdict, style(one.verdict, _VERDICT[one.verdict]), 1)
 
 
 def _finding(one: Finding) -> str:
     label = f"  {one.severity:<6}{one.line}:{one.column:<5} "
-    text = _fold(f"{label:<16}", f"{one.message} [{one.code}]")
+    text = fold(label, f"{one.message} [{one.code}]", width=PIPE_WIDTH, column=16)
     if one.cure:
-        text += "\n" + _fold(" " * 16, ("cure: " if not one.edits else "fix: ") + one.cure)
+        text += "\n" + fold("", ("cure: " if not one.edits else "fix: ") + one.cure, width=PIPE_WIDTH, column=16)
     return text.replace(one.severity, style(one.severity, _STYLE[one.severity]), 1)
-
-
-def _fold(label: str, text: str) -> str:
-    lines = textwrap.wrap(text, PIPE_WIDTH - len(label), break_long_words=False, break_on_hyphens=False) or [""]
-    return "\n".join([label + lines[0], *(" " * len(label) + line for line in lines[1:])])

@@ -1,4 +1,4 @@
-"""Which hosts of a fleet carry a wanted load, and which are left over. It forecasts; it never contacts a host.
+"""How a requested load is distributed over the hosts of a fleet. It forecasts; it never contacts a host.
 
 A host's capacity is the largest request rate that it keeps up with while the latency targets hold, over its layouts.
 Capacities are expected values, without bounds: hold a margin where the forecast is far from anything measured.
@@ -16,6 +16,7 @@ from planner.errors import InvalidRequest, PlannerError
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.fleet import FleetRow
+from planner.settings import Layout
 from planner.speed.answer import Targets
 from planner.speed.predict import expected_figures
 from planner.speed.workload import Workload
@@ -32,7 +33,7 @@ MOST_REQUESTS_PER_S = 512.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostShare:
-    """One host's part in carrying the load."""
+    """One host's part of the load."""
 
     host: str
     plan: Plan | None
@@ -40,28 +41,35 @@ class HostShare:
     capacity_requests_per_s: float
     """Largest rate it keeps up with inside the targets; 0 when it cannot serve at all."""
     assigned_requests_per_s: float
-    """Its part of the wanted rate; 0 means it is left over."""
+    """Its part of the requested rate; 0 where it is not used."""
     reason: str
+    """Why it cannot serve; empty where it can."""
 
     @property
-    def replicas(self) -> int:
-        """Servers that run there for this load."""
-        return self.plan.settings.replicas if self.plan is not None and self.assigned_requests_per_s else 0
+    def layout(self) -> Layout | None:
+        """What could run there for this load; None where it cannot be served."""
+        return self.plan.settings.layout if self.plan is not None and self.capacity_requests_per_s else None
+
+    @property
+    def unused(self) -> bool:
+        """Whether it could serve and has nothing to do."""
+        return self.capacity_requests_per_s > 0 and not self.assigned_requests_per_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetShare:
-    """How the load is dealt out."""
+    """How the load is distributed."""
 
-    wanted_requests_per_s: float
-    carried_requests_per_s: float
+    request_rate: float
+    """Requests per second, as requested."""
+    assigned_requests_per_s: float
     hosts: tuple[HostShare, ...]
     """In the order of the inventory."""
 
     @property
-    def carried(self) -> bool:
-        """Whether the fleet carries all of it."""
-        return self.carried_requests_per_s >= self.wanted_requests_per_s
+    def served(self) -> bool:
+        """Whether the fleet serves all of it."""
+        return self.assigned_requests_per_s >= self.request_rate
 
 
 def share_load(
@@ -71,19 +79,19 @@ def share_load(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> FleetShare:
-    """Deal `workload.request_rate` over the hosts of `rows`, the largest first, so that few hosts are used.
+    """Distribute `workload.request_rate` over the hosts of `rows`, the largest first, so that few hosts are used.
 
     Args:
         rows: the hosts with their plans, as :func:`planner.planning.fleet.plan_fleet` returns them.
-        workload: lengths and the wanted rate.
+        workload: lengths and the requested rate.
         targets: latency limits that hold on every host.
         progress: hears how many hosts of how many are judged.
 
     Raises:
         InvalidRequest: when the workload has no request rate.
     """
-    wanted = workload.request_rate
-    if wanted is None:
+    requested = workload.request_rate
+    if requested is None:
         raise InvalidRequest("request_rate", "a load over hosts needs a request_rate", hint="give requests per second")
     judged: dict[str, HostShare] = {}
     seen: dict[tuple[str, int | None, int], HostShare] = {}
@@ -97,9 +105,9 @@ def share_load(
         judged[row.path] = _judge(row, workload, targets)
         if kind:
             seen[kind] = judged[row.path]
-    left = wanted
+    left = requested
     assigned: dict[str, float] = {}
-    # Largest first, but the last host is the smallest that carries the rest.
+    # Largest first, but the last host is the smallest that serves the rest.
     pool = sorted(judged.items(), key=lambda item: -item[1].capacity_requests_per_s)
     falling = [-host.capacity_requests_per_s for _, host in pool]
     for path, host in pool:
@@ -109,20 +117,17 @@ def share_load(
             path, host = pool[bisect_right(falling, -left) - 1]
         assigned[path] = min(left, host.capacity_requests_per_s)
         left -= assigned[path]
-    hosts = []
-    for row in rows:
-        part = assigned.get(row.path, 0.0)
-        host = judged[row.path]
-        spare = host.capacity_requests_per_s > 0 and not part
-        hosts.append(
-            dataclasses.replace(host, assigned_requests_per_s=part, reason="left over" if spare else host.reason)
-        )
-    carried = wanted - max(0.0, left)
-    return FleetShare(wanted_requests_per_s=wanted, carried_requests_per_s=carried, hosts=tuple(hosts))
+    return FleetShare(
+        request_rate=requested,
+        assigned_requests_per_s=requested - max(0.0, left),
+        hosts=tuple(
+            dataclasses.replace(judged[row.path], assigned_requests_per_s=assigned.get(row.path, 0.0)) for row in rows
+        ),
+    )
 
 
 def _judge(row: FleetRow, workload: Workload, targets: Targets) -> HostShare:
-    """The host's layout that carries the most of the load inside the targets."""
+    """The host's layout that serves the most of the load inside the targets."""
     none = HostShare(host=row.host, plan=row.plan, capacity_requests_per_s=0, assigned_requests_per_s=0, reason="")
     if row.plan is None or not row.plan.feasible:
         why = row.problem or (row.plan.reasons[0] if row.plan and row.plan.reasons else "does not fit")

@@ -52,10 +52,10 @@ def test_nothing_heavy_is_imported(statement: str, absent: set[str]) -> None:
 def test_public_names_exist_and_no_module_takes_one() -> None:
     import hw_specs
     import planner
+    import planner.review
     import planner.serve
-    import planner.speed
 
-    for package in (hw_specs, planner, planner.serve, planner.speed):
+    for package in (hw_specs, planner, planner.serve, planner.review):
         for module in pkgutil.iter_modules(package.__path__):
             if module.name != "__main__":
                 importlib.import_module(f"{package.__name__}.{module.name}")
@@ -84,7 +84,7 @@ def told_names(package: str) -> dict[str, str]:
 DOORS = ("planner", "planner.serve", "planner.review", "hw_specs")
 
 
-@pytest.mark.parametrize("door", [*DOORS, "planner.speed"])
+@pytest.mark.parametrize("door", DOORS)
 def test_type_checkers_are_told_the_names_of_each_door(door: str) -> None:
     package, told = importlib.import_module(door), told_names(door)
     assert set(told) == set(package.__all__)
@@ -102,7 +102,7 @@ def test_the_page_of_the_api_has_every_public_name(door: str) -> None:
 
 def test_files_stay_small() -> None:
     too_long = {
-        str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 500
+        str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 400
     }
     assert not too_long
 

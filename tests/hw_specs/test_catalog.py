@@ -142,14 +142,6 @@ def test_every_number_has_a_source(spec: hw_specs.GpuSpec) -> None:
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=ids)
-def test_sources_stand_last_so_that_they_can_wait(spec: hw_specs.GpuSpec) -> None:
-    text = (DATA / f"{spec.id}.toml").read_text()
-    assert text.count("\n[facts]\n") == text.count("[facts]") == 1
-    assert "\n[" not in text.partition("\n[facts]\n")[2]
-    assert dict(spec.facts).keys() == tomllib.loads(text)["facts"].keys()
-
-
-@pytest.mark.parametrize("spec", SPECS, ids=ids)
 def test_numbers_are_plausible(spec: hw_specs.GpuSpec) -> None:
     assert spec.engine_memory_low_bytes <= spec.engine_memory_bytes <= spec.engine_memory_high_bytes
     if spec.engine_memory_bytes:

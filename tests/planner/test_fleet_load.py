@@ -1,4 +1,4 @@
-"""A wanted load over an inventory: who carries what, and who is left over."""
+"""A requested load over an inventory: which host serves how much, and which are unused."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def rows(*gpus: str, **settings: Any) -> list[FleetRow]:
 
 
 @given(capacities=st.lists(st.floats(0, 50), min_size=1, max_size=8), wanted=st.floats(0.1, 200))
-def test_the_load_is_dealt_out_within_capacities(capacities: list[float], wanted: float) -> None:
+def test_the_load_is_distributed_within_capacities(capacities: list[float], wanted: float) -> None:
     hosts = [FleetRow(host=f"h{i}", path=f"p{i}") for i in range(len(capacities))]
     judged = iter(capacities)
 
@@ -42,28 +42,30 @@ def test_the_load_is_dealt_out_within_capacities(capacities: list[float], wanted
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fleet_load, "_judge", judge)
-        dealt = fleet_load.share_load(hosts, Workload(request_rate=wanted), NO_LIMIT)
-    parts = [host.assigned_requests_per_s for host in dealt.hosts]
+        shared = fleet_load.share_load(hosts, Workload(request_rate=wanted), NO_LIMIT)
+    parts = [host.assigned_requests_per_s for host in shared.hosts]
     assert sum(parts) == pytest.approx(min(wanted, sum(capacities)), abs=1e-6)
     assert all(0 <= part <= capacity + 1e-9 for part, capacity in zip(parts, capacities, strict=True))
-    assert dealt.carried == (sum(capacities) >= wanted - 1e-9)
+    assert shared.served == (sum(capacities) >= wanted - 1e-9)
     used = [part for part in parts if part]
-    if dealt.carried and len(used) > 1:
+    if shared.served and len(used) > 1:
         smallest = sorted(capacities, reverse=True)[: len(used) - 1]
         assert sum(smallest) < wanted, "one host fewer would not have been enough"
 
 
 def test_a_real_forecast_decides() -> None:
     load = Workload(prompt_tokens=512, output_tokens=128, request_rate=1.0)
-    dealt = fleet_load.share_load(rows("8xH200", "1xH100", replicas=1), load, Targets(tpot_ms=60))
-    first, second = dealt.hosts
-    assert dealt.carried
-    assert (first.assigned_requests_per_s, first.replicas) == (1.0, 1)
+    shared = fleet_load.share_load(rows("8xH200", "1xH100", replicas=1), load, Targets(tpot_ms=60))
+    first, second = shared.hosts
+    assert shared.served
+    assert first.assigned_requests_per_s == 1.0
+    assert first.layout is not None and first.layout.replicas == 1
+    assert second.layout is None and not second.unused
     assert second.capacity_requests_per_s == 0
     assert "weights" in second.reason
 
 
-def test_tighter_targets_never_carry_more() -> None:
+def test_tighter_targets_never_serve_more() -> None:
     (row,) = rows("2xMI300X")
     assert row.plan is not None
     load = Workload(prompt_tokens=512, output_tokens=128, request_rate=1.0)
@@ -109,4 +111,4 @@ def test_the_command_takes_every_option_of_a_load(tmp_path: Path, capsys: pytest
     assert main(["fleet", str(hosts)]) == 0
     load = ("--request-rate", "1", "--prompt-tokens", "256", "--output-tokens", "16")
     assert main(["fleet", str(hosts), *load, "--length-distribution", "exponential"]) == 0
-    assert "carried" in capsys.readouterr().out
+    assert "served" in capsys.readouterr().out

@@ -10,9 +10,9 @@ from hw_specs import parse_gpus
 from planner import PlanRequest, plan
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
-from planner.speed import SpeedForecast, Workload, forecast
-from planner.speed.answer import ESTIMATED
-from planner.speed.predict import calibrate
+from planner.speed.answer import ESTIMATED, SpeedForecast
+from planner.speed.predict import calibrate, forecast
+from planner.speed.workload import Workload
 
 LOAD = Workload(concurrency=32, num_requests=100)
 

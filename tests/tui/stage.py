@@ -27,7 +27,9 @@ from planner.serve.process.endpoint import Endpoint
 from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
 from planner.serve.verification.chat import Piece, Turn
-from planner.speed import SpeedForecast, Workload, forecast
+from planner.speed.answer import SpeedForecast
+from planner.speed.predict import forecast
+from planner.speed.workload import Workload
 from tui import news
 from tui.app import M35App
 from tui.backend import Backend

@@ -19,7 +19,7 @@ from textual.worker import get_current_worker
 from hw_specs import M35Error
 from planner import Plan
 from planner.rendering import report
-from planner.speed import SpeedForecast
+from planner.speed.answer import SpeedForecast
 from tui.backend import Backend
 from tui.forecasting import workload_for
 from tui.widgets.columns import Column, Row, fit

@@ -8,7 +8,7 @@ from textual.content import Content
 
 from hw_specs.units import format_tokens
 from planner.planning.context_curve import CurvePoint
-from planner.speed import SpeedForecast
+from planner.speed.answer import SpeedForecast
 from tui.widgets.columns import fit
 from tui.widgets.plan_panel import blocks
 

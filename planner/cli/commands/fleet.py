@@ -12,13 +12,13 @@ from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
 from planner.cli.output import json_text, style, table, write, write_document
+from planner.cli.page import page_width, shortened
 from planner.cli.speed_options import workload_options
 from planner.planning.load import WORKLOAD
 
 if TYPE_CHECKING:
     from planner.planning.fleet import FleetRow
 
-_WIDTH = 80
 _GPUS_WIDTH = 18
 _NAMED = 4
 """Hosts that are named where a note holds for many."""
@@ -47,8 +47,8 @@ def command(
     list of instances, or YAML such as `- {host: node-1, gpus: 8xH200}`. Settings hold for all hosts. Exit code 0: every
     host that is in service and has GPUs fits; 3: one does not, or there is none; 2: a file cannot be read.
 
-    With `--request-rate` the load is dealt out: which hosts carry it and with what, which are left over; 3 then means
-    that the fleet does not carry it.
+    With `--request-rate` the load is distributed: which hosts serve it, with which layout, and which are unused; 3 then
+    means that the fleet cannot serve it.
     """
     from hw_specs.units import parse_memory
     from planner.planning.fleet import plan_fleet
@@ -57,8 +57,8 @@ def command(
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
     if load["request_rate"] is not None and not any(row.unreadable for row in rows):
-        carrying = tuple(row for row in rows if row.counts)
-        return _share(carrying, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
+        counted = tuple(row for row in rows if row.counts)
+        return _share(counted, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
     if as_json:
         from planner.cli.documents import write_list_document
 
@@ -103,7 +103,7 @@ def _share(
     tpot_ms: float | None,
     as_json: bool,
 ) -> int:
-    """Deal the wanted request rate over the hosts and write who carries what."""
+    """Distribute the request rate over the hosts and write which serves how much."""
     from planner.cli.diagnostics import say
     from planner.cli.progress import Progress
     from planner.planning.fleet_load import share_load
@@ -114,49 +114,48 @@ def _share(
     targets = Targets(ttft_ms=ttft_ms, tpot_ms=tpot_ms)
     say("note", f"forecasting {len(rows)} hosts")
     with Progress("forecast", total=len(rows)) as progress:
-        dealt = share_load(rows, workload, targets, progress=progress.at)
+        shared = share_load(rows, workload, targets, progress=progress.at)
     if as_json:
         from planner.cli.documents import FleetLoadDocument, HostLoad
 
         write_document(
             FleetLoadDocument(
-                wanted_requests_per_s=dealt.wanted_requests_per_s,
-                carried_requests_per_s=dealt.carried_requests_per_s,
-                carried=dealt.carried,
+                request_rate=shared.request_rate,
+                assigned_requests_per_s=shared.assigned_requests_per_s,
+                served=shared.served,
                 hosts=tuple(
                     HostLoad(
                         host=host.host,
                         gpus=str(host.plan.gpus) if host.plan else None,
-                        replicas=host.replicas,
-                        tensor_parallel_size=host.plan.settings.tensor_parallel_size if host.plan else None,
+                        layout=host.layout,
                         capacity_requests_per_s=round(host.capacity_requests_per_s, 3),
                         assigned_requests_per_s=round(host.assigned_requests_per_s, 3),
                         reason=host.reason,
                     )
-                    for host in dealt.hosts
+                    for host in shared.hosts
                 ),
             )
         )
     else:
         cells = [
             [
-                _cut(host.host, 20),
-                _cut(str(host.plan.gpus), _GPUS_WIDTH) if host.plan else "-",
-                str(host.plan.settings.layout) if host.plan and host.capacity_requests_per_s else "-",
+                shortened(host.host, 20),
+                shortened(str(host.plan.gpus), _GPUS_WIDTH) if host.plan else "-",
+                str(host.layout or "-"),
                 f"{host.capacity_requests_per_s:.2f}",
                 f"{host.assigned_requests_per_s:.2f}" if host.assigned_requests_per_s else "",
-                "left over" if host.reason == "left over" else "",
+                "unused" if host.unused else "",
             ]
-            for host in dealt.hosts
+            for host in shared.hosts
         ]
-        head = ["host", "GPUs", "layout", "requests/s", "carries", ""]
+        head = ["host", "GPUs", "layout", "requests/s", "assigned", ""]
         write(table(head, cells, align=["<", "<", "<", ">", ">", "<"]))
-        part = f"{dealt.carried_requests_per_s:.2f} of {dealt.wanted_requests_per_s:.2f} requests/s"
-        write(f"\n{'carried' if dealt.carried else 'not carried'}: {part}")
-    for host in dealt.hosts:
-        if host.reason and host.reason != "left over":
+        part = f"{shared.assigned_requests_per_s:.2f} of {shared.request_rate:.2f} requests/s"
+        write(f"\n{'served' if shared.served else 'not served'}: {part}")
+    for host in shared.hosts:
+        if host.reason:
             say("note", f"{host.host}: {host.reason}")
-    return ExitCode.OK if dealt.carried else ExitCode.DOES_NOT_FIT
+    return ExitCode.OK if shared.served else ExitCode.DOES_NOT_FIT
 
 
 def _write_table(rows: Sequence[FleetRow]) -> None:
@@ -166,8 +165,8 @@ def _write_table(rows: Sequence[FleetRow]) -> None:
     head = ["GPUs", "verdict", "layout", "context", "requests"]
     cells = [_cells(row) for row in rows]
     lines = table(head, cells, align=["<", "<", "<", ">", ">"]).splitlines()
-    room = _WIDTH - 2 - max(map(len, lines))
-    hosts = ["host", *(_cut(row.host, room) for row in rows)]
+    room = page_width() - 2 - max(map(len, lines))
+    hosts = ["host", *(shortened(row.host, room) for row in rows)]
     width = max(map(len, hosts))
     first, *rest = [f"{host:<{width}}  {line}" for host, line in zip(hosts, lines, strict=True)]
     write(style(first, "1"))
@@ -177,19 +176,15 @@ def _write_table(rows: Sequence[FleetRow]) -> None:
 def _cells(row: FleetRow) -> list[str]:
     """What a row says behind the host's name."""
     if row.plan is None:
-        named = _cut(str(row.gpus), _GPUS_WIDTH) if row.gpus is not None else "-"
+        named = shortened(str(row.gpus), _GPUS_WIDTH) if row.gpus is not None else "-"
         return [named, "out of service" if row.out_of_service else "no plan", "-", "-", "-"]
     answer, settings = row.plan, row.plan.settings
     layout = str(settings.layout)
-    gpus = _cut(str(answer.gpus), _GPUS_WIDTH)
+    gpus = shortened(str(answer.gpus), _GPUS_WIDTH)
     if not answer.feasible:
         return [gpus, answer.verdict, layout, "-", "-"]
     concurrency = answer.kv_cache.max_concurrency * settings.replicas
     return [gpus, answer.verdict, layout, f"{settings.max_model_len:,}", f"{concurrency:.1f}"]
-
-
-def _cut(text: str, width: int) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
 
 
 def _documents(rows: Iterable[FleetRow]) -> Iterator[str]:

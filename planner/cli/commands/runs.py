@@ -11,7 +11,7 @@ from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.kept import tell_of_damage
 from planner.cli.output import table, write, write_document
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.page import PIPE_WIDTH, shortened
 from planner.errors import UnsafePath
 from planner.serve.process.ending import find_strays
 from planner.serve.process.health import ask_health
@@ -91,8 +91,7 @@ def _fit(cells: list[list[str]], head: list[str]) -> None:
     for column, least in ((3, _LEAST_MODEL + 2), (4, 0)):
         room = PIPE_WIDTH - fixed - least
         for row in cells:
-            if len(row[column]) > room:
-                row[column] = row[column][: max(1, room - 1)] + "…"
+            row[column] = shortened(row[column], room)
         fixed += max(len(row[column]) for row in (head, *cells)) + 2
 
 
