@@ -14,7 +14,6 @@ from hw_specs.spec import GpuSpec
 from planner.accuracy.evaluate import Group
 from planner.cli.output import write_list
 from planner.memory.rank import Calibration
-from planner.rendering.difference import PlanDifference
 from planner.rendering.envelope import document, documents, head
 from planner.serve.start_report import Compared
 from planner.settings import Layout
@@ -144,7 +143,6 @@ class SweepDocument:
 
 
 document("gpu", "1.0")(GpuSpec)
-document("plan-diff", "1.0")(PlanDifference)
 
 
 def write_list_document(kind: str, body: Mapping[str, object], name: str, items: Iterable[str]) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.planning.answer import Plan
+from planner.rendering.envelope import document
 from planner.rendering.headline import headline, verdict_words
 from planner.rendering.multi_node import first_command
 from planner.rendering.report import LABELS
@@ -28,6 +29,7 @@ class TermDifference:
         return self.after_bytes - self.before_bytes
 
 
+@document("plan-diff", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDifference:
     """Two plans side by side; ``before`` is the first."""

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
+from planner.rendering.envelope import document
 from planner.review.findings import Review, ServerReview, Severity, Verdict
-
-SCHEMA_VERSION = "1.0"
-"""``major.minor``: a minor step adds keys, a major step removes or redefines some."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,12 +82,11 @@ class FileEntry:
     findings: tuple[FindingEntry, ...]
 
 
+@document("review", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewDocument:
     """Every artefact that one call looked at."""
 
-    kind: Literal["review"]
-    schema_version: str
     ok: bool
     """Whether every server starts, as far as is known, and nothing reached the limit of the call."""
     files: tuple[FileEntry, ...]
@@ -99,9 +94,7 @@ class ReviewDocument:
 
 def review_document(reviews: Sequence[Review], *, ok: bool) -> ReviewDocument:
     """Return the document of some reviews."""
-    return ReviewDocument(
-        kind="review", schema_version=SCHEMA_VERSION, ok=ok, files=tuple(_file(one) for one in reviews)
-    )
+    return ReviewDocument(ok=ok, files=tuple(_file(one) for one in reviews))
 
 
 def _file(review: Review) -> FileEntry:
@@ -159,15 +152,3 @@ def _server(one: ServerReview) -> ServerEntry:
         if plan is not None
         else (),
     )
-
-
-def to_json_value(document: ReviewDocument) -> dict[str, Any]:
-    """Return the document as plain dicts and lists, keys in the order of the contract."""
-    return dataclasses.asdict(document)
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON schema of the document."""
-    from pydantic import TypeAdapter
-
-    return TypeAdapter(ReviewDocument).json_schema()

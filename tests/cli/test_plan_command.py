@@ -277,6 +277,15 @@ def test_every_document_says_what_it_is(
         jsonschema.validate(document, spec["schemas"][kind])
 
 
+@pytest.mark.parametrize("words", [["diff", "--gpus", "8xH200", "0.28.0", "0.33.0"], ["gpus", "H200"]])
+def test_a_document_needs_no_other_command_in_its_process(words: list[str]) -> None:
+    """What heads a document must be known wherever it is made."""
+    done = subprocess.run(
+        [sys.executable, "-m", "planner", *words, "--json"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout)["kind"] in ("plan-diff", "gpu")
+
+
 def test_every_command_that_prints_json_stands_in_the_specification(capsys: pytest.CaptureFixture[str]) -> None:
     """A new command with `--json` needs a case above, or among those of servers."""
     spec = json.loads(call(capsys, "spec")[1])

@@ -18,7 +18,7 @@ from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, gpu_options
-from planner.cli.output import write, write_back, write_json
+from planner.cli.output import write, write_back, write_document, write_json
 from planner.errors import InvalidRequest
 from planner.rendering.secrets import secrets_in, without
 
@@ -189,9 +189,9 @@ def _write_back(path: Path, text: str) -> None:
 
 def _print(reviews: list[Review], form: str, *, ok: bool) -> None:
     if form == "json":
-        from planner.review.document import review_document, to_json_value
+        from planner.review.document import review_document
 
-        write_json(to_json_value(review_document(reviews, ok=ok)))
+        write_document(review_document(reviews, ok=ok))
     elif form == "sarif":
         from planner.review.sarif import sarif
 

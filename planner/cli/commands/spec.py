@@ -12,7 +12,8 @@ from planner.cli.output import write_json
 
 SPEC_VERSION = "2.0"
 DOCUMENT_HOMES = (
-    "planner.cli.documents", "planner.serve.documents", "planner.serve.start_report",
+    "planner.cli.documents", "planner.rendering.difference", "planner.review.document", "planner.serve.documents",
+    "planner.serve.start_report",
     "planner.serve.verification.smoke", "planner.serve.rehearsal.document", "planner.serve.verification.window",
 )  # fmt: skip
 """Modules whose documents have types of their own."""
@@ -48,8 +49,6 @@ def specification() -> dict[str, Any]:
     from planner.cli.exit_code import ExitCode
     from planner.rendering.document import SCHEMA_VERSION, json_schema
     from planner.rendering.envelope import documents, head, schema
-    from planner.review.document import SCHEMA_VERSION as REVIEW_VERSION
-    from planner.review.document import json_schema as review_schema
 
     for home in DOCUMENT_HOMES:
         import_module(home)
@@ -57,13 +56,11 @@ def specification() -> dict[str, Any]:
     what = {kind: (head(cls)[1], (cls.__doc__ or "").splitlines()[0]) for kind, cls in typed.items()}
     schemas = {
         "plan": json_schema(),
-        "review": review_schema(),
         "detection": detection_schema(),
         **{kind: schema(cls) for kind, cls in typed.items()},
     }
     others = {
         "plan": (SCHEMA_VERSION, "A plan, also when nothing fits."),
-        "review": (REVIEW_VERSION, "What a review found."),
         "detection": (DETECTION_VERSION, "The GPUs of a machine."),
         "spec": (SPEC_VERSION, "This document."),
     }
