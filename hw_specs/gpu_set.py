@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hw_specs.catalog import get_gpu
+from hw_specs.catalog import get_gpu, names
 from hw_specs.errors import BadGpuString, UnknownGpu, shown
 from hw_specs.instances import find_instance
 from hw_specs.mig import NO_LINK
@@ -18,7 +18,7 @@ _NUMBER = r"[+-]?[0-9][0-9_.,]*"
 _GRAMMAR = re.compile(rf"^(?:({_NUMBER})\s*[x×*]\s*)?(?:({_NUMBER})\s*[x×*]\s*)?(.*)$", re.IGNORECASE | re.DOTALL)
 _ONE_MORE_COUNT = re.compile(rf"^{_NUMBER}\s*[x×*]", re.IGNORECASE)
 _NEAR_MISSES = (
-    (re.compile(r"^(?P<name>.*\S)\s*[x×*]\s*(?P<count>[0-9]{1,4})$", re.I | re.S), "the count stands behind the GPU"),
+    (re.compile(r"^(?P<name>.*\S)\s*[x×*:]\s*(?P<count>[0-9]{1,4})$", re.I | re.S), "the count stands behind the GPU"),
     (re.compile(r"^(?P<count>[0-9]{1,4})[\s*-]*(?P<name>[A-Za-z].*)$", re.S), "there is no `x` behind the count"),
 )
 _EXAMPLES = "write a GPU, a count and a GPU, or nodes too: `H200`, `8xH200`, `2x8xB200`"
@@ -48,6 +48,13 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
     first, second, name = match.groups()
     if not name:
         raise BadGpuString(f"no GPU is named in `{shown(text)}`", hint=_EXAMPLES)
+    if "," in name:
+        raise BadGpuString(
+            f"`{shown(text)}` names more than one kind of GPU",
+            hint="one server uses one kind; `m35-plan sweep --gpus A,B` compares several",
+        )
+    if name.isdecimal():  # people call a GeForce by its number
+        name = f"RTX-{name}" if f"rtx-{name}" in names() else name
     if not any(character.isalpha() for character in name) or _ONE_MORE_COUNT.match(name):
         raise BadGpuString(f"cannot read `{shown(text)}` as GPUs", hint=_EXAMPLES)
     nodes = _count(first, text, what="nodes") if second is not None else 1

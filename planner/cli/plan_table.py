@@ -144,7 +144,7 @@ def _choice(plan: Plan) -> str:
 
 
 def _few_levers(plan: Plan, width: int) -> Sequence[str]:
-    """The best levers, one line each."""
+    """The best levers, one line each; what is typed is never cut."""
     rows = report.lever_rows(plan, most=FEW_LEVERS)
     lines = []
     for index, row in enumerate(rows):
@@ -152,8 +152,9 @@ def _few_levers(plan: Plan, width: int) -> Sequence[str]:
             part for part in (f"{row.gib} GiB" if row.gib else "", f"{row.tokens} tokens" if row.tokens else "") if part
         )
         flag = f"{row.mark} {row.flag}" if row.mark else row.flag
-        text = "  ".join(part for part in (flag, gains, row.note) if part)
-        lines.append(shortened(f"{'levers' if index == 0 else '':<{COLUMN}}{text}", width))
+        label, text = "levers" if index == 0 else "", "  ".join(part for part in (flag, gains, row.note) if part)
+        fits = COLUMN + len(flag) + 2 < width
+        lines.append(shortened(f"{label:<{COLUMN}}{text}", width) if fits else fold(label, flag, width=width))
     return lines
 
 

@@ -23,9 +23,12 @@ def why_not(outcome: Outcome) -> str:
     if blocker == "load":
         return f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
     if blocker == "free":
-        return (
+        said = (
             f"vLLM needs {format_gib(rank.requested_bytes)} GiB free at startup; only {format_gib(free)} GiB are free"
         )
+        if outcome.shortfall_bytes <= rank.requested_bytes - free:
+            return said
+        return f"{said}, and what it would get has no room for {format_tokens(outcome.settings.max_model_len)} tokens"
     if blocker == "physical":
         return (
             f"what lives outside the budget {'may need' if bound == Bound.WORST else 'needs'} "

@@ -296,3 +296,12 @@ def test_every_command_that_prints_json_stands_in_the_specification(capsys: pyte
     }
     assert print_json - {words[0] for _, words in CASES} == NEED_A_SERVER
     assert set(spec["kinds"]) - {"spec"} == set(spec["schemas"])
+
+
+def test_what_a_lever_types_is_never_cut(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    _, page, _ = call(capsys, "--gpus", "8xL4")
+    _, text, _ = call(capsys, "--gpus", "8xL4", "--json")
+    flag = json.loads(text)["levers"][0]["flag"]
+    assert len(flag) > 60
+    assert flag in " ".join(page.split())

@@ -63,6 +63,7 @@ def test_any_text_parses_or_explains_itself(text: str) -> None:
         ("4xNVIDIA GB200", "4xGB200"),
         ("NVIDIA-H100-80GB-HBM3", "1xH100"),
         ("08xh200", "8xH200"),
+        ("8x4090", "8xRTX-4090"),
     ],
 )
 def test_examples(text: str, expected: str) -> None:
@@ -83,6 +84,9 @@ def test_examples(text: str, expected: str) -> None:
         ("100000x8xH200", "1024"),
         ("H200x8", "`8xH200`"),
         ("MI300X8", "`8xMI300`"),
+        ("H200:8", "`8xH200`"),
+        ("8xH200,4xB200", "sweep"),
+        ("8x8", "8xH200"),
         ("8 H200", "`8xH200`"),
         ("8x", "8xH200"),
         ("", "8xH200"),
