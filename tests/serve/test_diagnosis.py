@@ -73,7 +73,7 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB. G
             "kernel-or-driver",
             "",
         ),
-        ("ImportError: libcuda.so.1: cannot open shared object file: No such file", b"", "kernel-or-driver", ""),
+        ("ImportError: libcuda.so.1: cannot open shared object file: No such file", b"", "no-device", ""),
         ("RuntimeError: Failed to infer device type, please set", b"", "no-device", ""),
         ("RuntimeError: NCCL error: unhandled system error", b"", "collective", ""),
         ("ModuleNotFoundError: No module named 'vllm._C'", b"", "kernel-or-driver", ""),

@@ -29,11 +29,20 @@ from planner.serve.log.remedy import (
 )
 
 _MAX_LEVERS = 5
+_START = b"vLLM API server version"
+"""What every server says first."""
+_FEW_STARTS = 2
+_AGAIN = (
+    "the log holds {starts} starts: something starts the server again each time it ends; stop that until the cause is "
+    "mended (`docker update --restart=no`, `systemctl stop`, `kubectl scale --replicas=0`)"
+)
 _PYTHON_WORDS = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)|"
     r"error while attempting to bind on address"
 )
 """An exception, or the hub: what a Python program for models prints."""
+_DEFECT = re.compile(r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError): ")
+"""Exceptions that no setting raises on purpose: the code itself is at fault, or what it calls is another version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +117,8 @@ def diagnose(
         values["free_port"] = str(free)
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""
+    if (starts := log.count(_START)) > _FEW_STARTS:
+        cures.append(_AGAIN.format(starts=starts))
     if plan is not None:
         cures += _planned_cures(cause.code, plan, values)
     if known.replan and plan is not None:
@@ -230,13 +241,15 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
             cures=died.cures,
             measured=measured,
         )
-    unknown = causes()["unknown"]
+    words = _last_words(root)
+    defect = bool(words) and _DEFECT.match(words[0].text) is not None
+    unknown = causes()["engine-defect" if defect else "unknown"]
     return Diagnosis(
-        code="unknown",
+        code="engine-defect" if defect else "unknown",
         title=unknown.title,
         phase=reached,
         term="",
-        evidence=_last_words(root),
+        evidence=words,
         cures=unknown.cures if any(isinstance(event, TracebackSeen) for event in events) else unknown.silent_cures,
         traceback=root,
         measured=measured,
