@@ -1,15 +1,36 @@
-"""What every command of ours is to click: its help shows groups and examples. It runs nothing."""
+"""What every command of ours is to click: its help shows groups and examples. None is silent for long."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from planner.cli.silence import Company
 
 UNBROKEN = "\N{NON-BREAKING HYPHEN}"
 """Stands for ``-`` while click wraps: a flag that is cut in two cannot be copied."""
 
 
+COMPANY = "planner.company"
+"""Where the context of a command keeps what speaks up beside it."""
+
+
+def quiet() -> None:
+    """Let nothing speak up beside the command that runs, if one does."""
+    context = click.get_current_context(silent=True)
+    if context is not None and COMPANY in context.meta:
+        context.meta[COMPANY].leave()
+
+
 class Command(click.Command):
     """A command whose help page is drawn by :mod:`planner.cli.help_page`, which a run never loads."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; where it says nothing for long, a note does."""
+        with Company(self.name or "") as company:
+            ctx.meta[COMPANY] = company
+            return super().invoke(ctx)
 
     def get_help(self, ctx: click.Context) -> str:
         """Return the help page; no flag is broken at a hyphen."""

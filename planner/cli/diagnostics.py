@@ -7,6 +7,7 @@ import sys
 
 from planner.cli.charset import coloured, encodable, harmless
 from planner.cli.output import may_colour
+from planner.cli.silence import heard
 from planner.state import without_secrets
 
 _COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "note": "2"}
@@ -44,6 +45,7 @@ def _put(text: str) -> None:
 
 
 def _put_raw(text: str) -> None:
+    heard()
     # A stream that takes no more words must not keep a command from its work.
     with contextlib.suppress(OSError, ValueError):
         sys.stderr.write(encodable(text, sys.stderr.encoding))

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TextIO
 
 from planner.cli.charset import coloured, encodable, escaped, harmless
+from planner.cli.silence import heard
 from planner.state import without_secrets
 
 Align = Literal["<", ">"]
@@ -32,6 +33,7 @@ class GuardedStdout:
 
     def write(self, text: str) -> int:
         """Write `text` without secrets and steering characters, in plain marks where the encoding lacks others."""
+        heard()
         try:
             return self._stream.write(encodable(harmless(without_secrets(text)), self._stream.encoding))
         except OSError as error:

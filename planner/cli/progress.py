@@ -7,6 +7,8 @@ import sys
 import time
 from types import TracebackType
 
+from planner.cli.silence import heard
+
 PATIENCE_S = 0.5
 """Work that is shorter than this says nothing."""
 
@@ -44,6 +46,7 @@ class Progress:
         spent_s = time.monotonic() - self._begun_s
         if not self._live or spent_s < PATIENCE_S:
             return
+        heard()
         left_s = spent_s / self._done * (self._total - self._done)
         sys.stderr.write(f"\r\x1b[2K{self._title} {self._done}/{self._total}, about {left_s:.0f} s left")
         sys.stderr.flush()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from planner.cli.command import Command
+from planner.cli.command import Command, quiet
 from planner.cli.diagnostics import say
 from planner.cli.output import table, write, write_document
 from planner.cli.speed_options import workload_options
@@ -84,6 +84,8 @@ def command(
     if result_file is not None:
         result = read_result(_text(result_file))
     else:
+        # Its own progress goes to the same stream.
+        quiet()
         result = run_bench(
             workload, model=name, url=url, executable=executable, tokenizer=tokenizer, timeout_s=timeout_s
         )

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from hw_specs.errors import shown
-from planner.cli.command import Command
+from planner.cli.command import Command, quiet
 from planner.cli.diagnostics import say
 from planner.cli.emit_options import PAGES, emit_options, take_deployment, with_forecast, write_files
 from planner.cli.exit_code import ExitCode
@@ -132,4 +132,5 @@ def _open_wizard(request: PlanRequest, load: dict[str, Any]) -> int:
     wizard: Callable[[PlanRequest, dict[str, Any]], int] | None = click.get_current_context().find_root().obj
     if wizard is None:
         raise click.UsageError("`--tui` opens the wizard from `m35-plan` only; `m35-tui` opens it by itself")
+    quiet()
     return wizard(request, {name: value for name, value in load.items() if value is not None})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from planner.cli.command import Command
+from planner.cli.command import Command, quiet
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_json_line
@@ -45,6 +45,8 @@ def command(server: str, every_s: float, window_s: float, count: int | None, as_
     from planner.serve.process.health import read_metrics
     from planner.serve.verification.window import Window, read_look
 
+    # Between two looks nothing is to be said.
+    quiet()
     url, plan = _server(server)
     here = any(name in url for name in ("//127.0.0.1", "//localhost", "//[::1]"))
     reader, window, seen = ActivityReader(), Window(span_s=window_s), _Forecasts(plan)
