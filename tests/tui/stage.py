@@ -6,7 +6,7 @@ python -m tests.tui.stage      # records anew; look at what changed before you k
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from planner.planning.context_curve import CurvePoint, context_curve
 from planner.rendering.document import plan_document, to_json_value
 from planner.serve import CheckResult, Diagnosis, Run, SmokeReport, StartReport
 from planner.serve.log.events import ServerReady
-from planner.serve.log.measured import Measured, compare, read_measured
+from planner.serve.log.measured import Measured
 from planner.serve.log.parser import parse_log
 from planner.serve.process.endpoint import Endpoint
 from planner.serve.process.record import RunRecord
@@ -210,9 +210,9 @@ def starting(screen: LaunchScreen, *, share: float) -> None:
     screen.show(Start(state="starting"))
     half = log.rfind(b"\n", 0, cut // 2) + 1
     screen.hear(news.ServerNews(tuple(parse_log(log[:half])), log[:half], at_s=41.0))
-    screen.hear(news.GpusSeen(detected(used_gib=15.9)))
+    screen.hear(news.GpusSeen(detected(15.9, busy=range(8))))
     screen.hear(news.ServerNews(tuple(parse_log(log[:cut])), log[half:cut], at_s=161.0))
-    screen.hear(news.GpusSeen(detected(used_gib=126.3 * share)))
+    screen.hear(news.GpusSeen(detected(126.3 * share, busy=range(8))))
 
 
 def ready(screen: LaunchScreen) -> None:
@@ -222,37 +222,33 @@ def ready(screen: LaunchScreen) -> None:
     screen.hear(news.ServerNews((up,), b"", at_s=161.0))
 
 
+NO_ROOM = (
+    "ValueError: To serve at least one request with the models's max seq len (262144), (11.0 GiB KV cache is needed, "
+    "which is larger than the available KV cache memory (1.10 GiB)."
+)
+
+
 def failed(screen: LaunchScreen) -> None:
     """Let the start fail for want of memory."""
     from planner.serve.log.diagnosis import LogLine
 
-    starting(screen, share=0.6)
+    starting(screen, share=0.45)
+    ending = f"(EngineCore pid=200) ERROR 11-20 09:02:43 [core.py:1100] {NO_ROOM}\n".encode()
+    screen.hear(news.ServerNews((), ending, at_s=162.0))
     diagnosis = Diagnosis(
         code="max-model-len",
         title="the KV cache cannot hold one sequence of the asked length",
         phase="kv",
         term="kv_cache",
-        evidence=(
-            LogLine(
-                number=67,
-                text="ValueError: To serve at least one request with the models's max seq len (262144), (11.0 GiB KV "
-                "cache is needed, which is larger than the available KV cache memory (1.10 GiB).",
-            ),
-        ),
+        evidence=(LogLine(number=67, text=NO_ROOM),),
         cures=("`--max-model-len 26208` or less: what the engine itself says would fit",),
         measured=Measured(),
     )
     screen.hear(news.StartReported(StartReport(outcome="failed", measured=Measured(), diagnosis=diagnosis)))
 
 
-def measured_comparison() -> object:
-    """Predicted against measured of the recorded start."""
-    document = to_json_value(plan_document(recording("8xH200").plan))
-    return compare(document, read_measured(parse_log(LOG.read_bytes())))
-
-
-def detected(used_gib: float = 9.5) -> DetectionReport:
-    """A machine with two GPUs, the second one busy."""
+def detected(used_gib: float = 9.5, *, busy: Collection[int] = (1,), count: int = 8) -> DetectionReport:
+    """A machine whose busy GPUs hold so much for somebody."""
     from hw_specs.detect.devices import DetectedGpu, GpuProcess
 
     gpus = tuple(
@@ -265,13 +261,13 @@ def detected(used_gib: float = 9.5) -> DetectionReport:
             architecture="9.0",
             driver_total_bytes=150_754_820_096,
             engine_total_bytes=150_110_011_392,
-            free_bytes=round((139.8 - used_gib * index) * GIB),
-            used_bytes=round(used_gib * index * GIB),
-            processes=(GpuProcess(pid=4711, name="python", used_bytes=round(used_gib * GIB)),) if index else (),
+            free_bytes=round((139.8 - used_gib * (index in busy)) * GIB),
+            used_bytes=round(used_gib * (index in busy) * GIB),
+            processes=(GpuProcess(pid=4711, name="python", used_bytes=round(used_gib * GIB)),) if index in busy else (),
             engine_index=index,
             catalogue_id="h200-sxm",
         )
-        for index in range(2)
+        for index in range(count)
     )
     return dataclasses.replace(NO_GPU, gpus=gpus, problems=())
 

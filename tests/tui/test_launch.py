@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -346,6 +347,11 @@ async def test_the_container_is_a_target_too(tmp_path: Path) -> None:
         assert "docker" in text_of(app)
 
 
+def gpu_lines(lines: list[str]) -> list[str]:
+    """Which GPUs have a line of their own."""
+    return [found[1] for line in lines if (found := re.match(r"\s+(\d) [█▏▎▍▌▋▊▉·]{4}", line))]
+
+
 async def test_the_memory_of_each_gpu_fills_towards_the_plan_phase_by_phase() -> None:
     doors = stage.staged(detect=stage.detected)
     app = stage.app_at(Step.LAUNCH, doors=doors)
@@ -358,10 +364,11 @@ async def test_the_memory_of_each_gpu_fills_towards_the_plan_phase_by_phase() ->
         screen.hear(news.GpusSeen(stage.detected()))
         await until(pilot, lambda: "9.5 of 1" in text_of(app) or "9.5 GiB" in text_of(app))
         lines = text_of(app).splitlines()
-        assert any(line.lstrip().startswith("GPU 0") for line in lines), "every GPU has a line"
-        assert any(line.lstrip().startswith("GPU 1") and "9.50 GiB" in line for line in lines)
-        await pilot.resize_terminal(80, 24)
-        await until(pilot, lambda: "GPU 0" not in text_of(app) and "GPU 1" in text_of(app))
+        assert gpu_lines(lines) == ["0", "1", "2", "3", "4", "5", "6", "7"], "every GPU has a line"
+        assert any(line.lstrip().startswith("1 █") and " 9.5" in line for line in lines)
+        for columns, rows in ((80, 24), (100, 30), (110, 34), (200, 60)):
+            await pilot.resize_terminal(columns, rows)
+            await until(pilot, lambda: len(gpu_lines(text_of(app).splitlines())) == 8)
 
 
 async def test_a_check_that_takes_long_says_what_and_how_long() -> None:

@@ -27,6 +27,7 @@ from tui.widgets.columns import Column, Row
 from tui.widgets.diagnosis import diagnosis_lines
 from tui.widgets.log_view import LogView
 from tui.widgets.memory import MemoryFill
+from tui.widgets.plan_side import PlanSide
 from tui.widgets.startup import left_lines, phase_block, startup_title
 from tui.widgets.step_bar import StepBar
 from tui.widgets.table import RetryRows, Table
@@ -34,6 +35,10 @@ from tui.wizard import Answers, Step
 
 TICK_S = 0.25
 """How often the sign turns beside what takes long."""
+
+
+CURES = (Column("try again with", flex=True), Column("GiB", right=True), Column("tokens", right=True))
+"""The last two only where a change gains something."""
 
 
 class LaunchScreen(StepScreen):
@@ -74,33 +79,30 @@ class LaunchScreen(StepScreen):
         self.start = Start()
         self.cures: tuple[Cure, ...] = ()
         """What can be tried after a failure."""
+        self._ordered: StartOrder | None = None
+        """What the checks are about."""
 
     def compose_body(self) -> ComposeResult:
-        """Start-up at the left, log at the right, memory below; trouble takes the upper part."""
+        """Start-up and memory at the left; the plan at the right, once it starts the log; trouble stands above."""
+        with VerticalScroll(id="trouble", can_focus=False):
+            yield Static(id="diagnosis")
         with Horizontal(id="watching"):
             with VerticalScroll(classes="question", id="startup"):
                 yield Static("start-up", classes="title", id="startup-title")
                 yield Static(id="checks")
                 yield Static(id="phases")
+                yield MemoryFill()
+            yield PlanSide(classes="answer")
             with Vertical(classes="answer", id="log-side"):
                 yield Static(id="log-title", classes="title", markup=False)
                 yield LogView(id="log")
-        with VerticalScroll(id="trouble", can_focus=False):
-            yield Static(id="diagnosis")
         with Vertical(id="cures-side"):
-            yield Table(
-                Column("try again with", flex=True),
-                Column("GiB", right=True),
-                Column("tokens", right=True),
-                id="cures",
-                rows=RetryRows,
-            )
-        yield MemoryFill()
+            yield Table(*CURES, id="cures", rows=RetryRows)
 
     def on_mount(self) -> None:
         """Attach to the server there is, or look at the machine."""
         self.replan()
-        self.query_one(MemoryFill).plan = self.answer if isinstance(self.answer, Plan) else None
+        self._show_plan()
         if self.answers.run_id is not None:
             self._find_run(self.answers.run_id)
         else:
@@ -169,7 +171,6 @@ class LaunchScreen(StepScreen):
 
     def on_resize(self) -> None:
         """Lay everything out for the new width."""
-        self.query_one(MemoryFill).roomy = self.has_class("-tall")
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
@@ -178,12 +179,18 @@ class LaunchScreen(StepScreen):
         width = max(24, left.content_size.width or 36)
         self.query_one("#startup-title", Static).update(startup_title(self.start))
         now_s, plan = self.backend.now(), self.answer if isinstance(self.answer, Plan) else None
-        left.update(Content("\n").join(left_lines(self.start, width=width, now_s=now_s)))
+        lines = left_lines(self.start, width=width, now_s=now_s, order=self._ordered)
+        left.update(Content("\n").join(lines))
         self.query_one("#phases", Static).update(Content("\n").join(phase_block(self.start, width=width, plan=plan)))
         if self.start.diagnosis is not None:
             lines = diagnosis_lines(self.start.diagnosis, width=max(40, self.size.width - 4))
             self.query_one("#diagnosis", Static).update(Content("\n").join(lines))
         self._draw_log_title()
+
+    def _show_plan(self) -> None:
+        """Draw what does not change while a server starts."""
+        self.show_answer(self.answer)
+        self.query_one(MemoryFill).plan = self.answer if isinstance(self.answer, Plan) else None
 
     def _tick(self) -> None:
         """Turn what is looked at."""
@@ -200,8 +207,9 @@ class LaunchScreen(StepScreen):
         self.cures = ()
         if diagnosis is not None and self.start.rehearsal is None:
             self.cures = cures(diagnosis, plan=plan, answers=self.answers, levers=self.backend.levers)
-        rows = [Row(cells=(cure.label, cure.gib, cure.tokens)) for cure in self.cures]
-        self.query_one("#cures", Table).show(rows, cursor=0 if rows else None)
+        gains = any(cure.gib or cure.tokens for cure in self.cures)
+        rows = [Row(cells=(cure.label, cure.gib, cure.tokens)[: 3 if gains else 1]) for cure in self.cures]
+        self.query_one("#cures", Table).show(rows, cursor=0 if rows else None, columns=CURES if gains else CURES[:1])
 
     # Preflight
 
@@ -223,12 +231,12 @@ class LaunchScreen(StepScreen):
         self.hear(news.CheckingBegun(docker))
         self.show_line()
         try:
-            order = self._order()
+            self._ordered = self._order()
         except M35Error as refusal:
             self.say_refused(refusal)
             return
-        if order is not None and isinstance(self.answer, Plan):
-            self._preflight(order, self.answer)
+        if self._ordered is not None and isinstance(self.answer, Plan):
+            self._preflight(self._ordered, self.answer)
 
     @work(thread=True, exclusive=True, group="preflight")
     def _preflight(self, order: StartOrder, plan: Plan) -> None:
@@ -282,7 +290,7 @@ class LaunchScreen(StepScreen):
             self.say_refused(self.answer)
             return
         if isinstance(self.answer, Plan):
-            self.query_one(MemoryFill).plan = self.answer
+            self._show_plan()
             self._start(self.answer, old)
 
     def action_stop(self) -> None:

@@ -11,73 +11,79 @@ from hw_specs import DetectionReport
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.units import format_gib
 from planner import Plan
+from tui.widgets.columns import fit
 from tui.widgets.dashboard import spark
-from tui.widgets.plan_panel import blocks, gpu_bar
+from tui.widgets.plan_panel import blocks, gpu_bar, wrapped
 
 HISTORY = 24
 """Looks that are remembered of each GPU."""
-SPARK = 10
-LABEL = 38
-MOST_GPUS = 8
+NAME, FIGURE = 5, 7
+SPARK = 8
+ROOMY = 40
+"""Cells from which a history has room beside a bar."""
+MOST_ROWS = 8
+"""More GPUs than that stand two in a row."""
 
 
 class MemoryFill(Widget):
-    """Bars of one scale: the plan above, below it every GPU where there is room, else the fullest one."""
+    """Bars of one scale: the plan above, below it every GPU that it may use."""
 
-    plan: reactive[Plan | None] = reactive(None)
-    seen: reactive[DetectionReport | None] = reactive(None, always_update=True)
-    roomy: reactive[bool] = reactive(False, layout=True)
-    """Whether every GPU has a line of its own."""
+    plan: reactive[Plan | None] = reactive(None, layout=True)
+    seen: reactive[DetectionReport | None] = reactive(None, always_update=True, layout=True)
 
     def __init__(self) -> None:
         super().__init__()
         self._past: dict[str, list[int]] = {}
 
-    def watch_seen(self, seen: DetectionReport | None) -> None:
+    def watch_seen(self) -> None:
         """Remember how full each GPU is."""
-        for gpu in self._gpus() if seen is not None else ():
+        for gpu in self._gpus():
             past = self._past.setdefault(gpu.label, [])
             past.append(gpu.used_bytes or 0)
             del past[:-HISTORY]
-        self.styles.height = 2 + max(1, len(self._shown()))
-
-    def watch_roomy(self) -> None:
-        """Take as many lines as there are GPUs to show."""
-        self.styles.height = 2 + max(1, len(self._shown()))
 
     def render(self) -> RenderResult:
         """The plan, and the GPUs below it."""
-        width = max(LABEL + 10, self.content_size.width)
-        room = width - LABEL
+        return Content("\n").join(self._lines(max(24, self.content_size.width)))
+
+    def _lines(self, width: int) -> list[Content]:
         if self.plan is None:
-            return Content.styled("this server was started without a plan", "$secondary")
-        words = f"{'planned':<10}{format_gib(self.plan.ledger.budget_bytes):>9} GiB"
-        planned = Content.assemble(f"{words:<{LABEL}}", gpu_bar(self.plan, width=room))
-        shown = self._shown()
-        if not shown:
-            none = f"{'now':<10}{'?':>9}      no driver here tells how full a GPU is"
-            return Content("\n").join([planned, Content.styled(none, "$secondary")])
-        return Content("\n").join([planned, *(self._line(gpu, self.plan, room) for gpu in shown)])
+            return wrapped("this server was started without a plan", width=width, style="$secondary")
+        gpus = self._gpus()
+        columns = 2 if len(gpus) > MOST_ROWS else 1
+        size = (width - 2 * (columns - 1)) // columns
+        planned = self._row("plan", gpu_bar(self.plan, width=_bar(width)), self.plan.ledger.budget_bytes)
+        lines = [Content.styled(fit("memory of each GPU, GiB", width), "$secondary"), planned]
+        if not gpus:
+            lines += wrapped("no driver here tells how full a GPU is", width=width, style="$secondary")
+        rows = -(-len(gpus) // columns)
+        for index in range(rows):
+            line = [self._line(gpu, self.plan, size) for gpu in gpus[index::rows]]
+            lines.append(Content("  ").join(line))
+        return lines
 
     def _gpus(self) -> list[DetectedGpu]:
         chosen = self.seen.selection.chosen if self.seen is not None else ()
         return [gpu for gpu in chosen if gpu.used_bytes is not None]
 
-    def _shown(self) -> list[DetectedGpu]:
-        gpus = self._gpus()
-        if self.roomy:
-            return gpus[:MOST_GPUS]
-        return sorted(gpus, key=lambda gpu: -(gpu.used_bytes or 0))[:1]
-
-    def _line(self, gpu: DetectedGpu, plan: Plan, room: int) -> Content:
+    def _line(self, gpu: DetectedGpu, plan: Plan, width: int) -> Content:
         used = gpu.used_bytes or 0
-        share = used / max(1, gpu.engine_total_bytes or plan.ledger.total_bytes)
-        past = self._past.get(gpu.label, [])[-SPARK:]
-        words = f"{'GPU ' + gpu.label:<10}{format_gib(used):>9} GiB  "
+        room = _bar(width)
+        full = min(1.0, used / max(1, gpu.engine_total_bytes or plan.ledger.total_bytes)) * room
         over = used > plan.ledger.total_bytes
-        return Content.assemble(
-            words,
-            (f"{spark([0, *past], width=SPARK + 1)[-SPARK:]:>{SPARK}}", "$secondary"),
-            " " * (LABEL - len(words) - SPARK),
-            (blocks(min(1.0, share) * room), "$text-warning" if over else "$accent"),
+        solid = blocks(full)
+        bar = Content.assemble(
+            (solid, "$text-warning" if over else "$accent"), ("·" * (room - len(solid)), "$secondary")
         )
+        past = self._past.get(gpu.label, [])[-SPARK:]
+        history = f" {spark([0, *past], width=SPARK + 1)[1:]}" if width >= ROOMY else ""
+        return Content.assemble(self._row(gpu.label, bar, used), (history, "$secondary"))
+
+    @staticmethod
+    def _row(name: str, bar: Content, size_bytes: int) -> Content:
+        return Content.assemble(f"{name:>{NAME - 1}} ", bar, f"{format_gib(size_bytes, decimals=1):>{FIGURE}}")
+
+
+def _bar(width: int) -> int:
+    """Cells of a bar in a line of `width`."""
+    return max(4, width - NAME - FIGURE - (SPARK + 1 if width >= ROOMY else 0))

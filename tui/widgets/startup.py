@@ -6,8 +6,9 @@ from textual.content import Content
 
 from hw_specs.units import GIB
 from planner import Plan
+from planner.rendering.emitters.shell import command_lines
 from planner.rendering.report import fills
-from planner.serve import RehearsalReport
+from planner.serve import RehearsalReport, StartOrder
 from planner.serve.process.progress import duration
 from tui.starting import Start
 from tui.widgets.checks import check_lines, summary, tally
@@ -42,8 +43,8 @@ def startup_title(start: Start) -> str:
     return "start-up"
 
 
-def left_lines(start: Start, *, width: int, now_s: float = 0.0) -> list[Content]:
-    """Return the checks in full until something starts, then in one line; `now_s` is by the clock of the news."""
+def left_lines(start: Start, *, width: int, now_s: float = 0.0, order: StartOrder | None = None) -> list[Content]:
+    """Return the checks and the command in full until something starts, then one line; `now_s` is the news' clock."""
     if start.state == "checking":
         spent_s = max(0.0, now_s - start.checking_since_s) if start.checking else 0.0
         mark = SPIN[int(4 * spent_s) % len(SPIN)]
@@ -54,11 +55,18 @@ def left_lines(start: Start, *, width: int, now_s: float = 0.0) -> list[Content]
         failed = len(start.failed_checks)
         told = f"{failed} failed: l asks for confirmation" if failed else "l starts the server, h rehearses first"
         ordered = sorted(start.checks, key=lambda check: URGENCY.index(check.status))
-        return [Content.styled(told, "bold $accent"), Content(""), *check_lines(ordered, width=width)]
+        lines = [Content.styled(told, "bold $accent"), Content(""), *check_lines(ordered, width=width)]
+        return [*lines, *order_lines(order, width=width)] if order is not None else lines
     if not start.checks:
         return []
     mark = "!" if start.failed_checks else "✓"
     return [Content.styled(f"{mark} preflight  {tally(start.checks)}", "$text-success")]
+
+
+def order_lines(order: StartOrder, *, width: int) -> list[Content]:
+    """Return what would be started, word for word."""
+    text = command_lines(order.argv, dict(order.env), width=max(40, width))
+    return [Content(""), Content.styled("what starts", "bold"), *map(Content, text.splitlines())]
 
 
 def memory_of(start: Start, plan: Plan | None) -> dict[str, str]:
