@@ -26,9 +26,7 @@ class Compare(Dialogue[None]):
 
     def compose(self) -> ComposeResult:
         """One text."""
-        box = self.frame("marked beside now")
-        box.add_class("wide-box")
-        with box, VerticalScroll():
+        with self.frame("marked beside now", wide=True), VerticalScroll():
             yield Static(id="differences", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 

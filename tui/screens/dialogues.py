@@ -47,9 +47,9 @@ class Dialogue(ModalScreen[Result | None]):
         """Close without a result."""
         self.dismiss(None)
 
-    def frame(self, title: str) -> Vertical:
-        """The box."""
-        box = Vertical(classes="box")
+    def frame(self, title: str, *, wide: bool = False) -> Vertical:
+        """The box; a wide one takes the width that the terminal has."""
+        box = Vertical(classes="box wide-box" if wide else "box")
         box.border_title = title
         return box
 
@@ -155,7 +155,7 @@ class Explain(Dialogue[None]):
 
     def compose(self) -> ComposeResult:
         """Lines above, the explanation of the current one below."""
-        with self.frame("one GPU, line by line"):
+        with self.frame("one GPU, line by line", wide=True):
             yield Table(
                 Column(""),
                 Column("GiB", right=True),
@@ -216,7 +216,7 @@ class Curve(Dialogue[None]):
 
     def compose(self) -> ComposeResult:
         """The plot."""
-        with self.frame("context and speed against concurrency"):
+        with self.frame("context and speed against concurrency", wide=True):
             yield Static(id="curve")
             yield Static(
                 "tokens each: the longest context of every request while so many are held in full at once, every "

@@ -113,8 +113,10 @@ class PlanScreen(SpeedStep):
         if not self._layouts:
             return
         table, loaded = self.query_one("#layouts", Table), bool(self.answers.load)
-        columns = (WITH_BOUNDS if self.has_class("-wide") else BY_SPEED) if loaded else BY_MEMORY
-        rows = [self._layout_row(one, columns) for one in self._layouts]
+        for columns in (WITH_BOUNDS, BY_SPEED) if loaded else (BY_MEMORY,):
+            rows = [self._layout_row(one, columns) for one in self._layouts]
+            if table.fits(columns, rows):
+                break
         chosen = next(index for index, one in enumerate(self._layouts) if one.chosen)
         table.show(rows, cursor=chosen, columns=columns)
         note = self._layouts[chosen].row.note

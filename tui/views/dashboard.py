@@ -25,5 +25,5 @@ class DashboardView(VerticalScroll):
 
     def show(self, serving: Serving, *, width: int) -> None:
         """Draw the state."""
-        lines = dashboard_lines(serving, width=width)
+        lines = dashboard_lines(serving, width=width, height=self.size.height)
         self.query_one("#dashboard", Static).update(Content("\n").join(lines))

@@ -62,12 +62,22 @@ def fit_value(text: str, width: int) -> str:
     return f"{fit(name, room)} {value}"
 
 
-def lay_out(columns: Sequence[Column], rows: Sequence[Row], *, width: int) -> tuple[Content, list[Content]]:
-    """Return the head and the rows, `width` cells each; the last column is the flexible one unless another is."""
-    widths = [
+def _widths(columns: Sequence[Column], rows: Sequence[Row]) -> list[int]:
+    """Cells that each column takes where nothing is cut."""
+    return [
         max([cell_len(column.head), *(cell_len(row.cells[index]) for row in rows)])
         for index, column in enumerate(columns)
     ]
+
+
+def natural_width(columns: Sequence[Column], rows: Sequence[Row]) -> int:
+    """Return how many cells a line takes where nothing is cut."""
+    return sum(_widths(columns, rows)) + GAP * (len(columns) - 1)
+
+
+def lay_out(columns: Sequence[Column], rows: Sequence[Row], *, width: int) -> tuple[Content, list[Content]]:
+    """Return the head and the rows, `width` cells each; the last column is the flexible one unless another is."""
+    widths = _widths(columns, rows)
     flexible = next((index for index, column in enumerate(columns) if column.flex), len(columns) - 1)
     widths[flexible] = max(0, width - sum(widths) + widths[flexible] - GAP * (len(columns) - 1))
 

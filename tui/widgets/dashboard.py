@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from textual.content import Content
 
 from hw_specs.detect.activity import GpuActivity
 from hw_specs.units import GIB, format_tokens
 from planner import Estimate, Plan
-from planner.serve.verification.live_metrics import LiveMetrics
 from planner.serve.verification.window import Sample
 from tui.serving import Serving
 from tui.widgets.columns import fit
 from tui.widgets.plan_panel import blocks, wrapped
 from tui.widgets.speed_lines import load_words, number
 
-_STEPS = "▁▂▃▄▅▆▇█"
-LABEL, FIGURE, LEAST_SPARK = 14, 11, 8
+_EIGHTHS = " ▁▂▃▄▅▆▇█"
+LABEL, FIGURE, LEAST_CHART = 14, 11, 8
+HIGH, MOST_ROWS = 28, 6
+"""Lines from which what runs has a history of its own, and the most that one history takes."""
 ROOMY = 100
 """Columns from which power limits have room."""
 PLANNED = 38
@@ -25,45 +27,94 @@ PLANNED = 38
 GPU_BAR = 10
 
 
-def spark(values: Sequence[float | None], *, width: int) -> str:
-    """Return values as a line of small bars, oldest first; the largest is as high as a cell.
+@dataclass(frozen=True, slots=True)
+class _Figure:
+    """One row: what it is called, what it is now, how it went, and what was planned."""
 
-    >>> spark([0, 1, None, 2], width=8)
-    '▁▄ █'
+    label: str
+    now: str
+    past: Sequence[float | None]
+    planned: str
+    loud: bool = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether there is a history to draw."""
+        return any(value is not None for value in self.past)
+
+
+def chart(values: Sequence[float | None], *, width: int, height: int, most: float | None = None) -> list[str]:
+    """Return values as columns of small bars, `height` lines, the top one first.
+
+    `most` fills them all; where it is not given, the largest value does.
+
+    >>> chart([1, None, 4, 2], width=4, height=2)
+    ['  █ ', '▄ ██']
     """
-    size = max(1, -(-len(values) // max(1, width)))
-    groups = [[one for one in values[start : start + size] if one is not None] for start in range(0, len(values), size)]
-    shown = [sum(group) / len(group) if group else None for group in groups]
-    most = max((value for value in shown if value is not None), default=0) or 1
-    return "".join(" " if value is None else _STEPS[min(7, round(value / most * 7))] for value in shown)
+    shown = list(values[-width:])
+    most = most or max((value for value in shown if value is not None), default=0) or 1
+    eighths = [None if value is None else max(1, round(value / most * 8 * height)) for value in shown]
+    return [
+        "".join(" " if cell is None else _EIGHTHS[max(0, min(8, cell - 8 * row))] for cell in eighths)
+        for row in reversed(range(height))
+    ]
 
 
-def dashboard_lines(serving: Serving, *, width: int) -> list[Content]:
-    """Return what is not as planned, then every figure with its history and what was planned."""
-    window = serving.shown
-    sample = window.sample()
+def over_time(
+    times_s: Sequence[float], values: Sequence[float | None], *, span_s: float, cells: int
+) -> list[float | None]:
+    """Return the mean of each of `cells` equal parts of the last `span_s` seconds; None before the first value.
+
+    A part without a look of its own is as the one before it.
+    """
+    if not times_s:
+        return [None] * cells
+    begin_s = times_s[-1] - span_s
+    parts: list[list[float]] = [[] for _ in range(cells)]
+    for at_s, value in zip(times_s, values, strict=True):
+        if value is not None and at_s >= begin_s:
+            parts[min(cells - 1, int((at_s - begin_s) / span_s * cells))].append(value)
+    found: list[float | None] = []
+    for part in parts:
+        found.append(sum(part) / len(part) if part else found[-1] if found else None)
+    return found
+
+
+def dashboard_lines(serving: Serving, *, width: int, height: int = 0) -> list[Content]:
+    """Return what is not as planned, then every figure with its history and what was planned.
+
+    Histories grow until everything is `height` lines.
+    """
+    sample = serving.shown.sample()
     if sample is None:
         return [Content.styled("asking /metrics …", "$secondary")]
-    history = window.rates()
-    lines = []
+    head = []
     for remark in serving.remarks:
-        lines += wrapped(f"! {remark.message}", width=width, style="bold $text-warning", indent="  ")
-        lines += wrapped(f"→ {remark.change}", width=width, style="$secondary", indent="  ")
-    if lines:
-        lines.append(Content(""))
-    lines += [_requests(sample, serving.span_s, width), *_figures(sample, history, serving, width=width)]
-    if sample.gpus:
-        lines += [Content(""), *_gpus(sample.gpus, serving.plan, width=width)]
-    return [*lines, Content(""), _told(serving, width)]
+        head += wrapped(f"! {remark.message}", width=width, style="bold $text-warning", indent="  ")
+        head += wrapped(f"→ {remark.change}", width=width, style="$secondary", indent="  ")
+    if head:
+        head.append(Content(""))
+    figures = _figures(sample, serving, with_running=height >= HIGH)
+    head.append(_requests(sample, serving.span_s, width, running=height < HIGH))
+    foot = [Content(""), *_gpus(sample.gpus, serving.plan, width=width)] if sample.gpus else []
+    foot += [Content(""), _told(serving, width)]
+    grown = sum(figure.drawn for figure in figures)
+    spare = height - len(head) - len(foot) - len(figures)
+    rows = max(1, min(MOST_ROWS, 1 + spare // grown)) if grown else 1
+    times_s = [look.counters.at_s for look in serving.shown.looks]
+    lines = [line for figure in figures for line in _figure(figure, times_s, serving.span_s, width=width, rows=rows)]
+    return [*head, *lines, *foot]
 
 
-def _requests(sample: Sample, span_s: int, width: int) -> Content:
+def _requests(sample: Sample, span_s: int, width: int, *, running: bool) -> Content:
     parts = []
     preempted = f"preempted in {_span(span_s)}"
     for label, value in (
         ("running", sample.running), ("waiting", sample.waiting), ("finished", sample.finished),
         (preempted, sample.preempted),
     ):  # fmt: skip
+        if label == "running" and not running:
+            continue
         loud = bool(value) and label in ("waiting", preempted)
         style = "bold $text-warning" if loud else "bold"
         parts.append(Content.assemble((f"{label} ", "$secondary"), ("?" if value is None else f"{value:,}", style)))
@@ -71,53 +122,68 @@ def _requests(sample: Sample, span_s: int, width: int) -> Content:
     return line if line.cell_length <= width else Content("  ").join(parts)
 
 
-def _figures(sample: Sample, history: Sequence[LiveMetrics], serving: Serving, *, width: int) -> list[Content]:
-    plan, forecast = serving.plan, serving.forecast
+def _figures(sample: Sample, serving: Serving, *, with_running: bool) -> list[_Figure]:
+    plan, forecast, history = serving.plan, serving.forecast, serving.shown.rates()
     pool = f"of {format_tokens(plan.kv_cache.tokens)} planned tokens" if plan else ""
     use = None if sample.kv_use_fraction is None else 100 * sample.kv_use_fraction
-    rows: list[tuple[str, str, Sequence[float | None], str, bool]] = [
-        ("KV cache, %", _number(use), [one.kv_use_fraction for one in history], pool, False),
-        _row("tokens/s out", sample.output_tokens_per_s, [one.generated_tokens_per_s for one in history],
-             forecast.output_tokens_per_s if forecast else None, low=True),
-        _row("tokens/s in", sample.prompt_tokens_per_s, [one.prompt_tokens_per_s for one in history], None),
-        _row("TTFT mean, ms", sample.ttft_ms, [one.ttft_ms for one in history], forecast.ttft_ms if forecast else None),
+    seats = f"of {plan.settings.max_num_seqs:,} at most" if plan else ""
+    runs = "–" if sample.running is None else f"{sample.running:,}"
+    running = _Figure("running", runs, [one.running for one in history], seats)
+    return [
+        *([running] if with_running else []),
+        _Figure("KV cache, %", _number(use), [_percent(one.kv_use_fraction) for one in history], pool),
+        _beside("tokens/s out", sample.output_tokens_per_s, [one.generated_tokens_per_s for one in history],
+                forecast.output_tokens_per_s if forecast else None, low=True),
+        _beside("tokens/s in", sample.prompt_tokens_per_s, [one.prompt_tokens_per_s for one in history], None),
+        _beside("TTFT mean, ms", sample.ttft_ms, [one.ttft_ms for one in history],
+                forecast.ttft_ms if forecast else None),
         _pair("TTFT p50, p99", sample.ttft_p50_ms, sample.ttft_p99_ms, forecast.ttft_p99_ms if forecast else None),
-        _row("ITL mean, ms", sample.itl_ms, (), forecast.itl_ms if forecast else None),
+        _beside("ITL mean, ms", sample.itl_ms, (), forecast.itl_ms if forecast else None),
         _pair("ITL p50, p99", sample.itl_p50_ms, sample.itl_p99_ms, forecast.itl_p99_ms if forecast else None),
     ]  # fmt: skip
-    room = max(LEAST_SPARK, width - LABEL - FIGURE - PLANNED - 3)
-    lines = []
-    for label, figure, past, planned, loud in rows:
-        lines.append(
-            Content.assemble(
-                (f"{label:<{LABEL}}", "$secondary"),
-                (f"{figure:>{FIGURE}}", "bold $text-warning" if loud else "bold"),
-                " ",
-                (fit(spark(past, width=room), room), "$accent"),
-                "  ",
-                (fit(planned, PLANNED), "$text-warning" if loud else "$secondary"),
-            )
+
+
+def _figure(figure: _Figure, times_s: Sequence[float], span_s: float, *, width: int, rows: int) -> list[Content]:
+    """One figure: what it is now, how it went, what was planned; with more rows its history is higher."""
+    room = max(LEAST_CHART, width - LABEL - FIGURE - PLANNED - 3)
+    style = "bold $text-warning" if figure.loud else "bold"
+    drawn, most = [""], 0.0
+    if figure.drawn:
+        most = max(value for value in figure.past if value is not None)
+        values = over_time(times_s, figure.past, span_s=span_s, cells=room)
+        # High ones would run into each other.
+        drawn = chart(values, width=room, height=rows - (rows > 2), most=most) + [""] * (rows > 2)
+    lines = [
+        Content.assemble(
+            (f"{figure.label:<{LABEL}}", "$secondary"),
+            (f"{figure.now:>{FIGURE}}", style),
+            " ",
+            (fit(drawn[0], room), "$accent"),
+            "  ",
+            (fit(figure.planned, PLANNED), "$text-warning" if figure.loud else "$secondary"),
         )
+    ]
+    for place, row in enumerate(drawn[1:]):
+        told = f"max {number(most)}" if most and not place else ""
+        lines.append(Content.assemble((f"{told:>{LABEL + FIGURE}} ", "$secondary"), (row, "$accent")))
     return lines
 
 
-def _row(
+def _beside(
     label: str, value: float | None, past: Sequence[float | None], planned: Estimate | None, *, low: bool = False
-) -> tuple[str, str, Sequence[float | None], str, bool]:
+) -> _Figure:
     """A figure beside its forecast; loud where it is outside on the bad side."""
     if planned is None:
-        return label, _number(value), past, "", False
+        return _Figure(label, _number(value), past, "")
     words = f"forecast {number(planned.expected)} ({number(planned.low)} to {number(planned.high)})"
     loud = value is not None and (value < planned.low if low else value > planned.high)
-    return label, _number(value), past, words, loud
+    return _Figure(label, _number(value), past, words, loud)
 
 
-def _pair(
-    label: str, half: float | None, most: float | None, planned: Estimate | None
-) -> tuple[str, str, Sequence[float | None], str, bool]:
+def _pair(label: str, half: float | None, most: float | None, planned: Estimate | None) -> _Figure:
     """Two percentiles in one row, the upper one beside its forecast."""
-    _, upper, _, words, loud = _row(label, most, (), planned)
-    return label, f"{_number(half)} {upper}", (), words and f"p99 {words}", loud
+    upper = _beside(label, most, (), planned)
+    return _Figure(label, f"{_number(half)} {upper.now}", (), upper.planned and f"p99 {upper.planned}", upper.loud)
 
 
 def _gpus(gpus: Sequence[GpuActivity], plan: Plan | None, *, width: int) -> list[Content]:
@@ -126,7 +192,7 @@ def _gpus(gpus: Sequence[GpuActivity], plan: Plan | None, *, width: int) -> list
     head = Content.styled(fit(f"GPU, use in %, memory in GiB{budget}, power", width), "$secondary")
     cells = [_gpu(gpu, plan, roomy=roomy) for gpu in gpus]
     size = max(cell.cell_length for cell in cells) + 3
-    columns = max(1, min(2, width // size)) if len(cells) > 4 else 1
+    columns = max(1, min(4, (width + 3) // size)) if len(cells) > 4 else 1
     rows = -(-len(cells) // columns)
     lines = []
     for index in range(rows):
@@ -168,3 +234,7 @@ def _span(span_s: int) -> str:
 
 def _number(value: float | None) -> str:
     return "–" if value is None else number(value)
+
+
+def _percent(share: float | None) -> float | None:
+    return None if share is None else 100 * share

@@ -12,7 +12,7 @@ from hw_specs.detect.devices import DetectedGpu
 from hw_specs.units import format_gib
 from planner import Plan
 from tui.widgets.columns import fit
-from tui.widgets.dashboard import spark
+from tui.widgets.dashboard import chart
 from tui.widgets.plan_panel import blocks, gpu_bar, wrapped
 
 HISTORY = 24
@@ -76,7 +76,7 @@ class MemoryFill(Widget):
             (solid, "$text-warning" if over else "$accent"), ("·" * (room - len(solid)), "$secondary")
         )
         past = self._past.get(gpu.label, [])[-SPARK:]
-        history = f" {spark([0, *past], width=SPARK + 1)[1:]}" if width >= ROOMY else ""
+        history = f" {fit(chart(past, width=SPARK, height=1)[0], SPARK)}" if width >= ROOMY else ""
         return Content.assemble(self._row(gpu.label, bar, used), (history, "$secondary"))
 
     @staticmethod

@@ -13,7 +13,7 @@ from hw_specs import M35Error
 from planner import Plan
 from planner.planning.context_curve import CurvePoint
 from planner.rendering import report
-from tui.widgets.columns import Column, Row, lay_out
+from tui.widgets.columns import Column, Row, lay_out, natural_width
 from tui.widgets.curve_plot import curve_lines
 from tui.widgets.plan_panel import PlanPanel
 
@@ -29,7 +29,11 @@ LEDGER = (
 def ledger_lines(plan: Plan, *, width: int) -> list[Content]:
     """Return the ledger, one line per component, under a head."""
     rows = [Row(cells=(row.label, row.gib, row.low, row.high, row.basis)) for row in report.ledger_rows(plan)]
-    head, lines = lay_out(LEDGER, rows, width=width)
+    columns = LEDGER
+    if natural_width(columns, rows) > width:
+        # A name that is cut says less than a basis that is left out.
+        columns, rows = LEDGER[:-1], [Row(cells=row.cells[:-1]) for row in rows]
+    head, lines = lay_out(columns, rows, width=width)
     return [head, *lines]
 
 

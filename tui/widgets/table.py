@@ -14,7 +14,7 @@ from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from tui.widgets.columns import Column, Row, lay_out
+from tui.widgets.columns import Column, Row, lay_out, natural_width
 
 
 class Rows(OptionList):
@@ -87,6 +87,15 @@ class Table(Vertical):
         self._rows = tuple(rows)
         self._draw(self.cursor if cursor is None else cursor)
 
+    @property
+    def _room(self) -> int:
+        # The scrollbar may come and go; its column is left free either way.
+        return max(10, self.size.width - 2)
+
+    def fits(self, columns: Sequence[Column], rows: Sequence[Row]) -> bool:
+        """Whether these rows can be drawn without cutting any."""
+        return natural_width(columns, rows) <= self._room
+
     def move(self, by: int) -> None:
         """Move the cursor, as its own keys do."""
         rows = self.rows_widget
@@ -97,9 +106,7 @@ class Table(Vertical):
 
     def _draw(self, cursor: int | None) -> None:
         rows = self.rows_widget
-        # The scrollbar may come and go; its column is left free either way.
-        width = max(10, self.size.width - 2)
-        head, lines = lay_out(self._columns, self._rows, width=width)
+        head, lines = lay_out(self._columns, self._rows, width=self._room)
         self.query_one(".head", Static).update(head)
         with self.prevent(OptionList.OptionHighlighted):
             offset = rows.scroll_offset
