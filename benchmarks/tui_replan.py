@@ -2,7 +2,8 @@
 
     python benchmarks/tui_replan.py
 
-The promise is 50 ms; exit code 1 says that the median of some machine was slower.
+Processor time is counted, so that other programs of the machine change nothing. The promise is 50 ms for the median
+key and 100 ms for the longest step of the loop; exit code 1 says that one was broken.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import asyncio
 import statistics
 import sys
 import time
+
+from loop_work import PROMISE_MS as LOOP_MS
+from loop_work import LoopWork
 
 from hw_specs import parse_gpus
 from planner import PlanRequest
@@ -25,16 +29,16 @@ MACHINES = ("1xMI300X", "8xH200", "2xH100", "2x8xB200")
 KEYS = "131072" * 5
 
 
-async def measure(gpus: str) -> tuple[list[float], list[float]]:
-    """Return milliseconds per key, whole and in the planner alone."""
+async def measure(gpus: str, work: LoopWork) -> tuple[list[float], list[float]]:
+    """Return milliseconds of work per key, whole and in the planner alone."""
     from planner import plan
 
     planning: list[float] = []
 
     def timed(request: PlanRequest) -> object:
-        started = time.perf_counter()
+        started = time.thread_time()
         answer = plan(request)
-        planning.append(1000 * (time.perf_counter() - started))
+        planning.append(1000 * (time.thread_time() - started))
         return answer
 
     backend = Backend(plan=timed, running=list, detect_every_s=None)  # type: ignore[arg-type]
@@ -45,25 +49,29 @@ async def measure(gpus: str) -> tuple[list[float], list[float]]:
             await pilot.pause()
         line = app.screen.query_one("#max_model_len", Line)
         planning.clear()
+        work.forget()
         for index in range(len(KEYS)):
-            started = time.perf_counter()
+            started = work.total_ms
             line.value = KEYS[: index % 6 + 1]
             done = asyncio.Event()
             # The message of the change is handled before this callback, the screen is drawn with it.
             app.screen.call_after_refresh(done.set)
             await done.wait()
-            whole.append(1000 * (time.perf_counter() - started))
+            whole.append(work.total_ms - started)
     return whole, planning
 
 
 def main() -> int:
     slow = False
-    print(f"{'machine':<12}{'key to picture, ms':>20}{'worst':>8}{'planner, ms':>14}")
+    print(f"{'machine':<12}{'key to picture, ms':>20}{'worst':>8}{'longest step':>14}{'planner, ms':>13}")
     for gpus in MACHINES:
-        whole, planning = asyncio.run(measure(gpus))
+        with LoopWork() as work:
+            whole, planning = asyncio.run(measure(gpus, work))
         median = statistics.median(whole)
-        slow |= median > PROMISE_MS
-        print(f"{gpus:<12}{median:>20.1f}{max(whole):>8.1f}{statistics.median(planning):>14.1f}")
+        slow |= median > PROMISE_MS or work.longest_ms > LOOP_MS
+        print(
+            f"{gpus:<12}{median:>20.1f}{max(whole):>8.1f}{work.longest_ms:>14.1f}{statistics.median(planning):>13.1f}"
+        )
     return int(slow)
 
 

@@ -21,7 +21,7 @@ from planner.serve.process.start_order import StartOrder
 from planner.serve.process.tail import LogTail
 from tui import news
 from tui.serving import Serving, take
-from tui.watching import read_batch
+from tui.watching import MOST_LOG_BYTES
 
 LINES, LOOKS, STEPS = 86_400, 43_200, 20
 SERVER = "import sys, signal, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); time.sleep(86400)"
@@ -75,7 +75,7 @@ def main(limit_s: float) -> None:
                         log.write("".join(LINE.format(i // 60 % 60, i % 60, i) for i in range(lines, lines + 432)))
                     lines += 432
                     follower.poll()
-                    while batch := read_batch(tail):
+                    while batch := tail.read(MOST_LOG_BYTES):
                         seen += len(batch)
                     for _ in range(432 * LOOKS // LINES):
                         looks += 1

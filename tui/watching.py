@@ -31,8 +31,8 @@ READY_FACTOR = 5
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1", "0.0.0.0", "::")
 """Where a server listens that runs on this machine's GPUs."""
-MOST_LOG_BYTES = 4 << 20
-"""Of one batch; the rest comes with the next."""
+MOST_LOG_BYTES = 1 << 18
+"""Of one batch, so that no key has to wait for a long log; the rest follows at once."""
 
 
 def check_machine(backend: Backend, order: StartOrder, plan: Plan, *, post: Post, cancelled: Cancelled) -> None:
@@ -77,10 +77,13 @@ def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled
         while not cancelled():
             events = follower.poll()
             last = events[-1] if events else last
-            log = read_batch(tail)
+            at_s = max(0.0, backend.now() - run.record.created_at_s)
+            log = tail.read(MOST_LOG_BYTES)
             if events or log or not follower.ready:
                 # While it starts, a message without news moves the clock.
-                post(news.ServerNews(events, log, at_s=max(0.0, backend.now() - run.record.created_at_s)))
+                post(news.ServerNews(events, log, at_s=at_s))
+            while log and (log := tail.read(MOST_LOG_BYTES)):
+                post(news.ServerNews((), log, at_s=at_s))
             ready = next((event for event in events if isinstance(event, ServerReady)), None)
             if follower.done or ready is not None:
                 post(news.StartReported(backend.report_start(run, last if follower.done else ready)))
@@ -100,7 +103,10 @@ def rehearse_plan(backend: Backend, plan: Plan, *, post: Post) -> None:
             post(news.RehearsalStage(stage))
 
         def heard(events: tuple[Event, ...]) -> None:
-            post(news.ServerNews(events, read_batch(tail), at_s=backend.now() - begun))
+            at_s = backend.now() - begun
+            post(news.ServerNews(events, tail.read(MOST_LOG_BYTES), at_s=at_s))
+            while log := tail.read(MOST_LOG_BYTES):
+                post(news.ServerNews((), log, at_s=at_s))
 
         def smoked(result: CheckResult) -> None:
             post(news.SmokeDone(result))
@@ -187,11 +193,3 @@ def chat_with_server(backend: Backend, url: str, model: str, turns: Sequence[Tur
 def stop_server(backend: Backend, run: Run, *, post: Post) -> None:
     """End a server and everything it started."""
     post(news.Stopped(backend.stop(run)))
-
-
-def read_batch(tail: LogTail) -> bytes:
-    """Return what is new in a log, up to a batch."""
-    found = bytearray()
-    while len(found) < MOST_LOG_BYTES and (data := tail.read()):
-        found += data
-    return bytes(found)

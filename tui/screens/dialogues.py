@@ -25,6 +25,7 @@ from tui.forecasting import workload_for
 from tui.widgets.columns import Column, Row, fit
 from tui.widgets.curve_plot import curve_lines
 from tui.widgets.fields import Line
+from tui.widgets.plan_side import explained
 from tui.widgets.table import Table
 
 Result = TypeVar("Result")
@@ -175,18 +176,16 @@ class Explain(Dialogue[None]):
             [Row(cells=(row.label, row.gib, row.low, row.high, row.basis)) for row in self._rows], cursor=self._start
         )
         table.rows_widget.focus()
-        self._explain(self._start)
+        self.call_after_refresh(self._explain, self._start)
 
     @on(Table.Moved, "#ledger")
     def _moved(self, event: Table.Moved) -> None:
         self._explain(event.index)
 
     def _explain(self, index: int) -> None:
-        parts = [
-            Content.assemble((f"{label:<9}", "$secondary"), text)
-            for label, text in report.explanation(self._plan, self._rows[index].name)
-        ]
-        self.query_one("#explained", Static).update(Content("\n").join(parts))
+        box = self.query_one("#explained", Static)
+        lines = explained(self._plan, self._rows[index].name, width=box.content_size.width or 70)
+        box.update(Content("\n").join(lines))
 
     def action_next(self) -> None:
         """Enter closes too."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import ClassVar
 
 from textual import on, work
@@ -40,6 +41,13 @@ def _link(spec: GpuSpec) -> str:
     return spec.link.name.removesuffix(" x16") if spec.released else "not out yet"
 
 
+def _distance(text: str, name: str) -> tuple[bool, bool, bool]:
+    """How far a name of the catalogue is from what was typed: one that cannot be planned, then one that goes on."""
+    spec, typed = get_gpu(name), text.strip().casefold()
+    known = spec.name.casefold()
+    return not spec.engine_memory_bytes, known != typed, not known.startswith(typed)
+
+
 class GpusScreen(StepScreen):
     """What was detected, live, and a searchable catalogue."""
 
@@ -54,7 +62,7 @@ class GpusScreen(StepScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "choose", key_display="↑↓"),
         Binding("up", "move(-1)", "choose", show=False),
-        Binding("tab", "app.focus_next", "count, nodes, memory"),
+        Binding("tab", "app.focus_next", "fields"),
         Binding("ctrl+g,f3", "pick", "pick GPUs", key_display="^g"),
         Binding("ctrl+o,f2", "review", "I have a command", key_display="^o"),
     ]
@@ -69,6 +77,8 @@ class GpusScreen(StepScreen):
         self._found: list[str] = []
         """What each row stands for: HERE or a catalogue id."""
         self._problem: M35Error | None = None
+        self._wanted = answers.request.gpus.count if answers.request else 8
+        """GPUs of a node as a person said; a product whose nodes hold fewer shows fewer."""
         self._chosen = answers.request is not None
         """Whether a person chose; until then the GPUs of this machine are."""
 
@@ -82,7 +92,7 @@ class GpusScreen(StepScreen):
                 with Horizontal(classes="titled"):
                     yield Static("catalogue", classes="title")
                     yield Static("GPUs", classes="label")
-                    yield Choice(COUNTS, value=str(gpus.count if gpus else 8), id="count")
+                    yield Choice(COUNTS, value=str(self._wanted), id="count")
                     yield Static("nodes", classes="label")
                     yield Choice(NODES, value=str(gpus.nodes if gpus else 1), id="nodes")
                 with Horizontal(classes="titled"):
@@ -133,13 +143,14 @@ class GpusScreen(StepScreen):
                 if str(number) not in choice.words:
                     choice.words = (*choice.words, str(number))
                 choice.value = str(number)
+        self._wanted = count or self._wanted
         self._fill()
         if not event.value.strip():
             return
         self._chosen = True
         names = [row for row in self._found if row != HERE]
         if names:
-            self._pick(next((name for name in names if get_gpu(name).engine_memory_bytes), names[0]))
+            self._pick(min(names, key=partial(_distance, split_counts(event.value)[2])))
         else:
             self._refuse(event.value)
 
@@ -159,6 +170,10 @@ class GpusScreen(StepScreen):
     def _moved(self, event: Table.Moved) -> None:
         self._chosen = True
         self._pick(self._found[event.index])
+
+    @on(Choice.Changed, "#count")
+    def _turned(self) -> None:
+        self._wanted = int(self.query_one("#count", Choice).value)
 
     @on(Choice.Changed)
     def _counted(self) -> None:
@@ -214,12 +229,11 @@ class GpusScreen(StepScreen):
         else:
             super().action_next()
 
-    def _lower_count(self, most: int) -> None:
+    def _limit_count(self, most: int) -> None:
         """A count that was not typed gives way to what a node of this product holds."""
         choice = self.query_one("#count", Choice)
-        typed = split_counts(self.query_one("#search", Line).value)[1]
-        if typed is None and int(choice.value) > most:
-            choice.value = max((word for word in choice.words if int(word) <= most), key=int)
+        if split_counts(self.query_one("#search", Line).value)[1] is None:
+            choice.value = max((word for word in choice.words if int(word) <= min(most, self._wanted)), key=int)
 
     def _fill(self) -> None:
         """List what the search leaves, this machine first."""
@@ -275,7 +289,7 @@ class GpusScreen(StepScreen):
         return PlanRequest(gpus=gpus, model=self.answers.model, calibrations=self.backend.calibrations())
 
     def _named(self, row: str) -> GpuSet:
-        self._lower_count(get_gpu(row).max_gpus_per_node)
+        self._limit_count(get_gpu(row).max_gpus_per_node)
         count = self.query_one("#count", Choice).value
         nodes = self.query_one("#nodes", Choice).value
         memory = self.query_one("#memory", Line).value.strip()

@@ -96,6 +96,7 @@ class LaunchScreen(StepScreen):
             with Vertical(classes="answer", id="log-side"):
                 yield Static(id="log-title", classes="title", markup=False)
                 yield LogView(id="log")
+                yield Static(id="log-line", markup=False)
         with Vertical(id="cures-side"):
             yield Table(*CURES, id="cures", rows=RetryRows)
 
@@ -199,7 +200,10 @@ class LaunchScreen(StepScreen):
 
     @on(LogView.Changed)
     def _draw_log_title(self) -> None:
-        self.query_one("#log-title", Static).update(f"server.log · {self.query_one(LogView).status}")
+        log, line = self.query_one(LogView), self.query_one("#log-line", Static)
+        self.query_one("#log-title", Static).update(f"server.log · {log.status}")
+        line.display = bool(log.line)
+        line.update(log.line)
 
     def _offer_cures(self) -> None:
         diagnosis = self.start.diagnosis

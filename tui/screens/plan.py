@@ -23,6 +23,7 @@ from tui.screens.compare import Compare
 from tui.screens.dialogues import Ask, Curve, Explain
 from tui.screens.speed_step import SpeedStep
 from tui.widgets.columns import Column, Row
+from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.plan_side import PlanSide
 from tui.widgets.speed_lines import number
 from tui.widgets.table import SwitchRows, Table
@@ -87,6 +88,7 @@ class PlanScreen(SpeedStep):
 
     def on_mount(self) -> None:
         """Draw the plan."""
+        self.query_one(PlanPanel).layouts = False
         self._layouts: tuple[LayoutChoice, ...] = ()
         self._levers: tuple[Lever, ...] = ()
         self._plans: dict[Layout, Plan] = {}

@@ -25,6 +25,8 @@ class LogView(ScrollView, can_focus=True):
     """Lines of a server's log."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("up", "move(-1)", "line", key_display="↑↓"),
+        Binding("down", "move(1)", "line", show=False),
         Binding("f", "filter", "filter"),
         Binding("slash", "screen.search", "search", key_display="/"),
         Binding("z", "wrap", "wrap"),
@@ -35,7 +37,7 @@ class LogView(ScrollView, can_focus=True):
         Binding("end,G", "scroll_end", "follow", show=False),
         Binding("enter", "screen.next", "next"),
     ]
-    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--warning", "log--error", "log--match", "log--found", "log--quiet"}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"log--warning", "log--error", "log--match", "log--cursor", "log--quiet"}
 
     class Changed(Message):
         """Level, search or following changed."""
@@ -53,8 +55,11 @@ class LogView(ScrollView, can_focus=True):
         self._starts: list[int] = []
         """First row of each shown line, where lines are wrapped."""
         self._rows = 0
-        self._found: int | None = None
+        self._cursor: int | None = None
+        """The shown line that is marked: by the arrow keys, or because it was found."""
         self._widest = 0
+        self._due = False
+        """Whether new lines wait to be laid out."""
         self.following = True
         """Whether new lines scroll into sight: until one scrolls up, and again once one is back at the end."""
 
@@ -76,17 +81,21 @@ class LogView(ScrollView, can_focus=True):
         if not self.log_lines.feed(data):
             return
         if self.log_lines.dropped != dropped:
+            self._cursor = None
             self._refill()
         else:
             fresh = self.log_lines.wanted(level=self.level, start=start, merged=self.folded)
             self._shown += fresh
             self._measure(fresh)
-        self._resize()
+        if not self._due:
+            # However many batches come before the next picture, they are laid out once.
+            self._due = True
+            self.call_after_refresh(self._resize)
 
     def clear(self) -> None:
         """Forget everything."""
         self.log_lines = LogLines()
-        self._found = None
+        self._cursor = None
         self.following = True
         self._refill()
         self._resize()
@@ -94,7 +103,7 @@ class LogView(ScrollView, can_focus=True):
     def search(self, text: str) -> bool:
         """Look for `text` from the end backwards; return whether it occurs."""
         self.needle = text.strip()
-        self._found = len(self._shown)
+        self._cursor = len(self._shown)
         return self._find(back=True) if self.needle else True
 
     def action_filter(self) -> None:
@@ -112,13 +121,46 @@ class LogView(ScrollView, can_focus=True):
         self.folded = not self.folded
         self._lay_out_anew()
 
+    @property
+    def line(self) -> str:
+        """The line under the cursor, whole as it was written; empty where there is no cursor."""
+        return "" if self._cursor is None else self.log_lines.lines[self._shown[self._cursor]]
+
+    def action_move(self, by: int) -> None:
+        """Move the cursor; below the last line it goes and the end is followed again."""
+        if not self._shown:
+            return
+        last = len(self._shown) - 1
+        if self._cursor is None:
+            self._go_to(min(last, self._place(self.scroll_offset.y + self.size.height - 1)))
+        elif self._cursor + by > last:
+            self.action_scroll_end()
+        else:
+            self._go_to(max(0, self._cursor + by))
+
+    def action_scroll_end(self) -> None:
+        """Follow the end, without a cursor."""
+        self._cursor = None
+        self.following = True
+        self._resize()
+
+    def _go_to(self, place: int) -> None:
+        self._cursor = place
+        self.following = False
+        row, top = self._row(place), self.scroll_offset.y
+        if not top <= row < top + self.scrollable_content_region.height:
+            self.scroll_to(y=max(0, row - self.size.height // 2), animate=False)
+        self.refresh()
+        self.post_message(self.Changed())
+
     def action_copy(self) -> None:
-        """Copy the lines in sight, whole as they were written."""
+        """Copy the line under the cursor, or those in sight, whole as they were written."""
         top = self._place(self.scroll_offset.y)
         below = self._place(self.scroll_offset.y + self.size.height - 1)
-        lines = [self.log_lines.lines[index] for index in self._shown[top : below + 1]]
+        lines = [self.line] if self.line else [self.log_lines.lines[one] for one in self._shown[top : below + 1]]
         self.app.copy_to_clipboard("\n".join(lines))
-        self.notify(f"{len(lines)} lines; over SSH this needs a terminal that allows OSC 52", title="copied")
+        many = "1 line" if len(lines) == 1 else f"{len(lines)} lines"
+        self.notify(f"{many}; over SSH this needs a terminal that allows OSC 52", title="copied")
 
     def action_find(self, way: int) -> None:
         """Go to the next or the previous match."""
@@ -128,21 +170,17 @@ class LogView(ScrollView, can_focus=True):
     def _find(self, *, back: bool) -> bool:
         if not self._shown:
             return False
-        after = self._found if self._found is not None else self._place(self.scroll_offset.y)
+        after = self._cursor if self._cursor is not None else self._place(self.scroll_offset.y)
         place = self.log_lines.find(self.needle, among=self._shown, after=after, back=back)
         if place is None:
-            self._found = None
+            self._cursor = None
             self.refresh()
             return False
-        self._found = place
-        self.following = False
-        self.scroll_to(y=max(0, self._row(place) - self.size.height // 2), animate=False)
-        self.refresh()
-        self.post_message(self.Changed())
+        self._go_to(place)
         return True
 
     def _lay_out_anew(self) -> None:
-        self._found = None
+        self._cursor = None
         self.following = True
         self._refill()
         self._resize()
@@ -180,6 +218,7 @@ class LogView(ScrollView, can_focus=True):
         return self._starts[place] if self.wrapped else place
 
     def _resize(self) -> None:
+        self._due = False
         self.virtual_size = Size(self._widest, self._rows)
         if self.following:
             # The scrollbars may take a line of their own, so the end is known after the layout only.
@@ -200,7 +239,8 @@ class LogView(ScrollView, can_focus=True):
     def watch_scroll_y(self, old: float, new: float) -> None:
         """Follow at the end, and stop when one scrolls up."""
         super().watch_scroll_y(old, new)
-        following = new >= self.max_scroll_y or (self.following and new >= old)
+        at_end = new >= self.max_scroll_y and self._cursor is None
+        following = at_end or (self.following and new >= old)
         if following != self.following:
             self.following = following
             self.post_message(self.Changed())
@@ -223,8 +263,8 @@ class LogView(ScrollView, can_focus=True):
         style = base
         if rank:
             style = base + self.get_component_rich_style("log--warning" if rank == 1 else "log--error", partial=True)
-        if place == self._found:
-            style += self.get_component_rich_style("log--found", partial=True)
+        if place == self._cursor:
+            style += self.get_component_rich_style("log--cursor", partial=True)
         segments = [Segment(line, style)]
         at = line.casefold().find(self.needle.casefold()) if self.needle else -1
         if at >= 0:

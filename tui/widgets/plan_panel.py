@@ -15,7 +15,7 @@ from planner.rendering import report
 from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.picture import MARKS, group_rows
 from planner.rendering.picture import gpu_bar as picture_bar
-from tui.widgets.columns import fit
+from tui.widgets.columns import Column, Row, fit, lay_out
 from tui.widgets.speed_lines import SpeedShown, speed_lines
 
 VERDICTS = {
@@ -45,6 +45,7 @@ CELL_STYLES = {
     "slack": "$secondary",
     "free": "$secondary",
 }
+OTHER_LAYOUTS = (Column("other layouts", flex=True), Column("context", right=True), Column("requests", right=True))
 ROOMY = 30
 """Rows from which the bar of the whole GPU has room beside a forecast."""
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -100,6 +101,13 @@ def wrapped(text: str, *, width: int, style: str = "", indent: str = "") -> list
     return [Content.styled(line, style) for line in lines]
 
 
+def layout_lines(plan: Plan, *, width: int) -> list[Content]:
+    """Return what other layouts of the same GPUs hold."""
+    rows = [Row(cells=(one.layout, one.context, one.requests)) for one in report.layout_rows(plan)]
+    head, lines = lay_out(OTHER_LAYOUTS, rows, width=min(width, 44))
+    return [head, *lines] if rows else []
+
+
 class PlanPanel(Widget):
     """Everything that matters of one plan in one column."""
 
@@ -108,6 +116,8 @@ class PlanPanel(Widget):
     """Why there is no plan; it wins over `plan`."""
     speed: reactive[SpeedShown | None] = reactive(None)
     """How fast it would be; None where no load was given."""
+    layouts: reactive[bool] = reactive(True)
+    """Whether other layouts stand below, where there is room; not beside a list of them."""
 
     def show(self, answer: Plan | M35Error | None) -> None:
         """Draw a plan, or the reason why there is none."""
@@ -159,7 +169,9 @@ class PlanPanel(Widget):
         lines += [*speed, *([] if tight or not speed else [Content("")])]
         if plan.feasible:
             lines += wrapped(report.holds(plan), width=width)
-        return lines + self._remarks(plan, width, room=self.content_size.height - len(lines))
+        lines += self._remarks(plan, width, room=height - len(lines))
+        others = layout_lines(plan, width=width) if self.layouts and plan.feasible else []
+        return lines + ([Content(""), *others] if len(others) < height - len(lines) else [])
 
     def _remarks(self, plan: Plan, width: int, *, room: int) -> list[Content]:
         """Warnings in full where there is room, else their number."""

@@ -15,7 +15,7 @@ from planner.planning.context_curve import CurvePoint
 from planner.rendering import report
 from tui.widgets.columns import Column, Row, lay_out, natural_width
 from tui.widgets.curve_plot import curve_lines
-from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.plan_panel import PlanPanel, wrapped
 
 LEDGER = (
     Column("one GPU", flex=True),
@@ -37,8 +37,19 @@ def ledger_lines(plan: Plan, *, width: int) -> list[Content]:
     return [head, *lines]
 
 
+def explained(plan: Plan, name: str, *, width: int) -> list[Content]:
+    """Return one line of the ledger with formula, bounds and source."""
+    lines = []
+    for label, text in report.explanation(plan, name):
+        parts = wrapped(text, width=width - 9)
+        lines += [
+            Content.assemble((f"{'' if place else label:<9}", "$secondary"), part) for place, part in enumerate(parts)
+        ]
+    return lines
+
+
 class PlanSide(Container):
-    """Verdict and picture; below them the curve where the terminal is high, beside them the ledger where it is wide."""
+    """Verdict and picture; beside them ledger, curve and the KV cache's formula in a wide terminal."""
 
     def __init__(self, *, classes: str) -> None:
         super().__init__(classes=classes)
@@ -51,6 +62,7 @@ class PlanSide(Container):
         with Container(id="plan-aside"):
             yield Static(id="inline-ledger")
             yield Static(id="inline-curve")
+            yield Static(id="inline-why")
 
     def show(self, answer: Plan | M35Error | None, curve: Callable[[Plan], Sequence[CurvePoint]]) -> None:
         """Draw a plan, or why there is none; `curve` is asked only where there is room for it."""
@@ -68,14 +80,19 @@ class PlanSide(Container):
         if not aside.display or not aside.size.width:
             return
         ledger, curve = self.query_one("#inline-ledger", Static), self.query_one("#inline-curve", Static)
+        why = self.query_one("#inline-why", Static)
         width = aside.content_size.width
         if self._plan is None or self._curve is None:
             ledger.update("")
             curve.update("")
+            why.update("")
             return
         if ledger.display:
             _write(ledger, ledger_lines(self._plan, width=width))
         _write(curve, curve_lines(self._curve(self._plan), width=width))
+        if why.display:
+            head = Content.styled("where the KV cache comes from", "bold")
+            _write(why, [head, *explained(self._plan, "kv_cache", width=width)])
 
 
 def _write(box: Static, lines: list[Content]) -> None:

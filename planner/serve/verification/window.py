@@ -85,6 +85,8 @@ class Look:
     prompt: Histogram
     answer: Histogram
     gpus: tuple[GpuActivity, ...] = ()
+    live: LiveMetrics | None = None
+    """The state since the look before; None until the look is in a window."""
 
 
 def read_look(text: str, *, at_s: float, gpus: tuple[GpuActivity, ...] = ()) -> Look:
@@ -166,7 +168,8 @@ class Window:
         """Return the window after one more look; what is too old goes."""
         begin_s = look.counters.at_s - self.span_s
         kept = tuple(one for one in self.looks[1 - MOST_LOOKS :] if one.counters.at_s >= begin_s)
-        return replace(self, looks=(*kept, look))
+        live = live_metrics(look.counters, self.looks[-1].counters if self.looks else None)
+        return replace(self, looks=(*kept, replace(look, live=live)))
 
     def last(self, span_s: float) -> Window:
         """Return the newest part of the window, `span_s` seconds of it."""
@@ -180,7 +183,7 @@ class Window:
         if not self.looks:
             return None
         now, first = self.looks[-1], self.looks[0]
-        live = self._live(len(self.looks) - 1)
+        live = self.rates()[-1]
         ttft, itl = now.ttft.since(first.ttft), now.itl.since(first.itl)
         old, new = live_metrics(first.counters, None).preemptions, live.preemptions
         return Sample(
@@ -204,10 +207,7 @@ class Window:
 
     def rates(self) -> tuple[LiveMetrics, ...]:
         """Return the state at every look, oldest first, for a picture of how it went."""
-        return tuple(self._live(index) for index in range(len(self.looks)))
-
-    def _live(self, index: int) -> LiveMetrics:
-        return live_metrics(self.looks[index].counters, self.looks[index - 1].counters if index else None)
+        return tuple(look.live for look in self.looks if look.live is not None)
 
     def load(self) -> Workload | None:
         """Return the load of the window in two digits; None where too few requests ended to know it."""
