@@ -83,6 +83,8 @@ class M35App(App[int]):
         self._step = step
         self.kept = kept or Remembered()
         """The last session at first, then this one."""
+        self._keeping: asyncio.Task[None] | None = None
+        """The last session that is being written down."""
         self._drawn = False
         self._review = review
         self._hosts = hosts
@@ -105,18 +107,26 @@ class M35App(App[int]):
         """Keep how much of the past the dashboard shows."""
         self.kept = dataclasses.replace(self.kept, window_s=window_s)
 
-    async def _keep(self, answers: Answers, step: Step) -> None:
-        """Write down where one is; a session that cannot be kept goes on."""
+    def _keep(self, answers: Answers, step: Step) -> None:
+        """Write down where one is, one after the other and while the next step is drawn already."""
         if self._backend.readonly:
             return
         self.kept = dataclasses.replace(self.kept, answers=answers, step=step, program=self._backend.program)
-        await asyncio.to_thread(self._write_down)
+        before, kept = self._keeping, self.kept
 
-    def _write_down(self) -> None:
-        answers = self.kept.answers
+        async def write() -> None:
+            if before is not None:
+                await before
+            await asyncio.to_thread(self._write_down, kept)
+
+        self._keeping = asyncio.create_task(write())
+
+    def _write_down(self, kept: Remembered) -> None:
+        """A session that cannot be kept goes on."""
+        answers = kept.answers
         try:
             plan = self._backend.plan(effective_request(answers)) if answers and answers.request else None
-            remember(self.kept, plan)
+            remember(kept, plan)
         except (M35Error, OSError):
             # What the planner refuses is asked again next time.
             return
@@ -136,9 +146,11 @@ class M35App(App[int]):
             here = step
             move = await self.push_screen_wait(SCREENS[here](answers, backend=self._backend))
             answers, step = advance(here, move)
-            await self._keep(answers, step or here)
+            self._keep(answers, step or here)
             if step is None and not await self._may_leave(answers):
                 step = here
+        if self._keeping is not None:
+            await self._keeping
         self.exit(0)
 
     async def _begin_with(self, path: Path, answers: Answers, step: Step) -> tuple[Answers, Step]:

@@ -21,14 +21,13 @@ from tui import news
 from tui.app import M35App
 from tui.screens.dialogues import Ask, AskText
 from tui.screens.launch import LaunchScreen
-from tui.screens.step import StepScreen
 from tui.screens.verify import VerifyScreen
 from tui.widgets.fields import ChatInput
 from tui.widgets.log_view import LogView
 from tui.wizard import Step
 
 from . import stage
-from .world import app_at, backend, blocks_of, preflight, text_of, typed, until
+from .world import app_at, at, backend, blocks_of, preflight, text_of, typed, until
 
 
 def launch_screen(app: M35App) -> LaunchScreen:
@@ -119,7 +118,7 @@ async def test_something_new_beside_a_running_server(program: str) -> None:
     async with fresh.run_test() as pilot:
         await until(pilot, lambda: isinstance(fresh.screen, Ask))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: isinstance(fresh.screen, StepScreen) and fresh.screen.STEP is Step.GPUS)
+        await until(pilot, lambda: at(fresh, Step.GPUS))
 
 
 async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
@@ -199,7 +198,7 @@ async def test_a_server_that_dies_is_noticed_and_named(program: str, monkeypatch
         await pilot.press("l")
         await until(pilot, lambda: is_in(app, "failed"))
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, StepScreen) and app.screen.STEP is Step.COMMAND)
+        await until(pilot, lambda: at(app, Step.COMMAND))
 
 
 async def test_a_server_that_dies_under_the_dashboard(program: str) -> None:
@@ -256,9 +255,10 @@ async def test_the_log_is_searched_filtered_and_followed_at_its_end_only(program
         await typed(pilot, "kv cache")
         await pilot.press("enter")
         await until(pilot, lambda: "/kv cache" in text_of(app))
-        found = log._found
+        found = log.line
+        assert "kv cache" in found.casefold()
         await pilot.press("N")
-        await until(pilot, lambda: log._found != found)
+        await until(pilot, lambda: log.line != found)
         log.feed(b"(APIServer pid=1) ERROR 11-23 10:00:00 [x.py:1] something broke\n")
         await pilot.press("f", "f", "f")
         await until(pilot, lambda: "error and worse" in text_of(app) and "something broke" in text_of(app))

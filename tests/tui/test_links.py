@@ -29,7 +29,7 @@ from tui.start import beginning
 from tui.wizard import Answers, Step
 
 from . import stage
-from .world import app_at, backend, request, text_of, until
+from .world import app_at, at, backend, request, text_of, until
 
 SETTINGS = st.fixed_dictionaries(
     {},
@@ -109,7 +109,7 @@ async def test_every_step_shows_its_command_line_and_copies_it() -> None:
             (Step.LAUNCH, "m35-plan launch --gpus 8xH200 --language-model-only"),
         ):
             await pilot.press("enter")
-            await until(pilot, lambda step=step: isinstance(app.screen, StepScreen) and app.screen.STEP is step)
+            await until(pilot, lambda step=step: at(app, step))
             await pilot.pause()
             await pilot.press("y")
             assert words in app.clipboard
@@ -199,7 +199,7 @@ async def test_the_nodes_of_a_cluster_are_offered_as_hosts() -> None:
         name, gpus = begin.hosts[1]
         await until(pilot, lambda: isinstance(app.screen, Ask) and f"{name}  {gpus}" in text_of(app))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: isinstance(app.screen, StepScreen) and app.screen.STEP is Step.WORKLOAD)
+        await until(pilot, lambda: at(app, Step.WORKLOAD))
         assert isinstance(app.screen, StepScreen) and app.screen.answers.request is not None
         assert str(app.screen.answers.request.gpus) == str(gpus)
         assert shlex.split(app.screen.own_line())[1:3] == ["--gpus", str(gpus)]

@@ -19,13 +19,12 @@ from planner.state import state_dir
 from tui.app import M35App
 from tui.remembering import Remembered, forget, remember, remembered, wizard_file
 from tui.screens.dialogues import Ask
-from tui.screens.step import StepScreen
 from tui.widgets.fields import Line
 from tui.wizard import Answers, Step, effective_request, with_layout
 
 from . import stage
 from .test_terminal import Terminal
-from .world import app_at, backend, request, text_of, typed, until
+from .world import app_at, at, backend, request, text_of, typed, until
 
 
 def there_and_back(answers: Answers, step: Step = Step.PLAN) -> Remembered:
@@ -90,7 +89,7 @@ async def test_a_session_goes_on_where_it_was_and_quitting_asks_nothing() -> Non
         await until(pilot, lambda: isinstance(second.screen, Ask))
         await until(pilot, lambda: "continue where you were: 8xH200, Workload" in text_of(second))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(second.screen, StepScreen) and second.screen.STEP is Step.WORKLOAD)
+        await until(pilot, lambda: at(second, Step.WORKLOAD))
         await until(pilot, lambda: "65,536" in text_of(second))
 
 
@@ -100,7 +99,7 @@ async def test_something_new_begins_without_the_old_answers() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: isinstance(app.screen, StepScreen) and app.screen.STEP is Step.GPUS)
+        await until(pilot, lambda: at(app, Step.GPUS))
 
 
 async def test_the_palette_that_was_chosen_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:

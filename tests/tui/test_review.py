@@ -16,7 +16,7 @@ from tui.screens.step import StepScreen
 from tui.widgets.fields import Line
 from tui.wizard import Step
 
-from .world import app_at, backend, text_of, until
+from .world import app_at, at, backend, text_of, until
 
 LINE = "vllm serve mistralai/Mistral-Medium-3.5-128B --tensor-parallel-size 8 --enable-mm --seed 7"
 COMPOSE = """\
@@ -62,7 +62,7 @@ async def test_a_pasted_command_is_judged_cured_and_planned_with_its_own_flags()
         assert "--enable-mm " not in text(app).text, "the flag that does not exist went"
         assert "--seed 7" in text(app).text
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, StepScreen) and app.screen.STEP is Step.COMMAND)
+        await until(pilot, lambda: at(app, Step.COMMAND))
         step = app.screen
         assert isinstance(step, StepScreen)
         await until(pilot, lambda: isinstance(step.answer, Plan))
@@ -119,7 +119,7 @@ async def test_what_cannot_be_planned_says_why_and_a_text_without_a_server_says_
         await pilot.press("question_mark")
         await until(pilot, lambda: "What do you have already?" in text_of(app))
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: isinstance(app.screen, StepScreen) and app.screen.STEP is Step.GPUS)
+        await until(pilot, lambda: at(app, Step.GPUS))
 
 
 def test_what_is_no_file_of_a_deployment_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.table import Table
 from tui.wizard import Answers, Step
 
-from .world import NO_GPU, app_at, backend, text_of, typed, until
+from .world import NO_GPU, app_at, at, backend, text_of, typed, until
 
 GIB = 2**30
 TWO_H200 = DetectionReport(
@@ -70,7 +70,7 @@ async def test_without_a_gpu_it_says_why_and_offers_the_catalogue() -> None:
         await typed(pilot, "2xmi325")
         await until(pilot, lambda: str(answer(app).gpus) == "2xMI325X")
         await pilot.press("enter")
-        await until(pilot, lambda: step(app).STEP is Step.WORKLOAD)
+        await until(pilot, lambda: at(app, Step.WORKLOAD))
 
 
 async def test_detected_gpus_are_shown_with_what_holds_them_and_planned_for() -> None:
@@ -89,7 +89,7 @@ async def test_counts_and_memory_beside_the_catalogue() -> None:
         await typed(pilot, "mi300a")
         await until(pilot, lambda: "no publicly known memory" in problem(app))
         await pilot.press("enter")
-        assert step(app).STEP is Step.GPUS
+        assert at(app, Step.GPUS)
         app.screen.query_one("#memory", Line).focus()
         await typed(pilot, "120GiB")
         await until(pilot, lambda: not problem(app) and answer(app).gpus.memory_bytes == 120 * GIB)
@@ -153,9 +153,9 @@ async def test_the_form_replans_on_every_key_and_shows_refusals() -> None:
         await typed(pilot, "x")
         await until(pilot, lambda: "is not a count" in problem(app))
         await pilot.press("enter")
-        assert step(app).STEP is Step.WORKLOAD
+        assert at(app, Step.WORKLOAD)
         await pilot.press("backspace", "enter")
-        await until(pilot, lambda: step(app).STEP is Step.PLAN)
+        await until(pilot, lambda: at(app, Step.PLAN))
 
 
 async def test_what_the_engine_would_refuse_is_refused_with_its_rule() -> None:
@@ -169,7 +169,7 @@ async def test_what_the_engine_would_refuse_is_refused_with_its_rule() -> None:
         app.screen.query_one("#kv_cache_dtype", Choice).action_turn(0)
         await until(pilot, lambda: "is not supported with" in problem(app))
         await pilot.press("enter")
-        assert step(app).STEP is Step.WORKLOAD
+        assert at(app, Step.WORKLOAD)
 
 
 async def test_layouts_and_levers_work_with_keys() -> None:
@@ -214,7 +214,7 @@ async def test_every_line_is_explained_with_formula_and_source() -> None:
         await pilot.press("escape", "question_mark")
         await until(pilot, lambda: isinstance(app.screen, Help) and "command palette" in text_of(app))
         await pilot.press("escape")
-        assert step(app).STEP is Step.PLAN
+        assert at(app, Step.PLAN)
 
 
 async def test_nothing_fits_is_drawn_and_asked_about() -> None:
@@ -225,11 +225,11 @@ async def test_nothing_fits_is_drawn_and_asked_about() -> None:
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, StepScreen))
-        assert step(app).STEP is Step.PLAN
+        assert at(app, Step.PLAN)
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, Ask))
         await pilot.press("down", "enter")
-        await until(pilot, lambda: isinstance(app.screen, StepScreen) and step(app).STEP is Step.COMMAND)
+        await until(pilot, lambda: at(app, Step.COMMAND))
 
 
 async def test_a_lever_makes_it_fit() -> None:
@@ -257,11 +257,11 @@ async def test_the_command_is_edited_read_back_and_refused() -> None:
         area.text += " --cpu-offload-gb 9"
         await until(pilot, lambda: "does to memory" in problem(app))
         await pilot.press("escape", "enter")
-        assert step(app).STEP is Step.COMMAND
+        assert at(app, Step.COMMAND)
         await pilot.press("r")
         await until(pilot, lambda: "--max-num-seqs 1024" in area.text)
         await pilot.press("enter")
-        await until(pilot, lambda: step(app).STEP is Step.LAUNCH)
+        await until(pilot, lambda: at(app, Step.LAUNCH))
 
 
 async def test_an_edit_survives_the_way_back_and_forth() -> None:
@@ -273,10 +273,10 @@ async def test_an_edit_survives_the_way_back_and_forth() -> None:
         area.text = area.text.replace("--max-num-seqs 1024", "--max-num-seqs 64")
         await until(pilot, lambda: step(app).answers.edited is not None)
         await pilot.press("escape", "escape")
-        await until(pilot, lambda: step(app).STEP is Step.PLAN)
+        await until(pilot, lambda: at(app, Step.PLAN))
         assert answer(app).settings.max_num_seqs == 64
         await pilot.press("enter")
-        await until(pilot, lambda: step(app).STEP is Step.COMMAND and "--max-num-seqs 64" in text_of(app))
+        await until(pilot, lambda: at(app, Step.COMMAND) and "--max-num-seqs 64" in text_of(app))
 
 
 @pytest.mark.parametrize("target", ["docker", "compose", "kubernetes"])
@@ -312,16 +312,16 @@ async def test_forth_back_and_anywhere() -> None:
     async with app.run_test() as pilot:
         for there in (Step.WORKLOAD, Step.PLAN, Step.COMMAND, Step.LAUNCH):
             await pilot.press("enter")
-            await until(pilot, lambda there=there: isinstance(app.screen, StepScreen) and step(app).STEP is there)
+            await until(pilot, lambda there=there: at(app, there))
         for there in (Step.COMMAND, Step.PLAN, Step.WORKLOAD, Step.GPUS):
             await pilot.press("escape")
-            await until(pilot, lambda there=there: isinstance(app.screen, StepScreen) and step(app).STEP is there)
+            await until(pilot, lambda there=there: at(app, there))
         await pilot.press("alt+3")
-        await until(pilot, lambda: step(app).STEP is Step.PLAN)
+        await until(pilot, lambda: at(app, Step.PLAN))
         await pilot.press("alt+6")
-        await until(pilot, lambda: step(app).STEP is Step.LAUNCH)
+        await until(pilot, lambda: at(app, Step.LAUNCH))
         await pilot.click("StepBar", offset=(9, 0))
-        await until(pilot, lambda: step(app).STEP is Step.GPUS)
+        await until(pilot, lambda: at(app, Step.GPUS))
 
 
 async def test_a_small_terminal_says_how_large_it_must_be() -> None:
@@ -365,7 +365,7 @@ async def test_a_window_that_was_too_small_gives_the_keys_back() -> None:
         await typed(pilot, "zzz")
         await until(pilot, lambda: "no GPU is called" in text_of(app))
         await pilot.press("enter")
-        assert isinstance(app.screen, StepScreen) and app.screen.STEP is Step.GPUS, "there is no answer to go on with"
+        assert at(app, Step.GPUS), "there is no answer to go on with"
 
 
 async def test_a_large_terminal_shows_ledger_curve_warnings_and_layouts_together() -> None:

@@ -103,7 +103,16 @@ async def test_long_lines_wrap_and_what_is_in_sight_is_copied_whole() -> None:
         await pilot.pause()
         assert log._place(log.scroll_offset.y) <= 7 <= log._place(log.scroll_offset.y + 5)
         await pilot.press("Y")
-        assert "(A pid=1) INFO 11-20 09:00:07 [a.py:1] xxx" in app.clipboard
+        assert app.clipboard == f"(A pid=1) INFO 11-20 09:00:07 [a.py:1] {'x' * 70} end", "the line under the cursor"
+        await pilot.press("end", "Y")
+        assert len(app.clipboard.splitlines()) > 1, "the lines in sight"
+        await pilot.press("up", "up", "Y")
+        assert "09:00:18" in app.clipboard
+        log.feed(b"a new line\n")
+        await pilot.pause()
+        assert "09:00:18" in log.line, "the cursor stays where it is"
+        await pilot.press("down", "down", "down")
+        await until(pilot, lambda: log.following and not log.line)
         await pilot.press("p", "z")
         await until(pilot, lambda: log.virtual_size.width > 100)
 

@@ -18,6 +18,7 @@ from planner import Plan, PlanRequest, plan
 from planner.serve import CheckResult, StartOrder
 from tui.app import M35App
 from tui.backend import Backend
+from tui.screens.step import StepScreen
 from tui.wizard import Answers, Step
 
 FAKE_ENGINE = Path(__file__).parent / "fakes" / "vllm.py"
@@ -87,6 +88,11 @@ def engine_program(folder: Path) -> str:
 
 def blocks_of(gpus: str = "8xH200") -> str:
     return str(plan(request(gpus)).kv_cache.num_gpu_blocks)
+
+
+def at(app: M35App, step: Step) -> bool:
+    """Whether a step is on the screen; between two of them there is none."""
+    return isinstance(app.screen, StepScreen) and app.screen.STEP is step
 
 
 async def until(pilot: Pilot[Any], true: Callable[[], bool], what: str = "") -> None:

@@ -29,7 +29,7 @@ LEDGER = (
 def ledger_lines(plan: Plan, *, width: int) -> list[Content]:
     """Return the ledger, one line per component, under a head."""
     rows = [Row(cells=(row.label, row.gib, row.low, row.high, row.basis)) for row in report.ledger_rows(plan)]
-    columns = LEDGER
+    columns: tuple[Column, ...] = LEDGER
     if natural_width(columns, rows) > width:
         # A name that is cut says less than a basis that is left out.
         columns, rows = LEDGER[:-1], [Row(cells=row.cells[:-1]) for row in rows]
