@@ -9,5 +9,17 @@ from planner.accuracy.evaluate import Comparison, Group, Report, evaluate
 from planner.accuracy.own import own_groups
 from planner.accuracy.page import PLOT, goals, render_page
 from planner.accuracy.plot import render_plot
+from planner.accuracy.public import public_groups
 
-__all__ = ["PLOT", "Comparison", "Group", "Report", "evaluate", "goals", "own_groups", "render_page", "render_plot"]
+__all__ = [
+    "PLOT",
+    "Comparison",
+    "Group",
+    "Report",
+    "evaluate",
+    "goals",
+    "own_groups",
+    "public_groups",
+    "render_page",
+    "render_plot",
+]

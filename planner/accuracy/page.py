@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from planner.accuracy.data import left_out
 from planner.accuracy.evaluate import Group, Report
 from planner.accuracy.own import own_groups
+from planner.accuracy.public import public_comparisons, public_groups, public_rows
 from planner.facts import load
 from planner.facts.collectives import collective_facts
 from planner.facts.graphs import graph_facts
@@ -67,9 +68,8 @@ def _groups(report: Report) -> str:
     )
 
 
-def _own() -> str:
-    """This project's own start-ups, by group; GiB, because a percentage of 110 GiB flatters."""
-    groups = own_groups()
+def _own(groups: Sequence[Group]) -> str:
+    """Start-ups by group; GiB, because a percentage of 110 GiB flatters."""
     names = {**NAMES, "graphs": "graphs, captured"}
     head = ["component", "start-ups", "mean GiB", "abs GiB", "abs %", "worst %", "safe %"]
     return "\n\n".join(
@@ -152,6 +152,29 @@ def _starts(report: Report) -> str:
     )
 
 
+def _public() -> str:
+    """Each public start that can be planned: pool and captured graphs, expected, bounds and measured."""
+    rows = []
+    for row in public_rows():
+        found = {one.component: one for one in public_comparisons(row)}
+        model, release = row["model"].rpartition("/")[2], row["vllm"].partition(" ")[0]
+        pool, graphs = found["kv_pool"], found.get("graphs")
+        rows.append(
+            [
+                f"{model}, {row['plan']['gpu']} TP{row['tp']}, {release}",
+                f"{row['load']:.2f} · {found['weights'].predicted_gib:.2f}",
+                f"{pool.measured_gib:.2f}",
+                f"{pool.predicted_gib:.2f} ({pool.low_gib:.2f} to {pool.high_gib:.2f})",
+                f"{pool.error_percent:+.2f}",
+                "" if graphs is None else f"{graphs.measured_gib:.2f}",
+                "" if graphs is None else f"{graphs.predicted_gib:.2f} ({graphs.low_gib:.2f} to {graphs.high_gib:.2f})",
+                ", ".join(row["plan"].get("fitted", ())).replace("_", " ") or "**nothing**",
+            ]
+        )
+    head = ["start", "weights · said", "KV pool", "said", "error %", "graphs", "said", "read from it"]
+    return _table(head, rows)
+
+
 def _hip_graphs() -> str:
     """Public starts on AMD cards whose captured graphs are known, beside the form that five of them set."""
     facts = graph_facts().hip
@@ -183,12 +206,11 @@ def _coverage() -> str:
     """Where each uncertain term is measured and where it is carried over, from the planner's own tables."""
     rows = []
     known = overhead_facts()
-    tables = {"outside_torch": known.outside_torch, "graphs": known.graphs, "context": known.context}
+    tables = {"outside_torch": known.outside_torch, "context": known.context}
     for term, table in tables.items():
         for row in table:
             link = {True: ["fast link"], False: ["no fast link"], None: []}[row.linked]
-            grown = f" + {row.per_layer_gib} per layer" if row.per_layer_gib else ""
-            figures = (f"{row.expected_gib:g}{grown}", row.low_gib, row.high_gib, row.basis)
+            figures = (f"{row.expected_gib:g}", row.low_gib, row.high_gib, row.basis)
             rows.append(_covered(term, [row.vendor, *row.architectures, *link], row.until, _span(row), *figures))
     for one in collective_facts().communicators:
         figures = (f"{one.each_gib:g}", one.low_gib, one.high_gib, one.basis)
@@ -268,7 +290,17 @@ were read from most of them, so most tables say how well formulas and bounds hol
 *Expected* is a first start, which compiles inside its profile run; later starts have more. A weights row with a draft
 holds the draft's input tensor, which the plan counts among the buffers.
 
-{_own()}
+{_own(own_groups())}
+
+## Public starts of other models, cards and releases
+
+Starts that others published with enough settings to plan them, found after the formulas stood. The KV pool takes the
+measured weights as given. Releases before 0.19 are asked as 0.19.0. What was read from a row afterwards stands in its
+last column; the groups keep those apart.
+
+{_public()}
+
+{_own(public_groups())}
 
 ## HIP graphs
 

@@ -51,6 +51,8 @@ class AccuracyDocument:
     groups: tuple[Group, ...]
     own: tuple[Group, ...]
     """Start-ups of this project's own measurements."""
+    public: tuple[Group, ...]
+    """Public start-ups of other models, cards and releases."""
     comparisons: tuple[StartupFigure, ...]
 
 

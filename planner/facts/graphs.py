@@ -22,6 +22,7 @@ class Attention(Origin):
     splits: int
     bytes: int
     architectures: tuple[str, ...]
+    """Where the kernel takes it; other kernels take nothing of the kind."""
     workspace: AttentionBlock
 
 
@@ -85,6 +86,9 @@ class GraphFacts(Record):
 
     attention: Attention
     captured: tuple[Captured, ...]
+    captured_v1: tuple[Captured, ...]
+    """The same of runner V1; its estimate is as large where `estimated_v1` has no row."""
+    estimated_v1: tuple[Captured, ...]
     estimated: tuple[Misses, ...]
     cached: Cached
     hip: Hip

@@ -132,14 +132,12 @@ class WeightRounding(Bounded):
 
 
 class SizedRow(Row, Bounded):
-    """A size that was measured or carried over, for some ranks; it may grow with the layers of the rank."""
+    """A size that was measured or carried over, for some ranks."""
 
     vendor: str
     low_gib: float
     expected_gib: float
     high_gib: float
-    per_layer_gib: float = 0.0
-    floor_gib: float = 0.0
     min_world: int = 1
     max_world: int | None = None
     linked: bool | None = None
@@ -191,7 +189,6 @@ class OverheadFacts(Record):
     custom_allreduce: CustomAllReduce
     weights: WeightRounding
     outside_torch: tuple[SizedRow, ...]
-    graphs: tuple[SizedRow, ...]
     context: tuple[SizedRow, ...]
     fp8_row_padding: tuple[RowPadding, ...]
     attention_workspace: tuple[AttentionWorkspace, ...]

@@ -73,7 +73,7 @@ class Release(Record):
     """FlashInfer's backends behind the fused all-reduce, joined by ``+``."""
     multicast_rounding: tuple[str, ...]
     """Backends whose buffers are rounded to the multicast granularity."""
-    torch_symmetric_workspace: bool
+    workspace_communicator: bool
     """Whether those buffers are torch's symmetric memory."""
     fused_with_pipeline: bool
     """Whether all-reduces are fused beside pipeline stages too."""

@@ -118,7 +118,7 @@ def _max_size_bytes(shape: RankShape, facts: FusedAllReduce) -> int:
 def _workspace(name: str, shape: RankShape, facts: FusedAllReduce) -> Term:
     backend = shape.release.fused_all_reduce_backend if shape.fused_all_reduce == "auto" else shape.fused_all_reduce
     buffers = sum(_workspace_bytes(shape, facts, one) for one in backend.split("+"))
-    beside = facts.workspace.beside_bytes if shape.release.torch_symmetric_workspace else 0
+    beside = facts.workspace.beside_bytes if shape.release.workspace_communicator else 0
     return Term(
         name=name,
         bytes=buffers + beside,

@@ -1,18 +1,17 @@
 """CUDA and HIP graphs: what capturing takes, and the estimate that the engine subtracts for it.
 
-Coefficients from ``facts/graphs.toml``; runner V1's estimate is still a line in ``facts/overheads.toml``.
+Coefficients from ``facts/graphs.toml``.
 """
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from hw_specs.units import MIB, format_gib, gib
 from planner.facts.graphs import Captured, Misses, graph_facts
 from planner.facts.rows import Row, no_row
 from planner.facts.vllm import vllm_facts
 from planner.memory.collectives import fused_all_reduce
-from planner.memory.overheads import sized_row
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 
@@ -32,7 +31,7 @@ def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
     hip = graph_facts().hip
     if shape.gpu.vendor in hip.vendors:
         return _hip(shape, hip.estimate_factor)
-    return sized_row("graphs", shape) if shape.release.model_runner == "v1" else _estimated(shape)
+    return _v1(shape, "estimated") if shape.release.model_runner == "v1" else _estimated(shape)
 
 
 def captured_graphs(shape: RankShape) -> Term:
@@ -42,10 +41,19 @@ def captured_graphs(shape: RankShape) -> Term:
     if shape.gpu.vendor in graph_facts().hip.vendors:
         return _hip(shape, 1.0)
     if shape.release.model_runner == "v1":
-        return sized_row("graphs", shape)
+        return _v1(shape, "captured")
     row = _captured(shape)
     size = _captured_bytes(shape, row, row)
     return _term(shape, row, size, size, size, "captured")
+
+
+def _v1(shape: RankShape, what: Literal["estimated", "captured"]) -> Term:
+    """Runner V1's estimate or capture: the form of V2's capture."""
+    facts = graph_facts()
+    rows = facts.captured_v1 if what == "captured" else (*facts.estimated_v1, *facts.captured_v1)
+    row = _first("captured_v1", rows, shape)
+    size = _captured_bytes(shape, row, row)
+    return _term(shape, row, size, size, size, what)
 
 
 def capture_sizes(largest: int) -> int:
@@ -144,8 +152,11 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
 def _attention_bytes(shape: RankShape, tokens: int) -> int:
     """What attention takes in the largest full graph."""
     facts = graph_facts().attention
-    if shape.gpu.architecture.startswith(facts.workspace.architectures):
+    v1 = shape.release.model_runner == "v1"
+    if not v1 and shape.gpu.architecture.startswith(facts.workspace.architectures):
         return int(facts.workspace.bytes)
+    if not shape.gpu.architecture.startswith(facts.architectures):
+        return 0
     heads = shape.model.num_attention_heads // shape.tensor_parallel_size
     return int(facts.splits * heads * tokens * (shape.model.head_dim + 1) * facts.bytes)
 

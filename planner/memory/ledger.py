@@ -30,6 +30,9 @@ from planner.memory.weights import (
 from planner.model import ModelSpec
 from planner.settings import Settings
 
+MATRICES_OF_A_LAYER = 4
+"""QKV, attention output, gate and up, down: fused as the engine loads them."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ledger:
@@ -102,7 +105,11 @@ class RankBudget:
                 name="weights.rounding",
                 bytes=rounding.small_bytes + self.rounding_bytes + tower_bytes,
                 low_bytes=0,
-                high_bytes=rounding.high_bytes + self.rounding_bytes + tower_bytes + self.fragmentation_bytes,
+                high_bytes=rounding.high_bytes
+                + self.rounding_bytes
+                + tower_bytes
+                + self.fragmentation_bytes
+                + self._repacked_bytes(),
                 basis=rounding.basis,
                 source=rounding.source,
                 formula=f"scales and 512-byte rounding {rounding.small_bytes / MIB:.1f} MiB, "
@@ -121,6 +128,11 @@ class RankBudget:
             "fused_all_reduce": collectives.fused_all_reduce(self.shape),
             "graphs": graphs.graphs(self.shape, self.calibration),
         }
+
+    def _repacked_bytes(self) -> int:
+        """What four-bit matrices may keep of freed blocks: a kernel's layout is written beside the checkpoint's."""
+        four_bit = any(group.mlp.name == "int4" for group in self.model.layers)
+        return MATRICES_OF_A_LAYER * self.shape.layers * allocator().remainder_bytes if four_bit else 0
 
     def _tower_rounding_bytes(self, facts: WeightRounding) -> int:
         """What the vision tower's tensors keep of their segments."""

@@ -127,8 +127,8 @@ def loading_transient_bytes(shape: RankShape) -> int:
     return max(shard, draft)
 
 
-def sized_row(table: Literal["outside_torch", "graphs", "context"], shape: RankShape) -> Term:
-    """First row of `table` whose keys all match; a size may grow with the layers of the rank."""
+def sized_row(table: Literal["outside_torch", "context"], shape: RankShape) -> Term:
+    """First row of `table` whose keys all match."""
     return _sized_row(
         table,
         vendor=shape.gpu.vendor,
@@ -138,7 +138,6 @@ def sized_row(table: Literal["outside_torch", "graphs", "context"], shape: RankS
         version=shape.release.version,
         world_size=shape.world_size,
         tensor_parallel_size=shape.tensor_parallel_size,
-        layers=shape.layers,
     )
 
 
@@ -153,7 +152,6 @@ def _sized_row(
     version: str,
     world_size: int,
     tensor_parallel_size: int,
-    layers: int,
 ) -> Term:
     def applies(row: SizedRow) -> bool:
         return (
@@ -168,18 +166,13 @@ def _sized_row(
     row = next((row for row in rows if applies(row)), None)
     if row is None:
         raise no_row("overheads.toml", table, f"{vendor} with {world_size} ranks")
-    per_layer = row.per_layer_gib
-    more = per_layer * layers
-    expected, low, high = row.expected_gib + more, row.low_gib + more, row.high_gib + more
-    low = max(low, row.floor_gib)
-    grown = f"{row.expected_gib} + {per_layer} x {layers} layers" if more else ""
     return Term(
         name=table,
-        bytes=gib(expected),
-        low_bytes=gib(low),
-        high_bytes=gib(high),
+        bytes=gib(row.expected_gib),
+        low_bytes=gib(row.low_gib),
+        high_bytes=gib(row.high_gib),
         basis=row.basis,
         source=row.source,
-        formula=f"{f'{grown} = ' if grown else ''}{expected:.2f} GiB",
-        bounds=f"{low:.2f} to {high:.2f} GiB: {row.bounds}",
+        formula=f"{row.expected_gib:.2f} GiB",
+        bounds=f"{row.low_gib:.2f} to {row.high_gib:.2f} GiB: {row.bounds}",
     )

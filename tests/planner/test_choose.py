@@ -257,7 +257,7 @@ def test_every_size_of_server_has_a_row(table: str, vendor: str) -> None:
                 for architecture in ("8.0", "9.0", "10.0", "gfx942", "gfx950"):
                     size = _sized_row(
                         table, vendor=vendor, architecture=architecture, linked=linked, last_stage=linked,
-                        version=version, world_size=world, tensor_parallel_size=min(world, 16), layers=88,
+                        version=version, world_size=world, tensor_parallel_size=min(world, 16),
                     )  # fmt: skip
                     assert 0 <= size.low_bytes <= size.bytes <= size.high_bytes
 

@@ -33,7 +33,7 @@ def command(as_json: bool, directory: Path | None) -> None:
     The data come with the program, so this needs no GPU and no network. KV pool takes the measured weights as given;
     `safe` is how often the careful bound held.
     """
-    from planner.accuracy import PLOT, evaluate, goals, own_groups, render_page, render_plot
+    from planner.accuracy import PLOT, evaluate, goals, own_groups, public_groups, render_page, render_plot
 
     report = evaluate()
     if directory:
@@ -52,6 +52,7 @@ def command(as_json: bool, directory: Path | None) -> None:
                 ),
                 groups=tuple(report.groups),
                 own=tuple(own_groups()),
+                public=tuple(public_groups()),
                 comparisons=tuple(
                     StartupFigure(
                         startup=one.startup.label,
@@ -68,11 +69,13 @@ def command(as_json: bool, directory: Path | None) -> None:
         )
         return
     rows, last = [], ""
-    for group in report.groups:
+    public = public_groups()
+    for group in (*report.groups, *public):
+        component = "captured graphs" if group in public and group.component == "graphs" else _SHORT[group.component]
         rows.append(
             [
                 group.name if group.name != last else "",
-                _SHORT[group.component],
+                component,
                 str(group.count),
                 f"{group.mean_gib:+.3f}",
                 f"{group.mean_absolute_gib:.3f}",
