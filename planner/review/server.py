@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from planner.review.options import Option
 from planner.review.text import Text
 
-Setting = Literal["shell", "docker", "compose", "kubernetes", "kserve", "helm", "cloud", "systemd", "python", "config"]
+Setting = Literal[
+    "shell", "docker", "image", "compose", "kubernetes", "kserve", "helm", "cloud", "systemd", "python", "config"
+]  # fmt: skip
 """What starts the server; it decides which surroundings a rule may expect."""
 
 
@@ -133,6 +135,8 @@ class Server:
     containers_at: Text | None = None
     """The pod's ``containers`` key."""
     replicas: int = 1
+    files: Mapping[str, Callable[[], Text | None]] = field(default_factory=dict)
+    """Files in its container that the artefact or its folder holds, by path."""
     asked: tuple[tuple[Text, str], ...] = ()
     """What cannot be known from the artefact: where, and what."""
     open_ended: tuple[Text, ...] = ()

@@ -44,7 +44,7 @@ def runs() -> Iterator[list[Run]]:
 
 def asked(run: Run) -> str:
     reply = httpx.post(f"{run.url}/v1/completions", json=QUESTION, timeout=120)
-    assert reply.status_code == 200, reply.text
+    assert reply.status_code == 200, reply.text + run.read_log()[-40000:].decode()
     text: str = reply.json()["choices"][0]["text"]
     return text
 
@@ -52,6 +52,17 @@ def asked(run: Run) -> str:
 def answered(run: Run) -> float:
     page = httpx.get(f"{run.url}/metrics", timeout=30).text
     return sum(float(value) for value in re.findall(r"^vllm:request_success_total\{.*\} ([0-9.e+]+)$", page, re.M))
+
+
+def by_engine(run: Run) -> dict[str, float]:
+    """Answered requests of each engine core."""
+    page = httpx.get(f"{run.url}/metrics", timeout=30).text
+    found: dict[str, float] = {}
+    for labels, value in re.findall(r"^vllm:request_success_total\{(.*)\} ([0-9.e+]+)$", page, re.M):
+        engine = re.search(r'engine="(\d+)"', labels)
+        if engine is not None:
+            found[engine[1]] = found.get(engine[1], 0.0) + float(value)
+    return found
 
 
 def in_pod(answer: Plan, rank: int) -> list[str]:
@@ -78,6 +89,21 @@ def test_one_server_over_two_nodes_answers(small: Stage, runs: list[Run]) -> Non
     assert isinstance(last, ServerReady), runs[0].read_log()[-3000:].decode() + runs[1].read_log()[-3000:].decode()
     assert asked(runs[0])
     assert "--headless" in in_pod(answer, 1)
+
+
+def test_replicas_inside_a_node_are_one_server(small: Stage, runs: list[Run]) -> None:
+    """What a node with several replicas runs: one address, one engine core a replica, and each gets requests."""
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=4))
+    (node,) = node_commands(answer)
+    assert node.command is not None
+    argv = node.command.argv
+    words = argv[argv.index("--data-parallel-size") :][:2]
+    assert words == ("--data-parallel-size", "2")
+    runs.append(small.launch(*words))
+    assert isinstance(follow_all(runs[0])[-1], ServerReady), runs[0].read_log()[-3000:].decode()
+    assert len({asked(runs[0]) for _ in range(6)}) == 1, "both replicas hold the same weights"
+    assert sorted(by_engine(runs[0])) == ["0", "1"]
+    assert all(count > 0 for count in by_engine(runs[0]).values())
 
 
 def test_servers_of_their_own_share_the_load(stage: Stage, runs: list[Run]) -> None:

@@ -86,6 +86,9 @@ DOORS: Mapping[str, Callable[[bytes], object]] = {
     "log": _log,
     "review": _text(lambda text: review(text, name="")),
     "manifest": _text(lambda text: review(text, name="x.yaml")),
+    "dockerfile": _text(lambda text: review(text, name="Dockerfile")),
+    "page": _text(lambda text: review(text, name="page.md")),
+    "makefile": _text(lambda text: review(text, name="Makefile")),
 }
 
 EXPECTED = (M35Error, BadJson)

@@ -66,11 +66,16 @@ def pin_of(text: Text) -> Text | None:
 def batch_claim(text: Text) -> Claim:
     """What the directives of a batch script ask for."""
     count, product, nodes, at = None, None, 1, None
+    tasks: dict[str, int] = {}
     for match in _SBATCH.finditer(text.value):
         words = match[1].partition("#")[0].replace("=", " ").split()
         for name, value in pairwise(words):
             if name in ("--nodes", "-N") and value.isdecimal():
                 nodes = int(value[:4])
+            elif name in ("--ntasks-per-node", "--gpus-per-task") and value.rpartition(":")[2].isdecimal():
+                tasks[name] = int(value.rpartition(":")[2][:4])
+                if name == "--gpus-per-task":
+                    at = text.cut(match.start(), match.end())
             elif name in ("--gres", "--gpus", "--gpus-per-node", "-G"):
                 parts = [part for part in value.split(",")[0].split(":") if part not in ("gpu", "")]
                 numbers = [part.partition("(")[0] for part in parts if part.partition("(")[0].isdecimal()]
@@ -80,4 +85,6 @@ def batch_claim(text: Text) -> Claim:
                 at = text.cut(match.start(), match.end())
                 if name in ("--gpus", "-G") and nodes > 1 and count and count % nodes == 0:
                     count //= nodes
+    if count is None and "--gpus-per-task" in tasks:
+        count = tasks["--gpus-per-task"] * tasks.get("--ntasks-per-node", 1)
     return Claim(count=count, nodes=nodes, product=product, at=at)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import cache, lru_cache, partial
+from itertools import islice
 
+from planner.rendering.secrets import is_secret_name
 from planner.review.flags import flags_of
 from planner.review.options import read_options
 from planner.review.readers.docker import engine_part, gpus_count, published, visible_count
 from planner.review.readers.image import read_image, vendor_of
+from planner.review.readers.limits import Unreadable
 from planner.review.readers.shell import Scope, commands
-from planner.review.readers.tree import Tree
+from planner.review.readers.tree import Elsewhere, Together, Tree, documents
 from planner.review.server import Claim, Image, Mount, Opening, Probe, Server, Variable
-from planner.review.text import Text, joined
+from planner.review.text import Source, Text, joined
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
+_MOST_LAYERS = 8
+"""Services that extend one another."""
+_MOST_SERVICES = 500
+_MOST_VARIABLES = 1000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
 
 
@@ -24,18 +32,60 @@ def is_compose(root: Tree) -> bool:
     return services is not None and services.kind == "map" and root.get("kind") is None
 
 
-def servers_of(root: Tree, outside: Mapping[str, str] | None = None) -> list[Server]:
-    """Return the servers of a Compose file; `outside` is what its ``.env`` says."""
+def servers_of(root: Tree, beside: Callable[[str], str | None]) -> list[Server]:
+    """Return the servers of a Compose file; `beside` reads the files that it names, ``.env`` among them."""
     services = root.get("services")
     if services is None:
         return []
+    beside = cache(beside)
+    outside = {name: value for name, value in assignments(beside(".env") or "") if value}
     awaited = _awaited(services)
     found = []
-    for name, service in services.items():
-        server = _server(name, service, outside or {}, awaited=name.value in awaited)
+    for name, service in islice(services.items(), _MOST_SERVICES):
+        layers = _extended(service, services, beside)
+        server = _server(name, Together(layers), outside, beside, awaited=name.value in awaited)
         if server is not None:
             found.append(server)
     return found
+
+
+@lru_cache(maxsize=16)
+def assignments(content: str) -> tuple[tuple[str, str], ...]:
+    """Names and values of an environment file, as many as anybody has."""
+    found = []
+    for line in content.splitlines():
+        name, mark, value = line.strip().removeprefix("export ").partition("=")
+        if mark and name.strip().isidentifier():
+            found.append((name.strip(), value.strip().strip("'\"")))
+    return tuple(found[:_MOST_VARIABLES])
+
+
+@lru_cache(maxsize=16)
+def _services(content: str) -> Tree | None:
+    """The services of another Compose file; None for what is not one."""
+    try:
+        roots = documents(Source(content))
+    except Unreadable:
+        return None
+    return next((one.get("services") for one in roots if one.kind == "map"), None)
+
+
+def _extended(service: Tree, services: Tree, beside: Callable[[str], str | None]) -> list[Tree]:
+    """A service and what it extends, here or in another file, the nearest first."""
+    layers, here = [service], services
+    while len(layers) <= _MOST_LAYERS and (more := layers[-1].get("extends")) is not None:
+        wanted, file = more.string("service") or more.value, more.get("file")
+        if file is not None:
+            content = beside(file.value or "")
+            there = _services(content) if content is not None else None
+            if there is None:
+                break
+            here = Elsewhere.of(there, file.start)
+        base = here.get(wanted or "")
+        if base is None or base.kind != "map":
+            break
+        layers.append(base)
+    return layers
 
 
 def interpolated(text: Text, outside: Mapping[str, str]) -> Text:
@@ -63,14 +113,16 @@ def interpolated(text: Text, outside: Mapping[str, str]) -> Text:
     return joined(parts)
 
 
-def _server(name: Text, service: Tree, outside: Mapping[str, str], *, awaited: bool) -> Server | None:
+def _server(
+    name: Text, service: Together, outside: Mapping[str, str], beside: Callable[[str], str | None], *, awaited: bool
+) -> Server | None:
     image_at = service.get("image")
     if image_at is None or image_at.kind != "scalar":
         image_at = None
     image = read_image(interpolated(image_at.text, outside)) if image_at is not None else None
     entry = _words(service.get("entrypoint"), outside)
     words = _words(service.get("command"), outside)
-    env = _environment(service.get("environment"), outside)
+    env, hidden = _variables(service, outside, beside)
     values = {key: variable.value for key, variable in env.items() if variable.value is not None}
     stand_in = image if image is not None else read_image(Text("built", (service.start,) * 5))
     first = entry[0] if entry else None
@@ -99,12 +151,62 @@ def _server(name: Text, service: Tree, outside: Mapping[str, str], *, awaited: b
         privileged=_privileged(service),
         openings=tuple(_openings(service, outside)),
         inner_port=network != "host",
-        hidden_variables=service.get("env_file") is not None or service.get("extends") is not None,
+        hidden_variables=hidden or _missing_base(service),
+        files=_files(service, outside, beside),
         probes=tuple(_probe(service)) if awaited else (),
         asked=tuple(asked),
         editable="items" if (service.get("command") or service).kind == "list" else "words",
         args_end=part[-1] if part else None,
     )
+
+
+def _missing_base(service: Together) -> bool:
+    """Whether what the service extends is not at hand."""
+    return service.parts[-1].get("extends") is not None
+
+
+def _variables(
+    service: Together, outside: Mapping[str, str], beside: Callable[[str], str | None]
+) -> tuple[dict[str, Variable], bool]:
+    """The container's variables, and whether a file that holds more of them is not at hand."""
+    found: dict[str, Variable] = {}
+    hidden = False
+    for part in reversed(service.parts):
+        named = part.get("env_file")
+        files = [] if named is None else list(named.list()) if named.kind == "list" else [named]
+        for file in files:
+            at = file.get("path") if file.kind == "map" else file
+            content = beside(at.value or "") if at is not None else None
+            if at is None or content is None:
+                hidden = hidden or file.string("required") != "false"
+                continue
+            for name, value in assignments(content):
+                place = (at.start,)
+                # Such a file is where a secret belongs, so its value is nobody's here.
+                secret = is_secret_name(name) and value != ""
+                found[name] = Variable(
+                    name=Text(name, place * len(name), (), False),
+                    value=None if secret else Text(value, place * len(value), (), False),
+                )
+        found.update(_environment(part.get("environment"), outside))
+    return found, hidden
+
+
+def _files(
+    service: Tree, outside: Mapping[str, str], beside: Callable[[str], str | None]
+) -> dict[str, Callable[[], Text | None]]:
+    """Files of the artefact's folder that are mounted into the container, by their place there."""
+    found: dict[str, Callable[[], Text | None]] = {}
+    volumes = service.get("volumes")
+    for mount, at in zip(_mounts(service, outside), volumes.list() if volumes is not None else (), strict=False):
+        if mount.source.startswith("."):
+            found[mount.target] = partial(_content, mount.source, at.start, beside)
+    return found
+
+
+def _content(path: str, place: int, beside: Callable[[str], str | None]) -> Text | None:
+    content = beside(path)
+    return None if content is None else Text(content, (place,) * len(content), (), False)
 
 
 def _words(node: Tree | None, outside: Mapping[str, str]) -> tuple[Text, ...]:
@@ -140,7 +242,7 @@ def _environment(node: Tree | None, outside: Mapping[str, str]) -> dict[str, Var
     return found
 
 
-def _claim(service: Tree, image: Image | None, env: Mapping[str, Variable]) -> Claim:
+def _claim(service: Together, image: Image | None, env: Mapping[str, Variable]) -> Claim:
     vendor = vendor_of(image) if image is not None else None
     devices = service.get("deploy", "resources", "reservations", "devices")
     for device in devices.list() if devices is not None else ():
@@ -167,7 +269,7 @@ def _claim(service: Tree, image: Image | None, env: Mapping[str, Variable]) -> C
         return Claim(vendor="nvidia", at=service.key("devices"))
     if service.string("runtime") == "nvidia":
         return Claim(count=visible_count(env, "NVIDIA_VISIBLE_DEVICES"), vendor="nvidia", at=service.key("runtime"))
-    return Claim(at=service.key("image"), missing=vendor in ("nvidia", "amd") and service.get("extends") is None)
+    return Claim(at=service.key("image"), missing=vendor in ("nvidia", "amd") and not _missing_base(service))
 
 
 def _mounts(service: Tree, outside: Mapping[str, str]) -> list[Mount]:

@@ -148,11 +148,11 @@ def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
     for container in pods.containers(part):
         how = container.string("modelCommand")
         env = pods.environment(container)
-        words, doubled = pods.engine_of(container)
-        if words is None:
-            words = pods.words_of(container, env, "args")
-            if how not in ("vllmServe", "imageDefault") and not words:
-                continue
+        engine = pods.engine_of(container, part)
+        words = engine.words if engine is not None else pods.words_of(container, env, "args")
+        doubled = engine.doubled if engine is not None else None
+        if engine is None and how not in ("vllmServe", "imageDefault") and not words:
+            continue
         options, model, open_ended = read_options(words, flags_of(None))
         sizes = part.get("parallelism")
         extra = []

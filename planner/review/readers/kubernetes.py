@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 
 from planner.review.flags import flags_of
 from planner.review.options import Option, read_options
 from planner.review.readers import pod as pods
+from planner.review.readers.command import variables
 from planner.review.readers.pod import Pod
 from planner.review.readers.shell import commands
 from planner.review.readers.tree import Tree
@@ -18,6 +22,10 @@ _RUNTIMES = ("InferenceService", "ServingRuntime", "ClusterServingRuntime")
 _STARTED = ("Deployment", "StatefulSet", "Job", "Pod", "ReplicaSet", "DaemonSet")
 """Kinds that start a container with the image's own command; others bring one."""
 _DEEPEST = 12
+_MOST_SERVERS = 500
+_MOST_KEYS = 1000
+"""Of a ConfigMap."""
+_RAY = re.compile(r"\bray\s+start\b|ray_cluster_size|multi-node-serving")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +54,11 @@ def servers_of(roots: Sequence[Tree]) -> list[Server]:
     """Return the servers of the documents of one file."""
     objects = [one for root in roots for one in _unpacked(root)]
     fronts = [front for one in objects if one.string("kind") == "Service" and (front := _front(one)) is not None]
+    maps = {name: data for one in objects if (name := one.string("metadata", "name")) and (data := _data(one))}
     found: list[Found] = []
     for one in objects:
+        if len(found) >= _MOST_SERVERS:
+            break
         kind = one.string("kind") or ""
         if kind == "RayService":
             from planner.review.readers.ray import servers_of as ray_servers
@@ -56,8 +67,15 @@ def servers_of(roots: Sequence[Tree]) -> list[Server]:
         elif kind in ("LLMInferenceService", "LLMInferenceServiceConfig"):
             found += _llm_service(one)
         elif kind not in ("Service", "ConfigMap", "Secret"):
-            found += _workload(one, kind)
+            found += _workload(one, kind, maps)
     return [_behind(one, fronts) for one in found]
+
+
+def _data(root: Tree) -> dict[str, tuple[Text, Text]]:
+    """What a ConfigMap holds; nothing for another object."""
+    data = root.get("data") if root.string("kind") == "ConfigMap" else None
+    pairs = islice(data.items(), _MOST_KEYS) if data is not None else ()
+    return {key.value: (key, value.text) for key, value in pairs if value.kind == "scalar"}
 
 
 def _unpacked(root: Tree) -> Iterator[Tree]:
@@ -122,7 +140,7 @@ def _pods(root: Tree) -> Iterator[Pod]:
                 waiting.append((one, named, labels, depth + 1))
 
 
-def _workload(root: Tree, kind: str) -> list[Found]:
+def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
     name = root.string("metadata", "name") or ""
     size = root.integer("spec", "leaderWorkerTemplate", "size")
     found = []
@@ -135,7 +153,7 @@ def _workload(root: Tree, kind: str) -> list[Found]:
         ):
             continue
         for container in pods.containers(pod.spec):
-            server = server_of(container, pod, kind=kind, name=name, setting=setting)
+            server = server_of(container, pod, kind=kind, name=name, setting=setting, maps=maps)
             if server is None or (not server.options and server.model is None and kind not in _STARTED):
                 continue
             nodes = size if kind == "LeaderWorkerSet" and size else 1
@@ -144,7 +162,8 @@ def _workload(root: Tree, kind: str) -> list[Found]:
             server = replace(
                 server,
                 claim=claim,
-                spread=kind.startswith("Ray"),
+                # Where Ray is started beside it, the other ranks are other pods.
+                spread=kind.startswith("Ray") or (nodes == 1 and _starts_ray(container)),
                 replicas=1 if replicas is None else replicas,
             )
             found.append(Found(server, pod.labels))
@@ -157,12 +176,20 @@ def _workload(root: Tree, kind: str) -> list[Found]:
     return found
 
 
-def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setting) -> Server | None:
+def _starts_ray(container: Tree) -> bool:
+    words = [*pods.words_of(container, {}, "command"), *pods.words_of(container, {}, "args")]
+    return any(_RAY.search(word.value) for word in words)
+
+
+def server_of(
+    container: Tree, pod: Pod, *, kind: str, name: str, setting: Setting, maps: pods.Maps = pods.NO_MAPS
+) -> Server | None:
     """Return the server in one container of a pod; None where it holds something else."""
-    words, doubled = pods.engine_of(container)
-    if words is None:
+    engine = pods.engine_of(container, pod.spec, maps)
+    if engine is None:
         return None
-    env = pods.environment(container)
+    words, doubled = engine.words, engine.doubled
+    env = {**variables(engine.exported.items()), **pods.environment(container, maps)}
     options, model, more = read_options(words, flags_of(None))
     mounted = pods.mounts(container, pod.spec)
     memory = next((one for one in mounted if one.target == "/dev/shm"), None)
@@ -194,13 +221,18 @@ def server_of(container: Tree, pod: Pod, *, kind: str, name: str, setting: Setti
         probes=tuple(pods.probes(container)),
         probed_elsewhere=setting == "kserve",
         cached_elsewhere=setting == "kserve",
-        hidden_variables=container.get("envFrom") is not None,
+        hidden_variables=pods.hides_variables(container, maps),
+        files={path: partial(_itself, text) for path, text in pods.files(container, pod.spec, maps).items()},
         containers_at=pod.spec.key("containers"),
         links=pod.spec.string("enableServiceLinks") != "false",
         asked=tuple(asked),
         editable="items",
         args_end=words[-1] if words else None,
     )
+
+
+def _itself(text: Text) -> Text:
+    return text
 
 
 def _predictor(model: Tree, predictor: Tree, name: str) -> Server | None:
@@ -268,8 +300,8 @@ def _llm_server(
     env = pods.environment(container) if container is not None else {}
     words: list[Text] = []
     if container is not None:
-        engine, _ = pods.engine_of(container)
-        words += engine or pods.words_of(container, env, "args")
+        engine = pods.engine_of(container, template if template is not None else container)
+        words += engine.words if engine is not None else pods.words_of(container, env, "args")
     more = env.get("VLLM_ADDITIONAL_ARGS")
     if more is not None and more.value is not None:
         words += [word for command in commands(more.value) for word in command.words]

@@ -53,7 +53,7 @@ _TALK = frozenset(
     }
 )
 _ENGINES = ("docker", "podman", "nerdctl")
-_SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ash"})
+SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ash"})
 _MENTION = re.compile(r"vllm\s+serve|vllm\.entrypoints|\b(?:docker|podman|nerdctl)\s+run\b")
 _ASSIGNED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _DEEPEST = 6
@@ -156,7 +156,7 @@ def container_run(words: Sequence[Text]) -> int | None:
 
 def shell_call(words: Sequence[Text]) -> tuple[Text, tuple[Text, ...]] | None:
     """The script behind ``sh -c`` and what it is called with; None for another command."""
-    if not words or _base(words[0].value) not in _SHELLS:
+    if not words or _base(words[0].value) not in SHELLS:
         return None
     for index, word in enumerate(words[1:], start=1):
         if word.value.startswith("-") and "c" in word.value and not word.value.startswith("--"):

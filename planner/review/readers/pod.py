@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from planner.review.machine import product_of
 from planner.review.readers.docker import engine_part
 from planner.review.readers.image import holds_engine, read_image
-from planner.review.readers.launch import launches, shell_call
+from planner.review.readers.launch import SHELLS, launches, shell_call
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import Tree
 from planner.review.server import Claim, Image, Mount, Opening, Probe, Variable
@@ -21,6 +21,11 @@ _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 GPU_RESOURCES = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd"}
 OTHER_RESOURCES = ("gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron")
 MIG_RESOURCE = "nvidia.com/mig-"
+
+
+Maps = Mapping[str, Mapping[str, tuple[Text, Text]]]
+"""The data of each ConfigMap of the file, by name: key → the key itself and its value."""
+NO_MAPS: Maps = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +72,56 @@ def _expanded(text: Text, env: Mapping[str, Variable]) -> Text:
     return joined(parts)
 
 
-def environment(container: Tree) -> dict[str, Variable]:
-    """A container's variables; those from secrets and fields have no value."""
+def environment(container: Tree, maps: Maps = NO_MAPS) -> dict[str, Variable]:
+    """A container's variables; those from secrets, fields and other files have no value."""
     found: dict[str, Variable] = {}
+    whole = container.get("envFrom")
+    for one in whole.list() if whole is not None else ():
+        held = maps.get(one.string("configMapRef", "name") or "")
+        prefix = one.string("prefix") or ""
+        for key, (at, given) in held.items() if held is not None else ():
+            found[prefix + key] = Variable(name=at, value=given)
     node = container.get("env")
     for one in node.list() if node is not None else ():
-        name, value = one.get("name"), one.get("value")
-        if name is not None and name.kind == "scalar":
-            text = value.text if value is not None and value.kind == "scalar" else None
-            found[name.text.value] = Variable(name=name.text, value=text)
+        name, value, source = one.get("name"), one.get("value"), one.get("valueFrom", "configMapKeyRef")
+        if name is None or name.kind != "scalar":
+            continue
+        text = value.text if value is not None and value.kind == "scalar" else None
+        if value is None and source is not None:
+            _, text = maps.get(source.string("name") or "", {}).get(source.string("key") or "", (None, None))
+        found[name.text.value] = Variable(name=name.text, value=text)
+    return found
+
+
+def hides_variables(container: Tree, maps: Maps) -> bool:
+    """Whether some of its variables come from what the file does not hold."""
+    whole = container.get("envFrom")
+    return whole is not None and any((one.string("configMapRef", "name") or "") not in maps for one in whole.list())
+
+
+def files(container: Tree, spec: Tree, maps: Maps) -> dict[str, Text]:
+    """Files in a container that the file's own ConfigMaps hold, by their path there."""
+    volumes = spec.get("volumes")
+    held: dict[str, dict[str, Text]] = {}
+    for volume in volumes.list() if volumes is not None else ():
+        data = maps.get(volume.string("configMap", "name") or "")
+        if data is None:
+            continue
+        texts = {key: value for key, (_, value) in data.items()}
+        items = volume.get("configMap", "items")
+        if items is not None:
+            pairs = [(one.string("key") or "", one.string("path") or "") for one in items.list()]
+            texts = {path: texts[key] for key, path in pairs if key in texts}
+        held[volume.string("name") or ""] = texts
+    found: dict[str, Text] = {}
+    given = container.get("volumeMounts")
+    for mount in given.list() if given is not None else ():
+        target, part = (mount.string("mountPath") or "").rstrip("/"), mount.string("subPath")
+        for path, text in held.get(mount.string("name") or "", {}).items():
+            if part is None:
+                found[f"{target}/{path}"] = text
+            elif part == path:
+                found[target] = text
     return found
 
 
@@ -85,24 +131,45 @@ def image_of(container: Tree) -> Image | None:
     return read_image(node.text) if node is not None and node.kind == "scalar" and node.value else None
 
 
-def engine_of(container: Tree) -> tuple[tuple[Text, ...] | None, Text | None]:
-    """The engine's words in a container, and what doubles the image's entry point."""
-    env = environment(container)
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What a container gives the engine."""
+
+    words: tuple[Text, ...]
+    doubled: Text | None = None
+    """What repeats the image's entry point."""
+    exported: Mapping[str, Text] = field(default_factory=dict)
+    """Variables that the script in front of it sets."""
+
+
+def engine_of(container: Tree, spec: Tree, maps: Maps = NO_MAPS) -> Engine | None:
+    """The engine in a container; None where it runs something else."""
+    env = environment(container, maps)
     image = image_of(container) or read_image(Text("built", (container.start,) * 5))
     command, args = words_of(container, env, "command"), words_of(container, env, "args")
     if not command and not args and not holds_engine(image):
-        return None, None
+        return None
     full = (*command, *args)
     call = shell_call(full)
-    if call is not None:
-        script, positional = call
+    script = _script(full, files(container, spec, maps)) if call is None else None
+    if call is not None or script is not None:
+        text, positional = call if call is not None else script or (Text("", ()), ())
         known = {n: v.value for n, v in env.items() if v.value is not None}
-        scope = Scope(outside=known, parenthesised=True, positional=positional)
-        found = next((one for one in launches(script, scope) if not one.container), None)
-        return (found.words if found is not None else None), None
-    if command:
-        return engine_part((*command[1:], *args), image, command[0], {})
-    return engine_part(args, image, None, {})
+        scope = Scope(outside=known, parenthesised=call is not None, positional=positional)
+        found = next((one for one in launches(text, scope) if not one.container), None)
+        return Engine(found.words, exported=found.env) if found is not None else None
+    words, doubled = engine_part((*command[1:], *args), image, command[0] if command else None, {})
+    return Engine(words, doubled) if words is not None else None
+
+
+def _script(words: Sequence[Text], held: Mapping[str, Text]) -> tuple[Text, tuple[Text, ...]] | None:
+    """The script that a command runs, where the file holds it, and what it is called with."""
+    start = 1 if words and words[0].value.rpartition("/")[2] in SHELLS else 0
+    while start and start < len(words) and words[start].value.startswith("-"):
+        start += 1
+    if start < len(words) and "vllm" in held.get(words[start].value, Text("", ())).value:
+        return held[words[start].value], tuple(words[start + 1 :])
+    return None
 
 
 def mounts(container: Tree, spec: Tree) -> list[Mount]:

@@ -36,7 +36,22 @@ def servers_of(root: Tree) -> list[Server]:
     return found
 
 
-def _server(one: Tree, whole: Text, claim: Claim, image: Tree | None, root: Tree) -> Server:
+def applications(root: Tree) -> list[Server]:
+    """Return the servers of a configuration for ``serve deploy``, which stands alone."""
+    given = root.get("applications")
+    found = []
+    for application in given.list() if given is not None else ():
+        configurations = application.get("args", "llm_configs")
+        for one in configurations.list() if configurations is not None else ():
+            if one.kind == "map":
+                kind, at = one.get("accelerator_type"), one.key("accelerator_type")
+                product = kind.value if kind is not None else None
+                server = _server(one, None, Claim(product=product, at=at), None, root)
+                found.append(replace(server, kind="Ray Serve application", setting="cloud"))
+    return found
+
+
+def _server(one: Tree, whole: Text | None, claim: Claim, image: Tree | None, root: Tree) -> Server:
     options = []
     arguments = one.get("engine_kwargs")
     for key, value in arguments.items() if arguments is not None else ():
@@ -107,8 +122,10 @@ def _by_variables(one: Tree, whole: Text, claim: Claim, image: Tree | None, root
     ]
 
 
-def _outer(text: Text, whole: Text) -> Text:
-    """Places inside the scalar as places in the file."""
+def _outer(text: Text, whole: Text | None) -> Text:
+    """Places inside the scalar as places in the file; None where there is no scalar around it."""
+    if whole is None:
+        return text
     last = len(whole.offsets) - 1
     offsets = tuple(whole.offsets[min(offset, last)] for offset in text.offsets) if whole.offsets else ()
     return Text(text.value, offsets, text.unknown, text.verbatim)

@@ -9,11 +9,23 @@ from pathlib import PurePath
 
 from planner.review.flags import flags_of
 from planner.review.options import Option
-from planner.review.readers import cloud, compose, helm, kubernetes, systemd
+from planner.review.readers import (
+    cloud,
+    compose,
+    dockerfile,
+    helm,
+    kubernetes,
+    loose,
+    makefile,
+    markdown,
+    ray,
+    supervisor,
+    systemd,
+)
 from planner.review.readers import python as python_files
 from planner.review.readers.command import batch_claim, servers_of
 from planner.review.readers.limits import MOST_CHARACTERS, Unreadable
-from planner.review.readers.tree import Tree, documents
+from planner.review.readers.tree import TEMPLATES, Tree, documents
 from planner.review.server import Server
 from planner.review.text import Source, Text, plain
 
@@ -48,7 +60,8 @@ def read(source: Source, beside: Callable[[str], str | None] = nothing_beside) -
         return Artefact("unknown", unreadable=[Unreadable("it is larger than a mebibyte: no artefact is", 0)])
     if "\0" in source.text:
         return Artefact("unknown", unreadable=[Unreadable("it is not text", source.text.index("\0"))])
-    ending = PurePath(source.name).suffix.lower() if source.name else ""
+    path = PurePath(source.name.lower())
+    ending = (path.with_suffix("") if path.suffix in TEMPLATES else path).suffix
     try:
         found = _read(source, ending, beside)
     except Unreadable as problem:
@@ -64,6 +77,14 @@ def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> A
     text = source.text
     if ending == ".py" or (not ending and _ENGINE_IMPORT.search(text) and python_files.looks_like_python(text)):
         return Artefact("Python", python_files.servers_of(source))
+    if dockerfile.is_dockerfile(source.name, text):
+        return Artefact("Dockerfile", dockerfile.servers_of(plain(text, 0)))
+    if ending in (".md", ".markdown"):
+        return _page(source, beside)
+    if makefile.is_makefile(source.name):
+        return Artefact("Makefile", makefile.servers_of(plain(text, 0)))
+    if supervisor.is_configuration(text):
+        return Artefact("supervisor configuration", supervisor.servers_of(plain(text, 0)))
     if systemd.is_unit(text):
         whole = plain(text, 0)
         servers, elsewhere = systemd.servers_of(whole, beside)
@@ -86,8 +107,25 @@ def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> A
     return _shell(source)
 
 
+def _page(source: Source, beside: Callable[[str], str | None]) -> Artefact:
+    """The artefacts that a page shows; what is not whole there is passed over, as its readers know."""
+    found = Artefact("Markdown")
+    for block in markdown.blocks(source):
+        try:
+            part = _read(block, PurePath(block.name).suffix, beside)
+        except Unreadable:
+            continue
+        found.servers += part.servers
+    for text in markdown.inline(source):
+        found.servers += servers_of(text, kind="vllm serve line")
+    return found
+
+
 def _shell(source: Source) -> Artefact:
     text = plain(source.text, 0)
+    if source.name.lower().endswith(".ps1"):
+        # PowerShell goes on in the next line behind a backtick.
+        text = Text(source.text.replace("`\n", "\\\n"), text.offsets)
     lines = [line for line in source.text.splitlines() if line.strip() and not line.lstrip().startswith("#")]
     script = (
         source.text.startswith("#!")
@@ -102,12 +140,15 @@ def _shell(source: Source) -> Artefact:
 
 
 def _yaml(source: Source, beside: Callable[[str], str | None]) -> Artefact | None:
-    roots = [root for root in documents(source) if root.kind == "map"]
+    all_roots = documents(source)
+    roots = [root for root in all_roots if root.kind == "map"]
+    if roots and all(root.string("kind") == "Kustomization" for root in roots):
+        return _kustomization(roots[0])
     if any(kubernetes.is_manifest(root) for root in roots):
         return Artefact("Kubernetes", kubernetes.servers_of(roots))
     for root in roots:
         if compose.is_compose(root):
-            return Artefact("Compose", compose.servers_of(root, _dotenv(beside)))
+            return Artefact("Compose", compose.servers_of(root, beside))
         if helm.is_values(root):
             return Artefact("Helm values", helm.servers_of(root))
         if cloud.is_skypilot(root):
@@ -116,16 +157,18 @@ def _yaml(source: Source, beside: Callable[[str], str | None]) -> Artefact | Non
             return Artefact("dstack", [one for part in roots for one in cloud.dstack(part)])
         if _is_config(root):
             return Artefact("vLLM configuration", [_config(root)])
-    return None
+        if root.get("applications") is not None:
+            return Artefact("Ray Serve configuration", ray.applications(root))
+    found = [server for root in all_roots for server in loose.servers_of(root)]
+    return Artefact("YAML", found) if found else None
 
 
-def _dotenv(beside: Callable[[str], str | None]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in (beside(".env") or "").splitlines():
-        name, mark, value = line.strip().partition("=")
-        if mark and name.isidentifier():
-            found[name] = value.strip().strip("'\"")
-    return found
+def _kustomization(root: Tree) -> Artefact:
+    """What an overlay starts is known when it is built, which is not done here."""
+    at = root.key("resources") or root.key("bases") or root.key("components") or root.key("kind")
+    assert at is not None
+    how = "what it makes of other files: `kubectl kustomize DIR | m35-plan review -` shows it whole"
+    return Artefact("Kustomization", asked=[(at, how)])
 
 
 def _is_config(root: Tree) -> bool:
@@ -187,11 +230,11 @@ def _with_config(server: Server, beside: Callable[[str], str | None]) -> Server:
     if given is None or given.value is None:
         return server
     path = given.value.value
-    content = beside(path) if given.value.known else None
+    content = _config_text(server, path, given.typed.start, beside) if given.value.known else None
     if content is None:
         return replace(server, asked=(*server.asked, (given.typed, f"the settings in `{path}`")))
     try:
-        roots: Sequence[Tree] = documents(Source(content))
+        roots: Sequence[Tree] = documents(Source(content.value))
     except Unreadable:
         return replace(server, asked=(*server.asked, (given.typed, f"the settings in `{path}`, which is not YAML")))
     options: list[Option] = []
@@ -200,13 +243,24 @@ def _with_config(server: Server, beside: Callable[[str], str | None]) -> Server:
         if root.kind == "map":
             more, model = _config_options(root)
             options += more
-    place = given.typed.start
-    moved = [Option(one.name, one.key, _at(one.typed, place), _at(one.value, place), one.on) for one in options]
+    moved = [Option(one.name, one.key, _at(one.typed, content), _at(one.value, content), one.on) for one in options]
     return replace(
-        server, options=(*moved, *server.options), model=server.model or (_at(model, place) if model else None)
+        server, options=(*moved, *server.options), model=server.model or (_at(model, content) if model else None)
     )
 
 
-def _at(text: Text | None, place: int) -> Text:
-    value = text.value if text is not None else ""
-    return Text(value, (place,) * len(value), text.unknown if text is not None else (), False)
+def _config_text(server: Server, path: str, place: int, beside: Callable[[str], str | None]) -> Text | None:
+    """The file's text: one that is mounted, or lies beside the artefact."""
+    mounted = server.files.get(path)
+    if mounted is not None:
+        return mounted()
+    content = beside(path)
+    return None if content is None else Text(content, (place,) * len(content), (), False)
+
+
+def _at(text: Text | None, whole: Text) -> Text:
+    """Text of an inner document at its place in the file, where it is not to be edited."""
+    if text is None:
+        return Text("", whole.offsets[:1])
+    last = len(whole.offsets) - 1
+    return Text(text.value, tuple(whole.offsets[min(one, last)] for one in text.offsets), text.unknown, False)

@@ -176,7 +176,12 @@ class _Reader(WordReader):
         before = self.scope.values.get(name)
         if self.depth:
             same = before is not None and value is not None and [t.value for t in before] == [t.value for t in value]
-            self.scope.values[name] = before if same else None
+            if more and before is not None and value:
+                # What was there stays; what the branch adds is perhaps there.
+                value = (Text(f"${name}", value[0].offsets[:1] * (len(name) + 1), (name,), False),)
+                self.scope.values[name] = (*before, *value)
+            else:
+                self.scope.values[name] = before if same else None
         elif more and value is not None:
             if before is None:
                 self.scope.values[name] = None if name in self.scope.values else value

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from planner.review.text import Text, joined
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_ARGUMENT = re.compile(r"\d+:?-")
 _DEEPEST = 12
 
 
@@ -194,7 +195,9 @@ class WordReader:
         inner = self.value[start + 2 : self.at - 1]
         match = NAME.match(inner)
         if match is None:
-            return [self._opaque(start)]
+            argument = _ARGUMENT.match(inner) if self.scope.positional is None else None
+            # Whoever calls the script may give another one; mostly nobody does.
+            return [self._opaque(start)] if argument is None else self._inner(start, argument.end())
         name, rest = match[0], inner[match.end() :]
         if rest in ("", "[@]", "[*]"):
             return self._variable(name, start)
@@ -206,7 +209,9 @@ class WordReader:
         if rest[0] == "?":
             return self._variable(name, start)
         if rest[0] == "+":
-            return [self._opaque(start, name)] if found is None else self._inner(start, len(inner) - len(rest) + 1)
+            if found is not None:
+                return self._inner(start, len(inner) - len(rest) + 1)
+            return [self._opaque(start, name) if name in self.scope.values else self.text.cut(start, start)]
         if found is not None and found[0].value:
             return list(found)
         if found is None and name in self.scope.values:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from planner.review.readers.limits import MOST_YAML_CHARACTERS, Unreadable
 from planner.review.text import HIDDEN, TEMPLATE, Source, Text
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_VARIABLE = re.compile(r"\$\{\w+\}")
+TEMPLATES = (".tpl", ".tmpl", ".template", ".envsubst", ".j2", ".jinja", ".jinja2", ".gotmpl")
+"""Endings of files that something else fills in first."""
 _MOST_NODES = 200_000
 _DEEPEST_BRACKETS = 200
 _STANDARD_TAG = "tag:yaml.org,2002:"
@@ -115,6 +118,55 @@ class Tree:
         return int(text) if text is not None and text.isdecimal() and len(text) < 12 else None
 
 
+class Elsewhere(Tree):
+    """A node of another file, all of it placed where that file is named."""
+
+    def __init__(self, node: Any, source: Source, place: int) -> None:
+        super().__init__(node, source)
+        self._place = place
+
+    @classmethod
+    def of(cls, tree: Tree, place: int) -> Elsewhere:
+        """The same node, placed at `place`."""
+        return cls(tree._node, tree._source, place)
+
+    @property
+    def start(self) -> int:
+        """Where the other file is named."""
+        return self._place
+
+    @property
+    def end(self) -> int:
+        """Behind that."""
+        return self._place + 1
+
+    def _child(self, node: Any) -> Tree:
+        return Elsewhere(node, self._source, self._place)
+
+    @property
+    def text(self) -> Text:
+        """A scalar's value, none of whose characters stands in this file."""
+        value = self._scalar if self.kind == "scalar" else ""
+        return Text(value, (self._place,) * max(1, len(value)), (TEMPLATE,) if HIDDEN in value else (), False)
+
+
+class Together(Tree):
+    """A mapping over others: what the first ones say counts."""
+
+    def __init__(self, parts: Sequence[Tree]) -> None:
+        super().__init__(parts[0]._node, parts[0]._source)
+        self.parts = tuple(parts)
+
+    def items(self) -> Iterator[tuple[Text, Tree]]:
+        """Keys and values, each key once."""
+        seen: set[str] = set()
+        for part in self.parts:
+            for key, value in part.items():
+                if key.value not in seen:
+                    seen.add(key.value)
+                    yield key, value
+
+
 def documents(source: Source) -> list[Tree]:
     """Return the documents of a YAML text.
 
@@ -126,7 +178,7 @@ def documents(source: Source) -> list[Tree]:
 
     if len(source.text) > MOST_YAML_CHARACTERS:
         raise Unreadable("it is larger than half a mebibyte: no manifest is", 0)
-    text = hide_templates(source.text)
+    text = hide_templates(source.text, variables=source.name.lower().endswith(TEMPLATES))
     _refuse_depth(text)
     reader = YAML(typ="rt", pure=True)
     try:
@@ -157,8 +209,13 @@ def _refuse_depth(text: str) -> None:
             depth = max(0, depth - 1)
 
 
-def hide_templates(text: str) -> str:
-    """Replace each ``{{ … }}`` by as many placeholders; a line of nothing else becomes a comment."""
+def hide_templates(text: str, *, variables: bool = False) -> str:
+    """Replace each ``{{ … }}`` by as many placeholders; a line of nothing else becomes a comment.
+
+    With `variables` also what ``envsubst`` and its like replace, ``${NAME}``.
+    """
+    if variables:
+        text = _VARIABLE.sub(lambda found: HIDDEN * len(found[0]), text)
     if "{{" not in text:
         return text
     lines = []

@@ -98,7 +98,7 @@ def _stands_in(case: Case, value: str) -> bool:
 
 
 def _literal(case: Case, value: str) -> bool:
-    return case.server.setting in ("kubernetes", "kserve", "helm") and bool(_DOLLAR.match(value.strip()))
+    return case.server.setting in ("kubernetes", "kserve", "helm", "image") and bool(_DOLLAR.match(value.strip()))
 
 
 def _links(case: Case, source: Source) -> Iterator[Finding]:
@@ -129,5 +129,7 @@ def _literals(case: Case) -> Iterator[Finding]:
                 "literal-variable",
                 f"the argument is the text `{text.value}`: no shell puts a value in its place",
                 text,
-                cure="$(NAME), and NAME in the container's env",
+                cure="the shell form of the instruction, without brackets"
+                if server.setting == "image"
+                else "$(NAME), and NAME in the container's env",
             )
