@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field, replace
 from typing import Literal
 
@@ -63,6 +63,23 @@ class Rejected:
 
     layout: Layout
     reason: str
+
+
+class OtherLayouts:
+    """The other layouts of the same GPUs; they are planned when somebody first looks, and then kept."""
+
+    __slots__ = ("_find", "_found")
+
+    def __init__(self, find: Callable[[], tuple[tuple[Alternative, ...], tuple[Rejected, ...]]]) -> None:
+        """`find` plans them: those that start, and those that do not."""
+        self._find = find
+        self._found: tuple[tuple[Alternative, ...], tuple[Rejected, ...]] | None = None
+
+    def __call__(self) -> tuple[tuple[Alternative, ...], tuple[Rejected, ...]]:
+        """Return those that start, and those that do not."""
+        if self._found is None:
+            self._found = self._find()
+        return self._found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,12 +150,21 @@ class Plan:
     shortfall_bytes: int
     """Missing on the worst rank at the expected bound, or at the low one where only that fails; 0 when it fits."""
     reasons: tuple[str, ...] = ()
-    alternatives: tuple[Alternative, ...] = ()
-    rejected: tuple[Rejected, ...] = ()
+    other_layouts: OtherLayouts = field(compare=False, repr=False)
     levers: tuple[Lever, ...] = ()
     warnings: tuple[PlanWarning, ...] = ()
     speed: SpeedSection | None = None
     """The forecast it was chosen by; None where no load was given or nothing fits."""
+
+    @property
+    def alternatives(self) -> tuple[Alternative, ...]:
+        """The other layouts of the same GPUs that start."""
+        return self.other_layouts()[0]
+
+    @property
+    def rejected(self) -> tuple[Rejected, ...]:
+        """The other layouts that cannot run."""
+        return self.other_layouts()[1]
 
     @property
     def feasible(self) -> bool:

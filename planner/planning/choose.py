@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
@@ -10,7 +11,7 @@ from planner.facts.policy import policy
 from planner.memory.layouts import most_replicas, tensor_parallel_fault, tensor_parallel_limit
 from planner.memory.ledger import ledger
 from planner.planning.advice import find_warnings
-from planner.planning.answer import VERDICTS, Alternative, Lever, Plan, Rejected
+from planner.planning.answer import VERDICTS, Alternative, Lever, OtherLayouts, Plan, Rejected
 from planner.planning.levers import find_levers
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
@@ -36,7 +37,6 @@ def make_plan(request: PlanRequest) -> Plan:
     """
     question = Question.of(request)
     outcome = chosen_outcome(question)
-    alternatives, rejected = _others(outcome)
     short = outcome.settings.max_model_len < question.wanted_length
     return Plan(
         request=request,
@@ -53,8 +53,7 @@ def make_plan(request: PlanRequest) -> Plan:
         kv_cache=outcome.kv_cache,
         shortfall_bytes=outcome.shortfall_bytes,
         reasons=tuple(explain(outcome)),
-        alternatives=alternatives,
-        rejected=rejected,
+        other_layouts=OtherLayouts(partial(_others, outcome)),
         levers=find_levers(outcome) if short or outcome.verdict != "fits" else (),
         warnings=find_warnings(outcome),
     )

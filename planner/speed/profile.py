@@ -29,6 +29,10 @@ class EngineProfile:
     roofline_power: float
     """How sharp the corner between reading and multiplying is: the two times are added as powers of this; the larger
     one alone counts when it is infinite."""
+    shared_reading: float
+    """Time of reading a cached token that another sequence read in the same step, as a share of reading it anew."""
+    shared_cache_bytes: float
+    """The GPU's last cache: what of one layer's shared tokens fits into it is read anew only once."""
     attention_bf16: float
     """Share of the BF16 peak in prefill attention."""
     link: float
@@ -50,7 +54,7 @@ class EngineProfile:
     eager_layer_s: float
     """Launch time per layer, a floor for steps that no graph covers."""
     frontend_s: float
-    """HTTP, tokenising and hand-over per request, one after the other."""
+    """HTTP, tokenising and hand-over: work of the front end per request, which it does on all of them by turns."""
     first_token_s: float
     """From sending a request to the engine's seeing it and from its first token to the client, beside `frontend_s`."""
     streaming_s: float
@@ -67,6 +71,7 @@ class EngineProfile:
 _RATES = (
     "weight_bandwidth",
     "kv_bandwidth",
+    "shared_cache_bytes",
     "matmul_fp8",
     "matmul_bf16",
     "matmul_fp4",

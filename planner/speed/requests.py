@@ -1,12 +1,15 @@
-"""The requests of one run and the client that sends them; it never knows a GPU."""
+"""The requests of one run, the client that sends them and the front end they pass; it never knows a GPU."""
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from planner.speed.profile import EngineProfile
+
+_NEVER = float("inf")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,40 +41,83 @@ class Requests:
 class Client:
     """Sends requests as ``vllm bench serve`` does: as many as its slots and its rate allow, in order.
 
-    The front end takes them one by one, and each waits for the answers that it is streaming meanwhile.
+    The front end's processes work on all requests that are inside by turns, so a wave that was sent at once comes out
+    at once. A clock of work tells when: it runs at one over the requests inside a process. Behind it each request waits
+    a fixed time, and for the answers that were being streamed when it was sent.
     """
 
-    def __init__(self, requests: Requests, profile: EngineProfile) -> None:
+    def __init__(self, requests: Requests, profile: EngineProfile, processes: int = 1) -> None:
+        """`processes` are the API servers that share the requests."""
         self._requests = requests
         self._slots = min(requests.concurrency, len(requests.prompt))
         self._next = 0
-        self._free_s = 0.0
+        self._processes = processes
         self._each_s = profile.frontend_s
-        self._base_s = profile.first_token_s
-        self._streaming_s = profile.streaming_s
+        self._least_wait_s = profile.first_token_s
+        self._streaming_s = profile.streaming_s / processes
+        self._coming: deque[tuple[float, int, float]] = deque()
+        """Requests that are still to be sent: when, which, and what it waits behind the front end."""
+        self._inside: deque[tuple[float, int, float]] = deque()
+        """Requests inside, by the clock of work at which they leave; the first in is the first out."""
+        self._work = 0.0
+        self._now_s = 0.0
         self._arrivals: list[tuple[float, int]] = []
 
     def send(self, now_s: float, *, freed: int, streaming: int) -> None:
         """Send what `freed` slots more allow while `streaming` answers are under way."""
         requests = self._requests
         self._slots += freed
+        wait = self._least_wait_s + self._streaming_s * streaming
         while self._slots > 0 and self._next < len(requests.prompt):
-            index = self._next
-            sent = max(now_s, requests.ready_s[index])
+            sent = max(now_s, requests.ready_s[self._next])
+            requests.sent_s[self._next] = sent
+            self._coming.append((sent, self._next, wait))
             self._next += 1
             self._slots -= 1
-            requests.sent_s[index] = sent
-            self._free_s = max(self._free_s, sent) + self._each_s
-            heapq.heappush(self._arrivals, (self._free_s + self._base_s + self._streaming_s * streaming, index))
 
     @property
     def next_arrival_s(self) -> float:
-        """When the next request reaches the engine; infinite when none is on its way."""
-        return self._arrivals[0][0] if self._arrivals else float("inf")
+        """When the next request reaches the engine at the earliest; infinite when none is on its way."""
+        soonest = self._arrivals[0][0] if self._arrivals else _NEVER
+        if self._inside:
+            soonest = min(soonest, self._leaving_s + self._least_wait_s)
+        if self._coming:
+            soonest = min(soonest, self._coming[0][0] + self._each_s + self._least_wait_s)
+        return soonest
 
     def arrived(self, by_s: float) -> list[int]:
         """Return the requests that reached the engine by then, in order of arrival."""
+        while self._advance(by_s):
+            pass
         found = []
         while self._arrivals and self._arrivals[0][0] <= by_s:
             found.append(heapq.heappop(self._arrivals)[1])
         return found
+
+    def _advance(self, by_s: float) -> bool:
+        """Let the next request enter or leave the front end, if that happens by then."""
+        entering = self._coming[0][0] if self._coming else _NEVER
+        leaving = self._leaving_s if self._inside else _NEVER
+        if min(entering, leaving) > by_s or entering == leaving == _NEVER:
+            return False
+        if leaving <= entering:
+            self._work, index, wait = self._inside.popleft()
+            self._now_s = leaving
+            heapq.heappush(self._arrivals, (leaving + wait, index))
+            return True
+        entering, index, wait = self._coming.popleft()
+        if self._inside:
+            self._work += (entering - self._now_s) * self._pace
+        self._now_s = entering
+        self._inside.append((self._work + self._each_s, index, wait))
+        return True
+
+    @property
+    def _leaving_s(self) -> float:
+        """When the first request inside leaves if nobody comes in meanwhile."""
+        return self._now_s + max(0.0, self._inside[0][0] - self._work) / self._pace
+
+    @property
+    def _pace(self) -> float:
+        """Seconds of work that each request inside gets in a second."""
+        return min(1.0, self._processes / len(self._inside))

@@ -62,7 +62,7 @@ class Scheduler:
         self._whole_tokens = limits.tokens_per_step == 1.0
         self._lookahead = model.profile.async_scheduling
         self._per_sequence = 1 + model.num_speculative_tokens
-        self._clock_of = StepClock(model)
+        self._clock_of = StepClock(model, requests.shared)
         self._client = Client(requests, model.profile)
         self._pool = Pool(limits.num_blocks, limits.block_size, model.num_speculative_tokens)
         count = len(requests.prompt)

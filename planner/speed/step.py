@@ -102,6 +102,14 @@ class StepModel:
         drafted = self._draft_reading_s_per_token * self.num_speculative_tokens
         return self.reading_s_per_token + drafted
 
+    def shared_reading_saved(self, tokens: int) -> float:
+        """Return the cached tokens whose reading a sequence saves because others read the same `tokens` in that step.
+
+        One layer's share of them must stay in the GPU's last cache until all sequences have read it.
+        """
+        layer_bytes = tokens * self.work.kv_bytes_per_token / self.work.num_layers
+        return tokens * (1 - self.profile.shared_reading) if layer_bytes <= self.profile.shared_cache_bytes else 0.0
+
     @property
     def scoring_s_per_pair(self) -> float:
         """Seconds of attention for one prompt token against one token before it."""
@@ -187,8 +195,10 @@ def interpolated(points: tuple[tuple[float, float], ...], at: float) -> float:
 class StepClock:
     """The times of a run's steps: what does not change with the context is computed once for each kind of step."""
 
-    def __init__(self, model: StepModel) -> None:
+    def __init__(self, model: StepModel, shared_tokens: int = 0) -> None:
+        """`shared_tokens` are at the head of every sequence and in the same blocks."""
         self._model = model
+        self._saved = model.shared_reading_saved(shared_tokens)
         self._stages = model.pipeline_parallel_size
         self._per_pair = model.scoring_s_per_pair
         self._known: dict[tuple[int, int, int, int], tuple[float, float, float]] = {}
@@ -207,6 +217,7 @@ class StepClock:
             )  # fmt: skip
             base = sum(model.parts(empty).values())
             slope = model.context_s_per_token / model.waves(empty) if decode_sequences else 0.0
+            base -= slope * self._saved * max(0, decode_sequences - 1)
             line = self._known[key] = (base, slope, model.launch_floor(empty))
         return line
 

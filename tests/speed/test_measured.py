@@ -29,9 +29,7 @@ def test_each_number_is_near_when_its_size_was_left_out() -> None:
     }
     for row in held_out:
         assert row.measured == BY_ID[row.id].result[row.figure]
-        # TTFT at 32 in flight hangs on which of a wave catches which step; one part in ten of the wait moves it.
-        limit = 0.21 if row.figure.startswith("ttft") else 0.15
-        assert abs(row.predicted / row.measured - 1) <= limit, row
+        assert abs(row.predicted / row.measured - 1) <= 0.15, row
 
 
 def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
@@ -49,7 +47,7 @@ def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
     assert {row.without for row in whole} == {"88 layers", "4 in flight", "12 in flight"}
     errors = [(row.figure, abs(row.predicted / row.measured - 1)) for row in whole]
     assert max(error for figure, error in errors if figure in ("output_tokens_per_s", "itl_p50_ms")) <= 0.03
-    assert max(error for _, error in errors) <= 0.25
+    assert max(error for _, error in errors) <= 0.12
     before = [
         abs(record.predicted_before[figure] / value - 1)
         for record in own
@@ -57,7 +55,7 @@ def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
         for figure, value in record.result.items()
     ]
     assert max(before) == pytest.approx(0.092, abs=0.001)
-    assert max(abs(c.error) for record in own if record.id.startswith("H200/L88") for c in compare(record)) <= 0.055
+    assert max(abs(c.error) for record in own if record.id.startswith("H200/L88") for c in compare(record)) <= 0.092
 
 
 def test_the_half_kept_for_judging_is_met() -> None:
@@ -78,6 +76,19 @@ def test_the_half_kept_for_judging_is_met() -> None:
     assert medians["tpot"] <= 0.10
     assert medians["ttft"] <= 0.20
     assert sum(inside) >= 0.9 * len(inside)
+
+
+def test_loads_of_every_size_are_met_on_the_half_that_no_fit_saw() -> None:
+    """Every second of 19 8B loads: 2 to 32 in flight, bursts of 32 and 1,000, a shared head, long prompts."""
+    loads = [record for record in measurements() if record.id.startswith("H200-0.33-loads/")]
+    left_out = [record for record in loads if record.role == "test"]
+    assert len(left_out) == 9
+    limits = {"output_tokens_per_s": 0.05, "ttft_ms": 0.17, "ttft_p99_ms": 0.25, "tpot_ms": 0.12, "itl_p50_ms": 0.02}
+    for record in left_out:
+        for one in compare(record):
+            # Of a burst of 1,000 half of all gaps have a prompt in them, so the middle one is either kind.
+            if one.figure != "itl_p50_ms" or record.workload.total_requests < 1000:  # type: ignore[union-attr]
+                assert abs(one.error) <= limits[one.figure], (record.id, one.figure, one.error)
 
 
 def test_no_source_is_on_both_halves() -> None:
@@ -102,7 +113,7 @@ def test_runs_that_no_fit_saw_are_met_at_every_load() -> None:
     assert [record.role for record in UNSEEN] == ["test"] * 13
     for record in UNSEEN:
         errors = {one.figure: abs(one.error) for one in compare(record)}
-        assert errors["output_tokens_per_s"] <= 0.04, record.id
+        assert errors["output_tokens_per_s"] <= 0.05, record.id
         assert errors["itl_p50_ms"] <= 0.045, record.id
     before = {record.id: record.predicted_before["itl_p50_ms"] / record.result["itl_p50_ms"] - 1 for record in UNSEEN}
     assert before["H200/L24-c32-uncached"] == pytest.approx(-0.19, abs=0.005)
