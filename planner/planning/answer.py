@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Literal
 
@@ -65,21 +66,22 @@ class Rejected:
     reason: str
 
 
+@dataclasses.dataclass
 class OtherLayouts:
     """The other layouts of the same GPUs; they are planned when somebody first looks, and then kept."""
 
-    __slots__ = ("_find", "_found")
+    found: tuple[tuple[Alternative, ...], tuple[Rejected, ...]] | None = None
+    """Those that start, and those that do not; None until somebody looks."""
 
-    def __init__(self, find: Callable[[], tuple[tuple[Alternative, ...], tuple[Rejected, ...]]]) -> None:
-        """`find` plans them: those that start, and those that do not."""
-        self._find = find
-        self._found: tuple[tuple[Alternative, ...], tuple[Rejected, ...]] | None = None
-
-    def __call__(self) -> tuple[tuple[Alternative, ...], tuple[Rejected, ...]]:
+    def look(self) -> tuple[tuple[Alternative, ...], tuple[Rejected, ...]]:
         """Return those that start, and those that do not."""
-        if self._found is None:
-            self._found = self._find()
-        return self._found
+        if self.found is None:
+            self.found = self.find()
+        return self.found
+
+    def find(self) -> tuple[tuple[Alternative, ...], tuple[Rejected, ...]]:
+        """Plan them; none are known here."""
+        return (), ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,12 +161,12 @@ class Plan:
     @property
     def alternatives(self) -> tuple[Alternative, ...]:
         """The other layouts of the same GPUs that start."""
-        return self.other_layouts()[0]
+        return self.other_layouts.look()[0]
 
     @property
     def rejected(self) -> tuple[Rejected, ...]:
         """The other layouts that cannot run."""
-        return self.other_layouts()[1]
+        return self.other_layouts.look()[1]
 
     @property
     def feasible(self) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
@@ -53,7 +52,7 @@ def make_plan(request: PlanRequest) -> Plan:
         kv_cache=outcome.kv_cache,
         shortfall_bytes=outcome.shortfall_bytes,
         reasons=tuple(explain(outcome)),
-        other_layouts=OtherLayouts(partial(_others, outcome)),
+        other_layouts=_Others(outcome),
         levers=find_levers(outcome) if short or outcome.verdict != "fits" else (),
         warnings=find_warnings(outcome),
     )
@@ -163,6 +162,17 @@ def chosen_layout(question: Question) -> Layout:
             hint=f"at most {most} of that size",
         )
     return dataclasses.replace(one, replicas=copies)
+
+
+class _Others(OtherLayouts):
+    """What the GPUs of one outcome could be used for instead."""
+
+    def __init__(self, chosen: Outcome) -> None:
+        super().__init__()
+        self._chosen = chosen
+
+    def find(self) -> tuple[tuple[Alternative, ...], tuple[Rejected, ...]]:
+        return _others(self._chosen)
 
 
 def _others(chosen: Outcome) -> tuple[tuple[Alternative, ...], tuple[Rejected, ...]]:

@@ -62,6 +62,7 @@ _ADAPTER = TypeAdapter(Recording)
 def record(gpus: str) -> None:
     """Ask the planner and keep what it says."""
     answer = plan(PlanRequest(gpus=parse_gpus(gpus)))
+    answer.other_layouts.look()
     speed = None
     if answer.feasible:
         speed = forecast(answer, Workload(concurrency=1))
