@@ -150,6 +150,31 @@ def test_a_wait_says_how_long_it_lasts() -> None:
     ]  # fmt: skip
 
 
+def test_a_log_of_many_starts_is_a_loop() -> None:
+    start = f"(APIServer pid=1) INFO 05-13 10:40:40 [api_server.py:1] vLLM API server version 0.27.0\n{ENGINE}"
+    died = f"{ERROR}torch.AcceleratorError: CUDA error: invalid device ordinal\n"
+    again = diagnose(((start + died) * 5).encode())
+    assert again.code == "device-number"
+    assert "the log holds 5 starts" in again.cures[-1] and "--restart=no" in again.cures[-1]
+    assert not any("starts" in cure for cure in diagnose((start + died).encode()).cures)
+
+
+@pytest.mark.parametrize(
+    ("exception", "code"),
+    [
+        ("AttributeError: 'NoneType' object has no attribute 'shape'", "engine-defect"),
+        ("TypeError: forward() got an unexpected keyword argument 'sinks'", "engine-defect"),
+        ("ValueError: nobody knows this one", "unknown"),
+        ("AssertionError", "unknown"),
+    ],
+)
+def test_only_an_error_that_no_setting_raises_is_the_code_s_fault(exception: str, code: str) -> None:
+    trace = f'{ERROR}Traceback (most recent call last):\n{ERROR}  File "x.py", line 1, in f\n{ERROR}{exception}\n'
+    found = diagnose((ENGINE + trace).encode())
+    assert found.code == code
+    assert found.traceback and found.cures
+
+
 def test_every_cause_says_what_to_do() -> None:
     for code, cause in causes().items():
         assert cause.title[0].islower() or cause.title.startswith(

@@ -15,7 +15,16 @@ from planner.planning.answer import Plan
 from planner.serve.free_port import free_port_beside
 from planner.serve.log.causes import causes, signal_of
 from planner.serve.log.choice import find_cause, precise_failures, working_phase
-from planner.serve.log.events import PHASES, Event, FailureSeen, Figure, PhaseStarted, TimedOut, TracebackSeen
+from planner.serve.log.events import (
+    PHASES,
+    Event,
+    FailureSeen,
+    Figure,
+    PhaseStarted,
+    Progress,
+    TimedOut,
+    TracebackSeen,
+)
 from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import StartupLog, parse_log
 from planner.serve.log.patterns import log_patterns
@@ -222,7 +231,7 @@ def _evidence(cause: FailureSeen, failures: Sequence[FailureSeen]) -> tuple[LogL
 
 def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code: int | None) -> Diagnosis:
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
-    failed = "failed" in phases or exit_code not in (None, 0, 143, 130)
+    failed = "failed" in phases or exit_code not in (None, 0, 143, 130) or _ends_in_traceback(events)
     reached = working_phase(events)
     if not failed and (phases or exit_code == 0):
         title = "the log shows no failure" + (
@@ -254,6 +263,14 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         traceback=root,
         measured=measured,
     )
+
+
+def _ends_in_traceback(events: Sequence[Event]) -> bool:
+    """Whether a start that was never ready did nothing more after a traceback."""
+    if any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in events):
+        return False
+    worked = max((e.line for e in events if isinstance(e, (PhaseStarted, Progress, Figure))), default=0)
+    return any(isinstance(event, TracebackSeen) and event.line > worked for event in events)
 
 
 def _only_reports(events: Sequence[Event]) -> bool:
