@@ -62,6 +62,9 @@ class Segments(Bounded):
 
     images: Spread
     text: Spread
+    snapshot_vendor: str
+    free_at_snapshot_bytes: int
+    """With tensor parallelism over a fast link torch has this much reserved and free when the engine takes stock."""
 
 
 class Kept(Record):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from hw_specs.units import gib
+from hw_specs.units import MIB, gib
 from planner.facts.overheads import SizedRow, overhead_facts
 from planner.facts.rows import no_row
 from planner.facts.vllm import vllm_facts
@@ -76,15 +76,19 @@ def segments(shape: RankShape) -> Term:
     if not shape.release.buffers_counted:
         return nothing("segments", f"vLLM {shape.release.version} does not subtract them", facts.source)
     sizes = facts.images if shape.vision is not None else facts.text
+    shares = shape.tensor_parallel_size > 1 and shape.linked and shape.gpu.vendor == facts.snapshot_vendor
+    before = facts.free_at_snapshot_bytes if shares else 0
+    formula = "reserved and not given out " + ("with a vision tower" if shape.vision is not None else "with text only")
+    if before:
+        formula += f" - {before / MIB:.0f} MiB that torch had free when the engine took stock"
     return Term(
         name="segments",
-        bytes=sizes.expected_bytes,
-        low_bytes=sizes.low_bytes,
-        high_bytes=sizes.high_bytes,
+        bytes=sizes.expected_bytes - before,
+        low_bytes=sizes.low_bytes - before,
+        high_bytes=sizes.high_bytes - before,
         basis=facts.basis,
         source=facts.source,
-        formula="reserved and not given out "
-        + ("with a vision tower" if shape.vision is not None else "with text only"),
+        formula=formula,
         bounds=facts.bounds,
     )
 

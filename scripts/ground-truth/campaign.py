@@ -73,8 +73,7 @@ class Settings:
             "TRANSFORMERS_OFFLINE": "1",
             "VLLM_NO_USAGE_STATS": "1",
             "VLLM_CACHE_ROOT": str(cache),
-            # A run may take what another one's pieces were compiled to: its own are still a first start's.
-            "TORCHINDUCTOR_CACHE_DIR": str(self.work / "cache" / run.get("inductor", cache.name) / "inductor"),
+            "TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"),
             "TRITON_CACHE_DIR": str(cache / "triton"),
             "FLASHINFER_WORKSPACE_BASE": str(self.work / "flashinfer"),
             "VLLM_LOGGING_CONFIG_PATH": str(self.work / "logging.json"),

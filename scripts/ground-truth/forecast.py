@@ -61,7 +61,7 @@ def planned(run: dict[str, Any], models: Path | None, *, vllm_version: str, gpu:
     """Return the plan of a start."""
     flags = list(map(str, run["flags"]))
     given: dict[str, Any] = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1}
-    given |= {name: kind(flags[flags.index(option(name)) + 1]) for name, kind in VALUES.items() if option(name) in flags}
+    given |= {name: VALUES[name](flags[flags.index(option(name)) + 1]) for name in VALUES if option(name) in flags}
     given |= {name: True for name in SWITCHES if option(name) in flags}
     return plan(
         PlanRequest(

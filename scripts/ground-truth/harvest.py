@@ -37,7 +37,7 @@ PATTERNS: dict[str, str] = {
 BENCH = (
     "completed", "total_input_tokens", "total_output_tokens", "duration", "output_throughput",
     "mean_ttft_ms", "median_ttft_ms", "p95_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "median_tpot_ms", "p95_tpot_ms",
-    "p99_tpot_ms", "median_itl_ms", "p95_itl_ms", "mean_e2el_ms",
+    "p99_tpot_ms", "median_itl_ms", "p95_itl_ms", "mean_e2el_ms", "spec_decode_acceptance_length",
 )  # fmt: skip
 LARGE = 16 << 20
 """A size that takes this much stands by itself."""

@@ -14,10 +14,10 @@ from planner.facts import load
 from planner.serve.log.measured import read_measured
 from planner.serve.log.parser import parse_log
 
-LOGS = Path(__file__).parents[1] / "fixtures" / "logs" / "0.33.0-h200"
+LOGS = Path(__file__).parents[1] / "fixtures" / "logs"
 ROWS: list[dict[str, Any]] = [
     row
-    for name in ("startups-h200-0.33.json", "startups-h200-0.33-loads.json")
+    for name in ("startups-h200-0.33.json", "startups-h200-0.33-loads.json", "startups-h200-0.33-tp2.json")
     for row in load(f"measured/{name}")["startups"]
 ]
 
@@ -74,7 +74,11 @@ def test_a_first_compilation_holds_a_copy_of_the_embedding_and_three_activations
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("path", sorted(LOGS.glob("*.log")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted(path for folder in ("0.33.0-h200", "0.33.0-h200-tp2") for path in (LOGS / folder).glob("*.log")),
+    ids=lambda path: path.stem,
+)
 def test_the_logs_say_what_the_rows_say(path: Path) -> None:
     found = read_measured(parse_log(path.read_bytes()))
     (row,) = (row for row in ROWS if row["name"] == path.stem)

@@ -23,12 +23,13 @@ def planned(request: PlanRequest):  # type: ignore[no-untyped-def]
 
 
 @given(our.requests())
-def test_ledger_lines_sum_to_the_gpu_and_only_free_may_be_negative(request: PlanRequest) -> None:
+def test_ledger_lines_sum_to_the_gpu_and_only_corrections_may_be_negative(request: PlanRequest) -> None:
     found = planned(request)
     assert sum(line.bytes for line in found.ledger.lines) == found.gpus.memory_bytes
     for line in found.ledger.lines:
         assert line.low_bytes <= line.bytes <= line.high_bytes
-        if line.name != "free":
+        # What torch had free when the engine took stock may be more than what it keeps of its segments.
+        if line.name not in {"free", "segments"}:
             assert line.bytes >= 0
     if found.ledger.line("free").bytes < 0:
         assert not found.feasible
