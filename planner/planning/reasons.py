@@ -21,11 +21,14 @@ def why_not(outcome: Outcome) -> str:
     if blocker == "load" and rank.weights.total_bytes > free:
         return f"{weights} GiB of weights per GPU are more than the {format_gib(free)} GiB that are free of it"
     if blocker == "load":
-        return f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
+        said = f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
+        return said if rank.gpus.free_memory_bytes is None else f"{said}; only {format_gib(free)} GiB are free"
     if blocker == "free":
         said = (
             f"vLLM needs {format_gib(rank.requested_bytes)} GiB free at startup; only {format_gib(free)} GiB are free"
         )
+        if rank.gpus.free_memory_bytes is not None:
+            said += f" then, {format_gib(rank.gpus.free_memory_bytes)} now"
         if outcome.shortfall_bytes <= rank.requested_bytes - free:
             return said
         return f"{said}, and what it would get has no room for {format_tokens(outcome.settings.max_model_len)} tokens"

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -13,6 +14,7 @@ from typing import NamedTuple
 import pytest
 
 from hw_specs import parse_gpus
+from planner.checkpoint.preset import load_preset
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
@@ -464,16 +466,26 @@ def test_what_cannot_be_looked_at_is_unknown(machine: Machine, monkeypatch: pyte
 
 
 @pytest.mark.parametrize(
-    ("free_gib", "words"), [(12, "the weights alone are 124."), (127, "--gpu-memory-utilization 0.9")]
+    ("layers", "free_gib", "words"),
+    [
+        (88, 12, "beside the KV cache the plan needs 67."),
+        # 0.08 of the GPU holds the weights of these layers, but not what comes with them.
+        (4, 11.9, "beside the KV cache the plan needs 13."),
+        (88, 127, "--gpu-memory-utilization 0.89"),
+        # Two ranks take 1.6 GiB before the engine looks: what is free now is not what it finds.
+        (88, 129.5, "--gpu-memory-utilization 0.91"),
+    ],
 )
-def test_a_smaller_share_is_named_only_where_the_weights_fit_into_it(free_gib: int, words: str) -> None:
-    """Seen on an H200 that another server held: 0.08 of it was offered to a model that needs more."""
-    plan = make_plan(PlanRequest(gpus=parse_gpus("1xH200"), max_model_len=1024))
+def test_a_smaller_share_is_named_only_where_the_plan_fits_into_it(layers: int, free_gib: float, words: str) -> None:
+    """Seen on H200s that another server held: 0.08 of one was offered to models that need more."""
+    whole = load_preset()
+    model = replace(whole, layers=(replace(whole.layers[0], count=layers),))
+    plan = make_plan(PlanRequest(gpus=parse_gpus("2xH200"), model=model, max_model_len=1024, vllm_version="0.33.0"))
     subject = Subject(order=StartOrder.of_command(("vllm", "serve", "some/model")), plan=plan)
     total = plan.gpus.memory_bytes
-    busy = SimpleNamespace(label="0", free_bytes=free_gib * 2**30, engine_total_bytes=total, processes=[])
+    busy = SimpleNamespace(label="0", free_bytes=int(free_gib * 2**30), engine_total_bytes=total, processes=[])
     # The cached look at this machine.
-    vars(subject)["report"] = SimpleNamespace(selection=SimpleNamespace(chosen=[busy]))
+    vars(subject)["report"] = SimpleNamespace(selection=SimpleNamespace(chosen=[busy, busy]))
     vars(subject)["versions"] = {"vllm": "0.33.0"}
     with pytest.raises(Failed) as caught:
         check_gpu_memory(subject)

@@ -66,7 +66,9 @@ def command(
     limits = read_limits(timeout)
     plan = None if is_command(words) else planned_here(gpus, gpu_memory, settings)
     if plan is not None and not plan.feasible and not force:
-        say("error", f"the plan does not fit: {plan.reasons[0] if plan.reasons else plan.verdict}")
+        from planner.rendering.headline import summary
+
+        say("error", f"the plan does not fit: {summary(plan) or plan.verdict}")
         say("hint", "`m35-plan` with the same options shows the levers; --force starts it anyway")
         return ExitCode.DOES_NOT_FIT
     order = start_order(plan, words, target=target, program=program, host=host, port=port)

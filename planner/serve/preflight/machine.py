@@ -82,6 +82,12 @@ def check_gpus(subject: Subject) -> str:
     return f"{kind}, {wanted} needed"
 
 
+BEFORE_STOCK = ("context", "communicators")
+"""What a rank takes before the engine compares free memory with its budget."""
+NOT_FIXED = frozenset({"kv_cache", "free", "slack"})
+"""Lines of a ledger that a smaller budget makes smaller."""
+
+
 def check_gpu_memory(subject: Subject) -> str:
     """Whether enough of each GPU is free for the engine's budget; it refuses to start otherwise."""
     if _on_cpu(subject):
@@ -95,18 +101,24 @@ def check_gpu_memory(subject: Subject) -> str:
     free = tightest.free_bytes or 0
     if subject.plan is None:
         return f"{format_gib(free)} GiB free on GPU {tightest.label}"
+    ledger = subject.plan.ledger
     need = math.ceil(subject.plan.gpus.memory_bytes * subject.plan.settings.gpu_memory_utilization)
-    if free < need:
+    # The engine looks after its ranks have started CUDA and found each other.
+    before = sum(term.bytes for term in ledger.outside_budget if term.name in BEFORE_STOCK)
+    left = free - before
+    if left < need:
         holders = ", ".join(f"{p.name or 'process'} ({p.pid})" for p in tightest.processes[:3])
         total = tightest.engine_total_bytes or subject.plan.gpus.memory_bytes
-        weights = max(subject.plan.weights_bytes_per_gpu)
-        less = f"--gpu-memory-utilization {math.floor(free / total * 100) / 100:g}"
+        share = math.floor(max(left, 0) / total * 100) / 100
+        fixed = sum(line.bytes for line in ledger.lines if line.name not in NOT_FIXED)
         raise Failed(
-            f"GPU {tightest.label} has {format_gib(free)} of {format_gib(need)} GiB free"
-            + (f"; held by {holders}" if holders else ""),
-            f"free it, or {less}" if weights < free else f"free it: the weights alone are {format_gib(weights)} GiB",
+            f"GPU {tightest.label} has {format_gib(free)} GiB free, {format_gib(left)} when the engine looks, of "
+            f"{format_gib(need)}" + (f"; held by {holders}" if holders else ""),
+            f"free it, or --gpu-memory-utilization {share:g}"
+            if share * total > fixed
+            else f"free it: beside the KV cache the plan needs {format_gib(fixed)} GiB",
         )
-    return f"{format_gib(free)} GiB free, {format_gib(need)} GiB needed"
+    return f"{format_gib(free)} GiB free, {format_gib(need + before)} GiB needed"
 
 
 def check_driver(subject: Subject) -> str:
