@@ -386,7 +386,9 @@ def test_a_damaged_record_hides_no_server(fake: Fake, text: str) -> None:
     assert fake.processes() == [] and not run.status().alive
 
 
-def test_what_a_killed_server_and_supervisor_leave_is_no_running_server(fake: Fake) -> None:
+def test_what_a_killed_server_and_supervisor_leave_is_no_running_server(
+    fake: Fake, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = fake.launch("never-ready", workers=2)
     wait_for(run.listens)
     process = json.loads((run.directory / "process.json").read_text())
@@ -394,6 +396,8 @@ def test_what_a_killed_server_and_supervisor_leave_is_no_running_server(fake: Fa
     os.kill(process["server_pid"], signal.SIGKILL)
     wait_for(lambda: run.status().remains == 2)
     assert run.status().state == "lost" and len(fake.processes()) == 2
+    assert main(["diagnose", run.id]) == 5  # its log ends in the middle of a start that went well
+    assert "its server was killed, and its supervisor as well" in " ".join(capsys.readouterr().out.split())
     assert isinstance(watch(run)[-1], ServerEnded)
     assert main(["attach", run.id]) == 5  # it does not hang, and clears
     assert fake.processes() == []

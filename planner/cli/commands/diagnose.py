@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,10 +42,16 @@ def command(
     plan = plan_of(run) if run is not None else None
     if gpus is not None:
         plan = planned_here(gpus, gpu_memory, settings)
+    lost = ""
     if run is not None and exit_code is None and not run.stop_was_asked():
-        exit_code = run.status().exit_code
+        status = run.status()
+        exit_code = status.exit_code
+        lost = status.note if status.state == "lost" else ""
     port = run.record.endpoint.port if run else None
     found = excerpt.renumbered(diagnose(excerpt.text, plan=plan, exit_code=exit_code, port=port))
+    if lost and found.code == "none":
+        # Nobody saw the end, and a killed server writes nothing.
+        found = replace(found, code="died", title=lost)
     if as_json:
         write_document(DiagnosisDocument.of(found))
     else:
