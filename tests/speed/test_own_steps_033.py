@@ -9,12 +9,12 @@ import pytest
 
 from planner.facts import load
 
-KINDS = ("", "-loads")
+KINDS = ("", "-loads", "-tp2")
 SERVERS: list[dict[str, Any]] = [
     server for kind in KINDS for server in load(f"measured/steps-h200-0.33{kind}.json")["servers"]
 ]
 STARTS = {row["name"]: row for kind in KINDS for row in load(f"measured/startups-h200-0.33{kind}.json")["startups"]}
-MIXED = frozenset({"dense-8b-loads"})
+MIXED = frozenset({"dense-8b-loads", "cut24-text-loads", "cut24-tp2-text-loads"})
 """Servers whose steps are of prompts of several lengths: more requests of shorter prompts may take less time."""
 
 
