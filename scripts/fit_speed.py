@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from planner.speed.measured import figures, measurements
+from planner.speed.measured import figures, is_older, measurements
 from planner.speed.measurement import Measurement
 from planner.speed.profile import PARAMETERS, EngineProfile
 
@@ -130,6 +130,7 @@ def is_near(record: Measurement, records: Sequence[Measurement], near: dict[str,
     return (
         any(r.role == "fit" and (r.profile, r.gpu) == (record.profile, record.gpu) for r in records)
         and (load.request_rate is not None or in_flight <= near["in_flight"]["value"])
+        and not is_older(record)
         and load.prompt_tokens <= near["prompt_tokens"]["value"]
         and record.pipeline_parallel_size == 1
         and not record.speculative_tokens

@@ -182,6 +182,13 @@ def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
         "14B on an H100 that reads at half its rate, 100 to 1,000 at once": ("GS-14b-H100",),
         "8B on H100 with vLLM 0.9.2, 1,000 at once": ("GSQ",),
         "8B on H100, 8 in flight": ("DG",),
+        "8B on H100 with vLLM 0.11, 1 to 8 in flight": ("GSL",),
+        "32B on that H100, 100 to 1,000 at once": ("GS-32b-H100",),
+        "70B and 405B FP8, containers with 0.9.0.1 and 0.9.1, latency": ("RD90/70b-b", "RD90/405b-b"),
+        "70B and 405B FP8, the same, offline": (
+            "RD91",
+            *(f"RD90/{m}b-{i}" for m in (70, 405) for i in ("1", "2", "5")),
+        ),
         "7B on A100 over PCIe": ("CN",),
         "32B on H200 and RTX PRO 6000 at the rate they keep up with": ("SY",),
         "70B FP8 on MI300X, 1 in flight": ("RU",),
@@ -250,7 +257,7 @@ def territories() -> str:
 
 def strangers() -> list[Measurement]:
     """Public measurements split by source into a half for fitting and a half for judging."""
-    return [record for record in measurements() if record.half and record.predicted_before]
+    return [r for r in measurements() if r.half and not r.basis and r.workload is not None]
 
 
 def as_asked(record: Measurement) -> Measurement:
@@ -265,7 +272,8 @@ def halves() -> str:
             mine = [r for r in strangers() if r.half == half and figure in r.result]
             if not mine:
                 continue
-            before = [abs(r.predicted_before[figure] / r.result[figure] - 1) for r in mine]
+            early = [r for r in mine if r.predicted_before]
+            before = [abs(r.predicted_before[figure] / r.result[figure] - 1) for r in early]
             ways = [[abs(one.error) for r in mine for one in compare(way(r)) if one.figure == figure]
                     for way in (as_asked, lambda record: record)]  # fmt: skip
             rows.append(

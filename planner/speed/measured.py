@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from functools import cache
 
 from hw_specs import get_gpu
 from planner.checkpoint.formats import weight_format
 from planner.checkpoint.preset import load_preset
+from planner.facts.release import parse_version
+from planner.facts.speed import speed_facts
 from planner.model import LayerGroup, ModelSpec
 from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware, hardware_of
@@ -43,6 +46,13 @@ class Comparison:
 def measurements() -> tuple[Measurement, ...]:
     """Return every record of the data file, in file order."""
     return measured_speed().records
+
+
+def is_older(record: Measurement) -> bool:
+    """Whether a run's release is older than those that the numbers of its build are for."""
+    release = re.match(r"\d+\.\d+\.\d+", record.engine_version)
+    since = speed_facts().profile[record.profile].since
+    return release is not None and parse_version(release[0]) < parse_version(since)
 
 
 @cache

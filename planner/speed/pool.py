@@ -20,6 +20,7 @@ class Pool:
         self._ahead = ahead
         self._crossing = [0] * block_size
         """Growing sequences by the remainder of the clock at which they need another block."""
+        self._growing = 0
 
     def blocks(self, tokens: int) -> int:
         """Return the blocks that hold `tokens`."""
@@ -44,17 +45,18 @@ class Pool:
         return self.blocks(context + self._ahead)
 
     def join(self, context: int, clock: int) -> None:
-        """Let a sequence of `context` tokens grow from now on; it holds the blocks of its prompt already."""
-        self.take(self.held(context) - self.blocks(context))
+        """Let a sequence of `context` tokens grow from now on; it holds its blocks and those ahead already."""
         self._crossing[(clock - context - self._ahead) % self.block_size] += 1
+        self._growing += 1
 
     def leave(self, context: int, clock: int) -> None:
         """End a sequence's growth; its blocks stay held until they are given back."""
         self._crossing[(clock - context - self._ahead) % self.block_size] -= 1
+        self._growing -= 1
 
     def lasting(self, clock: int) -> int:
         """Return the tokens that every growing sequence can still gain before the free blocks run out; at least 0."""
-        growing = sum(self._crossing)
+        growing = self._growing
         if not growing:
             return sys.maxsize
         cycles, left = divmod(max(self.free, 0), growing)
@@ -68,8 +70,10 @@ class Pool:
 
     def growth(self, clock: int, tokens: int) -> int:
         """Return the blocks that all growing sequences need for `tokens` more tokens each."""
+        if tokens == 1:
+            return self._crossing[clock % self.block_size]
         whole, rest = divmod(tokens, self.block_size)
-        blocks = whole * sum(self._crossing) if whole else 0
+        blocks = whole * self._growing
         for token in range(clock, clock + rest):
             blocks += self._crossing[token % self.block_size]
         return blocks

@@ -167,8 +167,8 @@ class Scheduler:
         return True
 
     def _whole_prompt(self, index: int) -> int:
-        """Blocks that a request's own tokens take once its prompt is computed."""
-        return self._pool.blocks(self._context[index] + self._todo[index]) - self._shared_held
+        """Blocks that a request's own tokens take once its prompt is computed, those ahead of its draft included."""
+        return self._pool.held(self._context[index] + self._todo[index]) - self._shared_held
 
     def _is_over(self, index: int) -> bool:
         """Whether all of a request's tokens are computed or on their way."""
@@ -186,21 +186,19 @@ class Scheduler:
     def _compose(self) -> _Step | None:
         """Fill the next step; None when there is nothing to do."""
         preempted = self._preemptions
-        while self._growth() > self._pool.free and self._preempt():
-            pass
-        if self._growth() > self._pool.free:
-            return None  # until what an ended request holds comes back
+        while (growth := self._growth()) > self._pool.free:
+            if not self._preempt():
+                return None  # until what an ended request holds comes back
         budget = self._limits.max_num_batched_tokens - self._decoding * self._per_sequence
         step = _Step()
         if self._partial is not None and budget > 0:
             budget -= self._take(step, self._partial, budget)
         if preempted == self._preemptions:
-            self._admit(step, budget)
+            self._admit(step, budget, growth)
         return step if self._decoding or step.prefill_tokens else None
 
-    def _admit(self, step: _Step, budget: int) -> None:
-        """Let waiting requests in while tokens, slots and blocks last."""
-        growth = self._growth()
+    def _admit(self, step: _Step, budget: int, growth: int) -> None:
+        """Let waiting requests in while tokens, slots and blocks last, those for the `growth` of the others kept."""
         while self._waiting and budget > 0 and self._running < self._limits.max_num_seqs and self._partial is None:
             index = self._waiting[0]
             blocks = self._whole_prompt(index)
@@ -333,10 +331,7 @@ class Scheduler:
         """Hand out the last tokens, free what their requests held and let the client go on."""
         for index in ending:
             self._requests.finished_s[index] = self._now
-            one_token = self._requests.output[index] == 1
-            context = self._context[index]
-            held = self._pool.blocks(context) if one_token else self._pool.held(context)
-            self._pool.give_back(held - self._shared_held)
+            self._pool.give_back(self._pool.held(self._context[index]) - self._shared_held)
             self._admitted[index] = False
             self._running -= 1
             self._ended += 1

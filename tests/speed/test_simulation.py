@@ -7,7 +7,7 @@ from dataclasses import replace
 from statistics import median
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from planner.checkpoint import load_preset
@@ -95,6 +95,10 @@ def test_skipping_ahead_changes_nothing(asynchronous: bool, drafted: int) -> Non
     concurrency=st.integers(1, 40), requests=st.integers(1, 60), seats=st.integers(1, 40),
     budget=st.sampled_from([64, 512, 8192]), blocks=st.integers(400, 2000), rate=st.sampled_from([None, 1.0, 50.0]),
     cached=st.sampled_from([0.0, 0.5, 1.0]), asynchronous=st.booleans(), drafted=st.sampled_from([0, 3]),
+)  # fmt: skip
+@example(
+    prompt=1700, output=39, ratio=0.5, concurrency=13, requests=54, seats=12, budget=8192, blocks=1350, rate=None,
+    cached=0.0, asynchronous=False, drafted=3,
 )  # fmt: skip
 def test_every_token_is_made_once_and_every_request_ends(
     prompt: int, output: int, ratio: float, concurrency: int, requests: int, seats: int, budget: int, blocks: int,
