@@ -110,6 +110,9 @@ def parse_yaml(text: str) -> list[Any]:
     except (yaml.YAMLError, ValueError, TypeError, OverflowError) as error:
         if isinstance(error, BadYaml):
             raise
+        if "nesting depth" in str(error):
+            # Newer C libraries have a limit of their own, below ours.
+            raise BadYaml("is nested too deeply") from None
         raise BadYaml(f"is not YAML: {shown(str(error), characters=200)}") from None
 
 
