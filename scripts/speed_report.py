@@ -11,14 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from hw_specs import parse_gpus
-from planner import PlanRequest, plan
 from planner.facts.speed import speed_facts
 from planner.speed.measured import Comparison, compare, measurements
 from planner.speed.measurement import Measurement, measured_speed
-from planner.speed.predict import expected_figures
 from planner.speed.profile import profile
-from planner.speed.workload import Workload
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "explanation" / "speed.md"
@@ -292,29 +288,29 @@ def loads(found: dict[str, tuple[Comparison, ...]]) -> str:
     return table(["half", "figure", "runs", "median error", "largest"], rows, "llrrr")
 
 
-def another_model() -> str:
+def another_model(found: dict[str, tuple[Comparison, ...]]) -> str:
+    """Both forecasts of the measured runs that another tool was asked for and no fit here saw."""
     rows = []
-    for other in measured_speed().other_forecasts:
-        answer = plan(
-            PlanRequest(
-                gpus=parse_gpus(other.gpus),
-                tensor_parallel_size=other.tensor_parallel_size,
-                language_model_only=True,
-            )
-        )
-        ours = expected_figures(answer, Workload(concurrency=other.concurrency, num_requests=100))
-        for figure, value in other.result.items():
-            rows.append(
-                [
-                    other.gpus,
-                    f"TP{other.tensor_parallel_size}",
-                    LABELS[figure],
-                    number(value),
-                    number(getattr(ours, figure)),
+    errors: dict[str, list[tuple[float, float]]] = {}
+    others = measured_speed().other_forecasts
+    for other in others:
+        for one in found[other.record]:
+            if theirs := other.result.get(one.figure):
+                pair = (theirs / one.measured - 1, one.error)
+                errors.setdefault(LABELS[one.figure], []).append(pair)
+                shown = [
+                    number(one.measured),
+                    number(theirs),
+                    f"{pair[0]:+.0%}",
+                    number(one.predicted),
+                    f"{pair[1]:+.0%}",
                 ]
-            )
-    tool = measured_speed().other_forecasts[0].tool
-    return f"{tool}:\n\n" + table(["GPUs", "", "figure", "theirs", "ours"], rows, "lllrr")
+                rows.append([f"{other.record}: {setup(one.measurement)}", LABELS[one.figure], *shown])
+    for figure, pairs in errors.items():
+        theirs, ours = (f"{median(map(abs, side)):.0%}" for side in zip(*pairs, strict=True))
+        rows.append([f"**median error of {len(pairs)}**", figure, "", "", theirs, "", ours])
+    head = ["run", "figure", "measured", "theirs", "error", "ours", "error"]
+    return f"{others[0].tool}:\n\n" + table(head, rows, "llrrrrr")
 
 
 def draw(found: dict[str, tuple[Comparison, ...]], path: Path) -> None:
@@ -371,7 +367,7 @@ def page(found: dict[str, tuple[Comparison, ...]]) -> str:
         "WORST_FITTED": f"{fitted:.1%}", "WORST_UNSEEN": f"{unseen:.1%}", "THIS_MODEL": this_model(found),
         "HALVES": halves(), "LOADS": loads(found), "OWN_SUMMARY": own_summary(found), "OWN_RUNS": own_runs(found),
         "GROUPS": groups(found), "OTHERS": others(found), "EXCLUDED": excluded(), "EFFICIENCIES": efficiencies(),
-        "TERRITORIES": territories(), "ANOTHER_MODEL": another_model(),
+        "TERRITORIES": territories(), "ANOTHER_MODEL": another_model(found),
     }.items():  # fmt: skip
         assert "{{" + name + "}}" in text, name
         text = text.replace("{{" + name + "}}", value)

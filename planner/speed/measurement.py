@@ -122,12 +122,11 @@ class MeasuredGpu(Record):
 
 
 class OtherForecast(Record):
-    """What another tool says of one load."""
+    """What another tool says of one measured run."""
 
     tool: str
-    gpus: str
-    tensor_parallel_size: int
-    concurrency: int
+    record: str
+    """Id of the measurement."""
     result: Mapping[str, float]
 
 
