@@ -20,7 +20,7 @@ from planner.memory.rank import Calibration
 from planner.planning.answer import Plan
 from planner.planning.request import SETTINGS, option_for
 from planner.rendering.document import plan_document, to_json_value
-from planner.serve.log.measured import Measured, compare, outside_torch_bytes
+from planner.serve.log.measured import Measured, compare, makes_workspace_with_graphs, outside_torch_bytes
 from planner.serve.log.remedy import calibration_record
 from planner.state import append_records, calibrations_path, read_records
 
@@ -37,8 +37,11 @@ def calibration_of(plan: Plan, measured: Measured, *, run: str) -> Calibration:
             settings than the plan.
     """
     predicted = {line.name: line.bytes for line in plan.ledger.lines}
+    graphs = measured.graph_estimate_bytes if predicted.get("graphs") else None
+    if graphs is not None and makes_workspace_with_graphs(measured):
+        graphs -= predicted.get("fused_all_reduce", 0)
     seen = {
-        "graphs": measured.graph_estimate_bytes if predicted.get("graphs") else None,
+        "graphs": graphs,
         "activations": None if compiled_while_profiling(plan, measured) else measured.peak_activation_bytes,
         "outside_torch": outside_torch_bytes(predicted, measured),
     }

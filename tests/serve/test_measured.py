@@ -12,6 +12,7 @@ import pytest
 from hw_specs import parse_gpus
 from hw_specs.units import gib
 from planner.calibrate import calibration_of, calibrations, keep, read_calibrations
+from planner.checkpoint.preset import load_preset
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
@@ -264,3 +265,19 @@ def test_the_remainders_of_the_vision_tower_are_taken_off_once() -> None:
     terms = {"weights.rounding": 48_120_368, "buffers": 790_249_984, "segments": 70_254_592}
     found = outside_torch_bytes(terms, read_measured(parse_log(log.read_bytes())))
     assert found == pytest.approx(74 * 2**20, abs=10 * 2**20)
+
+
+@pytest.mark.parametrize("name", ["first", "later"])
+def test_the_all_reduce_s_workspace_is_found_where_the_start_made_it(name: str) -> None:
+    """Compiling makes it in the profile run; a later start makes it with its first graph, inside the estimate."""
+    log = PUBLIC.parent / "0.33.0-h200-launched" / f"launch-tp2-{name}.log"
+    measured = read_measured(parse_log(log.read_bytes()))
+    whole = load_preset()
+    model = dataclasses.replace(whole, layers=(dataclasses.replace(whole.layers[0], count=4),))
+    request = PlanRequest(gpus=parse_gpus("2xH200"), model=model, max_model_len=32768, vllm_version="0.33.0")
+    planned = make_plan(request)
+    found = compare(to_json_value(plan_document(planned)), measured)
+    assert found.wrong == () and measured.kv_available_bytes == 124_092_342_600
+    kept = calibration_of(planned, dataclasses.replace(measured, model=planned.model.name), run="x").terms
+    assert kept["graphs"] == pytest.approx(1_385_126_953, abs=2 * measured.tolerance_bytes)
+    assert 0 < kept["outside_torch"] < 16 * 2**20
