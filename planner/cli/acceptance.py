@@ -7,6 +7,7 @@ from pathlib import Path
 from hw_specs.units import format_gib
 from planner.cli.sheet import sheet_text
 from planner.errors import InvalidRequest, PlannerError
+from planner.planning.answer import Plan
 from planner.rendering.sheet.content import Acceptance, CheckRow
 from planner.serve.log.measured import Comparison
 from planner.serve.process.run import Run
@@ -19,7 +20,7 @@ LEDGER_LINE = {
     "outside_torch": "outside_torch", "activations": "activations", "graphs": "graphs", "graphs.actual": "graphs",
     "kv_available": "kv_cache",
 }  # fmt: skip
-"""Component of a comparison → the ledger line beside which it stands; what was captured beats the estimate."""
+"""Component of a comparison → the ledger line beside which it stands."""
 
 
 def form_of(path: Path) -> str:
@@ -50,15 +51,24 @@ def write_acceptance(path: Path, run: Run, report: SmokeReport) -> None:
         )
     acceptance = Acceptance(
         run=run.id,
-        measured_gib={
-            LEDGER_LINE[item.name]: format_gib(item.measured)
-            for item in comparison.differences
-            if item.name in LEDGER_LINE
-        },
+        measured_gib=measured_lines(plan, comparison),
         verdict=_verdict(comparison, report),
         checks=tuple(CheckRow(name=one.name, status=one.status, seen=one.seen) for one in report.results),
     )
     write_atomic(path, sheet_text(plan, form_of(path), acceptance=acceptance))
+
+
+def measured_lines(plan: Plan, comparison: Comparison) -> dict[str, str]:
+    """Return what was measured of each line of the plan's ledger that a log can tell, GiB.
+
+    Where the engine subtracts its graph estimate the line is that estimate; what it captured lives outside the budget.
+    """
+    estimated = any(term.name == "graphs" for term in plan.ledger.outside_budget)
+    return {
+        LEDGER_LINE[item.name]: format_gib(item.measured)
+        for item in comparison.differences
+        if item.name in LEDGER_LINE and not (estimated and item.name == "graphs.actual")
+    }
 
 
 def _verdict(comparison: Comparison, report: SmokeReport) -> str:

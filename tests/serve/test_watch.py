@@ -91,6 +91,9 @@ def test_old_looks_go_and_their_number_is_bounded() -> None:
 def test_the_load_of_the_window_is_told_in_two_digits() -> None:
     assert window(page(0), page(10)).load() == Workload(prompt_tokens=2000, output_tokens=100, concurrency=8)
     assert window(page(0), page(2)).load() is None, "two requests say nothing"
+    idle = page(0).replace(" 8.0", " 0.0")
+    after_a_pause = window(*[idle] * 7, page(0), page(10)).load()
+    assert after_a_pause is not None and after_a_pause.concurrency == 8, "idle time makes no load lighter"
 
 
 def test_what_is_not_as_planned_is_named_with_what_to_change(answer: Plan) -> None:

@@ -215,13 +215,14 @@ class Window:
             return None
         now, first = self.looks[-1], self.looks[0]
         prompt, answer = now.prompt.since(first.prompt), now.answer.since(first.answer)
-        running = [one.running + (one.waiting or 0) for one in self.rates() if one.running is not None]
-        if answer.count < ENOUGH or not prompt.mean or not answer.mean or not any(running):
+        # Latencies are of requests: what they shared the server with does not get less by the idle time around them.
+        busy = [one.running + (one.waiting or 0) for one in self.rates() if one.running]
+        if answer.count < ENOUGH or not prompt.mean or not answer.mean or not busy:
             return None
         return Workload(
             prompt_tokens=_rounded(prompt.mean),
             output_tokens=_rounded(answer.mean),
-            concurrency=_rounded(sum(running) / len(running)),
+            concurrency=_rounded(sum(busy) / len(busy)),
         )
 
 
