@@ -87,7 +87,7 @@ def verdict(pod: dict[str, Any]) -> str | None:
 
 
 def why_not(words: list[str], gpus: str, *, version: str | None) -> str | None:
-    """Return why the server cannot start on `gpus`, or None when it can or nobody knows."""
+    """Return why the server cannot start on `gpus`, or None when it can or that is not known."""
     try:
         usual = plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version=version))
         request = read_command(shlex.join(words), plan=usual).request

@@ -37,7 +37,7 @@ class AllreduceThresholds:
 
 
 def load_allreduce(gpu_id: str, *, kernel: str = "vllm") -> AllreduceTable | None:
-    """Return the table of one GPU, or None where nobody published one.
+    """Return the table of one GPU, or None where none is published.
 
     Args:
         gpu_id: id of a catalogue entry, ``h200-sxm``.

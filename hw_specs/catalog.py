@@ -88,7 +88,7 @@ def _joined_names() -> dict[str, str]:
 
 
 def _slice_called(card: str, profile: str) -> GpuSpec:
-    """A slice of the card, or of the form of it that has the profile: 3g.20gb is no slice of an A100 with 80 GB."""
+    """A slice of the card, or of the form of it that has the profile: 3g.20gb is not a slice of an A100 with 80 GB."""
     gpu_id = _id_of(card)
     if gpu_id is None:
         raise UnknownGpu(f"no GPU is called `{shown(card)}`", hint=_nearest(card))

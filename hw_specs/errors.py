@@ -4,7 +4,7 @@ M35Error
 ├── UnknownGpu        a GPU name that is not in the catalogue (hint: nearest names)
 ├── BadGpuString      text that is not ``[NODESx][COUNTx]GPU``
 ├── BadSnapshot       a file that ``m35-plan detect --json`` did not write
-├── UnreadableInput   a file that somebody named, see :mod:`hw_specs.reading`
+├── UnreadableInput   a file that was named, see :mod:`hw_specs.reading`
 ├── NoGpuFound        a probe or a snapshot without a GPU to plan for
 ├── BadFacts          a data file of ours that is damaged, with file and key
 ├── MissingPackage    a dependency that this Python lacks

@@ -1,4 +1,4 @@
-"""From text to values: JSON, YAML and encodings, within what anybody needs; it opens no file."""
+"""From text to values: JSON, YAML and encodings, within what is ever needed; it opens no file."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def decoded(data: bytes, *, errors: str = "strict") -> str:
 
 
 def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
-    """Return the value of a JSON document whose nesting and numbers stay within what anybody needs.
+    """Return the value of a JSON document whose nesting and numbers stay within what is ever needed.
 
     Args:
         text: the document.

@@ -1,6 +1,6 @@
 """The only door to files that people name: plans, snapshots, logs, configurations, `-`. It never writes.
 
-Such a file may be anything: a pipe that nobody writes to, a device without an end, gigabytes, JSON of 200,000 levels.
+Such a file may be anything: a pipe without a writer, a device without an end, gigabytes, JSON of 200,000 levels.
 Regular files are read, at most so many bytes of them. Of pipes only those that this process was given are read, as
 standard input and a shell's ``<(command)`` are, within a limit of time. Everything else is refused in words.
 """
@@ -36,7 +36,7 @@ STREAM_LIMIT_S = 600.0
 """How long a log is read."""
 
 ANNOUNCED_S = 2.0
-"""A longer wait is told."""
+"""A longer wait is reported."""
 
 
 _GIVEN = r"/dev/(?:stdin|fd/(\d+))|/proc/(?:self|thread-self|(?P<pid>\d+))/fd/(?P<fd>\d+)"
@@ -46,7 +46,7 @@ _HINT = "name a plain file that you may read, or `-` where standard input is tak
 
 
 class UnreadableInput(M35Error):
-    """A file that somebody named cannot be read, or is not what it should be; ``reason`` says why, in a few words."""
+    """A file that was named cannot be read, or is not what it should be; ``reason`` says why, in a few words."""
 
     def __init__(self, name: str, reason: str, *, hint: str | None = None) -> None:
         super().__init__(f"cannot read `{shown(name, characters=120)}`: {reason}", hint=hint or _HINT)
@@ -54,7 +54,7 @@ class UnreadableInput(M35Error):
 
 
 def expanded(path: Path | str) -> Path:
-    """Return `path` with a leading ``~`` put in full; as it is where nobody has such a home."""
+    """Return `path` with a leading ``~`` put in full; as it is where there is no such home."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -211,7 +211,7 @@ def _duplicate(number: int) -> int:
 
 
 def _refuse(name: str, found: os.stat_result, *, given: bool) -> None:
-    """Raise for what has no end that anybody promises."""
+    """Raise for what has no promised end."""
     mode = found.st_mode
     if stat.S_ISREG(mode):
         return

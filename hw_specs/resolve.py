@@ -62,7 +62,7 @@ def gpus_of(report: DetectionReport, *, memory_override_bytes: int | None = None
         gpus = report.gpu_set
     else:
         check_memory(memory_override_bytes)
-        # A size from the user also makes usable what does not tell its own.
+        # A size from the user also makes usable what does not report its own.
         told = (replace(gpu, engine_total_bytes=gpu.engine_total_bytes or memory_override_bytes) for gpu in report.gpus)
         gpus = replace(report, gpus=tuple(told)).gpu_set
         gpus = gpus and replace(gpus, memory_override_bytes=memory_override_bytes)

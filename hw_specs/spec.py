@@ -64,9 +64,9 @@ class GpuSpec:
     architecture: str
     """CUDA compute capability (``9.0``) or gfx target (``gfx942``)."""
     driver_memory_bytes: int
-    """Total that NVML or amdsmi reports; vLLM picks its batch defaults by it. 0 where nobody published it."""
+    """Total that NVML or amdsmi reports; vLLM picks its batch defaults by it. 0 where it is not published."""
     engine_memory_bytes: int
-    """Total that torch sees; vLLM's budget is a fraction of it. 0 where nobody published it."""
+    """Total that torch sees; vLLM's budget is a fraction of it. 0 where it is not published."""
     engine_memory_low_bytes: int
     """Smallest total seen on this product (driver versions, virtual machines)."""
     engine_memory_high_bytes: int
@@ -110,7 +110,7 @@ class GpuSet:
     memory_override_bytes: int | None = None
     """Engine-visible total per GPU, when the user or a probe knows better than the catalogue."""
     free_memory_bytes: int | None = None
-    """Smallest free memory over the GPUs right now; None when nobody measured it."""
+    """Smallest free memory over the GPUs right now; None when it was not measured."""
     linked: bool | None = None
     """Whether a probe saw a fast link between every pair; None means: as the catalogue says."""
     origin: Literal["catalogue", "detected", "snapshot"] = "catalogue"
@@ -141,7 +141,7 @@ class GpuSet:
     def fully_connected(self) -> bool:
         """Whether tensor parallelism has fast links between all GPUs of a node.
 
-        Without a probe's word the product decides, or that the GPUs are no more than one bridge joins.
+        Without a probe's word the product decides, or that the GPUs are at most what one bridge joins.
         """
         if self.count == 1 or self.linked is not None:
             return self.count == 1 or bool(self.linked)

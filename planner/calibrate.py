@@ -89,13 +89,13 @@ def calibrations() -> tuple[Calibration, ...]:
 
 
 def read_calibrations() -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
-    """Return the kept calibrations, oldest first, and why others are left out; another schema's are no concern."""
+    """Return the kept calibrations, oldest first, and why others are left out; another schema's are not listed."""
     found: list[Calibration] = []
     faults: list[str] = []
     try:
         records = read_records(calibrations_path(), dropped=faults)
     except PlannerError as error:
-        # A plan must not fail over what somebody else did to the store.
+        # A plan must not fail over a store that was changed from outside.
         return (), (str(error),)
     for record in records:
         if record.get("schema") != SCHEMA:

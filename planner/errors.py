@@ -62,4 +62,4 @@ class UnreadableDocument(PlannerError):
 
 
 class LogNotUnderstood(PlannerError):
-    """A log from which the wanted figures cannot be read."""
+    """A log from which the requested figures cannot be read."""

@@ -87,7 +87,7 @@ def make_private(directory: Path) -> None:
 
 
 def require_own_folder(directory: Path) -> None:
-    """Raise unless `directory` is a folder of this user that nobody else may write.
+    """Raise unless `directory` is a folder of this user that no one else may write.
 
     Raises:
         UnsafePath: with what is wrong.
@@ -162,7 +162,7 @@ def write_atomic(path: Path, text: str) -> None:
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            # Held, so that nobody takes it for what a killed writer left.
+            # Held, so that it is not taken for what a killed writer left.
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             file.write(without_secrets(text))
             file.flush()
@@ -182,7 +182,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     """Return the object in `path`, or None when there is none that can be read.
 
     Raises:
-        UnsafePath: when somebody else may have written it.
+        UnsafePath: when another user may have written it.
     """
     try:
         document = parse_json(read_own(path), constants=True)
@@ -195,7 +195,7 @@ def append_records(path: Path, records: list[dict[str, Any]]) -> None:
     """Append one line per record, all of them in one write under the file's lock.
 
     Raises:
-        UnsafePath: when somebody else may write it.
+        UnsafePath: when another user may write it.
         OSError: when it cannot be written.
     """
     import fcntl
@@ -227,7 +227,7 @@ def read_records(path: Path, *, dropped: list[str] | None = None) -> list[dict[s
         dropped: gets a text for every line, or for the whole file, that is left out.
 
     Raises:
-        UnsafePath: when somebody else may have written it.
+        UnsafePath: when another user may have written it.
     """
     faults = [] if dropped is None else dropped
     try:

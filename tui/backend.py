@@ -216,7 +216,7 @@ class Backend:
     save: Callable[[Path, str], Path] = _save
     """Write a text to a file and return where it is."""
     preflight: Callable[[StartOrder, Plan, Callable[[str], None]], Iterator[CheckResult]] = _preflight
-    """Check this machine; what is looked at is told before it is."""
+    """Check this machine; what is checked is announced first."""
     launch: Callable[[StartOrder, Plan], Run] = _launch
     follow: Callable[[Run], Follower] = _follow
     attach: Callable[[str], Run] = _attach

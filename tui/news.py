@@ -25,7 +25,7 @@ class GpusSeen:
 
 @dataclass(frozen=True, slots=True)
 class Forecasted:
-    """How fast a layout would be under the load, or why nobody knows."""
+    """How fast a layout would be under the load, or why it is not known."""
 
     plan: Plan
     workload: Workload

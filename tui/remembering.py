@@ -54,7 +54,7 @@ def remember(kept: Remembered, plan: Plan | None) -> None:
     """Keep a session; `plan` is the answer to its question, where there is one.
 
     Raises:
-        PlannerError: where the folder cannot be made, or somebody else may write it.
+        PlannerError: where the folder cannot be made, or another user may write it.
         OSError: where it cannot be written.
     """
     make_private(state_dir())

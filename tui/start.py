@@ -107,7 +107,7 @@ def beginning(words: Sequence[str]) -> Beginning:
 
 
 def _read(words: Sequence[str]) -> dict[str, str]:
-    """Return option → value; a word that is no option is the run."""
+    """Return option → value; a word that is not an option is the run."""
     values: dict[str, str] = {}
     rest = iter(words)
     for word in rest:
@@ -172,7 +172,7 @@ def _of_document(path: Path) -> Answers:
     """What a plan's JSON asked.
 
     Raises:
-        M35Error: when it cannot be read, or is no plan.
+        M35Error: when it cannot be read, or is not a plan.
     """
     document = read_document(read_bytes(expanded(path)))
     request, load = document.request, tuple[tuple[str, Any], ...]()

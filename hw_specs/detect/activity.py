@@ -1,7 +1,7 @@
 """What the GPUs of this machine do right now: use, memory, power. A light look for those who look every few seconds.
 
-It opens the driver's library once and asks in this process, so it belongs into a thread; what a driver does not tell is
-None, and a machine without a driver has no GPUs here. It judges nothing.
+It opens the driver's library once and asks in this process, so it belongs into a thread. What a driver does not report
+is None, and a machine without a driver has no GPUs here. It judges nothing.
 """
 
 from __future__ import annotations

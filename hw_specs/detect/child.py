@@ -185,7 +185,7 @@ def answer(module: str, descriptor: int) -> None:
             say({"reading": probe(lambda call: say({"call": call}))})
         except ProbeError as error:
             say({"failure": _plain(error.failure)})
-        except Exception as error:  # whatever a driver raises: the parent names it, a traceback helps nobody
+        except Exception as error:  # whatever a driver raises: the parent names it, a traceback does not help
             text = " ".join(str(error).split())[:300]
             say({"failure": _plain(Failure(kind="error", error_type=type(error).__name__, text=text))})
     os._exit(0)

@@ -162,7 +162,7 @@ def _is_shared(chosen: Sequence[DetectedGpu], spec: GpuSpec, partitions: int) ->
 
 
 def _linked(reading: Reading, chosen: Sequence[DetectedGpu]) -> bool | None:
-    """Whether every pair has a fast link; None when no probe can tell."""
+    """Whether every pair has a fast link; None when no probe knows."""
     kinds = _pair_kinds(reading, chosen)
     if not kinds or "unknown" in kinds.values():
         return None

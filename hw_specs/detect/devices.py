@@ -20,7 +20,7 @@ class GpuProcess:
     """As the driver counts; inside a container it may be a number of the host."""
     name: str | None = None
     used_bytes: int | None = None
-    """None where the driver does not tell."""
+    """None where the driver does not report it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

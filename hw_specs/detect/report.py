@@ -26,7 +26,7 @@ class DetectionReport(Reading):
         return self.selection.gpu_set
 
     def only(self, labels: Collection[str]) -> DetectionReport:
-        """Return the report of a machine whose other GPUs nobody wants: they are there and are not chosen."""
+        """Return the report with some GPUs left out: they are there and are not chosen."""
         gpus = tuple(gpu if gpu.label in labels else replace(gpu, hidden_by=NOT_PICKED) for gpu in self.gpus)
         return replace(self, gpus=gpus)
 

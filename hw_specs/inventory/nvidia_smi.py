@@ -138,10 +138,10 @@ def read_listing(text: str, *, name: str) -> tuple[Host, ...]:
 
 
 def read_csv(text: str, *, name: str) -> tuple[Host, ...] | None:
-    """Return the hosts of a table of ``--format=csv``; None where it is no such table.
+    """Return the hosts of a table of ``--format=csv``; None where it is another table.
 
-    Columns stand in any order, with or without units, with or without a head; a column ``hostname`` that somebody
-    put beside them tells hosts apart.
+    Columns stand in any order, with or without units, with or without a head; a column ``hostname`` that was
+    added to them names the host.
     """
     rows = [row for row in csv.reader(text.splitlines()[:_MOST_LINES], skipinitialspace=True) if row]
     if not rows:

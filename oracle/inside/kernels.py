@@ -164,8 +164,8 @@ def _plain_attention(counter: Counter, func: Any, args: Any, kwargs: Any) -> Any
 def _scaled_dot_product(counter: Counter, func: Any, args: Any, kwargs: Any) -> Any:
     """Memory-efficient attention with a dense mask.
 
-    Flash attention refuses a mask and vLLM switches cuDNN off. ATen pads (copies) a mask whose rows are no multiple of
-    8 elements.
+    Flash attention refuses a mask and vLLM switches cuDNN off. ATen pads (copies) a mask whose rows are not a multiple
+    of 8 elements.
     """
     query = args[0]
     mask = args[3] if len(args) > 3 else kwargs.get("attn_mask")

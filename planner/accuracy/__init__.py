@@ -1,4 +1,4 @@
-"""Predicted against measured: every term of the ledger, on start-ups that nobody fitted it to.
+"""Predicted against measured: every term of the ledger, on start-ups that it was not fitted to.
 
 It never changes a coefficient. Terms that are fitted are fitted again without the model under test.
 """

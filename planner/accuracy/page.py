@@ -246,7 +246,7 @@ def render_page(report: Report, by_family: Report) -> str:
 
 # How right the ledger is
 
-Every figure here is computed from data files in the repository: start-ups that somebody else measured and published,
+Every figure here is computed from data files in the repository: start-ups that others measured and published,
 set against what the planner says for the same settings, and our own further down. Each published model is predicted by
 terms that were fitted **without it**, in all its copies and quantisations. Errors are shown per component, because two
 errors that cancel are still two.

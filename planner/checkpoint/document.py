@@ -1,6 +1,6 @@
 """JSON files from outside, read with limits; it never trusts a type, a size or a nesting depth.
 
-Every getter of :class:`Section` names the file and the key in its error, so that a person can mend the file.
+Every getter of :class:`Section` names the file and the key in its error, so that a person can fix the file.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def app() -> None:
 
 
 _ACTS = frozenset({"launch", "attach", "stop", "rehearse", "calibrate"})
-"""Commands that do something: they do it also where nobody can read what they say."""
+"""Commands that do something: they do it also where their output cannot be read."""
 
 _OURS_TO_SAY = frozenset({
     errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG, errno.EIO, errno.ENOMEM, errno.EMFILE, errno.ENFILE,

@@ -2,7 +2,7 @@
 
 Names, logs, servers and files are other people's words. A control character among them could move the cursor or set
 the title, a bidirectional one could make a line read as another; they are shown as a mark that stands for them. Our own
-colours travel as tokens that nobody can guess, and become control characters on the way out. It writes nothing.
+colours travel as tokens that cannot be guessed, and become control characters on the way out. It writes nothing.
 """
 
 from __future__ import annotations

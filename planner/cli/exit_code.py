@@ -11,7 +11,7 @@ class ExitCode(IntEnum):
     OK = 0
     """The plan fits, the check passed, the server answered."""
     BUG = 1
-    """An error nobody foresaw; the traceback is shown and worth a report."""
+    """An unexpected error; the traceback is shown and worth a report."""
     USAGE = 2
     """A flag, name or value that makes no sense."""
     DOES_NOT_FIT = 3

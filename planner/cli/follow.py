@@ -80,7 +80,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
         return _ended_after_ready(run, last)
     if isinstance(last, ServerEnded):
         run.clear_remains()
-    # Concluded before it is stopped: how we end it is no cause.
+    # Concluded before it is stopped: how we end it is not a cause.
     found = report_start(run, last)
     if isinstance(last, TimedOut) and stop_on_timeout:
         say("note", "stopping the server")
@@ -188,7 +188,7 @@ def _interrupted(run: Run) -> int:
 
 
 def _left_behind(run: Run) -> int:
-    """Ctrl-C while the server is being stopped: nobody waits for its end any more."""
+    """Ctrl-C while the server is being stopped: its end is no longer waited for."""
     say("note", "the server was asked to stop and may still run")
-    say("hint", f"`m35-plan stop {run.id}` ends it for certain")
+    say("hint", f"`m35-plan stop {run.id}` ends it")
     return ExitCode.INTERRUPTED

@@ -1,4 +1,4 @@
-"""The help of a command: options in groups, then examples. Loaded when somebody asks for help, and by the tests."""
+"""The help of a command: options in groups, then examples. Loaded only for help, and by the tests."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "calibrate": (
         ("m35-plan calibrate latest", "keep what the last start measured"),
-        ("m35-plan calibrate examples/logs/1xH200-text.log --gpus 1xH200 --dry-run", "what a log tells"),
+        ("m35-plan calibrate examples/logs/1xH200-text.log --gpus 1xH200 --dry-run", "what a log says"),
         ("m35-plan calibrate --list", "what is kept"),
     ),
     "accuracy": (

@@ -42,7 +42,7 @@ class HumanInt(click.ParamType[int | None]):
 
 
 class Filled(click.ParamType[str]):
-    """Text that is not empty, as that of a shell variable nobody set is."""
+    """Text that is not empty, as that of an unset shell variable is."""
 
     name = "TEXT"
 

@@ -48,7 +48,7 @@ def short_text(plan: Plan, *, width: int) -> str:
 
 
 def full_text(plan: Plan, *, width: int, explain: bool) -> str:
-    """Return the whole answer; with `explain`, every ledger line with formula, bounds and source."""
+    """Return all of the plan; with `explain`, every ledger line with formula, bounds and source."""
     parts = [_head(plan, width), _ledger(plan, width)]
     if explain:
         parts.append(_explained(plan, width))

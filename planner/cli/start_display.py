@@ -69,7 +69,7 @@ class StartDisplay:
         for event in events:
             when_s = at_s
             if self._late and event.stamp:
-                # What happened before anybody watched gets the engine's own time.
+                # What happened before the first look gets the engine's own time.
                 when_s = seconds_after(event.stamp, launch_s=self._launch_s, at_most_s=at_s)
             self._progress = self._progress.after([event], at_s=when_s)
             if isinstance(event, StallSeen):

@@ -17,7 +17,7 @@ class Choice(Record, Generic[T]):
 
 
 class ContextPolicy(Record):
-    """How a context that nobody asked for is rounded, and where it ends."""
+    """How a context that was not requested is rounded, and where it ends."""
 
     round_tokens: Choice[int]
     spare_blocks: Choice[int]

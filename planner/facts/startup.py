@@ -1,4 +1,4 @@
-"""How long a start may take before somebody should look: ``startup.toml``."""
+"""How long a start may take before it is worth a look: ``startup.toml``."""
 
 from functools import cache
 

@@ -53,7 +53,7 @@ def _encoder_bytes(shape: RankShape, vision: VisionSpec, images: int, *, eager: 
     if shape.release.dense_vision_mask:
         misc = _pixels_bytes(vision, images) + _vision_rope_bytes(vision) + positions * P
         mask = 2 * P * P
-        # SDPA copies a mask whose rows are no multiple of 8 elements, one copy per layer.
+        # SDPA copies a mask whose rows are not a multiple of 8 elements, one copy per layer.
         attention = P * (8 * D + 12 * D // tp + 8) + mask * (2 if P % 8 else 1)
         mlp = P * (10 * D + 6 * Fv // tp) + mask
         reduced = P * (14 * D + 2 * Fv // tp if eager else 22 * D + 4) + mask if tp > 1 else 0
@@ -214,7 +214,7 @@ def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
 
     Inductor times kernels on random tensors of their arguments' sizes: of the text model's first kernel these are the
     embedding and what it makes. With images the embedding is outside the compiled model, but not a draft's own that
-    takes none. From one release on nobody saw it with several ranks, so there it is in the worst case only.
+    takes none. From one release on it was not seen with several ranks, so there it is in the worst case only.
     """
     facts = overhead_facts().activations.cold_compile
     release = parse_version(shape.release.version)

@@ -81,7 +81,7 @@ class Outcome:
         )
 
     def length_per_sequence(self, bound: Bound) -> int:
-        """Tokens that each of the wanted sequences may take at `bound`."""
+        """Tokens that each of the requested sequences may take at `bound`."""
         return min(room_tokens(rank.geometry, rank.available[bound], self.question.sequences, 0) for rank in self.ranks)
 
     def _longest(self, bound: Bound) -> int:

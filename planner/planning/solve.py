@@ -19,7 +19,7 @@ from planner.settings import Layout, Settings
 def solve(question: Question, layout: Layout) -> Outcome:
     """Return the settings for one layout: the user's where given, ours where they fit at the low bound.
 
-    The engine's own defaults are kept when the wanted length fits with them; a tight GPU gets a smaller batch from
+    The engine's own defaults are kept when the requested length fits with them; a tight GPU gets a smaller batch from
     ``facts/policy.toml``.
     """
     trial = _Trial(question=question, layout=layout)

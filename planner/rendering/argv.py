@@ -58,7 +58,7 @@ def read_command(text: str, *, plan: Plan) -> ReadCommand:
 
     Raises:
         InvalidRequest: when the line cannot be read, names another model, carries a secret, or has a flag whose
-            memory nobody knows.
+            memory is not known.
 
     >>> from hw_specs import parse_gpus
     >>> from planner import PlanRequest, plan

@@ -33,7 +33,7 @@ class Engine:
 
     name: str
     vllm_version: str
-    """The release that was asked for."""
+    """The requested release."""
     rules_version: str
     """The newest known release whose rules were used."""
 

@@ -87,7 +87,7 @@ def held_bytes(plan: Plan) -> int:
     if free_bytes is None or plan.feasible or plan.ledger.budget_bytes <= free_bytes:
         return 0
     held = plan.ledger.total_bytes - free_bytes
-    # Where the model would be too large for an empty GPU as well, nobody else is to blame.
+    # Where the model would be too large for an empty GPU as well, no other process is to blame.
     return held if plan.ledger.line("free").bytes >= 0 else 0
 
 

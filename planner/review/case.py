@@ -36,7 +36,7 @@ class Case:
 
     server: Server
     machine: GpuSet | None = None
-    """The GPUs that somebody named beside the artefact."""
+    """The GPUs that were named with the artefact."""
     asked_version: str | None = None
     alone: bool = True
     """Whether no other server of the file shares its machine."""
@@ -60,7 +60,7 @@ class Case:
 
     @cached_property
     def judged_version(self) -> str:
-        """The release whose rules judge it: the newest known one where nobody says."""
+        """The release whose rules judge it: the newest known one where it is not given."""
         return self.version or newest_version()
 
     @cached_property
@@ -75,7 +75,7 @@ class Case:
 
     @property
     def model_name(self) -> str | None:
-        """Its model's name; of a path in somebody's home the last folder is enough."""
+        """Its model's name; of a path in a home directory the last folder is enough."""
         text = self.server.model
         if text is None or not text.value:
             return None
@@ -131,7 +131,7 @@ class Case:
 
     @cached_property
     def available(self) -> int | None:
-        """GPUs of one node that are there for it; None where nobody says."""
+        """GPUs of one node that are there for it; None where it is not given."""
         claim = self.server.claim
         if self.visible is not None:
             return self.visible[0] if claim.count is None else min(claim.count, self.visible[0])

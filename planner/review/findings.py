@@ -1,4 +1,4 @@
-"""What a review says: findings with stable codes, and the whole answer. Plain values; nothing is computed here."""
+"""What a review says: findings with stable codes, and all of it together. Plain values; nothing is computed here."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def _open_questions(case: Case) -> list[Finding]:
             )
     for at, what in server.asked:
         if what != DOUBLED:
-            found.append(finding("not-known", f"{what} are not at hand", at, cure="review with that file beside"))
+            found.append(finding("not-known", f"{what} are not at hand", at, cure="review that file, too"))
     return found
 
 
@@ -150,7 +150,7 @@ def _of_file(artefact: Artefact) -> list[Finding]:
             found.append(
                 finding(
                     "no-server",
-                    f"no server stands in this file: {what} from another file",
+                    f"no server found in this file: {what} from another file",
                     at,
                     cure="review the file that it names",
                 )
@@ -166,7 +166,7 @@ def _of_file(artefact: Artefact) -> list[Finding]:
             )
         )
     elif not artefact.servers and not artefact.asked and not artefact.unreadable:
-        found.append(finding("no-server", "no vLLM server stands in this text", Text("", (0,))))
+        found.append(finding("no-server", "no vLLM server found in this text", Text("", (0,))))
     if artefact.restarts is not None:
         found.append(
             finding(

@@ -72,7 +72,7 @@ def judge_memory(case: Case) -> Memory:
 def on_the_edge(plan: Plan) -> bool:
     """Whether a plan that is expected not to fit would, were every uncertain term at its best.
 
-    A plan chooses settings and stays on the safe side; a review accuses somebody else's, and must be sure.
+    A plan chooses settings and stays on the safe side; a review accuses other people's, and must be sure.
     """
     kv = plan.kv_cache
     if kv.largest_max_model_len <= 0:
@@ -95,7 +95,7 @@ def _beyond(case: Case, model: ModelSpec) -> str | None:
     """Why no plan can be this server."""
     for one in case.server.options:
         if one.name in review_facts().unmodelled.names and one.on:
-            return f"nobody knows what --{one.name} does to its memory"
+            return f"the effect of --{one.name} on its memory is not known"
         if one.name == "quantization" and one.value is not None and not _quantized_alike(one.value.value, model):
             return f"--quantization {one.value.value} makes other weights of the checkpoint"
         if one.name == "dtype" and one.value is not None and one.value.value in ("float32", "float"):

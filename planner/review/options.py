@@ -44,7 +44,7 @@ _ARGUMENTS = re.compile(r"arg|opt|flag|param|extra|[@*]", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One option as somebody wrote it."""
+    """One option as it was written."""
 
     name: str
     """With dashes and without those in front: ``max-model-len``."""

@@ -1,7 +1,7 @@
 """Text that knows where each of its characters stands in the file; it never interprets anything.
 
 A word of a command may have come through quotes, variables, a YAML scalar and a shell inside it. Each character
-keeps the offset at which somebody wrote it, so that a finding names line and column, and an edit touches just that.
+keeps the offset at which it was written, so that a finding names line and column, and an edit touches just that.
 """
 
 from __future__ import annotations

@@ -147,7 +147,7 @@ def run_bench(
         except FileNotFoundError:
             raise PlannerError(
                 f"there is no executable `{executable}`",
-                hint="install vLLM beside the server, or use --print and run the command where it is",
+                hint="install vLLM next to the server, or use --print and run the command where it is",
             ) from None
         except subprocess.TimeoutExpired:
             raise PlannerError(
@@ -217,14 +217,14 @@ def keep_benchmark(calibration: SpeedCalibration) -> None:
 
 
 def kept_benchmarks() -> tuple[tuple[SpeedCalibration, ...], tuple[str, ...]]:
-    """Return what was kept, oldest first, and why some of it is left out; another schema's records are no concern."""
+    """Return what was kept, oldest first, and why some of it is left out; another schema's records are not listed."""
     names = [field.name for field in dataclasses.fields(SpeedCalibration)]
     kept: list[SpeedCalibration] = []
     faults: list[str] = []
     try:
         records = read_records(benchmarks_path(), dropped=faults)
     except PlannerError as error:
-        # A forecast must not fail over what somebody else did to the store.
+        # A forecast must not fail over a store that was changed from outside.
         return (), (str(error),)
     for record in records:
         if record.get("schema") != SCHEMA:

@@ -1,4 +1,4 @@
-"""A port of this machine's loopback that nobody holds; it only binds and lets go again."""
+"""A free port of this machine's loopback; it only binds and lets go again."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """The only way to ask a server: one request, and an answer that is bounded in bytes, lines, headers and total time.
 
 A server may be hostile, broken or slow, and every command asks one. So one deadline holds for the whole, from the name
-look-up's result to the last byte, however slowly the bytes come; bytes are counted as they arrive, headers and all; an
-answer that is packed is refused, because nobody asked for it and a few bytes could become gigabytes; no redirect is
-followed. Python's own HTTP client does the protocol (a line of 64 KiB, 100 headers); this sets its limits.
+look-up's result to the last byte, however slowly the bytes come; bytes are counted as they arrive, headers and all; a
+compressed answer is refused: it was not requested, and a few bytes could become gigabytes; no redirect is followed.
+Python's own HTTP client does the protocol (a line of 64 KiB, 100 headers); this sets its limits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Fault = Literal["unreachable", "late", "too large", "broken"]
 
 
 class Unanswered(Exception):
-    """There was no usable answer: why, as a kind and in one sentence."""
+    """No usable answer: why, as a kind and in one sentence."""
 
     def __init__(self, kind: Fault, text: str) -> None:
         super().__init__(kind, text)
@@ -45,7 +45,7 @@ class Unanswered(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     body: bytes
@@ -136,7 +136,7 @@ def open_answer(
         connection.request(method, target, body=data, headers={**fixed, **headers})
         response = connection.getresponse()
         if response.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-            raise Unanswered("broken", "the answer is packed, though nobody asked for that")
+            raise Unanswered("broken", "the answer is compressed, which was not requested")
         if response.length is not None and response.length > most_bytes:
             raise _TooLarge
         yield OpenAnswer(response, most_line_bytes=most_line_bytes)

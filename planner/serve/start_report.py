@@ -33,7 +33,7 @@ class StartReport:
     """How a start ended."""
 
     outcome: Outcome
-    """``open`` while nobody can say yet."""
+    """``open`` while it is not known."""
     measured: Measured
     comparison: Comparison | None = None
     """None without a plan."""
@@ -49,7 +49,7 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
     `last` is the last event of a follower; without it the records of the run decide.
 
     Raises:
-        UnsafePath: when somebody else may have written what the run said.
+        UnsafePath: when another user may have written what the run said.
     """
     start = parse_log(run.read_log(first_bytes=HEAD_BYTES))
     measured = read_measured(start)
@@ -59,7 +59,7 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
             measured = with_metrics(measured, read_metrics(run.url, timeout_s=_METRICS_TIMEOUT_S))
     planned = run.plan_document
     comparison = None
-    # A plan.json that somebody damaged must not hide how the start ended.
+    # A damaged plan.json must not hide how the start ended.
     with suppress(KeyError, TypeError, ValueError, AttributeError):
         comparison = compare(planned, measured) if planned is not None else None
     status = run.status()
@@ -94,7 +94,7 @@ def _outcome(status: RunStatus, last: Event | None, *, was_ready: bool) -> Outco
     if status.state == "stopped":
         return "stopped"
     if isinstance(last, ServerEnded) or not status.alive:
-        # A server that ends by itself before it served anybody has failed, whatever it says.
+        # A server that ends by itself before it was ready has failed, whatever it says.
         return "stopped" if status.state == "ended" and was_ready else "failed"
     return "open"
 

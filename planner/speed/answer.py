@@ -126,7 +126,7 @@ class SpeedForecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Targets:
-    """What a deployment must reach; None is no demand."""
+    """What a deployment must reach; None: no target."""
 
     ttft_ms: float | None = None
     """Mean time to first token, at most."""
@@ -193,4 +193,4 @@ class SpeedSection:
     layouts: tuple[LayoutSpeed, ...]
     cost: Cost | None = None
     energy: Energy | None = None
-    """None where nobody published what the GPU draws."""
+    """None where the GPU's power draw is not published."""

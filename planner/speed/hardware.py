@@ -23,7 +23,7 @@ class Hardware:
     pair_bytes_per_s: float | None
     """One way between two GPUs."""
     allreduce_s: Mapping[int, Mapping[int, float]] = field(default_factory=dict)
-    """Measured seconds by tensor-parallel size and message bytes; empty when nobody published a table."""
+    """Measured seconds by tensor-parallel size and message bytes; empty where no table is published."""
 
     fusion_max_bytes: Mapping[int, int] = field(default_factory=dict)
     """Largest message by tensor-parallel size that the engine fuses with the norm behind it."""

@@ -28,7 +28,7 @@ class Pool:
 
     @property
     def free(self) -> int:
-        """Blocks that nobody holds."""
+        """Free blocks."""
         return self.num_blocks - self.used
 
     def take(self, blocks: int) -> None:

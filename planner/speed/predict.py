@@ -148,7 +148,7 @@ def _facts_for(served: Served) -> tuple[str, Release]:
             gpu.vendor, release.version, architecture=gpu.architecture, arithmetic=main_arithmetic(served.model)
         )
     except KeyError:
-        raise NoSpeedFacts(f"no public measurement tells how fast {gpu.vendor} GPUs serve") from None
+        raise NoSpeedFacts(f"there is no public measurement of {gpu.vendor} GPUs") from None
     if not gpu.bandwidth_bytes_per_s or not gpu.bf16_flops_per_s:
         raise NoSpeedFacts(f"the speeds of {gpu.name} are not known")
     return profile_id, release

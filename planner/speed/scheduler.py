@@ -85,7 +85,7 @@ class Scheduler:
         self._tokens_clock = 0
         """Tokens that a sequence which decoded from the start would have by now."""
         self._shared_held = 0
-        """Blocks of the common head of all prompts, once somebody computed it; no request's own."""
+        """Blocks of the common head of all prompts, once it is computed; no request's own."""
         self._last_s: dict[int, float] = {}
         self._gaps = Gaps()
         self._steps = self._preemptions = self._ended = 0

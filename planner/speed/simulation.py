@@ -2,7 +2,7 @@
 
 The scheduler's rules are vLLM V1's: running requests first, in order; each step holds at most
 `max_num_batched_tokens`, prompts are cut to what is left; blocks are handed out as tokens need them, and when none is
-left the youngest running request is thrown back and starts over. Between two events (an arrival, an end, a prompt)
+left the youngest running request is preempted and starts over. Between two events (an arrival, an end, a prompt)
 all steps are alike but for the growing context, so they are computed as one array: exact, and fast.
 """
 

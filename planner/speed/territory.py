@@ -92,7 +92,7 @@ def _outside(load: MeasuredLoad, table: list[Measurement], settings: Settings, w
 
 
 def _unmeasured(served: Served, workload: Workload) -> list[str]:
-    """What of the question nobody measured well enough for near bounds."""
+    """What of the question was not measured well enough for near bounds."""
     settings, near = served.settings, speed_facts().near
     most, longest = near.in_flight.value, near.prompt_tokens.value
     if workload.concurrency is not None or workload.request_rate is None:

@@ -104,7 +104,7 @@ class Workload:
     def share(self, replicas: int, index: int) -> Workload | None:
         """Return the part that replica `index` of `replicas` sees; None when nothing is left for it.
 
-        Requests and slots are dealt one by one, as a round-robin balancer does.
+        Requests and slots are assigned one by one, as a round-robin balancer does.
         """
         if replicas == 1:
             return self

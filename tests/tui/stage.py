@@ -238,7 +238,7 @@ def failed(screen: LaunchScreen) -> None:
     screen.hear(news.ServerNews((), ending, at_s=162.0))
     diagnosis = Diagnosis(
         code="max-model-len",
-        title="the KV cache cannot hold one sequence of the asked length",
+        title="the KV cache cannot hold one sequence of the requested length",
         phase="kv",
         term="kv_cache",
         evidence=(LogLine(number=67, text=NO_ROOM),),

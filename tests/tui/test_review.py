@@ -111,7 +111,7 @@ async def test_what_cannot_be_planned_says_why_and_a_text_without_a_server_says_
         await until(pilot, lambda: isinstance(app.screen, ReviewScreen))
         app.screen.query_one("#review-gpus", Line).value = ""
         text(app).text = "hello"
-        await until(pilot, lambda: "no vLLM server stands in this text" in text_of(app))
+        await until(pilot, lambda: "no vLLM server found in this text" in text_of(app))
         text(app).text = LINE
         await until(pilot, lambda: "its GPUs are not known" in text_of(app))
         await pilot.press("escape", "enter")

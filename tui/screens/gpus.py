@@ -155,7 +155,7 @@ class GpusScreen(StepScreen):
             self._refuse(event.value)
 
     def _refuse(self, typed: str) -> None:
-        """Say that nothing is called so; what was chosen before is no answer to it."""
+        """Say that nothing is called so; what was chosen before does not answer it."""
         try:
             parse_gpus(typed)
         except M35Error as refusal:

@@ -317,7 +317,7 @@ class LaunchScreen(StepScreen):
         watching.rehearse_plan(self.backend, plan, post=self.tell)
 
     def action_check(self) -> None:
-        """Look at this machine once more, after something was mended."""
+        """Look at this machine once more, after something was fixed."""
         self._check(docker=self.start.docker)
 
     def action_target(self) -> None:

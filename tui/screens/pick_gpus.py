@@ -62,7 +62,7 @@ class PickGpus(Dialogue[tuple[str, ...]]):
         self._draw(event.index)
 
     def action_next(self) -> None:
-        """Take those that are marked; none is no choice."""
+        """Take those that are marked; nothing is taken without a mark."""
         if self._picked:
             self.dismiss(tuple(gpu.label for gpu in self._gpus if gpu.label in self._picked))
         else:

@@ -35,7 +35,7 @@ STYLES = {"error": "$text-error", "warn": "$text-warning", "info": "$secondary"}
 VERDICTS = {
     "fits": ("✓ fits", "bold $text-success"),
     "tight": ("≈ tight", "bold $text-warning"),
-    "does-not-fit": ("✗ does not start as it stands", "bold $text-error"),
+    "does-not-fit": ("✗ does not start as it is", "bold $text-error"),
     "unknown": ("? not known", "bold $text-warning"),
 }
 HELP_TEXT = (
@@ -132,7 +132,7 @@ class ReviewScreen(Screen[Answers | None]):
             name = " ".join(part for part in (server.kind, server.name, server.gpus or "") if part)
             lines.append(Content.assemble((words, style), f"  {name}"))
             lines += wrapped(server.reason, width=width, style="$secondary")[:2]
-        box.update(Content("\n").join(lines or [Content.styled("no vLLM server stands in this text", "$secondary")]))
+        box.update(Content("\n").join(lines or [Content.styled("no vLLM server found in this text", "$secondary")]))
         self._findings = review.findings
         rows = [
             Row(
@@ -153,7 +153,7 @@ class ReviewScreen(Screen[Answers | None]):
     def _explain(self, index: int | None) -> None:
         box = self.query_one("#finding", Static)
         if index is None or index >= len(self._findings):
-            box.update("✓ nothing to mend" if self.review is not None and self.review.servers else "")
+            box.update("✓ nothing to fix" if self.review is not None and self.review.servers else "")
             return
         one = self._findings[index]
         width = max(24, box.content_size.width or 30)

@@ -244,7 +244,7 @@ class WorkloadScreen(SpeedStep):
         """Return the request and the load that the form says.
 
         Raises:
-            M35Error: for a line that is no number, or a value out of range.
+            M35Error: for a line that is not a number, or a value out of range.
         """
         changes: dict[str, Any] = {}
         load = dict(self.answers.load)

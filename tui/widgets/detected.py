@@ -11,7 +11,7 @@ from tui.widgets.columns import fit
 from tui.widgets.plan_panel import wrapped
 
 BUSY = 0.05
-"""Share of a GPU's memory from which somebody else is at work on it."""
+"""Share of a GPU's memory from which another process is at work on it."""
 BAR = 8
 """Cells of a GPU's bar."""
 

@@ -55,7 +55,7 @@ class MemoryFill(Widget):
         planned = self._row("plan", gpu_bar(self.plan, width=_bar(width)), self.plan.ledger.budget_bytes)
         lines = [Content.styled(fit("memory of each GPU, GiB", width), "$secondary"), planned]
         if not gpus:
-            lines += wrapped("no driver here tells how full a GPU is", width=width, style="$secondary")
+            lines += wrapped("no driver here reports how full a GPU is", width=width, style="$secondary")
         rows = -(-len(gpus) // columns)
         for index in range(rows):
             line = [self._line(gpu, self.plan, size) for gpu in gpus[index::rows]]

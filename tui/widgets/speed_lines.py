@@ -44,7 +44,7 @@ def speed_lines(shown: SpeedShown, *, width: int) -> list[Content]:
         lines.append(_figure("cost, M tokens", shown.cost.per_million_output_tokens))
     lines += [Content.styled(fit(f"✗ misses {text}", width), "bold $text-error") for text in shown.misses]
     if found.preemptions:
-        words = f"! {found.preemptions:,} requests are thrown back: the cache is too small for this load"
+        words = f"! {found.preemptions:,} requests are preempted and recomputed: the cache is too small for this load"
         lines.append(Content.styled(fit(words, width), "$text-warning"))
     return lines
 

@@ -91,4 +91,4 @@ def command(as_json: bool, directory: Path | None) -> None:
     write("\n".join(rest))
     write("")
     for what, wanted, value, met in goals(report):
-        write(f"{'met    ' if met else 'missed '}  {what}: {value}, wanted {wanted}")
+        write(f"{'met    ' if met else 'missed '}  {what}: {value}, goal {wanted}")

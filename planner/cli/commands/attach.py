@@ -1,4 +1,4 @@
-"""``m35-plan attach``: watch a run that somebody launched. It starts nothing and, unless asked, stops nothing."""
+"""``m35-plan attach``: watch a run that was launched before. It starts nothing and, unless asked, stops nothing."""
 
 from __future__ import annotations
 

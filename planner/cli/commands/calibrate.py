@@ -41,7 +41,7 @@ def command(
 ) -> int:
     """Read LOG, a log file, `-` or a run, and keep what the engine measured.
 
-    A run knows its plan. For a log, name the GPUs of that start; settings that the log tells are taken from it.
+    A run knows its plan. For a log, name the GPUs of that start; settings in the log are taken from it.
     Later plans with the same model, GPU, release and layout use the figures and say `measured here`.
     """
     if listing:
@@ -88,7 +88,7 @@ def command(
 
 
 def _settings(typed: dict[str, Any], measured: Measured) -> dict[str, Any]:
-    """The typed settings, completed by what the log tells."""
+    """The typed settings, completed by what the log says."""
     known = {name: getattr(measured, name) for name, setting in SETTINGS.items() if setting.logged}
     settings = {name: value or known.get(name) or value for name, value in typed.items()}
     if measured.kv_cache_dtype is not None and settings.get("kv_cache_dtype") in (None, "auto"):

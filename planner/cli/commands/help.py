@@ -36,8 +36,8 @@ def _bases() -> str:
     return (
         "exact      the engine's own arithmetic\n"
         "derived    follows from its code, with bounds\n"
-        "measured   somebody measured it, and the source is named; here: `calibrate`\n"
-        "assumed    nobody measured it; the bounds are wide, and the reason is given"
+        "measured   measured, and the source is named; here: `calibrate`\n"
+        "assumed    not measured; the bounds are wide, and the reason is given"
     )
 
 

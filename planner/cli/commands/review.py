@@ -99,7 +99,7 @@ def command(
 
 
 def _machine(gpus: str | None, gpu_memory: str | None) -> GpuSet | None:
-    """The GPUs that the options name; nobody's own are looked at unless asked for."""
+    """The GPUs that the options name; those of this machine only on request."""
     if gpus is None:
         return None
     if gpus == "auto" or gpus.startswith("@"):

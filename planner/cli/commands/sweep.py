@@ -237,7 +237,7 @@ def _plot(rows: list[dict[str, Any]], target: str, x: str | None, y: str | None,
     if target == "terminal":
         text = terminal_plot(lines, title=title, width=page_width(), colour=may_colour(sys.stdout))
         if narrate:
-            say("note", "the terminal plot is left out beside JSON")
+            say("note", "no terminal plot with JSON")
         else:
             write("\n" + text)
         return

@@ -89,7 +89,7 @@ def command(
 
         form_of(page)
         if run_name is None:
-            raise click.UsageError("--report tells of a launched run; name it with --run")
+            raise click.UsageError("--report is about a launched run; name it with --run")
     if run_name is not None:
         url, planned = _of_run(run_name)
     else:

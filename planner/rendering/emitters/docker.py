@@ -44,7 +44,7 @@ def docker_argv(
     ``HF_TOKEN`` and ``VLLM_API_KEY`` are passed by name, so their values never stand in the command.
 
     Raises:
-        InvalidRequest: for a plan over several nodes, or a host that is no IP address.
+        InvalidRequest: for a plan over several nodes, or a host that is not an IP address.
     """
     return _one(plan, Deployment(host=host, port=port, name=None), cache=cache, hub_cache=hub_cache, container=name)
 

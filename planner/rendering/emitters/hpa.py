@@ -27,7 +27,7 @@ def threshold(plan: Plan, deployment: Deployment) -> int:
         raise InvalidRequest(
             "emit",
             "an autoscaler's threshold comes from the forecast, and no load was given",
-            hint="say what is asked of a server: `--prompt-tokens 1024 --output-tokens 512 --concurrency 64`",
+            hint="give the load: `--prompt-tokens 1024 --output-tokens 512 --concurrency 64`",
         )
     return most_in_flight(plan, deployment.forecast) * replicas_per_node(plan)
 

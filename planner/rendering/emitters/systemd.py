@@ -36,7 +36,7 @@ def _words(nodes: tuple[NodeCommand, ...]) -> str:
         rank = command.argv.index("--node-rank") + 1
         found[rank] = "${NODE_RANK}"
         found = ["${HEAD_ADDRESS}" if word.startswith(HEAD_ADDRESS) else word for word in found]
-        # Without braces an empty variable is no word at all, which is what the head needs.
+        # Without braces an empty variable is not a word, which is what the head needs.
         found.append("$HEADLESS")
     return " ".join(["/usr/bin/env", *found])
 

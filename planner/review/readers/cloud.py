@@ -75,9 +75,7 @@ def dstack(root: Tree) -> list[Server]:
     openings: list[Opening] = []
     auth = root.get("auth")
     if root.string("type") == "service" and auth is not None and auth.value == "false":
-        openings.append(
-            Opening(at=root.key("auth") or auth.text, what="the service asks nobody for a token", exact=False)
-        )
+        openings.append(Opening(at=root.key("auth") or auth.text, what="the service asks for no token", exact=False))
     return _of_scripts(root, ("commands",), env, known, claim, openings, kind=f"dstack {root.string('type')}")
 
 

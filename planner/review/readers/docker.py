@@ -167,7 +167,7 @@ DOUBLED = "doubled"
 def engine_part(
     words: Sequence[Text], image: Image, entry: Text | None, env: Mapping[str, Text | None]
 ) -> tuple[tuple[Text, ...] | None, Text | None]:
-    """The engine's words in a container's command, and what doubles its entry point; None: it is no server."""
+    """The engine's words in a container's command, and what doubles its entry point; None: it is not a server."""
     full = ([entry] if entry is not None and entry.value else []) + list(words)
     call = shell_call(full)
     if call is not None:

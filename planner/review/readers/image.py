@@ -54,7 +54,7 @@ def release_of(image: Image) -> str | None:
 
 
 def vendor_of(image: Image) -> str | None:
-    """``nvidia``, ``amd`` or ``other``; None where the name does not tell."""
+    """``nvidia``, ``amd`` or ``other``; None where the name does not say."""
     name = image.repository.lower()
     if "rocm" in name or "amd" in name.split("/")[0]:
         return "amd"

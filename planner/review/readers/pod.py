@@ -229,7 +229,7 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
 
 
 def slice_claim(resource: Text, product: str | None) -> Claim:
-    """A MIG slice: a process sees one, however many are asked for; which card it is of, a label says, or nobody."""
+    """A MIG slice: a process sees one, however many are asked for; which card it is of, only a label says."""
     profile = resource.value.removeprefix("nvidia.com/")
     whole = product_of(product)
     return Claim(count=1, vendor="nvidia", at=resource, product=f"{whole}-{profile}" if whole else profile)
@@ -260,7 +260,7 @@ def required_labels(terms: Tree | None) -> list[tuple[str, str]]:
 
 
 def named_product(values: Sequence[tuple[str, str]]) -> str | None:
-    """The one GPU or machine that labels name; None for none, and for a choice that nobody has made yet."""
+    """The one GPU or machine that labels name; None for none, and for a choice that is still open."""
     named_here: list[str] = []
     for label, text in values:
         if re.search(r"gpu|accelerator|instance-type|node-type|product|machine", label, re.IGNORECASE) and text not in (

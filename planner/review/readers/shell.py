@@ -106,7 +106,7 @@ class _Reader(WordReader):
             self.depth = max(0, self.depth - 1)
 
     def _redirection(self) -> bool:
-        """Step over ``<``, ``>``, ``>>``, ``>&``, ``<<``, ``<<<``; whether a word follows that is no argument."""
+        """Step over ``<``, ``>``, ``>>``, ``>&``, ``<<``, ``<<<``; whether a word follows that is not an argument."""
         rest = self.value[self.at :]
         if rest.startswith("<<<"):
             self.at += 3

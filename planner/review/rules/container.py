@@ -65,7 +65,7 @@ def _images(case: Case) -> Iterator[Finding]:
 
 
 def _pinned(case: Case, image: Image) -> tuple[Edit, ...]:
-    """The tag of the release that somebody asked for, where the image's tags are releases."""
+    """The tag of the requested release, where the image's tags are releases."""
     if case.asked_version is None or not serves(image) or not image.name.known:
         return ()
     tag = f"v{case.asked_version.removeprefix('v')}"

@@ -1,4 +1,4 @@
-"""Environment variables: secrets in the open, names nobody reads, values that stop a start."""
+"""Environment variables: secrets in the open, names that are not read, values that stop a start."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _secrets(case: Case) -> Iterator[Finding]:
             variable = API_KEY if name == "api-key" else HF_TOKEN
             yield finding(
                 "secret-in-command",
-                f"--{name} stands in the command in plain text",
+                f"--{name} is in the command in plain text",
                 option.typed,
                 cure=f"{variable} in the environment, from a secret",
             )
@@ -69,7 +69,7 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
     ):
         yield finding(
             "secret-in-file",
-            f"{key} stands in plain text",
+            f"{key} is in plain text",
             value if not variable.name.offsets else at,
             cure="a reference to a secret, or a variable of the caller's",
         )

@@ -294,7 +294,7 @@ def _small(case: Case) -> Iterator[Finding]:
         highest = policy().levers.gpu_memory_utilization.value
         yield finding(
             "whole-gpu",
-            f"--gpu-memory-utilization {share} wants more than is ever free",
+            f"--gpu-memory-utilization {share} asks for more than is ever free",
             option.typed,
             cure=f"--gpu-memory-utilization {highest}",
             stops=True,

@@ -34,7 +34,7 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
 
 
 def _known(case: Case) -> Iterator[Finding]:
-    """Length and heads of models that no plan describes, where somebody published them."""
+    """Length and heads of models that no plan describes, where they are published."""
     name = case.model_name
     if case.model is not None or name is None:
         return
@@ -135,7 +135,7 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
     plain = name.partition("/")[0] in review_facts().publishers.names
     yield finding(
         "quantization",
-        f"--quantization {method} wants a checkpoint of that kind, and `{name}` does not call itself one",
+        f"--quantization {method} needs a checkpoint of that kind, and `{name}` does not call itself one",
         option.typed,
         severity="error" if plain else None,
         cure="leave --quantization out, or name a checkpoint that was made with it",

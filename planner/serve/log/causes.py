@@ -1,4 +1,4 @@
-"""The known causes of failure: what names each, and what cures it, from ``planner/facts/failures``; it reads no log."""
+"""The known causes of failure: what names each, and how to fix it, from ``planner/facts/failures``; it reads no log."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def causes() -> Mapping[str, Cause]:
         name = f"failures/{area}.toml"
         for code, entry in failures(area).cause.items():
             if code in found:
-                raise BadFacts(name, f"cause.{code}", "stands in another file, too")
+                raise BadFacts(name, f"cause.{code}", "is in another file, too")
             found[code] = entry
     return found
 

@@ -38,7 +38,7 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
                last_text: str = "") -> FailureSeen | None:  # fmt: skip
     """Return what ended the start that `events` tell of, with its precise key; None when nothing names it.
 
-    `last_text` is the last line of a log of which nobody says that it goes on.
+    `last_text` is the last line of a log that may have ended.
     """
     failures = precise_failures(events)
     for weight in ("cause", "general"):

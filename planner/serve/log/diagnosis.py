@@ -1,4 +1,4 @@
-"""The cause of a failed start, with the lines that show it and what cures it; it never guesses.
+"""The cause of a failed start, with the lines that show it and how to fix it; it never guesses.
 
 The first cause that the log names is the one: what follows it is mostly its consequences. When nothing is named,
 it says so and shows the first traceback that does not merely report another one.
@@ -114,7 +114,7 @@ def diagnose(
         events = tuple(event for event in events if not isinstance(event, FailureSeen) or not _anyones(event))
         if not any(isinstance(event, FailureSeen) for event in events):
             return _not_an_engine_log(log, measured)
-    # Of a server that ended the last line is no wait.
+    # Of a server that ended the last line is not a wait.
     last_text = reader.last_text if exit_code is None else ""
     cause = find_cause(events, exit_code=exit_code, timed_out=timed_out, last_text=last_text)
     if cause is None:

@@ -125,7 +125,7 @@ class ServerEnded(Event):
     """The server's processes are gone."""
 
     exit_code: int | None
-    """As a shell would give it (137 for SIGKILL); None when nobody saw it."""
+    """As a shell would give it (137 for SIGKILL); None when it is not known."""
     after_s: float
     was_ready: bool
 

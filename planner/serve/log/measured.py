@@ -203,7 +203,7 @@ def with_metrics(measured: Measured, text: str) -> Measured:
 
 
 def _number(label: str | None) -> int | None:
-    # A server may say anything; more digits than any cache has blocks are no number.
+    # A server may say anything; more digits than any cache has blocks are not a number.
     return int(label) if label and label.isascii() and label.isdigit() and len(label) <= 18 else None
 
 

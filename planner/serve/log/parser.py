@@ -157,7 +157,7 @@ class StartupLog:
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
         if self._phase != "stopped" and not said.calm:
-            # What processes say while they are told to stop is no cause of anything, nor what they only mention.
+            # What processes say while they are told to stop is not a cause, nor is what they only mention.
             events += self._failure_events(text, rank)
         return events
 

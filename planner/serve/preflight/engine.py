@@ -93,7 +93,7 @@ def _companion(subject: Subject, name: str) -> str:
     try:
         number, release = parse_version(installed), parse_version(engine.partition("+")[0])
     except UnknownVersion:
-        raise Unknown(f"{installed} beside vLLM {engine}") from None
+        raise Unknown(f"{installed} with vLLM {engine}") from None
     known_bad = vllm_facts().packages.get(name)
     bad = known_bad.first_bad if known_bad is not None else None
     if known_bad and bad and number >= parse_version(bad.value) and release >= parse_version(bad.from_vllm):
@@ -121,7 +121,7 @@ def _least(name: str, release: tuple[int, int, int]) -> str | None:
 def check_arguments(subject: Subject) -> str:
     """Whether the installed vLLM's own parser takes every flag, spelled out in full."""
     if subject.order.in_container:
-        raise Unknown("only the image's vLLM can tell")
+        raise Unknown("only the image's vLLM knows")
     if subject.interpreter is None or vllm_version(subject) is None:
         raise Unknown("no vLLM to ask")
     if not subject.engine_args:
@@ -145,7 +145,7 @@ def check_arguments(subject: Subject) -> str:
         flags = ", ".join(f"`{flag}`" for flag in guessed)
         raise Failed(
             f"{flags}: taken only as an abbreviation of another flag",
-            "spell flags out: an abbreviation can mean something else in the next release",
+            "write flags in full: an abbreviation can mean something else in the next release",
         )
     raise Failed(
         f"refused: {_short(str(said.get('message')))}", "`vllm serve --help=all` of that environment lists its flags"

@@ -47,12 +47,12 @@ def check_limits(subject: Subject) -> str | None:
     locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     if files != resource.RLIM_INFINITY and files < facts.least_open_files:
         raise Doubtful(
-            f"{files:,} open files at most, {facts.least_open_files:,} wanted",
+            f"{files:,} open files at most, {facts.least_open_files:,} recommended",
             "`ulimit -n 65536`, LimitNOFILE=65536 in systemd",
         )
     if processes != resource.RLIM_INFINITY and processes < facts.least_processes:
         raise Doubtful(
-            f"{processes:,} processes and threads at most, {facts.least_processes:,} wanted",
+            f"{processes:,} processes and threads at most, {facts.least_processes:,} recommended",
             "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)",
         )
     adapters = _infiniband()

@@ -41,7 +41,7 @@ def check_peer_access(subject: Subject) -> str | None:
         return None
     answer = subject.run(["nvidia-smi", "topo", "-p2p", "r"])
     if answer is None or answer.returncode:
-        raise Skipped("nvidia-smi does not tell which GPUs may reach each other")
+        raise Skipped("nvidia-smi does not report which GPUs can reach each other")
     rows = [line.split() for line in answer.stdout.splitlines() if re.match(r"\s*GPU\d+\s+(?!GPU)\S", line)]
     without = [row[0] for row in rows if any(cell not in _GOOD_PEER for cell in row[1:])]
     if without:

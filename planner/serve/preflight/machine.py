@@ -175,7 +175,7 @@ def check_shared_memory(subject: Subject) -> str:
     free = room.f_bavail * room.f_frsize
     if free < need:
         raise (Failed if wanted_gpus(subject) > 1 else Doubtful)(
-            f"{format_gib(free)} GiB free in /dev/shm, {format_gib(round(need))} GiB wanted",
+            f"{format_gib(free)} GiB free in /dev/shm, {format_gib(round(need))} GiB needed",
             "`mount -o remount,size=16G /dev/shm`; in a container `--ipc host` or `--shm-size 16g`",
         )
     return f"{format_gib(free)} GiB free in /dev/shm"
@@ -198,10 +198,10 @@ def check_host_memory(subject: Subject) -> str:
         return f"{format_gib(available)} GiB available"
     if available < need:
         raise Doubtful(
-            f"{format_gib(available)} GiB available, about {format_gib(need)} GiB wanted for {said}",
+            f"{format_gib(available)} GiB available, about {format_gib(need)} GiB needed for {said}",
             "stop other programs, or lower --max-num-seqs",
         )
-    return f"{format_gib(available)} GiB available, about {format_gib(need)} GiB wanted"
+    return f"{format_gib(available)} GiB available, about {format_gib(need)} GiB needed"
 
 
 def available_memory_bytes() -> int | None:

@@ -190,7 +190,7 @@ class Follower:
 
 
 class _Recorder:
-    """Appends events to the run's file if nobody else does; a restarted follower goes on where the last one ended."""
+    """Appends events to the run's file if no other follower does; a restarted one goes on where the last one ended."""
 
     def __init__(self, run: Run) -> None:
         import fcntl

@@ -1,4 +1,4 @@
-"""Who listens on a port of this machine: a health answer proves nothing if somebody else gives it."""
+"""Who listens on a port of this machine: a health answer proves nothing if another process gives it."""
 
 from __future__ import annotations
 

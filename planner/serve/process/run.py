@@ -45,7 +45,7 @@ class RunStatus:
     pid: int | None
     """The supervisor, leader of the session; None when there is none."""
     exit_code: int | None
-    """Of the server, as a shell gives it; None while it runs or when nobody saw its end."""
+    """Of the server, as a shell gives it; None while it runs or when its end was not seen."""
     note: str = ""
     remains: int = 0
     """Processes that were left when server and supervisor were killed; `Run.stop` ends them."""
@@ -112,7 +112,7 @@ class Run:
         `dropped` gets a text for every record that is left out because it is damaged.
 
         Raises:
-            UnsafePath: when somebody else may have written what followers saw.
+            UnsafePath: when another user may have written what followers saw.
         """
         return any(record.get("event") == "server-ready" for record in read_records(self.events_path, dropped=dropped))
 
@@ -120,7 +120,7 @@ class Run:
         """Open the log for reading.
 
         Raises:
-            UnsafePath: when somebody else may have written it.
+            UnsafePath: when another user may have written it.
             OSError: when it cannot be read.
         """
         return os.fdopen(open_own(self.log_path), "rb")
@@ -129,7 +129,7 @@ class Run:
         """Return the log, or its first part; nothing where it cannot be read.
 
         Raises:
-            UnsafePath: when somebody else may have written it.
+            UnsafePath: when another user may have written it.
         """
         try:
             with self.open_log() as file:
@@ -163,12 +163,12 @@ class Run:
         return session is not None and listens(members(session), self.record.endpoint.port)
 
     def port_taken(self) -> bool:
-        """Whether its port is held by a process of somebody else; only known of local runs."""
+        """Whether another process holds its port; only known of local runs."""
         port = self.record.endpoint.port
         return self.record.target == "local" and bool(listening_inodes(port)) and not self.listens()
 
     def stop_was_asked(self) -> bool:
-        """Whether somebody asked us to stop it, so that the way it ended says nothing about a fault."""
+        """Whether a stop was requested, so that the way it ended says nothing about a fault."""
         return (self.directory / "stop").exists()
 
     def stop(self, *, grace_s: float = STOP_GRACE_S) -> StopReport:
@@ -243,7 +243,7 @@ class Run:
         return {} if record is None and (self.directory / "process.json").exists() else record
 
     def _read(self, name: str) -> dict[str, Any] | None:
-        """A record of the directory; one that somebody else may have written counts as a damaged one."""
+        """A record of the directory; one that another user may have written counts as a damaged one."""
         try:
             return read_json(self.directory / name)
         except UnsafePath:

@@ -1,7 +1,7 @@
 """Folders that last as long as a command, and what is left of those whose command was killed.
 
 Such a folder is locked by the process that uses it; the kernel takes the lock back with the process. So a later command
-may delete what nobody holds, and never what somebody does.
+may delete what is not locked, and never what is.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def scratch_folder(prefix: str, *, parent: Path | None = None) -> Iterator[Path]
 
 
 def hold(folder: Path) -> int | None:
-    """Lock `folder` until the descriptor that is returned is closed; None where somebody deleted it before.
+    """Lock `folder` until the descriptor that is returned is closed; None where it was deleted before.
 
     Raises:
         OSError: when it cannot be opened.

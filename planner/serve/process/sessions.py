@@ -1,4 +1,4 @@
-"""Which processes belong to a run: its session, its server, and who still holds its log. It signals nobody."""
+"""Which processes belong to a run: its session, its server, and who still holds its log. It sends no signal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from planner.serve.process.supervisor import boot_id, family, read_stat
 
 _CHILDREN: dict[str, subprocess.Popen[bytes]] = {}
-"""Supervisors that this process started: somebody must collect them when they end."""
+"""Supervisors that this process started: they must be reaped when they end."""
 
 
 def adopt_child(run_id: str, process: subprocess.Popen[bytes]) -> None:
@@ -53,7 +53,7 @@ def recorded_session(process: Mapping[str, Any]) -> int | None:
 
 
 def server_died(process: Mapping[str, Any], session: int) -> bool:
-    """Whether leader and server are both gone, so that what is left of the session serves nobody."""
+    """Whether leader and server are both gone, so that what is left of the session serves no one."""
     server = process.get("server_pid")
     if lives(session) or not isinstance(server, int) or server < 1:
         return False
@@ -63,7 +63,7 @@ def server_died(process: Mapping[str, Any], session: int) -> bool:
 def session_at_log(log: Path) -> int | None:
     """Return the session whose processes write to `log`: how a run is found whose record is damaged.
 
-    A session that somebody else leads, such as the shell of a person who appends to the log, is not taken.
+    A session with another leader, such as the shell of a person who appends to the log, is not taken.
     """
     try:
         wanted = log.lstat()

@@ -2,7 +2,7 @@
 
     order = StartOrder.local(plan)                       # the plan, with the vllm of this machine
     order = StartOrder.docker(plan)                      # the plan, in the engine's image
-    order = StartOrder.of_command(["vllm", "serve", …])  # a command of somebody's own
+    order = StartOrder.of_command(["vllm", "serve", …])  # a command of one's own
 
 An order that carries a key on its command line cannot be made. It starts nothing.
 """

@@ -2,7 +2,7 @@
 
 It is started as a script in a session of its own, needs nothing but the standard library, and outlives whoever
 launched it. What to start comes through its standard input and never from a file: a run directory is data. It writes
-``process.json`` *before* the server exists, so there is no moment at which a server runs that nobody can find. It
+``process.json`` *before* the server exists, so there is no moment at which a server runs that cannot be found. It
 never restarts anything, and no full disk keeps it from ending what it started.
 
     python -I -S supervisor.py RUN_DIR < ORDER
@@ -85,7 +85,7 @@ class Supervisor:
     def run(self) -> int:
         """Run the server to its end and record it."""
         self.listen()
-        # Without this record nobody could find the server, so it is not started where it cannot be written.
+        # Without this record the server could not be found, so it is not started where it cannot be written.
         self.announce()
         try:
             if self.stop_wanted:
@@ -101,7 +101,7 @@ class Supervisor:
 
     @property
     def stop_wanted(self) -> bool:
-        """Whether somebody asked for the end, by signal or by mark."""
+        """Whether a stop was requested, by signal or by mark."""
         return self.stop_asked or (self.folder / "stop").exists()
 
     def listen(self) -> None:

@@ -69,7 +69,7 @@ class RehearsalReport:
     smoke: SmokeReport | None
     """None when the server never came up."""
     diagnosis: Diagnosis | None
-    """Why it never came up; None also where somebody stopped it."""
+    """Why it never came up; None also where it was stopped."""
     timed_out: bool = False
     full_size: bool = False
     """Whether it had the model's own dimensions."""
@@ -107,7 +107,7 @@ def rehearse(
     and also without news. `twin_directory` keeps the twin there. A free port is taken unless `port` names one.
 
     With `full_size` the engine fills tensors of the model's own dimensions at random: what the plan says of memory
-    is held against what the engine measures, and only checks that ask nothing of the answers are made.
+    is compared with what the engine measures, and only checks that ask nothing of the answers are made.
 
     Raises:
         InvalidRequest: for a plan that no twin can stand for, and at full size on a CPU build whose host lacks the

@@ -1,4 +1,4 @@
-"""What a running server is doing, from two looks at its ``/metrics``; it asks nobody and draws nothing."""
+"""What a running server is doing, from two looks at its ``/metrics``; it sends no request and draws nothing."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class Counters:
     values: tuple[tuple[str, float], ...]
 
     def get(self, name: str) -> float | None:
-        """Return a value; None when the server does not tell it."""
+        """Return a value; None when the server does not report it."""
         return dict(self.values).get(name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveMetrics:
-    """The state between two looks; None is what the server does not tell, or not yet."""
+    """The state between two looks; None is what the server does not report, or not yet."""
 
     running: int | None
     waiting: int | None

@@ -1,4 +1,4 @@
-"""A running server over the last minutes: looks in, one sample and its remarks out. It asks nobody and draws nothing.
+"""A running server over the last minutes: looks in, one sample and its remarks out. It sends no request.
 
 Percentiles are those of the requests of the window, by the rule of Prometheus' ``histogram_quantile``: a share of the
 bucket that holds them. Metric names are vLLM's, as in :mod:`planner.serve.verification.live_metrics`.
@@ -128,7 +128,7 @@ class Remark:
 @document("watch", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A server at one moment, with percentiles over the window before it; None is what nobody knows."""
+    """A server at one moment, with percentiles over the window before it; None is what is not known."""
 
     at_s: float
     """Seconds since the epoch."""

@@ -1,4 +1,4 @@
-"""Arithmetic in words, with answers, and the share a sound server solves. It asks nobody."""
+"""Arithmetic in words, with answers, and the share a sound server solves. It sends no request."""
 
 import ast
 import operator

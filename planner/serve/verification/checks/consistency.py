@@ -102,9 +102,9 @@ def cancel(probe: Probe) -> str:
     """A client that goes away frees its place and its KV blocks."""
     before = _gauges(probe)
     if before is None:
-        raise Skipped("the server does not tell how many requests run")
+        raise Skipped("the server does not report how many requests are running")
     if before[0] > 0:
-        raise Skipped(f"{before[0]:.0f} other requests run, so nobody can tell whose place is freed")
+        raise Skipped(f"{before[0]:.0f} other requests are running, so it is not clear whose place is freed")
     stream = probe.server.stream(CHAT, probe.body(LONG_STORY, max_tokens=2048, stream=True))
     text = ""
     for event in stream:

@@ -54,14 +54,14 @@ def depths_long(probe: Probe) -> str:
     """The same in a text that fills the context."""
     limit = probe.max_model_len or probe.expect.max_model_len
     if limit is None:
-        raise Skipped("the server does not tell its max_model_len, and none is planned")
+        raise Skipped("the server does not report its max_model_len, and none is planned")
     sample = FILLER * 20
     reply = probe.server.post("/tokenize", {"model": probe.model, "messages": [{"role": "user", "content": sample}]})
     if reply.status == 404:
         raise Skipped("the server has no /tokenize, so the length of a prompt is unknown")
     count = dig(reply.expect_ok(), "count")
     if not isinstance(count, int) or count < 1:
-        raise Failed("/tokenize tells no count")
+        raise Failed("/tokenize returns no count")
     characters = max(len(FILLER), int((limit - SPARE_TOKENS) * 0.95 * len(sample) / count))
     return _find(probe, characters=characters, timeout_s=probe.server.timeout_s * LONG_TIMEOUT_FACTOR)
 

@@ -56,7 +56,7 @@ def _one_engine(probe: Probe, labels: dict[str, str]) -> str:
     off = (int(blocks) - expect.num_gpu_blocks) / max(1, expect.num_gpu_blocks)
     compared = f"{seen}; planned {expect.num_gpu_blocks:,} ({low:,} to {high:,}), {off:+.1%}"
     if not low <= int(blocks) <= high:
-        raise Failed(compared, "the server's log tells which term differs: m35-plan diagnose, m35-plan calibrate")
+        raise Failed(compared, "the server's log shows which term differs: m35-plan diagnose, m35-plan calibrate")
     return compared
 
 

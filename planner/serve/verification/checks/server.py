@@ -56,7 +56,7 @@ def normal_url(url: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
-    """A whole answer."""
+    """A complete answer."""
 
     status: int
     text: str
@@ -117,7 +117,7 @@ class Server:
     Args:
         base_url: as :func:`normal_url` returns it.
         api_key: sent as bearer token; None sends nothing.
-        timeout_s: longest wait for one whole answer.
+        timeout_s: longest wait for one complete answer.
     """
 
     def __init__(self, base_url: str, *, api_key: str | None, timeout_s: float) -> None:
@@ -130,7 +130,7 @@ class Server:
         return self._whole("GET", path, None, self.timeout_s)
 
     def post(self, path: str, body: object, *, timeout_s: float | None = None) -> Reply:
-        """Send `body` as JSON to `path` and wait for the whole answer."""
+        """Send `body` as JSON to `path` and wait for the complete answer."""
         return self._whole("POST", path, body, timeout_s or self.timeout_s)
 
     def _whole(self, method: str, path: str, body: object, timeout_s: float) -> Reply:
