@@ -43,7 +43,7 @@ _START = b"vLLM API server version"
 _FEW_STARTS = 2
 _AGAIN = (
     "the log holds {starts} starts: something starts the server again each time it ends; stop that until the cause is "
-    "mended (`docker update --restart=no`, `systemctl stop`, `kubectl scale --replicas=0`)"
+    "fixed (`docker update --restart=no`, `systemctl stop`, `kubectl scale --replicas=0`)"
 )
 _PYTHON_WORDS = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)|"
