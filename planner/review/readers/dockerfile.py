@@ -149,7 +149,7 @@ def _words(text: Text | None, values: Mapping[str, Text]) -> tuple[Text, ...]:
         return tuple(_items(text))
     for launch in launches(text, Scope(outside=values)):
         if not launch.container:
-            # What the words before it do is no matter: `vllm serve` and the rest, as a shell gives them.
+            # The words before it do not matter: `vllm serve` and the rest, as a shell gives them.
             found = next((one for one in commands(text, Scope(outside=values)) if launch.at in one.words), None)
             if found is not None:
                 return found.words[found.words.index(launch.at) :]
