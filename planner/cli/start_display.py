@@ -93,7 +93,8 @@ class StartDisplay:
     def _plain(self, event: Event, at_s: float) -> str | None:
         if isinstance(event, PhaseStarted):
             title = self._progress.title(event.phase)
-            left = self._progress.view(at_s=at_s).remaining_s
+            # Of a phase that was over before anybody watched nobody wants to know how long the rest would take.
+            left = None if self._late else self._progress.view(at_s=at_s).remaining_s
             return f"{title}{f', about {duration(left)} left' if left else ''}"
         if isinstance(event, Progress):
             step = (event.done * _PLAIN_STEPS // max(1, event.total), event.phase + event.label)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from planner.cli.start_display import stall_line
+import pytest
+
+from planner.cli.start_display import StartDisplay, stall_line
 from planner.serve.log.events import PhaseStarted, StallSeen
 from planner.serve.process.progress import StartProgress
 
@@ -12,3 +14,12 @@ def test_a_wait_is_told_with_the_phase_s_usual_time() -> None:
         "waits for 3 min 0 s in weights; weights usually takes 42.0 s: workers-hang?"
     )
     assert "usually" not in stall_line(stall, StartProgress().view(at_s=200.0))
+
+
+def test_what_was_over_before_anybody_watched_has_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    """`attach` to a server that was ready for a minute said how long its start would go on."""
+    display = StartDisplay(StartProgress(expected_s={"load": 42.0, "capture": 9.0}, earlier_starts=2), launch_s=0.0)
+    display.show([PhaseStarted(phase="load")], at_s=200.0)
+    display.show([PhaseStarted(phase="capture")], at_s=210.0)
+    before, watched = capsys.readouterr().err.splitlines()
+    assert before.endswith("weights") and "left" in watched
