@@ -18,6 +18,7 @@ from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, ma
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
 from planner.memory.ledger import RankBudget
+from planner.memory.overheads import draft_embeddings_bytes
 from planner.memory.term import Term, used
 from planner.settings import Settings
 
@@ -123,7 +124,11 @@ def _compare_stage(startup: Startup, row: Row, stage: int) -> list[Comparison]:
     shape = replace(planned.shape, fused_all_reduce=row.get("fused_all_reduce", "auto"))
     rank = replace(planned, shape=shape)
     measured = startup.measured
-    found = [_of(startup, "weights", weights_gib(rank), measured["model_gib"])]
+    # A draft's input tensor, a buffer of the plan, is in the load figure.
+    loaded = draft_embeddings_bytes(shape) / GIB if row["draft"] else 0.0
+    expected, low, high = weights_gib(rank)
+    weights = expected + loaded, low + loaded, high + loaded
+    found = [_of(startup, "weights", weights, measured["model_gib"])]
     for component, keys in _COMPONENTS.items():
         name = next((key for key in (key.removesuffix("_bytes") + "_gib" for key in keys) if key in measured), None)
         if name is None:
@@ -137,7 +142,7 @@ def _compare_stage(startup: Startup, row: Row, stage: int) -> list[Comparison]:
         buffers = rank.outside_budget["buffers"] if rank.outside_budget["buffers"].bytes else rank.terms["buffers"]
         found.append(_of(startup, "buffers", _gib(buffers), held))
     if "kv_available_gib" in measured:
-        room_gib = rank.requested_bytes / GIB - measured["model_gib"]
+        room_gib = rank.requested_bytes / GIB - measured["model_gib"] + loaded
         taken = used(term for term in rank.terms.values() if term.name != "weights.rounding")
         pool = room_gib - taken.expected / GIB, room_gib - taken.worst / GIB, room_gib - taken.best / GIB
         found.append(_of(startup, "kv_pool", pool, measured["kv_available_gib"]))

@@ -287,8 +287,8 @@ were read from most of them, so most tables say how well formulas and bounds hol
 * Graphs of 0.33: the coefficients come from text starts at 8 and 24 layers on one and two GPUs and from drafts;
   stages, images, FP8 cache and a model of another size came after them.
 
-*Expected* is a first start, which compiles inside its profile run; later starts have more. A weights row with a draft
-holds the draft's input tensor, which the plan counts among the buffers.
+*Expected* is a first start, which compiles inside its profile run; later starts have more. Where the load
+figure holds a draft's input tensor, a buffer of the plan, it is moved to the weights.
 
 {_own(own_groups())}
 

@@ -48,6 +48,8 @@ class Captured(Misses):
     per_size_mib: float
     draft_step_copies: float
     draft_sequence_copies: float
+    draft_steps_fused: bool = False
+    """Whether one graph holds all the steps of a draft."""
 
 
 class Cached(Origin):

@@ -16,6 +16,8 @@ from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 
 M = TypeVar("M", bound=Misses)
+MEASURED_DRAFT_TOKENS = 3
+"""Tokens a step of the drafts that the coefficients were read from."""
 
 
 def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
@@ -44,7 +46,7 @@ def captured_graphs(shape: RankShape) -> Term:
         return _v1(shape, "captured")
     row = _captured(shape)
     size = _captured_bytes(shape, row, row)
-    return _term(shape, row, size, size, size, "captured")
+    return _term(shape, row, size, size - _unmeasured_draft_bytes(shape, row), size, "captured")
 
 
 def _v1(shape: RankShape, what: Literal["estimated", "captured"]) -> Term:
@@ -106,7 +108,8 @@ def _estimated(shape: RankShape) -> Term:
     """Runner V2 from 0.29 on: captures piecewise sizes and two full ones, and extrapolates the rest from the second."""
     row, cached = _first("estimated", graph_facts().estimated, shape), graph_facts().cached
     _, full, tokens = piecewise_and_full(shape)
-    once = _captured_bytes(shape, _captured(shape), row, copies=1)
+    captured = _captured(shape)
+    once = _captured_bytes(shape, captured, row, copies=1)
     buffer = _attention_bytes(shape, tokens)
     images = not shape.language_model_only and shape.model.vision is not None
     large = buffer > cached.large_bytes
@@ -114,18 +117,20 @@ def _estimated(shape: RankShape) -> Term:
     once += (full - 1) * cached.per_full_bytes
     least = cached.large_low_copies if large else cached.low_copies
     low, high = (once + round(many * buffer) for many in (least, cached.high_copies))
+    low -= _unmeasured_draft_bytes(shape, captured)
     return _term(shape, row, once + round(copies * buffer), low, high, "estimated", f" + {copies:g} buffers cached")
 
 
 def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: str, more: str = "") -> Term:
     pieces, full, tokens = piecewise_and_full(shape)
     drafted = gib(row.draft_gib) if shape.speculative_tokens else 0
+    other_draft = shape.speculative_tokens not in (0, MEASURED_DRAFT_TOKENS) and row.basis == "measured"
     return Term(
         name="graphs",
         bytes=size,
         low_bytes=min(size, max(low - drafted + gib(row.low_gib), gib(row.floor_gib), 0)),
         high_bytes=high + drafted + gib(row.high_gib),
-        basis=row.basis,
+        basis="derived" if other_draft else row.basis,
         source=row.source,
         formula=f"{what} at {pieces} piecewise and {full} full sizes, {shape.layers} layers, an attention buffer of "
         f"{format_gib(_attention_bytes(shape, tokens))} GiB{more}",
@@ -145,8 +150,30 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     )
     if shape.speculative_tokens:
         size += row.draft_step_copies * _attention_bytes(shape, tokens)
-        size += row.draft_sequence_copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
+        size += _draft_steps(shape, row) * _draft_bytes(shape, row)
     return round(size)
+
+
+def _draft_bytes(shape: RankShape, row: Captured) -> float:
+    """What the measured draft's own decode graphs took in the largest one."""
+    _, _, tokens = piecewise_and_full(shape)
+    return row.draft_sequence_copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
+
+
+def _draft_steps(shape: RankShape, row: Captured) -> float:
+    """Draft steps of one graph over those of the measured draft of three tokens; one token has no graph of its own.
+
+    A graph holds one step, or all of them where the release fuses them.
+    """
+    steps = shape.speculative_tokens - 1
+    return steps / (MEASURED_DRAFT_TOKENS - 1) if row.draft_steps_fused else min(steps, 1)
+
+
+def _unmeasured_draft_bytes(shape: RankShape, row: Captured) -> int:
+    """By how much more steps than the measured draft's were given their graphs: steps may share memory."""
+    if not shape.speculative_tokens:
+        return 0
+    return round(max(0.0, _draft_steps(shape, row) - 1) * _draft_bytes(shape, row))
 
 
 def _attention_bytes(shape: RankShape, tokens: int) -> int:
