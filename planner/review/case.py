@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from hw_specs import parse_gpus
 from hw_specs.errors import M35Error
-from hw_specs.spec import GpuSet
+from hw_specs.spec import MOST_OF_ONE, GpuSet
 from planner.checkpoint import load_preset, preset_stems
 from planner.errors import PlannerError
 from planner.facts.release import newest_version, parse_version
@@ -150,6 +150,8 @@ class Case:
         nodes = self.server.claim.nodes
         if nodes == 1 and self.machine is not None:
             nodes = self.machine.nodes
+        if nodes == 1:
+            nodes = max(1, min(self.server.number("nnodes") or 1, MOST_OF_ONE))
         count = self.available
         if count is None:
             count = max(1, (self.used or 1) // nodes)

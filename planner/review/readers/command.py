@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from itertools import islice, pairwise
 
+from planner.rendering.secrets import is_secret_name
 from planner.review.flags import flags_of
 from planner.review.options import read_options
 from planner.review.readers import docker
 from planner.review.readers.launch import Launch, launches
-from planner.review.readers.shell import Scope
+from planner.review.readers.shell import Scope, commands
 from planner.review.server import Claim, Server, Setting, Variable
 from planner.review.text import Text
 
 _SBATCH = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
+_SOURCED = re.compile(r"^[ \t]*(?:\[[^\n]*\][ \t]*&&[ \t]*)?(?:source|\.)[ \t]+[\"']?([\w./-]+)[\"']?", re.MULTILINE)
+_ALL_EXPORTED = re.compile(r"^[ \t]*set[ \t]+(?:-a|-o[ \t]+allexport)\b", re.MULTILINE)
+_RAY = re.compile(r"\bray\s+start\b")
+_MOST_SOURCED = 16
 _PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
 
 
-def servers_of(text: Text, *, kind: str, scope: Scope | None = None, setting: Setting = "shell") -> list[Server]:
-    """Return the servers that shell text starts, in order."""
+def servers_of(
+    text: Text,
+    *,
+    kind: str,
+    scope: Scope | None = None,
+    setting: Setting = "shell",
+    beside: Callable[[str], str | None] | None = None,
+) -> list[Server]:
+    """Return the servers that shell text starts, in order; `beside` reads the files that it sources."""
     scope = scope if scope is not None else Scope()
+    if beside is not None:
+        _source(text, scope, beside)
+    rays = bool(_RAY.search(text.value))
     pinned = pin_of(text)
     claim = batch_claim(text)
     found = []
@@ -30,8 +46,36 @@ def servers_of(text: Text, *, kind: str, scope: Scope | None = None, setting: Se
             if server is not None:
                 found.append(server)
             continue
-        found.append(of_launch(launch, kind=kind, setting=setting, claim=claim, version=pinned))
+        server = of_launch(launch, kind=kind, setting=setting, claim=claim, version=pinned)
+        # Where it starts Ray on other machines as well, not all ranks are here.
+        spread = rays and server.text("distributed-executor-backend") == "ray"
+        found.append(replace(server, spread=True) if spread else server)
     return found
+
+
+def _source(text: Text, scope: Scope, beside: Callable[[str], str | None]) -> None:
+    """Take over what the files assign that the script sources."""
+    exports = bool(_ALL_EXPORTED.search(text.value))
+    for match in islice(_SOURCED.finditer(text.value), _MOST_SOURCED):
+        content = beside(match[1])
+        if content is None:
+            continue
+        inner = Scope()
+        commands(Text(content, (match.start(1),) * len(content), (), False), inner)
+        single = {name: words[0] for name, words in inner.values.items() if words and len(words) == 1}
+        given = veiled({**single, **inner.exported})
+        scope.values.update({name: (value,) for name, value in given.items()})
+        scope.exported.update(given if exports else {name: given[name] for name in inner.exported})
+
+
+def veiled(values: Mapping[str, Text]) -> dict[str, Text]:
+    """The values of a file that keeps them, without its secrets: there they belong, and nobody is to see them."""
+    return {
+        name: Text(f"${name}", value.offsets[:1] * (len(name) + 1), (name,), False)
+        if is_secret_name(name) and value.value
+        else value
+        for name, value in values.items()
+    }
 
 
 def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, version: Text | None = None) -> Server:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice
 
@@ -124,7 +124,7 @@ def _server(
     words = _words(service.get("command"), outside)
     env, hidden = _variables(service, outside, beside)
     values = {key: variable.value for key, variable in env.items() if variable.value is not None}
-    stand_in = image if image is not None else read_image(Text("built", (service.start,) * 5))
+    stand_in = image if image is not None else _built(service, words)
     first = entry[0] if entry else None
     part, doubled = engine_part((*entry[1:], *words), stand_in, first, dict(values))
     if part is None:
@@ -158,6 +158,14 @@ def _server(
         editable="items" if (service.get("command") or service).kind == "list" else "words",
         args_end=part[-1] if part else None,
     )
+
+
+def _built(service: Tree, words: Sequence[Text]) -> Image:
+    """What stands for an image that is built beside the file: the engine's, where the command is the engine's."""
+    known = [word for word in words if flags_of(None).find(word.value.partition("=")[0].replace("_", "-")) is not None]
+    engine = len(known) > 1 and any(word.value.partition("=")[0] in ("--model", "--config") for word in known)
+    name = "vllm" if engine else "built"
+    return read_image(Text(name, (service.start,) * len(name)))
 
 
 def _missing_base(service: Together) -> bool:

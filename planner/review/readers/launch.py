@@ -94,6 +94,8 @@ def of_command(command: Command, scope: Scope, depth: int = 0) -> Iterator[Launc
     if found is not None:
         # What the caller of a script may add, and mostly does not.
         words = tuple(word for word in words if word.value not in ("$@", "$*", "${@}"))
+        if any(word.value.partition("=")[0] in ("--help", "-h") for word in words):
+            return
         start, at = found
         for word in words[:at]:
             if _ASSIGNED.match(word.value):

@@ -104,7 +104,7 @@ def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> A
             return found
         if wants_yaml:
             return Artefact("YAML")
-    return _shell(source)
+    return _shell(source, beside)
 
 
 def _page(source: Source, beside: Callable[[str], str | None]) -> Artefact:
@@ -121,7 +121,7 @@ def _page(source: Source, beside: Callable[[str], str | None]) -> Artefact:
     return found
 
 
-def _shell(source: Source) -> Artefact:
+def _shell(source: Source, beside: Callable[[str], str | None]) -> Artefact:
     text = plain(source.text, 0)
     if source.name.lower().endswith(".ps1"):
         # PowerShell goes on in the next line behind a backtick.
@@ -133,7 +133,7 @@ def _shell(source: Source) -> Artefact:
         or any(not line.rstrip().endswith("\\") for line in lines[:-1])
     )
     kind = "shell script" if script else "vllm serve line"
-    servers = servers_of(text, kind=kind)
+    servers = servers_of(text, kind=kind, beside=beside)
     if not script and servers:
         kind = servers[0].kind
     return Artefact(kind, servers)

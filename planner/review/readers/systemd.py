@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from planner.review.readers import docker
 from planner.review.readers.command import servers_of as shell_servers
+from planner.review.readers.command import veiled
 from planner.review.readers.shell import Scope, commands
 from planner.review.server import Server
 from planner.review.text import Text
@@ -71,7 +72,7 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
         if content is None:
             hidden = True
             continue
-        outside.update(_assigned(Text(content, (file.start,) * len(content), (), False)))
+        outside.update(veiled(_assigned(Text(content, (file.start,) * len(content), (), False))))
     found: list[Server] = []
     elsewhere: list[tuple[Text, str]] = []
     quadlet = _quadlet(unit)
