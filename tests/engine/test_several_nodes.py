@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import httpx
 import pytest
@@ -13,6 +16,7 @@ import yaml
 from hw_specs import parse_gpus
 from planner import Plan, PlanRequest, emit, plan
 from planner.rendering.multi_node import node_commands
+from planner.serve.free_port import free_port
 from planner.serve.log.events import ServerReady
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.process.run import Run
@@ -42,9 +46,40 @@ def runs() -> Iterator[list[Run]]:
         run.stop(grace_s=5)
 
 
+@contextmanager
+def routed(urls: list[str]) -> Iterator[str]:
+    """vLLM's own router in front of some servers, its URL; skips where it is not installed."""
+    program = shutil.which("vllm-router")
+    if program is None:
+        pytest.skip("there is no vllm-router")
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            program, "--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin",
+            "--prometheus-port", str(free_port()), "--worker-urls", *urls,
+        ],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            with suppress(httpx.TransportError):
+                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5).status_code == 200:
+                    break
+            time.sleep(0.5)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
 def asked(run: Run) -> str:
-    reply = httpx.post(f"{run.url}/v1/completions", json=QUESTION, timeout=120)
-    assert reply.status_code == 200, reply.text + run.read_log()[-40000:].decode()
+    return asked_at(run.url)
+
+
+def asked_at(url: str) -> str:
+    reply = httpx.post(f"{url}/v1/completions", json=QUESTION, timeout=120)
+    assert reply.status_code == 200, reply.text
     text: str = reply.json()["choices"][0]["text"]
     return text
 
@@ -91,7 +126,7 @@ def test_one_server_over_two_nodes_answers(small: Stage, runs: list[Run]) -> Non
     assert "--headless" in in_pod(answer, 1)
 
 
-def test_replicas_inside_a_node_are_one_server(small: Stage, runs: list[Run]) -> None:
+def test_replicas_inside_a_node_are_one_server(stage: Stage, runs: list[Run]) -> None:
     """What a node with several replicas runs: one address, one engine core a replica, and each gets requests."""
     answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=4))
     (node,) = node_commands(answer)
@@ -99,11 +134,12 @@ def test_replicas_inside_a_node_are_one_server(small: Stage, runs: list[Run]) ->
     argv = node.command.argv
     words = argv[argv.index("--data-parallel-size") :][:2]
     assert words == ("--data-parallel-size", "2")
-    runs.append(small.launch(*words))
+    runs.append(stage.launch(*words))
     assert isinstance(follow_all(runs[0])[-1], ServerReady), runs[0].read_log()[-3000:].decode()
     assert len({asked(runs[0]) for _ in range(6)}) == 1, "both replicas hold the same weights"
-    assert sorted(by_engine(runs[0])) == ["0", "1"]
-    assert all(count > 0 for count in by_engine(runs[0]).values())
+    served = by_engine(runs[0])
+    assert sorted(served) == ["0", "1"]
+    assert all(served.values()), served
 
 
 def test_servers_of_their_own_share_the_load(stage: Stage, runs: list[Run]) -> None:
@@ -121,3 +157,10 @@ def test_servers_of_their_own_share_the_load(stage: Stage, runs: list[Run]) -> N
     while any(answered(run) < 2 for run in runs) and time.monotonic() < deadline:
         time.sleep(0.5)
     assert [answered(run) for run in runs] == [2, 2]
+    with routed([run.url for run in runs]) as url:
+        through = [asked_at(url) for _ in range(4)]
+    assert set(through) == set(texts), "a router in front gives the same answers"
+    deadline = time.monotonic() + 30
+    while any(answered(run) < 4 for run in runs) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert [answered(run) for run in runs] == [4, 4], "and shares the load"

@@ -20,7 +20,8 @@ _SBATCH = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
 _SOURCED = re.compile(r"^[ \t]*(?:\[[^\n]*\][ \t]*&&[ \t]*)?(?:source|\.)[ \t]+[\"']?([\w./-]+)[\"']?", re.MULTILINE)
 _ALL_EXPORTED = re.compile(r"^[ \t]*set[ \t]+(?:-a|-o[ \t]+allexport)\b", re.MULTILINE)
 _RAY = re.compile(r"\bray\s+start\b")
-_MOST_SOURCED = 16
+_MOST_SOURCED = 8
+_LONGEST_SOURCED = 1 << 15
 _PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
 
 
@@ -58,7 +59,7 @@ def _source(text: Text, scope: Scope, beside: Callable[[str], str | None]) -> No
     exports = bool(_ALL_EXPORTED.search(text.value))
     for match in islice(_SOURCED.finditer(text.value), _MOST_SOURCED):
         content = beside(match[1])
-        if content is None:
+        if content is None or len(content) > _LONGEST_SOURCED:
             continue
         inner = Scope()
         commands(Text(content, (match.start(1),) * len(content), (), False), inner)

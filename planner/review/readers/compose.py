@@ -21,7 +21,7 @@ from planner.review.text import Source, Text, joined
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
 _MOST_LAYERS = 8
 """Services that extend one another."""
-_MOST_SERVICES = 500
+_MOST_SERVICES = 100
 _MOST_VARIABLES = 1000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
 

@@ -22,6 +22,7 @@ _INSTRUCTION = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+")
 _FROM = re.compile(r"^[ \t]*FROM[ \t]+\S", re.IGNORECASE | re.MULTILINE)
 _FIRST = re.compile(r"^(?:[ \t]*(?:#[^\n]*)?\n)*[ \t]*(?:FROM|ARG)[ \t]+\S", re.IGNORECASE)
 _MOST_INSTRUCTIONS = 2000
+_NAME = re.compile(r"(?<!\w)([A-Za-z_]\w*)=")
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
 
@@ -181,18 +182,16 @@ def _variables(rest: Text, values: Mapping[str, Text]) -> dict[str, Variable]:
         name = rest.cut(rest.value.index(head[0]), rest.value.index(head[0]) + len(head[0]))
         value = rest.cut(rest.value.index(head[1], name.end - rest.start if name.offsets else 0))
         return {name.value: Variable(name=name, value=_bare(value))}
+    places: dict[str, Text] = {}
+    for match in _NAME.finditer(rest.value):
+        places.setdefault(match[1], rest.cut(match.start(1), match.end(1)))
     for command in commands(rest, scope):
         for key, value in command.assignments:
-            found[key] = Variable(name=_named(rest, key), value=value)
+            found[key] = Variable(name=places.get(key, value), value=value)
     for key, words in scope.values.items():
         if words:
-            found[key] = Variable(name=_named(rest, key), value=words[0])
+            found[key] = Variable(name=places.get(key, words[0]), value=words[0])
     return found
-
-
-def _named(rest: Text, key: str) -> Text:
-    match = re.search(rf"(?<![\w]){re.escape(key)}=", rest.value)
-    return rest.cut(match.start(), match.start() + len(key)) if match is not None else Text(key, (), (), False)
 
 
 def _bare(value: Text) -> Text:

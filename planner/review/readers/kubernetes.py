@@ -152,7 +152,7 @@ def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
             and root.get("spec", "leaderWorkerTemplate", "leaderTemplate")
         ):
             continue
-        for container in pods.containers(pod.spec):
+        for container in islice(pods.containers(pod.spec), _MOST_SERVERS):
             server = server_of(container, pod, kind=kind, name=name, setting=setting, maps=maps)
             if server is None or (not server.options and server.model is None and kind not in _STARTED):
                 continue

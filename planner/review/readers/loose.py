@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -20,13 +21,16 @@ from planner.review.text import Text
 _STARTED = re.compile(r"\bvllm\s+serve\b|\bvllm\.entrypoints\.|\b(?:docker|podman|nerdctl)\s+run\b")
 _COMMANDS = ("entrypoint", "command", "cmd", "args", "extraArgs", "extra_args")
 _VARIABLES = ("env", "environment", "envs", "extraEnv")
-MOST_NODES = 20_000
+_MOST_NODES = 20_000
+_MOST_SERVERS = 200
 
 
 def servers_of(root: Tree) -> list[Server]:
     """Return the server of each mapping with an image and a command, and of each text that starts one."""
     found: list[Server] = []
     for node, above in _nodes(root):
+        if len(found) >= _MOST_SERVERS:
+            break
         if node.kind == "map":
             server = _container(node, above)
             if server is not None:
@@ -40,9 +44,9 @@ def servers_of(root: Tree) -> list[Server]:
 
 def _nodes(root: Tree) -> Iterator[tuple[Tree, Tree]]:
     """Every mapping and scalar with the mapping above it, outer ones first."""
-    waiting, count = [(root, root)], 0
-    while waiting and count < MOST_NODES:
-        node, above = waiting.pop(0)
+    waiting, count = deque([(root, root)]), 0
+    while waiting and count < _MOST_NODES:
+        node, above = waiting.popleft()
         count += 1
         yield node, above
         if node.kind == "map":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from planner.review.machine import product_of
 from planner.review.readers.docker import engine_part
@@ -20,6 +21,7 @@ _MIB = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10*
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 GPU_RESOURCES = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd"}
 OTHER_RESOURCES = ("gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron")
+_LONGEST_SCRIPT = 1 << 14
 MIG_RESOURCE = "nvidia.com/mig-"
 
 
@@ -167,9 +169,16 @@ def _script(words: Sequence[Text], held: Mapping[str, Text]) -> tuple[Text, tupl
     start = 1 if words and words[0].value.rpartition("/")[2] in SHELLS else 0
     while start and start < len(words) and words[start].value.startswith("-"):
         start += 1
-    if start < len(words) and "vllm" in held.get(words[start].value, Text("", ())).value:
-        return held[words[start].value], tuple(words[start + 1 :])
-    return None
+    script = held.get(words[start].value) if start < len(words) else None
+    if script is None or len(script.value) > _LONGEST_SCRIPT or not _starts(script):
+        return None
+    return script, tuple(words[start + 1 :])
+
+
+@lru_cache(maxsize=64)
+def _starts(script: Text) -> bool:
+    """Whether a script starts a server at all; many containers may run the same one."""
+    return any(not one.container for one in launches(script, Scope()))
 
 
 def mounts(container: Tree, spec: Tree) -> list[Mount]:

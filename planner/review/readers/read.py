@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import PurePath
 
 from planner.review.flags import flags_of
@@ -116,7 +117,7 @@ def _page(source: Source, beside: Callable[[str], str | None]) -> Artefact:
         except Unreadable:
             continue
         found.servers += part.servers
-    for text in markdown.inline(source):
+    for text in islice(markdown.inline(source), markdown.MOST_BLOCKS):
         found.servers += servers_of(text, kind="vllm serve line")
     return found
 
