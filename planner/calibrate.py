@@ -19,8 +19,8 @@ from planner.memory.kv_cache import resolve_dtype
 from planner.memory.rank import Calibration
 from planner.planning.answer import Plan
 from planner.planning.request import SETTINGS, option_for
-from planner.rendering.document import plan_document, to_json_value
-from planner.serve.log.measured import Measured, compare, makes_workspace_with_graphs, outside_torch_bytes
+from planner.serve.log.comparison import Predicted, compare, makes_workspace_with_graphs, outside_torch_bytes
+from planner.serve.log.measured import Measured
 from planner.serve.log.remedy import calibration_record
 from planner.state import append_records, calibrations_path, read_records
 
@@ -187,8 +187,7 @@ def _same_model(plan: Plan, measured: Measured) -> None:
 
 
 def _same_weights(plan: Plan, measured: Measured) -> None:
-    document = to_json_value(plan_document(plan))
-    found = next((item for item in compare(document, measured).differences if item.name == "weights"), None)
+    found = next((item for item in compare(Predicted.of(plan), measured).differences if item.name == "weights"), None)
     if found is not None and found.outside(2 * measured.tolerance_bytes):
         raise LogNotUnderstood(
             f"the log is of {format_gib(found.measured)} GiB of weights per GPU, the plan expects "

@@ -9,7 +9,7 @@ from planner.cli.sheet import sheet_text
 from planner.errors import InvalidRequest, PlannerError
 from planner.planning.answer import Plan
 from planner.rendering.sheet.content import Acceptance, CheckRow
-from planner.serve.log.measured import Comparison
+from planner.serve.log.comparison import Comparison
 from planner.serve.process.run import Run
 from planner.serve.start_report import plan_of, report_start
 from planner.serve.verification.smoke import SmokeReport

@@ -7,8 +7,8 @@ from textwrap import wrap
 from hw_specs.units import format_gib
 from planner.cli.output import style, table
 from planner.cli.page import PIPE_WIDTH
+from planner.serve.log.comparison import Comparison, Difference
 from planner.serve.log.diagnosis import Diagnosis, LogLine
-from planner.serve.log.measured import Comparison, Difference
 from planner.serve.process.progress import TITLES
 
 _TRACEBACK_LINES = 40

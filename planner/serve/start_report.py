@@ -10,10 +10,11 @@ from typing import Literal
 from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document, to_value
+from planner.serve.log.comparison import Comparison, Difference, Predicted, compare
 from planner.serve.log.diagnosis import Diagnosis, LogLine, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
 from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, LogExcerpt, read_excerpt
-from planner.serve.log.measured import Comparison, Difference, Measured, compare, read_measured, with_metrics
+from planner.serve.log.measured import Measured, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
 from planner.serve.process.health import read_metrics
 from planner.serve.process.run import Run, RunStatus
@@ -61,7 +62,7 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
     comparison = None
     # A damaged plan.json must not hide how the start ended.
     with suppress(KeyError, TypeError, ValueError, AttributeError):
-        comparison = compare(planned, measured) if planned is not None else None
+        comparison = compare(Predicted.read(planned), measured) if planned is not None else None
     status = run.status()
     was_ready = _was_ready(run, start, last)
     outcome = _outcome(status, last, was_ready=was_ready)

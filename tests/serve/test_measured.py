@@ -19,7 +19,8 @@ from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest, option_for
 from planner.rendering.document import plan_document, to_json_value
-from planner.serve.log.measured import Measured, compare, outside_torch_bytes, read_measured, with_metrics
+from planner.serve.log.comparison import Predicted, compare, outside_torch_bytes
+from planner.serve.log.measured import Measured, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
 
 from .logs import PUBLIC, REAL, RECONSTRUCTED, read
@@ -80,7 +81,7 @@ def test_metrics_give_the_exact_block_count() -> None:
 
 
 def test_predicted_and_measured_stand_side_by_side() -> None:
-    found = compare(to_json_value(plan_document(h200())), read_measured(parse_log(V2)))
+    found = compare(Predicted.of(h200()), read_measured(parse_log(V2)))
     names = [item.name for item in found.differences]
     assert names == [
         "weights", "consumed", "outside_torch", "activations", "graphs", "graphs.actual", "kv_available", "tokens",
@@ -88,9 +89,18 @@ def test_predicted_and_measured_stand_side_by_side() -> None:
     assert found.wrong == () and "within" in found.verdict
 
 
+def test_a_plan_says_the_same_from_its_json() -> None:
+    whole = h200()
+    text = json.dumps(to_json_value(plan_document(whole)))
+    assert Predicted.read(json.loads(text)) == Predicted.of(whole)
+    newer = json.loads(text)
+    newer["ledger"][0]["more"] = newer["kv_cache"]["more"] = 1
+    assert Predicted.read(newer) == Predicted.of(whole)
+
+
 def test_the_term_that_was_wrong_is_named() -> None:
     text = V2.replace(b"17.36 GiB for consumed", b"22.36 GiB for consumed").replace(b"108.06", b"103.06")
-    found = compare(to_json_value(plan_document(h200())), read_measured(parse_log(text)))
+    found = compare(Predicted.of(h200()), read_measured(parse_log(text)))
     assert found.wrong == ("outside_torch",)
     off = next(item.difference for item in found.differences if item.name == "outside_torch")
     assert off > gib(4)
@@ -238,11 +248,7 @@ def test_a_peak_that_holds_a_compilation_is_not_kept() -> None:
 
 def test_captured_graphs_are_held_against_their_forecast_where_no_estimate_is_subtracted() -> None:
     whole, measured = start_of(H200_LOGS / "full-text-graphs.log")
-    found = next(
-        item
-        for item in compare(to_json_value(plan_document(whole)), measured).differences
-        if item.name == "graphs.actual"
-    )
+    found = next(item for item in compare(Predicted.of(whole), measured).differences if item.name == "graphs.actual")
     assert found.predicted > gib(2)
     assert not found.outside(measured.tolerance_bytes)
 
@@ -253,7 +259,7 @@ def test_what_was_launched_on_a_gpu_is_within_the_bounds_of_its_plan(name: str, 
     whole, measured = start_of(H200_LAUNCHED / name)
     cut = dataclasses.replace(whole.model, layers=(dataclasses.replace(whole.model.layers[0], count=layers),))
     planned = make_plan(dataclasses.replace(whole.request, model=cut))
-    found = compare(to_json_value(plan_document(planned)), measured)
+    found = compare(Predicted.of(planned), measured)
     names = {item.name for item in found.differences}
     assert {"weights", "outside_torch", "activations", "graphs.actual", "kv_available", "tokens"} <= names
     assert [item.name for item in found.differences if item.outside(2 * measured.tolerance_bytes)] == []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.content import Content
 
 from hw_specs.units import format_gib
-from planner.serve.log.measured import Comparison, Difference
+from planner.serve.log.comparison import Comparison, Difference
 from tui.widgets.columns import Column, Row, lay_out
 from tui.widgets.plan_panel import wrapped
 

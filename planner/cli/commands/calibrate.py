@@ -18,7 +18,8 @@ from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_document
 from planner.errors import LogNotUnderstood
 from planner.planning.request import SETTINGS
-from planner.serve.log.measured import Measured, compare, read_measured
+from planner.serve.log.comparison import Predicted, compare
+from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import parse_log
 from planner.serve.start_report import plan_of
 
@@ -63,10 +64,8 @@ def command(
         from planner.planning.request import PlanRequest
 
         plan = make_plan(PlanRequest(gpus=resolve_gpus(gpus, gpu_memory=gpu_memory), **_settings(settings, measured)))
-    from planner.rendering.document import plan_document, to_json_value
-
     calibration = calibration_of(plan, measured, run=run.id if run is not None else log)
-    comparison = compare(to_json_value(plan_document(plan)), measured)
+    comparison = compare(Predicted.of(plan), measured)
     if not dry_run:
         keep(calibration)
     if as_json:

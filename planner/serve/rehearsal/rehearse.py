@@ -23,8 +23,8 @@ from planner.planning.answer import Plan
 from planner.rendering.envelope import to_value
 from planner.serve.check import CheckResult, NamedCheck
 from planner.serve.free_port import free_port
+from planner.serve.log.comparison import Comparison
 from planner.serve.log.events import Event, ServerReady, TimedOut
-from planner.serve.log.measured import Comparison
 from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.follower import follow
 from planner.serve.process.launcher import launch, start_key
