@@ -283,7 +283,7 @@ def test_the_all_reduce_s_workspace_is_found_where_the_start_made_it(name: str) 
     model = dataclasses.replace(whole, layers=(dataclasses.replace(whole.layers[0], count=4),))
     request = PlanRequest(gpus=parse_gpus("2xH200"), model=model, max_model_len=32768, vllm_version="0.33.0")
     planned = make_plan(request)
-    found = compare(to_json_value(plan_document(planned)), measured)
+    found = compare(Predicted.of(planned), measured)
     assert found.wrong == () and measured.kv_available_bytes == 124_092_342_600
     if name == "first":
         assert measured_lines(planned, found)["graphs"] == "1.29", "the line is the estimate; 0.48 were captured"
