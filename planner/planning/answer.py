@@ -97,7 +97,9 @@ class Lever:
     """KV budget won per GPU."""
     gain_tokens: int
     fits: bool
-    """Whether the request starts at the low bound with this lever alone, and meets its targets where it has some."""
+    """Whether the request starts at the low bound with this lever alone."""
+    meets_targets: bool = False
+    """Whether the load then meets targets that the plan misses."""
     cost: LeverCost
     """The dearest thing that its user gives up for it."""
     note: str = ""

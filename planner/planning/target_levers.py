@@ -122,7 +122,7 @@ def _lever(start: _Start, way: Way, load: dict[str, SettingValue] | None = None)
     cost: LeverCost = max(start.cost, "context", key=LEVER_COSTS.index) if load else start.cost
     return Lever(
         name="+".join(names), change=start.change, load=load or {}, gain_bytes=0, gain_tokens=0,
-        fits=True, cost=cost, note=", ".join(part for part in (told, start.note) if part),
+        fits=True, meets_targets=True, cost=cost, note=", ".join(part for part in (told, start.note) if part),
     )  # fmt: skip
 
 

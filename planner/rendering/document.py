@@ -102,6 +102,8 @@ class Change:
     gain_tokens: int
     fits: bool
     """Whether the request starts with every uncertain term at its worst, with this change alone."""
+    meets_targets: bool = False
+    """Whether the load then meets targets that the plan misses."""
     cost: LeverCost
     """The dearest thing that its user gives up for it."""
     note: str
@@ -191,6 +193,7 @@ def plan_document(plan: Plan) -> PlanDocument:
                 gain_bytes=lever.gain_bytes,
                 gain_tokens=lever.gain_tokens,
                 fits=lever.fits,
+                meets_targets=lever.meets_targets,
                 cost=lever.cost,
                 note=lever.note,
             )

@@ -195,11 +195,10 @@ class LeverRow:
 def lever_rows(plan: Plan, *, most: int) -> tuple[LeverRow, ...]:
     """The best levers; a full stop of gains is said in words."""
     rows = []
-    satisfied = plan.verdict == "fits" and (plan.speed is None or plan.speed.meets_targets)
     for lever in plan.levers[:most]:
         rows.append(
             LeverRow(
-                mark="✓" if lever.fits and not satisfied else "",
+                mark="✓" if lever.meets_targets or (lever.fits and plan.verdict != "fits") else "",
                 flag=lever.flag,
                 gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
                 tokens=f"{lever.gain_tokens:+,}" if lever.gain_tokens else "",

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from hw_specs import M35Error
-from planner import Plan, PlanRequest, SpeedForecast, Workload, plan
+from planner import Lever, Plan, PlanRequest, SpeedForecast, Workload, plan
 from planner.speed.answer import LayoutSpeed, SpeedSection, Targets
 from tui.app import M35App
 from tui.backend import Backend
@@ -98,6 +98,24 @@ async def test_the_best_way_for_the_load_is_taken_with_one_key() -> None:
         assert isinstance(screen, PlanScreen) and isinstance(screen.answer, Plan)
         assert screen.answer.settings.replicas == 2
         assert screen.answer.settings.max_num_batched_tokens == 16384
+
+
+async def test_missed_targets_are_told_with_what_meets_them() -> None:
+    cure = Lever(
+        name="concurrency", change={}, load={"concurrency": 5}, gain_bytes=0, gain_tokens=0, fits=True,
+        meets_targets=True, cost="context", note="",
+    )  # fmt: skip
+
+    def best(asked: PlanRequest, _load: object, _concurrency: int | None) -> Plan:
+        section = SpeedSection(
+            objective="balanced", targets=Targets(ttft_ms=1.0), meets_targets=False, reasons=("misses",),
+            layouts=tuple[LayoutSpeed, ...](), cost=None, forecast=faster(1, Workload(concurrency=16)),
+        )  # fmt: skip
+        return dataclasses.replace(plan(asked), speed=section, levers=(cure,))
+
+    app = stage.app_at(Step.PLAN, doors=doors(best=best), loaded=True)
+    async with app.run_test(size=(160, 45)) as pilot:
+        await until(pilot, lambda: "misses a target; concurrency 5" in text_of(app))
 
 
 async def test_the_curve_follows_the_load() -> None:

@@ -125,6 +125,10 @@ class PlanScreen(SpeedStep):
         if self._best is not None and self._best.speed is not None:
             reasons = self._best.speed.reasons
             note = f"b takes {self._best.settings.layout}: {reasons[-1] if reasons else 'it serves the load best'}"
+            if cures := [_in_words(lever) for lever in self._best.levers if lever.meets_targets]:
+                note = (
+                    f"b takes {self._best.settings.layout}, which misses a target; {' or '.join(cures[:2])} meets all"
+                )
         self.query_one("#layout-note", Static).update(note)
 
     def _layout_row(self, one: LayoutChoice, columns: tuple[Column, ...]) -> Row:
@@ -315,3 +319,9 @@ class PlanScreen(SpeedStep):
     def _go_anyway(self, choice: str | None) -> None:
         if choice == "go":
             super().action_next()
+
+
+def _in_words(lever: Lever) -> str:
+    """A lever by the names of its settings, since not all of them have a line here."""
+    values = {**lever.change, **lever.load}
+    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value is not None)
