@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
+from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen, Screen
@@ -147,8 +147,6 @@ class M35App(App[int]):
             move = await self.push_screen_wait(SCREENS[here](answers, backend=self._backend))
             answers, step = advance(here, move)
             self._keep(answers, step or here)
-            if step is None and not await self._may_leave(answers):
-                step = here
         if self._keeping is not None:
             await self._keeping
         self.exit(0)
@@ -188,6 +186,16 @@ class M35App(App[int]):
             return answers, step
         return await asyncio.to_thread(answers_of, run), Step.LAUNCH
 
+    @on(StepScreen.Leaving)
+    def _leaving(self, message: StepScreen.Leaving) -> None:
+        self.leave(message.screen)
+
+    @work(exclusive=True, group="leave")
+    async def leave(self, screen: StepScreen) -> None:
+        """End the wizard with this step, unless its server makes one think again."""
+        if await self._may_leave(screen.answers):
+            screen.leave_to(Move(to="quit", answers=screen.answers))
+
     async def _may_leave(self, answers: Answers) -> bool:
         """Ask what becomes of a running server; whether to go on quitting."""
         run = await asyncio.to_thread(alive_run, answers.run_id)
@@ -213,7 +221,7 @@ class M35App(App[int]):
         if isinstance(screen, ModalScreen):
             screen.dismiss(None)
         elif isinstance(screen, StepScreen):
-            screen.leave_to(Move(to="quit", answers=screen.answers))
+            self.leave(screen)
         else:
             self.exit(0)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 
 from hw_specs import M35Error
 from planner import Plan
+from planner.calibrate import calibration_of
+from planner.memory.rank import Calibration
 from planner.serve import CheckResult, Expectations, Run, SmokeReport, StartReport
 from planner.serve.verification.chat import Turn
 from planner.serve.verification.window import Remark, Sample, Window, read_look, remarks
@@ -65,6 +67,16 @@ class Serving:
         """The forecast for the load that is there."""
         found = dict(self.forecasts).get(self.load) if self.load is not None else None
         return found if isinstance(found, SpeedForecast) else None
+
+    @property
+    def to_keep(self) -> Calibration | M35Error | None:
+        """What the start measured for later plans, or why it cannot be kept; None where there is nothing measured."""
+        if self.plan is None or self.start_report is None or self.run is None:
+            return None
+        try:
+            return calibration_of(self.plan, self.start_report.measured, run=self.run.id)
+        except M35Error as refusal:
+            return refusal
 
     @property
     def remarks(self) -> tuple[Remark, ...]:

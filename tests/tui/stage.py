@@ -117,10 +117,12 @@ vllm:time_to_first_token_seconds_bucket{{engine="0",le="0.25"}} {half}.0
 vllm:time_to_first_token_seconds_bucket{{engine="0",le="1.0"}} {finished}.0
 vllm:time_to_first_token_seconds_bucket{{engine="0",le="+Inf"}} {finished}.0
 vllm:time_to_first_token_seconds_sum{{engine="0"}} {half}.0
-vllm:inter_token_latency_seconds_bucket{{engine="0",le="0.01"}} {half}.0
+vllm:time_to_first_token_seconds_count{{engine="0"}} {finished}.0
+vllm:inter_token_latency_seconds_bucket{{engine="0",le="0.01"}} {fast}.0
+vllm:inter_token_latency_seconds_bucket{{engine="0",le="0.02"}} {most}.0
 vllm:inter_token_latency_seconds_bucket{{engine="0",le="0.05"}} {out}.0
 vllm:inter_token_latency_seconds_bucket{{engine="0",le="+Inf"}} {out}.0
-vllm:inter_token_latency_seconds_sum{{engine="0"}} {finished}.0
+vllm:inter_token_latency_seconds_sum{{engine="0"}} {waited}
 vllm:request_prompt_tokens_bucket{{engine="0",le="+Inf"}} {finished}.0
 vllm:request_prompt_tokens_sum{{engine="0"}} {into}.0
 vllm:request_generation_tokens_bucket{{engine="0",le="+Inf"}} {finished}.0
@@ -131,9 +133,11 @@ vllm:request_generation_tokens_sum{{engine="0"}} {out}.0
 def metrics_page(n: int) -> str:
     """``/metrics`` at the n-th look, whose load rises and falls."""
     busy = 8 + 6 * (n % 7)
+    out = 912_000 + 15_000 * n + 60 * busy
     return METRICS.format(
-        running=busy, waiting=2 if busy > 40 else 0, use=0.1 + 0.015 * busy, finished=1208 + 40 * n,
-        preempted=n // 3 if n > 2 else 0, out=912_000 + 9_000 * n + 40 * busy * n, into=3_501_000 + 41_000 * n,
+        running=busy, waiting=2 if busy > 40 else 0, use=min(0.99, 0.3 + 0.016 * busy), finished=1208 + 40 * n,
+        preempted=n // 3 if n > 2 else 0, out=out, fast=out // 10,
+        most=out * 9 // 10, waited=0.0135 * out, into=3_501_000 + 41_000 * n,
         half=604 + 20 * n,
     )  # fmt: skip
 

@@ -393,3 +393,11 @@ async def test_values_of_levers_are_read_whole_in_a_small_terminal(gpus: str) ->
         for line, lever in zip(shown, levers, strict=False):
             value = lever.flag.rpartition(" ")[2] if " " in lever.flag else lever.flag.removeprefix("--")
             assert value in line
+
+
+async def test_what_can_be_pointed_at_says_what_it_is() -> None:
+    app = app_at(Step.GPUS)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: at(app, Step.GPUS))
+        for name in ("#search", "#count", "#nodes", "#memory", "#catalogue", "OwnLine"):
+            assert app.screen.query_one(name).tooltip, name

@@ -127,10 +127,8 @@ class CommandScreen(StepScreen):
             line.update(f"✗ {self._refusal}{hint}")
         elif self.answers.edited is not None and isinstance(self.answer, Plan):
             kept = " ".join(self.answers.edited.unplanned)
-            line.update(
-                (f"✓ kept as typed: {kept}; read back" if kept else "✓ read back")
-                + f" as {self.answer.verdict}: {headline(self.answer)}"
-            )
+            told = f"✓ read back as {self.answer.verdict}: {headline(self.answer)}"
+            line.update(f"{told}; kept as typed: {kept}" if kept else told)
         elif self._target in PAGES:
             line.update("✓ `s` saves it, `c` copies it")
         elif self._target == LOCAL:

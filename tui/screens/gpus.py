@@ -34,6 +34,14 @@ from tui.wizard import Answers, Move, Step, with_request
 COUNTS = tuple(str(number) for number in (1, 2, 4, 8, 16))
 NODES = tuple(str(number) for number in range(1, 17))
 HERE = "this machine"
+TIPS = {
+    "#search": "a part of a GPU's name, or nodes x GPUs x name, such as 2x8xB200",
+    "#count": "GPUs of one node",
+    "#nodes": "nodes with as many GPUs each",
+    "#memory": "memory of one GPU as the engine sees it, such as 130GiB, where the catalogue does not know it",
+    "#catalogue": "memory of one GPU as the engine sees it, and what links the GPUs of a node",
+}
+"""What stands beside the pointer."""
 
 
 def _link(spec: GpuSpec) -> str:
@@ -105,9 +113,13 @@ class GpusScreen(StepScreen):
 
     def on_mount(self) -> None:
         """Fill the list and start looking."""
+        for name, tip in TIPS.items():
+            self.query_one(name).tooltip = tip
         self._fill()
         self._choose_current()
         self.query_one("#search").focus()
+        # Before the first layout there is nothing to scroll.
+        self.call_after_refresh(self.query_one("#catalogue", Table).rows_widget.scroll_to_highlight)
         self._look()
         if self.backend.detect_every_s:
             self.set_interval(self.backend.detect_every_s, self._look)

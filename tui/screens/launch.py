@@ -58,7 +58,7 @@ class LaunchScreen(StepScreen):
         Binding("t", "target", "target"),
         Binding("r", "retry", "retry"),
         Binding("s", "stop", "stop"),
-        Binding("o", "full_log", "log only"),
+        Binding("o", "full_log", "log"),
         Binding("d", "detach", "detach"),
     ]
     STATES_OF: ClassVar[dict[str, tuple[State, ...]]] = {

@@ -78,10 +78,14 @@ class PlanScreen(SpeedStep):
         """Layouts and levers at the left, the plan at the right."""
         with Horizontal():
             with Vertical(classes="question"):
-                yield Table(*BY_MEMORY, id="layouts")
+                yield Table(*BY_MEMORY, id="layouts", tip="every way to share the GPUs out")
                 yield Static(id="layout-note", classes="note", markup=False)
                 yield Table(
-                    Column("levers", flex=True, valued=True), Column("tokens", right=True), id="levers", rows=SwitchRows
+                    Column("levers", flex=True, valued=True),
+                    Column("tokens", right=True),
+                    id="levers",
+                    rows=SwitchRows,
+                    tip="changes that give the KV cache more room",
                 )
                 yield Static(id="lever-note", classes="note", markup=False)
             yield PlanSide(classes="answer")

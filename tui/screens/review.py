@@ -28,6 +28,8 @@ from tui.widgets.plan_panel import wrapped
 from tui.widgets.table import Table
 from tui.wizard import Answers
 
+MARGIN = 16
+"""Cells that stay free beside the place of a finding."""
 CALM_S = 0.25
 """A text is judged when nothing was typed for so long."""
 MARKS = {"error": "✗", "warn": "!", "info": "i"}
@@ -133,7 +135,8 @@ class ReviewScreen(Screen[Answers | None]):
             lines.append(Content.assemble((words, style), f"  {name}"))
             lines += wrapped(server.reason, width=width, style="$secondary")[:2]
         box.update(Content("\n").join(lines or [Content.styled("no vLLM server found in this text", "$secondary")]))
-        self._findings = review.findings
+        # A command is one line: what is worst in it stands first.
+        self._findings = tuple(sorted(review.findings, key=lambda one: (one.line, list(MARKS).index(one.severity))))
         rows = [
             Row(
                 cells=(str(one.line), MARKS[one.severity] + ("f" if fixable(one) else " "), one.message),
@@ -166,7 +169,11 @@ class ReviewScreen(Screen[Answers | None]):
         box.update(Content("\n").join(lines))
         area = self.query_one("#artefact", TextArea)
         if one.line and not area.has_focus:
-            area.move_cursor((one.line - 1, max(0, one.column - 1)), center=True)
+            line, column = one.line - 1, max(0, one.column - 1)
+            area.move_cursor((line, column))
+            # Upright in the middle, and to the side only where the column would not be seen.
+            y, x = line - area.size.height // 2, column - area.size.width + MARGIN
+            area.scroll_to(max(0, x), max(0, y), animate=False)
 
     # What was typed
 

@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
+from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Static
@@ -67,6 +68,13 @@ class StepScreen(Screen[Move]):
             for number, step in enumerate(Step, 1)
         ),
     ]
+
+    class Leaving(Message):
+        """The wizard shall end; the step stays until that is sure."""
+
+        def __init__(self, screen: StepScreen) -> None:
+            self.screen = screen
+            super().__init__()
 
     def __init__(self, answers: Answers, *, backend: Backend) -> None:
         super().__init__()
@@ -159,9 +167,8 @@ class StepScreen(Screen[Move]):
 
     def action_leave(self) -> None:
         """Quit the wizard; a running server is asked about. Where nothing can be seen, only Ctrl-Q quits."""
-        if self.has_class("-too-small"):
-            return
-        self.leave_to(Move(to="quit", answers=self.answers))
+        if not self.has_class("-too-small"):
+            self.post_message(self.Leaving(self))
 
     def action_help(self) -> None:
         """Say what this step is for and which keys it has."""

@@ -14,7 +14,7 @@ from textual.widgets import ContentSwitcher, Static
 
 from hw_specs import M35Error
 from planner import Plan, Workload
-from planner.calibrate import calibration_of
+from planner.memory.rank import Calibration
 from planner.serve import Run
 from planner.serve.verification.chat import Turn
 from tui import news, watching
@@ -130,6 +130,8 @@ class VerifyScreen(StepScreen):
                 self.say_refused(error)
             case _:
                 pass
+        if isinstance(heard, news.RunKnown | news.StartReported):
+            self.refresh_bindings()
         self._draw()
 
     # Views
@@ -189,12 +191,10 @@ class VerifyScreen(StepScreen):
 
     def action_keep(self) -> None:
         """Keep what the engine measured, for later plans."""
-        serving = self.serving
-        if serving.plan is None or serving.start_report is None or serving.run is None:
-            self.notify("there is no plan or no measurement to keep", severity="warning")
+        record = self.serving.to_keep
+        if not isinstance(record, Calibration):
             return
         try:
-            record = calibration_of(serving.plan, serving.start_report.measured, run=serving.run.id)
             self.backend.keep(record)
         except M35Error as refusal:
             self.say_refused(refusal)
@@ -258,4 +258,7 @@ class VerifyScreen(StepScreen):
         """Nothing follows this step; whoever only looks asks nothing and ends nothing."""
         if self.backend.readonly and action in ("verify", "keep", "stop"):
             return False
+        if action == "keep":
+            # Offered where it can be done; the view says why it cannot.
+            return isinstance(self.serving.to_keep, Calibration)
         return False if action == "next" else super().check_action(action, parameters)

@@ -10,8 +10,10 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
+from hw_specs import M35Error
 from tui.serving import Serving
 from tui.widgets.comparison import comparison_lines
+from tui.widgets.plan_panel import wrapped
 
 
 class MeasuredView(VerticalScroll):
@@ -32,5 +34,9 @@ class MeasuredView(VerticalScroll):
             box.update("this server was started without a plan: there is nothing to compare")
             return
         lines = comparison_lines(serving.start_report.comparison, width=width)
-        hint = "k keeps these figures: later plans for these GPUs rest on them"
-        box.update(Content("\n").join([*lines, Content(""), Content.styled(hint, "$secondary")]))
+        found = serving.to_keep
+        if isinstance(found, M35Error):
+            hint = wrapped(f"nothing is kept of it: {found}", width=min(width, 100), style="$secondary", indent="  ")
+        else:
+            hint = [Content.styled("k keeps these figures: later plans for these GPUs rest on them", "$secondary")]
+        box.update(Content("\n").join([*lines, Content(""), *hint]))

@@ -34,6 +34,7 @@ class MemoryFill(Widget):
     def __init__(self) -> None:
         super().__init__()
         self._past: dict[str, list[int]] = {}
+        self.tooltip = "what the driver tells of each GPU, below what the plan takes of one"
 
     def watch_seen(self) -> None:
         """Remember how full each GPU is."""

@@ -18,6 +18,7 @@ class OwnLine(Widget):
     def __init__(self, key: str) -> None:
         super().__init__()
         self._hint = f"{key} copies"
+        self.tooltip = "the same as a command line; a click copies it"
 
     def render(self) -> RenderResult:
         """One line."""

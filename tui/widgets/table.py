@@ -58,8 +58,9 @@ class Table(Vertical):
     class Switched(Moved):
         """Row `index` was switched with space or the mouse."""
 
-    def __init__(self, *columns: Column, id: str, rows: type[Rows] = Rows) -> None:
+    def __init__(self, *columns: Column, id: str, rows: type[Rows] = Rows, tip: str = "") -> None:
         super().__init__(id=id)
+        self.tooltip = tip or None
         self._columns = columns
         self._rows: tuple[Row, ...] = ()
         self._kind = rows

@@ -235,7 +235,7 @@ def remarks(sample: Sample, *, plan: Plan | None, forecast: SpeedForecast | None
         found.append(
             Remark(
                 code="preemptions",
-                message=f"{sample.preempted:,} requests were preempted: the KV cache does not hold what runs",
+                message=f"{_requests(sample.preempted, 'was', 'were')} preempted: the KV cache does not hold what runs",
                 change="lower --max-num-seqs, shorten --max-model-len, or add a server",
             )
         )
@@ -248,17 +248,26 @@ def remarks(sample: Sample, *, plan: Plan | None, forecast: SpeedForecast | None
             )
         )
     if sample.waiting and plan is not None:
-        most = plan.settings.max_num_seqs
+        most, waiting = plan.settings.max_num_seqs, _requests(sample.waiting, "waits", "wait")
         if sample.running is not None and sample.running >= most:
-            message, change = f"{sample.waiting:,} requests wait: {most:,} run, the most it may", "raise --max-num-seqs"
+            message, change = f"{waiting}: {most:,} run, the most it may", "raise --max-num-seqs"
         else:
-            message, change = f"{sample.waiting:,} requests wait for room in the KV cache", "add a server"
+            message, change = f"{waiting} for room in the KV cache", "add a server"
         found.append(Remark(code="queue", message=message, change=change))
     if plan is not None:
         found += _memory(sample, plan)
     if forecast is not None:
         found += _slow(sample, forecast)
     return tuple(found)
+
+
+def _requests(count: int, one: str, many: str) -> str:
+    """Return so many requests with their verb.
+
+    >>> _requests(1, "waits", "wait"), _requests(1000, "waits", "wait")
+    ('1 request waits', '1,000 requests wait')
+    """
+    return f"{count:,} request {one}" if count == 1 else f"{count:,} requests {many}"
 
 
 def _planned_tokens(plan: Plan) -> str:
