@@ -13,7 +13,6 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import Plan, PlanRequest, plan
-from planner.serve.free_port import free_port
 from planner.serve.log.events import Event
 from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.follower import follow
@@ -22,6 +21,7 @@ from planner.serve.process.run import Run
 from planner.serve.process.start_order import StartOrder
 from planner.serve.rehearsal.full_size_plan import RehearsalPlan, rehearsal_command, rehearsal_plan
 from planner.serve.rehearsal.twin import Twin, make_twin
+from tests.ports import own_port
 
 ROOT = Path(__file__).resolve().parents[2]
 START_LIMIT_S = 600.0
@@ -72,7 +72,7 @@ class Stage:
         ).argv
 
     def launch(self, *more: str, port: int | None = None) -> Run:
-        words = (*self.argv(port or free_port()), *more)
+        words = (*self.argv(port or own_port()), *more)
         return launch(StartOrder.of_command(words, env=ENV))
 
 

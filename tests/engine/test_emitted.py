@@ -18,8 +18,8 @@ from planner import Deployment, PlanRequest, Workload, emit
 from planner.facts import load
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.serve.preflight.installed import InstalledEngine
-from planner.serve.rehearsal.rehearse import free_port
 from tests.emitters.argvs import SETS, emitted
+from tests.ports import own_port
 
 from .conftest import ROOT, Served
 
@@ -68,7 +68,7 @@ def prometheus(served: Served, tmp_path: Path) -> Iterator[str]:
         "global: {scrape_interval: 1s, evaluation_interval: 1s}\nrule_files: [rules.yaml]\n"
         f"scrape_configs: [{{job_name: vllm, static_configs: [{{targets: ['{target}']}}]}}]\n"
     )
-    port = free_port()
+    port = own_port()
     process = subprocess.Popen(
         [
             program, "--config.file=prometheus.yaml", "--storage.tsdb.path=data",

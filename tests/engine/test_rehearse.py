@@ -10,7 +10,6 @@ import pytest
 from planner.checkpoint import load_preset
 from planner.cli import main
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
-from planner.serve.free_port import free_port
 from planner.serve.log.events import Figure, ServerReady
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.process.launcher import launch
@@ -19,6 +18,7 @@ from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS
 from planner.serve.rehearsal.twin import TwinSpec, make_twin
 from planner.serve.verification.smoke import Expectations
 from planner.serve.verification.verifier import verify
+from tests.ports import own_port
 
 from .conftest import ENV, follow_all
 
@@ -85,7 +85,7 @@ def test_the_real_geometry_has_the_planned_blocks(engine: InstalledEngine, tmp_p
     mode = [word for name in ("tokenizer-mode", "config-format", "load-format") for word in (f"--{name}", "mistral")]
     limits = ["--max-model-len", str(length), "--kv-cache-memory-bytes", str(size_bytes), "--max-num-seqs", "4"]
     argv = [str(engine.executable), "serve", str(twin.path), "--enforce-eager", *mode, *limits]
-    run = launch(StartOrder.of_command(argv, env=ENV, port=free_port()))
+    run = launch(StartOrder.of_command(argv, env=ENV, port=own_port()))
     try:
         events = follow_all(run)
     finally:
@@ -104,7 +104,7 @@ def test_the_fp8_twin_is_loaded_and_keeps_to_its_script(engine: InstalledEngine,
     limits = ["--max-model-len", "4096", "--kv-cache-memory-bytes", "64M", "--max-num-seqs", "8"]
     argv = [str(engine.executable), "serve", str(twin.path), "--enforce-eager", *mode, *parsers, *limits]
     words = [*argv, "--speculative-config", draft]
-    run = launch(StartOrder.of_command(words, env=ENV | {"PYTHONPATH": str(FP8_PLUGIN)}, port=free_port()))
+    run = launch(StartOrder.of_command(words, env=ENV | {"PYTHONPATH": str(FP8_PLUGIN)}, port=own_port()))
     try:
         events = follow_all(run)
         assert isinstance(events[-1], ServerReady), run.read_log()[-3000:].decode()

@@ -16,12 +16,12 @@ import yaml
 from hw_specs import parse_gpus
 from planner import Plan, PlanRequest, emit, plan
 from planner.rendering.multi_node import node_commands
-from planner.serve.free_port import free_port
 from planner.serve.log.events import ServerReady
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.process.run import Run
 from planner.serve.rehearsal.full_size_plan import rehearsal_plan
 from planner.serve.rehearsal.twin import make_twin
+from tests.ports import own_port
 
 from .conftest import Stage, follow_all
 
@@ -52,11 +52,11 @@ def routed(urls: list[str]) -> Iterator[str]:
     program = shutil.which("vllm-router")
     if program is None:
         pytest.skip("there is no vllm-router")
-    port = free_port()
+    port = own_port()
     process = subprocess.Popen(
         [
             program, "--host", "127.0.0.1", "--port", str(port), "--policy", "round_robin",
-            "--prometheus-port", str(free_port()), "--worker-urls", *urls,
+            "--prometheus-port", str(own_port()), "--worker-urls", *urls,
         ],
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from planner.serve.free_port import free_port
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
+from tests.ports import own_port
 
 STUBS = Path(__file__).parents[1] / "hw_specs" / "stubs"
 pytestmark = [pytest.mark.engine, pytest.mark.timeout(900)]
@@ -155,7 +155,7 @@ def test_from_a_checkpoint_to_a_launched_and_verified_server(
     terminal.until("as planned")
     terminal.keys("i")
     terminal.until("esc back")
-    flags = f" --port {free_port()} --block-size 128 --kv-cache-memory-bytes 67108864 --enforce-eager"
+    flags = f" --port {own_port()} --block-size 128 --kv-cache-memory-bytes 67108864 --enforce-eager"
     terminal.keys("-l", "--", flags)
     terminal.until("read back as fits: 4,096")
     terminal.keys("Escape")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from planner.serve import Run, StartOrder, launch, list_runs
-from planner.serve.free_port import free_port
+from tests.ports import own_port
 
 from .logs import LOGS
 
@@ -29,7 +29,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def order(argv: Sequence[str], *, env: Mapping[str, str] | None = None, port: int | None = None) -> StartOrder:
     """A start of `argv` on this machine, at a free port unless `port` names one."""
-    return StartOrder.of_command(argv, env=env, port=port or free_port())
+    return StartOrder.of_command(argv, env=env, port=port or own_port())
 
 
 class Fake:

@@ -12,7 +12,7 @@ import pytest
 
 from planner.cli import main
 from planner.serve import attach
-from planner.serve.free_port import free_port
+from tests.ports import own_port
 
 from .conftest import Fake
 
@@ -37,7 +37,7 @@ def asked(calls: Path, word: str) -> list[list[str]]:
 
 @pytest.mark.parametrize(("gpus", "device"), [("8xH200", "--gpus"), ("8xMI300X", "/dev/kfd")])
 def test_a_container_is_started_followed_and_stopped(calls: Path, fake: Fake, gpus: str, device: str) -> None:
-    port = str(free_port())
+    port = str(own_port())
     assert main(["launch", "--gpus", gpus, "--target", "docker", "--no-check", "--port", port]) == 0
     [started] = asked(calls, "run")
     name = started[started.index("--name") + 1]
@@ -52,7 +52,7 @@ def test_a_container_is_started_followed_and_stopped(calls: Path, fake: Fake, gp
 
 
 def test_a_client_that_is_killed_does_not_leave_its_container(calls: Path, fake: Fake) -> None:
-    port = str(free_port())
+    port = str(own_port())
     assert main(["launch", "--gpus", "8xH200", "--target", "docker", "--no-check", "--port", port]) == 0
     run = attach()
     client = json.loads((run.directory / "process.json").read_text())["server_pid"]

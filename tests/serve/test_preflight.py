@@ -22,11 +22,11 @@ from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
 from planner.serve import CheckResult, Endpoint, StartOrder, run_preflight
 from planner.serve.check import Failed
-from planner.serve.free_port import free_port
 from planner.serve.preflight import CHECKS
 from planner.serve.preflight.checkpoint import hub_cache, layout_state, snapshot_of
 from planner.serve.preflight.machine import check_gpu_memory
 from planner.serve.preflight.subject import Subject
+from tests.ports import own_port
 
 MODEL = "mistralai/Mistral-Medium-3.5-128B"
 PARSER = """
@@ -95,7 +95,7 @@ class Machine:
                 answer, model=dataclasses.replace(answer.model, checkpoint_bytes=checkpoint_bytes)
             )
         argv = (str(self.program), *serve_command(answer).argv[1:], *extra)
-        order = StartOrder.of_command(argv, env=self.env, port=free_port())
+        order = StartOrder.of_command(argv, env=self.env, port=own_port())
         return Start(dataclasses.replace(order, target=target), answer)
 
     def cache(self, files: dict[str, bytes], *, name: str = MODEL) -> Path:
@@ -415,7 +415,7 @@ def test_no_gpu_here_is_a_failure_with_a_reason(machine: Machine) -> None:
 def test_a_cpu_build_needs_no_gpu_unless_a_plan_counts_on_some(machine: Machine) -> None:
     machine.install("vllm", "0.32.0+cpu")
     planned = machine.start(version="0.32.0")
-    alone = Start(StartOrder.of_command((*planned.order.argv[:2], "some/model"), env=machine.env, port=free_port()))
+    alone = Start(StartOrder.of_command((*planned.order.argv[:2], "some/model"), env=machine.env, port=own_port()))
     names = ("gpus", "gpu_memory", "driver")
     assert {one(alone, name).status for name in (*names, "host_memory")} == {"pass"}
     assert {name: one(planned, name).status for name in names} == {

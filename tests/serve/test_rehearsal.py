@@ -16,13 +16,13 @@ from planner.calibrate import keep
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed
 from planner.memory.weights import rank_weights
-from planner.serve.free_port import free_port
 from planner.serve.log.remedy import calibration_record
 from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.runs import list_runs
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, rehearsal_command, rehearsal_plan
 from planner.serve.rehearsal.rehearse import rehearse
 from planner.serve.verification.smoke import Expectations
+from tests.ports import own_port
 
 from .test_run import wait_for
 
@@ -305,7 +305,7 @@ def test_what_cannot_be_rehearsed_is_refused(
 
 
 def test_a_launched_run_brings_its_own_address_and_plan(vllm: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    plan_options = ["--gpus", "8xH200", "--max-model-len", "4096", "--port", str(free_port())]
+    plan_options = ["--gpus", "8xH200", "--max-model-len", "4096", "--port", str(own_port())]
     assert main(["launch", *plan_options, "--vllm", str(vllm), "--no-check"]) == 0
     capsys.readouterr()
     assert main(["verify", "--run", "latest", "--only", "max-model-len", "--only", "chat"]) == 0

@@ -18,7 +18,6 @@ from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed, PlannerError
 from planner.facts.startup import Health, StallLimits, StartupFacts, startup_facts
 from planner.serve import Endpoint, Run, StartOrder, attach, follow, follow_async, launch, list_runs
-from planner.serve.free_port import free_port
 from planner.serve.log.events import (
     PHASES,
     Event,
@@ -34,6 +33,7 @@ from planner.serve.process.keys import split_environment
 from planner.serve.process.runs import remove_run
 from planner.serve.process.supervisor import Supervisor, boot_id, read_stat
 from planner.state import history_path, read_records, runs_dir
+from tests.ports import own_port
 
 from .conftest import Fake, order
 from .logs import REAL
@@ -176,9 +176,9 @@ def test_an_address_with_a_password_is_refused(fake: Fake) -> None:
 def test_an_open_server_needs_a_key(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     for host in ("0.0.0.0", "::", "gpu-7", "10.0.0.3"):
         with pytest.raises(LaunchFailed, match="VLLM_API_KEY is not set"):
-            launch(StartOrder.of_command(fake.argv(), host=host, port=free_port()))
+            launch(StartOrder.of_command(fake.argv(), host=host, port=own_port()))
     monkeypatch.setenv("VLLM_API_KEY", "k" * 16)
-    run = launch(StartOrder.of_command(fake.argv(), host="0.0.0.0", port=free_port()))
+    run = launch(StartOrder.of_command(fake.argv(), host="0.0.0.0", port=own_port()))
     assert run.url.startswith("http://127.0.0.1:")
     assert isinstance(watch(run)[-1], ServerReady)
 
@@ -275,7 +275,7 @@ def test_a_supervisor_that_is_killed_leaves_a_server_that_stop_still_finds(fake:
 def test_killing_the_launcher_at_random_moments_loses_nothing(fake: Fake) -> None:
     """The launcher is shot within a fraction of a second; whatever runs then must be findable and stoppable."""
     dice = random.Random(35)
-    port = free_port()
+    port = own_port()
     outcomes = set()
     window_s = 0.06
     for shot in range(40):

@@ -21,7 +21,6 @@ from hypothesis import strategies as st
 from planner.cli import main
 from planner.errors import PlannerError, UnsafePath
 from planner.serve import Run, attach, launch, list_runs
-from planner.serve.free_port import free_port
 from planner.serve.process.ending import find_strays
 from planner.serve.process.endpoint import Endpoint
 from planner.serve.process.follower import follow
@@ -31,6 +30,7 @@ from planner.serve.process.sessions import lives
 from planner.serve.process.supervisor import Supervisor
 from planner.serve.start_report import report_start
 from planner.state import append_records, make_private, read_records, runs_dir, state_dir, write_json
+from tests.ports import own_port
 
 from .conftest import Fake, order
 
@@ -346,7 +346,7 @@ def test_all_are_stopped_although_nothing_can_be_said(fake: Fake) -> None:
 
 
 def test_a_launch_with_closed_streams_starts(fake: Fake) -> None:
-    words = f"launch --detach --no-check --port {free_port()} -- {' '.join(fake.argv())} >&- 2>&- <&-"
+    words = f"launch --detach --no-check --port {own_port()} -- {' '.join(fake.argv())} >&- 2>&- <&-"
     script = f"exec {sys.executable} -m planner {words}"
     done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, check=False, timeout=60)
     assert done.returncode == 0

@@ -20,10 +20,10 @@ from planner.cli import main
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.serve import Endpoint, Run, StartOrder, attach, launch, list_runs
-from planner.serve.free_port import free_port
 from planner.serve.process.listener import listening_inodes
 from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
+from tests.ports import own_port
 
 from .conftest import Fake, order
 from .logs import LOGS, REAL, RECONSTRUCTED
@@ -52,7 +52,7 @@ def m35(capsys: pytest.CaptureFixture[str]) -> object:
 
 
 def started(fake: Fake, *faults: str, **more: object) -> list[str]:
-    return ["--no-check", "--", *fake.argv(*faults, **more), "--port", str(free_port())]  # type: ignore[arg-type]
+    return ["--no-check", "--", *fake.argv(*faults, **more), "--port", str(own_port())]  # type: ignore[arg-type]
 
 
 def test_launch_runs_attach_stop(m35, fake: Fake) -> None:
@@ -110,7 +110,7 @@ def test_a_limit_that_is_none_starts_nothing(m35, fake: Fake, limit: str) -> Non
 
 
 def test_a_command_that_ends_before_it_serves_has_failed(m35) -> None:
-    said = m35("launch", "--no-check", "--port", str(free_port()), "--", "true")
+    said = m35("launch", "--no-check", "--port", str(own_port()), "--", "true")
     assert said.code == 5 and "did not come up (exit code 0)" in said.err
     assert m35("attach").code == 5
 
@@ -424,7 +424,7 @@ def test_the_list_of_runs_fits_a_terminal_and_tells_ready_from_starting(
     long_name = "a-model-with-a-rather-long-name-" * 4
     monkeypatch.setenv("VLLM_API_KEY", "k" * 16)
     far = Endpoint(host="fe80:1234:5678:9abc:def0:1234:5678:9abc", port=65535)
-    near = Endpoint(host="127.0.0.1", port=free_port())
+    near = Endpoint(host="127.0.0.1", port=own_port())
     mute = launch(
         StartOrder(argv=(sys.executable, "-c", "import time; time.sleep(60)", long_name), endpoint=near, target="cuda")
     )

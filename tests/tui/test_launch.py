@@ -14,9 +14,9 @@ from textual.widgets import ContentSwitcher
 from planner import InvalidRequest, LaunchFailed, Plan
 from planner.calibrate import calibrations
 from planner.serve import CheckResult, RehearsalReport, SmokeReport, attach, list_runs
-from planner.serve.free_port import free_port
 from planner.serve.preflight.installed import InstalledEngine
 from planner.serve.rehearsal.full_size_plan import Change
+from tests.ports import own_port
 from tui import news
 from tui.app import M35App
 from tui.screens.dialogues import Ask, AskText
@@ -41,7 +41,7 @@ def is_in(app: M35App, state: str) -> bool:
 
 async def test_from_preflight_to_a_verified_server_that_stays(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M35_FAKE_BLOCKS", blocks_of())
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with app.run_test(size=(100, 46)) as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         assert "pip install 'mistral_common[image]==1.12.0'" in text_of(app)
@@ -82,7 +82,7 @@ async def test_from_preflight_to_a_verified_server_that_stays(program: str, monk
 
 
 async def test_a_running_server_is_found_again_and_stopped_on_request(program: str) -> None:
-    first = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    first = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with first.run_test() as pilot:
         await until(pilot, lambda: is_in(first, "checked"))
         await pilot.press("l")
@@ -113,7 +113,7 @@ async def test_a_running_server_is_found_again_and_stopped_on_request(program: s
 
 
 async def test_something_new_beside_a_running_server(program: str) -> None:
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("l")
@@ -130,7 +130,7 @@ async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
     program: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("M35_FAKE_FAIL_UNLESS", "--kv-cache-dtype fp8")
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("l")
@@ -151,7 +151,7 @@ async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
 
 async def test_a_retry_with_what_fits_shortens_the_context(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("M35_FAKE_FAIL_UNLESS", "--max-num-seqs 128")
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("l")
@@ -180,7 +180,7 @@ async def test_a_taken_port_offers_the_next_free_one(program: str) -> None:
 
 async def test_failed_checks_are_asked_about_before_anything_starts(program: str) -> None:
     failing = CheckResult(name="port", status="fail", seen="8000 is taken by python", hint="--port 8001")
-    app = app_at(Step.LAUNCH, doors=backend(program=program, preflight=preflight(failing)), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program, preflight=preflight(failing)), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         assert "8000 is taken by python" in text_of(app)
@@ -196,7 +196,7 @@ async def test_failed_checks_are_asked_about_before_anything_starts(program: str
 
 
 async def test_a_server_that_dies_is_noticed_and_named(program: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     monkeypatch.setenv("M35_FAKE_DIE", "1.5")
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
@@ -207,7 +207,7 @@ async def test_a_server_that_dies_is_noticed_and_named(program: str, monkeypatch
 
 
 async def test_a_server_that_dies_under_the_dashboard(program: str) -> None:
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("l")
@@ -228,7 +228,7 @@ async def test_a_server_that_dies_under_the_dashboard(program: str) -> None:
 
 
 async def test_stopping_from_the_launch_step(program: str) -> None:
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("l")
@@ -239,7 +239,7 @@ async def test_stopping_from_the_launch_step(program: str) -> None:
 
 
 async def test_the_log_is_searched_filtered_and_followed_at_its_end_only(program: str) -> None:
-    app = app_at(Step.LAUNCH, doors=backend(program=program), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(program=program), port=own_port())
     async with app.run_test(size=(140, 30)) as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("l")
@@ -273,7 +273,7 @@ async def test_a_refused_launch_is_drawn() -> None:
     def refuse(*_: object) -> None:
         raise LaunchFailed("cannot start a process", hint="free some memory")
 
-    app = app_at(Step.LAUNCH, doors=backend(launch=refuse), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(launch=refuse), port=own_port())
     async with app.run_test(notifications=True) as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("l")
@@ -316,7 +316,7 @@ async def test_a_rehearsal_ticks_through_and_says_what_it_cannot_prove(tmp_path:
             diagnosis=None,
         )
 
-    app = app_at(Step.LAUNCH, doors=backend(rehearse=rehearse), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(rehearse=rehearse), port=own_port())
     async with app.run_test(size=(120, 36)) as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("h")
@@ -330,7 +330,7 @@ async def test_a_rehearsal_that_is_refused_is_drawn() -> None:
     def refuse(*_: object) -> None:
         raise InvalidRequest("rehearse", "there is no executable `vllm`", hint="install vLLM")
 
-    app = app_at(Step.LAUNCH, doors=backend(rehearse=refuse), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(rehearse=refuse), port=own_port())
     async with app.run_test(notifications=True) as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("h")
@@ -344,7 +344,7 @@ async def test_the_container_is_a_target_too(tmp_path: Path) -> None:
         seen.append(order.target)  # type: ignore[attr-defined]
         return iter(())
 
-    app = app_at(Step.LAUNCH, doors=backend(preflight=look), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(preflight=look), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: is_in(app, "checked"))
         await pilot.press("t")
@@ -384,7 +384,7 @@ async def test_a_check_that_takes_long_says_what_and_how_long() -> None:
         assert go_on.wait(30)
         yield CheckResult(name="arguments", status="pass", seen="all 14 flags")
 
-    app = app_at(Step.LAUNCH, doors=backend(preflight=slow, now=lambda: now[0]), port=free_port())
+    app = app_at(Step.LAUNCH, doors=backend(preflight=slow, now=lambda: now[0]), port=own_port())
     async with app.run_test() as pilot:
         await until(pilot, lambda: "it takes every flag" in text_of(app))
         now[0] += 65
