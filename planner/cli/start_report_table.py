@@ -62,7 +62,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
             shown = (*shown[:half], LogLine(number=0, text="…"), *shown[-half:])
         lines += [f"{item.number or '':>6}  {item.text}" for item in shown]
     if diagnosis.cures:
-        lines += ["", "how to fix it"]
+        lines += ["", "what cures it"]  # programs read the text from here: the heading keeps its words
         for cure in diagnosis.cures:
             lines += wrap(cure, PIPE_WIDTH, initial_indent="  * ", subsequent_indent="    ", break_on_hyphens=False)
     if diagnosis.note:

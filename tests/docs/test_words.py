@@ -14,7 +14,6 @@ WORDS = {
     r"\bdealt out\b|\bdeals? out\b": "distributed",
     r"\bleft over\b": "unused",
     r"\bthrown back\b": "preempted",
-    r"\bwhat cures it\b": "how to fix it",
     r"\bnobody (?:asked|measured|saw|knows|published|tried|read)\b": "not requested, not measured, not known",
     r"\bfore(?:tell|told)\b": "predict",
     r"\bfor certain\b": "surely",

@@ -75,7 +75,7 @@ def test_launch_runs_attach_stop(m35, fake: Fake) -> None:
 def test_a_failed_launch_diagnoses_itself(m35, fake: Fake) -> None:
     said = m35("launch", *started(fake, "crash", log=REAL / "fp8-kernel-missing.log"))
     assert said.code == 5
-    assert said.out.startswith("kernel-or-driver: ") and "how to fix it" in said.out
+    assert said.out.startswith("kernel-or-driver: ") and "what cures it" in said.out
     assert "did not come up (exit code 1)" in said.err
     run = list_runs()[0]
     report = json.loads((run.directory / "report.json").read_text())

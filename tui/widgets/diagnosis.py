@@ -31,7 +31,7 @@ def diagnosis_lines(diagnosis: Diagnosis, *, width: int) -> list[Content]:
             for index, line in enumerate(text)
         ]
     if diagnosis.cures:
-        lines += [Content(""), Content.styled("how to fix it", "bold")]
+        lines += [Content(""), Content.styled("what cures it", "bold")]
         for cure in diagnosis.cures:
             lines += wrapped(f"• {cure}", width=width, indent="  ")
     if diagnosis.note:

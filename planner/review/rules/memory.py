@@ -72,8 +72,9 @@ def _too_few(case: Case) -> Finding | None:
     at = place(case, "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
     nodes = claim.nodes if claim.nodes > 1 else case.machine.nodes if case.machine is not None else 1
     if case.available is not None and ranks > case.available * nodes and not case.elsewhere:
-        there = f"{case.available * nodes} GPU{'s' if case.available * nodes != 1 else ''}"
-        where = "are visible" if case.visible is not None and case.available == case.visible[0] else "are there"
+        count = case.available * nodes
+        there, verb = f"{count} GPU{'s' if count != 1 else ''}", "are" if count != 1 else "is"
+        where = f"{verb} {'visible' if case.visible is not None and case.available == case.visible[0] else 'there'}"
         return finding(
             "too-few-gpus",
             f"its ranks need {ranks} GPUs, and {there} {where} for it",
