@@ -8,6 +8,7 @@ lists of instances (JSON), and lists of hosts that people write.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,20 @@ _HINT = (
     "`amd-smi static --json`, `rocm-smi -a --json`, instances that a cloud lists as JSON, "
     "and `- {host: node-1, gpus: 8xH200}`"
 )
+_FOR_PEOPLE = (
+    (re.compile(r"=+NVSMI LOG=+"), "nvidia-smi -q", "nvidia-smi -q -x"),
+    (re.compile(r"\| NVIDIA-SMI \d"), "nvidia-smi", "nvidia-smi -q -x"),
+    (re.compile(r"=+ ?ROCm System Management Interface"), "rocm-smi", "rocm-smi -a --json"),
+    (re.compile(r"^GPU: \d+\s+ASIC:", re.M), "amd-smi static", "amd-smi static --json"),
+    (re.compile(r"^NAME\s+STATUS\s+ROLES\b"), "kubectl get nodes", "kubectl get nodes -o json"),
+    (re.compile(r"^Name:\s+\S+\nRoles:\s"), "kubectl describe nodes", "kubectl get nodes -o json"),
+    (re.compile(r"^PARTITION\s+AVAIL\b"), "sinfo", "scontrol show node"),
+)
+"""Pages that tools print for people: what shows them, the command, and the one whose output is read."""
 _LEADING_LINES = 50
 """Warnings that tools print before their JSON."""
+_PAGE_HEAD = 4096
+"""Characters in which a page for people shows what it is."""
 
 
 def load_hosts(path: Path) -> tuple[Host, ...]:
@@ -88,6 +101,9 @@ def _read(text: str, where: str, name: str) -> tuple[Host, ...] | None:
             return _of_value(parse_json(behind), where, name)
         except BadJson as error:
             raise BadSnapshot(f"{where} {error}", hint=_HINT) from error
+    for mark, printed_by, instead in _FOR_PEOPLE:
+        if mark.search(text[:_PAGE_HEAD]):
+            raise BadSnapshot(f"{where} is what `{printed_by}` prints for people", hint=f"`{instead}` is read")
     return nvidia_smi.read_csv(text, name=name) or _yaml(text, where, name)
 
 

@@ -582,3 +582,21 @@ def test_documents_with_any_value_anywhere_are_hosts_or_errors_of_ours(document:
                 gpus_of(host.report)
             except NoGpuFound:
                 continue
+
+
+@pytest.mark.parametrize(
+    ("page", "instead"),
+    [
+        ("==============NVSMI LOG==============\n\nDriver Version : 580.1\nGPU 00000000:18:00.0\n", "nvidia-smi -q -x"),
+        ("+---+\n| NVIDIA-SMI 580.65.06    Driver Version: 580.65.06 |\n", "nvidia-smi -q -x"),
+        ("====== ROCm System Management Interface ======\nDevice  Node\n", "rocm-smi -a --json"),
+        ("GPU: 0\n    ASIC:\n        MARKET_NAME: AMD Instinct MI300X\n", "amd-smi static --json"),
+        ("NAME   STATUS   ROLES    AGE   VERSION\nnode-1 Ready    <none>   3d    v1.31\n", "kubectl get nodes -o json"),
+        ("Name:               node-1\nRoles:              worker\n", "kubectl get nodes -o json"),
+        ("PARTITION AVAIL  TIMELIMIT  NODES  STATE NODELIST\ngpu up 1-00:00:00 2 idle n[1-2]\n", "scontrol show node"),
+    ],
+)
+def test_a_page_for_people_is_answered_with_the_form_that_is_read(page: str, instead: str) -> None:
+    with pytest.raises(BadSnapshot, match="prints for people") as caught:
+        read_hosts(page.encode())
+    assert caught.value.hint == f"`{instead}` is read"
