@@ -17,6 +17,7 @@ from planner.facts.overheads import overhead_facts
 from planner.facts.release import resolve_release
 from planner.memory.kv_cache import kv_bytes_per_token
 from planner.memory.ledger import RankBudget, rank_budgets
+from planner.memory.term import Term as LedgerTerm
 from planner.planning.choose import make_plan
 
 COMPONENTS = ("weights", "activations", "outside_torch", "graphs", "buffers", "kv_pool")
@@ -33,6 +34,15 @@ class Comparison:
     low_gib: float
     high_gib: float
     measured_gib: float
+
+    @classmethod
+    def of(cls, startup: Startup, component: str, predicted: tuple[float, float, float], measured: float) -> Comparison:
+        """Return `predicted`, which is expected, low and high, beside `measured`; all in GiB."""
+        expected, low, high = predicted
+        return cls(
+            startup=startup, component=component, predicted_gib=expected, low_gib=low, high_gib=high,
+            measured_gib=measured,
+        )  # fmt: skip
 
     @property
     def error_gib(self) -> float:
@@ -169,26 +179,11 @@ def _compare(startup: Startup, others: Sequence[Startup]) -> list[Comparison]:
 
     def add(component: str, measured: str, predicted: tuple[float, float, float]) -> None:
         if measured in startup.measured:
-            expected, low, high = predicted
-            found.append(
-                Comparison(
-                    startup=startup,
-                    component=component,
-                    predicted_gib=expected,
-                    low_gib=low,
-                    high_gib=high,
-                    measured_gib=startup.measured[measured],
-                )
-            )
+            found.append(Comparison.of(startup, component, predicted, startup.measured[measured]))
 
     if not startup.relative:
         add("weights", "weights_gib", weights_gib(first))
-    activations = first.terms["activations"]
-    add(
-        "activations",
-        "activations_gib",
-        (activations.bytes / GIB, activations.low_bytes / GIB, activations.high_bytes / GIB),
-    )
+    add("activations", "activations_gib", term_gib(first.terms["activations"]))
     outside = _held_out(terms["outside_torch"], startup)
     if startup.settings.pipeline_parallel_size == 1 and outside:
         add("outside_torch", "outside_torch_gib", outside)
@@ -201,6 +196,11 @@ def _compare(startup: Startup, others: Sequence[Startup]) -> list[Comparison]:
     if outside:
         found.append(_pool(startup, ranks, outside))
     return found
+
+
+def term_gib(term: LedgerTerm) -> tuple[float, float, float]:
+    """Return a term's expected, low and high size."""
+    return term.bytes / GIB, term.low_bytes / GIB, term.high_bytes / GIB
 
 
 def weights_gib(rank: RankBudget) -> tuple[float, float, float]:
@@ -258,14 +258,7 @@ def _pool(startup: Startup, ranks: Sequence[RankBudget], outside: tuple[float, f
     measured = startup.measured["kv_available_gib"]
     if stages:
         measured = startup.measured["kv_tokens"] * max(rank.geometry.bytes_per_token for rank in ranks) / GIB
-    return Comparison(
-        startup=startup,
-        component="kv_pool",
-        predicted_gib=expected,
-        low_gib=low,
-        high_gib=high,
-        measured_gib=measured,
-    )
+    return Comparison.of(startup, "kv_pool", (expected, low, high), measured)
 
 
 def make_group(name: str, component: str, members: Sequence[Comparison]) -> Group:

@@ -14,12 +14,12 @@ from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.accuracy.data import Startup
-from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, weights_gib
+from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
 from planner.memory.ledger import RankBudget
 from planner.memory.overheads import draft_embeddings_bytes
-from planner.memory.term import Term, used
+from planner.memory.term import used
 from planner.settings import Settings
 
 OWN = "measured/startups-h200-0.26.json"
@@ -128,48 +128,32 @@ def _compare_stage(startup: Startup, row: Row, stage: int) -> list[Comparison]:
     loaded = draft_embeddings_bytes(shape) / GIB if row["draft"] else 0.0
     expected, low, high = weights_gib(rank)
     weights = expected + loaded, low + loaded, high + loaded
-    found = [_of(startup, "weights", weights, measured["model_gib"])]
+    found = [Comparison.of(startup, "weights", weights, measured["model_gib"])]
     for component, keys in _COMPONENTS.items():
         name = next((key for key in (key.removesuffix("_bytes") + "_gib" for key in keys) if key in measured), None)
         if name is None:
             continue
         predicted = _predicted(rank, component)
         if predicted[0]:
-            found.append(_of(startup, component, predicted, measured[name]))
+            found.append(Comparison.of(startup, component, predicted, measured[name]))
     # A draft's input tensor is in the load figure: with a draft the two cannot be told apart.
     if "buffers_after_load_gib" in measured and rank.shape.tensor_parallel_size == 1 and not row["draft"]:
         held = measured["runner_buffers_gib"] + measured["buffers_after_load_gib"]
         buffers = rank.outside_budget["buffers"] if rank.outside_budget["buffers"].bytes else rank.terms["buffers"]
-        found.append(_of(startup, "buffers", _gib(buffers), held))
+        found.append(Comparison.of(startup, "buffers", term_gib(buffers), held))
     if "kv_available_gib" in measured:
         room_gib = rank.requested_bytes / GIB - measured["model_gib"] + loaded
         taken = used(term for term in rank.terms.values() if term.name != "weights.rounding")
         pool = room_gib - taken.expected / GIB, room_gib - taken.worst / GIB, room_gib - taken.best / GIB
-        found.append(_of(startup, "kv_pool", pool, measured["kv_available_gib"]))
+        found.append(Comparison.of(startup, "kv_pool", pool, measured["kv_available_gib"]))
     return found
 
 
 def _predicted(rank: RankBudget, component: str) -> tuple[float, float, float]:
     """What the engine's own figure of that name holds, in GiB; outside torch, the fused all-reduce's workspace too."""
     if component == "graphs":
-        return _gib(rank.outside_budget["graphs"])
+        return term_gib(rank.outside_budget["graphs"])
     if component != "outside_torch":
-        return _gib(rank.terms[component])
+        return term_gib(rank.terms[component])
     taken = used((rank.terms["outside_torch"], rank.terms["fused_all_reduce"]))
     return taken.expected / GIB, taken.best / GIB, taken.worst / GIB
-
-
-def _gib(term: Term) -> tuple[float, float, float]:
-    return term.bytes / GIB, term.low_bytes / GIB, term.high_bytes / GIB
-
-
-def _of(startup: Startup, component: str, predicted: tuple[float, float, float], measured: float) -> Comparison:
-    expected, low, high = predicted
-    return Comparison(
-        startup=startup,
-        component=component,
-        predicted_gib=expected,
-        low_gib=low,
-        high_gib=high,
-        measured_gib=measured,
-    )

@@ -11,9 +11,9 @@ from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, gib
 from planner.accuracy.data import Startup, sibling
-from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, weights_gib
+from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
 from planner.facts import load
-from planner.memory.term import Term, used
+from planner.memory.term import used
 from planner.settings import Settings
 
 PUBLIC = "measured/startups-public.json"
@@ -52,11 +52,11 @@ def public_comparisons(row: Row) -> list[Comparison]:
     room = rank.requested_bytes / GIB - row["load"]
     pool = room - taken.expected / GIB, room - taken.worst / GIB, room - taken.best / GIB
     found = [
-        _of(startup, "weights", weights_gib(rank), row["load"]),
-        _of(startup, "kv_pool", pool, row["kv"]),
+        Comparison.of(startup, "weights", weights_gib(rank), row["load"]),
+        Comparison.of(startup, "kv_pool", pool, row["kv"]),
     ]
     if row.get("graph_actual"):
-        found.append(_of(startup, "graphs", _gib(rank.outside_budget["graphs"]), row["graph_actual"]))
+        found.append(Comparison.of(startup, "graphs", term_gib(rank.outside_budget["graphs"]), row["graph_actual"]))
     return found
 
 
@@ -91,20 +91,4 @@ def public_startup(row: Row) -> Startup:
         ),
         measured={},
         source=row["id"],
-    )
-
-
-def _gib(term: Term) -> tuple[float, float, float]:
-    return term.bytes / GIB, term.low_bytes / GIB, term.high_bytes / GIB
-
-
-def _of(startup: Startup, component: str, predicted: tuple[float, float, float], measured: float) -> Comparison:
-    expected, low, high = predicted
-    return Comparison(
-        startup=startup,
-        component=component,
-        predicted_gib=expected,
-        low_gib=low,
-        high_gib=high,
-        measured_gib=measured,
     )
