@@ -218,7 +218,8 @@ def _reasons(
     said = []
     if wanted and not meeting:
         said.append(
-            f"no layout meets every target; {chosen.name} misses the hardest one by {chosen.miss(targets):.2f} x"
+            f"none of the {len(asked)} ways compared meets every target; "
+            f"{chosen.name} misses the hardest one by {chosen.miss(targets):.2f} x"
         )
         if single := alone(asked, workload):
             one = best(single, targets)

@@ -132,5 +132,5 @@ def test_no_load_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_forecast_as_text_fits_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = run(capsys, "--gpus", "2xMI300X", "--concurrency", "4", "--objective", "balanced", "--tpot-ms", "1")
-    assert "no layout meets every target" in out
+    assert "ways compared meets every target" in " ".join(out.split())
     assert max(len(line) for line in out.splitlines()) <= 80

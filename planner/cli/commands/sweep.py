@@ -96,7 +96,9 @@ def command(
     vllm_version: str | None, fits_only: bool, as_csv: bool, as_json: bool, plot: str | None, x_axis: str | None,
     y_axis: str | None, counts: tuple[int, ...], gpus: tuple[str, ...], **options: Any,
 ) -> int:  # fmt: skip
-    """Judge every combination of the given values, exactly as a plan would.
+    """Judge every combination of the given values by the rules of a plan.
+
+    A batch that is not given is the release's default; a plan may take a smaller one to fit.
 
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
     flight. Sweeps need numpy: `pip install numpy`. Nothing is written but the table, unless asked.

@@ -89,6 +89,8 @@ def _missing(case: Case, one: Option, source: Source) -> Finding | None:
         near = _nearest(one.name, case)
         if near is not None:
             message += f"; the nearest one is {near}"
+            cure = f"write {near} if that is meant, else leave {shown} out"
+            edits = ()  # dropping a mistyped flag would drop its value without a word
     if one.name in _SPECULATIVE:
         cure, edits = _speculative(case, one, source)
     surely = case.version is not None or history is None or case.model is not None
