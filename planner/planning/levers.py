@@ -221,8 +221,7 @@ def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
             yield dataclasses.replace(found, cost="nothing", note=note)
             return
     count = gpus.count
-    while count < min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
-        count *= 2
+    while (count := 1 << count.bit_length()) <= min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
         larger = GpuSet(spec=gpus.spec, count=count, memory_override_bytes=gpus.memory_override_bytes)
         found = _fitting(outcome.question, larger, longer_than)
         if found is not None:

@@ -68,7 +68,7 @@ def target_levers(
     progress(len(starts), len(starts) + 1)
     found += _more_gpus(request, workload, targets)
     found += _faster_gpus(request, workload, targets)
-    return tuple(sorted(_useful(found), key=lambda lever: LEVER_COSTS.index(lever.cost)))
+    return tuple(sorted(_useful(found, workload), key=lambda lever: LEVER_COSTS.index(lever.cost)))
 
 
 def alone(ways: Sequence[Way], workload: Workload) -> list[Way]:
@@ -240,8 +240,11 @@ def _more_gpus(request: PlanRequest, workload: Workload, targets: Targets) -> It
     """The next larger number of the same GPUs that meets the targets: in one node, then in several."""
     gpus = request.gpus
     count, nodes = gpus.count, gpus.nodes
-    while count * nodes < MOST_GPUS:
-        count, nodes = (count * 2, nodes) if count * 2 <= gpus.spec.max_gpus_per_node else (count, nodes * 2)
+    while True:
+        more = 1 << count.bit_length()
+        count, nodes = (more, nodes) if more <= gpus.spec.max_gpus_per_node else (count, nodes * 2)
+        if count * nodes > MOST_GPUS:
+            return
         larger = GpuSet(
             spec=gpus.spec, count=count, nodes=nodes, memory_override_bytes=gpus.memory_override_bytes
         )  # fmt: skip
@@ -283,11 +286,15 @@ def _on(request: PlanRequest, gpus: GpuSet, workload: Workload, targets: Targets
     return dataclasses.replace(lever, name="gpus")
 
 
-def _useful(levers: Sequence[Lever]) -> Iterator[Lever]:
-    """Without those that add a change and allow no larger load than the same load alone."""
+def _useful(levers: Sequence[Lever], workload: Workload) -> Iterator[Lever]:
+    """Without those that add a change and come no nearer to the asked load than the same load alone."""
+
+    def away(name: str, value: Any) -> float:
+        return abs(float(value) - float(getattr(workload, name) or 0))
+
     plain = {name: value for lever in levers if not lever.change for name, value in lever.load.items()}
     for lever in levers:
         shared = [name for name in lever.load if name in plain]
-        if lever.change and any(not lever.load[name] > plain[name] for name in shared):  # type: ignore[operator]
+        if lever.change and any(away(name, lever.load[name]) >= away(name, plain[name]) for name in shared):
             continue
         yield lever

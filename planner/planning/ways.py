@@ -101,6 +101,8 @@ def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
             for layout in layouts(first.model, request.gpus, text_only=first.settings.language_model_only)
             if layout.pipeline_parallel_size == 1 or layout.gpus_per_replica > request.gpus.count
         ]
+        if first.settings.layout not in places:
+            places.append(first.settings.layout)
     else:
         places = [first.settings.layout]
     batched: list[int | None] = [request.max_num_batched_tokens]

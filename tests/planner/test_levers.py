@@ -61,3 +61,11 @@ def test_no_other_layout_of_the_same_gpus_has_several_times_the_context(gpus: st
 
 def test_a_layout_that_was_asked_for_is_kept() -> None:
     assert plan(PlanRequest(gpus=parse_gpus("3xH100"), tensor_parallel_size=2)).settings.tensor_parallel_size == 2
+
+
+@pytest.mark.parametrize("gpus", [*TIGHT, "6xH100", "5xA100"])
+def test_gpus_that_a_lever_names_can_be_typed(gpus: str) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus), tensor_parallel_size=1, pipeline_parallel_size=1, replicas=1))
+    named = [str(lever.change["gpus"]) for lever in answer.levers if lever.name == "gpus"]
+    assert named
+    assert [str(parse_gpus(name)) for name in named] == named

@@ -188,3 +188,14 @@ def test_every_cause_says_what_to_do() -> None:
 def test_every_cause_stands_in_the_how_to() -> None:
     text = (Path(__file__).parents[2] / "docs" / "how-to" / "diagnose-a-failed-start.md").read_text()
     assert [code for code in causes() if code != "out-of-memory" and code != "death" and f"`{code}`" not in text] == []
+
+
+def test_a_loop_keeps_what_cures_the_start() -> None:
+    once = (
+        b"INFO 05-13 10:40:43 [api_server.py:97] vLLM API server version 0.27.0\n"
+        b"ERROR 05-13 10:41:43 [core.py:870] ValueError: No available memory for the cache blocks. Try increasing "
+        b"`gpu_memory_utilization` when initializing the engine.\n"
+    )
+    alone, often = diagnose(once).cures, diagnose(once * 4).cures
+    assert alone and often[: len(alone)] == alone
+    assert len(often) == len(alone) + 1 and "4" in often[-1]

@@ -85,3 +85,26 @@ def test_the_page_marks_what_would_meet_them(capsys: pytest.CaptureFixture[str])
     line = next(line for line in page.splitlines() if line.startswith("levers"))
     assert "✓ --concurrency" in line
     assert "one request alone has TTFT" in page
+
+
+def test_more_gpus_are_the_next_that_a_node_holds() -> None:
+    load = Workload(prompt_tokens=2000, output_tokens=200, concurrency=32)
+    plan = ask(PlanRequest(gpus=parse_gpus("6xH100")), load, Targets(tpot_ms=27))
+    assert plan.speed is not None and not plan.speed.meets_targets
+    larger = [lever.change["gpus"] for lever in plan.levers if lever.meets_targets and lever.name == "gpus"]
+    assert "8xH100" in [str(gpus) for gpus in larger]
+
+
+def test_a_layout_of_stages_inside_a_node_is_forecast_where_nothing_else_fits() -> None:
+    plan = ask(PlanRequest(gpus=parse_gpus("3xA100-64GB")), CHAT, Targets(ttft_ms=1))
+    assert plan.settings.pipeline_parallel_size == 3
+    assert plan.speed is not None
+
+
+def test_more_in_flight_than_needed_is_not_offered() -> None:
+    load = Workload(prompt_tokens=1000, output_tokens=300, concurrency=100)
+    plan = ask(PlanRequest(gpus=parse_gpus("4xH200")), load, Targets(tokens_per_s=2400))
+    offered = [lever for lever in plan.levers if lever.meets_targets and "concurrency" in lever.load]
+    assert offered
+    least = min(int(str(lever.load["concurrency"])) for lever in offered if not lever.change)
+    assert all(int(str(lever.load["concurrency"])) < least for lever in offered if lever.change)

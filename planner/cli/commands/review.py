@@ -130,17 +130,23 @@ def _text(name: str) -> str:
 
 
 def _beside(name: str) -> Callable[[str], str | None]:
-    """Files in the artefact's own folder, by name; nothing else is opened."""
+    """Files in the artefact's own folder, by name; nothing else is opened, and no link leads out of it.
+
+    A file named by its place on the machine (``/etc/m35.env``) is looked for under its last name.
+    """
     folder = Path(name).parent if name != "-" else Path()
 
     def read(path: str) -> str | None:
         wanted = PurePosixPath(path)
-        for candidate in (wanted, PurePosixPath(wanted.name)):
+        by_place = wanted.is_absolute() and not wanted.name.startswith(".")
+        for candidate in (wanted, *([PurePosixPath(wanted.name)] if by_place else ())):
             if candidate.is_absolute() or ".." in candidate.parts or not candidate.name:
                 continue
             try:
+                if not (folder / candidate).resolve().is_relative_to(folder.resolve()):
+                    continue
                 return decoded(read_bytes(folder / candidate, first_bytes=_LIMIT_BYTES), errors="replace")
-            except UnreadableInput:
+            except (UnreadableInput, OSError, RuntimeError, ValueError):  # loops of links, names that none has
                 continue
         return None
 

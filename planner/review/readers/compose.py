@@ -38,7 +38,9 @@ def servers_of(root: Tree, beside: Callable[[str], str | None]) -> list[Server]:
     if services is None:
         return []
     beside = cache(beside)
-    outside = {name: value for name, value in assignments(beside(".env") or "") if value}
+    # A secret belongs there; in the text its reference stays as it is written.
+    kept = assignments(beside(".env") or "")
+    outside = {name: value for name, value in kept if value and not is_secret_name(name)}
     awaited = _awaited(services)
     found = []
     for name, service in islice(services.items(), _MOST_SERVICES):

@@ -18,6 +18,7 @@ from planner.review.readers.shell import Scope, commands
 from planner.review.server import Server, Variable
 from planner.review.text import Text, joined
 
+_HEREDOC = re.compile(r"""<<(-?)["']?([A-Za-z_]\w*)["']?""")
 _INSTRUCTION = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+")
 _FROM = re.compile(r"^[ \t]*FROM[ \t]+\S", re.IGNORECASE | re.MULTILINE)
 _FIRST = re.compile(r"^(?:[ \t]*(?:#[^\n]*)?\n)*[ \t]*(?:FROM|ARG)[ \t]+\S", re.IGNORECASE)
@@ -135,7 +136,21 @@ def _instructions(text: Text) -> Iterator[tuple[str, Text]]:
             if not goes_on or at >= len(value):
                 break
         if match is not None and parts:
-            yield match[1].upper(), joined(parts)
+            name = match[1].upper()
+            if name in ("RUN", "COPY", "ADD"):
+                for opened in _HEREDOC.finditer(joined(parts).value):
+                    end = _end_of_heredoc(value, at, opened[2], tabs=bool(opened[1]))
+                    parts.append(text.cut(at, end))
+                    at = end
+            yield name, joined(parts)
+
+
+def _end_of_heredoc(value: str, at: int, word: str, *, tabs: bool) -> int:
+    """Where the lines that an instruction brings along end; `at` where nothing ends them."""
+    indent = r"\t*" if tabs else ""
+    closing = re.compile(rf"^{indent}{re.escape(word)}[ \t]*(?:\n|\Z)", re.MULTILINE)
+    found = closing.search(value, at)
+    return found.end() if found is not None else at
 
 
 def _shell_form(text: Text | None) -> bool:

@@ -10,7 +10,7 @@ from planner.review.server import Server
 from planner.review.text import Text, joined
 
 _VARIABLE = re.compile(r"^(?:export[ \t]+)?([A-Za-z_][\w.-]*)[ \t]*(?:\?|:{1,3}|\+)?=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
-_RECIPE = re.compile(r"^\t[@+-]*(.*(?:\\\n.*)*)\n?", re.MULTILINE)
+_RECIPE = re.compile(r"^\t[@+-]*((?:[^\\\n]|\\.|\\\n)*)\n?", re.MULTILINE)
 
 
 def is_makefile(name: str) -> bool:

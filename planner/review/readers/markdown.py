@@ -26,9 +26,7 @@ def blocks(source: Source) -> Iterator[Source]:
     """Yield each block that speaks of vLLM, at its own place: all before it is blank."""
     text = source.text
     at, count = 0, 0
-    outside: list[tuple[int, int]] = []
     while (match := _FENCE.search(text, at)) is not None and count < MOST_BLOCKS:
-        outside.append((at, match.start()))
         start = match.end() + 1
         closing = re.compile(rf"^{re.escape(match[1])}[ \t]*{re.escape(match[2])}+[ \t]*$", re.MULTILINE)
         end = closing.search(text, start)
@@ -39,22 +37,22 @@ def blocks(source: Source) -> Iterator[Source]:
         if ending is not None and _SHOWN.search(text, start, stop):
             count += 1
             yield _alone(source, start, stop, ending)
-    outside.append((at, len(text)))
 
 
 def inline(source: Source) -> Iterator[Text]:
     """Yield each inline code that starts a server with arguments, as shell text."""
     text = source.text
-    fenced = False
+    fence = ""
     start = 0
     for line in text.split("\n"):
-        if _FENCE.match(line):
-            fenced = not fenced
-        elif not fenced and "`" in line:
-            for match in _INLINE.finditer(line):
-                if _STARTED.search(match[2]):
-                    begin = start + match.start(2)
-                    yield Text(match[2], tuple(range(begin, begin + len(match[2]))))
+        if (match := _FENCE.match(line)) is not None and match[2].startswith(fence):
+            # A block ends with its own sign, at least as long as it began.
+            fence = "" if fence else match[2]
+        elif not fence and "`" in line:
+            for code in _INLINE.finditer(line):
+                if _STARTED.search(code[2]):
+                    begin = start + code.start(2)
+                    yield Text(code[2], tuple(range(begin, begin + len(code[2]))))
         start += len(line) + 1
 
 

@@ -30,7 +30,7 @@ from planner.review.readers.tree import TEMPLATES, Tree, documents
 from planner.review.server import Server
 from planner.review.text import Source, Text, plain
 
-_ENGINE_IMPORT = re.compile(r"^\s*(?:from\s+vllm[\w.]*\s+import|import\s+vllm)\b", re.MULTILINE)
+_ENGINE_IMPORT = re.compile(r"^[ \t]*(?:from\s+vllm[\w.]*\s+import|import\s+vllm)\b", re.MULTILINE)
 _KEY_LINE = re.compile(r"^(?:- )?['\"]?[\w./-]+['\"]?:(?:\s|$)", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _CONFIG_KEYS_NEEDED = 2

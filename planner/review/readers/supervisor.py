@@ -33,9 +33,10 @@ def servers_of(text: Text) -> list[Server]:
         if command is None:
             continue
         env = variables(_pairs(text, given)) if given is not None else {}
-        for one in shell_servers(
-            text.cut(command.start(2), command.end(2)), kind="supervisord program", setting="systemd"
-        ):
+        words = text.cut(command.start(2), command.end(2))
+        # Lines that are indented belong to the value; a newline in it ends no command.
+        words = replace(words, value=words.value.replace("\n", " "))
+        for one in shell_servers(words, kind="supervisord program", setting="systemd"):
             found.append(replace(one, env={**env, **one.env}, name=section[1].partition(":")[2]))
     return found
 

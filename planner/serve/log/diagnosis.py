@@ -126,8 +126,7 @@ def diagnose(
         values["free_port"] = str(free)
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""
-    if (starts := log.count(_START)) > _FEW_STARTS:
-        cures.append(_AGAIN.format(starts=starts))
+    again = (_AGAIN.format(starts=starts),) if (starts := log.count(_START)) > _FEW_STARTS else ()
     if plan is not None:
         cures += _planned_cures(cause.code, plan, values)
     if known.replan and plan is not None:
@@ -138,7 +137,7 @@ def diagnose(
         phase=cause.phase,
         term=known.term,
         evidence=_evidence(cause, failures),
-        cures=tuple(cures) or (known.general_cure,),
+        cures=(*(cures or [known.general_cure]), *again),
         note=note,
         also=tuple(dict.fromkeys(f.code for f in failures if f.code != cause.code and f.weight == "cause")),
         measured=measured,
