@@ -28,6 +28,8 @@ class WeightFormat:
     """Bytes of one scale; 0 where scales are per tensor."""
     zero_point_bits: int = 0
     """Bits of a zero point per group (asymmetric INT4)."""
+    packing: str = ""
+    """Whose packing four-bit integers have: ``awq``, ``gptq``, ``compressed-tensors``, ``modelopt``."""
 
     @classmethod
     def named(cls, name: str) -> "WeightFormat":

@@ -14,7 +14,9 @@ MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "dow
 
 
 @cache
-def weight_format(name: str, *, group_rows: int = 0, group_columns: int = 0, zero_point_bits: int = 0) -> WeightFormat:
+def weight_format(
+    name: str, *, group_rows: int = 0, group_columns: int = 0, zero_point_bits: int = 0, packing: str = ""
+) -> WeightFormat:
     """Return the format called `name`; block and group sizes override its own where given.
 
     >>> weight_format("int4", group_columns=128).matrix_bytes(2, 256)
@@ -26,6 +28,7 @@ def weight_format(name: str, *, group_rows: int = 0, group_columns: int = 0, zer
         group_rows=group_rows or known.group_rows,
         group_columns=group_columns or known.group_columns,
         zero_point_bits=zero_point_bits,
+        packing=packing,
     )
 
 

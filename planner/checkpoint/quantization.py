@@ -127,7 +127,7 @@ def _fbgemm(config: Section) -> Quantization:
 def _awq(config: Section) -> Quantization:
     bits = config.integer("w_bit" if "w_bit" in config else "bits", limit=64)
     group = config.integer("q_group_size" if "q_group_size" in config else "group_size", limit=_GROUP_LIMIT)
-    inner = _int(bits, group, zero_points=config.flag("zero_point", default=True))
+    inner = _int(bits, group, "awq", zero_points=config.flag("zero_point", default=True))
     return Quantization(_skipping(inner, config.texts("modules_to_not_convert")))
 
 
@@ -138,14 +138,14 @@ def _gptq(config: Section) -> Quantization:
     group = config.values.get("group_size", -1)
     columns = 0 if group == -1 else config.integer("group_size", limit=_GROUP_LIMIT)
     # qzeros are stored for symmetric weights too, and vLLM's Machete kernel (Hopper) keeps them; Marlin drops them.
-    inner = _int(config.integer("bits", limit=64), columns, zero_points=True)
+    inner = _int(config.integer("bits", limit=64), columns, "gptq", zero_points=True)
     return Quantization(_skipping(inner, config.texts("modules_to_not_convert")))
 
 
-def _int(bits: int, group_columns: int, *, zero_points: bool) -> WeightFormat:
+def _int(bits: int, group_columns: int, packing: str, *, zero_points: bool) -> WeightFormat:
     if bits != 4:
         raise UnsupportedModel(f"{bits}-bit weight-only integers are not described", hint="4 bits are")
-    return weight_format("int4", group_columns=group_columns, zero_point_bits=4 if zero_points else 0)
+    return weight_format("int4", group_columns=group_columns, zero_point_bits=4 if zero_points else 0, packing=packing)
 
 
 def _compressed_tensors(config: Section) -> Quantization:
@@ -187,7 +187,7 @@ def _scheme(weights: Section) -> WeightFormat:
     if kind == "int" and bits == 8 and strategy == "channel":
         return weight_format("int8-channel")
     if kind == "int" and bits == 4 and strategy in ("group", "channel", ""):
-        return _int(4, columns, zero_points=not weights.flag("symmetric", default=True))
+        return _int(4, columns, "compressed-tensors", zero_points=not weights.flag("symmetric", default=True))
     raise UnsupportedModel(f"{bits}-bit {shown(kind)} weights with strategy `{shown(strategy)}` are not described")
 
 
@@ -247,4 +247,5 @@ def _modelopt_format(algorithm: str) -> WeightFormat:
             f"the modelopt algorithm `{shown(algorithm)}` is not described", hint=f"described: {', '.join(_MODELOPT)}"
         )
     name, group = _MODELOPT[algorithm]
-    return weight_format(name, group_rows=group if name == "fp8-block" else 0, group_columns=group)
+    rows, packing = group if name == "fp8-block" else 0, "modelopt" if name == "int4" else ""
+    return weight_format(name, group_rows=rows, group_columns=group, packing=packing)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from hw_specs.errors import shown
 from planner.checkpoint.formats import MATRICES, LayerFormats, layer_groups, weight_format
@@ -110,8 +111,10 @@ def _declared(group: LayerGroup, matrix: str) -> WeightFormat:
 
 
 def _refined(stored: WeightFormat, declared: WeightFormat) -> WeightFormat:
-    """`declared` for blocks: one that is larger than the matrix has one scale whatever its size."""
-    return declared if stored.name == declared.name == "fp8-block" else stored
+    """`declared` for blocks, as one larger than the matrix has one scale whatever its size, and for who packed it."""
+    if stored.name != declared.name:
+        return stored
+    return declared if stored.name == "fp8-block" else replace(stored, packing=declared.packing)
 
 
 def layer_formats(tensors: Mapping[str, Tensor], model: ModelSpec) -> tuple[LayerGroup, ...]:

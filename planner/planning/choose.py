@@ -7,7 +7,7 @@ import dataclasses
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
 from planner.facts.policy import policy
-from planner.memory.layouts import most_replicas, tensor_parallel_fault, tensor_parallel_limit
+from planner.memory.layouts import most_replicas, tensor_parallel_limit
 from planner.memory.ledger import ledger
 from planner.planning.advice import find_warnings
 from planner.planning.answer import VERDICTS, Alternative, Lever, OtherLayouts, Plan, Rejected
@@ -112,7 +112,7 @@ def chosen_layout(question: Question) -> Layout:
     limit = tensor_parallel_limit(gpus)
     valid = question.tensor_parallel_sizes(limit)
     if tp is not None:
-        fault = tensor_parallel_fault(model, tp, text_only=question.text_only)
+        fault = question.tensor_parallel_fault(tp)
         if fault:
             sizes = question.tensor_parallel_sizes(32)
             raise InvalidRequest(
@@ -199,7 +199,7 @@ def _others(chosen: Outcome) -> tuple[tuple[Alternative, ...], tuple[Rejected, .
             )
         )
     for tp in range(1, gpus.count + 1):
-        fault = tensor_parallel_fault(question.model, tp, text_only=question.text_only)
+        fault = question.tensor_parallel_fault(tp)
         if fault and tp > 1 and (gpus.count % tp == 0 or tp == gpus.count):
             layout = Layout(tensor_parallel_size=tp, replicas=gpus.count // tp)
             rejected.append(Rejected(layout=layout, reason=fault))

@@ -39,7 +39,7 @@ class Question:
             UnknownVersion: when the vLLM release is malformed or too old.
         """
         question = cls.unchecked(request)
-        check_request(request, question.model)
+        check_request(request, question.model, question.release)
         return question
 
     @classmethod
@@ -91,11 +91,19 @@ class Question:
 
     def layouts(self) -> tuple[Layout, ...]:
         """Every layout worth planning, the default one first."""
-        return layouts(self.model, self.gpus, text_only=self.text_only)
+        return layouts(self.model, self.gpus, text_only=self.text_only, release=self.release)
 
     def tensor_parallel_sizes(self, limit: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `limit` that the model allows, ascending."""
-        return legal_tensor_parallel_sizes(self.model, limit, text_only=self.text_only)
+        return legal_tensor_parallel_sizes(
+            self.model, limit, text_only=self.text_only, gpu=self.gpus.spec, release=self.release
+        )
+
+    def tensor_parallel_fault(self, tensor_parallel_size: int) -> str | None:
+        """Why the model cannot be split this way, or None."""
+        return tensor_parallel_fault(
+            self.model, tensor_parallel_size, text_only=self.text_only, gpu=self.gpus.spec, release=self.release
+        )
 
 
 def default_batch(gpus: GpuSet, release: Release) -> BatchTier:
@@ -114,7 +122,7 @@ def default_batch(gpus: GpuSet, release: Release) -> BatchTier:
     raise BadFacts("vllm.toml", "rules.batch_tiers", f"has no tier for {spec.id}")
 
 
-def check_request(request: PlanRequest, model: ModelSpec) -> None:
+def check_request(request: PlanRequest, model: ModelSpec, release: Release) -> None:
     """Refuse what the engine would refuse before it looks at memory.
 
     Raises:
@@ -128,7 +136,7 @@ def check_request(request: PlanRequest, model: ModelSpec) -> None:
             f"for it, and on ROCm no weight-only one either",
             hint="it serves BF16 checkpoints; name one with `--model`, or GPUs with FP8 with `--gpus`",
         )
-    unloadable = tensor_parallel_fault(model, 1, text_only=True)
+    unloadable = tensor_parallel_fault(model, 1, text_only=True, gpu=spec, release=release)
     if unloadable:
         raise InvalidRequest("model", f"{model.name} cannot be loaded: {unloadable}")
     limit = model.max_position_embeddings

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from planner.errors import InvalidRequest
+from planner.facts.release import resolve_release
 from planner.memory.layouts import layouts
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
@@ -98,7 +99,12 @@ def _variants(request: PlanRequest, first: Plan) -> list[PlanRequest]:
     if request.layout_open:
         places = [
             layout
-            for layout in layouts(first.model, request.gpus, text_only=first.settings.language_model_only)
+            for layout in layouts(
+                first.model,
+                request.gpus,
+                text_only=first.settings.language_model_only,
+                release=resolve_release(first.vllm_version),
+            )
             if layout.pipeline_parallel_size == 1 or layout.gpus_per_replica > request.gpus.count
         ]
         if first.settings.layout not in places:

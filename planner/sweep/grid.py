@@ -109,7 +109,7 @@ def cells(grid: Grid, model: ModelSpec, release: Release) -> Iterator[Cell]:
         tier = default_batch(gpus, release)
         sizes = grid.tensor_parallel_sizes or tuple(range(1, gpus.count + 1))
         for tp in sizes:
-            if tp > gpus.count or tensor_parallel_fault(model, tp, text_only=text_only):
+            if tp > gpus.count or tensor_parallel_fault(model, tp, text_only=text_only, gpu=gpus.spec, release=release):
                 continue
             for batched in grid.max_num_batched_tokens or (tier.max_num_batched_tokens,):
                 for sequences in grid.max_num_seqs or (min(tier.max_num_seqs, batched),):

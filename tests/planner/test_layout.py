@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hw_specs import parse_gpus
 from hw_specs.spec import GpuSet
 from planner import Plan, PlanRequest, load_preset, plan
+from planner.facts.release import resolve_release
 from planner.memory.layouts import layouts, most_replicas, tensor_parallel_limit
 from tests.property.strategies import gpu_sets
 
@@ -51,7 +52,7 @@ def test_tensor_parallelism_over_slow_links_is_warned_of(gpus: str, warned: bool
 
 @given(gpu_sets(nodes=st.integers(1, 24)), st.booleans())
 def test_servers_stay_inside_a_node_or_fill_whole_ones(gpus: GpuSet, text_only: bool) -> None:
-    found = layouts(load_preset(), gpus, text_only=text_only)
+    found = layouts(load_preset(), gpus, text_only=text_only, release=resolve_release())
     assert found[0].pipeline_parallel_size == 1
     assert len(set(found)) == len(found)
     for layout in found:

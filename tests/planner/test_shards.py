@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw_specs import parse_gpus
+from hw_specs import get_gpu, parse_gpus
 from planner import PlanRequest, load_preset, plan
 from planner.checkpoint.document import Section
 from planner.checkpoint.huggingface import read_huggingface
 from planner.errors import InvalidRequest
-from planner.memory.layouts import legal_tensor_parallel_sizes, tensor_parallel_fault
+from planner.facts.release import resolve_release
+from planner.memory import layouts
 from planner.model import ModelSpec, WeightFormat
 
 QWEN = {
@@ -37,6 +38,16 @@ def model(**changes: object) -> ModelSpec:
     return read_huggingface(Section(origin="config.json", values={**QWEN, **changes}), name="a-model")
 
 
+def fault_of(spec: ModelSpec, tp: int, *, gpu: str = "H200", version: str = "0.33.0") -> str | None:
+    return layouts.tensor_parallel_fault(spec, tp, text_only=True, gpu=get_gpu(gpu), release=resolve_release(version))
+
+
+def legal_sizes(spec: ModelSpec, *, gpu: str = "H200", version: str = "0.33.0") -> tuple[int, ...]:
+    return layouts.legal_tensor_parallel_sizes(
+        spec, 8, text_only=True, gpu=get_gpu(gpu), release=resolve_release(version)
+    )
+
+
 def stored_as(fmt: WeightFormat, **changes: int) -> ModelSpec:
     base = model(**changes)
     return replace(base, layers=tuple(replace(group, attention=fmt, mlp=fmt) for group in base.layers))
@@ -45,11 +56,11 @@ def stored_as(fmt: WeightFormat, **changes: int) -> ModelSpec:
 @pytest.mark.parametrize("stored", STORED)
 def test_231_groups_stay_on_one_gpu(stored: str) -> None:
     """29568 / 128 = 231, an odd number: whatever stores groups or blocks of 128 cannot be halved."""
-    assert legal_tensor_parallel_sizes(model(quantization_config=STORED[stored]), 8, text_only=True) == (1,)
+    assert legal_sizes(model(quantization_config=STORED[stored])) == (1,)
 
 
 def test_without_groups_the_same_model_is_split() -> None:
-    assert legal_tensor_parallel_sizes(model(), 8, text_only=True) == (1, 2, 4, 8)
+    assert legal_sizes(model()) == (1, 2, 4, 8)
 
 
 def test_the_refusal_names_group_matrix_and_what_is_valid() -> None:
@@ -70,7 +81,7 @@ def test_a_split_is_legal_exactly_when_every_group_is_whole(tp: int, group: int,
     fmt = WeightFormat(name="int4", bits=4, group_rows=1, group_columns=group, scale_bytes=2)
     spec = stored_as(fmt, intermediate_size=inner)
     whole = inner // tp % group == 0 and spec.num_attention_heads * spec.head_dim // tp % group == 0
-    assert (tensor_parallel_fault(spec, tp, text_only=True) is None) == (inner % tp == 0 and whole)
+    assert (fault_of(spec, tp) is None) == (inner % tp == 0 and whole)
 
 
 @given(
@@ -78,7 +89,7 @@ def test_a_split_is_legal_exactly_when_every_group_is_whole(tp: int, group: int,
 )
 def test_blocks_end_at_the_seams_of_merged_matrices_too(tp: int, rows: int, inner: int) -> None:
     fmt = WeightFormat(name="fp8-block", bits=8, group_rows=rows, group_columns=rows, scale_bytes=4)
-    legal = tensor_parallel_fault(stored_as(fmt, intermediate_size=inner), tp, text_only=True) is None
+    legal = fault_of(stored_as(fmt, intermediate_size=inner), tp) is None
     assert legal == (inner % tp == 0 and inner // tp % rows == 0)
 
 
@@ -140,19 +151,72 @@ def test_a_group_that_no_row_is_a_multiple_of_is_refused_on_one_gpu_too(stored: 
         },
     ):
         spec = model(quantization_config=STORED[stored], **changes)
-        assert legal_tensor_parallel_sizes(spec, 8, text_only=True) == ()
-        fault = tensor_parallel_fault(spec, 1, text_only=True)
+        assert legal_sizes(spec) == ()
+        fault = fault_of(spec, 1)
         assert fault is not None
         assert "groups of 128 do not divide" in fault
 
 
 def test_the_last_block_of_an_unshared_row_may_be_cut() -> None:
     spec = model(quantization_config=STORED["fp8 blocks"], hidden_size=8192 + 64, head_dim=128)
-    assert tensor_parallel_fault(spec, 1, text_only=True) is None
+    assert fault_of(spec, 1) is None
 
 
 def test_four_bit_rows_fill_whole_words() -> None:
-    channel = WeightFormat(name="int4", bits=4, group_rows=1, scale_bytes=2)
-    spec = stored_as(channel, intermediate_size=8192 * 2 + 2)
-    assert tensor_parallel_fault(spec, 1, text_only=True) is not None
-    assert tensor_parallel_fault(stored_as(channel), 1, text_only=True) is None
+    """AWQ and GPTQ pack eight values to a word along the rows, compressed-tensors along the columns."""
+    for packing, whole in (("awq", True), ("gptq", True), ("compressed-tensors", False)):
+        channel = WeightFormat(name="int4", bits=4, group_rows=1, scale_bytes=2, packing=packing)
+        spec = stored_as(channel, intermediate_size=8192 * 2 + 2)
+        assert (fault_of(spec, 1) is not None) == whole
+        assert fault_of(stored_as(channel), 1) is None
+
+
+COLUMNS_64 = {"intermediate_size": 64 * 231 * 2, "hidden_size": 8192}
+"""Halved, a down projection of 231 x 64 columns: whole groups of 64, no whole tile of 128."""
+GROUPS_OF_64 = {
+    "awq": {**STORED["awq"], "group_size": 64},
+    "gptq": {**STORED["gptq"], "group_size": 64},
+    "compressed-tensors": {
+        "quant_method": "compressed-tensors",
+        "config_groups": {"a": {"targets": ["Linear"], "weights": {
+            "num_bits": 4, "type": "int", "strategy": "group", "group_size": 64, "symmetric": True}}},
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("stored", "gpu", "version", "legal"),
+    [
+        ("gptq", "A100", "0.22.0", False),
+        ("compressed-tensors", "A100", "0.22.0", False),
+        ("gptq", "H100", "0.20.0", True),  # Machete
+        ("awq", "A100", "0.20.0", True),  # AWQ's own kernel
+        ("gptq", "A100", "0.23.0", True),  # Humming
+        ("compressed-tensors", "L40S", "0.33.0", True),  # Marlin pads
+        ("gptq", "MI300X", "0.20.0", True),  # Triton
+    ],
+)
+def test_whole_tiles_are_asked_for_until_a_kernel_takes_any_shape(
+    stored: str, gpu: str, version: str, legal: bool
+) -> None:
+    spec = model(quantization_config=GROUPS_OF_64[stored], **COLUMNS_64)
+    fault = fault_of(spec, 2, gpu=gpu, version=version)
+    assert (fault is None) == legal, fault
+    assert fault is None or "down_proj" in fault
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "legal"),
+    [("A100", "0.23.0", False), ("A100", "0.24.0", True), ("H100", "0.20.0", True), ("MI300X", "0.20.0", True)],
+)
+def test_weight_only_fp8_needs_whole_tiles_until_marlin_pads(gpu: str, version: str, legal: bool) -> None:
+    """96 columns are neither 128 nor 64."""
+    spec = stored_as(WeightFormat.named("fp8"), intermediate_size=8 * 96)
+    assert (fault_of(spec, 8, gpu=gpu, version=version) is None) == legal
+
+
+def test_this_model_is_split_by_every_release_on_every_card() -> None:
+    for stem in ("mistral-medium-3.5-128b", "mistral-medium-3.5-128b-nvfp4"):
+        for version in ("0.20.0", "0.23.0", "0.33.0"):
+            for gpu in ("A100", "H100", "B200", "L40S"):
+                assert legal_sizes(load_preset(stem), gpu=gpu, version=version) == (1, 2, 4, 8)

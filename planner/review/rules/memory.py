@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from hw_specs.units import format_tokens
 from planner.errors import PlannerError
 from planner.facts.policy import policy
-from planner.facts.release import parse_version
+from planner.facts.release import parse_version, resolve_release
 from planner.facts.review import review_facts
 from planner.facts.serve_flags import serve_flags
 from planner.facts.vllm import vllm_facts
@@ -124,9 +124,15 @@ def _refused(case: Case, memory: Memory) -> Finding:
 
 def _largest_legal(case: Case) -> int | None:
     """The largest tensor-parallel size that the model and its GPUs allow."""
-    if case.model is None or case.available is None:
+    if case.model is None or case.available is None or case.gpus is None:
         return None
-    sizes = legal_tensor_parallel_sizes(case.model, case.available, text_only=case.server.on("language-model-only"))
+    sizes = legal_tensor_parallel_sizes(
+        case.model,
+        case.available,
+        text_only=case.server.on("language-model-only"),
+        gpu=case.gpus.spec,
+        release=resolve_release(case.judged_version),
+    )
     return sizes[-1] if sizes else None
 
 
@@ -206,8 +212,14 @@ def _wider(case: Case, plan: Plan) -> int | None:
     if case.used is None or plan.settings.pipeline_parallel_size > 1 or plan.settings.replicas > 1:
         return None
     count = plan.gpus.count
-    text_only = plan.settings.language_model_only
-    for size in legal_tensor_parallel_sizes(plan.model, count, text_only=text_only):
+    sizes = legal_tensor_parallel_sizes(
+        plan.model,
+        count,
+        text_only=plan.settings.language_model_only,
+        gpu=plan.gpus.spec,
+        release=resolve_release(plan.vllm_version),
+    )
+    for size in sizes:
         if size <= plan.settings.tensor_parallel_size:
             continue
         try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.errors import PlannerError
 from planner.facts.log_lines import failures
+from planner.facts.release import resolve_release
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.memory.rank import Calibration
 from planner.planning.answer import Lever, Plan
@@ -101,8 +102,7 @@ def peak_cures(plan: Plan) -> list[str]:
 def weight_cures(plan: Plan) -> list[str]:
     """Return the next larger tensor parallel sizes with what they leave of the weights per GPU."""
     settings = plan.settings
-    sizes = legal_tensor_parallel_sizes(plan.model, 32, text_only=settings.language_model_only)
-    found = []
+    found, sizes = [], _sizes(plan, 32)
     for size in [size for size in sizes if size > settings.tensor_parallel_size][:2]:
         gpus = plan.gpus if size <= plan.gpus.total_gpus else dataclasses.replace(plan.gpus, count=size, nodes=1)
         again = _again(plan, {"tensor_parallel_size": size, "replicas": 1, "gpus": gpus})
@@ -142,6 +142,17 @@ def _again(plan: Plan, change: dict[str, object]) -> Plan | None:
         return None
 
 
+def _sizes(plan: Plan, limit: int) -> tuple[int, ...]:
+    """Tensor-parallel sizes up to `limit` that the plan's model allows on its GPUs."""
+    return legal_tensor_parallel_sizes(
+        plan.model,
+        limit,
+        text_only=plan.settings.language_model_only,
+        gpu=plan.gpus.spec,
+        release=resolve_release(plan.vllm_version),
+    )
+
+
 def _peak(plan: Plan) -> int:
     return sum(plan.ledger.line(name).bytes for name in ("activations", "buffers", "weights.vision"))
 
@@ -170,12 +181,11 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
     if isinstance(estimate, int):
         values["longest"] = str(_safe_length(estimate, measured.vllm_version))
     if plan is not None:
-        only = plan.settings.language_model_only
-        sizes = legal_tensor_parallel_sizes(plan.model, 32, text_only=only)
+        sizes = _sizes(plan, 32)
         values["sizes"] = ", ".join(map(str, sizes[:-1])) + f" or {sizes[-1]}" if len(sizes) > 1 else str(sizes[0])
         there = seen.get("available_gpus")
         if isinstance(there, int) and there > 0:
-            values["largest_size"] = str(legal_tensor_parallel_sizes(plan.model, there, text_only=only)[-1])
+            values["largest_size"] = str(_sizes(plan, there)[-1])
     return values
 
 
