@@ -79,10 +79,6 @@ class Release(Record):
     """Whether all-reduces are fused beside pipeline stages too."""
     flashinfer_all_reduce: bool
     """Whether FlashInfer does all-reduces that are not fused."""
-    int4_any_shape: bool
-    """Whether four-bit integers have a kernel for shapes that are no whole tiles, on NVIDIA."""
-    marlin_pads: bool
-    """Whether Marlin pads a weight to whole tiles."""
     kv_tokens: Literal["blocks", "concurrency"]
     """``blocks`` or ``concurrency``: which arithmetic the KV size line prints."""
     draft_limits_target: bool

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 
 from planner.facts.record import Record, read
+from planner.facts.rows import Row
 from planner.facts.vllm import Origin
 
 
@@ -20,10 +21,25 @@ class Stored(Record):
     source: str
 
 
+class Tiles(Row):
+    """Shapes that some card's kernels take in whole tiles only."""
+
+    vendor: str
+    formats: tuple[str, ...]
+    packings: tuple[str, ...] = ()
+    """Whose packing; empty is any."""
+    groups: tuple[int, ...] = ()
+    """Columns that share a scale, 0 a whole row; empty is any."""
+    shapes: tuple[tuple[int, int], ...]
+    """Columns and rows of a tile; one of them has to divide the matrix."""
+    source: str
+
+
 class WeightFormats(Origin):
     """The whole file."""
 
     formats: Mapping[str, Stored]
+    tiles: tuple[Tiles, ...]
 
 
 @cache

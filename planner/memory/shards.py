@@ -5,17 +5,11 @@ from __future__ import annotations
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSpec
 from planner.facts.release import Release
+from planner.facts.weight_formats import weight_formats
 from planner.model import LayerGroup, ModelSpec, WeightFormat
 
 INT4_IN_A_WORD = 8
 """Values that are packed into 32 bits."""
-TILES = ((128, 64), (64, 128))
-"""Columns and rows that a tile of Marlin's product covers, either way round."""
-HOPPER = "9.0"
-MACHETE_TILE = (64, 128)
-MACHETE_GROUPS = (0, 64, 128)
-FIRST_FP4 = 10
-"""Major compute capability from which FP4 has products of its own; before it Marlin multiplies."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,8 +36,8 @@ def stored_fault(model: ModelSpec, tp: int, *, gpu: GpuSpec, release: Release) -
     take whole tiles until they pad; where four-bit integers have no other kernel the weight is refused; AWQ has one.
 
     Source: vLLM 0.20.0 to 0.33.0, quantization/utils/fp8_utils.py validate_fp8_block_shape; auto_awq.py and
-    auto_gptq.py create_weights; compressed_tensors_wNa16.py; kernels/linear choose_mp_linear_kernel with marlin.py,
-    machete.py and humming.py can_implement; marlin_utils.py verify_marlin_supports_shape; modelopt.py (16 columns).
+    auto_gptq.py create_weights; compressed_tensors_wNa16.py; modelopt.py (16 columns); tiles as in
+    ``weight_formats.toml``.
     """
     for group in dict.fromkeys(model.layers):
         matrices = _matrices(model, group, tp)
@@ -57,7 +51,7 @@ def stored_fault(model: ModelSpec, tp: int, *, gpu: GpuSpec, release: Release) -
                 shape = f"{matrix.rows} rows and {matrix.columns} columns"
                 return (
                     f"vLLM {release.version} has no kernel for {matrix.fmt.name} in the shape of {matrix.name} "
-                    f"{_where(tp)} ({gpu.name}): {shape} are no whole tiles of 64 and 128"
+                    f"{_where(tp)} ({gpu.name}): {shape}, which tiles of 64 and 128 do not fill"
                 )
     return None
 
@@ -111,22 +105,16 @@ def _cut_words(matrix: _Matrix, tp: int) -> str | None:
 
 def _tiled(matrix: _Matrix, gpu: GpuSpec, release: Release) -> bool:
     """Whether some kernel takes a matrix of this shape."""
-    fmt, shape = matrix.fmt, (matrix.columns, matrix.rows)
-    if gpu.vendor != "nvidia":
-        return True
-    if fmt.name == "int4":
-        if fmt.packing == "awq" or release.int4_any_shape:
-            return True
-        machete = gpu.architecture == HOPPER and fmt.group_columns in MACHETE_GROUPS and _whole(shape, MACHETE_TILE)
-        return machete or _whole(shape, TILES[0])
-    marlin = (fmt.name.startswith("fp8") and gpu.fp8_kind == "weight-only") or (
-        fmt.name == "nvfp4" and int(gpu.architecture.partition(".")[0]) < FIRST_FP4
-    )
-    return not marlin or release.marlin_pads or any(_whole(shape, tile) for tile in TILES)
-
-
-def _whole(shape: tuple[int, int], tile: tuple[int, int]) -> bool:
-    return shape[0] % tile[0] == 0 and shape[1] % tile[1] == 0
+    fmt = matrix.fmt
+    for row in weight_formats().tiles:
+        applies = row.vendor == gpu.vendor and row.applies(
+            architecture=gpu.architecture, version=release.version, tensor_parallel_size=1
+        )
+        packed = not row.packings or fmt.packing in row.packings
+        grouped = not row.groups or fmt.group_columns in row.groups
+        if applies and packed and grouped and fmt.name in row.formats:
+            return any(matrix.columns % columns == 0 == matrix.rows % rows for columns, rows in row.shapes)
+    return True
 
 
 def _refused(unit: str, of: str, shared: bool, tp: int) -> str:
