@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from hw_specs.catalog import get_gpu, names
-from hw_specs.errors import BadGpuString, UnknownGpu, shown
+from hw_specs.errors import BadGpuString, M35Error, UnknownGpu, shown
 from hw_specs.instances import find_instance
 from hw_specs.mig import NO_LINK
 from hw_specs.spec import GpuSet, GpuSpec
@@ -23,6 +23,8 @@ _NEAR_MISSES = (
 )
 _EXAMPLES = "write a GPU, a count and a GPU, or nodes too: `H200`, `8xH200`, `2x8xB200`"
 _MAX_DIGITS = 60
+LEAST_MEMORY_GIB = 16
+"""A number behind a GPU that may be meant as its memory."""
 MAX_MEMORY_BYTES = 2 * TIB
 """No GPU has more."""
 
@@ -48,11 +50,8 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
     first, second, name = match.groups()
     if not name:
         raise BadGpuString(f"no GPU is named in `{shown(text)}`", hint=_EXAMPLES)
-    if "," in name:
-        raise BadGpuString(
-            f"`{shown(text)}` names more than one kind of GPU",
-            hint="one server uses one kind; `m35-plan sweep --gpus A,B` compares several",
-        )
+    if "," in name or "+" in name:
+        raise _several(text)
     if name.isdecimal():  # people call a GeForce by its number
         name = f"RTX-{name}" if f"rtx-{name}" in names() else name
     if not any(character.isalpha() for character in name) or _ONE_MORE_COUNT.match(name):
@@ -60,7 +59,7 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
     nodes = _count(first, text, what="nodes") if second is not None else 1
     count = _count(second if second is not None else first, text, what="GPUs")
     try:
-        spec = _spec(name)
+        spec = _spec(name, ahead=[count for count in (first, second) if count is not None])
     except UnknownGpu:
         instance = _instance(name)
         if instance is None:
@@ -110,8 +109,35 @@ def _instance(name: str) -> tuple[GpuSpec, int] | None:
     return spec, found.count
 
 
-def _spec(name: str) -> GpuSpec:
-    """Look the name up, and recognise a count in the wrong place (``H200x8``, ``8 H200``)."""
+def _several(text: str) -> M35Error:
+    """The refusal of a list: what to write where it is one kind of GPU after all."""
+    parts = [part.strip() for part in re.split(r"[,+]", text) if part.strip()]
+    if not parts:
+        return BadGpuString(f"no GPU is named in `{shown(text)}`", hint=_EXAMPLES)
+    if len(parts) == 1:
+        try:
+            return BadGpuString(f"`{shown(text)}` has a comma too many", hint=f"write `{parse_gpus(parts[0])}`")
+        except (BadGpuString, UnknownGpu) as error:
+            return error
+    same = f"{len(parts)}x{parts[0]}" if len(set(parts)) == 1 else "x".join(parts) if parts[0].isdecimal() else ""
+    if same and (right := _readable(same)):
+        return BadGpuString(f"`{shown(text)}` is a list, and one kind of GPU is planned", hint=f"write `{right}`")
+    return BadGpuString(
+        f"`{shown(text)}` names more than one kind of GPU",
+        hint="one server uses one kind; `m35-plan sweep --gpus A,B` compares several",
+    )
+
+
+def _readable(text: str) -> str | None:
+    """Return `text` as it is written, where it can be planned."""
+    try:
+        return str(parse_gpus(text))
+    except (BadGpuString, UnknownGpu):
+        return None
+
+
+def _spec(name: str, *, ahead: list[str]) -> GpuSpec:
+    """Look the name up, and recognise a count in the wrong place (``H200x8``, ``8 H200``); `ahead` stand before it."""
     try:
         return get_gpu(name)
     except UnknownGpu:
@@ -122,9 +148,31 @@ def _spec(name: str) -> GpuSpec:
                     spec = get_gpu(near["name"])
                 except UnknownGpu:
                     continue  # The digits are part of the name, which is refused whole.
-                right = f"{int(near['count'])}x{spec.name}"
-                raise BadGpuString(f"{reason} in `{shown(name)}`", hint=f"write `{right}`") from None
+                raise _misplaced(name, reason, int(near["count"]), spec, ahead) from None
         raise
+
+
+def _misplaced(name: str, reason: str, count: int, spec: GpuSpec, ahead: list[str]) -> BadGpuString:
+    """The refusal of a count in the wrong place, with what can be planned and comes nearest."""
+    most, said = spec.max_gpus_per_node, "x".join([*ahead, spec.name])
+    if not ahead:
+        right = _readable(f"{count}x{spec.name}" if count <= most else f"{count // most}x{most}x{spec.name}")
+        if right and count > most and count % most:
+            right = None
+        hint = (
+            f"write `{right}`" if right else f"write `{spec.name}`; its memory is said with `--gpu-memory {count}GiB`"
+        )
+        return BadGpuString(f"{reason} in `{shown(name)}`", hint=hint)
+    right = _readable(said) or spec.name
+    several = _readable(f"{count}x{said}") if len(ahead) == 1 and ":" not in name else None
+    other = f", or `{several}` for {count} nodes of it" if several else ""
+    memory = (
+        f"; another memory is said with `--gpu-memory {count}GiB`" if ":" in name and count >= LEAST_MEMORY_GIB else ""
+    )
+    return BadGpuString(
+        f"`{shown('x'.join([*ahead, name]))}` has a count before the GPU and another one behind it",
+        hint=f"write `{right}`{other}{memory}",
+    )
 
 
 def _count(digits: str | None, text: str, *, what: str) -> int:

@@ -24,6 +24,9 @@ _COUNT_SUFFIX = {
 MOST_COUNT = 2**53
 """Of bytes and tokens: 8 PiB, and what a float still tells apart from its neighbour."""
 
+SAID_AS_FACTOR = 1.5
+"""From here on an excess is said as a factor, below it in percent."""
+
 _BINARY_ENDINGS = ("KiB", "MiB", "GiB", "TiB")
 _SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
 
@@ -53,6 +56,18 @@ def format_tokens(tokens: int) -> str:
     '262,144'
     """
     return f"{tokens:,}"
+
+
+def format_excess(factor: float) -> str:
+    """Return how far a factor above 1 is from it, in the words that follow "by".
+
+    >>> format_excess(1.004), format_excess(1.06), format_excess(5.67)
+    ('less than 1 %', '6 %', '5.7 x')
+    """
+    if factor < SAID_AS_FACTOR:
+        percent = (factor - 1) * 100
+        return f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
+    return f"{factor:.1f} x"
 
 
 def parse_memory(text: str) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+from hw_specs.units import format_excess
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
@@ -219,7 +220,7 @@ def _reasons(
     if wanted and not meeting:
         said.append(
             f"none of the {len(asked)} ways compared meets every target; "
-            f"{chosen.name} misses the hardest one by {chosen.miss(targets):.2f} x"
+            f"{chosen.name} misses the hardest one by {format_excess(chosen.miss(targets))}"
         )
         if single := alone(asked, workload):
             one = best(single, targets)

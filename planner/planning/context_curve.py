@@ -15,7 +15,7 @@ class CurvePoint:
 
     concurrency: int
     max_model_len: int
-    """0 where not even the shortest length worth serving fits at the low bound."""
+    """In round tokens, at the low bound; 0 where no length starts."""
 
 
 def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
@@ -33,7 +33,7 @@ def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
     concurrency = 1
     while concurrency <= min(settings.max_num_seqs, most):
         outcome = solve(question.but(concurrency=concurrency), settings.layout)
-        length = outcome.settings.max_model_len if outcome.verdict == "fits" else 0
+        length = outcome.settings.max_model_len if outcome.verdict == "fits" else outcome.safe_length()
         points.append(CurvePoint(concurrency=concurrency, max_model_len=length))
         concurrency *= 2
     return tuple(points)

@@ -188,10 +188,7 @@ def _fewer(outcome: Outcome) -> Iterator[Lever]:
 
 def _shorter(outcome: Outcome) -> Iterator[Lever]:
     """The length that safely starts, when a longer one was asked for."""
-    context, block_size = policy().context, outcome.settings.block_size
-    step, spare = context.round_tokens.value, context.spare_blocks.value
-    blocks = outcome.length_per_sequence(Bound.WORST) // block_size - spare
-    length = max(0, blocks * block_size) // step * step
+    length = outcome.safe_length()
     asked = outcome.question.request.max_model_len
     if outcome.verdict != "fits" and asked is not None and 0 < length < asked:
         yield _smaller(outcome, "max_model_len", length, f"{format_tokens(length)} tokens fit")

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Literal
 
 from hw_specs.frozen import dataclass
+from planner.facts.policy import policy
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.ledger import RankBudget
 from planner.memory.term import Bound
@@ -83,6 +84,18 @@ class Outcome:
     def length_per_sequence(self, bound: Bound) -> int:
         """Tokens that each of the requested sequences may take at `bound`."""
         return min(room_tokens(rank.geometry, rank.available[bound], self.question.sequences, 0) for rank in self.ranks)
+
+    def safe_length(self) -> int:
+        """Longest length that each of the requested sequences may surely have, in round tokens; 0 where none starts.
+
+        It may be shorter than what a plan chooses by itself.
+        """
+        if self.stopped_otherwise(Bound.WORST):
+            return 0
+        context, block = policy().context, self.settings.block_size
+        length = max(0, self.length_per_sequence(Bound.WORST) // block - context.spare_blocks.value) * block
+        step = context.round_tokens.value
+        return length // step * step if length >= step else length
 
     def _longest(self, bound: Bound) -> int:
         """Longest length of one sequence that would start at `bound`; 0 when something else stops it."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from hw_specs.units import GIB, format_gib, format_tokens
+from hw_specs.units import GIB, format_tokens
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document
 from planner.rendering.headline import headline, verdict_words
@@ -134,27 +135,25 @@ def rows(found: PlanDifference) -> tuple[Row, ...]:
         if old != new:
             change = f"{new - old:+,}"
             lines.append(Row(label=label, before=format_tokens(old), after=format_tokens(new), change=change))
-    before, after = found.max_concurrency
-    if round(before, 1) != round(after, 1):
-        lines.append(
-            Row(label="requests at once", before=f"{before:.1f}", after=f"{after:.1f}", change=f"{after - before:+.1f}")
-        )
+    lines += _figure("requests at once", *found.max_concurrency, decimals=1)
     lines += [
         Row(label=name.replace("_", "-"), before=old, after=new, change="")
         for name, old, new in found.settings
         if name != "max_model_len"
     ]
-    lines += [
-        Row(
-            label=f"{term.label}, GiB",
-            before=format_gib(term.before_bytes),
-            after=format_gib(term.after_bytes),
-            change=f"{term.gain_bytes / GIB:+.2f}",
-        )
-        for term in found.terms
-        if abs(term.gain_bytes) >= GIB // 200
-    ]
+    for term in found.terms:
+        lines += _figure(f"{term.label}, GiB", term.before_bytes / GIB, term.after_bytes / GIB, decimals=2)
     return tuple(lines)
+
+
+def _figure(label: str, before: float, after: float, *, decimals: int) -> Iterator[Row]:
+    """A line whose change is the difference of the two figures as they are read; none where that is nothing."""
+    old, new = round(before, decimals), round(after, decimals)
+    if old != new:
+        yield Row(
+            label=label, before=f"{old:,.{decimals}f}", after=f"{new:,.{decimals}f}",
+            change=f"{new - old:+,.{decimals}f}",
+        )  # fmt: skip
 
 
 def markdown(found: PlanDifference) -> str:

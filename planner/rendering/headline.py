@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from hw_specs.units import GIB, format_gib, format_tokens
+from hw_specs.units import GIB, format_excess, format_gib, format_tokens
 from planner.planning.answer import Plan
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ def misses(forecast: SpeedForecast, targets: Targets) -> tuple[str, ...]:
         ("TPOT", targets.tpot_ms, forecast.tpot_ms),
     ):
         if target is not None and expected.expected > target:
-            found.append(f"{name} {target:g} ms by {expected.expected / target:.1f} x")
+            found.append(f"{name} {target:g} ms by {format_excess(expected.expected / target)}")
     if targets.tokens_per_s is not None and forecast.output_tokens_per_s.expected < targets.tokens_per_s:
         factor = targets.tokens_per_s / forecast.output_tokens_per_s.expected
-        found.append(f"{targets.tokens_per_s:g} tokens/s by {factor:.1f} x")
+        found.append(f"{targets.tokens_per_s:g} tokens/s by {format_excess(factor)}")
     return tuple(found)
 
 

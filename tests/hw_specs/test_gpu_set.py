@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,6 +96,16 @@ def test_examples(text: str, expected: str) -> None:
         ("3x", "8xH200"),
         ("1xMI300A", "--gpu-memory"),
         ("VR200", "--gpu-memory"),
+        ("8xH200,", "`8xH200`"),
+        (",8xH200", "`8xH200`"),
+        ("8,H200", "`8xH200`"),
+        ("8xH200,8xH200", "`2x8xH200`"),
+        (",", "8xH200"),
+        ("8xH200:80", "`8xH200`; another memory is said with `--gpu-memory 80GiB`"),
+        ("8xH200x2", "`8xH200`, or `2x8xH200`"),
+        ("H200:141", "--gpu-memory 141GiB"),
+        ("H200x16", "`2x8xH200`"),
+        ("80xH200:2", "`H200`"),
     ],
 )
 def test_what_is_wrong_is_said_with_what_works(text: str, hint: str) -> None:
@@ -101,6 +113,19 @@ def test_what_is_wrong_is_said_with_what_works(text: str, hint: str) -> None:
         parse_gpus(text)
     assert hint.replace("8xMI300`", "8xMI300X`") in (caught.value.hint or "")
     assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("separator", ["x", ":", " x ", ",", "+"])
+@pytest.mark.parametrize("ahead", ["", "3x", "8x", "16x", "2x8x"])
+@pytest.mark.parametrize("behind", ["", "2", "8", "80", "141", "H200", "4xB200", "8xH200"])
+def test_what_a_hint_says_to_write_can_be_read(ahead: str, separator: str, behind: str) -> None:
+    try:
+        parse_gpus(f"{ahead}H200{separator}{behind}")
+    except BadGpuString as error:
+        for right in re.findall(r"write `([^`]+)`", error.hint or ""):
+            parse_gpus(right)
+    except UnknownGpu:
+        pass
 
 
 def test_unknown_names_answer_with_the_nearest() -> None:

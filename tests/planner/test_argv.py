@@ -126,6 +126,16 @@ def test_more_sequences_never_get_more_context(gpus: str) -> None:
     assert lengths[0] == answer.settings.max_model_len
 
 
+@pytest.mark.parametrize("gpus", ["8xH200", "2xH100", "1xB200", "1xMI300X"])
+def test_the_curve_and_the_size_of_the_cache_say_the_same(gpus: str) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus)))
+    kv = answer.kv_cache
+    for point in context_curve(answer):
+        safe_tokens = kv.available_low_bytes // kv.bytes_per_token_per_gpu
+        room = min(safe_tokens // point.concurrency, answer.settings.max_model_len)
+        assert room / 2 - 32 <= point.max_model_len <= room
+
+
 def test_every_point_of_the_curve_fits() -> None:
     answer = plan(PlanRequest(gpus=parse_gpus("8xH200")))
     for point in context_curve(answer):

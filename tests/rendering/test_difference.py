@@ -44,6 +44,14 @@ def test_the_difference_runs_both_ways(before: Plan, after: Plan) -> None:
         assert before.ledger.line(term.name).bytes + term.gain_bytes == after.ledger.line(term.name).bytes
 
 
+@pytest.mark.parametrize("after", ["4xH200", "8xMI300X", "8xH20", "2x8xH200", "3xH100"])
+def test_the_figures_that_are_read_add_up(after: str) -> None:
+    for row in rows(difference(planned("8xH200"), planned(after))):
+        if row.change:
+            old, new, change = (float(text.replace(",", "")) for text in (row.before, row.after, row.change))
+            assert old + change == pytest.approx(new, abs=1e-9) and change, row
+
+
 def test_flags_are_told_with_their_values() -> None:
     found = difference(planned("8xH200"), planned("8xH200", max_num_seqs=64))
     assert found.flags_gone == ("--max-num-seqs 1024",) and found.flags_new == ("--max-num-seqs 64",)
