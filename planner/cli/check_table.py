@@ -1,12 +1,11 @@
-"""Checks in words, at most 80 columns: those before a start and those of a server alike. It never runs one."""
+"""Checks in words: those before a start and those of a server alike. It never runs one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from textwrap import wrap
 
 from planner.cli.output import style, write
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.page import fold, paragraph
 from planner.serve.check import CheckResult, Status, count
 from planner.serve.verification.smoke import SmokeReport
 
@@ -22,16 +21,13 @@ _LONG_S = 0.1
 def check_lines(result: CheckResult, *, hint: bool = True) -> list[str]:
     """Return how a check ended, its name and what was seen; below it the hint, unless `hint` is off."""
     head = f"{result.status:<7}  {result.name:<{_NAME_WIDTH}}"
-    indent = " " * len(head)
     seen = result.seen or "-"
     if result.duration_s >= _LONG_S:
         seen += f" ({result.duration_s:.1f} s)"
-    lines = wrap(seen, PIPE_WIDTH - len(head), break_on_hyphens=False) or [seen]
-    text = [style(result.status, _COLOURS[result.status]) + head[len(result.status) :] + lines[0]]
-    text += [indent + line for line in lines[1:]]
+    text = fold(head, seen, column=len(head))
     if result.hint and hint:
-        text += [indent + line for line in wrap(f"hint: {result.hint}", PIPE_WIDTH - len(head), break_on_hyphens=False)]
-    return text
+        text += "\n" + fold("", f"hint: {result.hint}", column=len(head))
+    return (style(result.status, _COLOURS[result.status]) + text.removeprefix(result.status)).split("\n")
 
 
 def result_writer() -> Callable[[CheckResult], None]:
@@ -54,4 +50,4 @@ def smoke_summary(report: SmokeReport) -> str:
     """Return the last lines of a verification: how many ended how, the server, seconds, what failed."""
     names = ", ".join(result.name for result in report.failed)
     text = f"{tally(report.results)} in {report.duration_s:.1f} s at {report.base_url}"
-    return "\n" + "\n".join(wrap(text + (f"; failed: {names}" if names else ""), PIPE_WIDTH, break_on_hyphens=False))
+    return "\n" + paragraph(text + (f"; failed: {names}" if names else ""), indent="")

@@ -1,4 +1,4 @@
-"""A detection report as text of 80 columns: the table, the lines under it, and the notes for stderr."""
+"""A detection report as text: the table, the lines under it, and the notes for stderr."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ from hw_specs.spec import GpuSet
 from hw_specs.units import format_gib
 from planner.cli.diagnostics import say
 from planner.cli.output import style, table
-from planner.cli.page import PIPE_WIDTH, fold, shortened
+from planner.cli.page import fold, noted_table
 
 _KEY_WIDTH = 10
-_NAME_WIDTH = 26
 _VENDORS = {"nvidia": "NVIDIA", "amd": "AMD"}
 _LINKS = {"nvlink": "NVLink", "xgmi": "xGMI", "pcie": "PCIe", "unknown": "unknown"}
 _MATCHED_BY = {"pci-id": "PCI id", "totals": "memory", "name": "name", "unknown": "unknown"}
@@ -80,22 +79,22 @@ def _headline(report: DetectionReport, selection: Selection) -> str:
 
 
 def _device_table(gpus: Sequence[DetectedGpu], selection: Selection) -> str:
-    head = ["", "GPU", "name", "as", "GiB", "free", "used", "arch"]
+    head = ["", "GPU", "as", "GiB", "free", "used", "arch", "name"]
     chosen = {(gpu.vendor, gpu.label) for gpu in selection.chosen}
     rows = [
         [
             "*" if (gpu.vendor, gpu.label) in chosen else "",
             gpu.label,
-            shortened(_short_name(gpu), _NAME_WIDTH),
             _product(gpu),
             _size(gpu.engine_total_bytes),
             _size(gpu.free_bytes),
             _size(gpu.used_bytes),
             gpu.architecture or "-",
+            _short_name(gpu),
         ]
         for gpu in gpus
     ]
-    first, *rest = table(head, rows, align=["<", "<", "<", "<", ">", ">", ">", "<"]).splitlines()
+    first, *rest = noted_table(head, rows, align="<<<>>><").splitlines()
     return "\n".join([style(first, "1"), *rest])
 
 
@@ -198,7 +197,7 @@ def _size(size_bytes: int | None) -> str:
 
 
 def _item(key: str, text: str) -> str:
-    return fold(key, text, width=PIPE_WIDTH, column=_KEY_WIDTH)
+    return fold(key, text, column=_KEY_WIDTH)
 
 
 def _folded(rows: Sequence[tuple[str, str]]) -> str:

@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Sequence
 
 PIPE_WIDTH = 80
-"""In a pipe or a file the page is as wide as ever, whatever the terminal."""
+"""In a pipe or a file the page is as wide as ever, unless ``COLUMNS`` says how wide it shall be."""
 NARROWEST, WIDEST = 60, 200
 NARROWEST_NOTE = 20
 """A note with less room than this goes below its row."""
@@ -17,9 +17,7 @@ COLUMN = 9
 
 
 def page_width() -> int:
-    """Return the columns of a terminal, within what can be read; those of a pipe are fixed."""
-    if not sys.stdout.isatty():
-        return PIPE_WIDTH
+    """Return what ``COLUMNS`` says, else what the terminal has, within what can be read; a pipe has 80."""
     return max(NARROWEST, min(WIDEST, _columns()))
 
 
@@ -34,47 +32,45 @@ def _columns() -> int:
         return PIPE_WIDTH
 
 
-def fold(label: str, text: str, *, width: int, column: int = COLUMN) -> str:
-    """Return a label and the text from `column` on; nothing is broken at a hyphen.
+def fold(label: str, text: str, *, width: int = 0, column: int = COLUMN) -> str:
+    """Return a label and the text from `column` on; nothing is broken at a hyphen, and 0 is the page's width.
 
     >>> print(fold("why", "because it is so", width=30))
     why      because it is so
     """
-    lines = textwrap.wrap(text, max(20, width - column), break_long_words=False, break_on_hyphens=False) or [""]
+    room = max(20, (width or page_width()) - column)
+    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
     return "\n".join([f"{label:<{column}}{lines[0]}".rstrip(), *(" " * column + line for line in lines[1:])])
 
 
-def paragraph(text: str, *, width: int, indent: str = "  ") -> str:
-    """Return indented text over as many lines as it takes."""
+def paragraph(text: str, *, width: int = 0, indent: str = "  ", rest: str | None = None) -> str:
+    """Return text over as many lines as it takes, the first behind `indent`, the others behind `rest`."""
     return textwrap.fill(
-        text, width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+        text, width or page_width(), initial_indent=indent, subsequent_indent=indent if rest is None else rest,
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
 
 
-def shortened(text: str, width: int) -> str:
-    """Return `text` in one line of at most `width` columns.
+def noted_table(
+    head: Sequence[str], rows: Sequence[Sequence[str]], *, align: Sequence[str] = (), width: int = 0
+) -> str:
+    """Return columns and a last one, the note, that folds into what is left of the width.
 
-    >>> shortened("a long sentence", 8)
-    'a long …'
+    `head` names the columns, also the note's where it has a name; `align` gives ``<`` or ``>`` per column, and all but
+    the first are flush right without it.
     """
-    return text if len(text) <= width else text[: max(1, width - 1)].rstrip() + "…"
-
-
-def noted_table(head: Sequence[str], rows: Sequence[Sequence[str]], *, width: int) -> str:
-    """Return columns, all but the first flush right, and a note that folds into what is left of the width.
-
-    `head` names the columns; each row has one text more, its note.
-    """
-    count = len(head)
-    whole = [[*head, ""], *rows]
+    width = width or page_width()
+    count = max((len(row) - 1 for row in rows), default=len(head) - 1)
+    whole = [[*head, ""][: count + 1], *rows]
     widths = [max(len(row[i]) for row in whole if i or len(row[0]) <= width // 2) for i in range(count)]
+    sides = align or "<" + ">" * (count - 1)
     lines = []
     for row in whole:
-        cells = [f"{row[0]:<{widths[0]}}", *(f"{row[i]:>{widths[i]}}" for i in range(1, count))]
+        cells = [f"{row[i]:{sides[i]}{widths[i]}}" for i in range(count)]
         left = "  ".join(cells).rstrip() if len(row[0]) > widths[0] else "  ".join(cells)
         if not row[count]:
             lines.append(left.rstrip())
-        elif width - len(left) < NARROWEST_NOTE:
+        elif width - len(left) < min(NARROWEST_NOTE, len(row[count]) + 2):
             lines += [left.rstrip(), paragraph(row[count], width=width, indent="      ")]
         else:
             lines.append(fold(left, row[count], width=width, column=len(left) + 2))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hw_specs.units import format_gib
 from planner.cli.output import style
-from planner.cli.page import COLUMN, fold, noted_table, paragraph, shortened
+from planner.cli.page import COLUMN, fold, noted_table, paragraph
 from planner.planning.answer import Plan
 from planner.rendering import report
 from planner.rendering.command import wrapped
@@ -144,7 +144,7 @@ def _choice(plan: Plan) -> str:
 
 
 def _few_levers(plan: Plan, width: int) -> Sequence[str]:
-    """The best levers, one line each; what is typed is never cut."""
+    """The best levers; a note that has no room beside its flag goes below."""
     rows = report.lever_rows(plan, most=FEW_LEVERS)
     lines = []
     for index, row in enumerate(rows):
@@ -152,9 +152,12 @@ def _few_levers(plan: Plan, width: int) -> Sequence[str]:
             part for part in (f"{row.gib} GiB" if row.gib else "", f"{row.tokens} tokens" if row.tokens else "") if part
         )
         flag = f"{row.mark} {row.flag}" if row.mark else row.flag
-        label, text = "levers" if index == 0 else "", "  ".join(part for part in (flag, gains, row.note) if part)
-        fits = COLUMN + len(flag) + 2 < width
-        lines.append(shortened(f"{label:<{COLUMN}}{text}", width) if fits else fold(label, flag, width=width))
+        label = "levers" if index == 0 else ""
+        change = f"{flag}  {gains}".rstrip()
+        if COLUMN + len(change) + 2 + len(row.note) <= width:
+            lines.append(fold(label, f"{change}  {row.note}", width=width))
+        else:
+            lines += [fold(label, change, width=width), fold("", row.note, width=width, column=COLUMN + 2)]
     return lines
 
 

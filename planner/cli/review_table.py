@@ -1,4 +1,4 @@
-"""A review as text of at most 80 columns; it judges nothing."""
+"""A review as text on the page; it judges nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from hw_specs.units import format_tokens
 from planner.cli.output import style
-from planner.cli.page import PIPE_WIDTH, fold
+from planner.cli.page import fold
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview
 
 _STYLE = {"error": "31;1", "warn": "33;1", "info": "36"}
@@ -43,13 +43,13 @@ def _server(one: ServerReview) -> str:
         text += f"; {format_tokens(one.plan.settings.max_model_len)} tokens, {kv.max_concurrency:.1f} requests of them"
     elif one.verdict == "unknown":
         text += f"; {one.reason}"
-    folded = fold(label, text, width=PIPE_WIDTH, column=len(label))
+    folded = fold(label, text, column=len(label))
     return folded.replace(one.verdict, style(one.verdict, _VERDICT[one.verdict]), 1)
 
 
 def _finding(one: Finding) -> str:
     label = f"  {one.severity:<6}{one.line}:{one.column:<5} "
-    text = fold(label, f"{one.message} [{one.code}]", width=PIPE_WIDTH, column=16)
+    text = fold(label, f"{one.message} [{one.code}]", column=16)
     if one.cure:
-        text += "\n" + fold("", ("cure: " if not one.edits else "fix: ") + one.cure, width=PIPE_WIDTH, column=16)
+        text += "\n" + fold("", ("cure: " if not one.edits else "fix: ") + one.cure, column=16)
     return text.replace(one.severity, style(one.severity, _STYLE[one.severity]), 1)

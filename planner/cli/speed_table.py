@@ -1,11 +1,9 @@
-"""A forecast as text of at most 80 columns; it lays out :class:`planner.speed.answer.SpeedSection`."""
+"""A forecast as text on the page; it lays out :class:`planner.speed.answer.SpeedSection`."""
 
 from __future__ import annotations
 
-import textwrap
-
 from planner.cli.output import Align, table
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.page import paragraph
 from planner.speed.answer import Cost, Energy, Estimate, LayoutSpeed, SpeedSection
 
 _FIGURES = (
@@ -64,7 +62,7 @@ def _number(value: float) -> str:
 
 
 def _fold(text: str) -> str:
-    return textwrap.fill(text, PIPE_WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return paragraph(text, rest="    ")
 
 
 def _layouts(section: SpeedSection) -> str:

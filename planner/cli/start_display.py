@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.page import page_width, paragraph
 from planner.serve.log.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, StallSeen, TimedOut
 from planner.serve.process.progress import PhaseView, StartProgress, StartView, count, duration, seconds_after
 
@@ -18,7 +18,7 @@ _PLAIN_STEPS = 10
 
 
 def phase_line(view: PhaseView) -> str:
-    """Return one line of the block, at most 80 columns."""
+    """Return one line of the block."""
     text = f"{_MARKS[view.state]} {view.title:<14}"
     if view.state == "now":
         fraction = view.fraction
@@ -32,7 +32,7 @@ def phase_line(view: PhaseView) -> str:
         text += f"{duration(view.elapsed_s or 0.0)}"
     elif view.state == "next" and view.expected_s:
         text += f"about {duration(view.expected_s)}"
-    return text[:PIPE_WIDTH].rstrip()
+    return text[: page_width()].rstrip()
 
 
 def closing_line(view: StartView) -> str:
@@ -86,7 +86,7 @@ class StartDisplay:
         view = self._progress.view(at_s=at_s)
         lines = [phase_line(row) for row in view.phases if row.state != "skipped"] + [closing_line(view)]
         if self._stall is not None:
-            lines.append(f"  {stall_line(self._stall, view)}"[:PIPE_WIDTH])
+            lines += paragraph(stall_line(self._stall, view), rest="    ").split("\n")
         redraw(lines, over=self._drawn)
         self._drawn = len(lines)
 

@@ -1,17 +1,17 @@
-"""A start report in words, at most 80 columns: measured against predicted, or the cause and its fixes."""
+"""A start report in words: measured against predicted, or the cause and its fixes."""
 
 from __future__ import annotations
 
-from textwrap import wrap
-
 from hw_specs.units import format_gib
 from planner.cli.output import style, table
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.page import paragraph
 from planner.serve.log.comparison import Comparison, Difference
 from planner.serve.log.diagnosis import Diagnosis, LogLine
 from planner.serve.process.progress import TITLES
 
 _TRACEBACK_LINES = 40
+_MOST_CHARACTERS = 2_000
+"""Of a line of the log; vLLM's own messages are shorter."""
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -26,7 +26,7 @@ def comparison_text(comparison: Comparison) -> str:
     if counts:
         rows = [(item.title, f"{item.predicted:,}", f"{item.measured:,}", f"{item.difference:+,}") for item in counts]
         parts.append(table(("", "predicted", "measured", "off"), rows, ("<", ">", ">", ">")))
-    return "\n\n".join([*parts, "\n".join(wrap(comparison.verdict, PIPE_WIDTH))])
+    return "\n\n".join([*parts, paragraph(comparison.verdict, indent="")])
 
 
 def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
@@ -45,15 +45,14 @@ def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
     """Return cause, evidence, ledger term and cures."""
-    lines = [style(line, "1") for line in wrap(f"{diagnosis.code}: {diagnosis.title}", PIPE_WIDTH)]
+    lines = [style(line, "1") for line in paragraph(f"{diagnosis.code}: {diagnosis.title}", indent="").split("\n")]
     if diagnosis.code == "none":
         return "\n".join(lines)
     during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase)}"
     lines.append(f"{during} (ledger line `{diagnosis.term}`)" if diagnosis.term else during)
     if diagnosis.evidence:
         lines.append("")
-        for item in diagnosis.evidence:
-            lines += _log_line(item)
+        lines += [_log_line(item) for item in diagnosis.evidence]
     if diagnosis.traceback:
         lines.append("")
         shown = diagnosis.traceback
@@ -63,16 +62,15 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         lines += [f"{item.number or '':>6}  {item.text}" for item in shown]
     if diagnosis.cures:
         lines += ["", "what cures it"]  # programs read the text from here: the heading keeps its words
-        for cure in diagnosis.cures:
-            lines += wrap(cure, PIPE_WIDTH, initial_indent="  * ", subsequent_indent="    ", break_on_hyphens=False)
+        lines += [paragraph(cure, indent="  * ", rest="    ") for cure in diagnosis.cures]
     if diagnosis.note:
-        lines += ["", *wrap(diagnosis.note, PIPE_WIDTH)]
+        lines += ["", paragraph(diagnosis.note, indent="")]
     if diagnosis.also:
-        lines += ["", *wrap(f"the log also names: {', '.join(diagnosis.also)}", PIPE_WIDTH)]
+        lines += ["", paragraph(f"the log also names: {', '.join(diagnosis.also)}", indent="")]
     return "\n".join(lines)
 
 
-def _log_line(item: LogLine) -> list[str]:
+def _log_line(item: LogLine) -> str:
     number = f"{item.number or '':>6}  "
-    text = item.text if len(item.text) <= 400 else item.text[:400] + " …"
-    return wrap(text, PIPE_WIDTH, initial_indent=number, subsequent_indent=" " * len(number), break_on_hyphens=False)
+    text = item.text if len(item.text) <= _MOST_CHARACTERS else item.text[:_MOST_CHARACTERS] + " …"
+    return paragraph(text, indent=number, rest=" " * len(number))

@@ -68,14 +68,14 @@ def command(as_json: bool, directory: Path | None) -> None:
             )
         )
         return
-    rows, last = [], ""
-    public = public_groups()
-    for group in (*report.groups, *public):
-        component = "captured graphs" if group in public and group.component == "graphs" else _SHORT[group.component]
+    rows, names = [], [""]
+    captured = (*own_groups(), *public_groups())
+    for group in (*report.groups, *captured):
+        component = "captured graphs" if group in captured and group.component == "graphs" else _SHORT[group.component]
+        names.append(group.name if group.name not in names else "")
         rows.append(
             [
-                group.name if group.name != last else "",
-                component,
+                f"  {component}",
                 str(group.count),
                 f"{group.mean_gib:+.3f}",
                 f"{group.mean_absolute_gib:.3f}",
@@ -84,11 +84,12 @@ def command(as_json: bool, directory: Path | None) -> None:
                 f"{group.safe_percent:.0f}",
             ]
         )
-        last = group.name
-    head = ["start-ups", "component", "n", "mean GiB", "abs GiB", "abs %", "worst %", "safe %"]
-    first, *rest = table(head, rows, align=["<", "<", ">", ">", ">", ">", ">", ">"]).splitlines()
-    write(style(first, "1"))
-    write("\n".join(rest))
+    head = ["", "n", "mean GiB", "abs GiB", "abs %", "worst %", "safe %"]
+    lines = table(head, rows, align=["<", ">", ">", ">", ">", ">", ">"]).splitlines()
+    for name, line in zip(names, lines, strict=True):
+        if name:
+            write(style(name, "1"))
+        write(line)
     write("")
     for what, wanted, value, met in goals(report):
         write(f"{'met    ' if met else 'missed '}  {what}: {value}, goal {wanted}")

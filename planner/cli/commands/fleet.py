@@ -12,14 +12,12 @@ from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
 from planner.cli.output import json_text, style, table, write, write_document
-from planner.cli.page import page_width, shortened
 from planner.cli.speed_options import workload_options
 from planner.planning.load import WORKLOAD
 
 if TYPE_CHECKING:
     from planner.planning.fleet import FleetRow
 
-_GPUS_WIDTH = 18
 _NAMED = 4
 """Hosts that are named where a note holds for many."""
 
@@ -139,8 +137,8 @@ def _share(
     else:
         cells = [
             [
-                shortened(host.host, 20),
-                shortened(str(host.plan.gpus), _GPUS_WIDTH) if host.plan else "-",
+                host.host,
+                str(host.plan.gpus) if host.plan else "-",
                 str(host.layout or "-"),
                 f"{host.capacity_requests_per_s:.2f}",
                 f"{host.assigned_requests_per_s:.2f}" if host.assigned_requests_per_s else "",
@@ -159,16 +157,12 @@ def _share(
 
 
 def _write_table(rows: Sequence[FleetRow]) -> None:
-    """Write one line per host; long host names give way so that the rest fits the width."""
+    """Write one line per host, however long its name: people pick lines by it."""
     if not rows:
         return
-    head = ["GPUs", "verdict", "layout", "context", "requests"]
-    cells = [_cells(row) for row in rows]
-    lines = table(head, cells, align=["<", "<", "<", ">", ">"]).splitlines()
-    room = page_width() - 2 - max(map(len, lines))
-    hosts = ["host", *(shortened(row.host, room) for row in rows)]
-    width = max(map(len, hosts))
-    first, *rest = [f"{host:<{width}}  {line}" for host, line in zip(hosts, lines, strict=True)]
+    head = ["host", "GPUs", "verdict", "layout", "context", "requests"]
+    cells = [[row.host, *_cells(row)] for row in rows]
+    first, *rest = table(head, cells, align=["<", "<", "<", "<", ">", ">"]).splitlines()
     write(style(first, "1"))
     write("\n".join(rest))
 
@@ -176,11 +170,11 @@ def _write_table(rows: Sequence[FleetRow]) -> None:
 def _cells(row: FleetRow) -> list[str]:
     """What a row says behind the host's name."""
     if row.plan is None:
-        named = shortened(str(row.gpus), _GPUS_WIDTH) if row.gpus is not None else "-"
+        named = str(row.gpus) if row.gpus is not None else "-"
         return [named, "out of service" if row.out_of_service else "no plan", "-", "-", "-"]
     answer, settings = row.plan, row.plan.settings
     layout = str(settings.layout)
-    gpus = shortened(str(answer.gpus), _GPUS_WIDTH)
+    gpus = str(answer.gpus)
     if not answer.feasible:
         return [gpus, answer.verdict, layout, "-", "-"]
     concurrency = answer.kv_cache.max_concurrency * settings.replicas

@@ -8,6 +8,7 @@ from hw_specs import GpuSpec, get_gpu, list_gpus
 from hw_specs.units import format_gib
 from planner.cli.command import Command
 from planner.cli.output import style, table, write, write_document
+from planner.cli.page import fold
 
 _TERA = 10**12
 
@@ -84,11 +85,11 @@ def _write_one(spec: GpuSpec) -> None:
         *(["note", note] for note in spec.notes),
     ]
     write(style(spec.name, "1"))
-    write(_wrapped(rows))
+    write(_facts(rows))
     write("")
     write(style("where the numbers come from", "1"))
     write(
-        _wrapped(
+        _facts(
             [
                 [
                     "other" if key == "*" else key,
@@ -100,14 +101,7 @@ def _write_one(spec: GpuSpec) -> None:
     )
 
 
-def _wrapped(rows: list[list[str]], *, width: int = 80) -> str:
-    """Two columns, the second folded to fit `width`."""
-    from textwrap import wrap
-
-    left = max(len(row[0]) for row in rows)
-    cells: list[list[str]] = []
-    for key, text in rows:
-        lines = wrap(text, width - left - 4, break_on_hyphens=False) or [""]
-        cells.append([key, lines[0]])
-        cells += [["", line] for line in lines[1:]]
-    return "\n".join(f"  {key:<{left}}  {text}".rstrip() for key, text in cells)
+def _facts(rows: list[list[str]]) -> str:
+    """Two columns, the second folded."""
+    left = max(len(row[0]) for row in rows) + 4
+    return "\n".join(fold(f"  {key}", text, column=left) for key, text in rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,8 +11,8 @@ from planner.cli.command import Command
 from planner.cli.diagnostics import report_error, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import table, write, write_document
-from planner.cli.page import PIPE_WIDTH
+from planner.cli.output import write, write_document
+from planner.cli.page import noted_table, paragraph
 from planner.cli.start_options import planned_here
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def command(
 
 def _changes(changes: tuple[Change, ...]) -> str:
     rows = [[change.what, change.planned, change.rehearsed] for change in changes]
-    return table(["", "planned", "rehearsed"], rows)
+    return noted_table(["", "planned", "rehearsed"], rows, align="<<")
 
 
 def _write_end(report: RehearsalReport) -> None:
@@ -119,18 +118,14 @@ def _write_end(report: RehearsalReport) -> None:
     elif report.diagnosis is not None:
         write(f"did not come up: {report.diagnosis.title}")
         for line in report.diagnosis.evidence:
-            write(
-                "\n".join(
-                    wrap(f"{line.number}: {line.text}", PIPE_WIDTH, initial_indent="  ", subsequent_indent="    ")
-                )
-            )
+            write(paragraph(f"{line.number}: {line.text}", rest="    "))
         for cure in report.diagnosis.cures:
-            write("\n".join(wrap(cure, PIPE_WIDTH, initial_indent="  - ", subsequent_indent="    ")))
+            write(paragraph(cure, indent="  - ", rest="    "))
     else:
         write("it was stopped before it was ready")
     write("\nnot rehearsed")
     for unproved in report.unproved:
-        write("\n".join(wrap(unproved, PIPE_WIDTH, initial_indent="  - ", subsequent_indent="    ")))
+        write(paragraph(unproved, indent="  - ", rest="    "))
     write(f"\nlog and report: {report.run_directory}")
     if report.comparison is not None:
         write(f"to keep these figures for later plans: m35-plan calibrate {report.run_directory}")

@@ -11,14 +11,12 @@ from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.kept import tell_of_damage
 from planner.cli.output import table, write, write_document
-from planner.cli.page import PIPE_WIDTH, shortened
 from planner.errors import UnsafePath
 from planner.serve.process.ending import find_strays
 from planner.serve.process.health import ask_health
 from planner.serve.process.run import Run, RunStatus
 from planner.serve.process.runs import attach, list_runs, remove_run
 
-_LEAST_MODEL = 8
 _HEALTH_S = 1.0
 """A healthy server answers in milliseconds; a list must not wait for a hung one."""
 
@@ -63,7 +61,6 @@ def command(remove: tuple[str, ...], as_json: bool) -> int:
         since = time.strftime("%m-%d %H:%M", time.localtime(run.record.created_at_s))
         cells.append([run.id, state, since, run.url.removeprefix("http://"), _model(run)])
     head = ["run", "state", "since", "address", "model"]
-    _fit(cells, head)
     write(table(head, cells))
     return ExitCode.OK
 
@@ -83,16 +80,6 @@ def _serving(run: Run, status: RunStatus) -> str:
         return "silent"
     tell_of_damage(dropped, run.events_path)
     return "silent" if was_ready else "starting"
-
-
-def _fit(cells: list[list[str]], head: list[str]) -> None:
-    """Cut address and model, the columns that may be long, so that every line fits a terminal."""
-    fixed = sum(max(len(row[column]) for row in (head, *cells)) + 2 for column in range(3))
-    for column, least in ((3, _LEAST_MODEL + 2), (4, 0)):
-        room = PIPE_WIDTH - fixed - least
-        for row in cells:
-            row[column] = shortened(row[column], room)
-        fixed += max(len(row[column]) for row in (head, *cells)) + 2
 
 
 def _model(run: Run) -> str:

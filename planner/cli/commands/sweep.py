@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TABLE_ROWS = 60
+_CHOSEN = ("length", "at once", "KV", "EAGLE", "util")
+"""Columns of what the grid sets; one that is the same in every row is said once."""
 
 
 def _numbers(field: str, convert: Callable[[str], Any]) -> Callable[..., tuple[Any, ...]]:
@@ -201,7 +203,7 @@ def _write_csv(rows: Iterator[dict[str, Any]]) -> None:
 def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
     shown = rows[:TABLE_ROWS]
     speed = bool(rows) and "ttft_ms" in rows[0]
-    head = ["GPUs", "layout", "length", "at once", "KV", "EAGLE", "util", "verdict", "KV GiB", "tokens", "holds"]
+    head = ["GPUs", "layout", *_CHOSEN, "verdict", "KV GiB", "tokens", "holds"]
     # Tokens and requests are those of all servers: a row with four small servers and one with a large one compare.
     sides: list[Align] = ["<", "<", ">", ">", "<", ">", ">", "<", ">", ">", ">"]
     if speed:
@@ -219,6 +221,15 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
                 *(_number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),
             ]
         )  # fmt: skip
+    alike = [i for i, name in enumerate(head) if name in _CHOSEN and len({row[i] for row in cells}) == 1]
+    if alike and len(cells) > 1:
+        say("note", "all rows: " + ", ".join(f"{head[i]} {cells[0][i]}" for i in alike))
+        keep = [i for i in range(len(head)) if i not in alike]
+        head, sides, cells = (
+            [head[i] for i in keep],
+            [sides[i] for i in keep],
+            [[row[i] for i in keep] for row in cells],
+        )
     write(table(head, cells, sides))
     if len(rows) > TABLE_ROWS:
         say("note", f"{len(rows) - TABLE_ROWS:,} more rows; --csv or --json writes all")
