@@ -34,13 +34,15 @@ def load_words(section: SpeedSection) -> str:
         flow.append(f"{load.request_rate:g} requests/s")
     more = f", {load.prefix_cache_hit_rate:.0%} of prompts cached" if load.prefix_cache_hit_rate else ""
     more += f", {load.images_per_request} images each" if load.images_per_request else ""
-    return f"{load.prompt_tokens:,} tokens in, {load.output_tokens:,} out, {' and '.join(flow) or 'all at once'}{more}"
+    return f"{load.lengths_in_words}, {' and '.join(flow) or 'all at once'}{more}"
 
 
 def _figures(section: SpeedSection) -> str:
     forecast = section.forecast
     rows = [[label, *_bounds(getattr(forecast, name))] for label, name in _FIGURES]
     rows.append(["KV cache in use at most", f"{forecast.kv_cache_peak_use:.0%}", "", ""])
+    if forecast.prefix_cache_hit_rate:
+        rows.append(["prompt tokens found in the cache", f"{forecast.prefix_cache_hit_rate:.0%}", "", ""])
     body = table(
         ["speed", "expected", "low", "high"], [["  " + row[0], *row[1:]] for row in rows], ("<", ">", ">", ">")
     )

@@ -105,12 +105,12 @@ def _calibration(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> Sp
 def _check(
     request: PlanRequest, workload: Workload, price_per_gpu_hour: float | None, price_per_kwh: float | None
 ) -> None:
-    length = workload.prompt_tokens + workload.output_tokens
+    length = workload.longest_tokens
     if request.max_model_len is not None and length > request.max_model_len:
         raise InvalidRequest(
             "max_model_len",
-            f"prompts of {workload.prompt_tokens:,} and answers of {workload.output_tokens:,} tokens are longer than "
-            f"max_model_len {request.max_model_len:,}",
+            f"requests of {length:,} tokens ({workload.lengths_in_words}) are longer than max_model_len "
+            f"{request.max_model_len:,}",
             hint=f"raise max_model_len to at least {length}",
         )
     if workload.images_per_request and request.language_model_only:

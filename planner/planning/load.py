@@ -27,6 +27,17 @@ LOAD: Mapping[str, Setting] = {
         help="mean length of an answer (1024 where only other load is given)", kind="count", label="answer, tokens",
         placeholder="no load", least=1,
     ),
+    "turns": Setting(
+        help="requests of one chat or agent, each with all that was said before; --prompt-tokens are new in it",
+        kind="count", label="turns of a chat", placeholder="1", least=1,
+    ),
+    "system_tokens": Setting(
+        help="tokens at the head of every prompt, the same for all: instructions, tools", kind="count",
+        label="shared by all prompts", placeholder="0",
+    ),
+    "pause_s": Setting(
+        help="seconds from an answer to the next turn of its chat", kind="fraction", metavar="S",
+    ),
     "request_rate": Setting(
         help="requests per second, at random; --concurrency caps them", kind="fraction", label="requests per second",
         placeholder="as many as at once",
@@ -71,8 +82,9 @@ LOAD: Mapping[str, Setting] = {
 """Name → description; any of them asks for a forecast."""
 
 TARGETS = ("ttft_ms", "tpot_ms", "tokens_per_s")
-WORKLOAD = ("prompt_tokens", "output_tokens", "request_rate", "length_range_ratio", "length_distribution",
-            "num_requests", "prefix_cache_hit_rate", "images_per_request")  # fmt: skip
+WORKLOAD = ("prompt_tokens", "output_tokens", "turns", "system_tokens", "pause_s", "request_rate",
+            "length_range_ratio", "length_distribution", "num_requests", "prefix_cache_hit_rate",
+            "images_per_request")  # fmt: skip
 
 
 def workload_of(load: Mapping[str, Any], *, concurrency: int | None) -> Workload:

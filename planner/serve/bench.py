@@ -17,7 +17,7 @@ from typing import Any
 from hw_specs.errors import shown
 from hw_specs.parsing import parse_json
 from hw_specs.reading import read_text
-from planner.errors import LogNotUnderstood, PlannerError
+from planner.errors import InvalidRequest, LogNotUnderstood, PlannerError
 from planner.rendering.secrets import API_KEY
 from planner.serve.process.scratch import scratch_folder
 from planner.speed.answer import SpeedCalibration
@@ -84,15 +84,26 @@ def bench_argv(
     """Return the ``vllm bench serve`` call that plays `workload` against the server at `url`.
 
     `tokenizer` is a folder or repository, for when `model` is only a name the server answers to.
+
+    Raises:
+        InvalidRequest: for chats of several turns, which the tool does not play.
     """
+    if workload.turns > 1:
+        raise InvalidRequest(
+            "turns", "vllm bench serve plays no chats of several turns", hint="leave turns out, or forecast them only"
+        )
+    cached = int(workload.prompt_tokens * workload.prefix_cache_hit_rate)
+    shared = workload.system_tokens + cached
     argv = [
         executable, "bench", "serve", "--backend", "openai", "--base-url", url, "--endpoint", "/v1/completions",
         "--model", model, "--tokenizer-mode", tokenizer_mode, "--dataset-name", "random",
-        "--random-input-len", str(workload.prompt_tokens), "--random-output-len", str(workload.output_tokens),
+        "--random-input-len", str(workload.prompt_tokens - cached), "--random-output-len", str(workload.output_tokens),
         "--random-range-ratio", f"{workload.length_range_ratio:g}", "--num-prompts", str(workload.total_requests),
         "--ignore-eos", "--seed", str(workload.seed), "--percentile-metrics", "ttft,tpot,itl,e2el",
         "--metric-percentiles", "50,99",
     ]  # fmt: skip
+    if shared:
+        argv += ["--random-prefix-len", str(shared)]
     if tokenizer is not None:
         argv += ["--tokenizer", tokenizer]
     if workload.concurrency is not None:

@@ -54,6 +54,8 @@ class Figures:
     latency_ms: float
     kv_cache_peak_use: float
     kv_cache_mean_use: float
+    prefix_cache_hit_rate: float
+    """Share of all prompt tokens that are found in the prefix cache."""
     preemptions: int
     queue_grows: bool
     """Whether more requests arrive than are served."""
@@ -110,6 +112,8 @@ class SpeedForecast:
     kv_cache_peak_use: float
     """Largest share of the KV blocks in use, of the fullest replica."""
     kv_cache_mean_use: float
+    prefix_cache_hit_rate: float = 0.0
+    """Share of all prompt tokens that are found in the prefix cache, as the engine counts it."""
     preemptions: int
     busy_share: float
     """Share of the time in which a step runs."""

@@ -1,8 +1,13 @@
-"""The KV pool of one replica: who holds how many blocks while all sequences grow together; it never knows a time."""
+"""The KV pool of one replica: who holds how many blocks while all sequences grow together; it never knows a time.
+
+Blocks that are given back keep what they hold until somebody needs them, as in vLLM (v1/core/block_pool.py): the
+longest unused go first, and of one request's the last.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections import deque
 
 
 class Pool:
@@ -21,6 +26,10 @@ class Pool:
         self._crossing = [0] * block_size
         """Growing sequences by the remainder of the clock at which they need another block."""
         self._growing = 0
+        self._idle: deque[list[int]] = deque()
+        """Blocks that are free but were used, a count per request that gave them back, in that order."""
+        self._idle_blocks = 0
+        self._left_by: dict[int, list[int]] = {}
 
     def blocks(self, tokens: int) -> int:
         """Return the blocks that hold `tokens`."""
@@ -32,13 +41,38 @@ class Pool:
         return self.num_blocks - self.used
 
     def take(self, blocks: int) -> None:
-        """Hold `blocks` more."""
+        """Hold `blocks` more; what they held before is gone."""
         self.used += blocks
         self.peak = max(self.peak, self.used)
+        lost = self.used + self._idle_blocks - self.num_blocks
+        while lost > 0 and self._idle:
+            oldest = self._idle[0]
+            gone = min(oldest[0], lost)
+            oldest[0] -= gone
+            self._idle_blocks -= gone
+            lost -= gone
+            if not oldest[0]:
+                self._idle.popleft()
 
-    def give_back(self, blocks: int) -> None:
-        """Free `blocks`."""
+    def give_back(self, blocks: int, owner: int) -> None:
+        """Free the `blocks` of a request; :meth:`left_by` tells how many of them are still as they were."""
         self.used -= blocks
+        self._idle_blocks += blocks
+        left = self._left_by[owner] = [blocks]
+        self._idle.append(left)
+
+    def left_by(self, owner: int) -> int:
+        """Return how many blocks, from its first on, still hold what a request left in them."""
+        left = self._left_by.get(owner)
+        return left[0] if left else 0
+
+    def take_again(self, owner: int, blocks: int) -> None:
+        """Hold the first `blocks` that a request left, as they are; the rest of them cannot be found any more."""
+        if blocks:
+            self._left_by.pop(owner)[0] -= blocks
+            self._idle_blocks -= blocks
+            self.used += blocks
+            self.peak = max(self.peak, self.used)
 
     def held(self, context: int) -> int:
         """Return the blocks of a growing sequence of `context` tokens, those ahead of its draft included."""

@@ -12,6 +12,7 @@ from dataclasses import replace
 from hw_specs.spec import Basis
 from planner.errors import PlannerError
 from planner.facts.release import Release, resolve_release
+from planner.facts.vllm import vllm_facts
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
 from planner.speed.drafting import draft_costs_more_from, draft_gain, tokens_per_step
 from planner.speed.hardware import hardware_of
@@ -47,6 +48,11 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         cases += [expected_figures(served, workload, case=case) for case in ("fast", "slow")]
     if figures.queue_grows:
         notes += ("more requests arrive than are served: the queue grows, and TTFT with it, as long as they do",)
+    chats = workload.turns > 1 or workload.system_tokens > 0
+    if chats and not _caches_prefixes(served):
+        notes += (f"the command has no prefix cache on {served.gpus.spec.name}: every prompt is computed whole",)
+    elif workload.turns > 1 and served.settings.replicas > 1:
+        notes += ("each chat is taken to stay on one server: elsewhere its next turn finds nothing in the cache",)
     if served.settings.num_speculative_tokens:
         notes += (_draft_note(served, workload),)
     basis: Basis = "assumed" if territory == "far" else "derived"
@@ -72,6 +78,7 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         output_tokens_per_s_per_replica=out.scaled(1 / served.settings.replicas),
         kv_cache_peak_use=figures.kv_cache_peak_use,
         kv_cache_mean_use=figures.kv_cache_mean_use,
+        prefix_cache_hit_rate=figures.prefix_cache_hit_rate,
         preemptions=figures.preemptions,
         busy_share=figures.busy_share,
         prefill_share=figures.prefill_share,
@@ -96,6 +103,7 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
         max_num_seqs=settings.max_num_seqs, max_num_batched_tokens=settings.max_num_batched_tokens,
         # One block of the engine's count is the null block.
         num_blocks=served.kv_cache.num_gpu_blocks - 1, block_size=settings.block_size,
+        prefix_caching=_caches_prefixes(served),
         tokens_per_step=tokens_per_step(settings.num_speculative_tokens, case),
     )  # fmt: skip
     image_tokens = 0
@@ -117,6 +125,11 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
     return _figures(traces)
 
 
+def _caches_prefixes(served: Served) -> bool:
+    """Whether the server is started with a prefix cache."""
+    return served.gpus.spec.vendor not in vllm_facts().command.no_prefix_caching_vendors
+
+
 def _acceptance_length(drafted: int) -> Estimate | None:
     if not drafted:
         return None
@@ -129,7 +142,7 @@ def _acceptance_length(drafted: int) -> Estimate | None:
 def _draft_note(served: Served, workload: Workload) -> str:
     """What the draft brings one request, and from how many in flight on it costs more than it brings."""
     model, drafted = step_model_for(served), served.settings.num_speculative_tokens
-    context = workload.prompt_tokens + workload.output_tokens / 2
+    context = workload.mean_prompt_tokens + workload.output_tokens / 2
     low, length, high = (tokens_per_step(drafted, case) for case in ("slow", "expected", "fast"))
     alone = draft_gain(model, 1, context, length) - 1
     turn = draft_costs_more_from(model, served.settings.max_num_seqs, context, length)
@@ -232,6 +245,7 @@ def _figures(traces: Sequence[Trace]) -> Figures:
         latency_ms=mean(latency) * 1e3,
         kv_cache_peak_use=max(trace.kv_peak_blocks / trace.num_blocks for trace in traces),
         kv_cache_mean_use=mean([trace.kv_mean_blocks / trace.num_blocks for trace in traces]),
+        prefix_cache_hit_rate=sum(trace.prefix_cache_hit_rate * sum(trace.prompt_tokens) for trace in traces) / prompt,
         preemptions=sum(trace.preemptions for trace in traces),
         queue_grows=any(trace.queue_grows for trace in traces) and traces[0].arrives,
         busy_share=mean([trace.busy_s / longest for trace in traces]),

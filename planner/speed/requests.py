@@ -28,6 +28,10 @@ class Requests:
     """Most requests in flight."""
     images: int = 0
     """Images in each."""
+    turns: int = 1
+    """Requests of one chat; they follow each other in the lists, and each is sent after the answer before it."""
+    pause_s: float = 0.0
+    """From an answer to the next turn of its chat."""
     sent_s: list[float] = field(default_factory=list)
     first_s: list[float] = field(default_factory=list)
     finished_s: list[float] = field(default_factory=list)
@@ -37,9 +41,15 @@ class Requests:
         self.first_s = [-1.0] * len(self.prompt)
         self.finished_s = [0.0] * len(self.prompt)
 
+    def goes_on(self, index: int) -> bool:
+        """Whether another turn of the same chat follows."""
+        return (index + 1) % self.turns != 0 and index + 1 < len(self.prompt)
+
 
 class Client:
     """Sends requests as ``vllm bench serve`` does: as many as its slots and its rate allow, in order.
+
+    A chat keeps its slot from its first turn to its last answer, pauses included.
 
     The front end's processes work on all requests that are inside by turns, so a wave that was sent at once comes out
     at once. A clock of work tells when: it runs at one over the requests inside a process. Behind it each request waits
@@ -55,25 +65,31 @@ class Client:
         self._each_s = profile.frontend_s
         self._least_wait_s = profile.first_token_s
         self._streaming_s = profile.streaming_s / processes
-        self._coming: deque[tuple[float, int, float]] = deque()
-        """Requests that are still to be sent: when, which, and what it waits behind the front end."""
+        self._coming: list[tuple[float, int, float]] = []
+        """Requests that are still to be sent, the first on top: when, which, and what it waits behind the front end."""
         self._inside: deque[tuple[float, int, float]] = deque()
         """Requests inside, by the clock of work at which they leave; the first in is the first out."""
         self._work = 0.0
         self._now_s = 0.0
         self._arrivals: list[tuple[float, int]] = []
 
-    def send(self, now_s: float, *, freed: int, streaming: int) -> None:
-        """Send what `freed` slots more allow while `streaming` answers are under way."""
+    def send(self, now_s: float, *, ended: Sequence[int], streaming: int) -> None:
+        """Send what follows the requests that `ended` while `streaming` answers are under way."""
         requests = self._requests
-        self._slots += freed
         wait = self._least_wait_s + self._streaming_s * streaming
+        for index in ended:
+            if requests.goes_on(index):
+                self._send(index + 1, now_s + requests.pause_s, wait)
+            else:
+                self._slots += 1
         while self._slots > 0 and self._next < len(requests.prompt):
-            sent = max(now_s, requests.ready_s[self._next])
-            requests.sent_s[self._next] = sent
-            self._coming.append((sent, self._next, wait))
-            self._next += 1
+            self._send(self._next, max(now_s, requests.ready_s[self._next]), wait)
+            self._next += requests.turns
             self._slots -= 1
+
+    def _send(self, index: int, at_s: float, wait_s: float) -> None:
+        self._requests.sent_s[index] = at_s
+        heapq.heappush(self._coming, (at_s, index, wait_s))
 
     @property
     def next_arrival_s(self) -> float:
@@ -105,7 +121,7 @@ class Client:
             self._now_s = leaving
             heapq.heappush(self._arrivals, (leaving + wait, index))
             return True
-        entering, index, wait = self._coming.popleft()
+        entering, index, wait = heapq.heappop(self._coming)
         if self._inside:
             self._work += (entering - self._now_s) * self._pace
         self._now_s = entering

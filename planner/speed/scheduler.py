@@ -36,6 +36,8 @@ class EngineLimits:
     num_blocks: int
     """KV blocks of one replica that requests can hold."""
     block_size: int = 16
+    prefix_caching: bool = True
+    """Whether blocks that are given back can be found again."""
     tokens_per_step: float = 1.0
     """Mean tokens that a decoding sequence gains in one step; more than 1 with a draft."""
 
@@ -71,8 +73,8 @@ class Scheduler:
         """Running requests in order of admission, ended and preempted ones among them until they are met."""
         self._running = 0
         self._admitted = [False] * count
-        self._todo = [prompt - hit for prompt, hit in zip(requests.prompt, requests.hit, strict=True)]
-        self._context = list(requests.hit)
+        self._todo = list(requests.prompt)
+        self._context = [0] * count
         """Tokens in the cache; of a decoding request, at the clock below."""
         self._done = [0] * count
         self._since = [-1] * count
@@ -86,8 +88,11 @@ class Scheduler:
         """Tokens that a sequence which decoded from the start would have by now."""
         self._shared_held = 0
         """Blocks of the common head of all prompts, once it is computed; no request's own."""
+        self._preempted: set[int] = set()
+        """Requests that ran before and start over."""
         self._last_s: dict[int, float] = {}
         self._gaps = Gaps()
+        self._asked_tokens = self._found_tokens = 0
         self._steps = self._preemptions = self._ended = 0
         self._block_seconds = self._busy_s = self._prefill_s = 0.0
         self._now = 0.0
@@ -97,7 +102,7 @@ class Scheduler:
         before = 0.0
         idle = True
         ending: list[int] = []
-        self._client.send(0.0, freed=0, streaming=0)
+        self._client.send(0.0, ended=(), streaming=0)
         while self._ended < len(self._requests.prompt):
             if idle or not self._lookahead:
                 self._complete(ending)
@@ -126,6 +131,7 @@ class Scheduler:
             prefill_s=self._prefill_s, arrives=any(requests.ready_s),
             kv_mean_blocks=self._block_seconds / self._busy_s if self._busy_s else 0.0,
             num_blocks=self._limits.num_blocks,
+            prefix_cache_hit_rate=self._found_tokens / self._asked_tokens,
         )  # fmt: skip
 
     def _context_now(self, index: int) -> int:
@@ -153,15 +159,14 @@ class Scheduler:
             self._last_s.setdefault(index, self._now)
         if self._since[index] >= 0:
             self._leave_decoding(index)
-            self._pool.give_back(self._pool.held(self._context[index]) - self._shared_held)
+            self._pool.give_back(self._pool.held(self._context[index]) - self._shared_held, index)
         else:
             self._partial = None
-            self._pool.give_back(self._whole_prompt(index))
+            self._pool.give_back(self._whole_prompt(index), index)
         self._admitted[index] = False
+        self._preempted.add(index)
         self._running -= 1
-        shared = self._shared_held * self._limits.block_size
-        self._todo[index] = self._requests.prompt[index] + self._done[index] - shared
-        self._context[index] = shared
+        self._todo[index] = self._requests.prompt[index] + self._done[index] - self._context[index]
         self._waiting.appendleft(index)
         self._preemptions += 1
         return True
@@ -205,7 +210,7 @@ class Scheduler:
             if blocks > self._pool.free - growth:
                 break
             self._waiting.popleft()
-            self._pool.take(blocks)
+            self._find(index, blocks)
             # The first request computes what all share; its blocks stay for the others.
             self._shared_held = self._requests.shared // self._limits.block_size
             self._order.append(index)
@@ -215,6 +220,26 @@ class Scheduler:
                 step.images += self._requests.images
             self._partial = index
             budget -= self._take(step, index, budget)
+
+    def _find(self, index: int, blocks: int) -> None:
+        """Give a request its `blocks`, with what the prefix cache holds of its tokens."""
+        requests, pool, block = self._requests, self._pool, self._limits.block_size
+        tokens = self._context[index] + self._todo[index]
+        again = index in self._preempted
+        source = index if again else index - 1 if index % requests.turns else None
+        reused = 0
+        if source is not None and self._limits.prefix_caching:
+            # Only full blocks are found, and the last token is always computed.
+            full = min(self._context[source], tokens - 1) // block
+            reused = max(0, min(pool.left_by(source), full - self._shared_held))
+            pool.take_again(source, reused)
+        pool.take(blocks - reused)
+        found = (self._shared_held + reused) * block
+        if not again:
+            found = max(found, requests.hit[index])
+            self._asked_tokens += tokens
+            self._found_tokens += found
+        self._context[index], self._todo[index] = found, tokens - found
 
     def _take(self, step: _Step, index: int, budget: int) -> int:
         """Put the next part of one request's prompt into the step and return its tokens."""
@@ -331,12 +356,12 @@ class Scheduler:
         """Hand out the last tokens, free what their requests held and let the client go on."""
         for index in ending:
             self._requests.finished_s[index] = self._now
-            self._pool.give_back(self._pool.held(self._context[index]) - self._shared_held)
+            self._pool.give_back(self._pool.held(self._context[index]) - self._shared_held, index)
             self._admitted[index] = False
             self._running -= 1
             self._ended += 1
         if ending:
-            self._client.send(self._now, freed=len(ending), streaming=self._decoding)
+            self._client.send(self._now, ended=ending, streaming=self._decoding)
 
 
 def _most(limit: int, holds: Callable[[int], bool]) -> int:

@@ -8,6 +8,7 @@ all steps are alike but for the growing context, so they are computed as one arr
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
 from random import Random
 
@@ -38,15 +39,29 @@ def draw_lengths(workload: Workload) -> tuple[list[int], list[int]]:
     return draw(workload.prompt_tokens), draw(workload.output_tokens)
 
 
+def whole_prompts(workload: Workload, new: Sequence[int], output: Sequence[int]) -> list[int]:
+    """Return the length of each prompt when `new` tokens are new in it: what all share and what was said before too.
+
+    >>> whole_prompts(Workload(turns=2, system_tokens=100), [10, 20, 30], [1, 2, 3])
+    [110, 131, 130]
+    """
+    prompts: list[int] = []
+    for index, tokens in enumerate(new):
+        before = workload.system_tokens if index % workload.turns == 0 else prompts[-1] + output[index - 1]
+        prompts.append(before + tokens)
+    return prompts
+
+
 def draw_arrivals(workload: Workload) -> list[float]:
-    """Return when each request could be sent, seconds; zeros without a rate."""
+    """Return when each request could be sent, seconds; zeros without a rate. Of a chat the first turn arrives."""
     count = workload.total_requests
     if workload.request_rate is None:
         return [0.0] * count
     rng = Random(workload.seed + 1)
     times = [0.0]
-    for _ in range(count - 1):
-        times.append(times[-1] + rng.expovariate(workload.request_rate))
+    for index in range(1, count):
+        gap = rng.expovariate(workload.request_rate / workload.turns) if index % workload.turns == 0 else 0.0
+        times.append(times[-1] + gap)
     return times
 
 
@@ -63,15 +78,18 @@ def simulate(
     Raises:
         InvalidRequest: when one request alone is larger than the KV cache, or a step cannot hold a decode.
     """
-    prompt, output = draw_lengths(workload)
-    prompt = [tokens + workload.images_per_request * image_tokens for tokens in prompt]
+    new, output = draw_lengths(workload)
+    new = [tokens + workload.images_per_request * image_tokens for tokens in new]
+    prompt = whole_prompts(workload, new, output)
     longest = max(map(sum, zip(prompt, output, strict=True)))
     room = limits.num_blocks * limits.block_size
     if longest + model.num_speculative_tokens > room:
         raise InvalidRequest(
             "prompt_tokens",
             f"a request of {longest:,} tokens does not fit the KV cache of {room:,} tokens",
-            hint="shorten the prompts or the answers, or plan more memory for the cache",
+            hint="shorten the prompts or the answers, or plan more memory for the cache"
+            if workload.turns == 1
+            else "fewer turns, shorter prompts or answers, or more memory for the cache",
         )
     if limits.max_num_batched_tokens <= model.num_speculative_tokens:
         raise InvalidRequest(
@@ -90,9 +108,12 @@ def simulate(
         hit = [whole_blocks(prefix, tokens) for tokens in prompt]
         shared = min(hit)
         hit[0] = 0  # whoever comes first computes what all share
+    elif workload.system_tokens and limits.prefix_caching:
+        shared = whole_blocks(workload.system_tokens, min(prompt))
     requests = Requests(
         prompt=prompt, output=output, ready_s=draw_arrivals(workload), hit=hit, shared=shared,
         concurrency=workload.concurrency or workload.total_requests,
+        turns=workload.turns, pause_s=workload.pause_s,
         images=workload.images_per_request if vision else 0,
     )  # fmt: skip
     return Scheduler(model, limits, requests, skip_ahead=skip_ahead).run()

@@ -81,7 +81,7 @@ def _outside(load: MeasuredLoad, table: list[Measurement], settings: Settings, w
     """What of the question lies outside a measured table."""
     notes = []
     asked = (
-        (load.prompt_tokens, workload.prompt_tokens), (load.output_tokens, workload.output_tokens),
+        (load.prompt_tokens, workload.mean_prompt_tokens), (load.output_tokens, workload.output_tokens),
         (load.concurrency, (workload.concurrency or 0) / settings.replicas),
     )  # fmt: skip
     if not all(span.low <= value <= span.high for span, value in asked):
@@ -110,8 +110,9 @@ def _unmeasured(served: Served, workload: Workload) -> list[str]:
          "tensor parallelism without fast links between all pairs hangs on the host's lanes"),
         (settings.enforce_eager, "no eager run of this model was published"),
         (workload.images_per_request > 0, "no run with images was published"),
-        (workload.prefix_cache_hit_rate > 0, "no run with a prefix cache was published"),
-        (workload.prompt_tokens > longest, f"few runs had prompts over {longest:,} tokens"),
+        (workload.prefix_cache_hit_rate > 0 or workload.turns > 1 or workload.system_tokens > 0,
+         "no run with a prefix cache was published"),
+        (workload.mean_prompt_tokens > longest, f"few runs had prompts over {longest:,} tokens"),
         (in_flight > most, crowd),
     )  # fmt: skip
     return [what for is_so, what in checks if is_so]

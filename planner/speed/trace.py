@@ -61,6 +61,8 @@ class Trace:
     """Time in which a step ran."""
     prefill_s: float
     """Time in which a step with prompt tokens ran."""
+    prefix_cache_hit_rate: float
+    """Share of all prompt tokens that were found in the prefix cache."""
     arrives: bool
     """Whether requests arrive at a rate."""
 

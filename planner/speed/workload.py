@@ -18,6 +18,12 @@ MOST_TOKENS = 2**31 - 1
 MOST_IMAGES = 10_000
 """Of one request."""
 
+MOST_TURNS = 1_000
+"""Of one chat."""
+
+MOST_PAUSE_S = 86_400
+"""Between two turns: a day."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
@@ -31,7 +37,7 @@ class Workload:
     """
 
     prompt_tokens: int = 1024
-    """Mean length of a prompt, images not counted."""
+    """Mean length of a prompt, images not counted; with `turns` or `system_tokens`, of what is new in it."""
     output_tokens: int = 1024
     """Mean length of an answer."""
     length_range_ratio: float = 0.0
@@ -46,7 +52,14 @@ class Workload:
     """Requests in the run; by default eight times the concurrency, at least 100, fewer waves of large ones;
     with a rate a minute of arrivals, 100 to 2000."""
     prefix_cache_hit_rate: float = 0.0
-    """Share of each prompt that is found in the prefix cache."""
+    """Share of each prompt that is found in the prefix cache, where it is known; `turns` and `system_tokens` find it
+    out by the engine's rules instead."""
+    turns: int = 1
+    """Requests of one chat or agent, one after the other: each prompt has all prompts and answers before it."""
+    system_tokens: int = 0
+    """At the head of every prompt and the same in all of them: instructions, tools, examples."""
+    pause_s: float = 0.0
+    """From an answer to the next turn of its chat: reading and typing, or the run of a tool."""
     images_per_request: int = 0
     """Images of the largest size in each prompt."""
     seed: int = 0
@@ -59,12 +72,18 @@ class Workload:
                 raise InvalidRequest(name, f"{name} must be a positive integer, not `{value}`")
             if value is not None and value > MOST_TOKENS:
                 raise InvalidRequest(name, f"{name} is above {MOST_TOKENS:,}", hint="no engine takes that much")
+        self._check_chats()
         if self.total_requests > MOST_REQUESTS:
-            field = "concurrency" if self.num_requests is None else "num_requests"
+            field = "num_requests" if self.num_requests else "concurrency" if self.turns == 1 else "turns"
             raise InvalidRequest(
                 field,
-                f"{field} {self.total_requests:,} is more than the {MOST_REQUESTS:,} requests a forecast plays",
-                hint="speed hardly changes beyond some thousand requests in flight",
+                f"{field} {self.total_requests:,} is more than the {MOST_REQUESTS:,} requests a forecast plays"
+                if self.turns == 1
+                else f"chats of {self.turns:,} turns make {self.total_requests:,} requests, more than the "
+                f"{MOST_REQUESTS:,} a forecast plays",
+                hint="speed hardly changes beyond some thousand requests in flight"
+                if self.turns == 1
+                else "fewer turns or chats at once, or num_requests",
             )
         if self.images_per_request < 0:
             raise InvalidRequest("images_per_request", "images_per_request must not be negative")
@@ -90,25 +109,72 @@ class Workload:
                 f"prefix_cache_hit_rate must be between 0 and 1, not `{self.prefix_cache_hit_rate}`",
             )
 
+    def _check_chats(self) -> None:
+        if isinstance(self.turns, bool) or not isinstance(self.turns, int) or not 1 <= self.turns <= MOST_TURNS:
+            raise InvalidRequest("turns", f"turns must be a whole number from 1 to {MOST_TURNS:,}, not `{self.turns}`")
+        if isinstance(self.system_tokens, bool) or not isinstance(self.system_tokens, int) or self.system_tokens < 0:
+            raise InvalidRequest(
+                "system_tokens", f"system_tokens must be a whole number of at least 0, not `{self.system_tokens}`"
+            )
+        if (self.turns > 1 or self.system_tokens) and self.longest_tokens > MOST_TOKENS:
+            field = "system_tokens" if self.system_tokens > MOST_TOKENS else "turns"
+            raise InvalidRequest(field, f"a prompt is above {MOST_TOKENS:,} tokens", hint="no engine takes that much")
+        if not 0 <= self.pause_s <= MOST_PAUSE_S:
+            raise InvalidRequest("pause_s", f"pause_s must be from 0 to {MOST_PAUSE_S:,}, not `{self.pause_s}`")
+        if self.pause_s and self.turns == 1:
+            raise InvalidRequest("pause_s", "pause_s is between the turns of a chat", hint="add turns, or leave it out")
+        if self.prefix_cache_hit_rate and (self.turns > 1 or self.system_tokens):
+            raise InvalidRequest(
+                "prefix_cache_hit_rate",
+                "prefix_cache_hit_rate says what turns and system_tokens find out",
+                hint="give one or the other",
+            )
+
     @property
     def total_requests(self) -> int:
-        """Requests in the run."""
+        """Requests in the run; by default whole chats."""
         if self.num_requests is not None:
             return self.num_requests
         wave = self.concurrency or 0
         if self.request_rate is not None:
             # A minute of arrivals shows whether the queue grows.
-            return int(max(100, min(60 * self.request_rate, 2000)))
-        return max(100, min(8 * wave, 800), min(4 * wave, 4000), wave)
+            requests = int(max(100, min(60 * self.request_rate, 2000)))
+        else:
+            requests = max(100, min(8 * wave, 800), min(4 * wave, 4000), wave)
+        if self.turns == 1:
+            return requests
+        # Chats begin together and end together; two of each in a row show what is between.
+        return self.turns * max(-(-requests // self.turns), 0 if self.request_rate else 2 * wave)
+
+    @property
+    def mean_prompt_tokens(self) -> float:
+        """Mean length of a whole prompt: what all share, what was said before, what is new."""
+        before = (self.turns - 1) / 2 * (self.prompt_tokens + self.output_tokens)
+        return self.system_tokens + before + self.prompt_tokens
+
+    @property
+    def lengths_in_words(self) -> str:
+        """What is asked and answered, in words."""
+        words = f"{self.prompt_tokens:,} tokens in, {self.output_tokens:,} out"
+        if self.turns > 1:
+            words = f"chats of {self.turns:,} turns, each {words}"
+            words += f", {self.pause_s:g} s between turns" if self.pause_s else ""
+        return words + (f", {self.system_tokens:,} shared by all prompts" if self.system_tokens else "")
+
+    @property
+    def longest_tokens(self) -> int:
+        """Prompt and answer of the last turn, at mean lengths."""
+        return self.system_tokens + self.turns * (self.prompt_tokens + self.output_tokens)
 
     def share(self, replicas: int, index: int) -> Workload | None:
         """Return the part that replica `index` of `replicas` sees; None when nothing is left for it.
 
-        Requests and slots are assigned one by one, as a round-robin balancer does.
+        Requests and slots are assigned one by one, as a round-robin balancer does; a chat stays where it began.
         """
         if replicas == 1:
             return self
-        requests = self.total_requests // replicas + (index < self.total_requests % replicas)
+        chats = -(-self.total_requests // self.turns)
+        requests = self.turns * (chats // replicas + (index < chats % replicas))
         slots = None
         if self.concurrency is not None:
             slots = self.concurrency // replicas + (index < self.concurrency % replicas)

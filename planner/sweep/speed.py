@@ -75,7 +75,7 @@ def _figures(
     from planner.speed.predict import expected_figures
 
     settings = at_utilization(block.cell.settings, row["gpu_memory_utilization"])
-    if settings.max_model_len < load.prompt_tokens + load.output_tokens:
+    if settings.max_model_len < load.longest_tokens:
         return {}
     served = _Row(
         settings=settings, model=model, gpus=block.cell.gpus, vllm_version=vllm_version,

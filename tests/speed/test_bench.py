@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from planner.cli import main
-from planner.errors import LogNotUnderstood, PlannerError
+from planner.errors import InvalidRequest, LogNotUnderstood, PlannerError
 from planner.serve.bench import bench_argv, gsm8k_argv, keep_benchmark, kept_benchmarks, read_result, run_bench
 from planner.speed.answer import SpeedCalibration
 from planner.speed.workload import Workload
@@ -137,3 +137,14 @@ def test_bench_holds_a_result_against_the_plan_and_keeps_it(
     assert json.loads(capsys.readouterr().out)["forecast"]["territory"] in ("near", "far")
     assert main(["--gpus", "8xH200", "--concurrency", "32", "--objective", "latency", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["speed"]["forecast"]["territory"] == "measured here"
+
+
+def test_shared_tokens_reach_the_tool_and_chats_do_not() -> None:
+    def words(load: Workload) -> str:
+        return " ".join(bench_argv(load, model="m", url="http://h:1"))
+
+    assert "--random-prefix-len 500" in words(Workload(system_tokens=500))
+    assert "--random-input-len 250" in words(Workload(prompt_tokens=1000, prefix_cache_hit_rate=0.75))
+    assert "--random-prefix-len" not in words(Workload())
+    with pytest.raises(InvalidRequest, match="no chats"):
+        words(Workload(turns=3))

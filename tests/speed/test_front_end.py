@@ -23,7 +23,7 @@ def client(ready_s: list[float], processes: int = 1) -> tuple[Client, Requests]:
         prompt=[8] * count, output=[8] * count, ready_s=ready_s, hit=[0] * count, shared=0, concurrency=count
     )
     made = Client(requests, PROFILE, processes)
-    made.send(0.0, freed=0, streaming=0)
+    made.send(0.0, ended=(), streaming=0)
     return made, requests
 
 

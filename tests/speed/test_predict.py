@@ -124,3 +124,15 @@ def test_the_simulated_run_is_bounded() -> None:
         Workload(concurrency=10**6)
     assert Workload(concurrency=4096).total_requests <= 4096
     assert Workload(request_rate=1000.0).total_requests == 2000
+
+
+def test_chats_find_the_cache_where_the_command_has_one() -> None:
+    load = Workload(prompt_tokens=300, output_tokens=100, turns=5, system_tokens=2000, concurrency=16)
+    _, cached = ask("8xH200", load)
+    _, without = ask("8xMI300X", load)
+    assert cached.prefix_cache_hit_rate > 0.8
+    assert without.prefix_cache_hit_rate == 0
+    assert any("no prefix cache" in note for note in without.notes)
+    assert cached.territory == "far"
+    _, spread = ask("8xH200", load, tensor_parallel_size=4)
+    assert any("stay on one server" in note for note in spread.notes)

@@ -31,8 +31,8 @@ from tui.wizard import Step, with_load, with_request
 YES, NO = "yes", "no"
 SERVER = ("language_model_only", "max_model_len", "concurrency")
 ASKED_LOAD = (
-    "prompt_tokens", "output_tokens", "request_rate", "ttft_ms", "tpot_ms", "tokens_per_s", "objective",
-    "price_per_gpu_hour",
+    "prompt_tokens", "output_tokens", "turns", "system_tokens", "request_rate", "ttft_ms", "tpot_ms", "tokens_per_s",
+    "objective", "price_per_gpu_hour",
 )  # fmt: skip
 ENGINE = (
     "num_speculative_tokens", "kv_cache_dtype", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens",

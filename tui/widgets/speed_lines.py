@@ -54,7 +54,7 @@ def load_words(load: Workload) -> str:
     flow = f"{load.concurrency:,} at once" if load.concurrency is not None else ""
     if load.request_rate is not None:
         flow = f"{load.request_rate:g}/s" + (f", {flow}" if flow else "")
-    return f"{load.prompt_tokens:,} tokens in, {load.output_tokens:,} out, {flow or 'all at once'}"
+    return f"{load.lengths_in_words}, {flow or 'all at once'}"
 
 
 def number(value: float) -> str:

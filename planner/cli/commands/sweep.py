@@ -168,7 +168,7 @@ def _say_unforecast(rows: list[dict[str, Any]], workload: Workload) -> None:
     """Why rows that fit have no forecast."""
     without = sum(row["verdict"] != "does-not-fit" and row["ttft_ms"] is None for row in rows)
     if without:
-        length = workload.prompt_tokens + workload.output_tokens
+        length = workload.longest_tokens
         told = f"no forecast for {without:,} of the rows that fit"
         say("note", f"{told}: one request of {length:,} tokens is longer than their max_model_len or KV cache")
 
