@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from textual import on, work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.notifications import SeverityLevel
 from textual.screen import ModalScreen, Screen
 
 from hw_specs import GpuSet, M35Error
 from planner import PlanRequest
 from planner.serve import Run, attach
+from tui import news
 from tui.backend import Backend
 from tui.remembering import Remembered, remember
 from tui.screens.command import CommandScreen
-from tui.screens.dialogues import Ask
+from tui.screens.dialogues import Ask, Warnings
 from tui.screens.gpus import GpusScreen
 from tui.screens.launch import LaunchScreen
 from tui.screens.plan import PlanScreen
 from tui.screens.review import ReviewScreen
 from tui.screens.step import StepScreen
+from tui.screens.told import Told
 from tui.screens.verify import VerifyScreen
 from tui.screens.workload import WorkloadScreen
 from tui.themes import DARK, LIGHT, theme_for
@@ -43,6 +46,8 @@ SCREENS: dict[Step, Callable[..., StepScreen]] = {
 
 
 CONTINUE = "continue"
+DAMAGE_S = 20
+"""How long it stands on the screen that records are left out; the palette shows it again."""
 MOST_RUNS = 8
 """Running servers that are offered; more are not a machine for one wizard."""
 
@@ -85,6 +90,8 @@ class M35App(App[int]):
         """The last session at first, then this one."""
         self._keeping: asyncio.Task[None] | None = None
         """The last session that is being written down."""
+        self.damage: tuple[str, ...] = ()
+        """What is left out because it is damaged, one sentence each."""
         self._drawn = False
         self._review = review
         self._hosts = hosts
@@ -96,7 +103,38 @@ class M35App(App[int]):
         known = self.kept.theme in self.available_themes
         self.theme = self.kept.theme if known else theme_for(os.environ.get("COLORFGBG", ""))
         self._drawn = True
+        self.say_damaged(self.kept.faults)
+        self._look_for_damage()
         self.run_wizard()
+
+    @work(thread=True)
+    def _look_for_damage(self) -> None:
+        self.call_from_thread(self.say_damaged, self._backend.damaged())
+
+    @on(Told)
+    def _told(self, message: Told) -> None:
+        if isinstance(message.news, news.DamageFound):
+            self.say_damaged(message.news.faults)
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = False,  # noqa: ARG002 - nothing that is told is markup: paths and hints may hold brackets
+    ) -> None:
+        """Show a message for a while, word for word."""
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
+
+    def say_damaged(self, faults: Sequence[str]) -> None:
+        """Say what is left out because it is damaged, each fault once."""
+        new = [fault for fault in faults if fault not in self.damage]
+        self.damage = (*self.damage, *new)
+        if new:
+            more = f"\n\nand {len(new) - 1} more: `left out` in the palette (^p) shows all" if len(new) > 1 else ""
+            self.notify(new[0] + more, title="left out, nothing else is touched", severity="warning", timeout=DAMAGE_S)
 
     def watch_theme(self, theme: str) -> None:
         """Keep a palette that was chosen."""
@@ -231,5 +269,10 @@ class M35App(App[int]):
         if isinstance(screen, StepScreen):
             for step in Step:
                 yield SystemCommand(f"Go to {step.label}", "a step of the wizard", lambda to=step: screen.action_go(to))
+        if self.damage:
+            yield SystemCommand(
+                "What was left out", "records that are damaged, with their files",
+                lambda: self.push_screen(Warnings(self.damage, title="left out")),
+            )  # fmt: skip
         other = LIGHT.name if self.theme == DARK.name else DARK.name
         yield SystemCommand("Switch light and dark", f"use the palette {other}", lambda: setattr(self, "theme", other))

@@ -177,6 +177,12 @@ def _report_start(run: Run, last: Event | None) -> StartReport:
     return report_start(run, last)
 
 
+def _plan_of(run: Run) -> Plan | None:
+    from planner.serve.start_report import plan_of
+
+    return plan_of(run)
+
+
 def _expected(run: Run) -> tuple[Mapping[str, float], int]:
     from planner.serve.process.history import earlier_starts
 
@@ -187,6 +193,18 @@ def _running() -> list[Run]:
     from planner.serve import list_runs
 
     return [run for run in list_runs() if run.status().alive]
+
+
+def _damaged() -> tuple[str, ...]:
+    from tui.damage import damaged_records
+
+    return damaged_records()
+
+
+def _damage_of(run: Run) -> tuple[str, ...]:
+    from tui.damage import damage_of
+
+    return damage_of(run)
 
 
 def _calibrations() -> tuple[Calibration, ...]:
@@ -223,12 +241,18 @@ class Backend:
     """Find a run by its id."""
     report_start: Callable[[Run, Event | None], StartReport] = _report_start
     """How a start ended, its last event given."""
+    plan_of: Callable[[Run], Plan | None] = _plan_of
+    """The plan that a run was started from, made again; None without one."""
     expected: Callable[[Run], tuple[Mapping[str, float], int]] = _expected
     """Median seconds per phase of earlier starts like it, and how many there were."""
     stop: Callable[[Run], str] = lambda run: run.stop().how
     """End a server and everything it started; how it ended."""
     running: Callable[[], list[Run]] = _running
     """Runs of this machine that are alive."""
+    damaged: Callable[[], tuple[str, ...]] = _damaged
+    """What of this machine's records is left out because it is damaged, one sentence each."""
+    damage_of: Callable[[Run], tuple[str, ...]] = _damage_of
+    """The same of one run's own records."""
     rehearse: Callable[
         [
             Plan,

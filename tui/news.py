@@ -92,6 +92,13 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
+class DamageFound:
+    """Records of a run were left out, one sentence each."""
+
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerNews:
     """A batch of events and of log bytes, `at_s` seconds after the launch."""
 
@@ -215,6 +222,7 @@ News = (
     | PreflightDone
     | Refused
     | Launched
+    | DamageFound
     | ServerNews
     | RunKnown
     | StartReported

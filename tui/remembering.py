@@ -1,10 +1,11 @@
 """What the wizard keeps between two sessions: answers, step, theme, engine and window, in the user's own state folder.
 
-Files are replaced whole and are the owner's alone; what cannot be read is as good as nothing. It draws nothing.
+Files are replaced whole and are the owner's alone. What cannot be read is told and kept aside; it draws nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from hw_specs import M35Error
+from hw_specs.parsing import BadJson, parse_json
 from planner import Plan
 from planner.calibrate import calibrations
 from planner.planning.load import LOAD
 from planner.rendering.argv import read_command
 from planner.rendering.document import plan_document, read_document, to_json_value
 from planner.rendering.emitters.shell import command_lines
-from planner.state import make_private, read_json, state_dir, write_json
+from planner.state import make_private, read_own, state_dir, write_json
 from tui.wizard import Answers, Step, effective_request
 
 FILE = "wizard.json"
@@ -39,6 +41,8 @@ class Remembered:
     """How much of the past the dashboard shows."""
     answers: Answers | None = None
     step: Step = Step.GPUS
+    faults: tuple[str, ...] = ()
+    """What of the file could not be used, one sentence each."""
 
 
 def wizard_file() -> Path:
@@ -74,24 +78,48 @@ def remember(kept: Remembered, plan: Plan | None) -> None:
     write_json(wizard_file(), document)
 
 
-def remembered() -> Remembered:
-    """Return the last session; nothing where there is none, or none that can be read."""
+def remembered(*, touch: bool = True) -> Remembered:
+    """Return the last session, or as much of it as can be read.
+
+    A file that is damaged goes to another name, because the next session replaces it; unless nothing may be touched.
+    """
     try:
-        document = read_json(wizard_file())
-    except M35Error:
+        path = wizard_file()
+        document = parse_json(read_own(path), constants=True)
+    except FileNotFoundError:
         return Remembered()
-    if document is None:
-        return Remembered()
+    except BadJson as error:
+        return _kept_aside(Remembered(), path, touch, f"it {error}")
+    except OSError as error:
+        return _kept_aside(Remembered(), path, touch, (error.strerror or str(error)).lower())
+    except M35Error as error:
+        return Remembered(faults=(f"the last session: {error}",))
+    if not isinstance(document, dict):
+        return _kept_aside(Remembered(), path, touch, "it is not a JSON object")
     theme, program, window_s = document.get("theme"), document.get("program"), document.get("window_s")
     kept = Remembered(
         theme=theme if isinstance(theme, str) else "",
         program=program if isinstance(program, str) and program else None,
         window_s=window_s if window_s in WINDOWS_S else DEFAULT_WINDOW_S,
     )
+    if "plan" not in document:
+        return kept
     try:
         return dataclasses.replace(kept, answers=_answers(document), step=_step(document))
-    except (M35Error, KeyError, TypeError, ValueError):
-        return kept
+    except KeyError as error:
+        return _kept_aside(kept, path, touch, f"it has no {error.args[0]}")
+    except (M35Error, TypeError, ValueError, AttributeError) as error:
+        return _kept_aside(kept, path, touch, f"its answers cannot be used: {error}")
+
+
+def _kept_aside(kept: Remembered, path: Path, touch: bool, what: str) -> Remembered:
+    """Return the session with what is wrong with its file, which goes to another name."""
+    told, aside = f"the last session, in {path}: {what}", path.with_name(f"{path.name}.damaged")
+    if touch:
+        with contextlib.suppress(OSError):
+            path.replace(aside)
+            told += f"; the file is now {aside.name}"
+    return dataclasses.replace(kept, faults=(told,))
 
 
 def forget() -> None:

@@ -62,7 +62,7 @@ def start(words: Sequence[str]) -> int:
     begin = beginning(words)
     if begin.fresh:
         forget()
-    kept = remembered()
+    kept = remembered(touch=not begin.readonly)
     backend = Backend(program=begin.program or kept.program, readonly=begin.readonly)
     app = M35App(
         backend=backend, answers=begin.answers, step=begin.step, kept=kept, review=begin.review, hosts=begin.hosts

@@ -64,9 +64,12 @@ def start_server(
 def find_run(backend: Backend, run_id: str, *, post: Post) -> None:
     """Take up a run that was started earlier."""
     try:
-        post(launched(backend, backend.attach(run_id)))
+        run = backend.attach(run_id)
+        post(launched(backend, run))
     except M35Error as refusal:
         post(news.Refused(refusal, doing="attach"))
+    else:
+        post(news.DamageFound(backend.damage_of(run)))
 
 
 def watch_server(backend: Backend, run: Run, *, post: Post, cancelled: Cancelled) -> None:
@@ -139,13 +142,14 @@ def know_run(backend: Backend, run_id: str, *, post: Post) -> None:
     except M35Error as refusal:
         post(news.Refused(refusal, doing="attach"))
         return
-    plan = plan_of(run)
+    plan = backend.plan_of(run)
     served = option_value(run.record.argv, "served-model-name")
     expected = Expectations.from_plan(plan) if plan else None
     if expected is not None and served:
         expected = dataclasses.replace(expected, model=served)
     model = served or (plan.model.name if plan else "")
     post(news.RunKnown(run, plan, expected, model, backend.report_start(run, None)))
+    post(news.DamageFound(backend.damage_of(run)))
 
 
 def verify_server(backend: Backend, url: str, expected: Expectations | None, *, post: Post) -> None:

@@ -125,14 +125,22 @@ def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
     )
 
 
-def plan_of(run: Run) -> Plan | None:
-    """Return the plan that `run` was started from, made again; None without one or when it is of another version."""
+def plan_of(run: Run, *, dropped: list[str] | None = None) -> Plan | None:
+    """Return the plan that `run` was started from, made again; None without one or when it is of another version.
+
+    `dropped` gets a text where there is one that cannot be used.
+    """
     from planner.planning.choose import make_plan
     from planner.rendering.document import read_document
 
     try:
         return make_plan(read_document(read_own(run.directory / PLAN)).request)
-    except (OSError, PlannerError):
+    except FileNotFoundError:
+        return None
+    except (OSError, PlannerError) as error:
+        if dropped is not None:
+            told = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+            dropped.append(f"the plan of run {run.id}, in {run.directory / PLAN}: {told}")
         return None
 
 

@@ -75,7 +75,7 @@ def recording(gpus: str) -> Recording:
 
 
 def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
-    """A backend that answers from the record, whatever is asked."""
+    """A backend that answers from the record, whatever is asked: no figure of a picture moves with the planner."""
     kept = recording(gpus)
     doors: dict[str, Any] = {
         "plan": lambda request: dataclasses.replace(kept.plan, request=request),
@@ -88,6 +88,7 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
         "verify": _verify,
         "metrics": lambda _url: metrics_page(0),
         "activity": busy_gpus,
+        "plan_of": lambda _run: kept.plan,
         "chat": _chat,
     }
     return backend(**{**doors, **changes})

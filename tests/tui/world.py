@@ -63,6 +63,7 @@ def backend(**changes: Any) -> Backend:
         "detect_every_s": None,
         "preflight": preflight(*CHECKS),
         "running": list,
+        "damaged": tuple,
         "activity": tuple,
         "poll_s": 0.02,
     }

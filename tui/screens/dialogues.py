@@ -108,7 +108,7 @@ class Ask(Dialogue[str]):
         """The question above its answers."""
         with self.frame(self._title):
             yield Static(self._question, classes="prose", markup=False)
-            yield OptionList(*(Option(text, id=key) for key, text in self._answers), compact=True)
+            yield OptionList(*(Option(text, id=key) for key, text in self._answers), compact=True, markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
     @on(OptionList.OptionSelected)
