@@ -10,6 +10,7 @@ def damaged_records() -> tuple[str, ...]:
     """Return one sentence per record that is left out: which file, and what is wrong with it."""
     from planner.calibrate import read_calibrations
     from planner.serve import list_runs
+    from planner.serve.bench import benchmarks_path, kept_benchmarks
     from planner.serve.process.history import earlier_starts
     from planner.state import calibrations_path, history_path
 
@@ -20,6 +21,7 @@ def damaged_records() -> tuple[str, ...]:
         runs.append(error)
     faults = [str(error) for error in runs]
     faults += [f"a measured start in {calibrations_path()}: {fault}" for fault in read_calibrations()[1]]
+    faults += [f"a benchmark in {benchmarks_path()}: {fault}" for fault in kept_benchmarks()[1]]
     dropped: list[str] = []
     earlier_starts("", dropped=dropped)
     return (*faults, *(f"the time of an earlier start in {history_path()}: {fault}" for fault in dropped))

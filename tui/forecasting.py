@@ -11,6 +11,7 @@ from planner.planning.load import targets_of, workload_of
 
 if TYPE_CHECKING:
     from planner import SpeedForecast, Targets, Workload
+    from planner.speed.answer import SpeedCalibration
 
 MOST = 512
 """Forecasts that are remembered."""
@@ -42,11 +43,14 @@ def speed_of(plan: Plan, workload: Workload) -> SpeedForecast:
     Raises:
         PlannerError: where no forecast can be made.
     """
-    key = _key(plan, workload)
+    from planner.planning.choose_by_speed import benchmark_for
+
+    measured = benchmark_for(_benchmarks(), plan)
+    key = (*_key(plan, workload), tuple(measured.ratios.items()) if measured is not None else None)
     if key not in _seen:
         from planner import forecast
 
-        _seen[key] = forecast(plan, workload)
+        _seen[key] = forecast(plan, workload, calibration=measured)
         while len(_seen) > MOST:
             _seen.popitem(last=False)
     return _seen[key]
@@ -67,10 +71,18 @@ def best_for(request: PlanRequest, load: Mapping[str, Any], concurrency: int | N
         targets=targets_for(load),
         price_per_gpu_hour=load.get("price_per_gpu_hour"),
         price_per_kwh=load.get("price_per_kwh"),
+        calibrations=_benchmarks(),
     )
 
 
-def _key(plan: Plan, workload: Workload) -> Hashable:
+def _benchmarks() -> tuple[SpeedCalibration, ...]:
+    """What was benchmarked on this machine corrects forecasts here as it does on the command line."""
+    from planner.serve.bench import kept_benchmarks
+
+    return kept_benchmarks()[0]
+
+
+def _key(plan: Plan, workload: Workload) -> tuple[Hashable, ...]:
     gpus = plan.gpus
     return (
         plan.settings, workload, plan.model.name, gpus.spec.id, gpus.count, gpus.nodes, gpus.linked,

@@ -7,7 +7,7 @@ import shlex
 
 from planner import Plan
 from planner.rendering.own_line import own_line
-from tui.wizard import Answers, Step, effective_request
+from tui.wizard import Answers, Step, effective_load, effective_request
 
 VERBS = {Step.LAUNCH: "launch"}
 
@@ -37,10 +37,10 @@ def step_line(
     if answers.request is None:
         return ""
     request, verb = effective_request(answers), VERBS.get(step, "plan")
-    load = dict(answers.load) if verb == "plan" else {}
+    load, in_flight = effective_load(answers) if verb == "plan" and answers.load else ({}, None)
     if load:
         # The command line chooses by speed where the layout is open; here it is the one that is shown.
-        request = dataclasses.replace(request, concurrency=answers.request.concurrency)
+        request = dataclasses.replace(request, concurrency=in_flight)
         if shown is not None:
             batched = shown.settings.max_num_batched_tokens
             request = dataclasses.replace(request.with_layout(shown.settings.layout), max_num_batched_tokens=batched)

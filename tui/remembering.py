@@ -21,7 +21,7 @@ from planner.rendering.argv import read_command
 from planner.rendering.document import plan_document, read_document, to_json_value
 from planner.rendering.emitters.shell import command_lines
 from planner.state import make_private, read_own, state_dir, write_json
-from tui.wizard import Answers, Step, effective_request
+from tui.wizard import Answers, Step, effective_load, effective_request
 
 FILE = "wizard.json"
 WINDOWS_S = (60, 600, 3600)
@@ -65,13 +65,13 @@ def remember(kept: Remembered, plan: Plan | None) -> None:
     answers = kept.answers
     document: dict[str, Any] = {"theme": kept.theme, "program": kept.program, "window_s": kept.window_s}
     if answers is not None and answers.request is not None and plan is not None:
-        edited = answers.edited
+        edited, (load, in_flight) = answers.edited, effective_load(answers)
         document |= {
             "step": kept.step.value,
             "plan": to_json_value(plan_document(plan)),
             "gpus_from": answers.gpus_from,
-            "load": dict(answers.load),
-            "concurrency": answers.request.concurrency,
+            "load": load,
+            "concurrency": in_flight,
             "port": answers.port,
             "edited": command_lines(edited.argv, dict(edited.env), width=1000) if edited else "",
         }

@@ -109,7 +109,7 @@ def with_request(answers: Answers, request: PlanRequest) -> Answers:
         answers,
         request=request,
         layout=answers.layout if same_gpus else None,
-        levers=answers.levers if same_gpus else (),
+        levers=_lasting(answers.levers) if same_gpus else (),
         batched_tokens=None,
         edited=None,
     )
@@ -117,7 +117,14 @@ def with_request(answers: Answers, request: PlanRequest) -> Answers:
 
 def with_load(answers: Answers, load: tuple[tuple[str, Any], ...]) -> Answers:
     """Return the answers with another load; what was best for the old one is dropped."""
-    return answers if load == answers.load else dataclasses.replace(answers, load=load, batched_tokens=None)
+    if load == answers.load:
+        return answers
+    return dataclasses.replace(answers, load=load, batched_tokens=None, levers=_lasting(answers.levers))
+
+
+def _lasting(levers: tuple[Lever, ...]) -> tuple[Lever, ...]:
+    """Those that another question leaves as they are; what met the targets of one load says nothing of another."""
+    return tuple(lever for lever in levers if not lever.meets_targets)
 
 
 def with_layout(answers: Answers, layout: Layout | None) -> Answers:
@@ -126,11 +133,28 @@ def with_layout(answers: Answers, layout: Layout | None) -> Answers:
 
 
 def with_lever(answers: Answers, lever: Lever) -> Answers:
-    """Return the answers with one lever switched over; one of the same name gives way."""
+    """Return the answers with one lever switched over; one of the same name gives way.
+
+    Other GPUs have other layouts, and what meets the targets does so on the layout that then serves the load best.
+    """
     kept = tuple(one for one in answers.levers if one.name != lever.name)
     on = lever in answers.levers
-    layout = None if lever.name == "gpus" else answers.layout
-    return dataclasses.replace(answers, levers=kept if on else (*kept, lever), layout=layout, edited=None)
+    anew = lever.name == "gpus" or lever.meets_targets
+    return dataclasses.replace(
+        answers,
+        levers=kept if on else (*kept, lever),
+        layout=None if anew else answers.layout,
+        batched_tokens=None if anew else answers.batched_tokens,
+        edited=None,
+    )
+
+
+def effective_load(answers: Answers) -> tuple[dict[str, Any], int | None]:
+    """Return load and requests in flight as they stand: as answered, then as the levers have it."""
+    load = {**dict(answers.load), "concurrency": answers.request.concurrency if answers.request else None}
+    for lever in answers.levers:
+        load |= lever.load
+    return load, load.pop("concurrency")
 
 
 def effective_request(answers: Answers) -> PlanRequest:

@@ -65,7 +65,7 @@ def plan_for_workload(
         return first
     candidates = ways_of(request, first, workload, progress)
     chosen = _choose(candidates, objective, targets)
-    speed = forecast(chosen.plan, workload, calibration=_calibration(calibrations, chosen.plan))
+    speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
     reasons = _reasons(chosen, candidates, workload, objective, targets)
     section = SpeedSection(
         objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, forecast=speed,
@@ -88,7 +88,7 @@ def plan_for_workload(
     return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), levers=levers, speed=section)
 
 
-def _calibration(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> SpeedCalibration | None:
+def benchmark_for(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> SpeedCalibration | None:
     """The newest benchmark of this model, release and layout on these GPUs."""
     settings = answer.settings
     for record in reversed(calibrations):

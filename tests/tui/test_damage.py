@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from planner.serve.bench import benchmarks_path
 from planner.state import calibrations_path, history_path, make_private, runs_dir, state_dir
 from tui.damage import damage_of, damaged_records
 from tui.remembering import Remembered, remembered, wizard_file
@@ -20,10 +21,11 @@ def test_every_record_that_is_left_out_is_told_with_its_file() -> None:
     (runs_dir() / "20260101-000000-dead" / "run.json").write_text("{")
     calibrations_path().write_text('{"schema": 2, "gpu"\n{"schema": 2}\n')
     history_path().write_text('[1]\n{"key": "k", "phases_s": {}, "total_s": 1.0}\n')
+    benchmarks_path().write_text('{"schema": 1')
     told = damaged_records()
     for file, what in (
         ("20260101-000000-dead", "damaged"), ("calibration.jsonl", "line 1"), ("calibration.jsonl", "it has no"),
-        ("history.jsonl", "is not a JSON object"),
+        ("history.jsonl", "is not a JSON object"), ("benchmarks.jsonl", "line 1"),
     ):  # fmt: skip
         assert [fault for fault in told if file in fault and what in fault], (file, what, told)
 

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 
 import pytest
 
 from hw_specs import M35Error
-from planner import Lever, Plan, PlanRequest, SpeedForecast, Workload, plan
-from planner.speed.answer import LayoutSpeed, SpeedSection, Targets
+from planner import Lever, Plan, PlanRequest, SpeedForecast, Workload, plan, plan_for_workload
+from planner.planning.load import targets_of, workload_of
+from planner.serve.bench import keep_benchmark
+from planner.speed.answer import LayoutSpeed, SpeedCalibration, SpeedSection, Targets
 from tui.app import M35App
 from tui.backend import Backend
+from tui.forecasting import best_for, speed_of
 from tui.screens.dialogues import Curve
 from tui.screens.plan import PlanScreen
 from tui.screens.workload import WorkloadScreen
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_panel import PlanPanel
-from tui.wizard import Step
+from tui.wizard import Answers, Step
 
 from . import stage
 from .world import app_at, backend, request, text_of, typed, until
@@ -115,7 +119,60 @@ async def test_missed_targets_are_told_with_what_meets_them() -> None:
 
     app = stage.app_at(Step.PLAN, doors=doors(best=best), loaded=True)
     async with app.run_test(size=(160, 45)) as pilot:
-        await until(pilot, lambda: "misses a target; concurrency 5" in text_of(app))
+        await until(pilot, lambda: re.search(r"\[ \] concurrency 5 +✓ targets", text_of(app)) is not None)
+        assert "which misses a target" in text_of(app)
+
+
+async def test_levers_for_targets_are_those_of_the_command_line_and_work_by_a_key() -> None:
+    """Switched on, the plan that is then shown meets the targets by its own forecast."""
+    pytest.importorskip("numpy")
+    load: tuple[tuple[str, object], ...] = (
+        ("prompt_tokens", 2048), ("output_tokens", 64), ("ttft_ms", 400.0), ("tpot_ms", 30.0)
+    )  # fmt: skip
+    asked = request("4xH100", concurrency=32)
+    told = plan_for_workload(
+        dataclasses.replace(asked, concurrency=None),
+        workload_of(dict(load), concurrency=32),
+        targets=targets_of(dict(load)),
+    )
+    assert told.speed is not None and not told.speed.meets_targets
+    wanted = [lever for lever in told.levers if lever.meets_targets]
+    assert any("--concurrency" in lever.flag for lever in wanted), wanted
+    for place, lever in enumerate(wanted):
+        await _meets(Answers(request=asked, load=load), place, lever, most=len(wanted))
+
+
+async def _meets(answers: Answers, place: int, lever: Lever, *, most: int) -> None:
+    app = M35App(backend=backend(), answers=answers, step=Step.PLAN)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: "✓ targets" in text_of(app))
+        assert text_of(app).count("✓ targets") == most and "misses" in text_of(app)
+        await pilot.press("tab", *["down"] * place, "space")
+
+        def met() -> bool:
+            speed = panel(app).speed
+            return speed is not None and speed.forecast is not None and not speed.misses
+
+        await until(pilot, met, lever.flag)
+        screen = app.screen
+        assert isinstance(screen, PlanScreen) and lever in screen.answers.levers
+        assert lever.flag.split()[-1] in screen.own_line()
+
+
+async def test_a_benchmark_of_this_machine_corrects_the_wizard_as_the_command_line() -> None:
+    pytest.importorskip("numpy")
+    answer, load = plan(request("4xH100")), Workload(concurrency=1, output_tokens=16)
+    before = speed_of(answer, load)
+    keep_benchmark(
+        SpeedCalibration(
+            gpu=answer.gpus.spec.id, model=answer.model.name, vllm_version=answer.vllm_version, tensor_parallel_size=4,
+            pipeline_parallel_size=1, ratios={"output_tokens_per_s": 0.5, "ttft_ms": 2.0, "tpot_ms": 2.0},
+        )
+    )  # fmt: skip
+    after = speed_of(answer, load)
+    assert after.ttft_ms.expected == pytest.approx(2 * before.ttft_ms.expected)
+    best = best_for(request("4xH100"), {"output_tokens": 16}, 1)
+    assert best.speed is not None and best.speed.forecast.territory == "measured here"
 
 
 async def test_the_curve_follows_the_load() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.widgets import Static
+from textual.worker import get_current_worker
 
 from hw_specs import M35Error
 from planner import Lever, Plan, PlanRequest, SpeedForecast
@@ -29,6 +30,7 @@ from tui.widgets.speed_lines import number
 from tui.widgets.table import SwitchRows, Table
 from tui.wizard import (
     Step,
+    effective_load,
     effective_request,
     offered_levers,
     with_layout,
@@ -96,8 +98,14 @@ class PlanScreen(SpeedStep):
         self._layouts: tuple[LayoutChoice, ...] = ()
         self._levers: tuple[Lever, ...] = ()
         self._plans: dict[Layout, Plan] = {}
+        self._offered: tuple[Lever, ...] = ()
+        """What would give the KV cache more room."""
         self._best: Plan | None = None
         """What serves the load best, once it is known."""
+        self._advised: tuple[PlanRequest, dict[str, Any], int | None] | None = None
+        """What the best way was asked for last."""
+        self._take_best = False
+        """Whether the best way is taken as soon as it is known: a lever that meets the targets needs it."""
         self._draw()
         self.query_one("#layouts", Table).rows_widget.focus()
 
@@ -105,14 +113,18 @@ class PlanScreen(SpeedStep):
         """Plan and show everything that follows from it."""
         self.replan()
         self.show_answer(self.answer)
+        if self._question() != self._advised:
+            self._best = None
         if not isinstance(self.answer, Plan):
-            self._draw_levers(())
+            self._offered = ()
+            self._draw_levers()
             return
         plan = self.answer
         self._layouts = report.layout_choices(plan)
         self._plans = {}
         self._draw_layouts()
-        self._draw_levers(self.backend.levers(effective_request(self.answers)))
+        self._offered = self.backend.levers(effective_request(self.answers))
+        self._draw_levers()
 
     def _draw_layouts(self) -> None:
         """Every layout with what it holds and, under a load, how fast it is."""
@@ -129,10 +141,8 @@ class PlanScreen(SpeedStep):
         if self._best is not None and self._best.speed is not None:
             reasons = self._best.speed.reasons
             note = f"b takes {self._best.settings.layout}: {reasons[-1] if reasons else 'it serves the load best'}"
-            if cures := [_in_words(lever) for lever in self._best.levers if lever.meets_targets]:
-                note = (
-                    f"b takes {self._best.settings.layout}, which misses a target; {' or '.join(cures[:2])} meets all"
-                )
+            if self._meeting():
+                note = f"b takes {self._best.settings.layout}, which misses a target; the levers with ✓ meet all"
         self.query_one("#layout-note", Static).update(note)
 
     def _layout_row(self, one: LayoutChoice, columns: tuple[Column, ...]) -> Row:
@@ -185,24 +195,40 @@ class PlanScreen(SpeedStep):
         super().hear(heard)
         if isinstance(heard, news.Advised):
             self._best = heard.best if isinstance(heard.best, Plan) and heard.best.speed is not None else None
+            if self._take_best and self._best is not None:
+                self._take_best = False
+                self.action_best()
+            self._draw_levers()
         if isinstance(heard, news.Forecasted | news.Advised):
             self._draw_layouts()
             self.refresh_bindings()
 
+    def _question(self) -> tuple[PlanRequest, dict[str, Any], int | None] | None:
+        """What the best way is asked for: everything but the layout, under the load; None without one."""
+        if self.answers.request is None or not self.answers.load:
+            return None
+        asked = effective_request(dataclasses.replace(self.answers, layout=None, batched_tokens=None))
+        return asked.with_layout(None), *effective_load(self.answers)
+
     def forecasts_done(self) -> None:
-        """Ask which way of all serves the load best."""
-        request = self.answers.request
-        if self._best is None and request is not None and self.feasible_plan is not None:
-            asked = dataclasses.replace(request, concurrency=None).with_layout(None)
-            self._advise(asked, request.concurrency)
+        """Ask which way of all serves the load best, once for every question."""
+        question = self._question()
+        if question is not None and question != self._advised and self.feasible_plan is not None:
+            self._advised = question
+            self._advise(*question)
 
     @work(thread=True, exclusive=True, group="advice")
-    def _advise(self, request: PlanRequest, concurrency: int | None) -> None:
+    def _advise(self, request: PlanRequest, load: dict[str, Any], concurrency: int | None) -> None:
         try:
-            best: Plan | M35Error = self.backend.best(request, dict(self.answers.load), concurrency)
+            best: Plan | M35Error = self.backend.best(request, load, concurrency)
         except M35Error as refusal:
             best = refusal
-        self.tell(news.Advised(best))
+        if not get_current_worker().is_cancelled:
+            self.tell(news.Advised(best))
+
+    def _meeting(self) -> tuple[Lever, ...]:
+        """What would meet the targets that even the best way misses."""
+        return () if self._best is None else tuple(lever for lever in self._best.levers if lever.meets_targets)
 
     def action_best(self) -> None:
         """Take over what serves the load best."""
@@ -237,24 +263,30 @@ class PlanScreen(SpeedStep):
         """Other columns may fit now."""
         self.call_after_refresh(self._draw_layouts)
 
-    def _draw_levers(self, offered: tuple[Lever, ...]) -> None:
+    def _draw_levers(self) -> None:
         before = self._levers
         table = self.query_one("#levers", Table)
-        here = before[table.cursor].name if table.cursor is not None and table.cursor < len(before) else ""
+        looked_at = table.rows_widget.has_focus and table.cursor is not None and table.cursor < len(before)
+        here = before[table.cursor or 0].flag if looked_at else ""
         # One that is switched on stays where it was, under the cursor.
-        places = {lever.name: place for place, lever in enumerate(before)}
-        self._levers = tuple(
-            sorted(offered_levers(self.answers, offered), key=lambda lever: places.get(lever.name, len(places)))
-        )
+        places = {lever.flag: place for place, lever in enumerate(before)}
+        offered = offered_levers(self.answers, (*self._meeting(), *self._offered))
+        self._levers = tuple(sorted(offered, key=lambda lever: places.get(lever.flag, len(places))))
+        if self._meeting() and not any(lever.meets_targets for lever in before):
+            # What meets the targets comes first, when it becomes known.
+            self._levers = tuple(sorted(self._levers, key=lambda lever: not lever.meets_targets))
         rows = []
         for lever in self._levers:
-            mark = "[x]" if lever in self.answers.levers else "[ ]"
-            gain = f"{lever.gain_tokens:+,}" if lever.gain_tokens else ""
+            on = lever in self.answers.levers
+            gain = "✓ targets" if lever.meets_targets else f"{lever.gain_tokens:+,}" if lever.gain_tokens else ""
             rows.append(
-                Row(cells=(f"{mark} {lever.flag.removeprefix('--')}", gain), style="bold" if mark == "[x]" else "")
+                Row(
+                    cells=(f"[{'x' if on else ' '}] {lever.flag.removeprefix('--')}", gain),
+                    style="bold" if on else "$text-success" if lever.meets_targets else "",
+                )
             )
-        names = [lever.name for lever in self._levers]
-        table.show(rows, cursor=names.index(here) if here in names else table.cursor or 0)
+        flags = [lever.flag for lever in self._levers]
+        table.show(rows, cursor=flags.index(here) if here in flags else (table.cursor or 0) if looked_at else 0)
         self._say_lever(table.cursor)
 
     def _say_lever(self, index: int | None) -> None:
@@ -291,6 +323,7 @@ class PlanScreen(SpeedStep):
         if lever.name == "gpus" and self.answers.layout is not None:
             self.notify("other GPUs: the layout is chosen anew")
         self.answers = with_lever(self.answers, lever)
+        self._take_best = lever.meets_targets and lever in self.answers.levers
         self._draw()
 
     def action_explain(self) -> None:
@@ -301,7 +334,7 @@ class PlanScreen(SpeedStep):
     def action_curve(self) -> None:
         """Context against concurrency."""
         if isinstance(self.answer, Plan):
-            load = dict(self.answers.load)
+            load, _ = effective_load(self.answers)
             self.app.push_screen(Curve(self.answer, backend=self.backend, load=load))
 
     def action_next(self) -> None:
@@ -323,9 +356,3 @@ class PlanScreen(SpeedStep):
     def _go_anyway(self, choice: str | None) -> None:
         if choice == "go":
             super().action_next()
-
-
-def _in_words(lever: Lever) -> str:
-    """A lever by the names of its settings, since not all of them have a line here."""
-    values = {**lever.change, **lever.load}
-    return ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in values.items() if value is not None)

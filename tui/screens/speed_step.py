@@ -19,7 +19,7 @@ from tui.forecasting import targets_for, workload_for
 from tui.screens.step import StepScreen
 from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.speed_lines import SpeedShown
-from tui.wizard import Answers
+from tui.wizard import Answers, effective_load
 
 CALM_S = 0.2
 """A forecast begins when nothing was typed for so long."""
@@ -42,7 +42,7 @@ class SpeedStep(StepScreen):
         """
         if not self.answers.load or self.answers.request is None:
             return None
-        return workload_for(dict(self.answers.load), self.answers.request.concurrency)
+        return workload_for(*effective_load(self.answers))
 
     def show_answer(self, answer: Plan | M35Error | None) -> None:
         """Draw a plan, and its speed once that is known."""
@@ -62,7 +62,7 @@ class SpeedStep(StepScreen):
 
     def misses_of(self, speed: SpeedForecast) -> tuple[str, ...]:
         """The targets that a forecast does not meet."""
-        return misses(speed, targets_for(dict(self.answers.load)))
+        return misses(speed, targets_for(effective_load(self.answers)[0]))
 
     def to_forecast(self) -> Sequence[Plan]:
         """The plans whose speed is wanted, the one that is shown first."""
