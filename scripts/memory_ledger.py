@@ -88,7 +88,7 @@ def page() -> str:
         "rope_mib": str(line("rope_cache").bytes // MIB),
         "rounding": format_gib(line("weights.rounding").bytes),
         "rounding_high": format_gib(line("weights.rounding").high_bytes),
-        "holes": format_gib(rank.fragmentation_bytes),
+        "holes": format_gib(rank.kept_bytes),
         "buffers": format_gib(line("buffers").bytes),
         "S": str(S),
         "T": f"{T:,}",

@@ -112,13 +112,6 @@ class Buffers(Bounded):
     v2: SmallTensors
 
 
-class PaddingHoles(Origin):
-    """Share of the text weights that holes may take from `tp` ranks on."""
-
-    tp: int
-    share: float
-
-
 class CustomAllReduce(Origin):
     """The table of custom all-reduce."""
 
@@ -152,6 +145,8 @@ class RowPadding(Origin):
     """FP8 rows of a multiple that get padding behind them."""
 
     vendor: str
+    other_dialect: tuple[str, ...]
+    """Architectures whose FP8 has another zero: values are compared with it first."""
     multiple_bytes: int
     padding_bytes: int
 
@@ -188,7 +183,6 @@ class OverheadFacts(Record):
     gemm_workspace: tuple[GemmWorkspace, ...]
     allocator: AllocatorFacts
     buffers: Buffers
-    padding_holes: tuple[PaddingHoles, ...]
     custom_allreduce: CustomAllReduce
     weights: WeightRounding
     outside_torch: tuple[SizedRow, ...]

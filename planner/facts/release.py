@@ -69,6 +69,8 @@ class Release(Record):
     """Whether the draft's input embeddings, images merged in, are made beside it."""
     workspace_counted: bool
     """Whether the GEMM library's first workspace falls into the profile run."""
+    load_counts_cached: bool
+    """Whether the load figure on ROCm holds what torch has cached."""
     fused_all_reduce_backend: str
     """FlashInfer's backends behind the fused all-reduce, joined by ``+``."""
     multicast_rounding: tuple[str, ...]

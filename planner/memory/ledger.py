@@ -6,8 +6,8 @@ import math
 from functools import cached_property, lru_cache
 
 from hw_specs.frozen import dataclass
-from hw_specs.spec import GpuSet
-from hw_specs.units import GIB, MIB, format_gib, format_tokens
+from hw_specs.spec import GpuSet, GpuSpec
+from hw_specs.units import MIB, format_gib, format_tokens
 from planner.facts.overheads import WeightRounding, overhead_facts
 from planner.facts.release import Release
 from planner.facts.vllm import vllm_facts
@@ -15,6 +15,7 @@ from planner.memory import activation, collectives, graphs, overheads
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.rank import Calibration, RankShape
+from planner.memory.replay import Kept, Rewritten, kept_beside
 from planner.memory.term import Bounds, Term, left, used
 from planner.memory.weights import (
     Allocator,
@@ -22,6 +23,7 @@ from planner.memory.weights import (
     WeightRules,
     describe_text,
     describe_vision,
+    matrices,
     rank_weights,
     rope_cache_bytes,
     rounding_bytes,
@@ -70,8 +72,8 @@ class RankBudget:
     rules: WeightRules
     rounding_bytes: int
     """What the allocator adds to the weights' tensors."""
-    fragmentation_bytes: int
-    """Holes that loading may leave; in the high bound only."""
+    kept: Kept
+    """What rewriting weights leaves in torch's segments beside them."""
     geometry: KvGeometry
     calibration: Calibration | None
 
@@ -99,27 +101,23 @@ class RankBudget:
     def terms(self) -> dict[str, Term]:
         """Every term beside weights and KV cache, in ledger order."""
         rounding = overhead_facts().weights
-        tower_bytes = self._tower_rounding_bytes(rounding)
+        tower_bytes, kept_bytes = self._tower_rounding_bytes(rounding), self.kept_bytes
         return {
             "weights.rounding": Term(
                 name="weights.rounding",
-                bytes=rounding.small_bytes + self.rounding_bytes + tower_bytes,
+                bytes=rounding.small_bytes + self.rounding_bytes + tower_bytes + kept_bytes,
                 low_bytes=0,
                 high_bytes=rounding.high_bytes
                 + self.rounding_bytes
                 + tower_bytes
-                + self.fragmentation_bytes
+                + kept_bytes
                 + self._repacked_bytes(),
                 basis=rounding.basis,
                 source=rounding.source,
                 formula=f"scales and 512-byte rounding {rounding.small_bytes / MIB:.1f} MiB, "
-                f"rest of 2-MiB segments {(self.rounding_bytes + tower_bytes) / MIB:.1f} MiB",
-                bounds=rounding.bounds
-                + (
-                    f"; holes of padded rows {self.fragmentation_bytes / GIB:.2f} GiB"
-                    if self.fragmentation_bytes
-                    else ""
-                ),
+                f"rest of 2-MiB segments {(self.rounding_bytes + tower_bytes) / MIB:.1f} MiB"
+                + (f", left by rewriting FP8 weights {format_gib(kept_bytes)} GiB" if kept_bytes else ""),
+                bounds=rounding.bounds,
             ),
             "buffers": overheads.buffers(self.shape, self.calibration),
             "segments": overheads.segments(self.shape),
@@ -128,6 +126,13 @@ class RankBudget:
             "fused_all_reduce": collectives.fused_all_reduce(self.shape),
             "graphs": graphs.graphs(self.shape, self.calibration),
         }
+
+    @property
+    def kept_bytes(self) -> int:
+        """What rewriting weights leaves, as far as the budget counts it: the cache, or holes in what is reserved."""
+        if self.shape.release.load_counts_cached:
+            return self.kept.cached
+        return self.kept.holes if self.shape.release.buffers_counted else 0
 
     def _repacked_bytes(self) -> int:
         """What four-bit matrices may keep of freed blocks: a kernel's layout is written beside the checkpoint's."""
@@ -209,14 +214,13 @@ def rank_budgets(
         draft=settings.num_speculative_tokens > 0,
         rules=rules,
     )
-    padded = rules.fp8_row_padding[1] > 0
+    padded = rules.fp8_row_padding[1] > 0 and "fp8" in model.format_names
     # A padded row is copied while the plain one is still there: the copies fill each other's holes, not segments.
     rounded = (
         (0,) * pp
         if padded
         else rounding_bytes(model, allocator(), tensor_parallel_size=tp, pipeline_parallel_size=pp, rules=rules)
     )
-    holes = next(row.share for row in reversed(overhead_facts().padding_holes) if row.tp <= tp)
     budgets: list[RankBudget] = []
     # Stages in the middle with equally many layers are equal: they share one budget.
     middle: dict[tuple[int, RankWeights], RankBudget] = {}
@@ -235,7 +239,7 @@ def rank_budgets(
                 weights=weights[stage],
                 rules=rules,
                 rounding_bytes=rounded[stage],
-                fragmentation_bytes=round(holes * weights[stage].text_bytes) if padded else 0,
+                kept=_kept(model, gpus.spec, rules, layers, tp),
                 calibration=calibration,
                 geometry=KvGeometry(
                     bytes_per_token=kv_bytes_per_token(
@@ -287,6 +291,23 @@ def weight_rules(vendor: str, load_format: str, release: Release) -> WeightRules
     return WeightRules(
         vision_sharded=release.vision_sharded, projector_sharded=load_format == "hf", fp8_row_padding=padding
     )
+
+
+def _kept(model: ModelSpec, gpu: GpuSpec, rules: WeightRules, layers: int, tp: int) -> Kept:
+    """What is left where FP8 matrices are rewritten after loading, as if every layer were stored like the first."""
+    multiple, padding = rules.fp8_row_padding
+    if not padding:
+        return Kept(0, 0)
+    other = any(
+        row.vendor == gpu.vendor and gpu.architecture.startswith(row.other_dialect)
+        for row in overhead_facts().fp8_row_padding
+    )
+    found = [one for one in matrices(model, model.layers[0], tp) if one[0].name.startswith("fp8")]
+    padded = any(fmt.name == "fp8" for fmt, _, _ in found)
+    layer = tuple(
+        Rewritten(parts, columns, padding if padded and columns % multiple == 0 else 0) for _, parts, columns in found
+    )
+    return kept_beside(layer, layers, allocator(), masked=other, requantised=padded)
 
 
 def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:

@@ -6,6 +6,7 @@ from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSpec
 from planner.facts.release import Release
 from planner.facts.weight_formats import weight_formats
+from planner.memory.weights import matrices
 from planner.model import LayerGroup, ModelSpec, WeightFormat
 
 INT4_IN_A_WORD = 8
@@ -57,21 +58,17 @@ def stored_fault(model: ModelSpec, tp: int, *, gpu: GpuSpec, release: Release) -
 
 
 def _matrices(model: ModelSpec, group: LayerGroup, tp: int) -> tuple[_Matrix, ...]:
-    head, hidden = model.head_dim, model.hidden_size
-    attended, inner = model.num_attention_heads * head // tp, model.intermediate_size // tp
-    kv_rows = max(model.num_key_value_heads // tp, 1) * head
-    output, down = group.attention_output or group.attention, group.mlp_down or group.mlp
-    split = tp > 1
+    qkv, output, gate_up, down = matrices(model, group, tp)
     return (
-        _Matrix(name="o_proj", fmt=output, rows=hidden, columns=attended, shared=split),
-        _Matrix(name="down_proj", fmt=down, rows=hidden, columns=inner, shared=split),
+        _Matrix(name="o_proj", fmt=output[0], rows=sum(output[1]), columns=output[2], shared=tp > 1),
+        _Matrix(name="down_proj", fmt=down[0], rows=sum(down[1]), columns=down[2], shared=tp > 1),
         _Matrix(
-            name="q_proj, k_proj and v_proj", fmt=group.attention, rows=attended + 2 * kv_rows, columns=hidden,
-            shared=False, seams=(("q_proj", attended), ("k_proj", kv_rows)),
+            name="q_proj, k_proj and v_proj", fmt=qkv[0], rows=sum(qkv[1]), columns=qkv[2], shared=False,
+            seams=(("q_proj", qkv[1][0]), ("k_proj", qkv[1][1])),
         ),
         _Matrix(
-            name="gate_proj and up_proj", fmt=group.mlp, rows=2 * inner, columns=hidden, shared=False,
-            seams=(("gate_proj", inner),),
+            name="gate_proj and up_proj", fmt=gate_up[0], rows=sum(gate_up[1]), columns=gate_up[2], shared=False,
+            seams=(("gate_proj", gate_up[1][0]),),
         ),
     )  # fmt: skip
 

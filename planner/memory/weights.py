@@ -69,18 +69,26 @@ def _matrix(fmt: WeightFormat, rows: int, columns: int, rules: WeightRules) -> i
     return size_bytes
 
 
+def matrices(model: ModelSpec, group: LayerGroup, tp: int) -> tuple[tuple[WeightFormat, tuple[int, ...], int], ...]:
+    """The four matrices of a layer on one rank: format, rows of the parts they are merged from, columns."""
+    head, hidden = model.head_dim, model.hidden_size
+    attended, inner = model.num_attention_heads * head // tp, model.intermediate_size // tp
+    kv_rows = max(model.num_key_value_heads, tp) * head // tp
+    return (
+        (group.attention, (attended, kv_rows, kv_rows), hidden),
+        (group.attention_output or group.attention, (hidden,), attended),
+        (group.mlp, (inner, inner), hidden),
+        (group.mlp_down or group.mlp, (hidden,), inner),
+    )
+
+
 def _layer_tensors(model: ModelSpec, group: LayerGroup, tp: int, rules: WeightRules) -> tuple[int, ...]:
     """Bytes of the tensors of one decoder layer on one rank: attention, MLP, two norms, biases where there are any."""
     hidden, head = model.hidden_size, model.head_dim
-    kv_heads = max(model.num_key_value_heads, tp)
-    qkv_rows = (model.num_attention_heads + 2 * kv_heads) * head // tp
-    attended = model.num_attention_heads * head // tp
-    inner = model.intermediate_size // tp
+    each = matrices(model, group, tp)
+    qkv_rows, inner = sum(each[0][1]), model.intermediate_size // tp
     return (
-        _matrix(group.attention, qkv_rows, hidden, rules),
-        _matrix(group.attention_output or group.attention, hidden, attended, rules),
-        _matrix(group.mlp, 2 * inner, hidden, rules),
-        _matrix(group.mlp_down or group.mlp, hidden, inner, rules),
+        *(_matrix(fmt, sum(parts), columns, rules) for fmt, parts, columns in each),
         2 * hidden * BF16_BYTES,
         qkv_rows * BF16_BYTES if model.qkv_bias else 0,
         hidden * BF16_BYTES if model.output_bias else 0,
