@@ -13,8 +13,9 @@ from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, V
 from planner.review.memory import Memory, judge_memory
 from planner.review.readers.docker import DOUBLED
 from planner.review.readers.read import Artefact, nothing_beside, read
-from planner.review.rules import container, environment, flags, model, network
+from planner.review.rules import container, draft, environment, flags, model, network, start
 from planner.review.rules import memory as memory_rules
+from planner.review.server import Server
 from planner.review.text import Source, Text
 
 __all__ = ["review"]
@@ -63,9 +64,10 @@ def review(
 def _judged(case: Case, source: Source) -> ServerReview:
     server = case.server
     memory = judge_memory(case)
+    refusals = [*flags.find(case, source), *start.find(case, memory, source), *draft.find(case)]
     found = [
-        *flags.find(case, source),
-        *memory_rules.find(case, memory, source),
+        *refusals,
+        *(one for one in memory_rules.find(case, memory, source) if not _said(one, refusals, server)),
         *model.find(case, source),
         *container.find(case, source),
         *environment.find(case, source),
@@ -89,6 +91,15 @@ def _judged(case: Case, source: Source) -> ServerReview:
         plan=plan,
         findings=placed,
     )
+
+
+def _said(one: Finding, before: list[Finding], server: Server) -> bool:
+    """Whether a refusal by the plan only repeats what is known of the same option."""
+    if one.code != "refused":
+        return False
+    option = next((option for option in server.options if option.typed == one.at), None)
+    places = [option.typed, option.value] if option is not None else []
+    return any(found.stops and found.at in places for found in before)
 
 
 def _verdict(memory: Memory, found: list[Finding]) -> tuple[Verdict, str]:

@@ -96,7 +96,11 @@ def _beyond(case: Case, model: ModelSpec) -> str | None:
     for one in case.server.options:
         if one.name in review_facts().unmodelled.names and one.on:
             return f"the effect of --{one.name} on its memory is not known"
-        if one.name == "quantization" and one.value is not None and not _quantized_alike(one.value.value, model):
+        if (
+            one.name == "quantization"
+            and one.value is not None
+            and not _quantized_alike(one.value.value.lower(), model)
+        ):
             return f"--quantization {one.value.value} makes other weights of the checkpoint"
         if one.name == "dtype" and one.value is not None and one.value.value in ("float32", "float"):
             return "--dtype float32 makes other weights of the checkpoint"

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from hw_specs.errors import M35Error
+from hw_specs.units import parse_count
 from planner.review.options import Option
 from planner.review.text import Text
 
@@ -13,6 +15,9 @@ Setting = Literal[
     "shell", "docker", "image", "compose", "kubernetes", "kserve", "helm", "cloud", "systemd", "python", "config"
 ]  # fmt: skip
 """What starts the server; it decides which surroundings a rule may expect."""
+
+_LONGEST_NUMBER = 12
+"""Characters."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +167,12 @@ class Server:
     def number(self, name: str) -> int | None:
         """The known value of an option as a whole number."""
         text = self.text(name)
-        return int(text) if text is not None and text.strip().isdecimal() and len(text) < 12 else None
+        if text is None or not text.strip()[:1].isdecimal() or len(text) > _LONGEST_NUMBER:
+            return None
+        try:
+            return parse_count(text)
+        except M35Error:
+            return None
 
     def on(self, name: str) -> bool:
         """Whether a switch is on."""

@@ -30,6 +30,7 @@ from planner.facts.release import known_versions, resolve_release
 from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, options, review_facts
 from planner.facts.serve_flags import serve_flags
 from planner.facts.speed import speed_facts
+from planner.facts.start_checks import start_checks
 from planner.facts.startup import startup_facts
 from planner.facts.vllm import vllm_facts
 from planner.facts.weight_formats import weight_formats
@@ -52,6 +53,7 @@ DOORS: dict[str, Callable[[], Record]] = {
     "preflight.toml": preflight_facts,
     "rehearsal.toml": rehearsal_facts,
     "review.toml": review_facts,
+    "start_checks.toml": start_checks,
     "serve_flags.toml": serve_flags,
     "speed.toml": speed_facts,
     "startup.toml": startup_facts,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 
 from hw_specs.parsing import BadJson, parse_json
 from planner.facts.release import known_versions, parse_version
-from planner.facts.review import review_facts
+from planner.facts.review import options, review_facts
+from planner.facts.start_checks import start_checks
 from planner.review.case import Case
 from planner.review.edits import replaced, without_option, without_word
 from planner.review.findings import Edit, Finding, finding
@@ -31,6 +33,7 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
             yield found
         else:
             yield from _truth(case, one, source)
+            yield from _bare(case, one)
             yield from _value(case, one)
 
 
@@ -183,6 +186,22 @@ def _truth(case: Case, one: Option, source: Source) -> Iterator[Finding]:
     )
 
 
+def _bare(case: Case, one: Option) -> Iterator[Finding]:
+    """A flag that ends before its value."""
+    known = case.flags.find("--" + one.name)
+    if known is None or one.value is not None or one.key or not one.on or not one.typed.value.startswith("--"):
+        return
+    if known.get("type") in ("flag", None) or known.get("nargs") in ("?", "*"):
+        return
+    yield finding(
+        "flag-value",
+        f"`--{one.name}` needs a value, and nothing follows it",
+        one.typed,
+        stops=True,
+        cure=f"a value behind --{one.name}, or leave it out",
+    )
+
+
 def _value(case: Case, one: Option) -> Iterator[Finding]:
     known = case.flags.find("--" + one.name)
     if known is None or one.value is None or not one.value.known or (case.version is None and not known.get("type")):
@@ -203,8 +222,8 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
             edits=edits,
         )
         return
-    choices = known.get("choices")
-    if choices and case.version is not None and value not in choices:
+    choices = known.get("choices") if case.version is not None else _ever_chosen(one.name)
+    if choices and value not in choices:
         yield finding(
             "flag-value",
             f"`--{one.name} {value}` is not one of the values it may have",
@@ -228,14 +247,58 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
             stops=True,
             cure=f"write --{one.name} as a number",
         )
-    elif one.name == "speculative-config" and not one.key and not _is_json(value):
+    elif str(kind).startswith("human_readable_int") and not one.key and not _is_count(value):
         yield finding(
             "flag-value",
-            "`--speculative-config` is not JSON",
+            f"`--{one.name}` must be a number such as 8192, 8k or 8K, not `{value[:40]}`",
             one.value,
             stops=True,
-            cure="quote the object for the shell, and its keys with double quotes",
+            cure=f"write --{one.name} as a number",
         )
+    elif _reads_json(case, one) and (wanted := _not_json(one.name, value)):
+        yield finding(
+            "flag-value",
+            f"`--{one.name}` is not {wanted}",
+            one.value,
+            stops=True,
+            cure="quote it for the shell, and its keys and texts with double quotes",
+        )
+
+
+@cache
+def _ever_chosen(name: str) -> list[str]:
+    """The values that some read release takes; empty where one takes any."""
+    rows = [spec for _, spec in options().options.get(f"--{name}", ()) if spec is not None]
+    groups = [spec.get("choices") for spec in rows]
+    return [value for group in groups for value in group] if rows and all(groups) else []  # type: ignore[attr-defined]
+
+
+_COUNT = re.compile(r"\d+|\d+(\.\d+)?[kmgt]|\d+[KMGT]|-1|auto", re.IGNORECASE)
+
+
+def _is_count(value: str) -> bool:
+    return _COUNT.fullmatch(value) is not None and not re.fullmatch(r"\d+\.\d+[KMGT]", value)
+
+
+def _reads_json(case: Case, one: Option) -> bool:
+    """Whether the value goes through the parser, and through one that takes no number for a level of optimization."""
+    level = one.typed.value.startswith("-O") or (
+        one.name == "compilation-config"
+        and case.version is not None
+        and parse_version(case.version) < parse_version(start_checks().first)
+    )
+    return case.server.entry == "serve" and not one.key and not level
+
+
+def _not_json(name: str, value: str) -> str:
+    """What a flag's value should be and is not; empty where it is, or need not be."""
+    json_flags = start_checks().json
+    if name in json_flags.lists and not _is_json(value):
+        return "JSON"
+    braced = name in json_flags.braced and value.startswith("{") and value.endswith("}")
+    if (braced or name in json_flags.objects) and not isinstance(_read_json(value), dict):
+        return "a JSON object" if _is_json(value) else "JSON"
+    return ""
 
 
 def _is_float(value: str) -> bool:
@@ -248,6 +311,14 @@ def _is_float(value: str) -> bool:
 
 def _is_json(value: str) -> bool:
     try:
-        return isinstance(parse_json(value), dict)
+        parse_json(value)
     except BadJson:
         return False
+    return True
+
+
+def _read_json(value: str) -> object:
+    try:
+        return parse_json(value)
+    except BadJson:
+        return None

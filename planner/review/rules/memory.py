@@ -106,6 +106,7 @@ def _refused(case: Case, memory: Memory) -> Finding:
     code = "checkpoint-flags" if field == "load-format" else "refused"
     option = case.server.option(home)
     edits: tuple[Edit, ...] = ()
+    hint = refused.hint or ""
     if code == "checkpoint-flags":
         option = option or case.server.option("tokenizer-mode") or case.server.option("config-format")
         edits = _agreeing(case)
@@ -113,27 +114,29 @@ def _refused(case: Case, memory: Memory) -> Finding:
         edits = with_value(case.server, option, str(case.model.max_position_embeddings))
     elif field == "speculative-max-model-len":
         edits = without_draft_length(case)
-    elif field == "tensor-parallel-size" and option is not None:
-        edits = with_value(case.server, option, str(_largest_legal(case))) if _largest_legal(case) else ()
+    elif field == "tensor-parallel-size" and option is not None and (sizes := _legal(case)):
+        edits = with_value(case.server, option, str(sizes[-1]))
+        hint = f"--tensor-parallel-size {sizes[-1]}; valid sizes: {', '.join(map(str, sizes))}"
     message = str(refused)
     if home == field:
         message = re.sub(rf"(?<![\w`-]){re.escape(refused.field)}(?!\w)", f"--{home}", message)
     at = option.typed if option is not None else case.server.at
-    return finding(code, message, at, cure=refused.hint or "", stops=True, edits=edits)
+    return finding(code, message, at, cure=hint, stops=True, edits=edits)
 
 
-def _largest_legal(case: Case) -> int | None:
-    """The largest tensor-parallel size that the model and its GPUs allow."""
+def _legal(case: Case) -> list[int]:
+    """The tensor-parallel sizes that the model and the GPUs of a node allow, the largest last."""
     if case.model is None or case.available is None or case.gpus is None:
-        return None
-    sizes = legal_tensor_parallel_sizes(
-        case.model,
-        case.available,
-        text_only=case.server.on("language-model-only"),
-        gpu=case.gpus.spec,
-        release=resolve_release(case.judged_version),
-    )
-    return sizes[-1] if sizes else None
+        return []
+    return [
+        *legal_tensor_parallel_sizes(
+            case.model,
+            case.available,
+            text_only=case.server.on("language-model-only"),
+            gpu=case.gpus.spec,
+            release=resolve_release(case.judged_version),
+        )
+    ]
 
 
 def _agreeing(case: Case) -> tuple[Edit, ...]:

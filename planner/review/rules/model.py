@@ -13,6 +13,8 @@ from planner.review.findings import Finding, finding
 from planner.review.text import Source
 
 _EXTERNAL = ("data-parallel-hybrid-lb", "data-parallel-external-lb", "data-parallel-rank")
+_MOST_RANKS = 16
+"""Sizes that a cure names."""
 _METHODS = {
     "awq": r"awq",
     "awq_marlin": r"awq",
@@ -61,7 +63,7 @@ def _known(case: Case) -> Iterator[Finding]:
             "refused",
             f"{heads} attention heads cannot be shared by {ranks} ranks",
             option.typed,
-            cure=f"a size that divides {heads}",
+            cure=f"one of {', '.join(str(size) for size in range(1, _MOST_RANKS + 1) if heads % size == 0)}",
             stops=True,
         )
 
@@ -109,7 +111,7 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
     option = case.server.option("quantization")
     if option is None or option.value is None or not option.value.known:
         return
-    method, name = option.value.value, case.model_name
+    method, name = option.value.value.lower(), case.model_name
     if case.model is not None:
         formats = {fmt.name for group in case.model.layers for fmt in (group.attention, group.mlp)}
         alike = (

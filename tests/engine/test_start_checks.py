@@ -1,0 +1,65 @@
+"""The engine itself is asked what it takes: its parser and its configuration, for a model of a few numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from planner.facts import load
+from planner.serve.preflight.installed import InstalledEngine
+from tests.engine.conftest import ENV, ROOT
+from tests.review.start_lines import LENGTH, REFUSED, TAKEN
+
+pytestmark = [pytest.mark.engine, pytest.mark.timeout(600)]
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 512, "intermediate_size": 512,
+    "num_hidden_layers": 2, "num_attention_heads": 64, "num_key_value_heads": 8, "head_dim": 8, "vocab_size": 1000,
+    "max_position_embeddings": LENGTH, "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+CHILD = """
+import contextlib, importlib, io, json, sys
+question = json.load(sys.stdin)
+for name in question["modules"]:
+    with contextlib.suppress(ImportError):
+        args_module = importlib.import_module(name)
+        break
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.launcher import validate_api_server_args
+from vllm.usage.usage_lib import UsageContext
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+answers = []
+for words in question["lines"]:
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            args = args_module.make_arg_parser(FlexibleArgumentParser()).parse_args(words)
+        args_module.validate_parsed_serve_args(args)
+        AsyncEngineArgs.from_cli_args(args).create_engine_config(usage_context=UsageContext.OPENAI_API_SERVER)
+        validate_api_server_args(args)
+        answers.append("")
+    except (Exception, SystemExit) as error:
+        answers.append(f"{type(error).__name__}: {error}"[:300])
+print("\\n" + json.dumps(answers))
+"""
+
+
+def test_the_engine_agrees_with_every_line(engine: InstalledEngine, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    base = ["--model", str(tmp_path), "--skip-tokenizer-init", "--max-model-len", str(LENGTH)]
+    question = {
+        "modules": load("preflight.toml")["parser_modules"]["modules"],
+        "lines": [[*base, *shlex.split(more)] for more in (*REFUSED, *TAKEN)],
+    }
+    python = Path(engine.executable).with_name("python")
+    done = subprocess.run(
+        [python, "-P", "-c", CHILD], input=json.dumps(question), capture_output=True, text=True, check=False, cwd=ROOT,
+        env={**os.environ, **ENV, "VLLM_LOGGING_LEVEL": "ERROR"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    answers = dict(zip((*REFUSED, *TAKEN), json.loads(done.stdout.splitlines()[-1]), strict=True))
+    assert [more for more in REFUSED if not answers[more]] == []
+    assert {more: answers[more] for more in TAKEN if answers[more]} == {}
