@@ -12,6 +12,7 @@ class Since(Record):
     """A check and the first read release that makes it."""
 
     since: str
+    source: str
 
 
 class Range(Since):
