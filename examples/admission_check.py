@@ -101,14 +101,27 @@ def why_not(words: list[str], gpus: str, *, version: str | None) -> str | None:
 
 
 def review(request: dict[str, Any]) -> dict[str, Any]:
-    """Answer one AdmissionReview."""
-    why = verdict(request["request"]["object"])
+    """Answer one AdmissionReview; a pod of another shape than Kubernetes' own is the API server's to refuse."""
+    try:
+        why = verdict(request["request"]["object"])
+    except (AttributeError, LookupError, TypeError):
+        why = None
     response: dict[str, Any] = {"uid": request["request"]["uid"], "allowed": why is None}
     if why:
         response["status"] = {"code": 422, "message": why}
     return {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
 
 
+def main() -> int:
+    """Answer the review on stdin; exit 2 where there is none."""
+    try:
+        answer = review(json.load(sys.stdin))
+    except (ValueError, RecursionError, LookupError, TypeError):
+        print("stdin holds no AdmissionReview: admission_check.py < admission-review.json", file=sys.stderr)
+        return 2
+    print(json.dumps(answer, indent=2))
+    return 0
+
+
 if __name__ == "__main__":
-    json.dump(review(json.load(sys.stdin)), sys.stdout, indent=2)
-    print()
+    sys.exit(main())

@@ -26,7 +26,7 @@ def m35_plan(gpus: str, context: int | None = None, **settings: Any) -> dict[str
     try:
         request = PlanRequest(gpus=parse_gpus(gpus), max_model_len=context, **settings)
         return to_json_value(plan_document(plan(request)))
-    except (M35Error, TypeError) as error:
+    except (M35Error, TypeError, AttributeError) as error:
         raise AnsibleFilterError(f"m35_plan: {error}") from error
 
 

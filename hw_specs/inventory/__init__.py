@@ -43,6 +43,8 @@ _FOR_PEOPLE = (
     (re.compile(r"^PARTITION\s+AVAIL\b"), "sinfo", "scontrol show node"),
 )
 """Pages that tools print for people: what shows them, the command, and the one whose output is read."""
+_LISTS = ("items", "nodes", "sinfo", "Reservations")
+"""Under these the tools list what there is."""
 _LEADING_LINES = 50
 """Warnings that tools print before their JSON."""
 _PAGE_HEAD = 4096
@@ -151,7 +153,11 @@ def _of_value(value: Any, where: str, name: str) -> tuple[Host, ...] | None:
     if isinstance(value, list) and value and all(isinstance(one, dict) and "gpus" in one for one in value):
         return tuple(_written(one, f"{name}-{number}") for number, one in enumerate(value))
     instances = clouds.instances_of(value)
-    return clouds.read_instances(instances) if instances is not None else None
+    if instances is not None:
+        return clouds.read_instances(instances)
+    if value == [] or (isinstance(value, dict) and any(isinstance(value.get(key), list) for key in _LISTS)):
+        raise BadSnapshot(f"{where} is a list that holds no node", hint="check the cluster, the selector or the names")
+    return None
 
 
 def _kubernetes(value: Any) -> list[Mapping[str, Any]]:

@@ -44,7 +44,7 @@ WRONG = re.compile(r"(?:\] |\) |^)[\w.]*(?:Error|Exception)\b: |CUDA out of memo
 
 @dataclass
 class Settings:
-    """What one call was told."""
+    """What one part of the campaign was told."""
 
     work: Path
     out: Path
@@ -99,7 +99,7 @@ class Settings:
 
 
 class Campaign:
-    """One call: runs in order on the free GPUs, state and results on disk after each."""
+    """One part: runs in order on the free GPUs, state and results on disk after each."""
 
     def __init__(self, settings: Settings, runs: list[dict[str, Any]], *, gpus: int) -> None:
         self.settings = settings
@@ -335,9 +335,9 @@ def install_probe(site: Path) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="state, caches and logs; the same for every call")
-    parser.add_argument("--out", type=Path, required=True, help="results of this call")
-    parser.add_argument("--seconds", type=float, required=True, help="time this call may take")
+    parser.add_argument("--work", type=Path, required=True, help="state, caches and logs; the same for every part")
+    parser.add_argument("--out", type=Path, required=True, help="results of this part")
+    parser.add_argument("--seconds", type=float, required=True, help="time this part may take")
     parser.add_argument("--runs", type=Path, default=HERE / "runs.toml")
     parser.add_argument("--group", default="", help="only runs of this group; empty: those of no group")
     parser.add_argument("--only", default="", help="only runs whose name matches this expression")

@@ -1,11 +1,11 @@
-"""Turns what campaign calls brought back into fixtures and a data file; it never fills in a figure that was not read.
+"""Turns what the parts of a campaign brought back into fixtures and a data file; it fills in no figure that is missing.
 
-    python harvest.py CALL_FOLDER… --logs tests/fixtures/logs/0.33.0-h200 --keep 'cut8-.*' --data …/startups-….json \
+    python harvest.py FOLDER… --logs tests/fixtures/logs/0.33.0-h200 --keep 'cut8-.*' --data …/startups-….json \
         --date 2026-11-28 --gpu h200-sxm --vllm-version 0.33.0 --source TEXT --machine JSON
 
-A call folder holds ``results.jsonl`` and ``logs.txt``. Of a run that was started twice the last start that became
-ready stays. A row has one entry in ``stages`` for each pipeline stage: its first rank, after all ranks of the stage
-were found equal to the byte in what the budget is made from.
+The folder of a part holds ``results.jsonl`` and ``logs.txt``. Of a run that was started twice the last start that
+became ready stays. A row has one entry in ``stages`` for each pipeline stage: its first rank, after all ranks of the
+stage were found equal to the byte in what the budget is made from.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def clean(text: str, *, work: str) -> str:
 
 
 def sections(text: str) -> list[tuple[str, str]]:
-    """Return name and text of every log in a call's ``logs.txt``."""
+    """Return name and text of every log in a part's ``logs.txt``."""
     parts = re.split(r"^===== (\S+) =====\n", text, flags=re.MULTILINE)
     return list(zip(parts[1::2], parts[2::2], strict=True))
 
@@ -218,7 +218,7 @@ def row(record: dict[str, Any], log: str) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("calls", type=Path, nargs="+")
+    parser.add_argument("parts", type=Path, nargs="+")
     parser.add_argument("--logs", type=Path, required=True)
     parser.add_argument("--keep", default="", help="only these logs become fixtures, a regular expression")
     parser.add_argument("--data", type=Path, required=True)
@@ -229,12 +229,12 @@ def main() -> None:
     args.logs.mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, Any]] = {}
     files: dict[str, str] = {}
-    for call in args.calls:
-        records = [json.loads(line) for line in (call / "results.jsonl").read_text(encoding="utf-8").splitlines()]
-        logs = sections((call / "logs.txt").read_text(encoding="utf-8"))
+    for part in args.parts:
+        records = [json.loads(line) for line in (part / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+        logs = sections((part / "logs.txt").read_text(encoding="utf-8"))
         for record, (name, log) in zip(records, logs, strict=True):
             if record["name"] != name:
-                raise SystemExit(f"{call}: {name} stands where {record['name']} was expected")
+                raise SystemExit(f"{part}: {name} stands where {record['name']} was expected")
             if record["status"] != "ready":
                 print(f"{name}: {record['status']}, left out")
                 continue

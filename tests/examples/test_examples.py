@@ -45,6 +45,27 @@ def test_pick_gpus() -> None:
     assert run(sys.executable, "examples/pick_gpus.py", "--offer", "1xH100=2.00").returncode == 3
 
 
+@pytest.mark.parametrize("offer", ["8xH200=abc", "8xH200", "=3", "8xH200=-1", "8xH200=nan"])
+def test_pick_gpus_names_an_offer_that_it_cannot_read(offer: str) -> None:
+    done = run(sys.executable, "examples/pick_gpus.py", "--offer", offer)
+    assert done.returncode == 2 and f"`{offer}` is not GPUS=PRICE_PER_HOUR" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "x", "[]", "{}", '{"request": {"uid": "1"}', '{"request": []}', "\udcff"])
+def test_the_admission_check_says_when_there_is_no_review(text: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "examples/admission_check.py"], input=text.encode("utf-8", "surrogateescape"),
+        capture_output=True, cwd=ROOT, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 2 and done.stderr.startswith(b"stdin holds no AdmissionReview") and not done.stdout
+
+
+@pytest.mark.parametrize("pod", [None, {}, {"spec": None}, {"spec": {"containers": [{"args": None, "command": [1]}]}}])
+def test_the_admission_check_lets_through_what_it_cannot_read(pod: Any) -> None:
+    answer = load("admission_check").review({"request": {"uid": "1", "object": pod}})
+    assert answer["response"] == {"uid": "1", "allowed": True}
+
+
 def test_fastapi_app() -> None:
     testclient = pytest.importorskip("fastapi.testclient", reason="fastapi is not installed")
     client = testclient.TestClient(load("fastapi_app").app)
@@ -60,7 +81,7 @@ def test_ansible_filter() -> None:
     module = load("ansible_filter")
     m35_plan = module.FilterModule().filters()["m35_plan"]
     assert m35_plan("8xH200", context=131072)["feasible"] is True
-    for bad in ({"gpus": "nonsense"}, {"gpus": "8xH200", "max_num_seqz": 3}):
+    for bad in ({"gpus": "nonsense"}, {"gpus": None}, {"gpus": "8xH200", "max_num_seqz": 3}):
         with pytest.raises(module.AnsibleFilterError):
             m35_plan(**bad)
 

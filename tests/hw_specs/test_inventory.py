@@ -464,6 +464,16 @@ def test_what_is_not_an_inventory_is_refused_without_a_traceback(text: str) -> N
         assert all(host.report is None or host.report.gpu_set is None for host in found)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['{"kind": "List", "items": []}', "[]", '{"nodes": []}', '{"Reservations": []}', "kind: List\nitems: []\n",
+     '{"kind": "PodList", "items": [{"kind": "Pod"}]}'],
+)  # fmt: skip
+def test_a_list_without_a_node_is_called_that(text: str) -> None:
+    with pytest.raises(BadSnapshot, match="is a list that holds no node"):
+        read_hosts(text.encode())
+
+
 def test_absurd_counts_and_sizes_make_no_plan() -> None:
     [many] = hosts(node(product("NVIDIA-H200", 8, 143771), {"nvidia.com/gpu": "99999999"})).values()
     assert "more than any host has" in (many.problem or "")
