@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -39,7 +40,7 @@ def names() -> dict[str, str]:
     The table is an index over the GPUs' own files, written by ``scripts/gpu_reference.py``: to look one GPU up
     must not read all files.
     """
-    return {str(name): str(gpu_id) for name, gpu_id in read_toml("names.toml").items()}
+    return {str(name): str(gpu_id) for name, gpu_id in read_toml("names.toml")["names"].items()}
 
 
 def get_gpu(name: str) -> GpuSpec:
@@ -115,8 +116,26 @@ def forms_of(spec: GpuSpec, key: str) -> tuple[GpuSpec, ...]:
 
 def list_gpus() -> tuple[GpuSpec, ...]:
     """Return the whole catalogue, sorted by vendor (NVIDIA first), architecture and memory."""
-    specs = (_load(gpu_id) for gpu_id in set(names().values()))
+    return _sorted(map(_load, set(names().values())))
+
+
+def _sorted(specs: Iterable[GpuSpec]) -> tuple[GpuSpec, ...]:
     return tuple(sorted(specs, key=lambda spec: (spec.vendor != "nvidia", spec.released is False, _rank(spec))))
+
+
+def larger_gpus(memory_bytes: int) -> Iterator[tuple[GpuSpec, ...]]:
+    """Yield the GPUs that give an engine more memory than that, those of the same size together, smallest first.
+
+    A GPU's file is read when its size is asked for, no sooner.
+
+    >>> [spec.name for spec in next(larger_gpus(180 << 30))]
+    ['GB200']
+    """
+    ids: dict[int, list[str]] = {}
+    for gpu_id, size_bytes in read_toml("names.toml")["engine_memory_bytes"].items():
+        ids.setdefault(int(size_bytes), []).append(str(gpu_id))
+    for size_bytes in sorted(size for size in ids if size > memory_bytes):
+        yield _sorted(map(_load, ids[size_bytes]))
 
 
 def find_gpus(text: str) -> tuple[GpuSpec, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import codecs
-import json
 import math
 from typing import Any, NoReturn
 
@@ -59,6 +58,8 @@ def parse_json(text: str | bytes, *, constants: bool = False) -> Any:
     Raises:
         BadJson: when it is not such a document; the text follows ``it ``.
     """
+    import json  # a plan reads none, and its cold start is part of the product
+
     if isinstance(text, bytes):
         # JSON needs no mark: where its first characters are zero bytes it is UTF-16 or UTF-32.
         text = _plain_text(text)
@@ -117,9 +118,11 @@ def parse_yaml(text: str) -> list[Any]:
 
 
 def _plain_text(data: bytes) -> str:
+    from json import detect_encoding
+
     try:
         if data[:4].count(0) and not data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-            return data.decode(json.detect_encoding(data))
+            return data.decode(detect_encoding(data))
         return decoded(data)
     except (UnicodeDecodeError, LookupError) as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0

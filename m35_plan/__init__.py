@@ -6,6 +6,7 @@ takes them away. What is left cannot start, so the start stands here, and says w
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 OURS = "m35-plan"
 PACKAGES = ("planner", "hw_specs", "tui")
+FIRST_COLLECTION = 100_000
+"""Objects before the garbage collector looks the first time: none of those that a start makes is garbage."""
 
 
 def run() -> None:
@@ -48,6 +51,7 @@ def run_tui() -> None:
 
 def _enter(door: Callable[[], Callable[[], object]]) -> None:
     """Go through `door`; name the culprit where files of ours are not ours."""
+    gc.set_threshold(FIRST_COLLECTION)
     try:
         door()()
     except (ImportError, AttributeError):
@@ -56,6 +60,9 @@ def _enter(door: Callable[[], Callable[[], object]]) -> None:
             raise
         sys.stderr.write(words)
         sys.exit(2)
+    finally:
+        # On the way out the interpreter would look through all of it once more, for longer than a plan takes to make.
+        gc.freeze()
 
 
 def clash() -> str | None:

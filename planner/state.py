@@ -9,7 +9,6 @@ a file, is refused. Whoever may write there could otherwise choose which process
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 from functools import cache
@@ -175,6 +174,8 @@ def write_atomic(path: Path, text: str) -> None:
 
 def write_json(path: Path, document: object) -> None:
     """Replace `path` by `document` as indented JSON."""
+    import json
+
     write_atomic(path, json.dumps(document, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -199,6 +200,7 @@ def append_records(path: Path, records: list[dict[str, Any]]) -> None:
         OSError: when it cannot be written.
     """
     import fcntl
+    import json
 
     if not records:
         return

@@ -46,19 +46,23 @@ def render() -> str:
 
 
 def render_index() -> str:
-    """Return ``names.toml``: every name of every GPU's own file, and the file it stands in."""
+    """Return ``names.toml``: every name of every GPU's own file and the file it stands in, and the memory of each."""
     found: dict[str, str] = {}
+    sizes: dict[str, int] = {}
     for path in sorted(DATA.glob("*.toml")):
         if path.stem in _NO_GPU:
             continue
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        sizes[path.stem] = raw["engine_memory_bytes"]
         for name in (path.stem, raw["name"], *raw["driver_names"], *raw["names"]):
             key = normalise(name)
             if found.setdefault(key, path.stem) != path.stem:
                 raise SystemExit(f"`{name}` names {found[key]} and {path.stem}")
-    lines = ["# Written by scripts/gpu_reference.py from the GPUs' own files; keys are normalised names."]
+    lines = ["# Written by scripts/gpu_reference.py from the GPUs' own files; keys are normalised names.", "[names]"]
     quoted = ((f'"{key}"' if set("./+()") & set(key) else key, found[key]) for key in sorted(found))
-    return "\n".join([*lines, *(f'{key} = "{gpu_id}"' for key, gpu_id in quoted)]) + "\n"
+    lines += [f'{key} = "{gpu_id}"' for key, gpu_id in quoted]
+    lines += ["", "[engine_memory_bytes]", *(f"{gpu_id} = {size}" for gpu_id, size in sorted(sizes.items()))]
+    return "\n".join(lines) + "\n"
 
 
 def _size(size_bytes: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
@@ -15,7 +15,9 @@ from planner.planning.load import LOAD
 from planner.planning.request import SETTINGS, PlanRequest
 from planner.planning.setting import SettingValue, as_typed
 from planner.settings import Layout, Settings
-from planner.speed.answer import SpeedSection
+
+if TYPE_CHECKING:
+    from planner.speed.answer import SpeedSection
 
 Verdict = Literal["fits", "tight", "does-not-fit"]
 VERDICTS: tuple[Verdict, ...] = ("does-not-fit", "tight", "fits")

@@ -224,27 +224,18 @@ def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
         if found is not None:
             yield found
             break
-    from hw_specs import list_gpus
+    from hw_specs.catalog import larger_gpus
 
     # A set that cannot hold the weights needs no planning to be ruled out.
     least_bytes = sum(rank.weights.total_bytes for rank in outcome.ranks) * outcome.settings.tensor_parallel_size
-    bigger = sorted(
-        (
-            spec
-            for spec in list_gpus()
-            if spec.released
-            and spec.engine_memory_bytes > gpus.memory_bytes
-            and spec.engine_memory_bytes * gpus.count > least_bytes
-            and spec.fp8_kind != "none"
-            and spec.max_gpus_per_node >= gpus.count
-        ),
-        key=lambda spec: (spec.engine_memory_bytes, spec.vendor != gpus.spec.vendor),
-    )
-    for spec in bigger:
-        found = _fitting(outcome.question, GpuSet(spec=spec, count=gpus.count), longer_than)
-        if found is not None:
-            yield found
-            return
+    for size in larger_gpus(max(gpus.memory_bytes, least_bytes // gpus.count)):
+        for spec in sorted(size, key=lambda spec: spec.vendor != gpus.spec.vendor):
+            if not spec.released or spec.fp8_kind == "none" or spec.max_gpus_per_node < gpus.count:
+                continue
+            found = _fitting(outcome.question, GpuSet(spec=spec, count=gpus.count), longer_than)
+            if found is not None:
+                yield found
+                return
 
 
 def _fitting(question: Question, gpus: GpuSet, longer_than: int) -> Lever | None:

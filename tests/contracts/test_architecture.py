@@ -40,13 +40,24 @@ def loaded_by(statement: str) -> set[str]:
         (
             "import io, contextlib; from planner.cli import main\n"
             "with contextlib.redirect_stdout(io.StringIO()): main(['--gpus', '1xMI300X'])",
-            {"numpy", "pydantic", "textual", "httpx", "asyncio", "rich", "yaml", "multiprocessing"},
+            {"numpy", "pydantic", "textual", "httpx", "asyncio", "rich", "yaml", "multiprocessing", "json"},
         ),
     ],
 )
 def test_nothing_heavy_is_imported(statement: str, absent: set[str]) -> None:
     statement = statement if "\n" not in statement else f"exec({statement!r})"
     assert not loaded_by(statement) & absent
+
+
+def test_a_plan_reads_few_of_the_catalogues_files_and_no_forecast() -> None:
+    code = (
+        "import sys; from planner import plan, PlanRequest; from hw_specs import parse_gpus, catalog\n"
+        "plan(PlanRequest(gpus=parse_gpus('1xMI300X'))).levers\n"
+        "print(catalog._load.cache_info().currsize, 'planner.speed.answer' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    files, forecast = done.stdout.split()
+    assert int(files) <= 8 and forecast == "False"
 
 
 def test_public_names_exist_and_no_module_takes_one() -> None:
