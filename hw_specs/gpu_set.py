@@ -7,7 +7,7 @@ import re
 from hw_specs.catalog import get_gpu, names
 from hw_specs.errors import BadGpuString, M35Error, UnknownGpu, shown
 from hw_specs.instances import find_instance
-from hw_specs.mig import NO_LINK
+from hw_specs.mig import NO_LINK, split_profile
 from hw_specs.spec import GpuSet, GpuSpec
 from hw_specs.units import GIB, TIB, format_gib
 
@@ -50,7 +50,7 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
     first, second, name = match.groups()
     if not name:
         raise BadGpuString(f"no GPU is named in `{shown(text)}`", hint=_EXAMPLES)
-    if "," in name or "+" in name:
+    if "," in name or ("+" in name and split_profile(name) is None):
         raise _several(text)
     if name.isdecimal():  # people call a GeForce by its number
         name = f"RTX-{name}" if f"rtx-{name}" in names() else name
