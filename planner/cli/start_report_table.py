@@ -48,7 +48,7 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     lines = [style(line, "1") for line in paragraph(f"{diagnosis.code}: {diagnosis.title}", indent="").split("\n")]
     if diagnosis.code == "none":
         return "\n".join(lines)
-    during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase)}"
+    during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase) or 'the log does not say'}"
     lines.append(f"{during} (ledger line `{diagnosis.term}`)" if diagnosis.term else during)
     if diagnosis.evidence:
         lines.append("")

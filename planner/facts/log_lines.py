@@ -86,6 +86,8 @@ class Cause(Record):
     lines: tuple[FailureLine, ...]
     stalls: tuple[FailureLine, ...] = ()
     """Lines that a start repeats while it waits for something that does not come."""
+    places: tuple[str, ...] = ()
+    """Parts of a source file's path; an exception raised there that nothing names speaks for the cause, weakly."""
     last_words: tuple[str, ...] = ()
     """Texts of a line after which a start of this kind falls silent."""
     silent_cures: tuple[str, ...] = ()

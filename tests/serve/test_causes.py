@@ -35,7 +35,7 @@ def test_every_example_is_named_alone_and_in_a_log(code: str, cause: Cause, line
             continue  # other programs say the same
         expected = {code}
         if cause.by_phase:
-            expected = {"oom-load"}
+            expected = {"out-of-memory"}
         elif cause.by_signal:
             expected = set(DEATHS) | {"died"}
         assert found.code in expected, (log, found.code)

@@ -20,6 +20,7 @@ from planner.serve.log.excerpt import read_excerpt
 from .logs import LOGS, PUBLIC, REAL, RECONSTRUCTED, read
 
 V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
+LOADING = V2[: V2.index(b"Model loading took")]
 BEFORE_KV = V2[: V2.index(b"Available KV")]
 PREFIX = "(Worker_TP0 pid=300) ERROR 11-20 09:03:00 [multiproc_executor.py:953] "
 
@@ -48,7 +49,8 @@ OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.50 GiB. G
         ("ValueError: No available memory for the cache blocks. Try", b"", "no-kv-memory", "kv_cache"),
         ("ValueError: Cannot auto-fit max_model_len: not enough GPU memory available", b"", "no-kv-memory", "kv_cache"),
         (F3, b"", "max-model-len", "kv_cache"),
-        (OOM, b"", "oom-load", "weights.text"),
+        (OOM, b"", "out-of-memory", ""),
+        (OOM, LOADING, "oom-load", "weights.text"),
         (OOM.replace("CUDA", "HIP"), BEFORE_KV, "oom-profile", "activations"),
         (OOM, V2[: V2.index(b"Starting vLLM")], "oom-capture", "slack"),
         (OOM, V2, "oom-serve", "slack"),
@@ -171,7 +173,7 @@ def test_a_utilization_is_lowered_by_what_was_missing() -> None:
 
 def test_memory_cures_are_planned_again() -> None:
     eight = make_plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=2, replicas=1))
-    load = " ".join(diagnose(after(OOM), plan=eight).cures)
+    load = " ".join(diagnose(after(OOM, log=LOADING), plan=eight).cures)
     assert "`--tensor-parallel-size 4`: 31.37 GiB of weights per GPU" in load and "on 8 GPUs" not in load
     peak = diagnose(after(OOM, log=BEFORE_KV), plan=eight).cures
     assert any(text.startswith("`--max-num-seqs 256`: ") and "GiB less per GPU" in text for text in peak)
@@ -185,6 +187,51 @@ def test_a_free_port_is_offered() -> None:
         found = diagnose(after("OSError: [Errno 98] Address already in use"), port=port)
     offered = int(re.search(r"--port (\d+)", found.cures[0])[1])  # type: ignore[index]
     assert port < offered <= port + 100
+
+
+PLACE = """Traceback (most recent call last):
+  File "/usr/lib/vllm/v1/worker/gpu_worker.py", line 311, in load_model
+    self.model_runner.load_model()
+  File "/usr/lib/aiter/ops/norm.py", line 7, in rms_norm
+    raise RuntimeError("nobody has seen this")
+RuntimeError: nobody has seen this"""
+
+
+def raised(text: str) -> bytes:
+    return V2[:2000] + "".join(f"\n{PREFIX}{line}" for line in text.split("\n")).encode() + b"\n"
+
+
+def test_where_it_was_raised_speaks_weakly_where_nothing_else_does() -> None:
+    found = diagnose(raised(PLACE))
+    assert (found.code, found.phase) == ("aiter", "load")
+    assert "raised in `rms_norm`, /usr/lib/aiter/ops/norm.py line 7" in found.note and "only the part" in found.note
+    cut = diagnose(raised(PLACE.partition("\n")[2]))
+    assert (cut.code, cut.note) == (found.code, found.note)
+    told = diagnose(raised(PLACE.replace("nobody has seen this", "CUDA error: invalid device ordinal")))
+    assert told.code == "device-number" and not told.note
+    elsewhere = diagnose(raised(PLACE.replace("/aiter/", "/nowhere/")))
+    assert elsewhere.code == "unknown" and "nobody has seen this" in elsewhere.evidence[0].text
+    assert elsewhere.note == "it was raised in `rms_norm`, /usr/lib/nowhere/ops/norm.py line 7"
+
+
+def test_a_traceback_that_the_start_survived_names_no_place() -> None:
+    going_on = raised(PLACE) + V2[V2.index(b"Model loading took") - 80 :]
+    assert diagnose(going_on).code == "none"
+
+
+def test_the_frames_of_an_excerpt_tell_the_phase_of_an_out_of_memory_error() -> None:
+    frames = ['  File "/usr/lib/vllm/v1/worker/gpu_worker.py", line 3, in determine_available_memory', "    run()", OOM]
+    log = "".join(f"{PREFIX}{line}\n" for line in frames).encode()
+    assert (diagnose(log).code, diagnose(log).phase) == ("oom-profile", "profile")
+    bare = diagnose(f"{PREFIX}{OOM}\n".encode())
+    assert (bare.code, bare.phase) == ("out-of-memory", "") and "holds it" in bare.cures[0]
+
+
+def test_mistral_common_is_answered_with_the_release_s_own_pin() -> None:
+    text = "ImportError: cannot import name 'ReasoningEffort' from 'mistral_common.protocol.instruct.request' (/x.py)"
+    pinned = diagnose(after(text, log=V2[:2000])).cures[0]
+    assert "mistral_common[image]>=1.11.6,<1.13.0" in pinned and "0.33.0" in pinned
+    assert "check" in diagnose(after(text)).cures[0]
 
 
 def test_an_unknown_failure_shows_the_root_not_the_last_line() -> None:

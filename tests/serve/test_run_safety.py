@@ -59,6 +59,19 @@ def ended() -> Run:
     return run
 
 
+def test_an_end_with_code_0_before_it_was_ready_is_a_failure_and_its_log_is_read_once(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status = ended().status()
+    assert (status.state, status.exit_code) == ("failed", 0) and "never ready" in status.note
+    run = Run(ended().directory)
+    opened: list[int] = []
+    real = Run.open_log
+    monkeypatch.setattr(Run, "open_log", lambda self: opened.append(1) or real(self))
+    assert {run.status().state for _ in range(3)} == {"failed"}
+    assert len(opened) == 1
+
+
 def change(run: Run, **entries: object) -> None:
     path = run.directory / "run.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))

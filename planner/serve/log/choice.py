@@ -1,14 +1,14 @@
 """Which of the things that a log names is the cause, and which follow from it.
 
-A thing itself beats its kind, its kind beats a wait, a wait beats a death without words. Among equals the first in
-the log is the cause: what follows is mostly its consequences.
+A thing itself beats its kind, its kind beats a wait, a wait beats the part in which something unknown was raised, and
+that a death without words. Among equals the first in the log is the cause: what follows is mostly its consequences.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from planner.serve.log.causes import cause_of_signal, causes, signal_of
 from planner.serve.log.events import (
@@ -24,14 +24,35 @@ from planner.serve.log.events import (
 )
 from planner.serve.log.patterns import log_patterns
 
-_OOM_BY_PHASE = {"configure": "load", "download": "load", "load": "load", "profile": "profile", "ready": "serve"}
-_FRAME = re.compile(r'^\s*File "[^"]*", line \d+, in (?P<function>\w+)')
+_OOM_BY_PHASE = {"load": "load", "profile": "profile", "ready": "serve"}
+_PHASE_UNPROVED = ("", "configure", "download")
+"""Loading has no first line of its own: what comes after these may be anything where no frame tells."""
+_FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d+), in (?P<function>\S+)')
 _WEAK_DEATHS = ("terminated", "died", "restarts", "ray-actor")
 """Deaths that a supervisor brings about, or of which nothing is known."""
+
+_OOM = "out-of-memory"
+"""In no phase that the log tells."""
+_OOM_KINDS = ("oom-load", "oom-profile", "oom-capture", "oom-serve")
+
+_NEAR = 12
+"""Frames from the innermost outwards in which a part of the software is looked for."""
+
+CALM_EXITS = (0, 143, 130)
+"""Exit codes of a server that ended by itself or because it was asked to."""
 
 _TIMES = 3
 _WAITED_S = 180.0
 """A wait that was said so often, or lasted so long, is a hang."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame of a Python traceback."""
+
+    path: str
+    line: int
+    function: str
 
 
 def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_out: TimedOut | None = None,
@@ -56,6 +77,8 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
         return hang
     if timed_out is not None:
         return FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
+    if (exit_code not in (None, *CALM_EXITS) or has_failed(events)) and (place := _by_place(events)) is not None:
+        return place
     if deaths:
         return next((death for death in deaths if death.code != "died"), deaths[0])
     if signal and working_phase(events) != "ready":
@@ -68,8 +91,7 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
 
     What was said before the server became ready did not stop it.
     """
-    ready = max((event.line for event in events if isinstance(event, PhaseStarted) and event.phase == "ready"),
-                default=0)  # fmt: skip
+    ready = _ready_line(events)
     blocks = [event for event in events if isinstance(event, TracebackSeen)]
     found = []
     for event in events:
@@ -87,11 +109,73 @@ def working_phase(events: Sequence[Event]) -> str:
     return working[-1] if working else "configure"
 
 
+def has_failed(events: Sequence[Event]) -> bool:
+    """Whether the start said that it was over, or did nothing more after a traceback and was never ready."""
+    if any(isinstance(event, PhaseStarted) and event.phase == "failed" for event in events):
+        return True
+    if any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in events):
+        return False
+    worked = max((e.line for e in events if isinstance(e, (PhaseStarted, Progress, Figure))), default=0)
+    return any(isinstance(event, TracebackSeen) and event.line > worked for event in events)
+
+
+def root_block(events: Sequence[Event]) -> TracebackSeen | None:
+    """Return the first traceback that is not a report of another one; the first at all where there is no such."""
+    blocks = [event for event in events if isinstance(event, TracebackSeen)]
+    wrappers = log_patterns().wrappers
+    telling = (block for block in blocks if not any(text in block.exception for text in wrappers))
+    return next(telling, blocks[0] if blocks else None)
+
+
+def raised_at(block: TracebackSeen) -> Frame | None:
+    """Return the innermost frame of a traceback, of the first one in a chain; None where none is left of it."""
+    return next(iter(_frames(block)), None)
+
+
+def _frames(block: TracebackSeen) -> list[Frame]:
+    """The frames before the exception, innermost first."""
+    found = []
+    for line in block.text:
+        if match := _FRAME.match(line):
+            found.append(Frame(path=match["path"], line=int(match["line"]), function=match["function"]))
+        elif line.strip() == block.exception.strip():
+            break
+    return found[::-1]
+
+
+def _by_place(events: Sequence[Event]) -> FailureSeen | None:
+    """The part of the software in which something was raised that nothing else names."""
+    block = root_block(events)
+    if block is None or block.line < _ready_line(events) or _is_report(block):
+        return None
+    places = sorted(
+        ((place, code) for code, cause in causes().items() for place in cause.places), key=lambda one: -len(one[0])
+    )
+    for frame in _frames(block)[:_NEAR]:
+        code = next((code for place, code in places if place in frame.path), None)
+        if code is not None:
+            phase = _frame_phase(block) or working_phase(events)
+            return FailureSeen(code=code, phase=phase, text=block.exception, weight="place", line=block.last_line,
+                               stamp=block.stamp, rank=block.rank)  # fmt: skip
+    return None
+
+
+def _is_report(block: TracebackSeen) -> bool:
+    return any(text in block.exception for text in log_patterns().wrappers)
+
+
+def _ready_line(events: Sequence[Event]) -> int:
+    ready = (event.line for event in events if isinstance(event, PhaseStarted) and event.phase == "ready")
+    return max(ready, default=0)
+
+
 def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSeen | None:
     cause = causes()[failure.code]
     block = next((block for block in blocks if failure.line in block.numbers), None)
     phase = (_frame_phase(block) if block is not None else None) or failure.phase
     if cause.by_phase:
+        if phase in _PHASE_UNPROVED:
+            return replace(failure, phase="")
         return replace(failure, code=f"oom-{_OOM_BY_PHASE.get(phase, 'capture')}", phase=phase)
     if cause.by_signal:
         exit_code = dict(failure.values).get("exit")
@@ -120,8 +204,9 @@ def _first(failures: Sequence[FailureSeen], weight: str) -> FailureSeen | None:
     if not telling:
         return None
     first = telling[0]
-    if first.code.startswith("oom-"):
-        kinds = [failure for failure in telling if failure.code.startswith("oom-")]
+    if first.code == _OOM or first.code.startswith("oom-"):
+        kinds = [failure for failure in telling if failure.code in (_OOM, *_OOM_KINDS)]
+        first = next((failure for failure in kinds if failure.code != _OOM), first)
         # The engine says itself what it was doing, which is more than the phase lines may tell; else the message
         # with the numbers tells more than the class name alone.
         said = next((item for item in kinds if "dummy_requests" in dict(item.values)), None)

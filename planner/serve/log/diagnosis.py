@@ -14,14 +14,21 @@ from typing import Any
 from planner.planning.answer import Plan
 from planner.serve.free_port import free_port_beside
 from planner.serve.log.causes import causes, signal_of
-from planner.serve.log.choice import find_cause, precise_failures, working_phase
+from planner.serve.log.choice import (
+    CALM_EXITS,
+    find_cause,
+    has_failed,
+    precise_failures,
+    raised_at,
+    root_block,
+    working_phase,
+)
 from planner.serve.log.events import (
     PHASES,
     Event,
     FailureSeen,
     Figure,
     PhaseStarted,
-    Progress,
     TimedOut,
     TracebackSeen,
 )
@@ -50,6 +57,9 @@ _PYTHON_WORDS = re.compile(
     r"error while attempting to bind on address"
 )
 """An exception, or the hub: what a Python program for models prints."""
+_UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
+_HEAD = re.compile(r"Traceback \(most recent")
+_ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|[Ee]rror:|[Ff]atal:)")
 _DEFECT = re.compile(r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError): ")
 """Exceptions that no setting raises on purpose: the code itself is at fault, or what it calls is another version."""
 
@@ -127,6 +137,8 @@ def diagnose(
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""
     again = (_AGAIN.format(starts=starts),) if (starts := log.count(_START)) > _FEW_STARTS else ()
+    if cause.weight == "place":
+        note = f"{_UNSURE}; it was {_raised(events)}"
     if plan is not None:
         cures += _planned_cures(cause.code, plan, values)
     if known.replan and plan is not None:
@@ -230,7 +242,7 @@ def _evidence(cause: FailureSeen, failures: Sequence[FailureSeen]) -> tuple[LogL
 
 def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code: int | None) -> Diagnosis:
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
-    failed = "failed" in phases or exit_code not in (None, 0, 143, 130) or _ends_in_traceback(events)
+    failed = exit_code not in (None, *CALM_EXITS) or has_failed(events)
     reached = working_phase(events)
     if not failed and (phases or exit_code == 0):
         title = "the log shows no failure" + (
@@ -238,6 +250,7 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         )
         return Diagnosis(code="none", title=title, phase=reached, term="", evidence=(), cures=(), measured=measured)
     root = _root_traceback(log, events)
+    words = _last_words(root, events)
     if _only_reports(events):
         died = causes()["died"]
         return Diagnosis(
@@ -245,13 +258,13 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
             title=died.title,
             phase=reached,
             term="",
-            evidence=_last_words(root),
+            evidence=words,
             cures=died.cures,
             measured=measured,
         )
-    words = _last_words(root)
     defect = bool(words) and _DEFECT.match(words[0].text) is not None
     unknown = causes()["engine-defect" if defect else "unknown"]
+    raised = _raised(events)
     return Diagnosis(
         code="engine-defect" if defect else "unknown",
         title=unknown.title,
@@ -259,17 +272,10 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         term="",
         evidence=words,
         cures=unknown.cures if any(isinstance(event, TracebackSeen) for event in events) else unknown.silent_cures,
+        note=f"it was {raised}" if raised else "",
         traceback=root,
         measured=measured,
     )
-
-
-def _ends_in_traceback(events: Sequence[Event]) -> bool:
-    """Whether a start that was never ready did nothing more after a traceback."""
-    if any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in events):
-        return False
-    worked = max((e.line for e in events if isinstance(e, (PhaseStarted, Progress, Figure))), default=0)
-    return any(isinstance(event, TracebackSeen) and event.line > worked for event in events)
 
 
 def _only_reports(events: Sequence[Event]) -> bool:
@@ -279,21 +285,25 @@ def _only_reports(events: Sequence[Event]) -> bool:
     return bool(blocks) and all(any(text in block.exception for text in wrappers) for block in blocks)
 
 
-def _last_words(root: Sequence[LogLine]) -> tuple[LogLine, ...]:
-    """The exception of a traceback: its first line that is not indented, and what belongs to it."""
-    if not root or not root[0].text.startswith("Traceback"):
-        return ()
-    begin = next((i for i, line in enumerate(root) if i and line.text[:1] not in ("", " ", "\t")), None)
+def _raised(events: Sequence[Event]) -> str:
+    """Where the root of the failure was raised, in words; empty where the log does not tell."""
+    block = root_block(events)
+    frame = raised_at(block) if block is not None else None
+    return f"raised in `{frame.function}`, {_plain(frame.path)} line {frame.line}" if frame is not None else ""
+
+
+def _last_words(root: Sequence[LogLine], events: Sequence[Event]) -> tuple[LogLine, ...]:
+    """The exception of a traceback, and what belongs to it; without one the first line that is called an error."""
+    if not any(isinstance(event, TracebackSeen) for event in events):
+        return tuple(line for line in root if _ERROR.search(line.text))[:1]
+    plain = (i for i, line in enumerate(root) if line.text[:1] not in ("", " ", "\t") and not _HEAD.match(line.text))
+    begin = next(plain, None)
     return tuple(line for line in root[begin : begin + 3] if line.text.strip()) if begin is not None else ()
 
 
 def _root_traceback(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
     """The first traceback that is not a report of another one, else the log's last lines."""
-    blocks = [event for event in events if isinstance(event, TracebackSeen)]
-    wrappers = log_patterns().wrappers
-    root = next((block for block in blocks if not any(text in block.exception for text in wrappers)), None)
-    if root is None and blocks:
-        root = blocks[0]
+    root = root_block(events)
     if root is not None:
         return tuple(LogLine(number=n, text=_plain(text)) for n, text in zip(root.numbers, root.text, strict=True))
     lines = log.decode("utf-8", "replace").split("\n")

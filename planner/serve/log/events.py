@@ -70,7 +70,8 @@ class FailureSeen(Event):
     values: tuple[tuple[str, int | float | str], ...] = ()
     """What the line says in numbers, by name."""
     weight: str = "cause"
-    """``cause``, ``general`` where it only tells the kind, ``consequence`` where something else brings it about."""
+    """``cause``, ``general`` where it only tells the kind, ``consequence`` where something else brings it about,
+    ``place`` where only the part of the software that raised it is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

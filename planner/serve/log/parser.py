@@ -79,6 +79,8 @@ class StartupLog:
         self._last_work = PHASES[0]
         self._release: tuple[int, int] | None = None
         self._tracebacks: dict[str, _OpenTraceback] = {}
+        self._loose: dict[str, list[tuple[int, str]]] = {}
+        """Frames whose head was cut off, by process."""
         self._child_header: set[str] = set()
         self._death: TracebackSeen | None = None
         self._last_progress: tuple[str, int, int, str] | None = None
@@ -300,18 +302,24 @@ class StartupLog:
                 numbers=[self._line],
             )
         elif not said.calm and _EXCEPTION.match(text):
-            # The tail of a log begins behind the head of its traceback: the exception stands alone.
-            events.append(self._lone_exception(rank, text))
+            # An excerpt begins behind the head of its traceback: the exception stands alone, or with its last frames.
+            events.append(self._lone_exception(rank, text, self._loose.pop(key, [])))
+        elif text[:1] in " \t" and text:
+            frames = self._loose.setdefault(key, [])
+            if len(frames) < _MAX_TRACEBACK_LINES:
+                frames.append((self._line, text))
+        elif text:
+            self._loose.pop(key, None)
         self._child_header.discard(key)
         if _CHILD_HEADER.match(text):
             self._child_header.add(key)
         return events
 
-    def _lone_exception(self, rank: str, text: str) -> TracebackSeen:
+    def _lone_exception(self, rank: str, text: str, frames: list[tuple[int, str]]) -> TracebackSeen:
         self._death = TracebackSeen(
             exception=text.strip()[:2000],
-            text=(text,),
-            numbers=(self._line,),
+            text=(*(frame for _, frame in frames), text),
+            numbers=(*(line for line, _ in frames), self._line),
             main_process=rank in ("", "APIServer"),
             line=self._line,
             last_line=self._line,

@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
-from planner.errors import PlannerError
+from planner.errors import PlannerError, UnknownVersion
 from planner.facts.log_lines import failures
-from planner.facts.release import resolve_release
+from planner.facts.preflight import preflight_facts
+from planner.facts.release import parse_version, resolve_release
+from planner.facts.vllm import vllm_facts
 from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.memory.rank import Calibration
 from planner.planning.answer import Lever, Plan
@@ -177,6 +179,9 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
         lower = math.floor((utilization - tried / total) * 100) / 100
         if 0 < lower < utilization:
             values["utilization_less_tried"] = f"{lower:g}"
+    version = measured.vllm_version or (plan.vllm_version if plan is not None else None)
+    if version is not None and (pin := _mistral_common_pin(version)) is not None:
+        values |= {"vllm_version": version, "mistral_common": pin}
     estimate = seen.get("estimated_max_model_len")
     if isinstance(estimate, int):
         values["longest"] = str(_safe_length(estimate, measured.vllm_version))
@@ -187,6 +192,20 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
         if isinstance(there, int) and there > 0:
             values["largest_size"] = str(_sizes(plan, there)[-1])
     return values
+
+
+def _mistral_common_pin(version: str) -> str | None:
+    """What this release asks for of mistral_common, without the versions that are known to break it."""
+    try:
+        release = parse_version(version.partition("+")[0])
+    except UnknownVersion:
+        return None
+    least = [need for since, need in preflight_facts().mistral_common.by_vllm if parse_version(since) <= release]
+    bad = vllm_facts().packages["mistral_common"].first_bad
+    if not least:
+        return None
+    below = f",<{bad.value}" if bad is not None and release >= parse_version(bad.from_vllm) else ""
+    return f"mistral_common[image]>={least[-1]}{below}"
 
 
 def _can_hold(utilization: float, plan: Plan | None) -> bool:

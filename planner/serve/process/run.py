@@ -12,6 +12,7 @@ import os
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -264,23 +265,36 @@ class Run:
         code = code if isinstance(code, int) else None
         note = str(ending.get("error", ""))
         state: RunState = "stopped" if ending.get("stopped") else "ended" if code == 0 else "failed"
-        if state == "ended" and self._told_of_a_death():
-            state, note = "failed", note or "its engine died; the server itself ended with exit code 0"
+        if state == "ended" and self._calm_fault:
+            state, note = "failed", note or f"{self._calm_fault}; the server itself ended with exit code 0"
         return RunStatus(state=state, pid=None, exit_code=code, note=note)
 
-    def _told_of_a_death(self) -> bool:
-        """Whether the log ends in a failure: vLLM's API server exits with 0 when its engine process has died."""
+    @cached_property
+    def _calm_fault(self) -> str:
+        """What was wrong with an end with exit code 0, from its log; empty where nothing was or nothing can be read.
+
+        vLLM's API server exits with 0 when its engine process has died, and so does a command that only prints its
+        help. The log of a server that has ended does not change: it is read once.
+        """
         from planner.serve.log.events import PhaseStarted
+        from planner.serve.log.excerpt import HEAD_BYTES
         from planner.serve.log.parser import parse_log
 
         try:
             with self.open_log() as file:
-                file.seek(max(0, os.fstat(file.fileno()).st_size - _LAST_WORDS_BYTES))
-                end = file.read(_LAST_WORDS_BYTES)
+                size_bytes = os.fstat(file.fileno()).st_size
+                head = file.read(HEAD_BYTES)
+                file.seek(max(len(head), size_bytes - _LAST_WORDS_BYTES))
+                end = file.read(_LAST_WORDS_BYTES) or head[-_LAST_WORDS_BYTES:]
+            ready = self.was_seen_ready()
         except (OSError, UnsafePath):
-            return False
-        phases = [event.phase for event in parse_log(end) if isinstance(event, PhaseStarted)]
-        return phases[-1:] == ["failed"]
+            return ""
+        said = [event.phase for event in parse_log(end) if isinstance(event, PhaseStarted)]
+        if said[-1:] == ["failed"]:
+            return "its engine died"
+        if ready or any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in parse_log(head)):
+            return ""
+        return "it was never ready"
 
     def _unstarted(self) -> RunStatus:
         alive = lives(self.record.launcher_pid, start_ticks=self.record.launcher_start_ticks)
