@@ -286,7 +286,7 @@ def _only_reports(events: Sequence[Event]) -> bool:
 
 
 def _raised(events: Sequence[Event]) -> str:
-    """Where the root of the failure was raised, in words; empty where the log does not tell."""
+    """Where the root of the failure was raised, in words; empty where the log does not say."""
     block = root_block(events)
     frame = raised_at(block) if block is not None else None
     return f"raised in `{frame.function}`, {_plain(frame.path)} line {frame.line}" if frame is not None else ""
