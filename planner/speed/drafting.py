@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from planner.facts.drafts import draft_facts
 from planner.speed.profile import Case
-from planner.speed.step import Batch, StepModel
+from planner.speed.step import Batch, StepClock, StepModel
 
 
 def acceptance_length(num_speculative_tokens: int, first: float, decay: float = 1.0) -> float:
@@ -40,7 +40,8 @@ def tokens_per_step(num_speculative_tokens: int, case: Case = "expected", *, met
 def draft_gain(model: StepModel, requests: int, context_tokens: float, length: float) -> float:
     """Return how many times faster `requests` decode with the draft than without, each `context_tokens` long."""
     plain = replace(model, num_speculative_tokens=0, work=replace(model.work, draft=None))
-    batch = Batch(decode_sequences=requests, decode_context_tokens=requests * context_tokens, sampled_rows=requests)
+    wave = StepClock(model).wave(requests)
+    batch = Batch(decode_sequences=wave, decode_context_tokens=wave * context_tokens, sampled_rows=wave)
     return plain.seconds(batch) * length / model.seconds(batch)
 
 

@@ -106,7 +106,8 @@ def step_model(measurement: Measurement, profile: EngineProfile) -> StepModel:
         ),
         hardware=hardware, profile=profile, tensor_parallel_size=tp,
         num_speculative_tokens=measurement.speculative_tokens,
-        pipeline_parallel_size=measurement.pipeline_parallel_size, enforce_eager=measurement.enforce_eager,
+        pipeline_parallel_size=measurement.pipeline_parallel_size,
+        enforce_eager=measurement.enforce_eager,
     )  # fmt: skip
 
 

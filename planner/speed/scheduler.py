@@ -14,9 +14,10 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import ceil, floor
 
+from planner.speed.pipeline import Pipeline, Wave, prefilled
 from planner.speed.pool import Pool
 from planner.speed.requests import Client, Requests
 from planner.speed.step import StepClock, StepModel, ramp_seconds
@@ -40,17 +41,6 @@ class EngineLimits:
     """Whether blocks that are given back can be found again."""
     tokens_per_step: float = 1.0
     """Mean tokens that a decoding sequence gains in one step; more than 1 with a draft."""
-
-
-@dataclass(slots=True)
-class _Step:
-    """What one step holds besides the sequences that decode."""
-
-    prefill_tokens: int = 0
-    prefill_pairs: float = 0.0
-    images: int = 0
-    first: list[int] = field(default_factory=list)
-    """Requests whose prompt ends in it."""
 
 
 class Scheduler:
@@ -86,6 +76,7 @@ class Scheduler:
         self._steps_decoded = 0
         self._tokens_clock = 0
         """Tokens that a sequence which decoded from the start would have by now."""
+        self._pipeline = Pipeline(self._clock_of.stages)
         self._shared_held = 0
         """Blocks of the common head of all prompts, once it is computed; no request's own."""
         self._preempted: set[int] = set()
@@ -188,21 +179,29 @@ class Scheduler:
         later = floor((self._steps_decoded + steps) * self._limits.tokens_per_step + _EPSILON)
         return later - self._tokens_clock
 
-    def _compose(self) -> _Step | None:
-        """Fill the next step; None when there is nothing to do."""
+    def _compose(self) -> list[Wave] | None:
+        """Fill the waves of the next step, of which a pipeline has several; None when there is nothing to do."""
         preempted = self._preemptions
         while (growth := self._growth()) > self._pool.free:
             if not self._preempt():
                 return None  # until what an ended request holds comes back
-        budget = self._limits.max_num_batched_tokens - self._decoding * self._per_sequence
-        step = _Step()
-        if self._partial is not None and budget > 0:
-            budget -= self._take(step, self._partial, budget)
-        if preempted == self._preemptions:
-            self._admit(step, budget, growth)
-        return step if self._decoding or step.prefill_tokens else None
+        together = self._clock_of.wave(self._decoding)
+        left = self._decoding
+        step: list[Wave] = []
+        while len(step) < self._pipeline.stages:
+            wave = Wave(min(together, left))
+            step.append(wave)
+            left -= wave.decoding
+            budget = self._limits.max_num_batched_tokens - wave.decoding * self._per_sequence
+            if self._partial is not None and budget > 0:
+                budget -= self._take(wave, self._partial, budget)
+            if preempted == self._preemptions:
+                self._admit(wave, budget, growth)
+            if not left and not wave.prefill_tokens:
+                break
+        return step if self._decoding or prefilled(step) else None
 
-    def _admit(self, step: _Step, budget: int, growth: int) -> None:
+    def _admit(self, step: Wave, budget: int, growth: int) -> None:
         """Let waiting requests in while tokens, slots and blocks last, those for the `growth` of the others kept."""
         while self._waiting and budget > 0 and self._running < self._limits.max_num_seqs and self._partial is None:
             index = self._waiting[0]
@@ -241,7 +240,7 @@ class Scheduler:
             self._found_tokens += found
         self._context[index], self._todo[index] = found, tokens - found
 
-    def _take(self, step: _Step, index: int, budget: int) -> int:
+    def _take(self, step: Wave, index: int, budget: int) -> int:
         """Put the next part of one request's prompt into the step and return its tokens."""
         tokens = min(self._todo[index], budget)
         step.prefill_tokens += tokens
@@ -257,9 +256,9 @@ class Scheduler:
         """Blocks that the decoding requests need for the next steps."""
         return self._pool.growth(self._tokens_clock, self._next_tokens(steps))
 
-    def _stretch(self, step: _Step) -> int:
+    def _stretch(self, step: list[Wave]) -> int:
         """Return how many steps like this one follow each other: up to the next end, arrival or lack of blocks."""
-        if step.prefill_tokens or not self._skip_ahead or not self._valid_end():
+        if not (self._skip_ahead and self._pipeline.settled and self._valid_end()) or prefilled(step):
             return 1
         left = self._ends[0][0] / self._limits.tokens_per_step - self._steps_decoded
         steps = max(1, ceil(left - _EPSILON))
@@ -287,20 +286,31 @@ class Scheduler:
         return self._since[index] + self._requests.output[index] - self._done[index]
 
     def _decode_seconds(self, steps: int) -> float:
-        base, slope, lowest = self._clock_of.line(0, self._decoding, self._decoding)
+        base, slope, lowest = self._clock_of.round_line(self._decoding)
         growth = slope * self._decoding * self._limits.tokens_per_step
         if steps <= 0:
             return 0.0
         return ramp_seconds(base + slope * self._decoding_context + growth, growth, lowest, steps)
 
-    def _play(self, step: _Step, steps: int) -> tuple[float, list[int]]:
+    def _play_one(self, step: list[Wave]) -> float:
+        """Say when the tokens of each wave are there, and return the seconds until those of the first are."""
+        decoding = self._decoding
+        context = self._decoding_context + decoding * self._next_tokens()
+        for place, wave in enumerate(step):
+            part = context * wave.decoding / decoding if decoding else 0.0
+            seconds = self._clock_of.seconds(
+                wave.prefill_tokens, wave.prefill_pairs, wave.decoding, part, wave.decoding + len(wave.first),
+                wave.images,
+            )  # fmt: skip
+            wave.out_s = self._pipeline.send(place, self._now, seconds)
+        self._pipeline.settled = self._pipeline.stages == 1 or not prefilled(step)
+        return step[0].out_s - self._now
+
+    def _play(self, step: list[Wave], steps: int) -> tuple[float, list[int]]:
         """Run the step, or a stretch of equal ones; return the start of the last and who ends with it."""
         decoding, tokens, now = self._decoding, self._next_tokens(steps), self._now
-        if step.prefill_tokens or steps == 1:
-            context = self._decoding_context + decoding * tokens
-            seconds = self._clock_of.seconds(
-                step.prefill_tokens, step.prefill_pairs, decoding, context, decoding + len(step.first), step.images
-            )
+        if steps == 1:
+            seconds = self._play_one(step)
             start, end = now, now + seconds
             self._gaps.add(seconds, decoding)
         else:
@@ -317,11 +327,20 @@ class Scheduler:
             self._tokens_clock += tokens
         self._steps += steps
         self._busy_s += end - now
-        if step.prefill_tokens:
+        if prefilled(step):
             self._prefill_s += end - now
         self._block_seconds += (used + self._pool.used) / 2 * (end - now)
         self._now = end
-        return start, [*self._hand_out(step), *self._over()]
+        if steps > 1 and self._pipeline.stages > 1:
+            self._settle(decoding)
+        return start, [*(index for wave in step for index in self._hand_out(wave)), *self._over()]
+
+    def _settle(self, decoding: int) -> None:
+        """Note where the waves are when all have decoded for a while."""
+        base, slope, lowest = self._clock_of.round_line(decoding)
+        waves = -(-decoding // self._clock_of.wave(decoding))
+        round_s = max(base + slope * self._decoding_context, lowest)
+        self._pipeline.settle(self._now, waves, round_s / self._pipeline.stages)
 
     def _over(self) -> list[int]:
         """Requests whose answer is complete now."""
@@ -332,15 +351,15 @@ class Scheduler:
             over.append(index)
         return over
 
-    def _hand_out(self, step: _Step) -> list[int]:
+    def _hand_out(self, wave: Wave) -> list[int]:
         """Give the requests whose prompt ended their token, and let them decode; return those that are complete."""
         over = []
         requests, clock = self._requests, self._tokens_clock
-        for index in step.first:
+        for index in wave.first:
             if requests.first_s[index] < 0:
-                requests.first_s[index] = self._now
+                requests.first_s[index] = wave.out_s
             else:
-                self._gaps.add(self._now - self._last_s.pop(index), 1)
+                self._gaps.add(wave.out_s - self._last_s.pop(index), 1)
             self._done[index] += 1
             if self._done[index] >= requests.output[index]:
                 over.append(index)
@@ -355,7 +374,7 @@ class Scheduler:
     def _complete(self, ending: list[int]) -> None:
         """Hand out the last tokens, free what their requests held and let the client go on."""
         for index in ending:
-            self._requests.finished_s[index] = self._now
+            self._requests.finished_s[index] = max(self._now, self._requests.first_s[index])
             self._pool.give_back(self._pool.held(self._context[index]) - self._shared_held, index)
             self._admitted[index] = False
             self._running -= 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from math import ceil, log, sqrt
 
 from planner.speed.hardware import Hardware, allreduce_seconds
 from planner.speed.profile import EngineProfile
@@ -35,7 +36,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepModel:
-    """Everything that decides a step's time, apart from its batch."""
+    """Everything that decides the time of one batch's way through all layers, apart from the batch."""
 
     work: RankWork
     hardware: Hardware
@@ -48,25 +49,20 @@ class StepModel:
     """Largest batch in tokens that a captured graph covers."""
 
     def seconds(self, batch: Batch) -> float:
-        """Return the seconds of the step.
-
-        With pipeline stages the sequences travel in as many waves as there are stages, so a round of all of them
-        takes the sum of the stages on one wave's tokens.
-        """
+        """Return the seconds of the step; with pipeline stages, of the way through all of them."""
         return max(sum(self.parts(batch).values()), self.launch_floor(batch))
 
     def launch_floor(self, batch: Batch) -> float:
         """Return the least seconds that launching the kernels takes; 0 where a graph covers the step."""
-        tokens = self._tokens(batch) / self.waves(batch)
+        tokens = self._tokens(batch)
         eager = self.enforce_eager or tokens > self.graph_tokens
         return self.work.num_layers * self.profile.eager_layer_s if eager else 0.0
 
     def parts(self, batch: Batch) -> dict[str, float]:
         """Return the seconds of the step by cause; they sum to the step unless a launch floor bounds it."""
         work, gpu, eff = self.work, self.hardware, self.profile
-        waves = self.waves(batch)
-        tokens = self._tokens(batch) / waves
-        rows = (batch.sampled_rows + batch.decode_sequences * self.num_speculative_tokens) / waves
+        tokens = self._tokens(batch)
+        rows = batch.sampled_rows + batch.decode_sequences * self.num_speculative_tokens
         busy = tokens > 0
         bandwidth = gpu.bandwidth_bytes_per_s
         head = max(
@@ -76,19 +72,19 @@ class StepModel:
         sampling = rows * SAMPLER_BYTES_PER_LOGIT * work.vocab_size / bandwidth
         collective = work.allreduces * (self._allreduce(tokens * work.message_bytes_per_token) + eff.allreduce_s)
         replicated = tokens * eff.replicated_passes * work.message_bytes_per_token / bandwidth
-        host = eff.step_s * self.pipeline_parallel_size + eff.sequence_s * batch.decode_sequences / waves
+        host = eff.step_s * self.pipeline_parallel_size + eff.sequence_s * batch.decode_sequences
         attention = self.reading_s_per_token * batch.decode_context_tokens + self.scoring_s_per_pair * (
             batch.prefill_pairs
         )
         return {
             "linears": self._linears(work, tokens) if busy else 0.0,
-            "attention": attention / waves,
+            "attention": attention,
             "head": head + sampling if rows > 0 else 0.0,
             "all-reduce": collective if busy else 0.0,
             "layers": work.num_layers * (eff.layer_s + replicated) if busy else 0.0,
             "host": host if busy else 0.0,
             "vision": self._vision(batch.images),
-            "draft": self._draft(batch, waves) if busy else 0.0,
+            "draft": self._draft(batch) if busy else 0.0,
         }
 
     @property
@@ -117,10 +113,6 @@ class StepModel:
 
     def _tokens(self, batch: Batch) -> float:
         return batch.prefill_tokens + batch.decode_sequences * (1 + self.num_speculative_tokens)
-
-    def waves(self, batch: Batch) -> float:
-        """Return the waves that the sequences of a step travel in."""
-        return min(max(batch.decode_sequences + batch.prefill_tokens, 1), self.pipeline_parallel_size)
 
     def _allreduce(self, message_bytes: float) -> float:
         return allreduce_seconds(
@@ -154,18 +146,18 @@ class StepModel:
         computing = images * work.vision_flops_per_image / (gpu.peak("bf16") * eff.matmul_bf16)
         return max(computing, work.vision_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth))
 
-    def _draft(self, batch: Batch, waves: float) -> float:
+    def _draft(self, batch: Batch) -> float:
         """Seconds of `num_speculative_tokens` draft passes, each over the decoding sequences."""
         draft, gpu, eff = self.work.draft, self.hardware, self.profile
         if draft is None or not self.num_speculative_tokens:
             return 0.0
         # Prompts go through the draft once as well.
-        prompt = self._linears(draft, batch.prefill_tokens / waves) if batch.prefill_tokens else 0.0
-        rows = batch.decode_sequences / waves
+        prompt = self._linears(draft, batch.prefill_tokens) if batch.prefill_tokens else 0.0
+        rows = batch.decode_sequences
         if not rows:
             return prompt
         one = self._linears(draft, rows)
-        one += self._draft_reading_s_per_token * batch.decode_context_tokens / waves
+        one += self._draft_reading_s_per_token * batch.decode_context_tokens
         one += draft.head_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
         one += rows * SAMPLER_BYTES_PER_LOGIT * draft.vocab_size / gpu.bandwidth_bytes_per_s
         one += draft.num_layers * eff.layer_s
@@ -199,7 +191,7 @@ class StepClock:
         """`shared_tokens` are at the head of every sequence and in the same blocks."""
         self._model = model
         self._saved = model.shared_reading_saved(shared_tokens)
-        self._stages = model.pipeline_parallel_size
+        self.stages = model.pipeline_parallel_size
         self._per_pair = model.scoring_s_per_pair
         self._known: dict[tuple[int, int, int, int], tuple[float, float, float]] = {}
 
@@ -216,7 +208,7 @@ class StepClock:
                 images=images,
             )  # fmt: skip
             base = sum(model.parts(empty).values())
-            slope = model.context_s_per_token / model.waves(empty) if decode_sequences else 0.0
+            slope = model.context_s_per_token if decode_sequences else 0.0
             base -= slope * self._saved * max(0, decode_sequences - 1)
             line = self._known[key] = (base, slope, model.launch_floor(empty))
         return line
@@ -227,10 +219,27 @@ class StepClock:
     ) -> float:  # fmt: skip
         """Return the seconds of one step."""
         base, slope, floor = self.line(prefill_tokens, decode_sequences, sampled_rows, images)
-        if prefill_pairs:
-            waves = min(max(decode_sequences + prefill_tokens, 1), self._stages)
-            base += self._per_pair * prefill_pairs / waves
-        return max(base + slope * context, floor)
+        return max(base + self._per_pair * prefill_pairs + slope * context, floor)
+
+    def wave(self, sequences: int) -> int:
+        """Return the largest of the waves in which decoding sequences travel, one for each pipeline stage.
+
+        A request stays in the wave that its prompt happened to fall into. So waves are as uneven as chance makes them:
+        the largest of n has about the mean and sqrt(2 ln n) standard deviations. A public example has 2, 7, 10 and 13
+        of 32 (github.com/vllm-project/vllm/pull/57433); this gives 13.
+        """
+        even = sequences / self.stages
+        spread = 2 * log(self.stages) * even * (1 - 1 / self.stages)
+        return min(sequences, ceil(even + sqrt(spread)))
+
+    def round_line(self, sequences: int) -> tuple[float, float, float]:
+        """Return :meth:`line` for a round in which all `sequences` decode, per cached token of all of them.
+
+        While one wave is in a stage the others are in the others, so a round takes as long as the largest wave's way.
+        """
+        wave = self.wave(sequences)
+        base, slope, floor = self.line(0, wave, wave)
+        return base, slope * wave / sequences if sequences else 0.0, floor
 
 
 def ramp_seconds(first: float, growth: float, floor: float, count: int) -> float:

@@ -28,7 +28,9 @@ GPU = Hardware(
 )  # fmt: skip
 
 
-def step_model(*, asynchronous: bool = True, frontend_s: float = 0.003, drafted: int = 0, tp: int = 8) -> StepModel:
+def step_model(
+    *, asynchronous: bool = True, frontend_s: float = 0.003, drafted: int = 0, tp: int = 8, stages: int = 1
+) -> StepModel:
     profile = replace(
         engine_profile("rocm-2026-05"),
         async_scheduling=asynchronous,
@@ -37,7 +39,10 @@ def step_model(*, asynchronous: bool = True, frontend_s: float = 0.003, drafted:
         streaming_s=0.0,
     )
     work = rank_work(load_preset(), tensor_parallel_size=tp, language_model_only=True, with_draft=drafted > 0)
-    return StepModel(work=work, hardware=GPU, profile=profile, tensor_parallel_size=tp, num_speculative_tokens=drafted)
+    return StepModel(
+        work=work, hardware=GPU, profile=profile, tensor_parallel_size=tp, num_speculative_tokens=drafted,
+        pipeline_parallel_size=stages,
+    )  # fmt: skip
 
 
 LIMITS = EngineLimits(max_num_seqs=1024, max_num_batched_tokens=8192, num_blocks=100_000)
@@ -95,14 +100,15 @@ def test_skipping_ahead_changes_nothing(asynchronous: bool, drafted: int) -> Non
     concurrency=st.integers(1, 40), requests=st.integers(1, 60), seats=st.integers(1, 40),
     budget=st.sampled_from([64, 512, 8192]), blocks=st.integers(400, 2000), rate=st.sampled_from([None, 1.0, 50.0]),
     cached=st.sampled_from([0.0, 0.5, 1.0]), asynchronous=st.booleans(), drafted=st.sampled_from([0, 3]),
+    stages=st.sampled_from([1, 2, 4]),
 )  # fmt: skip
 @example(
     prompt=1700, output=39, ratio=0.5, concurrency=13, requests=54, seats=12, budget=8192, blocks=1350, rate=None,
-    cached=0.0, asynchronous=False, drafted=3,
+    cached=0.0, asynchronous=False, drafted=3, stages=1,
 )  # fmt: skip
 def test_every_token_is_made_once_and_every_request_ends(
     prompt: int, output: int, ratio: float, concurrency: int, requests: int, seats: int, budget: int, blocks: int,
-    rate: float | None, cached: float, asynchronous: bool, drafted: int,
+    rate: float | None, cached: float, asynchronous: bool, drafted: int, stages: int,
 ) -> None:  # fmt: skip
     workload = Workload(
         prompt_tokens=prompt, output_tokens=output, length_range_ratio=ratio, concurrency=concurrency,
@@ -114,7 +120,7 @@ def test_every_token_is_made_once_and_every_request_ends(
         num_blocks=blocks,
         tokens_per_step=acceptance_length(drafted, 0.5),
     )
-    trace = run(workload, limits, asynchronous=asynchronous, drafted=drafted)
+    trace = run(workload, limits, asynchronous=asynchronous, drafted=drafted, stages=stages)
     _, outputs = draw_lengths(workload)
     for sent, first, finished in zip(trace.sent_s, trace.first_token_s, trace.finished_s, strict=True):
         assert sent <= first <= finished

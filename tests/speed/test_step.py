@@ -13,7 +13,7 @@ from hw_specs import get_gpu
 from planner.checkpoint import load_preset
 from planner.speed.hardware import Hardware, allreduce_seconds, hardware_of, usable_link_bytes_per_s
 from planner.speed.profile import engine_profile
-from planner.speed.step import Batch, StepModel
+from planner.speed.step import Batch, StepClock, StepModel
 from planner.speed.work import rank_work
 
 M35 = load_preset()
@@ -125,12 +125,22 @@ def test_images_cost_time_only_when_the_tower_is_loaded() -> None:
     assert blind.parts(batch(prefill=100, images=1))["vision"] == 0
 
 
-def test_pipeline_stages_share_a_round() -> None:
-    """Two stages with one sequence take as long as one stage would; with many they overlap."""
+def test_a_way_through_a_pipeline_is_as_long_as_through_one_gpu() -> None:
     one, two = model(1), model(1, pipeline_parallel_size=2)
-    single = batch(decode=1, context=1000)
-    assert two.seconds(single) == pytest.approx(one.seconds(single) + one.profile.step_s)
-    assert two.seconds(batch(prefill=8192)) < 0.6 * one.seconds(batch(prefill=8192))
+    for work in (batch(decode=1, context=1000), batch(prefill=8192)):
+        assert two.seconds(work) == pytest.approx(one.seconds(work) + one.profile.step_s)
+
+
+@given(st.integers(1, 500), st.integers(1, 8))
+def test_the_largest_wave_holds_its_share_and_no_more_than_there_are(sequences: int, stages: int) -> None:
+    wave = StepClock(model(1, pipeline_parallel_size=stages)).wave(sequences)
+    assert -(-sequences // stages) <= wave <= sequences
+    if stages == 1:
+        assert wave == sequences
+
+
+def test_waves_are_as_uneven_as_the_public_example() -> None:
+    assert StepClock(model(1, pipeline_parallel_size=4)).wave(32) == 13
 
 
 def test_no_link_speed_is_said() -> None:
