@@ -33,6 +33,13 @@ class Forecasted:
 
 
 @dataclass(frozen=True, slots=True)
+class CountsPlanned:
+    """What more or fewer of the same GPUs would hold."""
+
+    plans: tuple[Plan, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Advised:
     """The way to use the GPUs that serves the load best, or why there is none."""
 
@@ -214,6 +221,7 @@ class Said:
 News = (
     GpusSeen
     | Forecasted
+    | CountsPlanned
     | Advised
     | Reviewed
     | CheckingBegun

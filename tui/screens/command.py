@@ -10,6 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
 from textual.widgets import Static, TextArea
 
 from hw_specs import M35Error
@@ -24,6 +25,7 @@ from tui.backend import Backend
 from tui.links import step_line
 from tui.screens.dialogues import AskText
 from tui.screens.step import StepScreen
+from tui.widgets.about import flag_lines
 from tui.widgets.fields import Choice
 from tui.widgets.plan_side import PlanSide
 from tui.wizard import Answers, Step
@@ -71,6 +73,7 @@ class CommandScreen(StepScreen):
                 text.cursor_blink = False
                 yield text
                 yield Static(id="read-back", markup=False)
+                yield Static(id="flags")
             yield PlanSide(classes="answer narrow")
 
     def on_mount(self) -> None:
@@ -111,6 +114,13 @@ class CommandScreen(StepScreen):
                 except M35Error as refusal:
                     area.text = f"{refusal}\n{refusal.hint or ''}"
         self._say()
+
+    def show_answer(self, answer: Plan | M35Error | None) -> None:
+        """Draw a plan, and in a large terminal what its sizes mean."""
+        super().show_answer(answer)
+        flags = self.query_one("#flags", Static)
+        if flags.display and isinstance(answer, Plan):
+            flags.update(Content("\n").join(flag_lines(answer, width=max(40, flags.content_size.width))))
 
     def _page(self) -> str:
         """The plan as a page."""

@@ -22,10 +22,10 @@ from planner.rendering import report
 from planner.speed.answer import SpeedForecast
 from tui.backend import Backend
 from tui.forecasting import workload_for
+from tui.widgets.about import explained
 from tui.widgets.columns import Column, Row, fit
 from tui.widgets.curve_plot import curve_lines
 from tui.widgets.fields import Line
-from tui.widgets.plan_side import explained
 from tui.widgets.table import Table
 
 Result = TypeVar("Result")

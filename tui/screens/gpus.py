@@ -12,24 +12,26 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.content import Content
 from textual.widgets import Input, Static
+from textual.worker import get_current_worker
 
 from hw_specs import DetectionReport, GpuSet, M35Error, get_gpu, parse_gpus
 from hw_specs.catalog import find_gpus
 from hw_specs.gpu_set import split_counts
 from hw_specs.spec import GpuSpec
 from hw_specs.units import format_gib, parse_memory
-from planner import PlanRequest
+from planner import Plan, PlanRequest
 from tui.backend import Backend
-from tui.news import GpusSeen, News
+from tui.news import CountsPlanned, GpusSeen, News
 from tui.screens.pick_gpus import PickGpus
 from tui.screens.review import ReviewScreen
 from tui.screens.step import StepScreen
+from tui.widgets.about import count_lines, gpu_lines
 from tui.widgets.columns import Column, Row
 from tui.widgets.detected import detected_lines
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_side import PlanSide
 from tui.widgets.table import Table
-from tui.wizard import Answers, Move, Step, with_request
+from tui.wizard import Answers, Move, Step, effective_request, with_request
 
 COUNTS = tuple(str(number) for number in (1, 2, 4, 8, 16))
 NODES = tuple(str(number) for number in range(1, 17))
@@ -109,6 +111,8 @@ class GpusScreen(StepScreen):
                     yield Line(placeholder="as listed", id="memory")
                 yield Static(id="nothing-found", classes="note", markup=False)
                 yield Table(Column("GPU"), Column("GiB", right=True), Column("link"), id="catalogue")
+                yield Static(id="gpu-counts")
+                yield Static(id="gpu-about")
             yield PlanSide(classes="answer")
 
     def on_mount(self) -> None:
@@ -130,6 +134,10 @@ class GpusScreen(StepScreen):
 
     def hear(self, news: News) -> None:
         """Show what the probe saw; the first GPUs of this machine are chosen by themselves."""
+        if isinstance(news, CountsPlanned):
+            counts = self.query_one("#gpu-counts", Static)
+            lines = count_lines(news.plans, width=max(40, counts.content_size.width))
+            counts.update(Content("\n").join(lines))
         if not isinstance(news, GpusSeen):
             return
         self._report = news.report
@@ -145,6 +153,39 @@ class GpusScreen(StepScreen):
             self._chosen = True
             self._pick(HERE)
         self.refresh_bindings()
+
+    def show_answer(self, answer: Plan | M35Error | None) -> None:
+        """Draw a plan; in a large terminal also its GPU, and other numbers of it."""
+        super().show_answer(answer)
+        self.call_after_refresh(self._show_about)
+
+    def on_resize(self) -> None:
+        """There may be room for more now."""
+        self.call_after_refresh(self._show_about)
+
+    def _show_about(self) -> None:
+        about = self.query_one("#gpu-about", Static)
+        if not about.display or self.answers.request is None:
+            return
+        width = max(40, about.content_size.width)
+        about.update(Content("\n").join(gpu_lines(self.answers.request.gpus.spec, width=width)))
+        self._plan_counts(effective_request(self.answers))
+
+    @work(thread=True, exclusive=True, group="counts")
+    def _plan_counts(self, request: PlanRequest) -> None:
+        """Plan as many and as few of the same GPUs as nodes hold."""
+        worker, gpus, plans = get_current_worker(), request.gpus, []
+        counts = sorted({gpus.count, *(int(word) for word in COUNTS if int(word) <= gpus.spec.max_gpus_per_node)})
+        for count in counts:
+            # Other numbers of these GPUs are no probe's, and another layout is open to them.
+            other = gpus if count == gpus.count else dataclasses.replace(gpus, count=count, origin="catalogue", env=())
+            try:
+                plans.append(self.backend.plan(dataclasses.replace(request, gpus=other).with_layout(None)))
+            except M35Error:
+                continue
+            if worker.is_cancelled:
+                return
+        self.tell(CountsPlanned(tuple(plans)))
 
     @on(Input.Changed, "#search")
     def _searched(self, event: Input.Changed) -> None:

@@ -31,7 +31,7 @@ from tui.wizard import Answers, Move, Step, effective_request
 MIN_WIDTH, MIN_HEIGHT = 80, 24
 QUIET = ("warnings", "leave", "copy_line", "prefix", "copy", "find(1)", "find(-1)")
 """Actions that the footer has no room for and the help names."""
-WIDE, VAST, TALL = 110, 160, 34
+WIDE, VAST, TALL, HIGH = 110, 160, 34, 50
 """Columns and rows from which a screen has room for more: the sizes people have are 80, 120 and 200 columns."""
 MAC_KEYS = (
     "inverted_exclamation_mark", "trade_mark_sign", "pound_sign", "cent_sign", "infinity", "section_sign",
@@ -138,7 +138,7 @@ class StepScreen(Screen[Move]):
 
     def show_answer(self, answer: Plan | M35Error | None) -> None:
         """Draw a plan at the side, or why there is none; ledger and curve where there is room for them."""
-        self.query_one(PlanSide).show(answer, self.backend.curve)
+        self.query_one(PlanSide).show(answer, self.backend.curve, self.backend.levers)
 
     @property
     def feasible_plan(self) -> Plan | None:
@@ -202,6 +202,7 @@ class StepScreen(Screen[Move]):
         self.query_one(Footer).show_command_palette = event.size.width >= WIDE
         self.set_class(event.size.width >= VAST, "-vast")
         self.set_class(event.size.height >= TALL, "-tall")
+        self.set_class(event.size.height >= HIGH, "-high")
         if small:
             self.query_one("#too-small", Static).update(
                 f"this terminal is {event.size.width} × {event.size.height}\n\n"

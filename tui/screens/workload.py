@@ -205,6 +205,7 @@ class WorkloadScreen(SpeedStep):
         with Horizontal(classes="field"):
             yield Static(field.label, classes="label")
             yield control
+        yield Static(help_of(field.name), classes="field-note", markup=False)
 
     def _value(self, name: str, request: PlanRequest) -> Any:
         """What a field stands for now."""

@@ -101,6 +101,12 @@ def wrapped(text: str, *, width: int, style: str = "", indent: str = "") -> list
     return [Content.styled(line, style) for line in lines]
 
 
+def reason_lines(plan: Plan, *, width: int) -> list[Content]:
+    """Return why the plan is as it is."""
+    head = Content.styled("why", "$secondary")
+    return [head, *(line for reason in plan.reasons for line in wrapped(f"• {reason}", width=width, indent="  "))]
+
+
 def layout_lines(plan: Plan, *, width: int) -> list[Content]:
     """Return what other layouts of the same GPUs hold."""
     rows = [Row(cells=(one.layout, one.context, one.requests)) for one in report.layout_rows(plan)]
@@ -171,7 +177,9 @@ class PlanPanel(Widget):
             lines += wrapped(report.holds(plan), width=width)
         lines += self._remarks(plan, width, room=height - len(lines))
         others = layout_lines(plan, width=width) if self.layouts and plan.feasible else []
-        return lines + ([Content(""), *others] if len(others) < height - len(lines) else [])
+        lines += [Content(""), *others] if len(others) < height - len(lines) else []
+        why = reason_lines(plan, width=width)
+        return lines + ([Content(""), *why] if len(why) < height - len(lines) else [])
 
     def _remarks(self, plan: Plan, width: int, *, room: int) -> list[Content]:
         """Warnings in full where there is room, else their number."""

@@ -10,12 +10,13 @@ from textual.content import Content
 from textual.widgets import Static
 
 from hw_specs import M35Error
-from planner import Plan
+from planner import Lever, Plan, PlanRequest
 from planner.planning.context_curve import CurvePoint
 from planner.rendering import report
+from tui.widgets.about import lever_lines, terms_explained
 from tui.widgets.columns import Column, Row, lay_out, natural_width
 from tui.widgets.curve_plot import curve_lines
-from tui.widgets.plan_panel import PlanPanel, wrapped
+from tui.widgets.plan_panel import PlanPanel
 
 LEDGER = (
     Column("one GPU", flex=True),
@@ -37,24 +38,14 @@ def ledger_lines(plan: Plan, *, width: int) -> list[Content]:
     return [head, *lines]
 
 
-def explained(plan: Plan, name: str, *, width: int) -> list[Content]:
-    """Return one line of the ledger with formula, bounds and source."""
-    lines = []
-    for label, text in report.explanation(plan, name):
-        parts = wrapped(text, width=width - 9)
-        lines += [
-            Content.assemble((f"{'' if place else label:<9}", "$secondary"), part) for place, part in enumerate(parts)
-        ]
-    return lines
-
-
 class PlanSide(Container):
-    """Verdict and picture; beside them ledger, curve and the KV cache's formula in a wide terminal."""
+    """Verdict and picture; beside them, as far as there is room, ledger, curve, levers and where numbers come from."""
 
     def __init__(self, *, classes: str) -> None:
         super().__init__(classes=classes)
         self._plan: Plan | None = None
         self._curve: Callable[[Plan], Sequence[CurvePoint]] | None = None
+        self._levers: Callable[[PlanRequest], Sequence[Lever]] | None = None
 
     def compose(self) -> ComposeResult:
         """The panel, and what stands below or beside it."""
@@ -62,37 +53,53 @@ class PlanSide(Container):
         with Container(id="plan-aside"):
             yield Static(id="inline-ledger")
             yield Static(id="inline-curve")
+            yield Static(id="inline-levers")
             yield Static(id="inline-why")
 
-    def show(self, answer: Plan | M35Error | None, curve: Callable[[Plan], Sequence[CurvePoint]]) -> None:
-        """Draw a plan, or why there is none; `curve` is asked only where there is room for it."""
+    def show(
+        self,
+        answer: Plan | M35Error | None,
+        curve: Callable[[Plan], Sequence[CurvePoint]],
+        levers: Callable[[PlanRequest], Sequence[Lever]],
+    ) -> None:
+        """Draw a plan, or why there is none; what costs time is asked only where there is room for it."""
         self.query_one(PlanPanel).show(answer)
         self._plan = answer if isinstance(answer, Plan) else None
-        self._curve = curve
-        self._draw()
+        self._curve, self._levers = curve, levers
+        # The verdict is on the screen before what takes longer.
+        self.call_after_refresh(self._draw)
 
     def on_resize(self) -> None:
         """Draw what there is room for now."""
         self.call_after_refresh(self._draw)
 
     def _draw(self) -> None:
-        aside = self.query_one("#plan-aside")
+        aside, plan = self.query_one("#plan-aside"), self._plan
         if not aside.display or not aside.size.width:
             return
-        ledger, curve = self.query_one("#inline-ledger", Static), self.query_one("#inline-curve", Static)
-        why = self.query_one("#inline-why", Static)
-        width = aside.content_size.width
-        if self._plan is None or self._curve is None:
-            ledger.update("")
-            curve.update("")
-            why.update("")
-            return
-        if ledger.display:
-            _write(ledger, ledger_lines(self._plan, width=width))
-        _write(curve, curve_lines(self._curve(self._plan), width=width))
-        if why.display:
-            head = Content.styled("where the KV cache comes from", "bold")
-            _write(why, [head, *explained(self._plan, "kv_cache", width=width)])
+        width, height = aside.content_size.width, aside.content_size.height
+        for name in ("ledger", "curve", "levers", "why"):
+            box = self.query_one(f"#inline-{name}", Static)
+            if box.display:
+                lines = self._lines(name, plan, width=width, height=height) if plan is not None else []
+                _write(box, lines)
+                height -= len(lines) + 1
+
+    def _lines(self, name: str, plan: Plan, *, width: int, height: int) -> list[Content]:
+        if name == "ledger":
+            return ledger_lines(plan, width=width)
+        if name == "curve":
+            return curve_lines(self._curve(plan) if self._curve else (), width=width)
+        if name == "levers":
+            return self._lever_lines(plan, width)
+        return terms_explained(plan, width=width, height=height)
+
+    def _lever_lines(self, plan: Plan, width: int) -> list[Content]:
+        try:
+            return lever_lines(self._levers(plan.request) if self._levers else (), width=width)
+        except M35Error:
+            # What cannot be asked has no levers; the panel says why.
+            return []
 
 
 def _write(box: Static, lines: list[Content]) -> None:
