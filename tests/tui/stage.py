@@ -27,7 +27,7 @@ from planner.serve.process.endpoint import Endpoint
 from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
 from planner.serve.verification.chat import Piece, Turn
-from planner.speed.answer import SpeedForecast
+from planner.speed.answer import SpeedForecast, SpeedSection
 from planner.speed.predict import forecast
 from planner.speed.workload import Workload
 from tui import news
@@ -57,6 +57,8 @@ class Recording:
 
 
 _ADAPTER = TypeAdapter(Recording)
+# A plan names its section on speed without importing it.
+_ADAPTER.rebuild(_types_namespace={"SpeedSection": SpeedSection})
 
 
 def record(gpus: str) -> None:
