@@ -43,7 +43,7 @@ def speed_of(plan: Plan, workload: Workload) -> SpeedForecast:
     Raises:
         PlannerError: where no forecast can be made.
     """
-    from planner.planning.choose_by_speed import benchmark_for
+    from planner.planning.ways import benchmark_for
 
     measured = benchmark_for(_benchmarks(), plan)
     key = (*_key(plan, workload), tuple(measured.ratios.items()) if measured is not None else None)

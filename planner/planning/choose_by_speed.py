@@ -11,10 +11,10 @@ from collections.abc import Callable
 from hw_specs.units import format_excess
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
-from planner.planning.choose import make_plan
+from planner.planning.pick import nearest, pick
 from planner.planning.request import PlanRequest
-from planner.planning.target_levers import alone, best, target_levers
-from planner.planning.ways import Way, ways_of
+from planner.planning.target_levers import target_levers
+from planner.planning.ways import Comparison, Way, alone, benchmark_for
 from planner.speed.answer import (
     Cost,
     LayoutSpeed,
@@ -25,11 +25,6 @@ from planner.speed.answer import (
     Targets,
 )
 from planner.speed.workload import Workload
-
-LARGEST_DEFAULT_SEQS = 1024
-"""The engine's own largest default of ``max_num_seqs``."""
-WORTH_LEAVING_THE_DEFAULT = 1.03
-"""Another ``max_num_batched_tokens`` than the engine's must win by this factor: less is within any forecast's error."""
 
 
 def plan_for_workload(
@@ -59,16 +54,29 @@ def plan_for_workload(
 
     targets = targets or Targets()
     _check(request, workload, price_per_gpu_hour, price_per_kwh)
-    request = _sized(request, workload)
-    first = make_plan(request)
+    comparison = Comparison(request, calibrations)
+    first = comparison.first(workload)
     if not first.feasible:
         return first
-    candidates = ways_of(request, first, workload, progress)
-    chosen = _choose(candidates, objective, targets)
+    candidates = comparison.ways(workload, targets, progress=progress)
+    chosen = pick(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
-    reasons = _reasons(chosen, candidates, workload, objective, targets)
+    reasons = _reasons(chosen, candidates, objective, targets)
+    meets, levers = chosen.miss(targets) <= 1, chosen.plan.levers
+    if not meets:
+        reasons += _limits(chosen, comparison, workload, targets)
+        played = len(candidates)
+
+        def further(done: int, total: int) -> None:
+            if progress is not None:
+                progress(played + done, played + total)
+
+        others = target_levers(comparison, workload, objective, targets, progress=further)
+        levers = (*others.levers, *levers)
+        if not others.complete:
+            reasons.append("this load is long to play, so not every lever was tried; --num-requests shortens it")
     section = SpeedSection(
-        objective=objective, targets=targets, meets_targets=chosen.miss(targets) <= 1, forecast=speed,
+        objective=objective, targets=targets, meets_targets=meets, forecast=speed,
         reasons=tuple(reasons), layouts=_rows(candidates, chosen, targets),
         cost=cost_of(speed, chosen.plan, price_per_gpu_hour),
         energy=energy_of(
@@ -76,30 +84,7 @@ def plan_for_workload(
             price_per_kwh=price_per_kwh,
         ),
     )  # fmt: skip
-    levers = chosen.plan.levers
-    if not section.meets_targets:
-        played = len(candidates)
-
-        def further(done: int, total: int) -> None:
-            if progress is not None:
-                progress(played + done, played + total)
-
-        levers = (*target_levers(request, workload, targets, candidates, progress=further), *levers)
     return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), levers=levers, speed=section)
-
-
-def benchmark_for(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> SpeedCalibration | None:
-    """The newest benchmark of this model, release and layout on these GPUs."""
-    settings = answer.settings
-    for record in reversed(calibrations):
-        if (
-            record.gpu, record.model, record.vllm_version, record.tensor_parallel_size, record.pipeline_parallel_size
-        ) == (
-            answer.gpus.spec.id, answer.model.name, answer.vllm_version, settings.tensor_parallel_size,
-            settings.pipeline_parallel_size,
-        ):  # fmt: skip
-            return record
-    return None
 
 
 def _check(
@@ -120,43 +105,6 @@ def _check(
     for name, price in (("price_per_gpu_hour", price_per_gpu_hour), ("price_per_kwh", price_per_kwh)):
         if price is not None and not 0 < price < float("inf"):
             raise InvalidRequest(name, f"{name} must be above 0, not `{price}`")
-
-
-def _sized(request: PlanRequest, workload: Workload) -> PlanRequest:
-    """Leave room for the load: enough sequences per step for all requests in flight on one server.
-
-    The engine's default is larger than most loads, so it stays unless the load is larger still.
-    """
-    if request.max_num_seqs is not None or workload.concurrency is None:
-        return request
-    if workload.concurrency <= LARGEST_DEFAULT_SEQS:
-        return request
-    return dataclasses.replace(request, max_num_seqs=workload.concurrency)
-
-
-def _choose(candidates: list[Way], objective: Objective, targets: Targets) -> Way:
-    """The best that was asked for: all targets met first, then the objective; else the least miss."""
-    eligible = [c for c in candidates if c.asked]
-    meeting = [c for c in eligible if c.miss(targets) <= 1]
-    if not meeting:
-        return min(eligible, key=lambda c: c.miss(targets))
-    fastest = min(c.figures.latency_ms for c in meeting)
-    most = max(c.figures.output_tokens_per_s for c in meeting)
-
-    def score(candidate: Way) -> tuple[float, ...]:
-        figures, settings = candidate.figures, candidate.plan.settings
-        speed, rate = fastest / figures.latency_ms, figures.output_tokens_per_s / most
-        if not candidate.default_batch:
-            speed, rate = speed / WORTH_LEAVING_THE_DEFAULT, rate / WORTH_LEAVING_THE_DEFAULT
-        if objective == "latency":
-            return speed, rate
-        if objective == "throughput":
-            return rate, speed
-        if objective == "context":
-            return float(settings.max_model_len), float(candidate.plan.kv_cache.tokens), speed
-        return (speed * rate, speed)
-
-    return max(meeting, key=score)
 
 
 def _rows(candidates: list[Way], chosen: Way, targets: Targets) -> tuple[LayoutSpeed, ...]:
@@ -210,9 +158,7 @@ def _against(candidate: Way, chosen: Way) -> str:
     return text if candidate.asked else f"{text}; if the draft's guesses are accepted as assumed"
 
 
-def _reasons(
-    chosen: Way, candidates: list[Way], workload: Workload, objective: Objective, targets: Targets
-) -> list[str]:
+def _reasons(chosen: Way, candidates: list[Way], objective: Objective, targets: Targets) -> list[str]:
     asked = [c for c in candidates if c.asked]
     meeting = [c for c in asked if c.miss(targets) <= 1]
     wanted = any(value is not None for value in dataclasses.astuple(targets))
@@ -222,12 +168,6 @@ def _reasons(
             f"none of the {len(asked)} ways compared meets every target; "
             f"{chosen.name} misses the hardest one by {format_excess(chosen.miss(targets))}"
         )
-        if single := alone(asked, workload):
-            one = best(single, targets)
-            said.append(
-                f"one request alone has TTFT {one.figures.ttft_ms:,.0f} ms and TPOT {one.figures.tpot_ms:.1f} "
-                f"ms with {one.name}"
-            )
     elif wanted:
         said.append(f"{len(meeting)} of {len(asked)} ways meet every target")
     rivals = sorted((c for c in (meeting or asked) if c.name != chosen.name), key=lambda c: c.figures.latency_ms)
@@ -249,6 +189,24 @@ def _reasons(
         said.append(
             f"--eagle {tokens} could bring TPOT to {tpot_ms:.1f} ms at the assumed acceptance rate; "
             "none was published, so it is not chosen unasked"
+        )
+    return said
+
+
+def _limits(chosen: Way, comparison: Comparison, workload: Workload, targets: Targets) -> list[str]:
+    """What no layout of these GPUs is faster than, and which were not compared."""
+    said = []
+    if single := comparison.forecast(comparison.asked(workload), alone(workload)):
+        one = nearest(single, targets)
+        said.append(
+            f"one request alone has TTFT {one.figures.ttft_ms:,.0f} ms and TPOT {one.figures.tpot_ms:.1f} "
+            f"ms with {one.name}"
+        )
+    gpus = chosen.plan.gpus
+    if comparison.request.layout_open and gpus.count > 1 and chosen.plan.settings.pipeline_parallel_size == 1:
+        said.append(
+            "layouts with pipeline stages inside a node are not compared: how long prompts take through stages was "
+            "measured on one pair of cards only; -pp N forecasts one with wide bounds"
         )
     return said
 

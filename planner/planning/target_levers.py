@@ -1,116 +1,189 @@
-"""What would meet the targets of a load that are missed: each lever is the same load forecast once more.
+"""What would meet the targets of a load that are missed: each lever is the plan that one gets with it, asked once more.
 
-The largest load that still meets them, a draft, a smaller KV cache entry, more or faster GPUs. It never recommends
-silently.
+First what serves the whole load: a setting given free again, a draft, a smaller KV cache entry, other GPUs; then the
+largest load that these ways serve. It never recommends silently.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest, PlannerError
 from planner.facts.policy import policy
 from planner.planning.answer import LEVER_COSTS, Lever, LeverCost
-from planner.planning.choose import make_plan
+from planner.planning.load_search import largest, values
+from planner.planning.pick import pick
 from planner.planning.request import PlanRequest
 from planner.planning.setting import SettingValue
-from planner.planning.ways import Way, ways_of
-from planner.speed.answer import Targets
+from planner.planning.ways import BATCHED_TOKENS, Allowance, Comparison, PlayedEnough, Way, alone
+from planner.speed.answer import Objective, Targets
 from planner.speed.workload import Workload
 
 CRAMPED = 0.9
 """Share of the KV blocks in use from which a smaller cache entry is worth a try: below it no request waits for one."""
-RIVALS = 3
-"""Ways that are played at every load that is tried; the others did worse at both ends."""
 MOST_GPUS = 16
 """Largest number of GPUs that the lever "more GPUs" looks at."""
 MOST_KINDS = 3
 """Other GPUs that are tried."""
-SHORTEST_PROMPT_TOKENS = 128
-"""No shorter prompt is offered as a lever."""
+MOST_PLAYED = 100_000
+"""Requests that are played in search of levers, preempted ones again: about a second."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetLevers:
+    """What was found, cheapest first."""
+
+    levers: tuple[Lever, ...]
+    complete: bool
+    """Whether everything was tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Start:
-    """A set of ways under a load, before anything about the load is changed."""
+    """A request before anything about the load is changed, and how it differs from the one asked."""
 
-    ways: Sequence[Way]
+    comparison: Comparison
     change: dict[str, SettingValue]
     cost: LeverCost
     note: str = ""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Search:
+    """What every lever of one question shares."""
+
+    comparison: Comparison
+    workload: Workload
+    objective: Objective
+    targets: Targets
+
+    def meeting(self, start: _Start, workload: Workload) -> Way | None:
+        """The way that a plan of `start` takes for `workload`, where that meets the targets."""
+        try:
+            if not start.comparison.first(workload).feasible:
+                return None
+            usual = [one for one in start.comparison.candidates(workload, BATCHED_TOKENS) if one.asked]
+            if all(start.comparison.hopeless(one, workload, self.targets) for one in usual):
+                return None
+            way = pick(start.comparison.ways(workload, self.targets, unasked=False), self.objective, self.targets)
+        except PlannerError:
+            return None
+        return way if way.miss(self.targets) <= 1 else None
+
+    def but(self, change: dict[str, SettingValue]) -> Comparison | None:
+        """The comparison for the changed request; None where the engine would refuse it."""
+        mine = self.comparison
+        try:
+            changed = dataclasses.replace(mine.request, **change)  # type: ignore[arg-type]
+        except InvalidRequest:
+            return None
+        return Comparison(changed, mine.calibrations, mine.allowance)
+
+
 def target_levers(
-    request: PlanRequest,
+    comparison: Comparison,
     workload: Workload,
+    objective: Objective,
     targets: Targets,
-    ways: Sequence[Way],
     *,
     progress: Callable[[int, int], None],
-) -> tuple[Lever, ...]:
-    """Return what would meet `targets`, which none of the asked `ways` does: cheapest first, each forecast.
+) -> TargetLevers:
+    """Return what would meet `targets`, which no way of `comparison` does: cheapest first, each as it would be planned.
 
     `progress` hears how many kinds of change of how many were tried.
     """
-    starts = list(_starts(request, workload, ways))
+    search = _Search(comparison=comparison, workload=workload, objective=objective, targets=targets)
     found: list[Lever] = []
+    comparison.allowance, complete = Allowance(MOST_PLAYED), True
+    try:
+        for lever in _all(search, progress):
+            found.append(lever)
+    except PlayedEnough:
+        complete = False
+    ordered = sorted(found, key=lambda lever: LEVER_COSTS.index(lever.cost))
+    return TargetLevers(levers=tuple(ordered), complete=complete)
+
+
+def _all(search: _Search, progress: Callable[[int, int], None]) -> Iterator[Lever]:
+    starts = [start for start in _starts(search) if start is not None]
+    total = 2 * len(starts) + 2
+    unmet = []
     for number, start in enumerate(starts):
-        progress(number, len(starts) + 1)
-        known = best(start.ways, targets)
-        if start.change and known.miss(targets) <= 1:
-            found.append(_lever(start, known))
+        progress(number, total)
+        if start.change and (way := search.meeting(start, search.workload)):
+            yield _lever(start, way)
         else:
-            found += _other_load(start, workload, targets)
-    progress(len(starts), len(starts) + 1)
-    found += _more_gpus(request, workload, targets)
-    found += _faster_gpus(request, workload, targets)
-    return tuple(sorted(_useful(found, workload), key=lambda lever: LEVER_COSTS.index(lever.cost)))
+            unmet.append(start)
+    progress(len(starts), total)
+    yield from _more_gpus(search)
+    progress(len(starts) + 1, total)
+    yield from _faster_gpus(search)
+    best: dict[str, int] = {}
+    for number, start in enumerate(unmet):
+        progress(len(starts) + 2 + number, total)
+        yield from _other_load(search, start, best)
 
 
-def alone(ways: Sequence[Way], workload: Workload) -> list[Way]:
-    """The ways with one request of the load at a time: nothing on these GPUs is faster."""
-    return _played(ways, dataclasses.replace(workload, concurrency=1, request_rate=None, num_requests=None))
-
-
-def best(ways: Sequence[Way], targets: Targets) -> Way:
-    """The way that misses the targets least; the first of equals."""
-    return min(ways, key=lambda way: way.miss(targets))
-
-
-def _starts(request: PlanRequest, workload: Workload, ways: Sequence[Way]) -> Iterator[_Start]:
-    """As asked; then with a draft, with FP8 KV cache and text only, each where it can help."""
-    asked = [way for way in ways if way.asked]
-    yield _Start(ways=asked, change={}, cost="nothing")
-    drafted = [way for way in ways if not way.asked]
-    if drafted:
-        tokens = drafted[0].plan.settings.num_speculative_tokens
-        note = "at the assumed acceptance rate"
-        yield _Start(ways=drafted, change={"num_speculative_tokens": tokens}, cost="context", note=note)
+def _starts(search: _Search) -> Iterator[_Start | None]:
+    """As asked; with what was fixed free again; with a draft, with a fuller GPU, FP8 KV cache and text only."""
+    request, workload, mine = search.comparison.request, search.workload, search.comparison
+    yield _Start(comparison=mine, change={}, cost="nothing")
+    yield _freed(search)
+    asked = [way for way in mine.ways(workload, search.targets, unasked=False) if way.asked]
+    settings, model = asked[0].plan.settings, asked[0].plan.model
+    if not request.num_speculative_tokens and model.draft is not None:
+        change: dict[str, SettingValue] = {"num_speculative_tokens": model.draft.card_num_speculative_tokens}
+        yield _changed(search, change, "context", "at the assumed acceptance rate")
     if max(way.figures.kv_cache_peak_use for way in asked) < CRAMPED:
         return
-    settings, model = asked[0].plan.settings, asked[0].plan.model
+    share = policy().levers.gpu_memory_utilization.value
+    if settings.kv_cache_memory_bytes is None and settings.gpu_memory_utilization < share:
+        yield _changed(search, {"gpu_memory_utilization": share}, "nothing", "less room outside the budget")
     if settings.kv_cache_dtype in ("auto", "bfloat16", "float16") and not model.kv_cache_scheme:
-        change: dict[str, SettingValue] = {"kv_cache_dtype": policy().levers.kv_cache_dtype.value}
-        if others := _ways(request, change, workload):
-            yield _Start(ways=others, change=change, cost="quality", note="quality not measured")
+        change = {"kv_cache_dtype": policy().levers.kv_cache_dtype.value}
+        yield _changed(search, change, "quality", "quality not measured")
     if not settings.language_model_only and not workload.images_per_request:
-        change = {"language_model_only": True}
-        if others := _ways(request, change, workload):
-            yield _Start(ways=others, change=change, cost="images", note="no images")
+        yield _changed(search, {"language_model_only": True}, "images", "no images")
 
 
-def _ways(request: PlanRequest, change: dict[str, Any], workload: Workload) -> list[Way]:
-    """The asked ways of the changed request; none where nothing of it fits or can be forecast."""
-    try:
-        changed = dataclasses.replace(request, **change)
-        first = make_plan(changed)
-        return [way for way in ways_of(changed, first, workload, None) if way.asked] if first.feasible else []
-    except PlannerError:
-        return []
+def _changed(search: _Search, change: dict[str, SettingValue], cost: LeverCost, note: str) -> _Start | None:
+    comparison = search.but(change)
+    return _Start(comparison=comparison, change=change, cost=cost, note=note) if comparison is not None else None
+
+
+def _freed(search: _Search) -> _Start | None:
+    """The layout and the batch that would be chosen where the request fixes one that misses."""
+    request = search.comparison.request
+    if request.layout_open and request.max_num_batched_tokens is None:
+        return None
+    free: dict[str, SettingValue] = dict.fromkeys(
+        ("tensor_parallel_size", "pipeline_parallel_size", "replicas", "max_num_batched_tokens")
+    )
+    start = _changed(search, free, "nothing", "")
+    way = start and search.meeting(start, search.workload)
+    if not way:
+        return None
+    change = _as_options(request, way)
+    return _changed(search, change, "nothing", f"instead of {search.comparison.first(search.workload).settings.layout}")
+
+
+def _as_options(request: PlanRequest, way: Way) -> dict[str, SettingValue]:
+    """The settings of `way` that a request says which says others, without those that follow from the rest."""
+    settings = way.plan.settings
+    change: dict[str, SettingValue] = {}
+    if request.tensor_parallel_size != settings.tensor_parallel_size:
+        change["tensor_parallel_size"] = settings.tensor_parallel_size
+    if settings.pipeline_parallel_size != (request.pipeline_parallel_size or 1):
+        stages = settings.pipeline_parallel_size
+        change["pipeline_parallel_size"] = stages if stages > 1 else None
+    if request.replicas is not None and request.replicas != settings.replicas:
+        change["replicas"] = settings.replicas
+    if request.max_num_batched_tokens not in (None, settings.max_num_batched_tokens):
+        change["max_num_batched_tokens"] = None if way.default_batch else settings.max_num_batched_tokens
+    return change
 
 
 def _lever(start: _Start, way: Way, load: dict[str, SettingValue] | None = None) -> Lever:
@@ -129,116 +202,93 @@ def _lever(start: _Start, way: Way, load: dict[str, SettingValue] | None = None)
 # ---------------------------------------------------------------- another load
 
 
-def _other_load(start: _Start, workload: Workload, targets: Targets) -> Iterator[Lever]:
-    """The largest load of the same kind that meets the targets, on the ways of `start`."""
-    missed = best(start.ways, targets).figures
-    too_slow = (targets.ttft_ms is not None and missed.ttft_ms > targets.ttft_ms) or (
-        targets.tpot_ms is not None and missed.tpot_ms > targets.tpot_ms
-    )
-    if not too_slow:
-        yield from _more_in_flight(start, workload, targets)
+def _other_load(search: _Search, start: _Start, best: dict[str, int]) -> Iterator[Lever]:
+    """The largest load of the same kind that meets the targets; `best` holds what needs no change of the request."""
+    workload, targets = search.workload, search.targets
+    if not _too_slow(search, start):
+        yield from _more_in_flight(search, start, best)
         return
     if targets.tokens_per_s is not None:
         return  # a smaller load would miss that one
     if workload.request_rate is not None:
-        yield from _largest(start, workload, targets, "request_rate")
+        yield from _largest(search, start, "request_rate", best)
     elif (workload.concurrency or 1) > 1:
-        yield from _largest(start, workload, targets, "concurrency")
+        yield from _largest(search, start, "concurrency", best)
 
 
-def _largest(start: _Start, workload: Workload, targets: Targets, name: str) -> Iterator[Lever]:
-    """Bisect the rate or the number in flight; where one request alone is too slow, the length of its prompt."""
-    asked: float = getattr(workload, name)
-    one = alone(start.ways, workload)
-    if not one:
+def _too_slow(search: _Search, start: _Start) -> bool:
+    """Whether the nearest way misses a time, not only tokens per second."""
+    times = dataclasses.replace(search.targets, tokens_per_s=None)
+    try:
+        ways = start.comparison.ways(search.workload, search.targets, unasked=False)
+    except PlannerError:
+        return True
+    return not any(way.miss(times) <= 1 for way in ways)
+
+
+def _largest(search: _Search, start: _Start, name: str, best: dict[str, int]) -> Iterator[Lever]:
+    """The largest rate or number in flight; where one request alone is too slow, the length of its prompt."""
+    single = alone(search.workload)
+    if search.meeting(start, single) is None:
+        found = list(_longest_prompt(search, start, search.workload, {}, best))
+        if not found and name == "concurrency":
+            found = list(_longest_prompt(search, start, single, {name: 1}, best))
+        yield from found
         return
-    rivals = _rivals(start.ways, one, targets)
-    if best(one, targets).miss(targets) > 1:
-        shorter = list(_shorter_prompt(start, rivals, workload, targets, {}))
-        single = dataclasses.replace(workload, concurrency=1, request_rate=None, num_requests=None)
-        change: dict[str, SettingValue] = {name: 1} if name == "concurrency" else {}
-        yield from shorter or (_shorter_prompt(start, rivals, single, targets, change) if change else ())
-        return
-    whole = name == "concurrency"
-    low, high, met = 0.0, float(asked), None
-    while high - low > (1 if whole else asked / 64):
-        middle = (low + high) // 2 if whole else (low + high) / 2
-        if middle == 0:
-            break
-        value = int(middle) if whole else _two_digits(middle)
-        changes: dict[str, Any] = {name: value, "num_requests": None}
-        tried = _played(rivals, dataclasses.replace(workload, **changes))
-        if tried and best(tried, targets).miss(targets) <= 1:
-            low, met = middle, (value, best(tried, targets))
-        else:
-            high = middle
-    if met is None and whole:
-        met = 1, best(one, targets)
-    if met is not None:
-        yield _lever(start, met[1], {name: met[0]})
+    yield from _most(search, start, search.workload, name, {}, best)
 
 
-def _shorter_prompt(
-    start: _Start, rivals: list[Way], workload: Workload, targets: Targets, load: dict[str, SettingValue]
+def _longest_prompt(
+    search: _Search, start: _Start, workload: Workload, load: dict[str, SettingValue], best: dict[str, int]
 ) -> Iterator[Lever]:
     """The longest prompt that meets the targets under that load, which differs by `load` from the asked one."""
-    low, high, met = 0, workload.prompt_tokens // SHORTEST_PROMPT_TOKENS, None
-    while high - low > 1:
-        middle = (low + high) // 2
-        tokens = middle * SHORTEST_PROMPT_TOKENS
-        tried = _played(rivals, dataclasses.replace(workload, prompt_tokens=tokens))
-        if tried and best(tried, targets).miss(targets) <= 1:
-            low, met = middle, (tokens, best(tried, targets))
-        else:
-            high = middle
-    if met is not None:
-        yield _lever(start, met[1], {"prompt_tokens": met[0], **load})
+    yield from _most(search, start, workload, "prompt_tokens", load, best)
 
 
-def _more_in_flight(start: _Start, workload: Workload, targets: Targets) -> Iterator[Lever]:
-    """More requests at once, where only tokens per second are missing."""
+def _most(
+    search: _Search, start: _Start, workload: Workload, name: str, load: dict[str, SettingValue], best: dict[str, int]
+) -> Iterator[Lever]:
+    """The largest value of one part of the load, where it is larger than without the change of `start`."""
+    steps = values(name, getattr(workload, name))
+    loads = [dataclasses.replace(workload, **{name: value}) for value in steps]  # type: ignore[arg-type]
+    key = "+".join((name, *load))
+    found = largest(start.comparison, loads, workload, search.targets, above=best.get(key, -1))
+    if found is None:
+        return
+    if not start.change:
+        best[key] = found
+    way = search.meeting(start, loads[found])
+    if way is not None:
+        yield _lever(start, way, {name: steps[found], **load})
+
+
+def _more_in_flight(search: _Search, start: _Start, best: dict[str, int]) -> Iterator[Lever]:
+    """More requests at once, where only tokens per second are missing: the first doubling that gives them."""
+    workload = search.workload
     if workload.concurrency is None or workload.request_rate is not None:
         return
-    most = max(way.plan.settings.max_num_seqs * way.plan.settings.replicas for way in start.ways)
+    candidates = start.comparison.asked(workload)
+    most = max((one.plan.settings.max_num_seqs * one.plan.settings.replicas for one in candidates), default=0)
+    most = min(most, best.get("in flight", most + 1) - 1)
     concurrency = workload.concurrency
     while (concurrency := concurrency * 2) <= most:
-        tried = _played(start.ways, dataclasses.replace(workload, concurrency=concurrency, num_requests=None))
-        if tried and best(tried, targets).miss(targets) <= 1:
-            yield _lever(start, best(tried, targets), {"concurrency": concurrency})
-            return
-
-
-def _rivals(ways: Sequence[Way], alone: Sequence[Way], targets: Targets) -> list[Way]:
-    """The ways that did best at the whole load and with one request."""
-    ranked = sorted(ways, key=lambda way: way.miss(targets))[: RIVALS - 1]
-    names = {id(way.plan) for way in ranked}
-    ranked += [way for way in sorted(alone, key=lambda way: way.miss(targets)) if id(way.plan) not in names][:1]
-    return ranked
-
-
-def _played(ways: Sequence[Way], workload: Workload) -> list[Way]:
-    """The same plans under another load; those that cannot hold it are left out."""
-    from planner.speed.predict import expected_figures
-
-    found = []
-    for way in ways:
         try:
-            found.append(dataclasses.replace(way, figures=expected_figures(way.plan, workload)))
+            load = dataclasses.replace(workload, concurrency=concurrency)
         except InvalidRequest:
-            continue
-    return found
-
-
-def _two_digits(value: float) -> float:
-    return float(f"{value:.2g}")
+            return
+        if way := search.meeting(start, load):
+            if not start.change:
+                best["in flight"] = concurrency
+            yield _lever(start, way, {"concurrency": concurrency})
+            return
 
 
 # ---------------------------------------------------------------- other GPUs
 
 
-def _more_gpus(request: PlanRequest, workload: Workload, targets: Targets) -> Iterator[Lever]:
+def _more_gpus(search: _Search) -> Iterator[Lever]:
     """The next larger number of the same GPUs that meets the targets: in one node, then in several."""
-    gpus = request.gpus
+    gpus = search.comparison.request.gpus
     count, nodes = gpus.count, gpus.nodes
     while True:
         more = 1 << count.bit_length()
@@ -248,16 +298,16 @@ def _more_gpus(request: PlanRequest, workload: Workload, targets: Targets) -> It
         larger = GpuSet(
             spec=gpus.spec, count=count, nodes=nodes, memory_override_bytes=gpus.memory_override_bytes
         )  # fmt: skip
-        if lever := _on(request, larger, workload, targets):
+        if lever := _on(search, larger):
             yield lever
             return
 
 
-def _faster_gpus(request: PlanRequest, workload: Workload, targets: Targets) -> Iterator[Lever]:
+def _faster_gpus(search: _Search) -> Iterator[Lever]:
     """As many of the next faster GPUs, by memory bandwidth."""
     from hw_specs import list_gpus
 
-    gpus = request.gpus
+    gpus = search.comparison.request.gpus
     faster = [
         spec
         for spec in list_gpus()
@@ -269,32 +319,18 @@ def _faster_gpus(request: PlanRequest, workload: Workload, targets: Targets) -> 
     ]
     faster.sort(key=lambda spec: (spec.bandwidth_bytes_per_s, spec.vendor != gpus.spec.vendor))
     for spec in faster[:MOST_KINDS]:
-        if lever := _on(request, GpuSet(spec=spec, count=gpus.count, nodes=gpus.nodes), workload, targets):
+        if lever := _on(search, GpuSet(spec=spec, count=gpus.count, nodes=gpus.nodes)):
             yield lever
             return
 
 
-def _on(request: PlanRequest, gpus: GpuSet, workload: Workload, targets: Targets) -> Lever | None:
+def _on(search: _Search, gpus: GpuSet) -> Lever | None:
     change: dict[str, SettingValue] = {
         "gpus": gpus, "tensor_parallel_size": None, "pipeline_parallel_size": None, "replicas": None
     }  # fmt: skip
-    ways = _ways(request, change, workload)
-    if not ways or best(ways, targets).miss(targets) > 1:
+    start = _changed(search, change, "hardware", "")
+    way = start and search.meeting(start, search.workload)
+    if not start or not way:
         return None
-    way = best(ways, targets)
-    lever = _lever(_Start(ways=ways, change=change, cost="hardware", note=f"as {way.plan.settings.layout}"), way)
+    lever = _lever(dataclasses.replace(start, note=f"as {way.plan.settings.layout}"), way)
     return dataclasses.replace(lever, name="gpus")
-
-
-def _useful(levers: Sequence[Lever], workload: Workload) -> Iterator[Lever]:
-    """Without those that add a change and come no nearer to the asked load than the same load alone."""
-
-    def away(name: str, value: Any) -> float:
-        return abs(float(value) - float(getattr(workload, name) or 0))
-
-    plain = {name: value for lever in levers if not lever.change for name, value in lever.load.items()}
-    for lever in levers:
-        shared = [name for name in lever.load if name in plain]
-        if lever.change and any(away(name, lever.load[name]) >= away(name, plain[name]) for name in shared):
-            continue
-        yield lever

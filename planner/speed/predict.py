@@ -181,6 +181,12 @@ def calibrate(forecasted: SpeedForecast, measured: dict[str, float], served: Ser
     )  # fmt: skip
 
 
+def calibrated(figures: Figures, calibration: SpeedCalibration) -> Figures:
+    """Return `figures` scaled as :func:`forecast` scales its own by a benchmark."""
+    ratios = _spread_ratios(calibration.ratios)
+    return replace(figures, **{name: getattr(figures, name) * ratio for name, ratio in ratios.items()})
+
+
 def _spread_ratios(ratios: dict[str, float]) -> dict[str, float]:
     """Carry the three measured ratios over to the figures they speak for."""
     throughput = ratios.get("output_tokens_per_s", 1.0)

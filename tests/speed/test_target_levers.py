@@ -9,8 +9,10 @@ import pytest
 from hw_specs import parse_gpus
 from planner import PlanRequest
 from planner.cli import main
+from planner.errors import InvalidRequest
 from planner.planning.answer import LEVER_COSTS, Plan
 from planner.planning.choose_by_speed import plan_for_workload
+from planner.planning.load_search import values
 from planner.rendering.document import plan_document
 from planner.speed.answer import Targets
 from planner.speed.workload import Workload
@@ -23,6 +25,10 @@ ASKED = {
     "tokens": ("4xH200", CHAT, Targets(tokens_per_s=1500)),
     "a rate": (
         "4xH200", Workload(prompt_tokens=2000, output_tokens=200, request_rate=5), Targets(ttft_ms=600)
+    ),
+    "a rack of eight": ("8xH200", Workload(concurrency=32), Targets(ttft_ms=300)),
+    "several nodes": (
+        "2x4xH100", Workload(prompt_tokens=3000, output_tokens=200, concurrency=24), Targets(ttft_ms=300, tpot_ms=25)
     ),
     "a full cache": (
         "1xMI300X", Workload(prompt_tokens=4000, output_tokens=300, concurrency=64), Targets(ttft_ms=3000)
@@ -42,25 +48,60 @@ def missed(request: pytest.FixtureRequest) -> tuple[Plan, Workload, Targets]:
     return plan, workload, targets
 
 
-def test_each_lever_meets_the_targets_when_it_is_asked_for(missed: tuple[Plan, Workload, Targets]) -> None:
+def test_each_lever_is_the_plan_that_one_gets_with_it(missed: tuple[Plan, Workload, Targets]) -> None:
     plan, workload, targets = missed
     levers = [lever for lever in plan.levers if lever.meets_targets]
     assert levers
     for lever in levers:
         # The request that the plan holds has its layout chosen; the user's own has it open.
         asked = PlanRequest(gpus=plan.request.gpus)
-        changed = dataclasses.replace(workload, **lever.load, num_requests=None)  # type: ignore[arg-type]
+        changed = dataclasses.replace(workload, **lever.load)  # type: ignore[arg-type]
         again = ask(lever.apply(asked), changed, targets).speed
         assert again is not None and again.meets_targets, lever.flag
+        said = again.forecast
+        assert lever.note.startswith(
+            f"TTFT {said.ttft_ms.expected:,.0f} ms, TPOT {said.tpot_ms.expected:,.1f} ms, "
+            f"{said.output_tokens_per_s.expected:,.0f} tokens/s"
+        ), lever.flag
 
 
-def test_no_larger_load_would_meet_them(missed: tuple[Plan, Workload, Targets]) -> None:
+def test_the_next_larger_load_misses_them(missed: tuple[Plan, Workload, Targets]) -> None:
     plan, workload, targets = missed
     for lever in plan.levers:
-        if set(lever.load) == {"concurrency"} and not lever.change and targets.tokens_per_s is None:
-            more = dataclasses.replace(workload, concurrency=int(lever.load["concurrency"]) * 5 // 4 + 2)  # type: ignore[arg-type]
-            again = ask(PlanRequest(gpus=plan.request.gpus), more, targets).speed
-            assert again is not None and not again.meets_targets, lever.flag
+        if not lever.meets_targets or len(lever.load) != 1 or targets.tokens_per_s is not None:
+            continue
+        (name, value), *_ = lever.load.items()
+        larger = [one for one in values(name, getattr(workload, name)) if one > float(str(value))]
+        more = dataclasses.replace(workload, **{name: larger[0] if larger else getattr(workload, name)})  # type: ignore[arg-type]
+        again = ask(lever.apply(PlanRequest(gpus=plan.request.gpus)), more, targets).speed
+        assert again is not None and not again.meets_targets, lever.flag
+
+
+def test_what_was_fixed_and_misses_is_offered_free_again() -> None:
+    load, targets = Workload(concurrency=16), Targets(tpot_ms=14)
+    for fixed in ({"tensor_parallel_size": 2}, {"tensor_parallel_size": 2, "pipeline_parallel_size": 4}):
+        request = PlanRequest(gpus=parse_gpus("8xH200"), **fixed)  # type: ignore[arg-type]
+        plan = ask(request, load, targets)
+        assert plan.speed is not None and not plan.speed.meets_targets
+        first = next(lever for lever in plan.levers if lever.meets_targets)
+        assert first.change["tensor_parallel_size"] == 8 and first.cost == "nothing"
+        again = ask(first.apply(request), load, targets).speed
+        assert again is not None and again.meets_targets
+
+
+def test_smaller_steps_are_compared_before_targets_are_given_up() -> None:
+    load, targets = Workload(concurrency=32), Targets(ttft_ms=500)
+    plan = ask(PlanRequest(gpus=parse_gpus("8xH200")), load, targets)
+    assert plan.speed is not None and plan.speed.meets_targets
+    assert plan.settings.max_num_batched_tokens < 2048
+
+
+def test_a_request_longer_than_the_context_is_no_way_to_serve_it() -> None:
+    load = Workload(prompt_tokens=60_000, output_tokens=1000, concurrency=2)
+    plan = ask(PlanRequest(gpus=parse_gpus("4xH100")), load, Targets())
+    assert plan.settings.max_model_len >= load.longest_tokens
+    with pytest.raises(InvalidRequest, match="longer than"):
+        ask(PlanRequest(gpus=parse_gpus("2xH100"), tensor_parallel_size=2), load, Targets())
 
 
 def test_the_cheapest_stands_first(missed: tuple[Plan, Workload, Targets]) -> None:

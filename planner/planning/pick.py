@@ -1,0 +1,41 @@
+"""Which of the ways compared is taken: targets first, then the objective. It plans and forecasts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from planner.planning.ways import Way
+from planner.speed.answer import Objective, Targets
+
+WORTH_LEAVING_THE_DEFAULT = 1.03
+"""Another ``max_num_batched_tokens`` than the engine's must win by this factor: less is within any forecast's error."""
+
+
+def pick(ways: Sequence[Way], objective: Objective, targets: Targets) -> Way:
+    """Return the best of `ways` that was asked for: all targets met first, then the objective; else the least miss."""
+    eligible = [way for way in ways if way.asked]
+    meeting = [way for way in eligible if way.miss(targets) <= 1]
+    if not meeting:
+        return nearest(eligible, targets)
+    fastest = min(way.figures.latency_ms for way in meeting)
+    most = max(way.figures.output_tokens_per_s for way in meeting)
+
+    def score(way: Way) -> tuple[float, ...]:
+        figures, settings = way.figures, way.plan.settings
+        speed, rate = fastest / figures.latency_ms, figures.output_tokens_per_s / most
+        if not way.default_batch:
+            speed, rate = speed / WORTH_LEAVING_THE_DEFAULT, rate / WORTH_LEAVING_THE_DEFAULT
+        if objective == "latency":
+            return speed, rate
+        if objective == "throughput":
+            return rate, speed
+        if objective == "context":
+            return float(settings.max_model_len), float(way.plan.kv_cache.tokens), speed
+        return (speed * rate, speed)
+
+    return max(meeting, key=score)
+
+
+def nearest(ways: Sequence[Way], targets: Targets) -> Way:
+    """Return the way that misses the targets least; the first of equals."""
+    return min(ways, key=lambda way: way.miss(targets))
