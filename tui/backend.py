@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,40 +38,9 @@ if TYPE_CHECKING:
     from planner.serve.verification.chat import Piece, Turn
 
 
-def _detect() -> DetectionReport:
-    from hw_specs import detect_gpus
-
-    return detect_gpus()
-
-
-def _plan(request: PlanRequest) -> Plan:
-    from planner import plan
-
-    return plan(request)
-
-
-def _levers(request: PlanRequest) -> tuple[Lever, ...]:
-    from planner.planning.choose import all_levers
-
-    return all_levers(request)
-
-
-def _curve(plan: Plan) -> tuple[CurvePoint, ...]:
-    from planner.planning.context_curve import context_curve
-
-    return context_curve(plan)
-
-
-def _speed(plan: Plan, workload: Workload) -> SpeedForecast:
-    from tui.forecasting import speed_of
-
-    return speed_of(plan, workload)
-
-
-def _best(request: PlanRequest, load: Mapping[str, Any], concurrency: int | None) -> Plan:
-    from tui.forecasting import best_for
-
-    return best_for(request, load, concurrency)
+def _late(module: str, name: str) -> Callable[..., Any]:
+    """The function `name`, whose module is loaded when it is first called."""
+    return lambda *given: getattr(import_module(module), name)(*given)
 
 
 def _review(text: str, name: str, gpus: GpuSet | None) -> Review:
@@ -133,12 +103,6 @@ def _verify(
     return verify(url, expectations, on_start=on_start, on_result=on_result)
 
 
-def _metrics(url: str) -> str:
-    from planner.serve.process.health import read_metrics
-
-    return read_metrics(url)
-
-
 class _Activity:
     """The GPUs of this machine, through libraries that are opened when they are asked first."""
 
@@ -159,30 +123,6 @@ def _chat(url: str, model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
     return chat(url, model=model, turns=turns)
 
 
-def _keep(calibration: Calibration) -> None:
-    from planner.calibrate import keep
-
-    keep(calibration)
-
-
-def _attach(run_id: str) -> Run:
-    from planner.serve import attach
-
-    return attach(run_id)
-
-
-def _report_start(run: Run, last: Event | None) -> StartReport:
-    from planner.serve import report_start
-
-    return report_start(run, last)
-
-
-def _plan_of(run: Run) -> Plan | None:
-    from planner.serve.start_report import plan_of
-
-    return plan_of(run)
-
-
 def _expected(run: Run) -> tuple[Mapping[str, float], int]:
     from planner.serve.process.history import earlier_starts
 
@@ -195,39 +135,21 @@ def _running() -> list[Run]:
     return [run for run in list_runs() if run.status().alive]
 
 
-def _damaged() -> tuple[str, ...]:
-    from tui.damage import damaged_records
-
-    return damaged_records()
-
-
-def _damage_of(run: Run) -> tuple[str, ...]:
-    from tui.damage import damage_of
-
-    return damage_of(run)
-
-
-def _calibrations() -> tuple[Calibration, ...]:
-    from planner.calibrate import calibrations
-
-    return calibrations()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """The doors to the planner and to this machine."""
 
-    detect: Callable[[], DetectionReport] = _detect
+    detect: Callable[[], DetectionReport] = _late("hw_specs", "detect_gpus")
     """Look for GPUs; may take seconds."""
-    plan: Callable[[PlanRequest], Plan] = _plan
+    plan: Callable[[PlanRequest], Plan] = _late("planner", "plan")
     """Answer a question; milliseconds, so it is called at once."""
-    levers: Callable[[PlanRequest], tuple[Lever, ...]] = _levers
+    levers: Callable[[PlanRequest], tuple[Lever, ...]] = _late("planner.planning.choose", "all_levers")
     """Every single change that helps; milliseconds."""
-    curve: Callable[[Plan], tuple[CurvePoint, ...]] = _curve
+    curve: Callable[[Plan], tuple[CurvePoint, ...]] = _late("planner.planning.context_curve", "context_curve")
     """Context against concurrency; milliseconds."""
-    speed: Callable[[Plan, Workload], SpeedForecast] = _speed
+    speed: Callable[[Plan, Workload], SpeedForecast] = _late("tui.forecasting", "speed_of")
     """Forecast for a load; a second or so."""
-    best: Callable[[PlanRequest, Mapping[str, Any], int | None], Plan] = _best
+    best: Callable[[PlanRequest, Mapping[str, Any], int | None], Plan] = _late("tui.forecasting", "best_for")
     """The way to use the GPUs that serves a load best; several seconds."""
     review: Callable[[str, str, GpuSet | None], Review] = _review
     """Judge a text that describes servers, with its file's name and the GPUs where it does not say them."""
@@ -237,11 +159,11 @@ class Backend:
     """Check this machine; what is checked is announced first."""
     launch: Callable[[StartOrder, Plan], Run] = _launch
     follow: Callable[[Run], Follower] = _follow
-    attach: Callable[[str], Run] = _attach
+    attach: Callable[[str], Run] = _late("planner.serve", "attach")
     """Find a run by its id."""
-    report_start: Callable[[Run, Event | None], StartReport] = _report_start
+    report_start: Callable[[Run, Event | None], StartReport] = _late("planner.serve", "report_start")
     """How a start ended, its last event given."""
-    plan_of: Callable[[Run], Plan | None] = _plan_of
+    plan_of: Callable[[Run], Plan | None] = _late("planner.serve.start_report", "plan_of")
     """The plan that a run was started from, made again; None without one."""
     expected: Callable[[Run], tuple[Mapping[str, float], int]] = _expected
     """Median seconds per phase of earlier starts like it, and how many there were."""
@@ -249,9 +171,9 @@ class Backend:
     """End a server and everything it started; how it ended."""
     running: Callable[[], list[Run]] = _running
     """Runs of this machine that are alive."""
-    damaged: Callable[[], tuple[str, ...]] = _damaged
+    damaged: Callable[[], tuple[str, ...]] = _late("tui.damage", "damaged_records")
     """What of this machine's records is left out because it is damaged, one sentence each."""
-    damage_of: Callable[[Run], tuple[str, ...]] = _damage_of
+    damage_of: Callable[[Run], tuple[str, ...]] = _late("tui.damage", "damage_of")
     """The same of one run's own records."""
     rehearse: Callable[
         [
@@ -266,13 +188,13 @@ class Backend:
     verify: Callable[[str, Expectations | None, Callable[[str], None], Callable[[CheckResult], None]], SmokeReport] = (
         _verify
     )
-    metrics: Callable[[str], str] = _metrics
+    metrics: Callable[[str], str] = _late("planner.serve.process.health", "read_metrics")
     activity: Callable[[], tuple[GpuActivity, ...]] = field(default_factory=_Activity)
     """What the GPUs of this machine do; none where no driver is."""
     chat: Callable[[str, str, Sequence[Turn]], Iterator[Piece]] = _chat
-    calibrations: Callable[[], tuple[Calibration, ...]] = _calibrations
+    calibrations: Callable[[], tuple[Calibration, ...]] = _late("planner.calibrate", "calibrations")
     """What starts on this machine measured."""
-    keep: Callable[[Calibration], None] = _keep
+    keep: Callable[[Calibration], None] = _late("planner.calibrate", "keep")
     now: Callable[[], float] = time.time
     readonly: bool = False
     """Whether nothing may be started, stopped, asked of a model or written."""

@@ -100,11 +100,6 @@ class StartCheck:
     start: Start
     verdict: str
 
-    @property
-    def agrees(self) -> bool:
-        """Whether the planner says what happened."""
-        return (self.verdict != "does-not-fit") == self.start.started
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:

@@ -13,8 +13,6 @@ from typing import NamedTuple
 
 from planner.memory.weights import Allocator
 
-SMALL_BYTES = 1 << 20
-"""Up to this size tensors share small segments."""
 FIRST_SEGMENT_BYTES = 20 << 20
 """A segment for tensors that are not large enough for their own."""
 

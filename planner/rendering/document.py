@@ -19,6 +19,7 @@ from planner.errors import UnreadableDocument
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, KvCache, LeverCost, Plan, PlanWarning, Rejected, Verdict
 from planner.planning.request import PlanRequest
+from planner.rendering.envelope import entry
 from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
@@ -152,18 +153,13 @@ def plan_document(plan: Plan) -> PlanDocument:
     command = nodes[0].command
     assert command is not None, "the first node is a head"
     spec = plan.gpus.spec
-    return PlanDocument(
+    return entry(
+        PlanDocument,
+        plan,
         kind="plan",
         schema_version=SCHEMA_VERSION,
-        feasible=plan.feasible,
-        verdict=plan.verdict,
-        shortfall_bytes=plan.shortfall_bytes,
         engine=Engine(name="vllm", vllm_version=plan.vllm_version, rules_version=plan.rules_version),
-        model=Model(
-            name=plan.model.name,
-            checkpoint_bytes=plan.model.checkpoint_bytes,
-            max_position_embeddings=plan.model.max_position_embeddings,
-        ),
+        model=entry(Model, plan.model),
         gpus=Gpus(
             name=spec.name,
             id=spec.id,
@@ -175,42 +171,21 @@ def plan_document(plan: Plan) -> PlanDocument:
             origin=plan.gpus.origin,
         ),
         request=dataclasses.replace(plan.request, vllm_version=plan.vllm_version),
-        settings=plan.settings,
         budget_bytes=plan.ledger.budget_bytes,
         ledger=plan.ledger.lines,
         outside_budget=plan.ledger.outside_budget,
-        weights_bytes_per_gpu=plan.weights_bytes_per_gpu,
-        kv_cache=plan.kv_cache,
-        reasons=plan.reasons,
-        alternatives=plan.alternatives,
-        rejected=plan.rejected,
         levers=tuple(
-            Change(
-                name=lever.name,
-                flag=lever.flag,
-                change={name: str(value) if name == "gpus" else value for name, value in lever.change.items()},  # type: ignore[misc]
-                load=dict(lever.load),  # type: ignore[arg-type]
-                gain_bytes=lever.gain_bytes,
-                gain_tokens=lever.gain_tokens,
-                fits=lever.fits,
-                meets_targets=lever.meets_targets,
-                cost=lever.cost,
-                note=lever.note,
+            entry(
+                Change,
+                lever,
+                change={name: str(value) if name == "gpus" else value for name, value in lever.change.items()},
+                load=dict(lever.load),
             )
             for lever in plan.levers
         ),
-        warnings=plan.warnings,
-        command=Command(argv=command.argv, env=command.env, shell=command.shell),
-        speed=plan.speed,
+        command=entry(Command, command),
         nodes=tuple(
-            Node(
-                node=one.node,
-                replica=one.replica,
-                head=one.head,
-                argv=one.command.argv if one.command else (),
-                env=one.command.env if one.command else {},
-                note=one.note,
-            )
+            entry(Node, one, argv=one.command.argv if one.command else (), env=one.command.env if one.command else {})
             for one in nodes
         ),
     )

@@ -39,6 +39,14 @@ def head(cls: type) -> tuple[str, str]:
     return _HEADS[cls]
 
 
+def entry(cls: type[T], source: object, **others: object) -> T:
+    """Return a value of the dataclass `cls` with `others`, and what `source` has under the same names."""
+    assert dataclasses.is_dataclass(cls)
+    same = {one.name: getattr(source, one.name) for one in dataclasses.fields(cls) if one.name not in others}
+    made: T = cls(**same, **others)
+    return made
+
+
 def to_value(value: object) -> dict[str, Any]:
     """Return a document as plain dicts and lists, its head first."""
     kind, version = _HEADS[type(value)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from planner.rendering.envelope import document
+from planner.rendering.envelope import document, entry
 from planner.review.findings import Review, ServerReview, Severity, Verdict
 
 
@@ -102,53 +102,18 @@ def _file(review: Review) -> FileEntry:
         name=review.name,
         kind=review.kind,
         servers=tuple(_server(one) for one in review.servers),
-        findings=tuple(
-            FindingEntry(
-                code=one.code,
-                severity=one.severity,
-                file=review.name,
-                line=one.line,
-                column=one.column,
-                end_line=one.end_line,
-                server=one.server,
-                message=one.message,
-                cure=one.cure,
-                why=one.why,
-                source=one.source,
-                fixable=bool(one.edits),
-            )
-            for one in review.findings
-        ),
+        findings=tuple(entry(FindingEntry, one, file=review.name, fixable=bool(one.edits)) for one in review.findings),
     )
 
 
 def _server(one: ServerReview) -> ServerEntry:
-    plan = one.plan
-    holds = one.verdict in ("fits", "tight")
-    return ServerEntry(
-        kind=one.kind,
-        name=one.name,
-        line=one.line,
-        verdict=one.verdict,
-        reason=one.reason,
-        model=one.model,
-        vllm_version=one.vllm_version,
-        judged_as=one.judged_as,
-        gpus=one.gpus,
-        room=Room(
+    plan, room = one.plan, None
+    if plan is not None and one.verdict in ("fits", "tight"):
+        room = Room(
             max_model_len=plan.settings.max_model_len,
             tokens=plan.kv_cache.tokens,
             max_concurrency=plan.kv_cache.max_concurrency,
             max_num_seqs=plan.settings.max_num_seqs,
         )
-        if plan is not None and holds
-        else None,
-        ledger=tuple(
-            LedgerEntry(
-                name=line.name, bytes=line.bytes, low_bytes=line.low_bytes, high_bytes=line.high_bytes, basis=line.basis
-            )
-            for line in plan.ledger.lines
-        )
-        if plan is not None
-        else (),
-    )
+    lines = plan.ledger.lines if plan is not None else ()
+    return entry(ServerEntry, one, room=room, ledger=tuple(entry(LedgerEntry, line) for line in lines))
