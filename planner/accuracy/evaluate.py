@@ -10,15 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from hw_specs import parse_gpus
 from hw_specs.units import GIB, gib
-from planner.accuracy.data import Reading, Start, Startup, readings, starts, startups
+from planner.accuracy.data import Startup, sibling, startups
 from planner.accuracy.fit import Term, fit_graphs, fit_outside_torch, most_layers
+from planner.accuracy.rows import Reading, Start, single_readings
 from planner.facts.overheads import overhead_facts
 from planner.facts.release import resolve_release
 from planner.memory.kv_cache import kv_bytes_per_token
 from planner.memory.ledger import RankBudget, rank_budgets
 from planner.memory.term import Term as LedgerTerm
 from planner.planning.choose import make_plan
+from planner.planning.request import PlanRequest
+from planner.rendering.envelope import entry
 
 COMPONENTS = ("weights", "activations", "outside_torch", "graphs", "buffers", "kv_pool")
 
@@ -151,8 +155,8 @@ def evaluate(*, left_out: Literal["base", "family"] = "base") -> Report:
     return Report(
         comparisons=tuple(comparisons),
         groups=tuple(groups),
-        readings=tuple(_check(one) for one in readings()),
-        starts=tuple(StartCheck(start=one, verdict=make_plan(one.request).verdict) for one in starts()),
+        readings=tuple(_check(one) for one in single_readings().readings),
+        starts=tuple(StartCheck(start=one, verdict=_verdict(one)) for one in single_readings().starts),
     )
 
 
@@ -276,23 +280,27 @@ def make_group(name: str, component: str, members: Sequence[Comparison]) -> Grou
     )
 
 
+def _verdict(start: Start) -> str:
+    return make_plan(entry(PlanRequest, start, gpus=parse_gpus(start.gpus))).verdict
+
+
 def _check(reading: Reading) -> ReadingCheck:
-    weights = None
+    model, weights = sibling(reading.model), None
     if reading.weights_gib is not None:
         settings = replace(
             startups()[0].settings,
             tensor_parallel_size=reading.tensor_parallel_size,
             pipeline_parallel_size=reading.pipeline_parallel_size,
             language_model_only=False,
-            load_format="mistral" if reading.model.native_format else "hf",
+            load_format="mistral" if model.native_format else "hf",
         )
         gpus = replace(startups()[0].gpus, memory_override_bytes=gib(80))
-        weights = max(weights_gib(rank)[0] for rank in rank_budgets(reading.model, gpus, settings, resolve_release()))
+        weights = max(weights_gib(rank)[0] for rank in rank_budgets(model, gpus, settings, resolve_release()))
     kv = None
     if reading.kv_tokens is not None:
-        layers = -(-reading.model.num_hidden_layers // reading.pipeline_parallel_size)
+        layers = -(-model.num_hidden_layers // reading.pipeline_parallel_size)
         per_token = kv_bytes_per_token(
-            reading.model,
+            model,
             layers=layers,
             tensor_parallel_size=reading.tensor_parallel_size,
             kv_cache_dtype=reading.kv_cache_dtype,

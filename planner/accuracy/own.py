@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.accuracy.data import Startup
 from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
+from planner.accuracy.rows import NEWEST, OWN, SEVERAL, TWO, OwnStart, own_starts
 from planner.checkpoint.preset import load_preset
-from planner.facts import load
 from planner.memory.ledger import RankBudget
 from planner.memory.overheads import draft_embeddings_bytes
 from planner.memory.term import used
+from planner.rendering.envelope import entry
 from planner.settings import Settings
 
-OWN = "measured/startups-h200-0.26.json"
-SEVERAL = "measured/startups-h100-tp-0.26.json"
-TWO = "measured/startups-h200-0.33-tp2.json"
-NEWEST = ("measured/startups-h100-0.33.json", "measured/startups-h200-0.33.json", TWO)
 JUDGES = frozenset(
     {
         "cut24-images-s128", "cut24-pp2-text", "cut24-tp2pp2-text", "cut8-text-fp8kv", "cut8-images", "cut8-tp2-images",
@@ -40,21 +36,19 @@ _COMPONENTS = {
     "graphs": ("graphs_actual_bytes",),
 }
 
-Row = dict[str, Any]
-
 
 def own_groups() -> tuple[Group, ...]:
     """Return the errors by component: of one GPU, of several, of the newest release, and of those that judge."""
-    one = [(OWN, row) for row in load(OWN)["startups"] if row["model_runner"] == 2]
-    several = [(SEVERAL, row) for row in load(SEVERAL)["startups"]]
-    newest = [(name, row) for name in NEWEST for row in own_rows(name) if row["status"] == "ready"]
-    groups: tuple[tuple[str, list[tuple[str, Row]], Callable[[Row], bool]], ...] = (
-        ("one H200, 0.26: eager, or compiled before", one, lambda row: row["compile_cache"] != "cold"),
-        ("one H200, 0.26: first compiled starts", one, lambda row: row["compile_cache"] == "cold"),
-        ("one H200, 0.26: starts after the facts were set", one, lambda row: row.get("judges_facts", False)),
-        ("two and four H100, 0.26", several, lambda row: row["compile_cache"] != "warm"),
-        ("H100 and H200, 0.33: first starts", newest, lambda row: row["compile_cache"] != "warm"),
-        ("later starts, 0.26 and 0.33", several + newest, lambda row: row["compile_cache"] == "warm"),
+    one = [(OWN, row) for row in own_starts(OWN).startups if row.model_runner == 2]
+    several = [(SEVERAL, row) for row in own_starts(SEVERAL).startups]
+    newest = [(name, row) for name in NEWEST for row in own_rows(name) if row.status == "ready"]
+    groups: tuple[tuple[str, list[tuple[str, OwnStart]], Callable[[OwnStart], bool]], ...] = (
+        ("one H200, 0.26: eager, or compiled before", one, lambda row: row.compile_cache != "cold"),
+        ("one H200, 0.26: first compiled starts", one, lambda row: row.compile_cache == "cold"),
+        ("one H200, 0.26: starts after the facts were set", one, lambda row: row.judges_facts),
+        ("two and four H100, 0.26", several, lambda row: row.compile_cache != "warm"),
+        ("H100 and H200, 0.33: first starts", newest, lambda row: row.compile_cache != "warm"),
+        ("later starts, 0.26 and 0.33", several + newest, lambda row: row.compile_cache == "warm"),
         ("two H200, 0.33: forecast before they were made", [(TWO, row) for row in own_rows(TWO)], lambda _: True),
         ("0.26 and 0.33: starts that no fit saw", several + newest, _judges),
     )
@@ -68,64 +62,53 @@ def own_groups() -> tuple[Group, ...]:
     return tuple(found)
 
 
-def _judges(row: Row) -> bool:
-    return row["name"] in JUDGES or row in load(TWO)["startups"]
+def _judges(row: OwnStart) -> bool:
+    return row.name in JUDGES or row in own_starts(TWO).startups
 
 
-def own_rows(source: str) -> list[Row]:
+def own_rows(source: str) -> list[OwnStart]:
     """The starts of this architecture in a data file; other models in it have dimensions of their own."""
-    return [row for row in load(source)["startups"] if "model" not in row]
+    return [row for row in own_starts(source).startups if not row.model]
 
 
-def own_startup(row: Row, source: str = OWN, stage: int = 0) -> Startup:
+def own_startup(row: OwnStart, source: str = OWN, stage: int = 0) -> Startup:
     """Return one stage of one row of the data as a start-up; sizes in GiB."""
-    whole, document = load_preset(), load(source)
-    sizes = row["stages"][stage] if "stages" in row else row["measured"]
-    measured = {
-        key.removesuffix("_bytes") + "_gib": size / GIB
-        for key, size in sizes.items()
+    whole, campaign = load_preset(), own_starts(source)
+    sizes = {
+        key: size
+        for key, size in (row.stages[stage] if row.stages else row.measured or {}).items()
         if key.endswith("_bytes") and isinstance(size, int)
     }
-    tp, pp = row.get("tensor_parallel_size", 1), row.get("pipeline_parallel_size", 1)
+    count = row.tensor_parallel_size * row.pipeline_parallel_size
     return Startup(
-        model=replace(whole, layers=(replace(whole.layers[0], count=row["layers"]),)),
-        base=f"{row['layers']} layers",
+        model=replace(whole, layers=(replace(whole.layers[0], count=row.layers),)),
+        base=f"{row.layers} layers",
         quantised_on_load=False,
         relative=False,
-        gpus=GpuSet(spec=get_gpu(document["gpu"]), count=tp * pp, memory_override_bytes=sizes["total_bytes"]),
-        vllm_version=document["vllm_version"],
-        settings=Settings(
-            tensor_parallel_size=tp,
-            pipeline_parallel_size=pp,
-            replicas=1,
-            max_model_len=row["max_model_len"],
-            max_num_seqs=row["max_num_seqs"],
-            max_num_batched_tokens=row["max_num_batched_tokens"],
-            gpu_memory_utilization=row.get("gpu_memory_utilization") or document["gpu_memory_utilization"],
-            kv_cache_dtype=row["kv_cache_dtype"],
-            language_model_only=row["language_model_only"],
-            enforce_eager=row["enforce_eager"],
-            num_speculative_tokens=3 if row["draft"] else 0,
-            load_format="mistral",
+        gpus=GpuSet(spec=get_gpu(campaign.gpu), count=count, memory_override_bytes=sizes["total_bytes"]),
+        vllm_version=campaign.vllm_version,
+        settings=entry(
+            Settings, row, replicas=1, num_speculative_tokens=3 if row.draft else 0, load_format="mistral",
+            gpu_memory_utilization=row.gpu_memory_utilization or campaign.gpu_memory_utilization,
         ),
-        measured=measured,
-        source=row["name"],
-    )
+        measured={key.removesuffix("_bytes") + "_gib": size / GIB for key, size in sizes.items()},
+        source=row.name,
+    )  # fmt: skip
 
 
-def own_comparisons(source: str, row: Row) -> list[Comparison]:
+def own_comparisons(source: str, row: OwnStart) -> list[Comparison]:
     """Every component of one start of the data file `source`, each stage by itself."""
-    stages = len(row.get("stages", (0,)))
+    stages = max(1, len(row.stages))
     return [one for stage in range(stages) for one in _compare_stage(own_startup(row, source, stage), row, stage)]
 
 
-def _compare_stage(startup: Startup, row: Row, stage: int) -> list[Comparison]:
+def _compare_stage(startup: Startup, row: OwnStart, stage: int) -> list[Comparison]:
     planned = budgets(startup)[-1 if stage else 0]
-    shape = replace(planned.shape, fused_all_reduce=row.get("fused_all_reduce", "auto"))
+    shape = replace(planned.shape, fused_all_reduce=row.fused_all_reduce)
     rank = replace(planned, shape=shape)
     measured = startup.measured
     # A draft's input tensor, a buffer of the plan, is in the load figure.
-    loaded = draft_embeddings_bytes(shape) / GIB if row["draft"] else 0.0
+    loaded = draft_embeddings_bytes(shape) / GIB if row.draft else 0.0
     expected, low, high = weights_gib(rank)
     weights = expected + loaded, low + loaded, high + loaded
     found = [Comparison.of(startup, "weights", weights, measured["model_gib"])]
@@ -137,7 +120,7 @@ def _compare_stage(startup: Startup, row: Row, stage: int) -> list[Comparison]:
         if predicted[0]:
             found.append(Comparison.of(startup, component, predicted, measured[name]))
     # A draft's input tensor is in the load figure: with a draft the two cannot be told apart.
-    if "buffers_after_load_gib" in measured and rank.shape.tensor_parallel_size == 1 and not row["draft"]:
+    if "buffers_after_load_gib" in measured and rank.shape.tensor_parallel_size == 1 and not row.draft:
         held = measured["runner_buffers_gib"] + measured["buffers_after_load_gib"]
         buffers = rank.outside_budget["buffers"] if rank.outside_budget["buffers"].bytes else rank.terms["buffers"]
         found.append(Comparison.of(startup, "buffers", term_gib(buffers), held))

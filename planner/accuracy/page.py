@@ -8,7 +8,7 @@ from planner.accuracy.data import left_out
 from planner.accuracy.evaluate import Group, Report
 from planner.accuracy.own import own_groups
 from planner.accuracy.public import public_comparisons, public_groups, public_rows
-from planner.facts import load
+from planner.accuracy.rows import public_starts, published
 from planner.facts.collectives import collective_facts
 from planner.facts.graphs import graph_facts
 from planner.facts.overheads import SizedRow, overhead_facts
@@ -121,7 +121,7 @@ def _readings(report: Report) -> str:
         ["model, cards, vLLM", "weights read", "predicted", "KV read", "its tokens take", "source"],
         [
             [
-                f"{one.reading.model.name.partition('/')[2]}, {one.reading.gpus} TP{one.reading.tensor_parallel_size}"
+                f"{one.reading.model.partition('/')[2]}, {one.reading.gpus} TP{one.reading.tensor_parallel_size}"
                 + (f" PP{one.reading.pipeline_parallel_size}" if one.reading.pipeline_parallel_size > 1 else "")
                 + f", {one.reading.vllm_version or 'release not said'}",
                 shown(one.reading.weights_gib),
@@ -140,9 +140,9 @@ def _starts(report: Report) -> str:
         ["GPUs, vLLM", "length", "happened", "planner", "source"],
         [
             [
-                f"{one.start.gpus}, {one.start.request.vllm_version} ({one.start.note})"
-                + (", text only" if one.start.request.language_model_only else ""),
-                f"{one.start.request.max_model_len:,}",
+                f"{one.start.gpus}, {one.start.vllm_version} ({one.start.note})"
+                + (", text only" if one.start.language_model_only else ""),
+                f"{one.start.max_model_len:,}",
                 "started" if one.start.started else "failed",
                 one.verdict,
                 one.start.source,
@@ -157,18 +157,19 @@ def _public() -> str:
     rows = []
     for row in public_rows():
         found = {one.component: one for one in public_comparisons(row)}
-        model, release = row["model"].rpartition("/")[2], row["vllm"].partition(" ")[0]
+        assert row.plan is not None
+        model, release = row.model.rpartition("/")[2], (row.vllm or "").partition(" ")[0]
         pool, graphs = found["kv_pool"], found.get("graphs")
         rows.append(
             [
-                f"{model}, {row['plan']['gpu']} TP{row['tp']}, {release}",
-                f"{row['load']:.2f} · {found['weights'].predicted_gib:.2f}",
+                f"{model}, {row.plan.gpu} TP{row.tp}, {release}",
+                f"{row.load:.2f} · {found['weights'].predicted_gib:.2f}",
                 f"{pool.measured_gib:.2f}",
                 f"{pool.predicted_gib:.2f} ({pool.low_gib:.2f} to {pool.high_gib:.2f})",
                 f"{pool.error_percent:+.2f}",
                 "" if graphs is None else f"{graphs.measured_gib:.2f}",
                 "" if graphs is None else f"{graphs.predicted_gib:.2f} ({graphs.low_gib:.2f} to {graphs.high_gib:.2f})",
-                ", ".join(row["plan"].get("fitted", ())).replace("_", " ") or "**nothing**",
+                ", ".join(row.plan.fitted).replace("_", " ") or "**nothing**",
             ]
         )
     head = ["start", "weights · said", "KV pool", "said", "error %", "graphs", "said", "read from it"]
@@ -179,21 +180,21 @@ def _hip_graphs() -> str:
     """Public starts on AMD cards whose captured graphs are known, beside the form that five of them set."""
     facts = graph_facts().hip
     rows = []
-    for one in load("measured/startups-public.json")["startups"]:
-        captured = one.get("graph_actual") or one.get("derived", {}).get("graph_estimate_from_util_gib")
-        if one["vendor"] != "amd" or not captured or not one.get("layers"):
+    for one in public_starts():
+        captured = one.graph_actual or (one.derived or {}).get("graph_estimate_from_util_gib")
+        if one.vendor != "amd" or not isinstance(captured, float) or not one.layers:
             continue
-        sizes = {"PIECEWISE": 51, "FULL": 51} | one.get("captures", {})
-        mib = facts.per_piece_mib * sizes["PIECEWISE"] * (one["layers"] + 1) + facts.per_full_mib * sizes["FULL"]
+        sizes = {"PIECEWISE": 51, "FULL": 51, **(one.captures or {})}
+        mib = facts.per_piece_mib * sizes["PIECEWISE"] * (one.layers + 1) + facts.per_full_mib * sizes["FULL"]
         said = facts.constant_gib + mib / 1024
-        name = one["model"].rpartition("/")[2]
-        card, release = one["gpu"].partition(" (")[0], one["vllm"].partition(" ")[0]
+        name = one.model.rpartition("/")[2]
+        card, release = one.gpu.partition(" (")[0], (one.vllm or "").partition(" ")[0]
         error = f"{100 * (said / captured - 1):+.1f}"
         rows.append(
             [
-                f"{name}, {card} TP{one['tp']}, {release}",
-                one["kind"],
-                str(one["layers"]),
+                f"{name}, {card} TP{one.tp}, {release}",
+                one.kind,
+                str(one.layers),
                 f"{captured:.2f}",
                 f"{said:.2f}",
                 error,
@@ -262,7 +263,7 @@ the Granite models alone take 0.2 GiB more outside torch than any other, and not
 ## What is compared
 
 {pool.count} start-ups of {pool.models} dense models on H100-80 with vLLM 0.19.0, T = 8192, S = 1024 and utilisation
-0.95, from {load("measured/startups-h100-0.19.json")["source"]}. *Relatives* are models
+0.95, from {published().source}. *Relatives* are models
 outside the planner's scope whose dimensions still decide the terms beside weights and KV cache.
 
 * **mean**: predicted less measured; positive is too much. **abs**: its size without sign. **by model**: every model

@@ -5,32 +5,27 @@ Some rows set a bound or a value of one term; that term is then not judged by th
 
 from __future__ import annotations
 
-from typing import Any
-
 from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, gib
 from planner.accuracy.data import Startup, sibling
 from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
-from planner.facts import load
+from planner.accuracy.rows import PublicStart, models, public_starts
 from planner.memory.term import used
+from planner.rendering.envelope import entry
 from planner.settings import Settings
 
-PUBLIC = "measured/startups-public.json"
 
-Row = dict[str, Any]
-
-
-def public_rows() -> list[Row]:
+def public_rows() -> list[PublicStart]:
     """The starts that say enough to be planned."""
-    return [row for row in load(PUBLIC)["startups"] if "plan" in row]
+    return [row for row in public_starts() if row.plan is not None]
 
 
 def public_groups() -> tuple[Group, ...]:
     """Return the errors by component of the starts whose component nothing was read from, then of those that it was."""
     seen: dict[str, list[Comparison]] = {"unseen": [], "read from": []}
     for row in public_rows():
-        fitted = row["plan"].get("fitted", ())
+        fitted = row.plan.fitted if row.plan is not None else ()
         for one in public_comparisons(row):
             # The pool holds whatever was read from the row.
             known = one.component in fitted or (one.component == "kv_pool" and fitted)
@@ -44,51 +39,45 @@ def public_groups() -> tuple[Group, ...]:
     )
 
 
-def public_comparisons(row: Row) -> list[Comparison]:
+def public_comparisons(row: PublicStart) -> list[Comparison]:
     """Weights, KV pool with the measured weights given, and captured graphs of one start."""
+    assert row.load is not None and row.kv is not None, "a row that can be planned has both"
     startup = public_startup(row)
     rank = budgets(startup)[0]
     taken = used(term for name, term in rank.terms.items() if name != "weights.rounding")
-    room = rank.requested_bytes / GIB - row["load"]
+    room = rank.requested_bytes / GIB - row.load
     pool = room - taken.expected / GIB, room - taken.worst / GIB, room - taken.best / GIB
     found = [
-        Comparison.of(startup, "weights", weights_gib(rank), row["load"]),
-        Comparison.of(startup, "kv_pool", pool, row["kv"]),
+        Comparison.of(startup, "weights", weights_gib(rank), row.load),
+        Comparison.of(startup, "kv_pool", pool, row.kv),
     ]
-    if row.get("graph_actual"):
-        found.append(Comparison.of(startup, "graphs", term_gib(rank.outside_budget["graphs"]), row["graph_actual"]))
+    if row.graph_actual:
+        found.append(Comparison.of(startup, "graphs", term_gib(rank.outside_budget["graphs"]), row.graph_actual))
     return found
 
 
-def public_startup(row: Row) -> Startup:
+def public_startup(row: PublicStart) -> Startup:
     """The row as a start-up that the planner can be asked about."""
-    plan, known = row["plan"], load("measured/models.json")["models"]
-    model = sibling(plan["model"])
+    asked = row.plan
+    assert asked is not None and row.gpus is not None
+    model = sibling(asked.model)
     return Startup(
         model=model,
-        base=known[plan["model"]]["base"],
+        base=models()[asked.model].base,
         quantised_on_load=False,
         relative=False,
         gpus=GpuSet(
-            spec=get_gpu(plan["gpu"]),
-            count=row["gpus"],
-            memory_override_bytes=gib(row["total"]) if "total" in row else None,
+            spec=get_gpu(asked.gpu),
+            count=row.gpus,
+            memory_override_bytes=None if row.total is None else gib(row.total),
         ),
-        vllm_version=plan["vllm_version"],
-        settings=Settings(
-            tensor_parallel_size=row["tp"],
-            pipeline_parallel_size=row["pp"],
-            replicas=1,
-            max_model_len=plan["max_model_len"],
-            max_num_seqs=row["S"],
-            max_num_batched_tokens=row["T"],
-            gpu_memory_utilization=row["util"],
-            kv_cache_dtype=plan["kv_cache_dtype"],
-            language_model_only=plan["language_model_only"],
-            enforce_eager=row["eager"],
-            num_speculative_tokens=0,
+        vllm_version=asked.vllm_version,
+        settings=entry(
+            Settings, asked, tensor_parallel_size=row.tp, pipeline_parallel_size=row.pp, replicas=1,
+            max_num_seqs=row.S, max_num_batched_tokens=row.T, gpu_memory_utilization=row.util,
+            enforce_eager=row.eager, num_speculative_tokens=0,
             load_format="mistral" if model.native_format else "hf",
         ),
         measured={},
-        source=row["id"],
-    )
+        source=row.id,
+    )  # fmt: skip

@@ -40,9 +40,10 @@ def head(cls: type) -> tuple[str, str]:
 
 
 def entry(cls: type[T], source: object, **others: object) -> T:
-    """Return a value of the dataclass `cls` with `others`, and what `source` has under the same names."""
+    """Return a value of the dataclass `cls` with `others`, and what `source` has under the names of its fields."""
     assert dataclasses.is_dataclass(cls)
-    same = {one.name: getattr(source, one.name) for one in dataclasses.fields(cls) if one.name not in others}
+    names = [one.name for one in dataclasses.fields(cls) if one.name not in others and hasattr(source, one.name)]
+    same = {name: getattr(source, name) for name in names}
     made: T = cls(**same, **others)
     return made
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from planner.accuracy import PLOT, Report, evaluate, goals, own_groups, render_page, render_plot
-from planner.accuracy.data import readings, startups
+from planner.accuracy.data import startups
 from planner.accuracy.fit import fit_outside_torch
-from planner.accuracy.own import NEWEST, OWN, SEVERAL, own_comparisons, own_rows
+from planner.accuracy.own import own_comparisons, own_rows
+from planner.accuracy.rows import NEWEST, OWN, SEVERAL, OwnStart, single_readings
 from planner.cli import main
 from planner.facts import load
 
@@ -92,12 +92,12 @@ def test_carried_over_bounds_are_wider_than_measured_ones() -> None:
 
 
 def test_single_readings_agree_to_the_printed_digit(report: Report) -> None:
-    assert len(report.readings) == len(readings())
+    assert len(report.readings) == len(single_readings().readings)
     for one in report.readings:
         if one.weights_gib is not None:
-            assert one.weights_gib == pytest.approx(one.reading.weights_gib, rel=0.001), one.reading.model.name
+            assert one.weights_gib == pytest.approx(one.reading.weights_gib, rel=0.001), one.reading.model
         if one.kv_gib is not None and one.reading.kv_available_gib is not None:
-            assert one.kv_gib == pytest.approx(one.reading.kv_available_gib, abs=0.012), one.reading.model.name
+            assert one.kv_gib == pytest.approx(one.reading.kv_available_gib, abs=0.012), one.reading.model
 
 
 def test_reported_starts_and_failures_are_foretold(report: Report) -> None:
@@ -105,7 +105,7 @@ def test_reported_starts_and_failures_are_foretold(report: Report) -> None:
 
 
 def test_every_row_has_a_public_source() -> None:
-    for one in readings():
+    for one in single_readings().readings:
         assert one.source
     for one in startups():
         assert one.source.startswith("github.com/")
@@ -136,9 +136,9 @@ def test_our_own_starts_are_all_inside_the_careful_bounds() -> None:
 OUR_STARTS = [(name, row) for name in (OWN, SEVERAL, *NEWEST) for row in own_rows(name)]
 
 
-@pytest.mark.parametrize(("source", "start"), OUR_STARTS, ids=[row["name"] for _, row in OUR_STARTS])
-def test_measured_pools_lie_between_their_bounds(source: str, start: dict[str, Any]) -> None:
-    if start["model_runner"] == 1 or start.get("status", "ready") != "ready":
+@pytest.mark.parametrize(("source", "start"), OUR_STARTS, ids=[row.name for _, row in OUR_STARTS])
+def test_measured_pools_lie_between_their_bounds(source: str, start: OwnStart) -> None:
+    if start.model_runner == 1 or start.status != "ready":
         return
     for one in own_comparisons(source, start):
         if one.component != "weights":

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from planner.accuracy.public import public_comparisons, public_groups, public_rows
+from planner.accuracy.rows import PublicStart
 
 PRINTED = 0.006
 """Half of the last printed digit, and the same of the load figure."""
 
 
-@pytest.mark.parametrize("row", public_rows(), ids=lambda row: row["id"])
-def test_the_pool_lies_between_its_bounds(row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("row", public_rows(), ids=lambda row: row.id)
+def test_the_pool_lies_between_its_bounds(row: PublicStart) -> None:
     pool = next(one for one in public_comparisons(row) if one.component == "kv_pool")
     assert pool.low_gib - PRINTED <= pool.measured_gib <= pool.high_gib + PRINTED
 
 
-@pytest.mark.parametrize("row", [row for row in public_rows() if row.get("graph_actual")], ids=lambda row: row["id"])
-def test_captured_graphs_lie_between_their_bounds(row: dict[str, Any]) -> None:
+@pytest.mark.parametrize("row", [row for row in public_rows() if row.graph_actual], ids=lambda row: row.id)
+def test_captured_graphs_lie_between_their_bounds(row: PublicStart) -> None:
     graphs = next(one for one in public_comparisons(row) if one.component == "graphs")
     assert graphs.low_gib - PRINTED <= graphs.measured_gib <= graphs.high_gib + PRINTED
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 import pytest
 
+from planner.accuracy.rows import NEWEST, OWN, SEVERAL, _Models, _Public, own_starts, published, single_readings
 from planner.errors import BadFacts
 from planner.facts import load
 from planner.facts.architectures import architecture_facts
@@ -63,6 +64,13 @@ DOORS: dict[str, Callable[[], Record]] = {
     "word_problems.toml": lambda: read("word_problems.toml", _Problems),
 }
 
+DOORS |= {
+    "measured/models.json": lambda: read("measured/models.json", _Models),
+    "measured/readings.json": single_readings,
+    "measured/startups-h100-0.19.json": published,
+    "measured/startups-public.json": lambda: read("measured/startups-public.json", _Public),
+    **{name: lambda name=name: own_starts(name) for name in (OWN, SEVERAL, *NEWEST)},
+}
 AREAS = sorted(path.stem for path in (FOLDER / "failures").glob("*.toml"))
 DOORS |= {f"failures/{area}.toml": lambda area=area: failures(area) for area in AREAS}
 
