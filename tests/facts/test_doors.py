@@ -144,6 +144,7 @@ def mutations(root: Any, kind: Any) -> Iterator[tuple[Any, Path_]]:
             by_name = hasattr(at, "named")
             for other in (["x"], "x", 17, 1.5, True) if by_name else (["x"], {"x": 1}, "x", 17, 1.5, True):
                 same = (type(other) is type(value) and not by_name) or (at is float and type(other) in (int, float))
+                same = same or (value is None and type(other) is at)
                 if not same:
                     yield changed(root, path, lambda holder, key, other=other: holder.__setitem__(key, other)), path
 
