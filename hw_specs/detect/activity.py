@@ -7,10 +7,16 @@ is None, and a machine without a driver has no GPUs here. It judges nothing.
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
+
+KFD = "/dev/kfd"
+"""The device that every AMD GPU computes through."""
+MOST_W = 1e4
+"""No GPU draws ten kilowatts: a larger figure is in microwatts, or says that it is not known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +29,7 @@ class GpuActivity:
     use_fraction: float | None
     """Share of the last sample period in which a kernel ran."""
     used_bytes: int | None
+    """Held by processes; what the driver keeps for itself is not among it."""
     total_bytes: int | None
     power_w: float | None
     power_limit_w: float | None
@@ -67,9 +74,12 @@ def _nvidia() -> Callable[[], list[GpuActivity]] | None:
 
     def read() -> list[GpuActivity]:
         found = []
+        # The first form of the memory's figures counts as used what the driver keeps for itself.
+        form = getattr(pynvml, "nvmlMemory_v2", None)
         for index, handle in enumerate(handles):
             use = _maybe(getattr(pynvml, "nvmlDeviceGetUtilizationRates", None), handle)
-            memory = _maybe(pynvml.nvmlDeviceGetMemoryInfo, handle)
+            memory = _maybe(pynvml.nvmlDeviceGetMemoryInfo, handle, form) if form is not None else None
+            memory = memory if memory is not None else _maybe(pynvml.nvmlDeviceGetMemoryInfo, handle)
             power = _maybe(getattr(pynvml, "nvmlDeviceGetPowerUsage", None), handle)
             limit = _maybe(getattr(pynvml, "nvmlDeviceGetEnforcedPowerLimit", None), handle)
             found.append(
@@ -91,12 +101,12 @@ def _nvidia() -> Callable[[], list[GpuActivity]] | None:
 
 def _amd() -> Callable[[], list[GpuActivity]] | None:
     """A reader of AMD SMI; None where it cannot be used."""
-    # Without its library the wrapper prints to stdout while it is imported; no AMD GPU computes without this device.
-    if not os.path.exists("/dev/kfd"):  # noqa: PTH110 - importing pathlib costs more than it saves
+    if not os.path.exists(KFD):  # noqa: PTH110 - importing pathlib costs more than it saves
         return None
     try:
-        import amdsmi
-
+        # Without its library the wrapper prints while it is imported, which is nobody's answer.
+        with contextlib.redirect_stdout(io.StringIO()):
+            import amdsmi
         amdsmi.amdsmi_init()
         handles = list(amdsmi.amdsmi_get_processor_handles())
         memory_kind = amdsmi.AmdSmiMemoryType.VRAM
@@ -108,7 +118,8 @@ def _amd() -> Callable[[], list[GpuActivity]] | None:
         for index, handle in enumerate(handles):
             use = _maybe(getattr(amdsmi, "amdsmi_get_gpu_activity", None), handle) or {}
             power = _maybe(getattr(amdsmi, "amdsmi_get_power_info", None), handle) or {}
-            watts = _number(power.get("current_socket_power")) or _number(power.get("average_socket_power"))
+            known = (_number(power.get(name)) for name in ("current_socket_power", "average_socket_power"))
+            watts = next((figure for figure in known if figure is not None and figure < MOST_W), None)
             limit = _number(power.get("power_limit"))
             gfx = _number(use.get("gfx_activity"))
             found.append(
@@ -119,8 +130,8 @@ def _amd() -> Callable[[], list[GpuActivity]] | None:
                     used_bytes=_maybe(amdsmi.amdsmi_get_gpu_memory_usage, handle, memory_kind),
                     total_bytes=_maybe(amdsmi.amdsmi_get_gpu_memory_total, handle, memory_kind),
                     power_w=watts,
-                    # Some releases give microwatts, others watts; no GPU draws ten kilowatts.
-                    power_limit_w=limit / 1e6 if limit is not None and limit > 1e4 else limit,
+                    # Some releases give microwatts, others watts.
+                    power_limit_w=limit / 1e6 if limit is not None and limit > MOST_W else limit,
                 )
             )
         return found

@@ -184,3 +184,23 @@ status amdsmi_get_gpu_process_list(handle h, uint32_t *n, struct process *out)
     *n = have;
     return OK;
 }
+
+/* What a GPU does right now. */
+struct usage { uint32_t gfx, umc, mm, reserved[13]; };
+status amdsmi_get_gpu_activity(handle h, struct usage *out)
+{
+    BEGIN(h);
+    memset(out, 0, sizeof *out);
+    out->gfx = (uint32_t)value(h, "use_percent", 0);
+    return OK;
+}
+struct power { uint64_t socket; uint32_t current, average; uint64_t gfx, soc, mem; uint32_t limit, pad; uint64_t reserved[18]; };
+status amdsmi_get_power_info(handle h, struct power *out)
+{
+    BEGIN(h);
+    memset(out, 0, sizeof *out);
+    out->current = (uint32_t)value(h, "power_w", 140);
+    out->average = (uint32_t)value(h, "average_w", 0xffff);
+    out->limit = (uint32_t)value(h, "limit", 750000000);
+    return OK;
+}

@@ -263,3 +263,22 @@ status nvmlSystemGetProcessName(unsigned pid, char *out, unsigned size)
             return put(out, size, name);
     return NOT_FOUND;
 }
+
+/* What a GPU does right now; `use_percent=none` and the like are what a driver does not tell. */
+static status tell(device *d, const char *key, uint64_t fallback, uint64_t scale, unsigned *out)
+{
+    char text[32];
+    if (scenario_text(line_of(d), key, "", text, sizeof text) && !strcmp(text, "none"))
+        return NOT_SUPPORTED;
+    *out = (unsigned)(value(d, key, fallback) * scale);
+    return OK;
+}
+struct utilization { unsigned gpu, memory; };
+status nvmlDeviceGetUtilizationRates(device *d, struct utilization *out)
+{
+    BEGIN;
+    out->memory = 40;
+    return tell(d, "use_percent", 0, 1, &out->gpu);
+}
+status nvmlDeviceGetPowerUsage(device *d, unsigned *out) { BEGIN; return tell(d, "power_w", 75, 1000, out); }
+status nvmlDeviceGetEnforcedPowerLimit(device *d, unsigned *out) { BEGIN; return tell(d, "limit_w", 700, 1000, out); }
