@@ -101,6 +101,10 @@ def test_what_is_not_as_planned_is_named_with_what_to_change(answer: Plan) -> No
     found = remarks(sample(page(0), page(10, preempted=3, waiting=5)), plan=answer, forecast=None)
     assert [one.code for one in found] == ["preemptions", "queue"]
     assert "3 requests were preempted" in found[0].message and "--max-num-seqs" in found[0].change
+    waits = page(10, waiting=5)
+    assert not remarks(sample(page(0), waits), plan=answer, forecast=None), "half of the KV cache is free"
+    (full, queue) = remarks(sample(page(0), waits.replace(" 0.5\n", " 0.99\n")), plan=answer, forecast=None)
+    assert (full.code, queue.message) == ("kv-cache-full", "5 requests wait for room in the KV cache")
     load = Workload(prompt_tokens=128, output_tokens=8, concurrency=1)
     expected = forecast(answer, load)
     slow = sample(page(0), page(10, ttft=(0, 0, 0, 10))).__class__(

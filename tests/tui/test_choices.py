@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from planner import Plan
+from planner import Plan, SpeedForecast, Workload, plan
 from tui.app import M35App
 from tui.screens.compare import Compare
 from tui.screens.pick_gpus import PickGpus
+from tui.screens.plan import PlanScreen
 from tui.screens.step import StepScreen
 from tui.widgets.fields import Line
 from tui.widgets.table import Table
 from tui.wizard import Step
 
+from . import stage
+from .test_load import faster
 from .test_steps import TWO_H200, answer, problem, step
 from .world import app_at, backend, text_of, typed, until
 
@@ -31,6 +34,29 @@ async def test_two_plans_stand_side_by_side() -> None:
         assert lever.flag.split()[0].removeprefix("--") in text
         await pilot.press("escape", "space", "D")
         await until(pilot, lambda: "nothing changes" in text_of(app))
+
+
+async def test_marked_plans_are_compared_by_speed_under_a_load() -> None:
+    def speed(answer: Plan, load: Workload) -> SpeedForecast:
+        return faster(1 if answer.settings.enforce_eager else 2, load)
+
+    app = stage.app_at(Step.PLAN, doors=stage.staged(plan=plan, speed=speed), loaded=True)
+    async with app.run_test(size=(200, 60)) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        shown = app.screen
+        assert isinstance(shown, PlanScreen)
+
+        def known() -> bool:
+            return isinstance(shown.answer, Plan) and shown.speed_of(shown.answer) is not None
+
+        await until(pilot, known)
+        await pilot.press("d", "tab", "down", "down", "space")
+        await until(pilot, lambda: any(lever.name == "enforce-eager" for lever in shown.answers.levers))
+        await until(pilot, known)
+        await pilot.press("D")
+        await until(pilot, lambda: isinstance(app.screen, Compare) and "TPOT, ms" in text_of(app))
+        (told,) = [line for line in text_of(app).splitlines() if "│ TPOT, ms" in line]
+        assert "+100%" in told and len(told.split("│")[1].rstrip()) < 95, "no eye loses the line"
 
 
 async def test_a_lever_that_is_switched_on_stays_under_the_cursor() -> None:

@@ -89,6 +89,22 @@ def test_prefixes_fold_and_one_line_stands_for_every_worker() -> None:
     assert len(lines.lines) == 20 and lines.shown(1, folded=False).startswith("(Worker_TP1 pid=301)")
 
 
+def test_a_message_behind_a_bar_of_progress_and_the_web_server_fold_too() -> None:
+    lines = LogLines()
+    made = lines.feed(
+        b"Loading:  44% Completed | 12/27 [00:12<00:30](Worker_TP3 pid=303) WARNING 11-20 09:01:10 [w.py:1] slow\n"
+        b"(APIServer pid=100) INFO:     Application startup complete.\nERROR:    [Errno 98] address in use\n"
+    )
+    assert made == len(lines.lines) == 4
+    assert [lines.shown(index, folded=True) for index in range(4)] == [
+        "Loading:  44% Completed | 12/27 [00:12<00:30]",
+        "09:01:10 W slow",
+        "           Application startup complete.",
+        "         E [Errno 98] address in use",
+    ]
+    assert lines.ranks == [0, 1, 0, 2]
+
+
 async def test_long_lines_wrap_and_what_is_in_sight_is_copied_whole() -> None:
     app = LogApp()
     async with app.run_test(size=(40, 6)) as pilot:

@@ -249,9 +249,17 @@ class PlanScreen(SpeedStep):
         """Show the marked plan beside this one."""
         if self.answers.marked is not None and isinstance(self.answer, Plan):
             try:
-                self.app.push_screen(Compare(self.backend.plan(self.answers.marked), self.answer))
+                marked = self.backend.plan(self.answers.marked)
+                self.app.push_screen(
+                    Compare(marked, self.answer, speeds=(self._known(marked), self._known(self.answer)))
+                )
             except M35Error as refusal:
                 self.say_refused(refusal)
+
+    def _known(self, plan: Plan) -> SpeedForecast | None:
+        """The forecast for a plan under the load, where it was made."""
+        found = self.speed_of(plan)
+        return found if isinstance(found, SpeedForecast) else None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The best way can be taken once it is known, and two plans compared once one is marked."""

@@ -17,6 +17,8 @@ STYLES: dict[Status, str] = {
     "skip": "$secondary",
     "unknown": "$secondary",
 }
+URGENCY = ("fail", "warn", "unknown", "pass", "skip")
+"""What one has to see first."""
 
 
 def check_lines(
@@ -63,6 +65,6 @@ def tally(results: Sequence[CheckResult]) -> str:
 
 
 def summary(results: Sequence[CheckResult]) -> str:
-    """Return how many ended how: ``12 pass, 1 warn``."""
-    counts = {status: sum(result.status == status for result in results) for status in MARKS}
+    """Return how many ended how, the worst first: ``1 warn, 12 pass``."""
+    counts = {status: sum(result.status == status for result in results) for status in URGENCY}
     return ", ".join(f"{number} {status}" for status, number in counts.items() if number) or "nothing yet"

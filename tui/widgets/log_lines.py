@@ -18,6 +18,8 @@ _PREFIX = re.compile(
     r"(?:\d\d-\d\d )?(?P<time>\d\d:\d\d:\d\d)(?:\.\d+)? (?P<place>\[[^\]]*\]) ?"
 )
 """What vLLM puts before every message: process, level, date, time, place in its source."""
+_SERVER = re.compile(r"(?:\((?P<who>[^()]*?)(?: pid=\d+)?\) )?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL): +")
+"""What the web server inside vLLM puts before its own: no time and no place."""
 _MARKS = {"INFO": " ", "DEBUG": "d", "WARNING": "W", "ERROR": "E", "CRITICAL": "E"}
 _SECONDS = re.compile(r"\d+(?:\.\d+)?(?= ?(?:s|secs?|seconds?)\b)")
 """Figures that differ between workers for no reason that matters; other figures keep their lines apart."""
@@ -35,6 +37,18 @@ def clean(text: str) -> str:
     """
     text = _ESCAPE.sub("", text).replace("\t", "    ")
     return text if text.isprintable() else "".join(one for one in text if one.isprintable())
+
+
+def _parted(line: str) -> tuple[str, ...]:
+    """Return a bar of progress and the message that a worker wrote behind it as two lines.
+
+    >>> _parted("44% | 12/27 [00:12<00:30](Worker_TP3 pid=303) INFO 11-20 09:01:10 [w.py:1] done")
+    ('44% | 12/27 [00:12<00:30]', '(Worker_TP3 pid=303) INFO 11-20 09:01:10 [w.py:1] done')
+    """
+    if "%|" not in line and "% " not in line:
+        return (line,)
+    found = _PREFIX.search(line)
+    return (line,) if found is None or found.start() == 0 else (line[: found.start()], line[found.start() :])
 
 
 class LogLines:
@@ -56,28 +70,30 @@ class LogLines:
 
     def feed(self, data: bytes) -> int:
         """Take in `data` and return how many lines that made."""
+        before = self.dropped + len(self.lines)
         *whole, self._rest = (self._rest + data).split(b"\n")
         rank = self.ranks[-1] if self.ranks else 0
         for raw in whole:
             text = raw.removesuffix(b"\r").decode("utf-8", errors="replace")
-            line = clean(text.rpartition("\r")[2])
-            match = _LEVEL.search(line, 0, 160)
-            if match:
-                rank = _RANKS[match[1]]
-            self.lines.append(line)
-            self.ranks.append(rank)
-            self._fold(line)
+            for line in _parted(clean(text.rpartition("\r")[2])):
+                match = _LEVEL.search(line, 0, 160)
+                if match:
+                    rank = _RANKS[match[1]]
+                self.lines.append(line)
+                self.ranks.append(rank)
+                self._fold(line)
         if len(self.lines) > MOST_LINES:
             extra = len(self.lines) - MOST_LINES
             del self.lines[:extra], self.ranks[:extra], self.folded[:extra], self.workers[:extra]
             self.dropped += extra
-        return len(whole)
+        return self.dropped + len(self.lines) - before
 
     def _fold(self, line: str) -> None:
         """Fold the prefix of the newest line, and let one line stand for what every worker says."""
         match = _PREFIX.match(line)
         if match is None:
-            self.folded.append(line)
+            said = _SERVER.match(line)
+            self.folded.append(f"{'':8} {_MARKS[said['level']]} {line[said.end() :]}" if said else line)
             self.workers.append(1)
             return
         message = line[match.end() :]

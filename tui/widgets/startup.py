@@ -11,15 +11,13 @@ from planner.rendering.report import fills
 from planner.serve import RehearsalReport, StartOrder
 from planner.serve.process.progress import duration
 from tui.starting import Start
-from tui.widgets.checks import check_lines, summary, tally
+from tui.widgets.checks import URGENCY, check_lines, summary, tally
 from tui.widgets.columns import fit
 from tui.widgets.phases import SPIN, phase_lines
 from tui.widgets.plan_panel import wrapped
 
 SLOW_S = 1.0
 """A check that takes longer shows its seconds."""
-URGENCY = ("fail", "warn", "unknown", "pass", "skip")
-"""What one has to see first."""
 
 STAGES = {
     "twin": "making a twin of the model, a few MiB with the same architecture",

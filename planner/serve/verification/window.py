@@ -250,10 +250,12 @@ def remarks(sample: Sample, *, plan: Plan | None, forecast: SpeedForecast | None
     if sample.waiting and plan is not None:
         most, waiting = plan.settings.max_num_seqs, _requests(sample.waiting, "waits", "wait")
         if sample.running is not None and sample.running >= most:
-            message, change = f"{waiting}: {most:,} run, the most it may", "raise --max-num-seqs"
-        else:
-            message, change = f"{waiting} for room in the KV cache", "add a server"
-        found.append(Remark(code="queue", message=message, change=change))
+            message = f"{waiting}: {most:,} run, the most it may"
+            found.append(Remark(code="queue", message=message, change="raise --max-num-seqs"))
+        elif use is None or use > full or sample.preempted:
+            message = f"{waiting} for room in the KV cache"
+            found.append(Remark(code="queue", message=message, change="add a server"))
+        # With room left a request waits for its turn in a step, which is no fault.
     if plan is not None:
         found += _memory(sample, plan)
     if forecast is not None:
