@@ -11,7 +11,7 @@ from planner.memory.layouts import most_replicas, tensor_parallel_limit
 from planner.memory.ledger import ledger
 from planner.planning.advice import find_warnings
 from planner.planning.answer import VERDICTS, Alternative, Lever, OtherLayouts, Plan, Rejected
-from planner.planning.levers import find_levers
+from planner.planning.levers import find_levers, ways_out
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
 from planner.planning.reasons import explain, why_not
@@ -37,6 +37,10 @@ def make_plan(request: PlanRequest) -> Plan:
     question = Question.of(request)
     outcome = chosen_outcome(question)
     short = outcome.settings.max_model_len < question.wanted_length
+    levers = find_levers(outcome) if short or outcome.verdict != "fits" else ()
+    reasons = explain(outcome)
+    if out := ways_out(outcome, levers):
+        reasons[0] += f"; {out}"
     return Plan(
         request=request,
         model=question.model,
@@ -51,9 +55,9 @@ def make_plan(request: PlanRequest) -> Plan:
         ),
         kv_cache=outcome.kv_cache,
         shortfall_bytes=outcome.shortfall_bytes,
-        reasons=tuple(explain(outcome)),
+        reasons=tuple(reasons),
         other_layouts=_Others(outcome),
-        levers=find_levers(outcome) if short or outcome.verdict != "fits" else (),
+        levers=levers,
         warnings=find_warnings(outcome),
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -19,6 +19,8 @@ from planner.planning.solve import solve
 
 MOST_COMBINED = 3
 """Sets of changes that are shown."""
+MOST_SAID = 2
+"""Changes that the first lines of a plan name."""
 MAX_COUNT_SHOWN = 16
 """Largest number of GPUs per node that the lever "more GPUs" looks at."""
 
@@ -108,6 +110,19 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
             return
 
 
+def ways_out(outcome: Outcome, levers: Sequence[Lever]) -> str:
+    """The first changes that make an open length fit on the same GPUs, with the length each leaves; empty for none."""
+    question, layout = outcome.question, outcome.settings.layout
+    if question.request.max_model_len is not None or outcome.verdict != "does-not-fit":
+        return ""
+    said = []
+    for lever in [lever for lever in levers if lever.fits and lever.cost not in ("quality", "hardware")][:MOST_SAID]:
+        after = solve(question.but(**lever.change), layout)
+        if after.verdict == "fits":
+            said.append(f"`{lever.flag}` fits {format_tokens(after.settings.max_model_len)} tokens")
+    return ", ".join(said)
+
+
 def _price(group: tuple[Change, ...]) -> tuple[int, int, int]:
     costs = [LEVER_COSTS.index(change.cost) for change in group]
     return max(costs), len(group), sum(costs)
@@ -187,10 +202,13 @@ def _fewer(outcome: Outcome) -> Iterator[Lever]:
 
 
 def _shorter(outcome: Outcome) -> Iterator[Lever]:
-    """The length that safely starts, when a longer one was asked for."""
-    length = outcome.safe_length()
-    asked = outcome.question.request.max_model_len
-    if outcome.verdict != "fits" and asked is not None and 0 < length < asked:
+    """The length that safely starts, when a longer one was asked for or none that is served unasked fits."""
+    if outcome.verdict == "fits":
+        return
+    asked, length = outcome.question.request.max_model_len, outcome.safe_length()
+    if asked is None and length < policy().levers.shortest_tokens.value:
+        return
+    if 0 < length < (asked or outcome.settings.max_model_len):
         yield _smaller(outcome, "max_model_len", length, f"{format_tokens(length)} tokens fit")
 
 

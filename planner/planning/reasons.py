@@ -62,7 +62,7 @@ def why_not(outcome: Outcome) -> str:
         safe = format_tokens(longest_safe)
         return (
             f"{weights} GiB of weights per GPU leave room for {safe} tokens at most if every uncertain term is at its "
-            f"worst; ask for a --max-model-len under {wanted} if that is enough"
+            f"worst"
         )
     longest = format_tokens(outcome.kv_cache.largest_max_model_len)
     return (

@@ -9,6 +9,7 @@ from hw_specs.frozen import dataclass
 from planner.facts.policy import Batch, policy
 from planner.facts.vllm import vllm_facts
 from planner.memory.ledger import rank_budgets
+from planner.memory.term import Bound
 from planner.planning.answer import VERDICTS
 from planner.planning.calibration import pick_calibration
 from planner.planning.outcome import Outcome, room_tokens
@@ -20,7 +21,7 @@ def solve(question: Question, layout: Layout) -> Outcome:
     """Return the settings for one layout: the user's where given, ours where they fit at the low bound.
 
     The engine's own defaults are kept when the requested length fits with them; a tight GPU gets a smaller batch from
-    ``facts/policy.toml``.
+    ``facts/policy.toml``: the first one with which it fits.
     """
     trial = _Trial(question=question, layout=layout)
     settings = trial.settings()
@@ -28,7 +29,8 @@ def solve(question: Question, layout: Layout) -> Outcome:
     if first.verdict == "fits" and first.settings.max_model_len == question.wanted_length:
         return first
     best = first
-    for batch in policy().batches[: None if question.request.max_model_len is not None else 1]:
+    hopeless = first.blocker(Bound.WORST) == "load"  # the weights alone: what is missing is said with the first batch
+    for batch in policy().batches[: 1 if hopeless else None]:
         smaller = trial.settings(batch)
         if smaller != settings:
             outcome = trial.outcome(smaller)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 import pytest
 
 from hw_specs import parse_gpus
 from planner import PlanRequest, plan
+from planner.facts.policy import policy
 from planner.planning.answer import LEVER_COSTS
 
 TIGHT = ("1xH200", "1xH100", "2xH100", "1xB200", "1xMI300X", "2xA100", "3xH100")
@@ -69,3 +71,31 @@ def test_gpus_that_a_lever_names_can_be_typed(gpus: str) -> None:
     named = [str(lever.change["gpus"]) for lever in answer.levers if lever.name == "gpus"]
     assert named
     assert [str(parse_gpus(name)) for name in named] == named
+
+
+@pytest.mark.parametrize("version", ["0.19.0", "0.28.0", "0.33.0"])
+@pytest.mark.parametrize("gpus", ["1xH200", "4xL40S", "4xA100-40GB", "8xL4", "8xRTX-4090", "1xGH200-144"])
+def test_no_batch_of_ours_fits_where_the_open_answer_says_that_nothing_does(gpus: str, version: str) -> None:
+    request = PlanRequest(gpus=parse_gpus(gpus), vllm_version=version)
+    answer = plan(request)
+    if answer.feasible:
+        return
+    for batch in policy().batches:
+        smaller = dataclasses.replace(
+            request, max_num_seqs=batch.max_num_seqs, max_num_batched_tokens=batch.max_num_batched_tokens
+        )
+        assert plan(smaller).verdict == "does-not-fit"
+        assert plan(smaller).kv_cache.largest_max_model_len_low <= answer.kv_cache.largest_max_model_len_low
+
+
+@pytest.mark.parametrize("gpus", ["1xH200", "4xA100-40GB", "8xL4", "8xRTX-4090"])
+def test_the_first_lines_name_what_fits_with_the_length_that_it_leaves(gpus: str) -> None:
+    request = PlanRequest(gpus=parse_gpus(gpus))
+    answer = plan(request)
+    assert not answer.feasible
+    ways = re.findall(r"`([^`]+)` fits ([0-9,]+) tokens", answer.reasons[0])
+    assert ways
+    for flag, tokens in ways:
+        lever = next(lever for lever in answer.levers if lever.flag == flag)
+        after = plan(lever.apply(request))
+        assert after.verdict == "fits" and f"{after.settings.max_model_len:,}" == tokens
