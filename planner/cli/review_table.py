@@ -11,6 +11,8 @@ from planner.review.findings import SEVERITIES, Finding, Review, ServerReview
 
 _STYLE = {"error": "31;1", "warn": "33;1", "info": "36"}
 _VERDICT = {"fits": "32;1", "tight": "33;1", "does-not-fit": "31;1", "unknown": "36"}
+_WORDS = {"memory": "does not fit", "setting": "does not start"}
+"""What is said instead of ``does-not-fit``, which programs get for both."""
 
 
 def review_text(reviews: Sequence[Review]) -> str:
@@ -20,6 +22,20 @@ def review_text(reviews: Sequence[Review]) -> str:
     words = {"error": ("error", "errors"), "warn": ("warning", "warnings"), "info": ("note", "notes")}
     said = ", ".join(f"{n} {words[s][0] if n == 1 else words[s][1]}" for s, n in counts.items() if n)
     return "\n\n".join([*parts, said or "nothing found"])
+
+
+def without_verdict(reviews: Sequence[Review]) -> str:
+    """What a call leaves undecided, in one line; empty where every server of every text has a verdict."""
+    servers = [one for review in reviews for one in review.servers]
+    unknown = [one for one in servers if one.verdict == "unknown"]
+    if not servers:
+        return "no server was judged: nothing here starts one"
+    if not unknown:
+        return ""
+    reasons = list(dict.fromkeys(one.reason for one in unknown))
+    more = f", and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
+    of_all = f"{len(unknown)} of {len(servers)} servers" if len(servers) > 1 else "the server"
+    return f"{of_all} cannot be judged: {reasons[0]}{more}"
 
 
 def _file(review: Review) -> str:
@@ -36,7 +52,8 @@ def _server(one: ServerReview) -> str:
     if one.vllm_version is None and one.judged_as:
         release += f", judged as {one.judged_as}"
     facts = [one.model or "model not known", one.gpus or "GPUs not known", release]
-    label = f"  {one.verdict:<13}"
+    verdict = _WORDS[one.stopped_by] if one.stopped_by is not None else one.verdict
+    label = f"  {verdict:<15}"
     text = f"{where}, line {one.line}: {'; '.join(facts)}"
     if one.plan is not None and one.verdict in ("fits", "tight"):
         kv = one.plan.kv_cache
@@ -44,7 +61,7 @@ def _server(one: ServerReview) -> str:
     elif one.verdict == "unknown":
         text += f"; {one.reason}"
     folded = fold(label, text, column=len(label))
-    return folded.replace(one.verdict, style(one.verdict, _VERDICT[one.verdict]), 1)
+    return folded.replace(verdict, style(verdict, _VERDICT[one.verdict]), 1)
 
 
 def _finding(one: Finding) -> str:

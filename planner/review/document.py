@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.rendering.envelope import document, entry
-from planner.review.findings import Review, ServerReview, Severity, Verdict
+from planner.review.findings import Review, ServerReview, Severity, Stopper, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +61,8 @@ class ServerEntry:
     line: int
     verdict: Verdict
     """Whether it starts as it stands; ``does-not-fit`` also where the engine refuses a setting."""
+    stopped_by: Stopper | None
+    """What ``does-not-fit`` means of it; null for every other verdict."""
     reason: str
     model: str | None
     vllm_version: str | None
@@ -82,7 +84,7 @@ class FileEntry:
     findings: tuple[FindingEntry, ...]
 
 
-@document("review", "1.0")
+@document("review", "1.1")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewDocument:
     """Every artefact that one call looked at."""

@@ -19,6 +19,8 @@ Severity = Literal["error", "warn", "info"]
 SEVERITIES: tuple[Severity, ...] = ("error", "warn", "info")
 """From worst to mildest."""
 Verdict = Literal["fits", "tight", "does-not-fit", "unknown"]
+Stopper = Literal["memory", "setting"]
+"""What keeps a server from starting: its GPUs' memory, or something that the engine or its container refuses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,8 @@ class ServerReview:
     line: int
     verdict: Verdict
     """Whether it starts as it stands; ``does-not-fit`` also where the engine refuses a setting."""
+    stopped_by: Stopper | None
+    """What ``does-not-fit`` means of it; None for every other verdict."""
     reason: str
     """Why, in one sentence."""
     model: str | None

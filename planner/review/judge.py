@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hw_specs.spec import GpuSet
 from planner.planning.request import planned_flags
 from planner.review.case import Case
-from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Verdict, finding
+from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Stopper, Verdict, finding
 from planner.review.memory import Memory, judge_memory
 from planner.review.readers.docker import DOUBLED
 from planner.review.readers.read import Artefact, nothing_beside, read
@@ -74,7 +74,7 @@ def _judged(case: Case, source: Source) -> ServerReview:
         *network.find(case),
         *_open_questions(case),
     ]
-    verdict, reason = _verdict(memory, found)
+    verdict, stopped_by, reason = _verdict(memory, found)
     title = " ".join(part for part in (server.kind, server.name) if part)
     placed = tuple(sorted((_placed(one, source, title) for one in found), key=_order))
     plan = memory.plan
@@ -83,6 +83,7 @@ def _judged(case: Case, source: Source) -> ServerReview:
         name=server.name,
         line=source.place(server.at.start)[0],
         verdict=verdict,
+        stopped_by=stopped_by,
         reason=reason,
         model=case.model_name,
         vllm_version=case.version,
@@ -102,12 +103,16 @@ def _said(one: Finding, before: list[Finding], server: Server) -> bool:
     return any(found.stops and found.at in places for found in before)
 
 
-def _verdict(memory: Memory, found: list[Finding]) -> tuple[Verdict, str]:
+def _verdict(memory: Memory, found: list[Finding]) -> tuple[Verdict, Stopper | None, str]:
     """What stops a start decides; without that, the memory."""
+    if memory.verdict == "does-not-fit" and memory.refused is None:
+        return "does-not-fit", "memory", memory.reason
     stopping = next((one for one in found if one.stops), None)
-    if stopping is not None and memory.verdict != "does-not-fit":
-        return "does-not-fit", stopping.message
-    return memory.verdict, memory.reason
+    if stopping is not None:
+        return "does-not-fit", "setting", stopping.message
+    if memory.refused is not None:
+        return "does-not-fit", "setting", memory.reason
+    return memory.verdict, None, memory.reason
 
 
 def _open_questions(case: Case) -> list[Finding]:

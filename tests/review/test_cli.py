@@ -68,7 +68,7 @@ def test_json_follows_the_schema_that_spec_prints(compose: Path) -> None:
         subprocess.run([sys.executable, "-m", "planner", "spec"], capture_output=True, text=True, check=True).stdout
     )
     jsonschema.validate(document, spec["schemas"]["review"])
-    assert (document["kind"], document["schema_version"]) == ("review", "1.0")
+    assert (document["kind"], document["schema_version"]) == ("review", "1.1")
     (file,) = document["files"]
     places = {(one["code"], one["line"], one["column"]) for one in file["findings"]}
     assert ("flag-gone", 13, 9) in places
@@ -151,3 +151,42 @@ def test_a_file_in_another_encoding_is_not_rewritten(compose: Path) -> None:
     done = run("--gpus", "8xH200", "--fix", str(compose))
     assert done.returncode == 2 and "not UTF-8" in done.stderr
     assert compose.read_bytes() == data
+
+
+def test_a_server_without_a_verdict_is_not_passed_over_in_silence(tmp_path: Path) -> None:
+    unknown = run("--", *CARD)
+    assert unknown.returncode == 0
+    assert "cannot be judged: its GPUs are not known" in unknown.stderr
+    assert run("--require-verdict", "--", *CARD).returncode == 8
+    assert run("--require-verdict", "--gpus", "8xH200", "--", *CARD).returncode == 0
+    nothing = run("--require-verdict", "--", "echo", "hello")
+    assert nothing.returncode == 8
+    assert "vllm serve line" not in nothing.stdout
+    assert json.loads(run("--require-verdict", "--json", "--", *CARD).stdout)["ok"] is False
+
+
+def test_a_command_without_the_two_dashes_is_told_of_them(tmp_path: Path) -> None:
+    for words in (
+        CARD,
+        ["docker", "run", "--gpus", "all", "x"],
+        ["python3", "-m", "vllm.entrypoints.openai.api_server"],
+    ):
+        done = run("--gpus", "8xH200", *words)
+        assert done.returncode == 2
+        assert f"m35-plan review --gpus 8xH200 -- {words[0]} {words[1]}" in done.stderr
+    (tmp_path / "vllm").write_text("vllm serve x\n")
+    (tmp_path / "serve").write_text("vllm serve x\n")
+    assert run("vllm", "serve", cwd=tmp_path).returncode == 0
+
+
+def test_people_read_what_stops_a_start_and_programs_too() -> None:
+    refused = [*CARD, "--port", "99999"]
+    small = ["vllm", "serve", CARD[2], "--tensor-parallel-size", "1"]
+    for words, gpus, said, by in (
+        (refused, "8xH200", "does not start", "setting"), (small, "1xH100", "does not fit", "memory"),
+    ):  # fmt: skip
+        assert said in run("--gpus", gpus, "--", *words).stdout
+        (server,) = json.loads(run("--gpus", gpus, "--json", "--", *words).stdout)["files"][0]["servers"]
+        assert (server["verdict"], server["stopped_by"]) == ("does-not-fit", by)
+    (fine,) = json.loads(run("--gpus", "8xH200", "--json", "--", *CARD).stdout)["files"][0]["servers"]
+    assert fine["stopped_by"] is None

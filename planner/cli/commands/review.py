@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import shlex
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 _BEHIND = "planner.review.command"
 _LIMIT_BYTES = 1 << 20
+_ENGINES = ("docker", "podman", "nerdctl")
 FORMATS = ("table", "json", "sarif", "github", "junit")
 
 
@@ -39,7 +41,24 @@ class WithCommand(Command):
             index = args.index("--")
             ctx.meta[_BEHIND] = args[index + 1 :]
             args = args[:index]
+        elif (start := _command_at(args)) is not None:
+            shown = shlex.join(args[start : start + 2])
+            raise InvalidRequest(
+                "files", f"`{shown} …` is a command, and a command stands behind `--`",
+                hint=shlex.join(["m35-plan", "review", *args[:start], "--", *args[start : start + 2]]) + " …",
+            )  # fmt: skip
         return super().parse_args(ctx, args)
+
+
+def _command_at(args: list[str]) -> int | None:
+    """Where a command begins that somebody forgot to put behind ``--``; None where each word may be a file."""
+    for index, (word, following) in enumerate(pairwise(args)):
+        name = PurePosixPath(word).name
+        starts = (name == "vllm" and following == "serve") or (name in _ENGINES and following == "run")
+        starts = starts or (name.startswith("python") and following == "-m")
+        if starts and not Path(word).is_file():
+            return index
+    return None
 
 
 @click.command(cls=WithCommand, short_help="judge commands and files that already exist")
@@ -51,6 +70,7 @@ class WithCommand(Command):
     "--fail-on", type=click.Choice(["error", "warn", "info", "never"]), default="error",
     help="mildest severity that ends with 8 (default: error)",
 )  # fmt: skip
+@click.option("--require-verdict", is_flag=True, help="end with 8 where a server cannot be judged, or none was found")
 @click.option("--fix", is_flag=True, help="write the cures that are sure into the files; the diff comes first")
 @click.option("--diff", "diff_only", is_flag=True, help="show what --fix would write, and write nothing")
 @click.argument("files", nargs=-1, metavar="[FILES]... [-- COMMAND...]", type=click.Path(allow_dash=True))
@@ -63,6 +83,7 @@ def command(
     form: str,
     as_json: bool,
     fail_on: str,
+    require_verdict: bool,
     fix: bool,
     diff_only: bool,
     files: tuple[str, ...],
@@ -71,7 +92,7 @@ def command(
 
     Each server gets a verdict and findings with line and column; nothing that is read is run. `-` reads stdin, a
     command behind `--` is judged as it stands. Exit code 0: nothing at or above `--fail-on`, 3: a server does not
-    start as it stands, 8: findings at or above `--fail-on`.
+    start as it stands, 8: findings at or above `--fail-on`, or no verdict where `--require-verdict` wants one.
     """
     words: list[str] = ctx.meta.get(_BEHIND, [])
     if not files and not words:
@@ -93,8 +114,15 @@ def command(
             reviews.append(_repaired(name, text, judge, dry=diff_only))
         else:
             reviews.append(judge(text))
+    from planner.cli.review_table import without_verdict
+
     code = _exit_code(reviews, fail_on)
+    undecided = without_verdict(reviews)
+    if undecided and require_verdict and code == ExitCode.OK:
+        code = ExitCode.FINDINGS
     _print(reviews, "json" if as_json else form, ok=code == ExitCode.OK)
+    if undecided and code in (ExitCode.OK, ExitCode.FINDINGS):
+        say("note", undecided)
     return code
 
 

@@ -259,7 +259,7 @@ def _claim(service: Together, image: Image | None, env: Mapping[str, Variable]) 
         ids = device.get("device_ids")
         count = device.integer("count")
         if ids is not None:
-            count = len(list(ids.list()))
+            count = sum(len([one for one in (each.value or "").split(",") if one.strip()]) for each in ids.list())
         driver = device.string("driver")
         asks = [one.value for one in (device.get("capabilities") or device).list()]
         if "gpu" in asks or driver in ("nvidia", "amd", "cdi"):

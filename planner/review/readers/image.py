@@ -13,6 +13,9 @@ _MOVING = re.compile(
     r"^(latest|nightly|main|master|dev|edge|stable|head|gfx\w+|.*-latest|latest-.*|.*nightly.*)$", re.I
 )
 
+_STANDS_IN = re.compile(r"[<>{}\s]")
+"""What no reference holds: somebody is to put one in its place."""
+
 
 def read_image(name: Text, tag: Text | None = None) -> Image:
     """Return the parts of an image reference; `tag` where it is written apart from the repository."""
@@ -67,6 +70,6 @@ def vendor_of(image: Image) -> str | None:
 
 def moving(image: Image) -> bool:
     """Whether the tag may mean another image tomorrow."""
-    if image.digest or not image.name.known:
+    if image.digest or not image.name.known or _STANDS_IN.search(image.repository):
         return False
     return not image.tag or bool(_MOVING.match(image.tag))

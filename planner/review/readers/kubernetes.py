@@ -193,10 +193,6 @@ def server_of(
     options, model, more = read_options(words, flags_of(None))
     mounted = pods.mounts(container, pod.spec)
     memory = next((one for one in mounted if one.target == "/dev/shm"), None)
-    security = container.get("securityContext")
-    privileged = (
-        security.key("privileged") if security is not None and security.string("privileged") == "true" else None
-    )
     asked = [] if doubled is None else [(doubled, "doubled")]
     host = pod.spec.string("hostIPC") == "true"
     at = container.key("command") or container.key("args") or container.key("image") or container.text
@@ -215,7 +211,7 @@ def server_of(
         mounts=tuple(mounted),
         shared_memory="host" if host else "mounted" if memory is not None else "none",
         shared_memory_bytes=pods.quantity_bytes(memory.source) if memory is not None and memory.source else None,
-        privileged=privileged,
+        privileged=pods.privileged(container),
         openings=tuple(pods.openings(container, pod.spec)),
         inner_port=True,
         probes=tuple(pods.probes(container)),

@@ -286,6 +286,15 @@ def named_product(values: Sequence[tuple[str, str]]) -> str | None:
     return named_here[0] if named_here and not products else None
 
 
+def privileged(holder: Tree, *names: str) -> Text | None:
+    """Where a container is made privileged, by its ``securityContext`` or what a chart calls it."""
+    for name in names or ("securityContext",):
+        security = holder.get(name)
+        if security is not None and security.string("privileged") == "true":
+            return security.key("privileged")
+    return None
+
+
 def probes(container: Tree) -> list[Probe]:
     """A container's probes, with the defaults of Kubernetes."""
     found = []

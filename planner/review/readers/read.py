@@ -26,13 +26,15 @@ from planner.review.readers import (
 from planner.review.readers import python as python_files
 from planner.review.readers.command import batch_claim, servers_of
 from planner.review.readers.limits import MOST_CHARACTERS, Unreadable
-from planner.review.readers.tree import TEMPLATES, Tree, documents
+from planner.review.readers.tree import NOT_YAML, TEMPLATES, Tree, documents
 from planner.review.server import Server
 from planner.review.text import Source, Text, plain
 
 _ENGINE_IMPORT = re.compile(r"^[ \t]*(?:from\s+vllm[\w.]*\s+import|import\s+vllm)\b", re.MULTILINE)
 _KEY_LINE = re.compile(r"^(?:- )?['\"]?[\w./-]+['\"]?:(?:\s|$)", re.MULTILINE)
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
+_FILLED = re.compile(r"\{\w+\}|\{%.*?%\}|<%.*?%>|@\w+@|\$\w+", re.DOTALL)
+"""What other engines of templates put something in place of."""
 _CONFIG_KEYS_NEEDED = 2
 
 
@@ -67,9 +69,13 @@ def read(source: Source, beside: Callable[[str], str | None] = nothing_beside) -
         found = _read(source, ending, beside)
     except Unreadable as problem:
         found = Artefact("unknown", unreadable=[problem])
+        filled = _FILLED.search(source.text) if path.suffix in TEMPLATES else None
+        if filled is not None and problem.reason.startswith(NOT_YAML):
+            # Before it is filled in, it need not be YAML.
+            found = Artefact("template", templates=[plain(filled[0], filled.start())])
     except RecursionError:
         found = Artefact("unknown", unreadable=[Unreadable("it is nested too deeply", 0)])
-    found.templates = [plain(match[0], match.start()) for match in _TEMPLATE.finditer(source.text)]
+    found.templates += [plain(match[0], match.start()) for match in _TEMPLATE.finditer(source.text)]
     found.servers = [_with_config(server, beside) for server in found.servers]
     return found
 
@@ -135,8 +141,8 @@ def _shell(source: Source, beside: Callable[[str], str | None]) -> Artefact:
     )
     kind = "shell script" if script else "vllm serve line"
     servers = servers_of(text, kind=kind, beside=beside)
-    if not script and servers:
-        kind = servers[0].kind
+    if not script:
+        kind = servers[0].kind if servers else "no vLLM command"
     return Artefact(kind, servers)
 
 

@@ -13,6 +13,8 @@ _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
 _VARIABLE = re.compile(r"\$\{\w+\}")
 TEMPLATES = (".tpl", ".tmpl", ".template", ".envsubst", ".j2", ".jinja", ".jinja2", ".gotmpl")
 """Endings of files that something else fills in first."""
+NOT_YAML = "it is not YAML"
+"""Begins the reason why a text cannot be read as YAML."""
 _MOST_NODES = 200_000
 _DEEPEST_BRACKETS = 200
 _STANDARD_TAG = "tag:yaml.org,2002:"
@@ -186,11 +188,11 @@ def documents(source: Source) -> list[Tree]:
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = str(getattr(error, "problem", None) or "it cannot be read").splitlines()[0]
-        raise Unreadable(f"it is not YAML: {problem}", int(mark.index) if mark is not None else 0) from None
+        raise Unreadable(f"{NOT_YAML}: {problem}", int(mark.index) if mark is not None else 0) from None
     except RecursionError:
         raise Unreadable("it is nested too deeply", 0) from None
     except (ValueError, AssertionError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise Unreadable(f"it is not YAML: {type(error).__name__}", 0) from None
+        raise Unreadable(f"{NOT_YAML}: {type(error).__name__}", 0) from None
     for node in nodes:
         _refuse_tags(node)
         _refuse_bombs(node)

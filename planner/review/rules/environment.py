@@ -30,6 +30,8 @@ def _secrets(case: Case) -> Iterator[Finding]:
     for name in ("api-key", "hf-token"):
         option = case.server.option(name)
         if option is not None and option.value is not None and option.value.known and option.value.value:
+            if _literal(case, option.value.value):
+                continue  # the text of a variable that nothing expands, and no secret
             variable = API_KEY if name == "api-key" else HF_TOKEN
             yield finding(
                 "secret-in-command",
@@ -53,7 +55,8 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
             cure=HF_TOKEN,
             edits=replaced(variable.name, HF_TOKEN) if variable.name.value == key else (),
         )
-    if value is not None and _literal(case, value.value):
+    # An instruction of a Dockerfile is expanded when the image is built.
+    if value is not None and case.server.setting != "image" and _literal(case, value.value):
         yield finding(
             "literal-variable",
             f"the value of {key} is the text `{value.value}`: nothing puts a value in its place",
@@ -65,7 +68,7 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
         and value.known
         and value.value.strip()
         and is_secret_name(key)
-        and not _stands_in(case, value.value)
+        and not _stands_in(case, key, value.value)
     ):
         yield finding(
             "secret-in-file",
@@ -91,10 +94,17 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
         )
 
 
-def _stands_in(case: Case, value: str) -> bool:
+def _stands_in(case: Case, name: str, value: str) -> bool:
     """Whether a value only says where a secret would be; values of a chart are made to hold it."""
     pattern = review_facts().secrets.placeholder
-    return case.server.setting != "helm" and re.search(pattern, value.strip()) is not None
+    value = value.strip()
+    a_name = re.fullmatch(r"[A-Z][A-Z_-]+", value) is not None and is_secret_name(value.replace("-", "_"))
+    a_name = a_name or (_letters(value) != "" and _letters(name).endswith(_letters(value)))
+    return case.server.setting != "helm" and (a_name or re.search(pattern, value) is not None)
+
+
+def _letters(text: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", text.lower())
 
 
 def _literal(case: Case, value: str) -> bool:

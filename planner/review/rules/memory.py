@@ -316,7 +316,8 @@ def _small(case: Case) -> Iterator[Finding]:
             stops=True,
             edits=with_value(case.server, option, str(highest)),
         )
-    if low and option is not None:
+    # A size of its own for the KV cache counts instead.
+    if low and option is not None and case.server.option("kv-cache-memory-bytes") is None:
         yield finding(
             "low-utilization",
             f"--gpu-memory-utilization {share} leaves most of each GPU empty",

@@ -59,9 +59,9 @@ def _ranges(case: Case) -> Iterator[Finding]:
             yield from refused(
                 case,
                 check,
-                f"--{name} {value.strip()[:20]} is not {_wording(check)}",
+                f"--{name} must be {_wording(check)}, not {value.strip()[:20]}",
                 option.typed,
-                cure=f"--{name} with {_wording(check)}",
+                cure=f"a value {_wording(check)}",
             )
 
 
@@ -88,10 +88,9 @@ def _inside(number: float, check: Range) -> bool:
 
 
 def _wording(check: Range) -> str:
-    low = f"at least {check.least}" if check.least is not None else f"above {check.above}"
-    high = f" and at most {check.most}" if check.most is not None else ""
-    high += f" and below {check.below}" if check.below is not None else ""
-    return f"a number of {low}{high}" if low.startswith("at") else f"a number {low}{high}"
+    """The bounds in words, the lower one first."""
+    words = (("at least", check.least), ("above", check.above), ("at most", check.most), ("below", check.below))
+    return " and ".join(f"{word} {bound}" for word, bound in words if bound is not None)
 
 
 def _pairs(case: Case, source: Source) -> Iterator[Finding]:

@@ -1,0 +1,6 @@
+resources:
+  accelerators: "{gpu}:{count}"
+{region}
+
+run: |
+  {command}
