@@ -25,6 +25,6 @@ class ExitCode(IntEnum):
     TIMEOUT = 7
     """A wait ended before its time limit allowed success."""
     FINDINGS = 8
-    """A review found something at or above ``--fail-on``."""
+    """A review found something at or above ``--fail-on``, or no verdict where one was required."""
     INTERRUPTED = 130
     """Ctrl-C."""

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from itertools import islice, pairwise
+from itertools import pairwise
 
-from planner.rendering.secrets import is_secret_name
 from planner.review.flags import flags_of
 from planner.review.options import read_options
 from planner.review.readers import docker
 from planner.review.readers.launch import Launch, launches
-from planner.review.readers.shell import Scope, commands
+from planner.review.readers.shell import Scope
 from planner.review.server import Claim, Server, Setting, Variable
 from planner.review.text import Text
 
 _SBATCH = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
-_SOURCED = re.compile(r"^[ \t]*(?:\[[^\n]*\][ \t]*&&[ \t]*)?(?:source|\.)[ \t]+[\"']?([\w./-]+)[\"']?", re.MULTILINE)
-_ALL_EXPORTED = re.compile(r"^[ \t]*set[ \t]+(?:-a|-o[ \t]+allexport)\b", re.MULTILINE)
 _RAY = re.compile(r"\bray\s+start\b")
-_MOST_SOURCED = 8
-_LONGEST_SOURCED = 1 << 15
 _PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
 
 
@@ -35,8 +30,7 @@ def servers_of(
 ) -> list[Server]:
     """Return the servers that shell text starts, in order; `beside` reads the files that it sources."""
     scope = scope if scope is not None else Scope()
-    if beside is not None:
-        _source(text, scope, beside)
+    scope.beside = beside or scope.beside
     rays = bool(_RAY.search(text.value))
     pinned = pin_of(text)
     claim = batch_claim(text)
@@ -52,31 +46,6 @@ def servers_of(
         spread = rays and server.text("distributed-executor-backend") == "ray"
         found.append(replace(server, spread=True) if spread else server)
     return found
-
-
-def _source(text: Text, scope: Scope, beside: Callable[[str], str | None]) -> None:
-    """Take over what the files assign that the script sources."""
-    exports = bool(_ALL_EXPORTED.search(text.value))
-    for match in islice(_SOURCED.finditer(text.value), _MOST_SOURCED):
-        content = beside(match[1])
-        if content is None or len(content) > _LONGEST_SOURCED:
-            continue
-        inner = Scope()
-        commands(Text(content, (match.start(1),) * len(content), (), False), inner)
-        single = {name: words[0] for name, words in inner.values.items() if words and len(words) == 1}
-        given = veiled({**single, **inner.exported})
-        scope.values.update({name: (value,) for name, value in given.items()})
-        scope.exported.update(given if exports else {name: given[name] for name in inner.exported})
-
-
-def veiled(values: Mapping[str, Text]) -> dict[str, Text]:
-    """The values of a file that keeps them, without its secrets: there they belong, and nobody is to see them."""
-    return {
-        name: Text(f"${name}", value.offsets[:1] * (len(name) + 1), (name,), False)
-        if is_secret_name(name) and value.value
-        else value
-        for name, value in values.items()
-    }
 
 
 def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, version: Text | None = None) -> Server:

@@ -11,6 +11,7 @@ from planner.rendering.secrets import is_secret_name
 from planner.review.flags import flags_of
 from planner.review.options import read_options
 from planner.review.readers.docker import engine_part, gpus_count, published, visible_count
+from planner.review.readers.env_file import assignments, variables_of
 from planner.review.readers.image import read_image, vendor_of
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.shell import Scope, commands
@@ -22,7 +23,6 @@ _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-
 _MOST_LAYERS = 8
 """Services that extend one another."""
 _MOST_SERVICES = 100
-_MOST_VARIABLES = 1000
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(h|m|s|ms)")
 
 
@@ -49,17 +49,6 @@ def servers_of(root: Tree, beside: Callable[[str], str | None]) -> list[Server]:
         if server is not None:
             found.append(server)
     return found
-
-
-@lru_cache(maxsize=16)
-def assignments(content: str) -> tuple[tuple[str, str], ...]:
-    """Names and values of an environment file, as many as anybody has."""
-    found = []
-    for line in content.splitlines():
-        name, mark, value = line.strip().removeprefix("export ").partition("=")
-        if mark and name.strip().isidentifier():
-            found.append((name.strip(), value.strip().strip("'\"")))
-    return tuple(found[:_MOST_VARIABLES])
 
 
 @lru_cache(maxsize=16)
@@ -190,14 +179,7 @@ def _variables(
             if at is None or content is None:
                 hidden = hidden or file.string("required") != "false"
                 continue
-            for name, value in assignments(content):
-                place = (at.start,)
-                # Such a file is where a secret belongs, so its value is nobody's here.
-                secret = is_secret_name(name) and value != ""
-                found[name] = Variable(
-                    name=Text(name, place * len(name), (), False),
-                    value=None if secret else Text(value, place * len(value), (), False),
-                )
+            found.update(variables_of(content, at.start))
         found.update(_environment(part.get("environment"), outside))
     return found, hidden
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from planner.review.flags import flags_of
 from planner.review.options import read_options
+from planner.review.readers.env_file import variables_of
 from planner.review.readers.image import holds_engine, read_image, serves, vendor_of
 from planner.review.readers.launch import Launch, engine_words, launches, shell_call
 from planner.review.readers.shell import Scope
@@ -118,17 +119,28 @@ def read_flags(words: Sequence[Text]) -> Container:
 
 def server_of(launch: Launch) -> Server | None:
     """Return the server that a ``docker run`` starts; None where it starts something else."""
-    return of_container(read_flags(launch.words), kind=launch.container, at=launch.at, outside=launch.env)
+    container = read_flags(launch.words)
+    return of_container(container, kind=launch.container, at=launch.at, outside=launch.env, beside=launch.beside)
 
 
 def of_container(
-    container: Container, *, kind: str, at: Text, outside: Mapping[str, Text], name: str = ""
+    container: Container,
+    *,
+    kind: str,
+    at: Text,
+    outside: Mapping[str, Text],
+    name: str = "",
+    beside: Callable[[str], str | None] | None = None,
 ) -> Server | None:
     """Return the server of one container; None where it is something else."""
     if container.image is None:
         return None
     image = read_image(container.image)
-    env = _environment(container, outside)
+    files = [(file, beside(file.value) if beside is not None else None) for file in container.values("--env-file")]
+    env = {}
+    for file, content in files:
+        env.update(variables_of(content, file.start) if content is not None else {})
+    env.update(_environment(container, outside))
     entry = next(iter(container.values("--entrypoint")), None)
     words, doubled = engine_part(container.words, image, entry, {n: v.value for n, v in env.items() if v.value})
     if words is None:
@@ -154,7 +166,7 @@ def of_container(
         privileged=_privileged(container),
         openings=tuple(_openings(container)),
         inner_port=not host_network,
-        hidden_variables=bool(container.values("--env-file")),
+        hidden_variables=any(content is None for _, content in files),
         asked=tuple(asked),
         args_end=words[-1] if words else container.image,
     )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
-from planner.review.readers.shell import Command, Scope, commands
+from planner.review.readers.shell import Command, Scope, each_command
 from planner.review.text import Text
 
 _TALK = frozenset(
@@ -67,13 +67,15 @@ class Launch:
     """What the engine's parser gets; for a container, the words behind ``run``."""
     at: Text
     env: Mapping[str, Text] = field(default_factory=dict)
+    beside: Callable[[str], str | None] | None = None
+    """Returns the text of a file that it names."""
     container: str = ""
     """``docker run`` or its like; empty for the engine itself."""
 
 
 def launches(text: Text, scope: Scope, depth: int = 0) -> Iterator[Launch]:
     """Yield every start of the engine in shell text."""
-    for command in commands(text, scope):
+    for command in each_command(text, scope):
         yield from of_command(command, scope, depth)
 
 
@@ -88,7 +90,8 @@ def of_command(command: Command, scope: Scope, depth: int = 0) -> Iterator[Launc
         return
     index = container_run(words)
     if index is not None:
-        yield Launch(tuple(words[index:]), words[0], env, _base(words[index - 2].value) + " run")
+        engine = _base(words[index - 2].value) + " run"
+        yield Launch(tuple(words[index:]), words[0], env, scope.beside, engine)
         return
     found = engine_words(words)
     if found is not None:
@@ -106,7 +109,7 @@ def of_command(command: Command, scope: Scope, depth: int = 0) -> Iterator[Launc
     if depth < _DEEPEST:
         for word in words[1:]:
             if _MENTION.search(word.value) and any(c.isspace() for c in word.value):
-                inner = Scope(outside={**scope.outside, **env}, parenthesised=scope.parenthesised)
+                inner = Scope(outside={**scope.outside, **env}, parenthesised=scope.parenthesised, beside=scope.beside)
                 inner.values.update(scope.values)
                 yield from launches(word, inner, depth + 1)
 

@@ -8,15 +8,17 @@ everything else (command substitution, arguments, the caller's environment) is n
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
+from planner.rendering.secrets import is_secret_name
 from planner.review.readers.shell_words import NAME, Scope, WordReader
 from planner.review.text import Text, joined
 
-__all__ = ["Command", "Scope", "commands"]
+__all__ = ["Command", "Scope", "commands", "each_command", "veiled"]
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=)")
+_LONGEST_SOURCED = 1 << 15
 _OPENERS = frozenset({"if", "for", "while", "until", "case", "select"})
 _CLOSERS = frozenset({"fi", "done", "esac"})
 _SKIPPED = frozenset({"then", "do", "else", "elif", "{", "}", "!", "time", "function"})
@@ -33,7 +35,22 @@ class Command:
 
 def commands(text: Text, scope: Scope | None = None) -> list[Command]:
     """Return the simple commands of `text` in the order in which they stand."""
-    return list(_Reader(text, scope if scope is not None else Scope()).read())
+    return list(each_command(text, scope if scope is not None else Scope()))
+
+
+def each_command(text: Text, scope: Scope) -> Iterator[Command]:
+    """Yield them one by one, while `scope` holds what is assigned up to there."""
+    yield from _Reader(text, scope).read()
+
+
+def veiled(values: Mapping[str, Text]) -> dict[str, Text]:
+    """The values of a file that keeps them, without its secrets: there they belong, and nobody is to see them."""
+    return {
+        name: Text(f"${name}", value.offsets[:1] * (len(name) + 1), (name,), False)
+        if is_secret_name(name) and value.value
+        else value
+        for name, value in values.items()
+    }
 
 
 class _Reader(WordReader):
@@ -167,12 +184,49 @@ class _Reader(WordReader):
             for word in words[1:]:
                 self.scope.values.pop(word.value, None)
             return
+        if words[0].value == "set":
+            self._set(words[1:])
+        if words[0].value in ("source", ".") and len(words) > 1:
+            self._source(words[1])
+            return
         if words[0].value in ("read", "for") and len(words) > 1:
             self.scope.values[words[1].value] = None
         pairs = tuple((name, value[0]) for name, value, _ in assignments if value)
         yield Command(tuple(words), pairs)
 
+    def _set(self, words: list[Text]) -> None:
+        """``set -a`` and ``set -o allexport`` export every assignment that follows."""
+        for index, word in enumerate(words):
+            long = word.value in ("-o", "+o") and index + 1 < len(words) and words[index + 1].value == "allexport"
+            if long or (word.value[:1] in ("-", "+") and "a" in word.value[1:] and word.value[1:2] != "-"):
+                self.scope.exporting = word.value.startswith("-")
+
+    def _source(self, file: Text) -> None:
+        """Take over what another file assigns, at the place where it is named."""
+        scope = self.scope
+        if scope.beside is None or scope.files_left < 1 or not file.known:
+            return
+        scope.files_left -= 1
+        content = scope.beside(file.value)
+        if content is None or len(content) > _LONGEST_SOURCED:
+            return
+        inner = replace(scope, values=dict(scope.values), exported=dict(scope.exported))
+        for _ in each_command(Text(content, (file.start,) * len(content), (), False), inner):
+            pass
+        scope.files_left, scope.exporting = inner.files_left, inner.exporting
+        for name, words in inner.values.items():
+            if name not in scope.values or scope.values[name] is not words:
+                scope.values[name] = tuple(veiled({name: word})[name] for word in words) if words else words
+        new = {name: value for name, value in inner.exported.items() if scope.exported.get(name) is not value}
+        scope.exported.update(veiled(new))
+
     def _assign(self, name: str, value: tuple[Text, ...] | None, *, more: bool) -> None:
+        self._set_value(name, value, more=more)
+        now = self.scope.values.get(name)
+        if self.scope.exporting and now:
+            self.scope.exported[name] = now[0]
+
+    def _set_value(self, name: str, value: tuple[Text, ...] | None, *, more: bool) -> None:
         before = self.scope.values.get(name)
         if self.depth:
             same = before is not None and value is not None and [t.value for t in before] == [t.value for t in value]

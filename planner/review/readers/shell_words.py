@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from planner.review.text import Text, joined
@@ -25,6 +25,12 @@ class Scope:
     """What ``$@`` stands for; None where that is the caller's."""
     parenthesised: bool = False
     """Whether ``$(NAME)`` is a variable, as Kubernetes has it."""
+    beside: Callable[[str], str | None] | None = None
+    """Returns the text of another file that is named; None where none is at hand."""
+    exporting: bool = False
+    """Whether every assignment is exported: ``set -a``."""
+    files_left: int = 8
+    """How many more files it may take in."""
 
     def find(self, name: str) -> tuple[Text, ...] | None:
         """The words of `name`; None where nothing says them."""

@@ -8,8 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from planner.review.readers import docker
 from planner.review.readers.command import servers_of as shell_servers
-from planner.review.readers.command import veiled
-from planner.review.readers.shell import Scope, commands
+from planner.review.readers.shell import Scope, commands, veiled
 from planner.review.server import Server
 from planner.review.text import Text
 
@@ -75,12 +74,12 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
         outside.update(veiled(_assigned(Text(content, (file.start,) * len(content), (), False))))
     found: list[Server] = []
     elsewhere: list[tuple[Text, str]] = []
-    quadlet = _quadlet(unit)
+    quadlet = _quadlet(unit, beside)
     if quadlet is not None:
         found.append(quadlet)
     for line in unit.values("ExecStart"):
         bare = line.cut(len(line.value) - len(line.value.lstrip(" @-:+!|")))
-        scope = Scope(outside=outside, exported=dict(outside))
+        scope = Scope(outside=outside, exported=dict(outside), beside=beside)
         servers = shell_servers(bare, kind="systemd unit", scope=scope, setting="systemd")
         if not servers:
             first = bare.value.split()
@@ -101,7 +100,7 @@ _QUADLET = {
 """Settings of podman's container units, and the flags of ``podman run`` that they stand for."""
 
 
-def _quadlet(unit: Unit) -> Server | None:
+def _quadlet(unit: Unit, beside: Callable[[str], str | None]) -> Server | None:
     """The server of a container unit of podman's."""
     image = next(iter(unit.values("Image")), None)
     if image is None:
@@ -123,7 +122,8 @@ def _quadlet(unit: Unit) -> Server | None:
             container.flags += docker.read_flags(words).flags
     words = [word for value in unit.values("Exec") for command in commands(value) for word in command.words]
     container.words = tuple(words)
-    return docker.of_container(container, kind="podman container unit", at=unit.at("Image") or image, outside={})
+    at = unit.at("Image") or image
+    return docker.of_container(container, kind="podman container unit", at=at, outside={}, beside=beside)
 
 
 def _assigned(text: Text) -> dict[str, Text]:
