@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from hw_specs import parse_gpus
 from planner.cli.commands.review import _beside
 from planner.review import review
@@ -63,3 +65,73 @@ def test_the_environment_file_of_a_container_is_read(tmp_path: Path) -> None:
         codes = {one.code for one in judged(path).findings}
         assert "variable-stops-start" in codes
         assert not codes & {"open-port", "secret-in-file"}
+
+
+BASE = f"""apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: engine}}
+spec:
+  template:
+    spec:
+      nodeSelector: {{nvidia.com/gpu.product: NVIDIA-H200}}
+      containers:
+      - name: engine
+        image: vllm/vllm-openai:latest
+        args: [{MODEL}, --tensor-parallel-size, "8", --host, 127.0.0.1]
+        resources: {{limits: {{nvidia.com/gpu: "8"}}}}
+        readinessProbe: {{httpGet: {{path: /health, port: 8000}}}}
+        volumeMounts: [{{name: shm, mountPath: /dev/shm}}, {{name: hub, mountPath: /root/.cache/huggingface}}]
+      volumes: [{{name: shm, emptyDir: {{medium: Memory}}}}, {{name: hub, hostPath: {{path: /hub}}}}]
+"""
+PATCHES = {
+    "merge": (
+        "patches:\n- path: more.yaml\n",
+        "kind: Deployment\nmetadata: {name: engine}\nspec: {template: {spec: {containers: [{name: engine, "
+        f"args: [{MODEL}, --tensor-parallel-size, '8', --port, '99999']}}]}}}}}}\n",
+    ),
+    "json": (
+        "patches:\n- {target: {kind: Deployment, name: engine}, path: more.yaml}\n",
+        "- {op: add, path: /spec/template/spec/containers/0/args/-, value: --swap-space=4}\n",
+    ),
+    "inline": (
+        "patchesStrategicMerge:\n- |-\n  kind: Deployment\n  metadata: {name: engine}\n  spec: {template: {spec: "
+        "{containers: [{name: engine, resources: {limits: {nvidia.com/gpu: '4'}}}]}}}\n", "",
+    ),
+    "none of this one": (
+        "patches:\n- {target: {kind: StatefulSet}, path: more.yaml}\n",
+        "- {op: add, path: /spec/template/spec/containers/0/args/-, value: --swap-space=4}\n",
+    ),
+}  # fmt: skip
+FOUND = {"merge": "refused", "json": "flag-gone", "inline": "too-few-gpus", "none of this one": None}
+
+
+@pytest.mark.parametrize("how", PATCHES)
+@pytest.mark.parametrize("folder", ["", "base/"])
+def test_an_overlay_is_judged_as_it_is_built(how: str, folder: str, tmp_path: Path) -> None:
+    patch, more = PATCHES[how]
+    (tmp_path / folder).mkdir(exist_ok=True)
+    (tmp_path / folder / "base.yaml").write_text(BASE)
+    if folder:
+        (tmp_path / folder / "kustomization.yaml").write_text("kind: Kustomization\nresources: [base.yaml]\n")
+    (tmp_path / "more.yaml").write_text(more)
+    overlay = tmp_path / "kustomization.yaml"
+    overlay.write_text(
+        f"kind: Kustomization\nresources:\n- {'base' if folder else 'base.yaml'}\n{patch}"
+        "images: [{name: vllm/vllm-openai, newTag: v0.33.0}]\n"
+    )
+    answer = judged(overlay)
+    errors = {one.code for one in answer.findings if one.severity == "error"}
+    assert errors == ({FOUND[how]} if FOUND[how] else set())
+    assert (answer.servers[0].gpus, answer.servers[0].vllm_version) == (
+        "4xH200" if how == "inline" else "8xH200",
+        "0.33.0",
+    )
+    assert not any(one.edits for one in answer.findings)
+
+
+def test_a_base_that_is_not_at_hand_is_asked_for(tmp_path: Path) -> None:
+    overlay = tmp_path / "kustomization.yaml"
+    overlay.write_text("kind: Kustomization\nresources: [../base, https://example.com/base.yaml]\n")
+    (found,) = judged(overlay).findings
+    assert found.code == "no-server"
+    assert "kubectl kustomize" in found.message

@@ -16,6 +16,7 @@ from planner.review.readers import (
     dockerfile,
     helm,
     kubernetes,
+    kustomize,
     loose,
     makefile,
     markdown,
@@ -149,8 +150,8 @@ def _shell(source: Source, beside: Callable[[str], str | None]) -> Artefact:
 def _yaml(source: Source, beside: Callable[[str], str | None]) -> Artefact | None:
     all_roots = documents(source)
     roots = [root for root in all_roots if root.kind == "map"]
-    if roots and all(root.string("kind") == "Kustomization" for root in roots):
-        return _kustomization(roots[0])
+    if roots and all(kustomize.is_kustomization(root) for root in roots):
+        return _kustomization(roots[0], beside)
     if any(kubernetes.is_manifest(root) for root in roots):
         return Artefact("Kubernetes", kubernetes.servers_of(roots))
     for root in roots:
@@ -170,12 +171,15 @@ def _yaml(source: Source, beside: Callable[[str], str | None]) -> Artefact | Non
     return Artefact("YAML", found) if found else None
 
 
-def _kustomization(root: Tree) -> Artefact:
-    """What an overlay starts is known when it is built, which is not done here."""
-    at = root.key("resources") or root.key("bases") or root.key("components") or root.key("kind")
-    assert at is not None
-    how = "what it makes of other files: `kubectl kustomize DIR | m35-plan review -` shows it whole"
-    return Artefact("Kustomization", asked=[(at, how)])
+def _kustomization(root: Tree, beside: Callable[[str], str | None]) -> Artefact:
+    """The servers of what it makes of the files at hand, and what is not."""
+    objects, missing = kustomize.resources_of(root, beside)
+    servers = kubernetes.servers_of(objects)
+    if not servers or missing:
+        at = root.key("resources") or root.key("bases") or root.key("components") or root.key("kind")
+        how = "what it makes of other files: `kubectl kustomize DIR | m35-plan review -` shows it whole"
+        missing = [(at, how)] if at is not None else missing
+    return Artefact("Kustomization", [replace(one, asked=(*one.asked, *missing)) for one in servers], asked=missing)
 
 
 def _is_config(root: Tree) -> bool:

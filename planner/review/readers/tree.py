@@ -71,8 +71,20 @@ class Tree:
         for key in path:
             if here is None:
                 return None
-            here = next((value for name, value in here.items() if name.value == key), None)
+            here = here.member(key)
         return here
+
+    def member(self, name: str) -> Tree | None:
+        """The value of one key; the places of the others are not looked for."""
+        if self.kind != "map":
+            return None
+        merged = []
+        for key, value in self._node.value:
+            if key.value == name and name != "<<":
+                return self._child(value)
+            if key.value == "<<":
+                merged.append(value)
+        return next((value for key, value in self.items() if key.value == name), None) if merged else None
 
     def key(self, name: str) -> Text | None:
         """The key `name` itself."""
@@ -158,6 +170,10 @@ class Together(Tree):
     def __init__(self, parts: Sequence[Tree]) -> None:
         super().__init__(parts[0]._node, parts[0]._source)
         self.parts = tuple(parts)
+
+    def member(self, name: str) -> Tree | None:
+        """The value of one key, of the first part that has it."""
+        return next((found for part in self.parts if (found := part.member(name)) is not None), None)
 
     def items(self) -> Iterator[tuple[Text, Tree]]:
         """Keys and values, each key once."""
