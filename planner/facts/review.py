@@ -71,6 +71,12 @@ class WholeGpu(Origin):
     since: str
 
 
+class Pairs(Origin):
+    """From this release on ``key=value`` stands for no object any more."""
+
+    gone_since: str
+
+
 class StartupReview(Origin):
     """What every start takes beside loading."""
 
@@ -105,6 +111,7 @@ class ReviewFacts(Record):
     publishers: Publishers
     small_batch: SmallBatch
     low_utilization: LowUtilization
+    pairs: Pairs
     whole_gpu: WholeGpu
     startup: StartupReview
     secrets: Secrets

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 from planner.facts.clouds import cloud_facts
 from planner.review.machine import count_of
-from planner.review.readers.command import pin_of
 from planner.review.readers.command import servers_of as shell_servers
-from planner.review.readers.image import read_image
+from planner.review.readers.image import pin_of, read_image
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import Tree
 from planner.review.server import Claim, Opening, Server, Variable

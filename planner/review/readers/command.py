@@ -10,6 +10,7 @@ from itertools import pairwise
 from planner.review.flags import flags_of
 from planner.review.options import read_options
 from planner.review.readers import docker
+from planner.review.readers.image import pin_of
 from planner.review.readers.launch import Launch, launches
 from planner.review.readers.shell import Scope
 from planner.review.server import Claim, Server, Setting, Variable
@@ -17,7 +18,6 @@ from planner.review.text import Text
 
 _SBATCH = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
 _RAY = re.compile(r"\bray\s+start\b")
-_PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
 
 
 def servers_of(
@@ -69,12 +69,6 @@ def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, vers
 def variables(pairs: Iterable[tuple[str, Text]]) -> dict[str, Variable]:
     """Environment variables from names and values."""
     return {name: Variable(name=value, value=value) for name, value in pairs}
-
-
-def pin_of(text: Text) -> Text | None:
-    """The release that ``pip install vllm==…`` pins, at its place."""
-    match = _PIN.search(text.value)
-    return None if match is None else text.cut(match.start(1), match.end(1))
 
 
 def batch_claim(text: Text) -> Claim:

@@ -10,9 +10,8 @@ from itertools import islice
 
 from planner.review.flags import flags_of
 from planner.review.options import read_options
-from planner.review.readers.command import pin_of
 from planner.review.readers.docker import DOUBLED, engine_part
-from planner.review.readers.image import read_image
+from planner.review.readers.image import pin_of, read_image
 from planner.review.readers.launch import launches
 from planner.review.readers.shell import Scope, commands
 from planner.review.server import Server, Variable

@@ -13,6 +13,7 @@ _MOVING = re.compile(
     r"^(latest|nightly|main|master|dev|edge|stable|head|gfx\w+|.*-latest|latest-.*|.*nightly.*)$", re.I
 )
 
+_PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
 _STANDS_IN = re.compile(r"[<>{}\s]")
 """What no reference holds: somebody is to put one in its place."""
 
@@ -73,3 +74,9 @@ def moving(image: Image) -> bool:
     if image.digest or not image.name.known or _STANDS_IN.search(image.repository):
         return False
     return not image.tag or bool(_MOVING.match(image.tag))
+
+
+def pin_of(text: Text) -> Text | None:
+    """The release that ``pip install vllm==…`` pins, at its place."""
+    match = _PIN.search(text.value)
+    return None if match is None else text.cut(match.start(1), match.end(1))

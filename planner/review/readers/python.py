@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 
 from planner.review.flags import flags_of
 from planner.review.options import Option, read_options
+from planner.review.readers.image import pin_of
 from planner.review.readers.launch import Launch, engine_words
 from planner.review.readers.limits import Unreadable
 from planner.review.server import Claim, Server, Variable
@@ -39,7 +41,9 @@ def servers_of(source: Source) -> list[Server]:
         raise Unreadable("it is not Python that can be read", 0) from None
     reader = _Reader(source)
     reader.visit(tree)
-    return reader.found
+    # A release that the file itself installs: an image that it builds, the dependencies of a script.
+    pinned = pin_of(plain(source.text, 0))
+    return [replace(one, version=pinned) for one in reader.found]
 
 
 def _offset(source: Source, line: int, column: int) -> int:

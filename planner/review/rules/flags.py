@@ -207,7 +207,8 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
     if known is None or one.value is None or not one.value.known or (case.version is None and not known.get("type")):
         return
     value, kind = one.value.value.strip(), known.get("type")
-    if one.name == "limit-mm-per-prompt" and not one.key and re.fullmatch(r"\w+=\d+(,\w+=\d+)*", value):
+    old = case.version is not None and parse_version(case.version) < parse_version(review_facts().pairs.gone_since)
+    if one.name == "limit-mm-per-prompt" and not one.key and not old and re.fullmatch(r"\w+=\d+(,\w+=\d+)*", value):
         counts = dict(part.split("=") for part in value.split(","))
         new = json.dumps({name: int(number[:6]) for name, number in counts.items()})
         edits = replaced(one.value, f"'{new}'") if case.server.editable == "words" else replaced(one.value, new)
