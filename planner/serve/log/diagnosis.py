@@ -60,7 +60,11 @@ _PYTHON_WORDS = re.compile(
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
 _HEAD = re.compile(r"Traceback \(most recent")
 _ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|[Ee]rror:|[Ff]atal:)")
-_DEFECT = re.compile(r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError): ")
+_DEFECT = re.compile(
+    r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError|ZeroDivisionError): |"
+    r"RuntimeError: (?:The size of tensor|shape mismatch|[Ss]izes of tensors|mat1 and mat2|[Ee]xpected .{0,80}(?:to be|but)|"
+    r"[Tt]ensors must|stack expects|.{0,40}size mismatch|.{0,40}must have the same dtype)"
+)
 """Exceptions that no setting raises on purpose: the code itself is at fault, or what it calls is another version."""
 
 
