@@ -47,6 +47,8 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     """Return cause, evidence, ledger term and cures."""
     lines = [style(line, "1") for line in paragraph(f"{diagnosis.code}: {diagnosis.title}", indent="").split("\n")]
     if diagnosis.code == "none":
+        for item in diagnosis.evidence:
+            lines += ["", *_log_line(item)]
         return "\n".join(lines)
     during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase) or 'the log does not say'}"
     lines.append(f"{during} (ledger line `{diagnosis.term}`)" if diagnosis.term else during)

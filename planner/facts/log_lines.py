@@ -90,6 +90,8 @@ class Cause(Record):
     """Parts of a source file's path; an exception raised there that nothing names speaks for the cause, weakly."""
     last_words: tuple[str, ...] = ()
     """Texts of a line after which a start of this kind falls silent."""
+    beside: bool = False
+    """Whether what else is on the GPUs matters, which is then said first."""
     silent_cures: tuple[str, ...] = ()
     empty_title: str = ""
     not_engine_title: str = ""
@@ -97,9 +99,12 @@ class Cause(Record):
 
 
 class FreeMemory(Origin):
-    """A lower utilization is offered without a plan where this share of the GPU is free."""
+    """What is offered without a plan, and when a GPU counts as idle."""
 
     least_share: float
+    """A lower utilization is offered where this share of the GPU is free."""
+    idle_gib: float
+    """A GPU with less than this in use holds no process."""
 
 
 class FailureFile(Record):

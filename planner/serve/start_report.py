@@ -18,7 +18,7 @@ from planner.serve.log.measured import Measured, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
 from planner.serve.process.health import read_metrics
 from planner.serve.process.run import Run, RunStatus
-from planner.serve.process.witness import kernel_words
+from planner.serve.process.witness import gpu_memory, kernel_words
 from planner.state import read_own, write_json
 
 Outcome = Literal["ready", "failed", "timed out", "stopped", "open"]
@@ -121,6 +121,7 @@ def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
             timed_out=timed_out,
             kernel=kernel_words(run.directory, since_s=run.record.created_at_s),
             port=run.record.endpoint.port,
+            held=() if status.alive or run.stop_was_asked() else gpu_memory(run.directory),
         )
     )
 

@@ -234,6 +234,16 @@ def test_mistral_common_is_answered_with_the_release_s_own_pin() -> None:
     assert "check" in diagnose(after(text)).cures[0]
 
 
+def test_errors_of_requests_are_no_failed_start_and_are_shown() -> None:
+    words = "Error in preprocessing prompt inputs\nTypeError: unexpected keyword argument 'force_tool_names'"
+    said = "".join(f"(APIServer pid=1) ERROR 11-20 09:13:00 [serving.py:9] {line}\n" for line in words.split("\n"))
+    assert b"Application startup complete" in V2
+    found = diagnose(V2 + said.encode())
+    assert found.code == "none" and found.title.endswith("the server was ready, and reported 1 error since")
+    assert "Error in preprocessing" in found.evidence[0].text and not found.cures
+    assert diagnose(V2).title == "the log shows no failure; the server was ready" and not diagnose(V2).evidence
+
+
 def test_an_unknown_failure_shows_the_root_not_the_last_line() -> None:
     log = read(REAL, "fp8-kernel-missing.log").replace(b"expected at most 0 argument(s)", b"went wrong")
     found = diagnose(log)

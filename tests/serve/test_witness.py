@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from hw_specs.detect.activity import GpuActivity
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.process import witness
-from planner.serve.process.witness import WITNESS, counters, kernel_words, oom_kills
+from planner.serve.process.witness import WITNESS, counters, gpu_memory, kernel_words, oom_kills
 
 LOG = b"(EngineCore pid=210) INFO 05-13 10:40:43 [core.py:97] Initializing a V1 LLM engine (v0.27.0) with config: model='m'\n"
 OOM = "Out of memory: Killed process 4711 (VLLM::Worker_TP0) total-vm:41G, anon-rss:62G"
@@ -74,3 +75,47 @@ def test_the_counter_is_read_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "memory.events").write_text("low 0\noom 4\noom_kill 3\n")
     assert oom_kills(tmp_path) == 3
     assert "oom_kills" in json.loads(counters())
+
+
+def gpu(index: int, used_gib: float) -> GpuActivity:
+    return GpuActivity(
+        vendor="nvidia", index=index, use_fraction=0.0, used_bytes=round(used_gib * 2**30), total_bytes=80 * 2**30,
+        power_w=None, power_limit_w=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            (0.5, 61.0),
+            (0.5, 61.2),
+            "GPU 1 still holds 61.20 of 80.00 GiB after the server has ended, 61.00 at the launch",
+        ),
+        (
+            (0.5, 61.0),
+            (0.5, 0.4),
+            "nothing else holds memory of the GPUs now that the server has ended (GPU 1 held 61.00",
+        ),
+        ((0.0, 0.0), (0.0, 0.0), "nothing else holds memory of the GPUs now that the server has ended"),
+    ],
+)
+def test_what_is_on_the_gpus_after_the_end_is_said_first_where_memory_is_the_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: tuple[float, ...], after: tuple[float, ...], said: str
+) -> None:
+    there: list[tuple[float, ...]] = [before]
+    monkeypatch.setattr(
+        witness.ActivityReader, "read", lambda _: tuple(gpu(index, used) for index, used in enumerate(there[0]))
+    )
+    (tmp_path / WITNESS).write_text(counters())
+    there[0] = after
+    held = gpu_memory(tmp_path)
+    oom = LOG + b"(Worker_TP1 pid=3) ERROR 05-13 10:41:43 [x.py:1] torch.OutOfMemoryError: CUDA out of memory.\n"
+    assert diagnose(oom, exit_code=1, held=held).cures[0].startswith(said)
+    port = LOG + b"(APIServer pid=3) ERROR 05-13 10:41:43 [x.py:1] OSError: [Errno 98] Address already in use\n"
+    assert not any("GPU" in cure for cure in diagnose(port, exit_code=1, held=held).cures)
+
+
+def test_a_machine_without_a_driver_says_nothing_of_its_gpus(tmp_path: Path) -> None:
+    oom = LOG + b"(Worker_TP1 pid=3) ERROR 05-13 10:41:43 [x.py:1] torch.OutOfMemoryError: CUDA out of memory.\n"
+    assert diagnose(oom, exit_code=1, held=gpu_memory(tmp_path)).cures == diagnose(oom, exit_code=1).cures

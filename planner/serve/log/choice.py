@@ -91,7 +91,7 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
 
     What was said before the server became ready did not stop it.
     """
-    ready = _ready_line(events)
+    ready = ready_line(events)
     blocks = [event for event in events if isinstance(event, TracebackSeen)]
     found = []
     for event in events:
@@ -146,7 +146,7 @@ def _frames(block: TracebackSeen) -> list[Frame]:
 def _by_place(events: Sequence[Event]) -> FailureSeen | None:
     """The part of the software in which something was raised that nothing else names."""
     block = root_block(events)
-    if block is None or block.line < _ready_line(events) or _is_report(block):
+    if block is None or block.line < ready_line(events) or _is_report(block):
         return None
     places = sorted(
         ((place, code) for code, cause in causes().items() for place in cause.places), key=lambda one: -len(one[0])
@@ -164,7 +164,8 @@ def _is_report(block: TracebackSeen) -> bool:
     return any(text in block.exception for text in log_patterns().wrappers)
 
 
-def _ready_line(events: Sequence[Event]) -> int:
+def ready_line(events: Sequence[Event]) -> int:
+    """Return the line that says that the server was ready; 0 where none does."""
     ready = (event.line for event in events if isinstance(event, PhaseStarted) and event.phase == "ready")
     return max(ready, default=0)
 

@@ -20,6 +20,7 @@ from planner.serve.log.choice import (
     has_failed,
     precise_failures,
     raised_at,
+    ready_line,
     root_block,
     working_phase,
 )
@@ -32,6 +33,8 @@ from planner.serve.log.events import (
     TimedOut,
     TracebackSeen,
 )
+from planner.serve.log.held import HeldMemory, held_words
+from planner.serve.log.lines import messages, plain_line
 from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import StartupLog, parse_log
 from planner.serve.log.patterns import log_patterns
@@ -62,8 +65,8 @@ _HEAD = re.compile(r"Traceback \(most recent")
 _ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|[Ee]rror:|[Ff]atal:)")
 _DEFECT = re.compile(
     r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError|ZeroDivisionError): |"
-    r"RuntimeError: (?:The size of tensor|shape mismatch|[Ss]izes of tensors|mat1 and mat2|[Ee]xpected .{0,80}(?:to be|but)|"
-    r"[Tt]ensors must|stack expects|.{0,40}size mismatch|.{0,40}must have the same dtype)"
+    r"RuntimeError: (?:The size of tensor|shape mismatch|[Ss]izes of tensors|mat1 and mat2|[Tt]ensors must|"
+    r"[Ee]xpected .{0,80}(?:to be|but)|stack expects|.{0,40}size mismatch|.{0,40}must have the same dtype)"
 )
 """Exceptions that no setting raises on purpose: the code itself is at fault, or what it calls is another version."""
 
@@ -111,12 +114,14 @@ def diagnose(
     timed_out: TimedOut | None = None,
     kernel: bytes = b"",
     port: int | None = None,
+    held: Sequence[HeldMemory] = (),
 ) -> Diagnosis:
     """Return the cause of the failure that `log` tells of; never raises.
 
     `plan` lets the cures be planned again from what the engine measured. `exit_code` is the server's, as a shell
     gives it, and `timed_out` what a follower saw, for causes that leave no line. `kernel` is what the kernel said
-    meanwhile, which counts behind the log's own causes. `port` is the one that was asked for.
+    meanwhile, which counts behind the log's own causes. `port` is the one that was asked for, `held` what was on the
+    GPUs after the server's end.
     """
     reader = StartupLog()
     events: tuple[Event, ...] = reader.feed(log) + reader.finish()
@@ -141,6 +146,8 @@ def diagnose(
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""
     again = (_AGAIN.format(starts=starts),) if (starts := log.count(_START)) > _FEW_STARTS else ()
+    if known.beside and (beside := held_words(held)):
+        cures.insert(0, beside)
     if cause.weight == "place":
         note = f"{_UNSURE}; it was {_raised(events)}"
     if plan is not None:
@@ -249,10 +256,15 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
     failed = exit_code not in (None, *CALM_EXITS) or has_failed(events)
     reached = working_phase(events)
     if not failed and (phases or exit_code == 0):
+        errors = _errors_since_ready(log, events)
         title = "the log shows no failure" + (
             "; the server was ready" if "ready" in phases else f"; it ends in {reached}"
         )
-        return Diagnosis(code="none", title=title, phase=reached, term="", evidence=(), cures=(), measured=measured)
+        if errors:
+            many = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+            title = f"the start did not fail; the server was ready, and reported {many} since"
+        return Diagnosis(code="none", title=title, phase=reached, term="", evidence=errors[:1], cures=(),
+                         measured=measured)  # fmt: skip
     root = _root_traceback(log, events)
     words = _last_words(root, events)
     if _only_reports(events):
@@ -280,6 +292,20 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         traceback=root,
         measured=measured,
     )
+
+
+def _errors_since_ready(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
+    """What a server that came up said of requests: one line for each moment in which it reported an error."""
+    ready = ready_line(events)
+    if not ready:
+        return ()
+    found: dict[str, LogLine] = {}
+    for number, line in enumerate(log.split(b"\n"), 1):
+        if number > ready and b"ERROR" in line:
+            for said in messages(plain_line(line)):
+                if said.level in ("ERROR", "CRITICAL"):
+                    found.setdefault(f"{said.rank} {said.stamp}", LogLine(number=number, text=_plain(said.text[:400])))
+    return tuple(found.values())
 
 
 def _only_reports(events: Sequence[Event]) -> bool:

@@ -1,4 +1,4 @@
-"""What the kernel knows of a start beside its log: its own words, and how often a control group ran out of memory.
+"""What is known of a start beside its log: the kernel's words, a control group's counter, what is on the GPUs.
 
 Each is looked at where it can be read; what cannot be read says nothing. Nothing is changed.
 """
@@ -10,8 +10,11 @@ import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from hw_specs.detect.activity import ActivityReader
 from planner.errors import UnsafePath
+from planner.serve.log.held import HeldMemory
 from planner.state import read_json
 
 WITNESS = "witness.json"
@@ -45,25 +48,42 @@ def oom_kills(root: Path = _CGROUP) -> int | None:
 
 def counters() -> str:
     """Return the counters as they are now, as the text of the file that a launch leaves."""
-    return json.dumps({"oom_kills": oom_kills()}) + "\n"
+    used = {str(gpu.index): gpu.used_bytes for gpu in ActivityReader().read() if gpu.used_bytes is not None}
+    return json.dumps({"oom_kills": oom_kills(), "gpu_used_bytes": used}) + "\n"
+
+
+def gpu_memory(directory: Path) -> tuple[HeldMemory, ...]:
+    """Return what is in use on each GPU of this machine now, and was at the launch of the run in `directory`."""
+    before = _before(directory).get("gpu_used_bytes")
+    then = before if isinstance(before, dict) else {}
+    return tuple(
+        HeldMemory(
+            index=gpu.index,
+            used_bytes=gpu.used_bytes,
+            total_bytes=gpu.total_bytes,
+            before_bytes=count if isinstance(count := then.get(str(gpu.index)), int) else None,
+        )
+        for gpu in ActivityReader().read()
+        if gpu.used_bytes is not None and gpu.total_bytes is not None
+    )
 
 
 def kernel_words(directory: Path, *, since_s: float) -> bytes:
     """Return what the kernel said of GPUs and of ended engines since `since_s` (Unix time), as lines of a log."""
     lines = [line for line in _dmesg(since_s) if _OURS.search(line) or _GPU.search(line)][:_MOST_LINES]
-    before = _before(directory)
+    before = _before(directory).get("oom_kills")
     now = oom_kills()
-    if before is not None and now is not None and now > before:
+    if isinstance(before, int) and now is not None and now > before:
         lines.append(f"Detected {now - before} oom_kill event(s) in this control group since the launch")
     return "".join(f"{line}\n" for line in lines).encode()
 
 
-def _before(directory: Path) -> int | None:
+def _before(directory: Path) -> dict[str, Any]:
+    """What the launch left; empty where it cannot be trusted."""
     try:
-        value = (read_json(directory / WITNESS) or {}).get("oom_kills")
+        return read_json(directory / WITNESS) or {}
     except UnsafePath:
-        return None
-    return value if isinstance(value, int) else None
+        return {}
 
 
 def _dmesg(since_s: float) -> list[str]:
