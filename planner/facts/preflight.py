@@ -65,6 +65,19 @@ class CudaDrivers(Origin):
     images: tuple[tuple[str, str], ...]
 
 
+class RocmDrivers(Origin):
+    """What AMD supports on each amdgpu package, and ROCm releases by vLLM's images, oldest first."""
+
+    supported: tuple[tuple[str, str, str], ...]
+    images: tuple[tuple[str, str], ...]
+
+
+class RocmModules(Origin):
+    """First version of the kernel module of each amdgpu package, oldest first."""
+
+    first: tuple[tuple[str, str], ...]
+
+
 class PreflightFacts(Record):
     """The whole file."""
 
@@ -78,6 +91,8 @@ class PreflightFacts(Record):
     commands: Commands
     limits: LimitFacts
     cuda_drivers: CudaDrivers
+    rocm_drivers: RocmDrivers
+    rocm_modules: RocmModules
 
 
 @cache

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from hw_specs import parse_gpus
-from hw_specs.detect.devices import Driver
+from hw_specs.detect.devices import Driver, PairLink
 from planner.planning.choose import make_plan as plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
@@ -155,6 +155,60 @@ def test_the_driver_is_held_against_torch(torch: str, runtime: str, status: str,
     given.__dict__["report"] = type("Report", (), {"drivers": (driver,)})()
     result = check("runtime", given)
     assert result is not None and result.status == status and words in result.hint
+
+
+@pytest.mark.parametrize(
+    ("version", "amdgpu", "status", "words"),
+    [
+        ("0.23.0+rocm723", "6.16.13", "pass", ""),
+        ("0.23.0+rocm723", "6.12.12", "pass", ""),
+        ("0.23.0+rocm723", "6.10.5", "warn", "amdgpu 6.4 or newer"),
+        ("0.23.0+rocm70", "6.8.5", "pass", ""),
+        ("0.23.0+rocm70", "6.7.0", "warn", "amdgpu 6.2 or newer"),
+        ("0.23.0+rocm62", "6.19.14", "warn", "ROCm 7.0 or newer"),
+        ("0.23.0+rocm723", "6.8.0-60-generic", "unknown", ""),
+        ("0.23.0", "6.16.13", "unknown", ""),
+    ],
+)
+def test_amd_s_driver_is_held_against_the_rocm_of_the_build(version: str, amdgpu: str, status: str, words: str) -> None:
+    given = subject({}, gpus="8xMI300X")
+    given.__dict__["versions"] = {"torch": "2.10.0+git8514f05", "vllm": version}
+    driver = Driver(vendor="amd", driver_version=amdgpu, runtime="ROCm 7.2.1")
+    given.__dict__["report"] = type("Report", (), {"drivers": (driver,)})()
+    result = check("runtime", given)
+    assert result is not None and result.status == status and words in result.hint
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("ACSCtl:\tSrcValid+ TransBlk- ReqRedir+ CmpltRedir+", "warn"),
+        ("ACSCtl:\tSrcValid- TransBlk- ReqRedir-", "pass"),
+    ],
+)
+def test_bridges_that_redirect_are_seen(
+    said: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "pci" / "0000:3b:00.0").mkdir(parents=True)
+    for name, text in (("class", "0x120000"), ("vendor", "0x1002")):
+        (tmp_path / "pci" / "0000:3b:00.0" / name).write_text(f"{text}\n")
+    monkeypatch.setattr(links, "_PCI", tmp_path / "pci")
+    monkeypatch.setattr(links.os, "geteuid", lambda: 0)
+    program(tmp_path / "bin", "lspci", f"{said}\n")
+    result = check("acs", subject({"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin"}))
+    assert result is not None and result.status == status
+    assert check("acs", subject({"PATH": str(tmp_path)})).status == "skip"  # type: ignore[union-attr]
+    monkeypatch.setattr(links.os, "geteuid", lambda: 1000)
+    assert "only root" in check("acs", subject({})).seen  # type: ignore[union-attr]
+
+
+def test_amd_s_links_are_told_and_pcie_is_skipped_with_a_reason() -> None:
+    for kind, status in (("xgmi", "pass"), ("pcie", "skip")):
+        given = subject({}, gpus="8xMI300X")
+        pair = PairLink(vendor="amd", a=0, b=1, kind=kind)  # type: ignore[arg-type]
+        given.__dict__["report"] = type("Report", (), {"links": (pair,)})()
+        result = check("peer_access", given)
+        assert result is not None and result.status == status
 
 
 def test_a_start_that_compiles_needs_its_tools(tmp_path: Path) -> None:

@@ -36,6 +36,7 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="fabric", title="the NVSwitch fabric is set up", run=links.check_fabric),
         NamedCheck(name="peer_access", title="the GPUs reach each other", run=links.check_peer_access),
         NamedCheck(name="iommu", title="no IOMMU between the GPUs", run=links.check_iommu),
+        NamedCheck(name="acs", title="no PCIe bridge redirects the GPUs", run=links.check_acs),
         NamedCheck(name="visible_devices", title="the chosen GPUs can be read", run=variables.check_visible_devices),
         NamedCheck(name="allocator", title="memory can be shared", run=variables.check_allocator),
         NamedCheck(name="nccl", title="NCCL's variables fit", run=variables.check_nccl),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from planner.serve.preflight.subject import Subject
 _FABRIC = re.compile(r"^\s+Fabric\n\s+State\s+: (?P<state>[^\n]+)\n\s+Status\s+: (?P<status>[^\n]+)", re.MULTILINE)
 _PCI = Path("/sys/bus/pci/devices")
 _VENDORS = {"0x10de": "nvidia", "0x1002": "amd"}
+_DISPLAY = ("0x0302", "0x0300", "0x0380", "0x1200")
+"""Classes of PCI devices: display controllers, and processing accelerators such as the MI300."""
 _TRANSLATED = ("DMA", "DMA-FQ")
 _GOOD_PEER = ("OK", "X")
 
@@ -37,8 +40,10 @@ def check_fabric(subject: Subject) -> str | None:
 
 def check_peer_access(subject: Subject) -> str | None:
     """Whether the GPUs may reach each other's memory."""
-    if not _several_nvidia(subject):
+    if wanted_gpus(subject) < 2:
         return None
+    if not _several_nvidia(subject):
+        return _amd_links(subject)
     answer = subject.run(["nvidia-smi", "topo", "-p2p", "r"])
     if answer is None or answer.returncode:
         raise Skipped("nvidia-smi does not report which GPUs can reach each other")
@@ -56,7 +61,7 @@ def check_iommu(subject: Subject) -> str | None:
     """Whether an IOMMU stands between the GPUs: it makes peer-to-peer traffic hang or fail."""
     if wanted_gpus(subject) < 2 or subject.order.in_container:
         return None
-    gpus = [path for path in _devices() if _read(path / "class").startswith(("0x0302", "0x0300", "0x0380"))]
+    gpus = [path for path in _devices() if _read(path / "class").startswith(_DISPLAY)]
     gpus = [path for path in gpus if _read(path / "vendor") in _VENDORS]
     if not gpus:
         raise Skipped("no GPU on the PCI bus to look behind")
@@ -68,6 +73,38 @@ def check_iommu(subject: Subject) -> str | None:
             "the host's administrator: `iommu=pt` for the kernel, and PCIe ACS off; peer-to-peer traffic hangs else",
         )
     return "no translating IOMMU before the GPUs" if any(kinds.values()) else "no IOMMU"
+
+
+def check_acs(subject: Subject) -> str | None:
+    """Whether PCIe bridges redirect what the GPUs send to each other (Access Control Services)."""
+    if wanted_gpus(subject) < 2 or subject.order.in_container:
+        return None
+    if not any(
+        _read(path / "class").startswith(_DISPLAY) and _read(path / "vendor") in _VENDORS for path in _devices()
+    ):
+        raise Skipped("no GPU on the PCI bus to look behind")
+    if os.geteuid() != 0:
+        raise Skipped("only root sees it: `sudo lspci -vvv | grep ACSCtl` must say ReqRedir- where GPUs talk over PCIe")
+    answer = subject.run(["lspci", "-vvv"])
+    if answer is None or answer.returncode:
+        raise Skipped("there is no lspci (package pciutils) to ask")
+    redirecting = len(re.findall(r"ACSCtl:.*\bReqRedir\+", answer.stdout))
+    if redirecting:
+        raise Doubtful(
+            f"{redirecting} PCIe bridges redirect what GPUs send to each other (ACSCtl ReqRedir+)",
+            "the host's administrator: PCIe ACS off in the BIOS; GPUs that talk over PCIe are slow or hang else",
+        )
+    return "no PCIe bridge redirects what GPUs send to each other"
+
+
+def _amd_links(subject: Subject) -> str:
+    """How AMD's driver says that the GPUs are linked; whether PCIe pairs reach each other it does not say."""
+    kinds = [link.kind for link in subject.report.links if link.vendor == "amd"]
+    if kinds and all(kind == "xgmi" for kind in kinds):
+        return f"{len(kinds)} pairs of GPUs are linked by XGMI"
+    raise Skipped(
+        "AMD's driver does not say whether GPUs reach each other over PCIe; `NCCL_P2P_DISABLE=1` does without"
+    )
 
 
 def _several_nvidia(subject: Subject) -> bool:

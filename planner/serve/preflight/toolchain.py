@@ -1,4 +1,4 @@
-"""Checks of what a start compiles with, and of the driver against the CUDA that torch was built for."""
+"""Checks of what a start compiles with, and of the driver against the CUDA or ROCm that torch was built for."""
 
 from __future__ import annotations
 
@@ -6,21 +6,28 @@ import re
 import shutil
 from pathlib import Path
 
+from hw_specs.detect.devices import Driver
 from planner.facts.preflight import preflight_facts
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.engine import is_cpu_build, vllm_version
 from planner.serve.preflight.subject import Subject
 
 _CUDA = re.compile(r"CUDA (\d+)\.(\d+)")
+_LOCAL_ROCM = re.compile(r"\+rocm(\d)\.?(\d)")
 _LOCAL_CUDA = re.compile(r"\+cu(\d+)(\d)$")
 _RUNTIMES = ("nvidia_cuda_runtime", "nvidia_cuda_runtime_cu13", "nvidia_cuda_runtime_cu12")
 
 
 def check_runtime(subject: Subject) -> str | None:
-    """Whether the driver is new enough for the CUDA of the installed torch, or of the image."""
-    driver = next((one for one in subject.report.drivers if one.vendor == "nvidia"), None)
+    """Whether the driver is new enough for the CUDA or ROCm of the installed torch, or of the image."""
+    wanted = subject.plan.gpus.spec.vendor if subject.plan is not None else None
+    driver = next((one for one in subject.report.drivers if wanted in (None, one.vendor)), None)
     if driver is None:
         return None
+    return _check_rocm(subject, driver) if driver.vendor == "amd" else _check_cuda(subject, driver)
+
+
+def _check_cuda(subject: Subject, driver: Driver) -> str:
     able = _CUDA.search(driver.runtime or "")
     built, where = _built_for(subject)
     if able is None or built is None:
@@ -37,6 +44,28 @@ def check_runtime(subject: Subject) -> str | None:
             f"{said}: kernels that are compiled at start fail with `unsupported toolchain`",
             f"driver {_least_driver(built)} or newer (the host's administrator)",
         )
+    return said
+
+
+def _check_rocm(subject: Subject, driver: Driver) -> str:
+    built, where = _built_for_rocm(subject)
+    package = _amdgpu_package(driver.driver_version or "")
+    rows = preflight_facts().rocm_drivers.supported
+    row = next((row for row in rows if row[0] == package), None)
+    if built is None:
+        raise Unknown(f"amdgpu {driver.driver_version or 'unknown'}; the ROCm of {where} is not known")
+    needed = f"ROCm {built[0]}.{built[1]}"
+    if row is None:
+        raise Unknown(
+            f"amdgpu {driver.driver_version or 'unknown'} belongs to none of the packages that are known: a kernel's own "
+            f"driver may lack what {needed} needs"
+        )
+    said = f"{where} is built for {needed}, amdgpu {row[0]} is supported with {row[1]} to {row[2]}"
+    if built > _numbers(row[2]):
+        fitting = [one[0] for one in rows if built <= _numbers(one[2])]
+        raise Doubtful(said, f"the host's administrator: amdgpu {fitting[0]} or newer" if fitting else "an older build")
+    if built < _numbers(row[1]):
+        raise Doubtful(said, f"a build for ROCm {row[1]} or newer")
     return said
 
 
@@ -69,15 +98,39 @@ def check_compilers(subject: Subject) -> str | None:
 def _built_for(subject: Subject) -> tuple[tuple[int, int] | None, str]:
     """The CUDA that the engine's torch was built for, and where that is known from."""
     if subject.order.in_container:
-        rows = preflight_facts().cuda_drivers.images
-        planned = subject.plan.vllm_version if subject.plan is not None else "0"
-        fitting = [row[1] for row in rows if _numbers(row[0]) <= _numbers(planned)]
-        return (_numbers(fitting[-1]) if fitting else None), "the image"
+        return _of_image(subject, preflight_facts().cuda_drivers.images), "the image"
     versions = subject.versions or {}
     if local := _LOCAL_CUDA.search(versions.get("torch", "")):
         return (int(local[1]), int(local[2])), f"torch {versions['torch']}"
     found = next((versions[name] for name in _RUNTIMES if name in versions), None)
     return (_numbers(found) if found else None), f"torch {versions.get('torch', '')}".strip()
+
+
+def _built_for_rocm(subject: Subject) -> tuple[tuple[int, int] | None, str]:
+    """The ROCm that the engine was built for, and where that is known from."""
+    if subject.order.in_container:
+        return _of_image(subject, preflight_facts().rocm_drivers.images), "the image"
+    versions = subject.versions or {}
+    for name in ("vllm", "torch"):
+        if local := _LOCAL_ROCM.search(versions.get(name, "")):
+            return (int(local[1]), int(local[2])), f"{name} {versions[name]}"
+    return None, f"torch {versions.get('torch', '')}".strip()
+
+
+def _of_image(subject: Subject, rows: tuple[tuple[str, str], ...]) -> tuple[int, int] | None:
+    planned = subject.plan.vllm_version if subject.plan is not None else "0"
+    fitting = [row[1] for row in rows if _numbers(row[0]) <= _numbers(planned)]
+    return _numbers(fitting[-1]) if fitting else None
+
+
+def _amdgpu_package(version: str) -> str | None:
+    """The package that a version of the kernel module is of; None for a kernel's own driver."""
+    module = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", version.strip())
+    if module is None:
+        return None
+    rows = [(tuple(map(int, first.split("."))), package) for first, package in preflight_facts().rocm_modules.first]
+    fitting = [package for first, package in rows if first <= tuple(map(int, module.groups()))]
+    return fitting[-1] if fitting else None
 
 
 def _numbers(text: str) -> tuple[int, int]:
