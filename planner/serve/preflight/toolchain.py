@@ -57,8 +57,8 @@ def _check_rocm(subject: Subject, driver: Driver) -> str:
     needed = f"ROCm {built[0]}.{built[1]}"
     if row is None:
         raise Unknown(
-            f"amdgpu {driver.driver_version or 'unknown'} belongs to none of the packages that are known: a kernel's own "
-            f"driver may lack what {needed} needs"
+            f"amdgpu {driver.driver_version or 'unknown'} belongs to none of the packages that are known: the kernel's "
+            f"own driver may lack what {needed} needs"
         )
     said = f"{where} is built for {needed}, amdgpu {row[0]} is supported with {row[1]} to {row[2]}"
     if built > _numbers(row[2]):
