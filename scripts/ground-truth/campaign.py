@@ -15,6 +15,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from launcher import Launcher, Process
-from server import Server, gpus_needed, used_mib
+from server import SERVED, Server, gpus_needed, used_mib
 
 HERE = Path(__file__).resolve().parent
 FIRST_PORT = 8035
@@ -34,6 +35,8 @@ GIVE_UP_AFTER = 3
 """So many starts without one that became ready, and the rest is not tried."""
 CLIENT_S = 45.0
 """The load generator imports the engine too; a zygote saves that."""
+
+AGENTS = ("agents", "turns", "system", "turn", "answer")
 
 TELLING = re.compile(
     r"Model loading took|Available KV cache memory|Estimated CUDA graph memory|CUDA graph pool memory|"
@@ -94,6 +97,7 @@ class Settings:
         environment["M35_PROBE_HISTORY"] = "1" if run.get("history") else "0"
         environment["M35_PROBE_WEIGHTS"] = "1" if self.weights and run.get("weights", True) else "0"
         environment["M35_PROBE_PHASES"] = "1" if run.get("phases") else "0"
+        environment["M35_PROBE_GROWTH"] = str(run.get("growth", ""))
         environment.update({key: str(value) for key, value in run.get("env", {}).items()})
         return environment
 
@@ -227,6 +231,8 @@ class Campaign:
         """Send one load; its figures."""
         if self.settings.left_s < load.get("seconds", 15) + 5:
             return load | {"status": "skipped"}
+        if "agents" in load:
+            return self.converse(run, load, server)
         at_once = load.get("concurrency", "all")
         label = (
             f"{run['name']}-c{at_once}-n{load['prompts']}-i{load['input']}-p{load.get('prefix', 0)}-o{load['output']}"
@@ -257,9 +263,34 @@ class Campaign:
         return load | {
             "status": "done",
             "figures": figures,
+            "began_s": began,
+            "ended_s": time.monotonic(),
             "metrics_before": before,
             "metrics_after": server.metrics(),
         }
+
+    def converse(self, run: dict[str, Any], load: dict[str, Any], server: Server) -> dict[str, Any]:
+        """Let agents talk to a server, `agents.py`; its figures."""
+        label = f"{run['name']}-agents{load['agents']}-turns{load['turns']}"
+        result = self.settings.work / "runs" / f"{label}.json"
+        began = time.monotonic()
+        before = server.metrics()
+        argv = [self.settings.python, str(HERE / "agents.py"), server.url, SERVED, str(result)]
+        argv += [part for name in AGENTS for part in (f"--{name}", str(load[name]))]
+        argv += ["--seed", str(load["agents"])]
+        try:
+            subprocess.run(
+                argv, timeout=max(1.0, min(load["seconds"] * READY_SHARE, self.settings.left_s - 5)), check=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            print(f"  agents failed: {error!r}", flush=True)
+            return load | {"status": "failed", "log_tail": [repr(error)]}
+        figures = {key: value for key, value in json.loads(result.read_text()).items() if key != "requests_done"}
+        print(f"  {label}: {figures}", flush=True)
+        return load | {
+            "status": "done", "figures": figures, "began_s": began, "ended_s": time.monotonic(),
+            "metrics_before": before, "metrics_after": server.metrics(),
+        }  # fmt: skip
 
     def settle(self, gpus: list[int]) -> None:
         """Wait until the driver has the memory back."""

@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from agents import expected
 from server import gpus_needed
 
 from hw_specs import parse_gpus
@@ -76,7 +77,16 @@ def planned(run: dict[str, Any], models: Path | None, *, vllm_version: str, gpu:
 
 
 def workload(load: dict[str, Any]) -> Workload:
-    """Return one load; all prompts at once where it has no `concurrency`."""
+    """Return one load; all prompts at once where it has no `concurrency`. Agents are requests of their mean prompt."""
+    if "agents" in load:
+        prompt, hits = expected(load)
+        return Workload(
+            prompt_tokens=prompt,
+            output_tokens=load["answer"],
+            concurrency=load["agents"],
+            num_requests=load["agents"] * load["turns"],
+            prefix_cache_hit_rate=hits,
+        )
     prompt = load["input"] + load.get("prefix", 0)
     return Workload(
         prompt_tokens=prompt,

@@ -4,7 +4,9 @@ Loaded through the entry point group ``vllm.general_plugins``. With ``M35_PROBE_
 JSON object per event: the snapshot before the weights, the load, the profile run, the graph estimate, the KV cache,
 the capture. With ``M35_PROBE_PHASES=1`` the profile run's parts are repeated, one by one, *after* the engine has
 fixed its KV budget, so that each part's peak is known. With ``M35_PROBE_HISTORY=1`` every allocation of the profile
-run is recorded and those alive at its peak are noted; with ``M35_PROBE_STEPS=FILE`` every step of the scheduler.
+run is recorded and those alive at its peak are noted; with ``M35_PROBE_STEPS=FILE`` every step of the scheduler;
+with ``M35_PROBE_GROWTH=1`` every growth of torch's memory under load, with ``stacks`` who asked for it. Only
+``M35_PROBE_BATCHES=N`` changes something: how many batches may be in flight.
 
 With ``M35_PROBE_WEIGHTS=1`` dummy weights are spread over FP8's range. vLLM's own are within ±1e-3, which FP8 rounds
 to zero, and a product with zeros runs faster than the real one. Sizes and types stay as they are.
@@ -251,6 +253,10 @@ def register() -> None:
         m35_watch.watch_captures()
     if steps := os.environ.get("M35_PROBE_STEPS"):
         m35_watch.watch_steps(steps)
+    if growth := os.environ.get("M35_PROBE_GROWTH"):
+        m35_watch.watch_growth(stacks=growth == "stacks")
+    if batches := os.environ.get("M35_PROBE_BATCHES"):
+        m35_watch.limit_batches(int(batches))
     connect = gpu_worker.init_worker_distributed_environment
 
     def connected(*args: Any, **kwargs: Any) -> Any:

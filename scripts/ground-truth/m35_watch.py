@@ -151,3 +151,70 @@ def watch_steps(path: str) -> None:
         return output
 
     Scheduler.schedule, Scheduler.update_from_output = scheduled, updated
+
+
+def watch_growth(*, stacks: bool) -> None:
+    """Note when torch's reserved memory grows while requests are served, and at which step; with `stacks` who asked.
+
+    The stacks cost time at every allocation: no step of such a server is worth measuring.
+    """
+    import torch
+    from vllm.v1.worker.gpu_worker import Worker
+
+    steps, reserved, seen_us = 0, -1, 0
+    recording = False
+
+    def look(where: str, tokens: int, requests: int) -> None:
+        nonlocal reserved, seen_us, recording
+        device = torch.cuda.current_device()
+        stats = torch._C._cuda_memoryStats(device)
+        now = stats["reserved_bytes"]["all"]["current"]
+        if stacks and not recording:
+            torch.cuda.memory._record_memory_history(max_entries=20_000, stacks="python")
+            recording = True
+        if now == reserved and steps % 500:
+            return
+        asked = []
+        if stacks and now > reserved >= 0:
+            for entry in torch.cuda.memory._snapshot()["device_traces"][device]:
+                if entry["action"] == "segment_alloc" and entry["time_us"] > seen_us:
+                    seen_us = entry["time_us"]
+                    frames = [f"{one['filename']}:{one['line']} {one['name']}" for one in entry.get("frames", [])]
+                    asked.append({"bytes": entry["size"], "frames": frames[:16]})
+        if now != reserved or where == "forward":
+            allocated = stats["allocated_bytes"]["all"]
+            note(
+                "growth", where=where, step=steps, at_s=round(time.monotonic(), 4), tokens=tokens, requests=requests,
+                torch_reserved_bytes=now, torch_allocated_bytes=allocated["current"],
+                torch_peak_bytes=allocated["peak"], free_bytes=torch.cuda.mem_get_info()[0], asked=asked,
+            )  # fmt: skip
+        reserved = now
+
+    execute, sample = Worker.execute_model, Worker.sample_tokens
+
+    def looked(where: str, tokens: int, requests: int) -> None:
+        try:
+            look(where, tokens, requests)
+        except Exception as error:
+            note("probe_error", where="growth", error=repr(error))
+
+    def executed(self: Any, scheduler_output: Any) -> Any:
+        nonlocal steps
+        result = execute(self, scheduler_output)
+        steps += 1
+        looked("forward", scheduler_output.total_num_scheduled_tokens, len(scheduler_output.num_scheduled_tokens))
+        return result
+
+    def sampled(self: Any, grammar_output: Any) -> Any:
+        result = sample(self, grammar_output)
+        looked("sample", 0, 0)
+        return result
+
+    Worker.execute_model, Worker.sample_tokens = executed, sampled
+
+
+def limit_batches(count: int) -> None:
+    """Let the engine have at most `count` batches in flight; its own figure is stages plus one."""
+    from vllm.config import VllmConfig
+
+    VllmConfig.max_concurrent_batches = property(lambda _: count)

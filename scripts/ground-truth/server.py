@@ -15,7 +15,7 @@ from typing import Any
 SERVED = "mistralai/Mistral-Medium-3.5-128B"
 METRICS = re.compile(
     r"^vllm:(cache_config_info|prompt_tokens_total|generation_tokens_total|num_preemptions_total|"
-    r"spec_decode_num_(?:drafts|draft_tokens|accepted_tokens)_total|kv_cache_usage_perc)"
+    r"spec_decode_num_(?:drafts|draft_tokens|accepted_tokens)_total|kv_cache_usage_perc|prefix_cache_(?:queries|hits)_total)"
 )
 
 
