@@ -39,6 +39,9 @@ BENCH = (
     "mean_ttft_ms", "median_ttft_ms", "p95_ttft_ms", "p99_ttft_ms", "mean_tpot_ms", "median_tpot_ms", "p95_tpot_ms",
     "p99_tpot_ms", "median_itl_ms", "p95_itl_ms", "mean_e2el_ms", "spec_decode_acceptance_length",
 )  # fmt: skip
+AGENTS = ("completed", "duration", "output_throughput", "mean_ttft_ms", "median_ttft_ms", "mean_tpot_ms")
+COMPILED_S = 5.0
+"""A start that took longer for ``torch.compile`` found nothing of its own in the cache it was given."""
 LARGE = 16 << 20
 """A size that takes this much stands by itself."""
 EQUAL = ("requested_bytes", "model_bytes", "torch_peak_increase_bytes", "non_torch_bytes", "kv_available_bytes")
@@ -137,6 +140,71 @@ def rank_figures(events: list[dict[str, Any]]) -> dict[str, Any]:
         found["captures"] = sized
     if alive := last.get("allocations"):
         found["alive_at_peak_bytes"] = [one["bytes"] for one in alive["at_peak"] if one["bytes"] >= 1 << 20]
+    if "warmed_up" in last and (grown := growth(events, since_s=last["warmed_up"]["time_s"])):
+        found["growth"] = grown
+    return found
+
+
+def growth(events: list[dict[str, Any]], *, since_s: float) -> list[dict[str, Any]]:
+    """At which steps torch took more memory once the server was ready, and for whom, where that was noted."""
+    found, reserved = [], None
+    for event in events:
+        if event["event"] != "growth" or event["time_s"] < since_s:
+            continue
+        now = event["torch_reserved_bytes"]
+        if reserved is not None and now - reserved >= LARGE:
+            asked: dict[str, int] = {}
+            for one in event["asked"]:
+                if one["bytes"] >= LARGE:
+                    asked[asker(one["frames"])] = asked.get(asker(one["frames"]), 0) + one["bytes"]
+            found.append(
+                {
+                    "where": event["where"],
+                    "tokens": event["tokens"],
+                    "requests": event["requests"],
+                    "grown_bytes": now - reserved,
+                    "free_bytes": event["free_bytes"],
+                    **({"asked_bytes": asked} if asked else {}),
+                }
+            )
+        reserved = now
+    return found
+
+
+def asker(frames: list[str]) -> str:
+    """Name the function at the top of a stack; a compiled piece's name changes from start to start."""
+    place, _, name = frames[0].rpartition(" ")
+    file = place.rpartition("/")[2].partition(":")[0]
+    return "compiled" if name == "call" else f"{file.removesuffix('.py')}.{name}"
+
+
+def counted(lines: list[str], name: str) -> float:
+    """A counter of the server's metrics."""
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"vllm:{name}_total"))
+
+
+def conversations(record: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the agents of a run saw; the hits are the server's own count."""
+    found = []
+    for one in record.get("bench", []):
+        if one.get("status") == "done" and "agents" in one:
+            counts = [
+                counted(one["metrics_after"], name) - counted(one["metrics_before"], name)
+                for name in ("prefix_cache_hits", "prefix_cache_queries")
+            ]
+            found.append(
+                {
+                    "agents": one["agents"],
+                    "turns": one["turns"],
+                    "system_tokens": one["system"],
+                    "turn_tokens": one["turn"],
+                    "output_tokens": one["answer"],
+                    "prefix_cache_hit_tokens": int(counts[0]),
+                    "prompt_tokens": int(counts[1]),
+                    **{key: one["figures"][key] for key in AGENTS},
+                    "by_turn": [{key: turn[key] for key in AGENTS[3:]} for turn in one["figures"]["by_turn"]],
+                }
+            )
     return found
 
 
@@ -186,7 +254,7 @@ def row(record: dict[str, Any], log: str) -> dict[str, Any]:
             **{key: one["figures"][key] for key in BENCH if key in one["figures"]},
         }
         for one in record.get("bench", [])
-        if one.get("status") == "done"
+        if one.get("status") == "done" and "agents" not in one
     ]
     fused = record["env"].get("VLLM_FLASHINFER_ALLREDUCE_BACKEND", "none")
     return {
@@ -206,13 +274,14 @@ def row(record: dict[str, Any], log: str) -> dict[str, Any]:
         "compile_cache": None
         if "--enforce-eager" in flags
         else "cold"
-        if record.get("cache", record["name"]) == record["name"]
+        if record.get("cache", record["name"]) == record["name"] or told.get("compile_s", 0) > COMPILED_S
         else "warm",
         **{name: int(flag(flags, name, str(default))) for name, default in DEFAULTS.items()},
         "gpu_memory_utilization": float(flag(flags, "gpu_memory_utilization", "0.92")),
         "stages": stages(record, ranks_per_stage=sizes["tensor_parallel_size"]),
         "log": told,
         **({"bench": benches} if benches else {}),
+        **({"agents": talks} if (talks := conversations(record)) else {}),
     }
 
 
