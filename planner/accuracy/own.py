@@ -116,7 +116,7 @@ def _compare_stage(startup: Startup, row: OwnStart, stage: int) -> list[Comparis
         name = next((key for key in (key.removesuffix("_bytes") + "_gib" for key in keys) if key in measured), None)
         if name is None:
             continue
-        predicted = _predicted(rank, component)
+        predicted = _predicted(rank, component, with_workspace=row["compile_cache"] != "warm" or row["draft"])
         if predicted[0]:
             found.append(Comparison.of(startup, component, predicted, measured[name]))
     # A draft's input tensor is in the load figure: with a draft the two cannot be told apart.
@@ -132,11 +132,16 @@ def _compare_stage(startup: Startup, row: OwnStart, stage: int) -> list[Comparis
     return found
 
 
-def _predicted(rank: RankBudget, component: str) -> tuple[float, float, float]:
-    """What the engine's own figure of that name holds, in GiB; outside torch, the fused all-reduce's workspace too."""
+def _predicted(rank: RankBudget, component: str, *, with_workspace: bool) -> tuple[float, float, float]:
+    """What the engine's own figure of that name holds, in GiB.
+
+    Outside torch is the workspace of the fused all-reduce too, unless the start finds its model compiled and has no
+    draft: then it is made with the first graph.
+    """
     if component == "graphs":
         return term_gib(rank.outside_budget["graphs"])
     if component != "outside_torch":
         return term_gib(rank.terms[component])
-    taken = used((rank.terms["outside_torch"], rank.terms["fused_all_reduce"]))
+    workspace = (rank.terms["fused_all_reduce"],) if with_workspace else ()
+    taken = used((rank.terms["outside_torch"], *workspace))
     return taken.expected / GIB, taken.best / GIB, taken.worst / GIB

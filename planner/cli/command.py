@@ -28,7 +28,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; where it says nothing for long, a note does."""
-        with Company(self.name or "") as company:
+        with Company(ctx.info_name or "") as company:
             ctx.meta[COMPANY] = company
             return super().invoke(ctx)
 

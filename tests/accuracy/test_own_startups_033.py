@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from hw_specs import parse_gpus
 from hw_specs.units import MIB
+from planner import PlanRequest, Workload, forecast, plan
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
 from planner.serve.log.measured import read_measured
@@ -17,8 +19,8 @@ from planner.serve.log.parser import parse_log
 LOGS = Path(__file__).parents[1] / "fixtures" / "logs"
 ROWS: list[dict[str, Any]] = [
     row
-    for name in ("startups-h200-0.33.json", "startups-h200-0.33-loads.json", "startups-h200-0.33-tp2.json")
-    for row in load(f"measured/{name}")["startups"]
+    for name in ("", "-loads", "-tp2", "-load")
+    for row in load(f"measured/startups-h200-0.33{name}.json")["startups"]
 ]
 
 
@@ -58,7 +60,7 @@ def test_blocks_are_what_the_smallest_stage_holds(row: dict[str, Any]) -> None:
     assert {stage["num_gpu_blocks"] for stage in row["stages"]} == {smallest // block_bytes}
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if "-text-t" in row["name"]], ids=lambda row: row["name"])
+@pytest.mark.parametrize("row", [row for row in ROWS if "cut8-text-t" in row["name"]], ids=lambda row: row["name"])
 def test_a_first_compilation_holds_a_copy_of_the_embedding_and_three_activations(row: dict[str, Any]) -> None:
     model = load_preset()
     wide, tokens = model.hidden_size, row["max_num_batched_tokens"]
@@ -74,9 +76,49 @@ def test_a_first_compilation_holds_a_copy_of_the_embedding_and_three_activations
         ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("row", "stage"), [one for one in each_stage() if "growth" in one.values[1]])
+def test_a_ready_server_grows_by_the_activations_of_ever_larger_steps(
+    row: dict[str, Any], stage: dict[str, Any]
+) -> None:
+    """Requests in flight and drafted tokens do not make it grow: the budget has room for all that a step needs."""
+    steps = [one for one in stage["growth"] if one["where"] == "forward"]
+    sizes = [one["tokens"] for one in steps]
+    assert sizes == sorted(sizes) and sizes[-1] <= row["max_num_batched_tokens"]
+    grown = sum(one["grown_bytes"] for one in stage["growth"])
+    # What stages send and receive comes on top.
+    assert grown <= stage["transient_peak_headroom_bytes"] or row["pipeline_parallel_size"] > 1
+
+
+@pytest.mark.parametrize(
+    ("row", "talk"),
+    [pytest.param(row, talk, id=f"{row['name']}-{talk['agents']}") for row in ROWS for talk in row.get("agents", ())],
+)
+def test_agents_find_in_the_cache_what_the_planner_plays(row: dict[str, Any], talk: dict[str, Any]) -> None:
+    """Hits do not depend on the model: this one's plan stands for the dense 8B's."""
+    served = plan(
+        PlanRequest(
+            gpus=parse_gpus("2xH200"), tensor_parallel_size=2, replicas=1, kv_cache_dtype="fp8", vllm_version="0.33.0"
+        )
+    )
+    workload = Workload(
+        prompt_tokens=talk["turn_tokens"],
+        system_tokens=talk["system_tokens"],
+        output_tokens=talk["output_tokens"],
+        turns=talk["turns"],
+        concurrency=talk["agents"],
+        num_requests=talk["agents"] * talk["turns"],
+    )
+    measured = talk["prefix_cache_hit_tokens"] / talk["prompt_tokens"]
+    assert forecast(served, workload).prefix_cache_hit_rate == pytest.approx(measured, abs=1 / talk["prompt_tokens"])
+
+
 @pytest.mark.parametrize(
     "path",
-    sorted(path for folder in ("0.33.0-h200", "0.33.0-h200-tp2") for path in (LOGS / folder).glob("*.log")),
+    sorted(
+        path
+        for folder in ("0.33.0-h200", "0.33.0-h200-tp2", "0.33.0-h200-load")
+        for path in (LOGS / folder).glob("*.log")
+    ),
     ids=lambda path: path.stem,
 )
 def test_the_logs_say_what_the_rows_say(path: Path) -> None:
