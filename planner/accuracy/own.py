@@ -49,7 +49,7 @@ def own_groups() -> tuple[Group, ...]:
         ("two and four H100, 0.26", several, lambda row: row.compile_cache != "warm"),
         ("H100 and H200, 0.33: first starts", newest, lambda row: row.compile_cache != "warm"),
         ("later starts, 0.26 and 0.33", several + newest, lambda row: row.compile_cache == "warm"),
-        ("two H200, 0.33: forecast before they were made", [(TWO, row) for row in own_rows(TWO)], lambda _: True),
+        ("two H200, 0.33: forecast before they were made", [one for one in newest if one[0] in TWO], lambda _: True),
         ("0.26 and 0.33: starts that no fit saw", several + newest, _judges),
     )
     found = []
@@ -63,7 +63,7 @@ def own_groups() -> tuple[Group, ...]:
 
 
 def _judges(row: OwnStart) -> bool:
-    return row.name in JUDGES or row in own_starts(TWO).startups
+    return row.name in JUDGES or any(row in own_starts(name).startups for name in TWO)
 
 
 def own_rows(source: str) -> list[OwnStart]:
@@ -116,7 +116,7 @@ def _compare_stage(startup: Startup, row: OwnStart, stage: int) -> list[Comparis
         name = next((key for key in (key.removesuffix("_bytes") + "_gib" for key in keys) if key in measured), None)
         if name is None:
             continue
-        predicted = _predicted(rank, component, with_workspace=row["compile_cache"] != "warm" or row["draft"])
+        predicted = _predicted(rank, component, with_workspace=row.compile_cache != "warm" or row.draft)
         if predicted[0]:
             found.append(Comparison.of(startup, component, predicted, measured[name]))
     # A draft's input tensor is in the load figure: with a draft the two cannot be told apart.

@@ -8,8 +8,8 @@ from planner.facts.record import Record, read
 
 OWN = "measured/startups-h200-0.26.json"
 SEVERAL = "measured/startups-h100-tp-0.26.json"
-TWO = "measured/startups-h200-0.33-tp2.json"
-NEWEST = ("measured/startups-h100-0.33.json", "measured/startups-h200-0.33.json", TWO)
+TWO = ("measured/startups-h200-0.33-tp2.json", "measured/startups-h200-0.33-load.json")
+NEWEST = ("measured/startups-h100-0.33.json", "measured/startups-h200-0.33.json", *TWO)
 
 
 class Model(Record):
@@ -121,6 +121,8 @@ class OwnStart(Record):
     phases: object = None
     log: object = None
     bench: object = None
+    agents: object = None
+    """What agents saw: requests that hold all that was said before."""
     judges_facts: bool = False
     """Whether it was made after the facts were set."""
 

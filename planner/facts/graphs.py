@@ -47,6 +47,8 @@ class Captured(Misses):
     copies: float
     per_size_mib: float
     draft_step_copies: float
+    draft_sequence_copies_one_rank: float
+    """Copies of that buffer in the draft's own decode graphs."""
     draft_sequence_copies: float
     draft_steps_fused: bool = False
     """Whether one graph holds all the steps of a draft."""

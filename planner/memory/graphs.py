@@ -157,7 +157,9 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
 def _draft_bytes(shape: RankShape, row: Captured) -> float:
     """What the measured draft's own decode graphs took in the largest one."""
     _, _, tokens = piecewise_and_full(shape)
-    return row.draft_sequence_copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
+    one = shape.tensor_parallel_size == 1
+    copies = row.draft_sequence_copies_one_rank if one else row.draft_sequence_copies
+    return copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
 
 
 def _draft_steps(shape: RankShape, row: Captured) -> float:
