@@ -38,12 +38,19 @@ class Wrappers(Record):
     texts: tuple[str, ...]
 
 
+class Survived(Record):
+    """Lines that are printed as errors and that the engine goes on from."""
+
+    texts: tuple[str, ...]
+
+
 class LogLines(Record):
     """The whole of ``log_patterns.toml``."""
 
     source: str
     line: tuple[Line, ...]
     fatal: tuple[Fatal, ...]
+    survived: Survived
     wrappers: Wrappers
     frames: Mapping[str, str]
 

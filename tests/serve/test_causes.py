@@ -175,6 +175,17 @@ def test_only_an_error_that_no_setting_raises_is_the_code_s_fault(exception: str
     assert found.traceback and found.cures
 
 
+def test_an_error_that_the_engine_goes_on_from_is_not_the_cause() -> None:
+    survived = (
+        f"{ERROR}Error retrieving safetensors: Repo id must be in the form 'repo_name': '/models/m'., retrying 1 of 2\n"
+    )
+    raised = (
+        f'{ERROR}Traceback (most recent call last):\n{ERROR}  File "/x/aiter/a.py", line 1, in f\n{ERROR}OSError: odd\n'
+    )
+    assert diagnose((ENGINE + survived).encode()).code == "none"
+    assert diagnose((ENGINE + survived + raised).encode()).code == "aiter"
+
+
 def test_every_cause_says_what_to_do() -> None:
     for code, cause in causes().items():
         assert cause.title[0].islower() or cause.title.startswith(

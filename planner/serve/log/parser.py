@@ -158,8 +158,8 @@ class StartupLog:
             self._stalls.clear()
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
-        if self._phase != "stopped" and not said.calm:
-            # What processes say while they are told to stop is not a cause, nor is what they only mention.
+        if self._phase != "stopped" and not said.calm and not any(told in text for told in self._patterns.survived):
+            # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
             events += self._failure_events(text, rank)
         return events
 

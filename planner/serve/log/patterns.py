@@ -71,6 +71,8 @@ class LogPatterns:
     """Texts of which a line that can matter holds at least one."""
     needles_once_ready: tuple[str, ...]
     """The same for a server that runs: how it stops, and how it fails."""
+    survived: tuple[str, ...]
+    """Texts of lines that are printed as errors and that the engine goes on from."""
     wrappers: tuple[str, ...]
     """Texts of exceptions that only report another one."""
     frames: Mapping[str, str]
@@ -121,6 +123,7 @@ def log_patterns() -> LogPatterns:
         fatal=fatal,
         needles=tuple(needles),
         needles_once_ready=tuple(sorted({p.needle for p in lines if p.phase in ENDINGS} | failing)),
+        survived=table.survived.texts,
         wrappers=table.wrappers.texts,
         frames=table.frames,
     )
