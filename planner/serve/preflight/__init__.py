@@ -40,6 +40,7 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="visible_devices", title="the chosen GPUs can be read", run=variables.check_visible_devices),
         NamedCheck(name="allocator", title="memory can be shared", run=variables.check_allocator),
         NamedCheck(name="nccl", title="NCCL's variables fit", run=variables.check_nccl),
+        NamedCheck(name="gpu_override", title="ROCm takes the GPU for itself", run=variables.check_override),
         NamedCheck(name="variable_ports", title="port variables hold ports", run=variables.check_ports),
         NamedCheck(name="gone_variables", title="every variable is still read", run=variables.check_gone),
         NamedCheck(name="proxy", title="no proxy catches this machine", run=variables.check_proxy),

@@ -11,6 +11,7 @@ from pathlib import Path
 from planner.facts.preflight import preflight_facts
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.preflight.subject import Subject
+from planner.serve.preflight.variables import infiniband
 
 
 def check_user(subject: Subject) -> str | None:
@@ -55,7 +56,7 @@ def check_limits(subject: Subject) -> str | None:
             f"{processes:,} processes and threads at most, {facts.least_processes:,} recommended",
             "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)",
         )
-    adapters = _infiniband()
+    adapters = infiniband()
     if locked != resource.RLIM_INFINITY and adapters and subject.plan is not None and subject.plan.gpus.nodes > 1:
         raise Doubtful(
             f"{locked // 1024:,} KiB of locked memory at most; NCCL registers buffers with {adapters[0]}",
@@ -99,13 +100,6 @@ def _pids_max() -> int:
 def _least(*limits: int) -> int:
     bounded = [limit for limit in limits if limit != resource.RLIM_INFINITY]
     return min(bounded, default=resource.RLIM_INFINITY)
-
-
-def _infiniband() -> list[str]:
-    try:
-        return sorted(path.name for path in Path("/sys/class/infiniband").iterdir())
-    except OSError:
-        return []
 
 
 def _said(limit: int) -> str:

@@ -6,6 +6,7 @@ A container sees none of this process's variables, only those that its command h
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 from planner.serve.check import Doubtful, Failed
 from planner.serve.preflight.subject import Subject
@@ -99,6 +100,12 @@ def check_nccl(subject: Subject) -> str | None:
             )
         if wanted == ["lo"] and subject.plan is not None and subject.plan.gpus.nodes > 1:
             raise Failed(f"{name} is lo: other nodes cannot reach it", "the interface between the nodes (`ip addr`)")
+    library = environment.get("VLLM_NCCL_SO_PATH")
+    if library and not subject.order.in_container and not Path(library).is_file():
+        raise Failed(
+            f"VLLM_NCCL_SO_PATH is `{library[:80]}`, and there is no such file", "unset it: torch brings its own"
+        )
+    _check_adapters(environment.get("NCCL_IB_HCA", ""), in_container=subject.order.in_container)
     if _ranks(subject) > 1:
         off = [name for name in _SLOW_NCCL if environment.get(name) == "1"]
         if off:
@@ -107,6 +114,43 @@ def check_nccl(subject: Subject) -> str | None:
             )
     given = [f"{name}={value}" for name, value in sorted(environment.items()) if name.startswith(("NCCL_", "RCCL_"))]
     return ", ".join(given)[:200] or None
+
+
+def _check_adapters(wanted: str, *, in_container: bool) -> None:
+    """Whether one of the InfiniBand adapters that NCCL is told to use is here; ``^`` leaves out, ``=`` is exact."""
+    here = infiniband()
+    names = [part.partition(":")[0] for part in wanted.lstrip("=").split(",") if part]
+    if in_container or wanted.startswith("^") or not names:
+        return
+    exact = wanted.startswith("=")
+    if not any(one == name if exact else one.startswith(name) for name in names for one in here):
+        raise Doubtful(
+            f"NCCL_IB_HCA is `{wanted[:60]}`, and this machine has {', '.join(here) or 'no InfiniBand adapter'}",
+            "NCCL falls back to plain sockets: name an adapter of `ls /sys/class/infiniband`, or unset it",
+        )
+
+
+def infiniband() -> list[str]:
+    """Return the InfiniBand and RoCE adapters of this machine."""
+    try:
+        return sorted(path.name for path in Path("/sys/class/infiniband").iterdir())
+    except OSError:
+        return []
+
+
+def check_override(subject: Subject) -> str | None:
+    """Whether ROCm is told to take the GPU for another one."""
+    given = _environment(subject).get("HSA_OVERRIDE_GFX_VERSION")
+    if not given:
+        return None
+    spec = subject.plan.gpus.spec if subject.plan is not None else None
+    name = spec.name if spec is not None and spec.vendor == "amd" else "the GPU"
+    raise Doubtful(
+        f"HSA_OVERRIDE_GFX_VERSION is {given}: ROCm loads the kernels of another GPU, which fail or compute wrongly",
+        f"unset it: vLLM's build for ROCm has kernels for {name}"
+        if spec is not None
+        else "unset it on a supported GPU",
+    )
 
 
 def check_proxy(subject: Subject) -> str | None:
