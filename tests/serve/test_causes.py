@@ -186,6 +186,13 @@ def test_an_error_that_the_engine_goes_on_from_is_not_the_cause() -> None:
     assert diagnose((ENGINE + survived + raised).encode()).code == "aiter"
 
 
+def test_a_start_that_says_nothing_after_an_error_is_not_well() -> None:
+    odd = f"{ERROR}cuFrobnicate went odd\n"
+    assert diagnose((ENGINE + odd).encode()).code == "unknown"
+    assert "went odd" in diagnose((ENGINE + odd).encode()).evidence[0].text
+    assert diagnose((ENGINE + odd + ENGINE).encode()).code == "none"
+
+
 def test_every_cause_says_what_to_do() -> None:
     for code, cause in causes().items():
         assert cause.title[0].islower() or cause.title.startswith(

@@ -51,6 +51,8 @@ _MAX_LEVERS = 5
 _START = b"vLLM API server version"
 """What every server says first."""
 _FEW_STARTS = 2
+_END_BYTES = 16_384
+"""The last words of a log."""
 _AGAIN = (
     "the log holds {starts} starts: something starts the server again each time it ends; stop that until the cause is "
     "fixed (`docker update --restart=no`, `systemctl stop`, `kubectl scale --replicas=0`)"
@@ -253,7 +255,7 @@ def _evidence(cause: FailureSeen, failures: Sequence[FailureSeen]) -> tuple[LogL
 
 def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code: int | None) -> Diagnosis:
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
-    failed = exit_code not in (None, *CALM_EXITS) or has_failed(events)
+    failed = exit_code not in (None, *CALM_EXITS) or has_failed(events) or _ends_in_an_error(log, events)
     reached = working_phase(events)
     if not failed and (phases or exit_code == 0):
         errors = _errors_since_ready(log, events)
@@ -292,6 +294,16 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         traceback=root,
         measured=measured,
     )
+
+
+def _ends_in_an_error(log: bytes, events: Sequence[Event]) -> bool:
+    """Whether a start that was never ready said nothing more after an error."""
+    if ready_line(events):
+        return False
+    said = [message for line in log[-_END_BYTES:].split(b"\n") for message in messages(plain_line(line))]
+    last = next((message for message in reversed(said) if message.level), None)
+    survived = log_patterns().survived
+    return last is not None and not last.calm and not any(text in last.text for text in survived)
 
 
 def _errors_since_ready(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
