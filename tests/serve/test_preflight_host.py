@@ -90,7 +90,7 @@ def test_one_gpu_or_nccl_alone_may_have_growing_segments() -> None:
 
 
 def program(folder: Path, name: str, text: str) -> dict[str, str]:
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(exist_ok=True, parents=True)
     (folder / f"{name}.txt").write_text(text)
     path = folder / name
     path.write_text(f"#!/bin/sh\ncat {folder / name}.txt\n")
@@ -222,17 +222,24 @@ def test_a_start_that_compiles_needs_its_tools(tmp_path: Path) -> None:
     path = {name: str(tmp_path / name) for name in ("gcc", "nvcc", "ninja")}
     flashinfer = {"vllm": "0.33.0", "flashinfer_python": "0.6.16"}
 
-    def ended(tools: list[str], versions: dict[str, str]) -> str:
-        given = subject({"PATH": ":".join(path[tool] for tool in tools), "CUDA_HOME": str(tmp_path)})
+    program(tmp_path / "toolkit" / "bin", "nvcc", "")
+
+    def ended(tools: list[str], versions: dict[str, str], home: str = "") -> str:
+        env = {"PATH": ":".join(path[tool] for tool in tools)} | ({"CUDA_HOME": home} if home else {})
+        given = subject(env)
         given.__dict__["versions"] = versions
         result = check("compilers", given)
         assert result is not None
         return f"{result.status}: {result.seen}"
 
     assert ended([], flashinfer).startswith("fail: no C compiler")
-    assert ended(["gcc"], flashinfer).startswith("warn: no nvcc and ninja")
+    assert "ninja, and FlashInfer compiles" in ended(["gcc"], flashinfer)
     assert ended(["gcc"], {**flashinfer, "flashinfer_jit_cache": "0.6.16"}).startswith("pass")
     assert ended(["gcc", "nvcc", "ninja"], flashinfer).startswith("pass")
+    assert ended(["gcc", "ninja"], flashinfer, str(tmp_path / "toolkit")).startswith("pass")
+    for wrong in (f":{tmp_path}/toolkit", str(tmp_path)):
+        assert ended(["gcc", "nvcc", "ninja"], flashinfer, wrong).startswith("warn: CUDA_HOME is")
+    assert ended(["gcc", "nvcc", "ninja"], {"vllm": "0.33.0"}, str(tmp_path)).startswith("pass")
 
 
 def test_a_user_without_a_name_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -81,7 +81,13 @@ def check_compilers(subject: Subject) -> str | None:
         )
     versions = subject.versions or {}
     jit = "flashinfer_python" in versions and "flashinfer_jit_cache" not in versions
-    home = subject.environment.get("CUDA_HOME") or "/usr/local/cuda"
+    given = subject.environment.get("CUDA_HOME")
+    if jit and given and not Path(given, "bin/nvcc").exists():
+        raise Doubtful(
+            f"CUDA_HOME is `{given[:80]}`, and there is no bin/nvcc in it: FlashInfer compiles at start with that one",
+            "point CUDA_HOME at one toolkit's folder, without colons, or unset it",
+        )
+    home = given or "/usr/local/cuda"
     nvcc = shutil.which("nvcc", path=path) or (
         str(Path(home) / "bin/nvcc") if Path(home, "bin/nvcc").exists() else None
     )
