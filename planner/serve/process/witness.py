@@ -10,9 +10,10 @@ import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
-from hw_specs.detect.activity import ActivityReader
+from hw_specs.detect.activity import ActivityReader, GpuActivity
 from planner.errors import UnsafePath
 from planner.serve.log.held import HeldMemory
 from planner.state import read_json
@@ -48,7 +49,7 @@ def oom_kills(root: Path = _CGROUP) -> int | None:
 
 def counters() -> str:
     """Return the counters as they are now, as the text of the file that a launch leaves."""
-    used = {str(gpu.index): gpu.used_bytes for gpu in ActivityReader().read() if gpu.used_bytes is not None}
+    used = {str(gpu.index): gpu.used_bytes for gpu in _activity() if gpu.used_bytes is not None}
     return json.dumps({"oom_kills": oom_kills(), "gpu_used_bytes": used}) + "\n"
 
 
@@ -63,7 +64,7 @@ def gpu_memory(directory: Path) -> tuple[HeldMemory, ...]:
             total_bytes=gpu.total_bytes,
             before_bytes=count if isinstance(count := then.get(str(gpu.index)), int) else None,
         )
-        for gpu in ActivityReader().read()
+        for gpu in _activity()
         if gpu.used_bytes is not None and gpu.total_bytes is not None
     )
 
@@ -76,6 +77,15 @@ def kernel_words(directory: Path, *, since_s: float) -> bytes:
     if isinstance(before, int) and now is not None and now > before:
         lines.append(f"Detected {now - before} oom_kill event(s) in this control group since the launch")
     return "".join(f"{line}\n" for line in lines).encode()
+
+
+def _activity() -> tuple[GpuActivity, ...]:
+    """What the GPUs do; nothing where a driver does not answer in time, which must not hold a launch up."""
+    found: list[tuple[GpuActivity, ...]] = []
+    looking = Thread(target=lambda: found.append(ActivityReader().read()), daemon=True)
+    looking.start()
+    looking.join(_TIMEOUT_S)
+    return found[0] if found else ()
 
 
 def _before(directory: Path) -> dict[str, Any]:
