@@ -214,6 +214,12 @@ def test_where_it_was_raised_speaks_weakly_where_nothing_else_does() -> None:
     assert elsewhere.note == "it was raised in `rms_norm`, /usr/lib/nowhere/ops/norm.py line 7"
 
 
+def test_an_answer_of_a_kind_alone_says_so() -> None:
+    found = diagnose(after("RuntimeError: NCCL error: unhandled system error (run with NCCL_DEBUG=INFO for details)"))
+    assert found.code == "collective" and "of what kind" in found.note
+    assert not diagnose(after("OSError: [Errno 98] Address already in use")).note
+
+
 def test_a_traceback_that_the_start_survived_names_no_place() -> None:
     going_on = raised(PLACE) + V2[V2.index(b"Model loading took") - 80 :]
     assert diagnose(going_on).code == "none"

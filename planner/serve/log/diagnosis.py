@@ -63,6 +63,7 @@ _PYTHON_WORDS = re.compile(
 )
 """An exception, or the hub: what a Python program for models prints."""
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
+_KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"
 _HEAD = re.compile(r"Traceback \(most recent")
 _ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|[Ee]rror:|[Ff]atal:)")
 _DEFECT = re.compile(
@@ -152,6 +153,8 @@ def diagnose(
         cures.insert(0, beside)
     if cause.weight == "place":
         note = f"{_UNSURE}; it was {_raised(events)}"
+    elif cause.weight == "general":
+        note = _KIND_ONLY + (f"; it was {raised}" if (raised := _raised(events)) else "")
     if plan is not None:
         cures += _planned_cures(cause.code, plan, values)
     if known.replan and plan is not None:
