@@ -30,6 +30,12 @@ class Unmodelled(Record):
     names: tuple[str, ...]
 
 
+class Extensions(Origin):
+    """Flags that another package brings along."""
+
+    names: tuple[str, ...]
+
+
 class FirstRelease(Origin):
     """The first release that loads a model."""
 
@@ -104,6 +110,7 @@ class ReviewFacts(Record):
     renamed: Mapping[str, str]
     misread: Mapping[str, str]
     """Abbreviation → what the parser takes it for."""
+    extensions: Extensions
     unmodelled: Unmodelled
     first_release: Mapping[str, FirstRelease]
     """By a part of the model's name."""

@@ -15,6 +15,8 @@ from planner.review.readers.tree import Tree
 from planner.review.server import Claim, Opening, Server, Variable
 from planner.review.text import Text, joined
 
+_OTHERS = re.compile(r"tpu|v\d+(?:e|p|litepod|pod)?-\d|trainium|inferentia|gaudi", re.IGNORECASE)
+"""Accelerators whose name or number is no number of GPUs."""
 _SKY_COUNT = ("SKYPILOT_NUM_GPUS_PER_NODE",)
 _DSTACK_COUNT = ("DSTACK_GPUS_NUM", "DSTACK_GPUS_PER_NODE")
 
@@ -160,6 +162,8 @@ def _accelerators(resources: Tree) -> Claim:
     for offer in offers_text:
         name, _, number = offer.partition(":")
         pairs.append((_sky_product(name.strip()), int(number) if number.strip().isdecimal() and len(number) < 6 else 1))
+    if any(_OTHERS.match(name) for name, _ in pairs):
+        return Claim(vendor="other", at=at)
     if len(set(pairs)) != 1:
         counts = {count for _, count in pairs}
         return Claim(count=counts.pop() if len(counts) == 1 else None, at=at, choice=True)
@@ -191,4 +195,6 @@ def _dstack_claim(root: Tree) -> Claim:
             count = int(part)
         elif re.match(r"^[A-Za-z]", part) and part.lower() not in ("nvidia", "amd"):
             product = part if "," not in part else None
+    if product is not None and _OTHERS.match(product):
+        return Claim(vendor="other", at=at)
     return Claim(count=count, product=product, at=at, choice=product is None)

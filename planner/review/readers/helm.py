@@ -112,12 +112,14 @@ def _production_claim(spec: Tree) -> Claim:
     count, kind = spec.integer("requestGPU"), spec.get("requestGPUType")
     if count and kind is not None and (kind.value or "").startswith(pods.MIG_RESOURCE):
         return pods.slice_claim(kind.text, _selected(spec))
+    asked = spec.string("requestGPU")
     return Claim(
-        count=count,
+        # A share of a GPU is no number of ranks, and none at all is no number either.
+        count=count or None,
         vendor=pods.GPU_RESOURCES.get((kind.value if kind is not None else None) or "nvidia.com/gpu"),
         product=_selected(spec),
         at=spec.key("requestGPU") or spec.key("name"),
-        missing=not count,
+        missing=asked is None or count == 0,
     )
 
 

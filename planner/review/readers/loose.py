@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from planner.review.flags import flags_of
 from planner.review.options import read_options
+from planner.review.readers import markdown
 from planner.review.readers import pod as pods
 from planner.review.readers.command import servers_of as shell_servers
 from planner.review.readers.docker import DOUBLED, engine_part, published
@@ -16,7 +17,7 @@ from planner.review.readers.image import holds_engine, read_image
 from planner.review.readers.shell import Scope, commands
 from planner.review.readers.tree import Tree
 from planner.review.server import Claim, Image, Server, Variable
-from planner.review.text import Text
+from planner.review.text import Source, Text
 
 _STARTED = re.compile(r"\bvllm\s+serve\b|\bvllm\.entrypoints\.|\b(?:docker|podman|nerdctl)\s+run\b")
 _COMMANDS = ("entrypoint", "command", "cmd", "args", "extraArgs", "extra_args")
@@ -38,8 +39,19 @@ def servers_of(root: Tree) -> list[Server]:
         elif node.kind == "scalar" and _STARTED.search(node.value or ""):
             if any(one.at.start <= node.end and node.start <= one.at.end for one in found if one.setting == "image"):
                 continue
-            found += shell_servers(node.text, kind="command in YAML", setting="cloud")
+            for text in _shown(node.text):
+                found += shell_servers(text, kind="command in YAML", setting="cloud")
     return [replace(one, shared_memory="given", inner_port=True) for one in found]
+
+
+def _shown(text: Text) -> Iterator[Text]:
+    """The text, or where it is a page the blocks of it that a shell would read."""
+    if "```" not in text.value and "~~~" not in text.value:
+        yield text
+        return
+    for block in markdown.blocks(Source(text.value)):
+        if block.name.endswith(".sh"):
+            yield Text(block.text, text.offsets[: len(block.text)], (), text.verbatim)
 
 
 def _nodes(root: Tree) -> Iterator[tuple[Tree, Tree]]:

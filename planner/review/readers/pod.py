@@ -226,6 +226,8 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
         return Claim(vendor="other", at=other, product=product)
     if at is None and part_of is not None:
         return slice_claim(part_of, product)
+    # What a template puts in its place may well ask for some.
+    filled_in = resources is not None and resources.kind == "scalar" and not resources.text.known
     zero = count == 0
     place = at or (container.key("resources") or container.key("image") or container.key("name"))
     return Claim(
@@ -233,7 +235,7 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
         vendor=vendor,
         product=product,
         at=place,
-        missing=(at is None or zero) and not claims,
+        missing=(at is None or zero) and not claims and not filled_in,
     )
 
 

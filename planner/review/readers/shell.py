@@ -18,6 +18,8 @@ from planner.review.text import Text, joined
 __all__ = ["Command", "Scope", "commands", "each_command", "veiled"]
 
 _ASSIGNMENT = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(\+?=)")
+_PLACEHOLDER = re.compile(r"<[A-Za-z](?:[\w .:/-]{0,60}\w)?>(?=[\s\\'\"]|$)")
+"""``<your model>``: what stands in a page for what the reader puts there, and no redirection."""
 _LONGEST_SOURCED = 1 << 15
 _OPENERS = frozenset({"if", "for", "while", "until", "case", "select"})
 _CLOSERS = frozenset({"fi", "done", "esac"})
@@ -94,6 +96,9 @@ class _Reader(WordReader):
             elif c in "|&":
                 self.at += 1
                 break
+            elif (standing := _PLACEHOLDER.match(self.value, self.at)) is not None:
+                words.append(replace(self.text.cut(self.at, standing.end()), unknown=(standing[0],)))
+                self.at = standing.end()
             elif c in "<>":
                 redirect = self._redirection() or redirect
             else:

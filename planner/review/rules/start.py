@@ -177,7 +177,7 @@ def _names(case: Case) -> Iterator[Finding]:
         if flag in ("load-format", "quantization"):
             value = value.lower()
         value = value.upper() if flag == "attention-backend" else value
-        yield from unknown_name(case, names, value, option, f"--{flag} {value}")
+        yield from unknown_name(case, names, value, option, f"--{flag} {value}", ever=True)
     for flag, names in facts.keys.items():
         option = next((one for one in case.server.options if one.name == flag), None)
         if option is None:
@@ -210,8 +210,13 @@ def _connector(case: Case) -> Iterator[Finding]:
     yield from refused(case, None, message, option.typed, cure="`kv_role` beside `kv_connector`")
 
 
-def unknown_name(case: Case, names: Names, value: str, option: Option, what: str) -> Iterator[Finding]:
-    """Yield a finding where the judged release does not have a name."""
+def unknown_name(
+    case: Case, names: Names, value: str, option: Option, what: str, *, ever: bool = False
+) -> Iterator[Finding]:
+    """Yield a finding where the judged release does not have a name.
+
+    `ever` says that the names of earlier releases are among those that are gone.
+    """
     judged = parse_version(case.judged_version)
     came, gone = names.came_with(value), names.gone_since(value)
     if not names.knows(value):
@@ -219,9 +224,8 @@ def unknown_name(case: Case, names: Names, value: str, option: Option, what: str
 
         near = get_close_matches(value, names.of(case.judged_version), n=1, cutoff=0.8)
         cure = f"write `{near[0]}` if that is meant" if near else "leave it out"
-        yield from refused(
-            case, None, f"{what} is not known to any release since {start_checks().first}", option.typed, cure=cure
-        )
+        message = f"{what} is not known to any release since {start_checks().first}"
+        yield from refused(case, None, message, option.typed, ever=ever, cure=cure)
     elif came is not None and judged < parse_version(came):
         yield from refused(case, None, f"{what} came with vLLM {came}", option.typed, cure=f"take {came} or newer")
     elif gone is not None and judged >= parse_version(gone):
