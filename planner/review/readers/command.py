@@ -13,8 +13,9 @@ from planner.review.readers import docker
 from planner.review.readers.image import pin_of
 from planner.review.readers.launch import Launch, launches
 from planner.review.readers.shell import Scope
+from planner.review.readers.tree import hide_templates
 from planner.review.server import Claim, Server, Setting, Variable
-from planner.review.text import Text
+from planner.review.text import TEMPLATE, Text
 
 _SBATCH = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
 _RAY = re.compile(r"\bray\s+start\b")
@@ -31,6 +32,8 @@ def servers_of(
     """Return the servers that shell text starts, in order; `beside` reads the files that it sources."""
     scope = scope if scope is not None else Scope()
     scope.beside = beside or scope.beside
+    if "{{" in text.value:
+        text = Text(hide_templates(text.value), text.offsets, (*text.unknown, TEMPLATE), text.verbatim)
     rays = bool(_RAY.search(text.value))
     pinned = pin_of(text)
     claim = batch_claim(text)

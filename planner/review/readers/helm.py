@@ -169,7 +169,8 @@ def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
             needed = 1
             for one in extra:
                 needed *= int(one.value.value) if one.value is not None and one.value.value.isdecimal() else 1
-            vendor = {"nvidia": "nvidia", "amd": "amd"}.get(root.string("accelerator", "type") or "nvidia", "other")
+            kind = part.string("accelerator", "type") or root.string("accelerator", "type") or "nvidia"
+            vendor = {"nvidia": "nvidia", "amd": "amd"}.get(kind, "other")
             claim = replace(claim, missing=False, count=needed, vendor=vendor)
         image = pods.image_of(container)
         weights = uri.text if uri is not None and uri.kind == "scalar" else None

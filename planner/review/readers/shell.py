@@ -167,6 +167,9 @@ class _Reader(WordReader):
             self.at += 1
             return match[1], self.array(), more
         word = self.word(split=False)
+        if more and self.depth and word and word[0].value[:1] not in (" ", ""):
+            # A text that a branch makes longer, and not by words of its own.
+            return match[1], None, False
         return match[1], (word[0] if word else Text("", (match.start(),)[:0]),), more
 
     def _finish(
