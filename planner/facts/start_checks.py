@@ -106,10 +106,13 @@ class Names(Record):
     """Release → names that it brought."""
     gone: Mapping[str, tuple[str, ...]] = {}
     """Release → names that it dropped."""
+    brought: tuple[str, ...] = ()
+    """Names that other packages register."""
 
     def knows(self, name: str) -> bool:
         """Whether some read release has it."""
-        return any(name in group for group in (self.names, *self.came.values(), *self.gone.values()))
+        groups = (self.names, self.brought, *self.came.values(), *self.gone.values())
+        return any(name in group for group in groups)
 
     def came_with(self, name: str) -> str | None:
         """The release that brought it; None where the first read one has it."""

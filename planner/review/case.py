@@ -87,7 +87,9 @@ class Case:
     def elsewhere(self) -> bool:
         """Whether some of its ranks run in other processes, started on their own."""
         apart = ("data-parallel-size-local", "data-parallel-rank", "nnodes", "headless", "data-parallel-start-rank")
-        return self.server.spread or any(self.server.option(name) is not None for name in apart)
+        # In a cluster Ray places ranks in other pods.
+        by_ray = self.server.text("distributed-executor-backend") == "ray" and self.server.setting == "kubernetes"
+        return self.server.spread or by_ray or any(self.server.option(name) is not None for name in apart)
 
     @cached_property
     def ranks(self) -> int | None:

@@ -14,6 +14,7 @@ _MOVING = re.compile(
 )
 
 _PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
+_OTHER_VENDORS = ("xpu", "gaudi", "habana", "hpu", "tpu", "-cpu", "neuron", "ascend", "llm-scaler", "ipex")
 _STANDS_IN = re.compile(r"[<>{}\s]")
 """What no reference holds: somebody is to put one in its place."""
 
@@ -62,7 +63,7 @@ def vendor_of(image: Image) -> str | None:
     name = image.repository.lower()
     if "rocm" in name or "amd" in name.split("/")[0]:
         return "amd"
-    if any(word in name + ":" + image.tag.lower() for word in ("xpu", "gaudi", "hpu", "tpu", "-cpu", "neuron")):
+    if any(word in name + ":" + image.tag.lower() for word in _OTHER_VENDORS):
         return "other"
     if name.rpartition("/")[2] == "vllm-openai" or "nvcr.io" in name or "cuda" in name:
         return "nvidia"

@@ -20,7 +20,10 @@ _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
 _MIB = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 GPU_RESOURCES = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd"}
-OTHER_RESOURCES = ("gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron")
+OTHER_RESOURCES = (
+    "gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron", "huawei.com/", "cambricon.com/",
+    "metax-tech.com/", "mthreads.com/", "iluvatar.ai/", "enflame.com/", "hygon.com/", "furiosa.ai/", "rebellions.ai/",
+)  # fmt: skip
 _LONGEST_SCRIPT = 1 << 14
 MIG_RESOURCE = "nvidia.com/mig-"
 

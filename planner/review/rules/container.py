@@ -148,7 +148,8 @@ def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
     server = case.server
     if server.setting not in ("docker", "compose", "kubernetes") or case.ranks is None:
         return
-    if server.shared_memory == "none" and case.ranks > 1:
+    here = min(case.ranks, server.claim.count or case.ranks)
+    if server.shared_memory == "none" and here > 1:
         how = {"docker": "--ipc=host, or --shm-size 16g", "compose": "ipc: host, or shm_size: 16g"}.get(
             server.setting, "an emptyDir of medium Memory, mounted at /dev/shm"
         )

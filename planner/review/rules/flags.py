@@ -292,7 +292,8 @@ def _reads_json(case: Case, one: Option) -> bool:
         and case.version is not None
         and parse_version(case.version) < parse_version(start_checks().first)
     )
-    return case.server.entry == "serve" and not one.key and not level
+    filled_in = one.value is not None and re.search(r"<\w+>", one.value.value) is not None
+    return case.server.entry == "serve" and not one.key and not level and not filled_in
 
 
 def _not_json(name: str, value: str) -> str:
