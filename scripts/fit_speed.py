@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from planner.speed.measured import figures, is_older, measurements
 from planner.speed.measurement import Measurement
 from planner.speed.profile import PARAMETERS, EngineProfile
+from scripts.speed_replay import figures, is_older, measurements, taught, teaches
 
 ROOT = Path(__file__).resolve().parents[1]
 SETUP = ROOT / "scripts" / "fit_speed.toml"
@@ -67,7 +67,7 @@ def residuals(records: Sequence[Measurement], profile: EngineProfile) -> np.ndar
     for record in records:
         predicted = figures(record, profile)
         weight = QUALITY_WEIGHT[record.quality]
-        out += [weight * np.log(predicted[name] / record.result[name]) for name in record.taught]
+        out += [weight * np.log(predicted[name] / record.result[name]) for name in taught(record)]
     raw = np.array(out)
     return raw / (1 + (raw / SCALE) ** 2) ** 0.25
 
@@ -188,7 +188,7 @@ def main() -> int:
     for name, build in setup["profile"].items():
         start = start_profile(name, build)
         mine = [record for record in records if record.profile == name]
-        train = [record for record in records if record.teaches(name)]
+        train = [record for record in records if teaches(record, name)]
         names = build["fitted"]
         best = fit(train, start, names)
         sources = sorted({source_of(record) for record in train})

@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import median
 
 from planner.facts.speed import speed_facts
-from planner.speed.measured import Comparison, compare, measurements
 from planner.speed.measurement import Measurement, measured_speed
 from planner.speed.profile import profile
+from scripts.speed_replay import Comparison, compare, measurements, taught
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "explanation" / "speed.md"
@@ -131,7 +131,7 @@ def setup(record: Measurement) -> str:
 
 def role(one: Comparison) -> str:
     """What this figure was used for; a fitted record may hold figures that were only compared."""
-    return one.measurement.role if one.figure in one.measurement.taught else "test"
+    return one.measurement.role if one.figure in taught(one.measurement) else "test"
 
 
 def source(record: Measurement) -> str:

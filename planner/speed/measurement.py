@@ -1,12 +1,18 @@
 """The public measurements of speed as values: ``measured_speed.json``; it never forecasts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Literal
 
+from planner.checkpoint.formats import weight_format
+from planner.checkpoint.preset import load_preset
 from planner.facts.record import Record, read
+from planner.model import LayerGroup, ModelSpec
 from planner.speed.workload import Workload
+
+_GROUPS = {"fp8-block": {"group_rows": 128, "group_columns": 128}, "int4": {"group_columns": 128, "zero_point_bits": 4}}
+"""What the checkpoints of the measured models say of formats that leave it to them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,15 +86,6 @@ class Measurement:
             request_rate=self.request_rate, length_distribution=self.length_distribution,
         )  # fmt: skip
 
-    @property
-    def taught(self) -> tuple[str, ...]:
-        """The figures that a fit may see."""
-        return tuple(self.result) if self.fit_figures is None else self.fit_figures
-
-    def teaches(self, profile: str) -> bool:
-        """Whether the fit of `profile` may see it; a reading can say something of two builds."""
-        return self.role == "fit" and profile in (self.profile, *self.also_fits)
-
 
 class MeasuredModel(Record):
     """A shipped model, whole or cut to some layers, or the dimensions of another one."""
@@ -149,3 +146,28 @@ def measured_speed() -> MeasuredSpeed:
         BadFacts: where the file has another shape.
     """
     return read("measured_speed.json", MeasuredSpeed)
+
+
+@cache
+def measured_model(key: str) -> ModelSpec:
+    """Return the dimensions of a model that was measured.
+
+    Raises:
+        KeyError: when the data file does not describe it.
+    """
+    record = measured_speed().models[key]
+    if record.preset:
+        whole = load_preset(record.preset)
+        layers = record.num_hidden_layers or whole.num_hidden_layers
+        if layers == whole.num_hidden_layers:
+            return whole
+        (group,) = whole.layers
+        return replace(whole, layers=(replace(group, count=layers),))
+    weights = weight_format(record.weights, **_GROUPS.get(record.weights, {}))
+    return ModelSpec(
+        name=key, hidden_size=record.hidden_size, num_attention_heads=record.num_attention_heads,
+        num_key_value_heads=record.num_key_value_heads, head_dim=record.head_dim,
+        intermediate_size=record.intermediate_size, vocab_size=record.vocab_size,
+        max_position_embeddings=131072, tie_word_embeddings=False,
+        layers=(LayerGroup(count=record.num_hidden_layers or 0, attention=weights, mlp=weights),),
+    )  # fmt: skip

@@ -11,7 +11,7 @@ from planner.facts.release import parse_version
 from planner.facts.speed import MeasuredLoad, Spread, speed_facts
 from planner.settings import Settings
 from planner.speed.answer import Territory
-from planner.speed.measurement import Measurement, measured_speed
+from planner.speed.measurement import Measurement, measured_model, measured_speed
 from planner.speed.served import Served
 from planner.speed.work import main_arithmetic
 from planner.speed.workload import Workload
@@ -72,8 +72,6 @@ def territory_of(served: Served, workload: Workload, profile_id: str) -> tuple[T
 
 
 def _arithmetics(records: tuple[Measurement, ...]) -> set[str]:
-    from planner.speed.measured import measured_model
-
     return {main_arithmetic(measured_model(record.model)) for record in records}
 
 

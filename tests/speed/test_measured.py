@@ -8,9 +8,9 @@ import pytest
 from hw_specs import get_gpu
 from planner import facts
 from planner.facts.speed import speed_facts
-from planner.speed.measured import compare, is_older, measurements
 from planner.speed.profile import engine_profile, profile, profile_id_for
 from planner.speed.territory import spread
+from scripts.speed_replay import compare, is_older, measurements
 
 TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
 BY_ID = {record.id: record for record in measurements()}

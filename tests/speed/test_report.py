@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from planner.speed.measured import measurements
 from planner.speed.profile import engine_profile
+from scripts.speed_replay import measurements
 
 ROOT = Path(__file__).resolve().parents[2]
 

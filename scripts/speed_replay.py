@@ -7,14 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from hw_specs import get_gpu
-from planner.checkpoint.formats import weight_format
-from planner.checkpoint.preset import load_preset
 from planner.facts.release import parse_version
 from planner.facts.speed import speed_facts
-from planner.model import LayerGroup, ModelSpec
 from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware, hardware_of
-from planner.speed.measurement import Measurement, measured_speed
+from planner.speed.measurement import Measurement, measured_model, measured_speed
 from planner.speed.profile import EngineProfile, engine_profile
 from planner.speed.scheduler import EngineLimits
 from planner.speed.simulation import simulate
@@ -22,8 +19,6 @@ from planner.speed.step import Batch, StepModel
 from planner.speed.trace import Trace, mean, percentile
 from planner.speed.work import rank_work
 
-_GROUPS = {"fp8-block": {"group_rows": 128, "group_columns": 128}, "int4": {"group_columns": 128, "zero_point_bits": 4}}
-"""What the checkpoints of the measured models say of formats that leave it to them."""
 _KV_SHARE_OF_MEMORY = 0.9
 _BLOCK = 16
 
@@ -55,29 +50,14 @@ def is_older(record: Measurement) -> bool:
     return release is not None and parse_version(release[0]) < parse_version(since)
 
 
-@cache
-def measured_model(key: str) -> ModelSpec:
-    """Return the dimensions of a model that was measured.
+def taught(record: Measurement) -> tuple[str, ...]:
+    """The figures that a fit may see."""
+    return tuple(record.result) if record.fit_figures is None else record.fit_figures
 
-    Raises:
-        KeyError: when the data file does not describe it.
-    """
-    record = measured_speed().models[key]
-    if record.preset:
-        whole = load_preset(record.preset)
-        layers = record.num_hidden_layers or whole.num_hidden_layers
-        if layers == whole.num_hidden_layers:
-            return whole
-        (group,) = whole.layers
-        return replace(whole, layers=(replace(group, count=layers),))
-    weights = weight_format(record.weights, **_GROUPS.get(record.weights, {}))
-    return ModelSpec(
-        name=key, hidden_size=record.hidden_size, num_attention_heads=record.num_attention_heads,
-        num_key_value_heads=record.num_key_value_heads, head_dim=record.head_dim,
-        intermediate_size=record.intermediate_size, vocab_size=record.vocab_size,
-        max_position_embeddings=131072, tie_word_embeddings=False,
-        layers=(LayerGroup(count=record.num_hidden_layers or 0, attention=weights, mlp=weights),),
-    )  # fmt: skip
+
+def teaches(record: Measurement, profile: str) -> bool:
+    """Whether the fit of `profile` may see it; a reading can say something of two builds."""
+    return record.role == "fit" and profile in (record.profile, *record.also_fits)
 
 
 @cache
