@@ -12,8 +12,8 @@ from hw_specs.tables import read_toml
 from hw_specs.units import GIB
 
 _PROFILE = r"(?:\d{1,2}c\.)?(?P<slices>\d{1,2})g\.(?P<gb>\d{1,4})gb(?:[+.-](?:me(?:\.all)?|gfx))?"
-_NAMED = re.compile(rf"(?P<card>.*?[a-z0-9])[-_ /]+(?:mig[-_ ]+)?(?P<profile>{_PROFILE})", re.IGNORECASE)
-_ALONE = re.compile(rf"(?:mig[-_ ]+)?(?P<profile>{_PROFILE})", re.IGNORECASE)
+_NAMED = rf"(?P<card>.*?[a-z0-9])[-_ /]+(?:mig[-_ ]+)?(?P<profile>{_PROFILE})"
+_ALONE = rf"(?:mig[-_ ]+)?(?P<profile>{_PROFILE})"
 _PARTS = {7: 8, 4: 4}
 """Compute slices of a card → memory slices of it."""
 _SHARES: dict[int, dict[int, tuple[int, ...]]] = {
@@ -34,7 +34,7 @@ def split_profile(name: str) -> tuple[str, str] | None:
     >>> split_profile("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb.me")
     ('NVIDIA-H100-80GB-HBM3', '1g.10gb+me')
     """
-    found = _NAMED.fullmatch(name.strip())
+    found = re.fullmatch(_NAMED, name.strip(), re.IGNORECASE)
     return (found["card"].rstrip("-_ /"), _written(found["profile"])) if found else None
 
 
@@ -44,7 +44,7 @@ def profile_of(text: str) -> str | None:
     >>> profile_of("mig-3g.71gb")
     '3g.71gb'
     """
-    found = _ALONE.fullmatch(text.strip())
+    found = re.fullmatch(_ALONE, text.strip(), re.IGNORECASE)
     return _written(found["profile"]) if found else None
 
 

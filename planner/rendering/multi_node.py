@@ -7,9 +7,10 @@ are independent servers, one a node; only the replicas of one node share a port 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
+from hw_specs.frozen import dataclass
 from planner.errors import InvalidRequest
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
