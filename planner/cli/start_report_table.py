@@ -30,8 +30,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
-    outside = item.outside(2 * comparison.tolerance_bytes)
-    mark = "outside its bounds" if item.name in comparison.wrong else "outside" if outside else ""
+    mark = "outside" if item.name in comparison.wrong or item.outside(2 * comparison.tolerance_bytes) else ""
     title = {
         "consumed": "weights, buffers, other",
         "outside_torch": "outside torch",
@@ -40,7 +39,7 @@ def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
     }.get(item.name, item.title)
     values = (item.predicted, item.low, item.high, item.measured)
     sign = "+" if item.difference >= 0 else ""
-    return (title, *(format_gib(value) for value in values), f"{sign}{format_gib(item.difference)}", mark[:10])
+    return (title, *(format_gib(value) for value in values), f"{sign}{format_gib(item.difference)}", mark)
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
