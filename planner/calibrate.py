@@ -22,7 +22,7 @@ from planner.planning.request import SETTINGS, option_for
 from planner.serve.log.comparison import Predicted, compare, makes_workspace_with_graphs, outside_torch_bytes
 from planner.serve.log.measured import Measured
 from planner.serve.log.remedy import calibration_record
-from planner.state import append_records, calibrations_path, read_records
+from planner.state import append_records, calibrations_path, read_kept
 
 SCHEMA = 2
 _OWN_DOORS = ("vllm_version", "kv_cache_dtype", "gpu_memory_utilization")
@@ -90,22 +90,7 @@ def calibrations() -> tuple[Calibration, ...]:
 
 def read_calibrations() -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
     """Return the kept calibrations, oldest first, and why others are left out; another schema's are not listed."""
-    found: list[Calibration] = []
-    faults: list[str] = []
-    try:
-        records = read_records(calibrations_path(), dropped=faults)
-    except PlannerError as error:
-        # A plan must not fail over a store that was changed from outside.
-        return (), (str(error),)
-    for record in records:
-        if record.get("schema") != SCHEMA:
-            continue
-        fault = _fault(record)
-        if fault is not None:
-            faults.append(fault)
-            continue
-        found.append(Calibration(**{field.name: record[field.name] for field in dataclasses.fields(Calibration)}))
-    return tuple(found), tuple(faults)
+    return read_kept(calibrations_path(), Calibration, schema=SCHEMA, fault=_fault)
 
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool}

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Callable
+from dataclasses import fields
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from hw_specs.parsing import BadJson, parse_json
 from hw_specs.reading import expanded
 from planner.errors import PlannerError, UnsafePath
 from planner.rendering.secrets import concealed, secrets_of
 
+T = TypeVar("T")
 APP = "m35-plan"
 
 MOST_BYTES = 64 << 20
@@ -254,3 +257,34 @@ def read_records(path: Path, *, dropped: list[str] | None = None) -> list[dict[s
         else:
             faults.append(f"line {number:,} of `{path.name}` is not a JSON object")
     return records
+
+
+def read_kept(
+    path: Path, kind: type[T], *, schema: int, fault: Callable[[dict[str, Any]], str | None]
+) -> tuple[tuple[T, ...], tuple[str, ...]]:
+    """Return the values of a dataclass that a record file holds, oldest first, and why others are left out.
+
+    A plan must not fail over a store that was changed from outside, so nothing is raised; another schema's records are
+    not listed.
+
+    Args:
+        path: the record file.
+        kind: the dataclass.
+        schema: what records of today say in ``schema``.
+        fault: what is wrong with a record, or None.
+    """
+    faults: list[str] = []
+    try:
+        records = read_records(path, dropped=faults)
+    except PlannerError as error:
+        return (), (str(error),)
+    names = [one.name for one in fields(cast("Any", kind))]
+    kept = []
+    for record in records:
+        if record.get("schema") != schema:
+            continue
+        if wrong := fault(record):
+            faults.append(wrong)
+        else:
+            kept.append(kind(**{name: record[name] for name in names}))
+    return tuple(kept), tuple(faults)

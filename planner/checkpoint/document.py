@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TypeVar
 
 from hw_specs.errors import shown
 from hw_specs.parsing import BadJson, parse_json
@@ -55,6 +55,9 @@ def _kind(value: object) -> str:
     return names.get(type(value), "an object")
 
 
+T = TypeVar("T")
+
+
 @dataclass(frozen=True, slots=True)
 class Section:
     """One JSON object and where it stands."""
@@ -70,6 +73,12 @@ class Section:
         value = self.values.get(key)
         found = f"`{shown(str(value))}`" if isinstance(value, (int, float, str)) else _kind(value)
         return UnreadableCheckpoint(f"`{shown(key)}` in `{self.origin}` must be {wanted}, not {found}")
+
+    def _optional(self, key: str, kind: type[T], wanted: str) -> T | None:
+        value = self.values.get(key)
+        if value is not None and not isinstance(value, kind):
+            raise self._wrong(key, wanted)
+        return value
 
     def integer(self, key: str, *, limit: int, default: int | None = None) -> int:
         """Return a positive integer of at most `limit`; `default` where the key is missing or null.
@@ -105,12 +114,8 @@ class Section:
         Raises:
             UnreadableCheckpoint: for anything else.
         """
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, bool):
-            raise self._wrong(key, "true or false")
-        return value
+        value = self._optional(key, bool, "true or false")
+        return default if value is None else value
 
     def text(self, key: str, *, default: str = "") -> str:
         """Return a text; `default` where the key is missing or null.
@@ -118,12 +123,8 @@ class Section:
         Raises:
             UnreadableCheckpoint: for anything else.
         """
-        value = self.values.get(key)
-        if value is None:
-            return default
-        if not isinstance(value, str):
-            raise self._wrong(key, "a text")
-        return value
+        value = self._optional(key, str, "a text")
+        return default if value is None else value
 
     def texts(self, key: str) -> list[str]:
         """Return a list of texts; empty where the key is missing or null.
@@ -131,12 +132,10 @@ class Section:
         Raises:
             UnreadableCheckpoint: for anything else.
         """
-        value = self.values.get(key)
-        if value is None:
-            return []
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        value = self._optional(key, list, "a list of texts") or []
+        if not all(isinstance(item, str) for item in value):
             raise self._wrong(key, "a list of texts")
-        return cast("list[str]", value)
+        return value
 
     def section(self, key: str) -> Section | None:
         """Return the object below `key`, None where the key is missing or null.
@@ -144,9 +143,5 @@ class Section:
         Raises:
             UnreadableCheckpoint: for anything else.
         """
-        value = self.values.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, dict):
-            raise self._wrong(key, "an object")
-        return Section(origin=f"{self.origin}: {shown(key)}", values=value)
+        value = self._optional(key, dict, "an object")
+        return None if value is None else Section(origin=f"{self.origin}: {shown(key)}", values=value)

@@ -22,7 +22,7 @@ from planner.rendering.secrets import API_KEY
 from planner.serve.process.scratch import scratch_folder
 from planner.speed.answer import SpeedCalibration
 from planner.speed.workload import Workload
-from planner.state import append_records, read_records, state_dir
+from planner.state import append_records, read_kept, state_dir
 
 SCHEMA = 1
 
@@ -229,23 +229,14 @@ def keep_benchmark(calibration: SpeedCalibration) -> None:
 
 def kept_benchmarks() -> tuple[tuple[SpeedCalibration, ...], tuple[str, ...]]:
     """Return what was kept, oldest first, and why some of it is left out; another schema's records are not listed."""
-    names = [field.name for field in dataclasses.fields(SpeedCalibration)]
-    kept: list[SpeedCalibration] = []
-    faults: list[str] = []
-    try:
-        records = read_records(benchmarks_path(), dropped=faults)
-    except PlannerError as error:
-        # A forecast must not fail over a store that was changed from outside.
-        return (), (str(error),)
-    for record in records:
-        if record.get("schema") != SCHEMA:
-            continue
-        fault = next((name for name in names if not _right(name, record.get(name))), None)
-        if fault is None:
-            kept.append(SpeedCalibration(**{name: record[name] for name in names}))
-        else:
-            faults.append(f"{fault} is `{shown(str(record.get(fault)))}`")
-    return tuple(kept), tuple(faults)
+    return read_kept(benchmarks_path(), SpeedCalibration, schema=SCHEMA, fault=_fault)
+
+
+def _fault(record: dict[str, Any]) -> str | None:
+    for field in dataclasses.fields(SpeedCalibration):
+        if not _right(field.name, record.get(field.name)):
+            return f"{field.name} is `{shown(str(record.get(field.name)))}`"
+    return None
 
 
 def _right(name: str, value: object) -> bool:

@@ -59,20 +59,27 @@ def _png(rows: list[bytes]) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
 
 
-def _content(question: str, picture: bytes) -> list[dict[str, object]]:
+def _asked(probe: Probe, question: str, picture: bytes) -> Reply:
     url = "data:image/png;base64," + base64.b64encode(picture).decode()
-    return [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
+    content = [{"type": "text", "text": question}, {"type": "image_url", "image_url": {"url": url}}]
+    return probe.server.post(CHAT, probe.body(content))
 
 
-def image(probe: Probe) -> str:
-    """A red square is called red; a text-only server says that it takes no image."""
-    reply = probe.server.post(CHAT, probe.body(_content(QUESTION, png(SIDE_PIXELS, RED))))
-    if probe.expect.vision is False:
-        return _refused(reply)
+def _seen(probe: Probe, reply: Reply) -> Answer:
+    """The sane answer of a server that takes images."""
     if reply.status == 400 and probe.expect.vision is None and _says_text_only(reply):
         raise Skipped(f"the server is text-only: {reply.error_message}")
     answer = Answer.of(reply)
     must_be_sane(answer.content)
+    return answer
+
+
+def image(probe: Probe) -> str:
+    """A red square is called red; a text-only server says that it takes no image."""
+    reply = _asked(probe, QUESTION, png(SIDE_PIXELS, RED))
+    if probe.expect.vision is False:
+        return _refused(reply)
+    answer = _seen(probe, reply)
     if COLOUR not in answer.content.lower():
         raise Failed(f"a {COLOUR} square was called {brief(answer.content, 60)!r}")
     return f"a {COLOUR} square was called {brief(answer.content, 40)!r}, {answer.prompt_tokens} prompt tokens"
@@ -83,11 +90,7 @@ def image_word(probe: Probe) -> str:
     if probe.expect.vision is False:
         raise Skipped("images are not served")
     must_know(probe)
-    reply = probe.server.post(CHAT, probe.body(_content(WORD_QUESTION, written(WORD))))
-    if reply.status == 400 and probe.expect.vision is None and _says_text_only(reply):
-        raise Skipped(f"the server is text-only: {reply.error_message}")
-    answer = Answer.of(reply)
-    must_be_sane(answer.content)
+    answer = _seen(probe, _asked(probe, WORD_QUESTION, written(WORD)))
     if WORD not in answer.content.upper():
         raise Failed(f"the word {WORD} was read as {brief(answer.content, 60)!r}")
     return f"the word {WORD} was read"
