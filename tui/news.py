@@ -16,15 +16,21 @@ if TYPE_CHECKING:
     from planner.serve.check import CheckResult
 
 
+class News:
+    """What all of them are."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class GpusSeen:
+class GpusSeen(News):
     """A probe has looked at this machine."""
 
     report: DetectionReport
 
 
 @dataclass(frozen=True, slots=True)
-class Forecasted:
+class Forecasted(News):
     """How fast a layout would be under the load, or why it is not known."""
 
     plan: Plan
@@ -33,21 +39,21 @@ class Forecasted:
 
 
 @dataclass(frozen=True, slots=True)
-class CountsPlanned:
+class CountsPlanned(News):
     """What more or fewer of the same GPUs would hold."""
 
     plans: tuple[Plan, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Advised:
+class Advised(News):
     """The way to use the GPUs that serves the load best, or why there is none."""
 
     best: Plan | M35Error
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewed:
+class Reviewed(News):
     """A text was judged; `cured` is how many findings a change of it has just taken away, -1 where it took none."""
 
     review: Review
@@ -55,14 +61,14 @@ class Reviewed:
 
 
 @dataclass(frozen=True, slots=True)
-class CheckingBegun:
+class CheckingBegun(News):
     """The preflight starts anew, for this machine's vllm or for its image."""
 
     docker: bool
 
 
 @dataclass(frozen=True, slots=True)
-class CheckStarted:
+class CheckStarted(News):
     """A preflight check begins."""
 
     title: str
@@ -70,19 +76,19 @@ class CheckStarted:
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(News):
     """One preflight check is done."""
 
     result: CheckResult
 
 
 @dataclass(frozen=True, slots=True)
-class PreflightDone:
+class PreflightDone(News):
     """All preflight checks are done."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class Refused(News):
     """Something expected went wrong in a worker."""
 
     error: M35Error
@@ -90,7 +96,7 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(News):
     """A server was started, or found."""
 
     run: Run
@@ -99,14 +105,14 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
-class DamageFound:
+class DamageFound(News):
     """Records of a run were left out, one sentence each."""
 
     faults: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class ServerNews:
+class ServerNews(News):
     """A batch of events and of log bytes, `at_s` seconds after the launch."""
 
     events: tuple[Event, ...]
@@ -115,7 +121,7 @@ class ServerNews:
 
 
 @dataclass(frozen=True, slots=True)
-class RunKnown:
+class RunKnown(News):
     """A run with its plan, what is expected of its server and how its start ended."""
 
     run: Run
@@ -127,66 +133,66 @@ class RunKnown:
 
 
 @dataclass(frozen=True, slots=True)
-class StartReported:
+class StartReported(News):
     """How a start ended."""
 
     start_report: StartReport
 
 
 @dataclass(frozen=True, slots=True)
-class Stopped:
+class Stopped(News):
     """The server was stopped."""
 
     how: str
 
 
 @dataclass(frozen=True, slots=True)
-class RehearsalBegun:
+class RehearsalBegun(News):
     """A rehearsal starts."""
 
 
 @dataclass(frozen=True, slots=True)
-class RehearsalStage:
+class RehearsalStage(News):
     """A rehearsal entered a stage."""
 
     stage: str
 
 
 @dataclass(frozen=True, slots=True)
-class Rehearsed:
+class Rehearsed(News):
     """A rehearsal is over."""
 
     report: RehearsalReport
 
 
 @dataclass(frozen=True, slots=True)
-class VerifyBegun:
+class VerifyBegun(News):
     """The checks of the running server start anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class SmokeStarted:
+class SmokeStarted(News):
     """A check of the running server began."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
-class SmokeDone:
+class SmokeDone(News):
     """A check of the running server ended."""
 
     result: CheckResult
 
 
 @dataclass(frozen=True, slots=True)
-class Verified:
+class Verified(News):
     """The checks of the running server are over."""
 
     report: SmokeReport
 
 
 @dataclass(frozen=True, slots=True)
-class MetricsRead:
+class MetricsRead(News):
     """A look at ``/metrics``: the page, or why there is none."""
 
     page: str | M35Error
@@ -197,53 +203,22 @@ class MetricsRead:
 
 
 @dataclass(frozen=True, slots=True)
-class WindowChosen:
+class WindowChosen(News):
     """The dashboard shall show so much of the past."""
 
     span_s: int
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(News):
     """The user sent a chat message."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class Said(News):
     """A part of a chat answer; `over` with the last one."""
 
     text: str
     over: bool = False
-
-
-News = (
-    GpusSeen
-    | Forecasted
-    | CountsPlanned
-    | Advised
-    | Reviewed
-    | CheckingBegun
-    | CheckStarted
-    | Checked
-    | PreflightDone
-    | Refused
-    | Launched
-    | DamageFound
-    | ServerNews
-    | RunKnown
-    | StartReported
-    | Stopped
-    | RehearsalBegun
-    | RehearsalStage
-    | Rehearsed
-    | VerifyBegun
-    | SmokeStarted
-    | SmokeDone
-    | Verified
-    | MetricsRead
-    | WindowChosen
-    | Asked
-    | Said
-)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, get_args
 
 from hw_specs import DetectionReport
 from planner.serve import Diagnosis, RehearsalReport, Run, StartReport
@@ -14,16 +14,7 @@ from tui import news
 
 State = Literal["checking", "checked", "starting", "ready", "failed", "stopped", "rehearsing", "rehearsed"]
 
-STATES: tuple[State, ...] = (
-    "checking",
-    "checked",
-    "starting",
-    "ready",
-    "failed",
-    "stopped",
-    "rehearsing",
-    "rehearsed",
-)
+STATES: tuple[State, ...] = get_args(State)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

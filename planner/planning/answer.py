@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
@@ -25,7 +25,7 @@ VERDICTS: tuple[Verdict, ...] = ("does-not-fit", "tight", "fits")
 
 
 LeverCost = Literal["nothing", "speed", "images", "context", "quality", "hardware"]
-LEVER_COSTS: tuple[LeverCost, ...] = ("nothing", "speed", "images", "context", "quality", "hardware")
+LEVER_COSTS: tuple[LeverCost, ...] = get_args(LeverCost)
 """What a change costs its user, from least to most."""
 
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar, get_args
 
 from planner.errors import InvalidRequest
 
 Status = Literal["pass", "warn", "fail", "skip", "unknown"]
-STATUSES: tuple[Status, ...] = ("pass", "warn", "fail", "skip", "unknown")
+STATUSES: tuple[Status, ...] = get_args(Status)
 
 Subject = TypeVar("Subject")
 

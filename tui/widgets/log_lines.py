@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Literal, get_args
 
 Level = Literal["all", "info", "warning", "error"]
-LEVELS: tuple[Level, ...] = ("all", "info", "warning", "error")
+LEVELS: tuple[Level, ...] = get_args(Level)
 
 MOST_LINES = 200_000
 """Beyond this the oldest go; a day of a busy server, not a start."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,25 +116,19 @@ def _share(
         shared = share_load(rows, workload, targets, progress=progress.at)
     if as_json:
         from planner.cli.documents import FleetLoadDocument, HostLoad
+        from planner.rendering.envelope import entry
 
-        write_document(
-            FleetLoadDocument(
-                request_rate=shared.request_rate,
-                assigned_requests_per_s=shared.assigned_requests_per_s,
-                served=shared.served,
-                hosts=tuple(
-                    HostLoad(
-                        host=host.host,
-                        gpus=str(host.plan.gpus) if host.plan else None,
-                        layout=host.layout,
-                        capacity_requests_per_s=round(host.capacity_requests_per_s, 3),
-                        assigned_requests_per_s=round(host.assigned_requests_per_s, 3),
-                        reason=host.reason,
-                    )
-                    for host in shared.hosts
-                ),
+        hosts = tuple(
+            entry(
+                HostLoad,
+                host,
+                gpus=str(host.plan.gpus) if host.plan else None,
+                capacity_requests_per_s=round(host.capacity_requests_per_s, 3),
+                assigned_requests_per_s=round(host.assigned_requests_per_s, 3),
             )
+            for host in shared.hosts
         )
+        write_document(entry(FleetLoadDocument, shared, hosts=hosts))
     else:
         cells = [
             [
@@ -183,22 +178,19 @@ def _cells(row: FleetRow) -> list[str]:
 
 def _documents(rows: Iterable[FleetRow]) -> Iterator[str]:
     """Each host as JSON; ``plan`` is the document of ``m35-plan --json``, made once for hosts that share a plan."""
+    from planner.cli.documents import HostPlan
     from planner.rendering.document import plan_document, to_json_value
+    from planner.rendering.envelope import entry
 
     made: dict[int, str] = {}
     for row in rows:
-        document: dict[str, object] = {
-            "host": row.host,
-            "path": row.path,
-            "gpus": None if row.gpus is None else str(row.gpus),
-            "feasible": row.feasible,
-            "out_of_service": row.out_of_service,
-            "no_gpu": row.no_gpu,
-            "notes": list(row.notes),
-        }
+        gpus = None if row.gpus is None else str(row.gpus)
+        document = dataclasses.asdict(entry(HostPlan, row, gpus=gpus, plan=None))
         if row.plan is None:
-            yield json_text(document | {"plan": None, "problem": row.problem, "hint": row.hint}, depth=2)
+            yield json_text(document, depth=2)
             continue
+        for key in ("plan", "problem", "hint"):
+            del document[key]
         if id(row.plan) not in made:
             made[id(row.plan)] = json_text(to_json_value(plan_document(row.plan)), depth=3)
         head = json_text(document, depth=2).removesuffix("\n    }")
