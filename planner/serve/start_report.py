@@ -9,7 +9,7 @@ from typing import Literal
 
 from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
-from planner.rendering.envelope import document, to_value
+from planner.rendering.envelope import document, entry, to_value
 from planner.serve.log.comparison import Comparison, Difference, Predicted, compare
 from planner.serve.log.diagnosis import Diagnosis, LogLine, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
@@ -165,8 +165,7 @@ class Failure:
     @classmethod
     def of(cls, diagnosis: Diagnosis) -> Failure:
         """Return `diagnosis` without the figures of the log."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        return cls(**{name: getattr(diagnosis, name) for name in names})
+        return entry(cls, diagnosis)
 
 
 @document("diagnosis", "1.0")
@@ -190,7 +189,7 @@ class Compared:
     @classmethod
     def of(cls, comparison: Comparison) -> Compared:
         """Return `comparison` with its verdict."""
-        return cls(**{field.name: getattr(comparison, field.name) for field in dataclasses.fields(cls)})
+        return entry(cls, comparison)
 
 
 @document("start-report", "1.0")
@@ -207,8 +206,6 @@ class StartReportDocument:
     @classmethod
     def of(cls, report: StartReport) -> StartReportDocument:
         """Return `report` as it is written."""
-        return cls(
-            outcome=report.outcome, was_ready=report.was_ready, measured=report.measured,
-            comparison=Compared.of(report.comparison) if report.comparison is not None else None,
-            diagnosis=None if report.diagnosis is None else Failure.of(report.diagnosis),
-        )  # fmt: skip
+        comparison = None if report.comparison is None else Compared.of(report.comparison)
+        diagnosis = None if report.diagnosis is None else Failure.of(report.diagnosis)
+        return entry(cls, report, comparison=comparison, diagnosis=diagnosis)

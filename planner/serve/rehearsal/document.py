@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from planner.rendering.envelope import document
+from planner.rendering.envelope import document, entry
 from planner.serve.rehearsal.full_size_plan import Change
 from planner.serve.start_report import Compared, Failure
 from planner.serve.verification.smoke import VerificationDocument
@@ -49,14 +49,12 @@ class RehearsalDocument:
     @classmethod
     def of(cls, report: RehearsalReport) -> RehearsalDocument:
         """Return `report` as it is written."""
-        engine = report.engine
-        return cls(
-            passed=report.passed,
-            engine=RehearsedEngine(executable=str(engine.executable), version=engine.version, cpu=engine.cpu),
-            argv=report.argv, env=report.env, changes=report.changes, unproved=report.unproved,
-            run_directory=str(report.run_directory), full_size=report.full_size, twin_bytes=report.twin_bytes,
-            start_s=report.start_s, duration_s=report.duration_s, timed_out=report.timed_out,
+        return entry(
+            cls,
+            report,
+            engine=entry(RehearsedEngine, report.engine, executable=str(report.engine.executable)),
+            run_directory=str(report.run_directory),
             smoke=None if report.smoke is None else VerificationDocument.of(report.smoke),
             comparison=None if report.comparison is None else Compared.of(report.comparison),
             failure=None if report.diagnosis is None else Failure.of(report.diagnosis),
-        )  # fmt: skip
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from planner.rendering.envelope import document
+from planner.rendering.envelope import document, entry
 from planner.serve.check import CheckResult, Status
 
 if TYPE_CHECKING:
@@ -96,7 +96,4 @@ class VerificationDocument:
     @classmethod
     def of(cls, report: SmokeReport) -> VerificationDocument:
         """Return `report` as it is written."""
-        return cls(
-            base_url=report.base_url, model=report.model, passed=report.passed, duration_s=report.duration_s,
-            results=report.results,
-        )  # fmt: skip
+        return entry(cls, report)
