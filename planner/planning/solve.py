@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from hw_specs.frozen import dataclass
 from planner.facts.policy import Batch, policy
+from planner.facts.release import BatchTier
 from planner.facts.vllm import vllm_facts
 from planner.memory.ledger import rank_budgets
 from planner.memory.term import Bound
@@ -40,6 +41,14 @@ def solve(question: Question, layout: Layout) -> Outcome:
     return best
 
 
+def batch_sizes(tier: BatchTier, batch: Batch | None, *, sequences: int) -> tuple[int, int]:
+    """Return ``max_num_seqs`` and ``max_num_batched_tokens`` for so many sequences: the engine's, or smaller ones."""
+    if batch is None:
+        return max(tier.max_num_seqs, sequences), tier.max_num_batched_tokens
+    seats = max(min(tier.max_num_seqs, batch.max_num_seqs), sequences)
+    return seats, max(min(tier.max_num_batched_tokens, batch.max_num_batched_tokens), seats)
+
+
 def engine_settings(question: Question, layout: Layout) -> Settings:
     """Return what the engine itself sets for what the request leaves open; nothing is made to fit."""
     return _Trial(question=question, layout=layout).settings()
@@ -65,11 +74,7 @@ class _Trial:
     def settings(self, batch: Batch | None = None) -> Settings:
         """Settings before the length is solved: the engine's batch sizes, or those of `batch` where smaller."""
         question, request, tier = self.question, self.question.request, self.question.batch_tier
-        sequences = max(tier.max_num_seqs, question.sequences)
-        batched = tier.max_num_batched_tokens
-        if batch is not None:
-            sequences = max(min(sequences, batch.max_num_seqs), question.sequences)
-            batched = max(min(batched, batch.max_num_batched_tokens), sequences)
+        sequences, batched = batch_sizes(tier, batch, sequences=question.sequences)
         if request.max_num_seqs is not None:
             sequences = request.max_num_seqs
         if request.max_num_batched_tokens is not None:

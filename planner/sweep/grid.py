@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -140,8 +139,3 @@ def _accepted(settings: Settings, model: ModelSpec) -> bool:
     if settings.max_num_batched_tokens < max(settings.max_num_seqs, settings.num_speculative_tokens + 1):
         return False
     return not settings.num_speculative_tokens or model.draft is not None
-
-
-def at_utilization(settings: Settings, gpu_memory_utilization: float) -> Settings:
-    """Return `settings` with another utilization."""
-    return dataclasses.replace(settings, gpu_memory_utilization=gpu_memory_utilization)

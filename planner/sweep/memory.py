@@ -1,5 +1,8 @@
 """Verdict and KV pool of every configuration of a grid, as arrays; equal to the scalar planner, bit for bit.
 
+A batch that the grid leaves open is the engine's own here; :mod:`planner.sweep.batches` gives rows that do not start
+with it the smaller one that a plan would take.
+
 What depends on the layout and the length is computed once per cell by :mod:`planner.memory.ledger` itself;
 utilization and concurrency, which only enter comparisons, are numpy axes.
 """
@@ -43,6 +46,16 @@ class MemoryBlock:
     max_concurrency: Floats
     """``[utilizations]``: sequences of ``max_model_len`` the pool holds."""
 
+    others: tuple[MemoryBlock, ...] = ()
+    """The same configurations with smaller batches, of which some rows take one."""
+    taken: NDArray[np.int8] | None = None
+    """``[utilizations, concurrencies]``: 0 for this block, else the place in `others` from 1; None where all are 0."""
+
+    def of(self, utilization: int, concurrency: int) -> MemoryBlock:
+        """The block whose batch the row at these places takes."""
+        place = 0 if self.taken is None else int(self.taken[utilization, concurrency])
+        return self.others[place - 1] if place else self
+
     @property
     def size(self) -> int:
         """Configurations in the block."""
@@ -62,10 +75,11 @@ def sweep_memory(grid: Grid, *, model: ModelSpec, release: Release) -> Iterator[
     for cell in cells(grid, model, release):
         ranks = rank_budgets(model, cell.gpus, cell.settings, release)
         assert len(ranks) == 1, "a sweep has no pipeline stages"
-        yield _block(cell, ranks[0], utilizations, concurrencies)
+        yield judge(cell, ranks[0], utilizations, concurrencies)
 
 
-def _block(cell: Cell, rank: RankBudget, utilizations: Floats, concurrencies: Ints) -> MemoryBlock:
+def judge(cell: Cell, rank: RankBudget, utilizations: Floats, concurrencies: Ints) -> MemoryBlock:
+    """Return one cell's answers; `rank` is its budget at its own utilization."""
     import numpy as np
 
     total = rank.total_bytes
@@ -107,9 +121,11 @@ def _holds(
 
 def block_rows(block: MemoryBlock) -> Iterator[dict[str, Any]]:
     """Yield one plain dict per configuration of a block, utilization outermost."""
-    settings, gpus = block.cell.settings, block.cell.gpus
+    gpus = block.cell.gpus
     for i, utilization in enumerate(block.utilizations.tolist()):
         for j, concurrency in enumerate(block.concurrencies.tolist()):
+            one = block.of(i, j)
+            settings = one.cell.settings
             yield {
                 "gpus": str(gpus),
                 "gpu": gpus.spec.name,
@@ -124,10 +140,10 @@ def block_rows(block: MemoryBlock) -> Iterator[dict[str, Any]]:
                 "max_num_seqs": settings.max_num_seqs,
                 "max_num_batched_tokens": settings.max_num_batched_tokens,
                 "verdict": VERDICTS[int(block.verdict[i, j])],
-                "available_bytes": int(block.available_bytes[i]),
-                "num_gpu_blocks": int(block.num_gpu_blocks[i]),
-                "kv_cache_tokens": int(block.tokens[i]),
-                "max_concurrency": float(block.max_concurrency[i]),
-                "total_kv_cache_tokens": int(block.tokens[i]) * settings.replicas,
-                "total_concurrency": float(block.max_concurrency[i]) * settings.replicas,
+                "available_bytes": int(one.available_bytes[i]),
+                "num_gpu_blocks": int(one.num_gpu_blocks[i]),
+                "kv_cache_tokens": int(one.tokens[i]),
+                "max_concurrency": float(one.max_concurrency[i]),
+                "total_kv_cache_tokens": int(one.tokens[i]) * settings.replicas,
+                "total_concurrency": float(one.max_concurrency[i]) * settings.replicas,
             }

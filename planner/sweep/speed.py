@@ -11,7 +11,6 @@ from planner.errors import InvalidRequest
 from planner.model import ModelSpec
 from planner.settings import Settings
 from planner.speed.workload import Workload
-from planner.sweep.grid import at_utilization
 from planner.sweep.memory import MemoryBlock, block_rows
 
 COLUMNS = ("output_tokens_per_s", "ttft_ms", "tpot_ms", "latency_ms")
@@ -74,7 +73,10 @@ def _figures(
 ) -> dict[str, float]:
     from planner.speed.predict import expected_figures
 
-    settings = at_utilization(block.cell.settings, row["gpu_memory_utilization"])
+    settings = dataclasses.replace(
+        block.cell.settings,
+        **{name: row[name] for name in ("gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens")},
+    )
     if settings.max_model_len < load.longest_tokens:
         return {}
     served = _Row(

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
+from planner import plan
 from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
 from planner.facts.release import resolve_release
@@ -16,8 +17,9 @@ from planner.memory.ledger import rank_budgets
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
 from planner.planning.request import PlanRequest
+from planner.sweep.batches import as_planned
 from planner.sweep.grid import Grid
-from planner.sweep.memory import VERDICTS, sweep_memory
+from planner.sweep.memory import VERDICTS, block_rows, sweep_memory
 
 M35 = load_preset()
 GPUS = ("8xH200", "4xB200", "1xMI300X", "8xMI300X", "2xH100", "4xA100", "2x8xH200", "8xL40S")
@@ -86,3 +88,38 @@ def test_an_unknown_kv_type_is_refused() -> None:
     grid = Grid(gpus=(parse_gpus("8xH200"),), kv_cache_dtypes=("int3",))
     with pytest.raises(InvalidRequest, match="int3"):
         list(sweep_memory(grid, model=M35, release=resolve_release(None)))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    gpus=st.sampled_from((*GPUS, "1xH200", "4xL40S", "1xGH200-144")),
+    version=st.sampled_from(["0.20.0", "0.28.0", "0.33.0"]),
+    lengths=st.lists(LENGTHS, min_size=1, max_size=3, unique=True),
+    concurrencies=st.lists(st.integers(1, 300), min_size=1, max_size=4, unique=True),
+    utilizations=st.lists(st.floats(0.8, 0.97), min_size=1, max_size=2, unique=True),
+    drafted=st.sampled_from([0, 3]), text_only=st.booleans(),
+)  # fmt: skip
+def test_a_row_says_what_a_plan_says(
+    gpus: str, version: str, lengths: list[int], concurrencies: list[int], utilizations: list[float], drafted: int,
+    text_only: bool,
+) -> None:  # fmt: skip
+    release = resolve_release(version)
+    grid = Grid(
+        gpus=(parse_gpus(gpus),), max_model_lens=tuple(lengths), concurrencies=tuple(concurrencies),
+        gpu_memory_utilizations=tuple(utilizations), num_speculative_tokens=(drafted,), language_model_only=text_only,
+    )  # fmt: skip
+    for block in as_planned(sweep_memory(grid, model=M35, release=release), model=M35, release=release):
+        for row in block_rows(block):
+            same = ("tensor_parallel_size", "max_model_len", "concurrency", "gpu_memory_utilization")
+            asked = PlanRequest(
+                gpus=parse_gpus(gpus), vllm_version=version, language_model_only=text_only,
+                num_speculative_tokens=drafted, **{name: row[name] for name in same},
+            )  # fmt: skip
+            answer = plan(asked)
+            assert row["verdict"] == answer.verdict
+            if answer.feasible:
+                chosen = answer.settings
+                assert row["max_num_seqs"] == chosen.max_num_seqs
+                assert row["max_num_batched_tokens"] == chosen.max_num_batched_tokens
+                assert row["kv_cache_tokens"] == answer.kv_cache.tokens
+                assert row["available_bytes"] == answer.kv_cache.available_bytes

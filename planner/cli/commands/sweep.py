@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TABLE_ROWS = 60
-_CHOSEN = ("length", "at once", "KV", "EAGLE", "util")
+_CHOSEN = ("length", "at once", "KV", "EAGLE", "util", "seqs", "batched")
 """Columns of what the grid sets; one that is the same in every row is said once."""
 
 
@@ -100,7 +100,7 @@ def command(
 ) -> int:  # fmt: skip
     """Judge every combination of the given values by the rules of a plan.
 
-    A batch that is not given is the release's default; a plan may take a smaller one to fit.
+    A batch that is not given is the release's default, or the smaller one that a plan would take to fit.
 
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
     flight. Sweeps need numpy: `pip install numpy`. Nothing is written but the table, unless asked.
@@ -108,6 +108,7 @@ def command(
     require_numpy()
     from planner.checkpoint import load_preset
     from planner.facts.release import resolve_release
+    from planner.sweep.batches import as_planned
     from planner.sweep.grid import Grid
     from planner.sweep.memory import block_rows, sweep_memory
 
@@ -120,6 +121,8 @@ def command(
     grid = Grid(gpus=_machines(gpus, counts), **axes)
     model, release = model or load_preset(), resolve_release(vllm_version)
     blocks = sweep_memory(grid, model=model, release=release)
+    if not (grid.max_num_seqs or grid.max_num_batched_tokens):
+        blocks = as_planned(blocks, model=model, release=release)
     rows: Iterator[dict[str, Any]]
     if with_load:
         from planner.sweep.speed import rows_with_speed
@@ -205,7 +208,7 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
     speed = bool(rows) and "ttft_ms" in rows[0]
     head = ["GPUs", "layout", *_CHOSEN, "verdict", "KV GiB", "tokens", "holds"]
     # Tokens and requests are those of all servers: a row with four small servers and one with a large one compare.
-    sides: list[Align] = ["<", "<", ">", ">", "<", ">", ">", "<", ">", ">", ">"]
+    sides: list[Align] = ["<", "<", ">", ">", "<", ">", ">", ">", ">", "<", ">", ">", ">"]
     if speed:
         head += ["tok/s", "TTFT", "TPOT"]
         sides += [">", ">", ">"]
@@ -216,8 +219,8 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
             [
                 row["gpus"], str(layout), f"{row['max_model_len']:,}",
                 f"{row['concurrency']:,}", row["kv_cache_dtype"], str(row["num_speculative_tokens"] or "-"),
-                f"{row['gpu_memory_utilization']:g}", row["verdict"], format_gib(row["available_bytes"]),
-                f"{row['total_kv_cache_tokens']:,}", f"{row['total_concurrency']:,.1f}",
+                f"{row['gpu_memory_utilization']:g}", f"{row['max_num_seqs']:,}",
+                f"{row['max_num_batched_tokens']:,}", row["verdict"], format_gib(row["available_bytes"]), *_held(row),
                 *(_number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),
             ]
         )  # fmt: skip
@@ -235,6 +238,13 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
         say("note", f"{len(rows) - TABLE_ROWS:,} more rows; --csv or --json writes all")
     if not rows:
         say("note", f"none of up to {grid.largest_size:,} configurations is left")
+
+
+def _held(row: dict[str, Any]) -> tuple[str, str]:
+    """Tokens and requests of all servers; nothing where the pool would do and something else stops the start."""
+    if row["verdict"] == "does-not-fit" and row["max_concurrency"] >= row["concurrency"]:
+        return "-", "-"
+    return f"{row['total_kv_cache_tokens']:,}", f"{row['total_concurrency']:,.1f}"
 
 
 def _number(value: float | None) -> str:
