@@ -24,7 +24,8 @@ TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
 OWN = "H200/"
 WHOLE = "H200/L88"
 LABELS = {
-    "output_tokens_per_s": "tok/s", "total_tokens_per_s": "tok/s, in and out", "ttft_ms": "TTFT, ms", "ttft_p50_ms": "median TTFT, ms",
+    "output_tokens_per_s": "tok/s", "total_tokens_per_s": "tok/s, in and out", "ttft_ms": "TTFT, ms",
+    "ttft_p50_ms": "median TTFT, ms",
     "tpot_ms": "TPOT, ms",
     "itl_ms": "gap, ms", "itl_p50_ms": "median gap, ms",
     "latency_s": "run, s", "ttft_p99_ms": "TTFT p99, ms", "itl_intercept_ms": "decode step, ms",
