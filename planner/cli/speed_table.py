@@ -82,7 +82,8 @@ def _layouts(section: SpeedSection) -> str:
     text = table(["layouts", "batched", "tok/s", "TTFT", "TPOT", ""], rows, _RIGHT)
     legend = "* on the Pareto front of tok/s, TTFT, TPOT and length"
     if any(row.num_speculative_tokens for row in section.layouts):
-        legend += "; EAGLE at an assumed acceptance rate"
+        known = section.forecast.workload.acceptance_length
+        legend += f"; EAGLE at {known:g} tokens a step" if known else "; EAGLE at an assumed acceptance rate"
     return f"{text}\n{_fold(legend)}"
 
 

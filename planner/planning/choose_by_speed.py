@@ -98,6 +98,13 @@ def _check(
             f"{request.max_model_len:,}",
             hint=f"raise max_model_len to at least {length}",
         )
+    drafted, told = request.num_speculative_tokens, workload.acceptance_length
+    if drafted and told is not None and told > 1 + drafted:
+        raise InvalidRequest(
+            "acceptance_length",
+            f"a step with {drafted} drafted tokens gives at most {1 + drafted}, not {told:g}",
+            hint="raise num_speculative_tokens, or look the acceptance length up again",
+        )
     if workload.images_per_request and request.language_model_only:
         raise InvalidRequest(
             "images_per_request", "images need the vision tower, and language_model_only leaves it out"
@@ -186,10 +193,10 @@ def _reasons(chosen: Way, candidates: list[Way], objective: Objective, targets: 
     drafted = [c for c in candidates if not c.asked and c.name.startswith(chosen.name)]
     if drafted and drafted[0].figures.tpot_ms < figures.tpot_ms:
         tokens, tpot_ms = drafted[0].plan.settings.num_speculative_tokens, drafted[0].figures.tpot_ms
-        said.append(
-            f"--eagle {tokens} could bring TPOT to {tpot_ms:.1f} ms at the assumed acceptance rate; "
-            "none was published, so it is not chosen unasked"
-        )
+        at = "the assumed acceptance rate; none was published, so it is not chosen unasked"
+        if workload.acceptance_length is not None:
+            at = f"{workload.acceptance_length:g} tokens a step"
+        said.append(f"--eagle {tokens} could bring TPOT to {tpot_ms:.1f} ms at {at}")
     return said
 
 

@@ -53,6 +53,10 @@ LOAD: Mapping[str, Setting] = {
     "prefix_cache_hit_rate": Setting(
         help="share of each prompt found in the prefix cache", kind="fraction", metavar="R"
     ),
+    "acceptance_length": Setting(
+        help="mean tokens of a step with the draft, as bench, watch or the server's metrics tell it", kind="fraction",
+        metavar="N",
+    ),
     "images_per_request": Setting(help="images of the largest size in each prompt", kind="integer"),
     "ttft_ms": Setting(
         help="mean time to first token to stay under", kind="fraction", metavar="MS", label="TTFT at most, ms",
@@ -84,7 +88,7 @@ LOAD: Mapping[str, Setting] = {
 TARGETS = ("ttft_ms", "tpot_ms", "tokens_per_s")
 WORKLOAD = ("prompt_tokens", "output_tokens", "turns", "system_tokens", "pause_s", "request_rate",
             "length_range_ratio", "length_distribution", "num_requests", "prefix_cache_hit_rate",
-            "images_per_request")  # fmt: skip
+            "acceptance_length", "images_per_request")  # fmt: skip
 
 
 def workload_of(load: Mapping[str, Any], *, concurrency: int | None) -> Workload:

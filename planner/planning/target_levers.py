@@ -136,7 +136,9 @@ def _starts(search: _Search) -> Iterator[_Start | None]:
     settings, model = asked[0].plan.settings, asked[0].plan.model
     if not request.num_speculative_tokens and model.draft is not None:
         change: dict[str, SettingValue] = {"num_speculative_tokens": model.draft.card_num_speculative_tokens}
-        yield _changed(search, change, "context", "at the assumed acceptance rate")
+        length = workload.acceptance_length
+        at = "the assumed acceptance rate" if length is None else f"{length:g} tokens a step"
+        yield _changed(search, change, "context", f"at {at}")
     if max(way.figures.kv_cache_peak_use for way in asked) < CRAMPED:
         return
     share = policy().levers.gpu_memory_utilization.value

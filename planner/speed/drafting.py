@@ -37,6 +37,15 @@ def tokens_per_step(num_speculative_tokens: int, case: Case = "expected", *, met
     return acceptance_length(num_speculative_tokens, first, facts.decay)
 
 
+def tokens_a_step(num_speculative_tokens: int, case: Case, told: float | None) -> float:
+    """Return the mean tokens of one step, as `told` where somebody knows; never more than the draft and one."""
+    if not num_speculative_tokens:
+        return 1.0
+    if told is None:
+        return tokens_per_step(num_speculative_tokens, case)
+    return min(told, 1.0 + num_speculative_tokens)
+
+
 def draft_gain(model: StepModel, requests: int, context_tokens: float, length: float) -> float:
     """Return how many times faster `requests` decode with the draft than without, each `context_tokens` long."""
     plain = replace(model, num_speculative_tokens=0, work=replace(model.work, draft=None))

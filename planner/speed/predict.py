@@ -14,7 +14,7 @@ from planner.errors import PlannerError
 from planner.facts.release import Release, resolve_release
 from planner.facts.vllm import vllm_facts
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
-from planner.speed.drafting import draft_costs_more_from, draft_gain, tokens_per_step
+from planner.speed.drafting import draft_costs_more_from, draft_gain, tokens_a_step
 from planner.speed.hardware import hardware_of
 from planner.speed.profile import Case, engine_profile, profile_id_for
 from planner.speed.scheduler import EngineLimits
@@ -82,7 +82,7 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         preemptions=figures.preemptions,
         busy_share=figures.busy_share,
         prefill_share=figures.prefill_share,
-        acceptance_length=_acceptance_length(served.settings.num_speculative_tokens),
+        acceptance_length=_acceptance_length(served.settings.num_speculative_tokens, workload),
         territory=territory,
         profile=profile_id,
         notes=notes,
@@ -104,7 +104,7 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
         # One block of the engine's count is the null block.
         num_blocks=served.kv_cache.num_gpu_blocks - 1, block_size=settings.block_size,
         prefix_caching=_caches_prefixes(served),
-        tokens_per_step=tokens_per_step(settings.num_speculative_tokens, case),
+        tokens_per_step=tokens_a_step(settings.num_speculative_tokens, case, workload.acceptance_length),
     )  # fmt: skip
     image_tokens = 0
     if vision is not None and workload.images_per_request:
@@ -130,12 +130,14 @@ def _caches_prefixes(served: Served) -> bool:
     return served.gpus.spec.vendor not in vllm_facts().command.no_prefix_caching_vendors
 
 
-def _acceptance_length(drafted: int) -> Estimate | None:
+def _acceptance_length(drafted: int, workload: Workload) -> Estimate | None:
     if not drafted:
         return None
     return Estimate(
-        expected=tokens_per_step(drafted), low=tokens_per_step(drafted, "slow"), high=tokens_per_step(drafted, "fast"),
-        basis="derived",
+        expected=tokens_a_step(drafted, "expected", workload.acceptance_length),
+        low=tokens_a_step(drafted, "slow", workload.acceptance_length),
+        high=tokens_a_step(drafted, "fast", workload.acceptance_length),
+        basis="derived" if workload.acceptance_length is None else "measured",
     )  # fmt: skip
 
 
@@ -143,14 +145,16 @@ def _draft_note(served: Served, workload: Workload) -> str:
     """What the draft brings one request, and from how many in flight on it costs more than it brings."""
     model, drafted = step_model_for(served), served.settings.num_speculative_tokens
     context = workload.mean_prompt_tokens + workload.output_tokens / 2
-    low, length, high = (tokens_per_step(drafted, case) for case in ("slow", "expected", "fast"))
+    low, length, high = (
+        tokens_a_step(drafted, case, workload.acceptance_length) for case in ("slow", "expected", "fast")
+    )
     alone = draft_gain(model, 1, context, length) - 1
     turn = draft_costs_more_from(model, served.settings.max_num_seqs, context, length)
     crowd = f"from {turn:,} requests on one server it costs more than it brings" if turn else "it pays at any load"
-    return (
-        f"a step with {drafted} drafted tokens gives {length:.2f} ({low:.2f} to {high:.2f}) by what drafts on "
-        f"other models showed: {alone:+.0%} for one request, and {crowd}"
-    )
+    gives = f"a step with {drafted} drafted tokens gives {length:.2f}"
+    if workload.acceptance_length is None:
+        gives += f" ({low:.2f} to {high:.2f}) by what drafts on other models showed"
+    return f"{gives}: {alone:+.0%} for one request, and {crowd}"
 
 
 def _facts_for(served: Served) -> tuple[str, Release]:

@@ -18,6 +18,9 @@ MOST_TOKENS = 2**31 - 1
 MOST_IMAGES = 10_000
 """Of one request."""
 
+MOST_TOKENS_A_STEP = 65
+"""With a draft: as many as any draft proposes, and the target's own."""
+
 MOST_TURNS = 1_000
 """Of one chat."""
 
@@ -60,6 +63,8 @@ class Workload:
     """At the head of every prompt and the same in all of them: instructions, tools, examples."""
     pause_s: float = 0.0
     """From an answer to the next turn of its chat: reading and typing, or the run of a tool."""
+    acceptance_length: float | None = None
+    """Mean tokens of a step with a draft, where it is known for this text; else what drafts on other models showed."""
     images_per_request: int = 0
     """Images of the largest size in each prompt."""
     seed: int = 0
@@ -87,6 +92,11 @@ class Workload:
             )
         if self.images_per_request < 0:
             raise InvalidRequest("images_per_request", "images_per_request must not be negative")
+        length = self.acceptance_length
+        if length is not None and not 1 <= length <= MOST_TOKENS_A_STEP:
+            raise InvalidRequest(
+                "acceptance_length", f"acceptance_length must be from 1 to {MOST_TOKENS_A_STEP}, not `{length}`"
+            )
         if self.images_per_request > MOST_IMAGES:
             raise InvalidRequest(
                 "images_per_request", f"images_per_request is above {MOST_IMAGES:,}", hint="no context holds that many"

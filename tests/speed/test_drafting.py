@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from statistics import median
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
 from planner import PlanRequest, plan
+from planner.errors import InvalidRequest
 from planner.facts.drafts import draft_facts
+from planner.planning.choose_by_speed import plan_for_workload
 from planner.speed.drafting import acceptance_length, draft_costs_more_from, draft_gain, tokens_per_step
-from planner.speed.predict import step_model_for
+from planner.speed.predict import forecast, step_model_for
+from planner.speed.workload import Workload
 
 
 @given(st.integers(1, 8), st.floats(0, 1), st.floats(0.5, 1))
@@ -52,3 +56,33 @@ def test_the_draft_pays_for_few_and_not_for_many() -> None:
     assert turn is not None and 16 < turn < 1024
     assert draft_gain(model, turn - 1, 1500, length) >= 1 > draft_gain(model, turn, 1500, length)
     assert draft_costs_more_from(model, 1024, 1500, 4.0) is None
+
+
+def test_a_known_acceptance_length_takes_the_place_of_the_assumed_one() -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), num_speculative_tokens=3))
+    load = Workload(concurrency=8, num_requests=32)
+    assumed = forecast(answer, load)
+    told = assumed.acceptance_length
+    assert told is not None
+    same = forecast(answer, replace(load, acceptance_length=told.expected))
+    better = forecast(answer, replace(load, acceptance_length=3.5))
+    assert same.tpot_ms.expected == pytest.approx(assumed.tpot_ms.expected)
+    assert same.tpot_ms.high <= assumed.tpot_ms.high
+    assert better.tpot_ms.expected < assumed.tpot_ms.expected
+    assert better.acceptance_length is not None
+    assert (better.acceptance_length.low, better.acceptance_length.high) == (3.5, 3.5)
+    assert any("gives 3.50:" in note for note in better.notes)
+    without = plan(PlanRequest(gpus=parse_gpus("8xH200")))
+    assert forecast(without, replace(load, acceptance_length=3.5)).tpot_ms == forecast(without, load).tpot_ms
+
+
+@pytest.mark.parametrize("length", [0.9, 66.0, float("nan")])
+def test_no_step_gives_less_than_a_token(length: float) -> None:
+    with pytest.raises(InvalidRequest, match="acceptance_length"):
+        Workload(acceptance_length=length)
+
+
+def test_a_step_gives_no_more_than_the_draft_and_one() -> None:
+    request = PlanRequest(gpus=parse_gpus("8xH200"), num_speculative_tokens=2)
+    with pytest.raises(InvalidRequest, match="at most 3"):
+        plan_for_workload(request, Workload(concurrency=8, acceptance_length=3.5))
