@@ -61,7 +61,7 @@ def plan_for_workload(
     candidates = comparison.ways(workload, targets, progress=progress)
     chosen = pick(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
-    reasons = _reasons(chosen, candidates, objective, targets)
+    reasons = _reasons(chosen, candidates, workload, objective, targets)
     meets, levers = chosen.miss(targets) <= 1, chosen.plan.levers
     if not meets:
         reasons += _limits(chosen, comparison, workload, targets)
@@ -165,7 +165,9 @@ def _against(candidate: Way, chosen: Way) -> str:
     return text if candidate.asked else f"{text}; if the draft's guesses are accepted as assumed"
 
 
-def _reasons(chosen: Way, candidates: list[Way], objective: Objective, targets: Targets) -> list[str]:
+def _reasons(
+    chosen: Way, candidates: list[Way], workload: Workload, objective: Objective, targets: Targets
+) -> list[str]:
     asked = [c for c in candidates if c.asked]
     meeting = [c for c in asked if c.miss(targets) <= 1]
     wanted = any(value is not None for value in dataclasses.astuple(targets))
