@@ -228,6 +228,8 @@ class StepClock:
         the largest of n has about the mean and sqrt(2 ln n) standard deviations. A public example has 2, 7, 10 and 13
         of 32 (github.com/vllm-project/vllm/pull/57433); this gives 13.
         """
+        if self.stages == 1:
+            return sequences
         even = sequences / self.stages
         spread = 2 * log(self.stages) * even * (1 - 1 / self.stages)
         return min(sequences, ceil(even + sqrt(spread)))
@@ -239,7 +241,7 @@ class StepClock:
         """
         wave = self.wave(sequences)
         base, slope, floor = self.line(0, wave, wave)
-        return base, slope * wave / sequences if sequences else 0.0, floor
+        return base, slope * wave / max(sequences, 1), floor
 
 
 def ramp_seconds(first: float, growth: float, floor: float, count: int) -> float:
