@@ -380,7 +380,9 @@ class Scheduler:
             self._running -= 1
             self._ended += 1
         if ending:
-            self._client.send(self._now, ended=ending, streaming=self._decoding)
+            # In a pipeline a later wave is out after the first may go on.
+            last = max(self._requests.finished_s[index] for index in ending)
+            self._client.send(last, ended=ending, streaming=self._decoding)
 
 
 def _most(limit: int, holds: Callable[[int], bool]) -> int:

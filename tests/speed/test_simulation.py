@@ -106,6 +106,10 @@ def test_skipping_ahead_changes_nothing(asynchronous: bool, drafted: int) -> Non
     prompt=1700, output=39, ratio=0.5, concurrency=13, requests=54, seats=12, budget=8192, blocks=1350, rate=None,
     cached=0.0, asynchronous=False, drafted=3, stages=1,
 )  # fmt: skip
+@example(
+    prompt=63, output=1, ratio=0.5, concurrency=1, requests=2, seats=1, budget=64, blocks=400, rate=None,
+    cached=0.0, asynchronous=False, drafted=0, stages=2,
+)  # fmt: skip
 def test_every_token_is_made_once_and_every_request_ends(
     prompt: int, output: int, ratio: float, concurrency: int, requests: int, seats: int, budget: int, blocks: int,
     rate: float | None, cached: float, asynchronous: bool, drafted: int, stages: int,
@@ -230,7 +234,7 @@ def test_wide_lengths_keep_the_mean_and_lengthen_the_tail() -> None:
 def test_heavy_loads_take_no_longer_than_light_ones() -> None:
     """Two thousand answers of 16,384 tokens in a cache for sixty: a sum a stretch, not a token."""
     load = Workload(prompt_tokens=1024, output_tokens=16_384, concurrency=256, num_requests=2_000)
-    began = time.perf_counter()
+    began = time.process_time()
     trace = run(load, replace(LIMITS, num_blocks=65_000))
     assert trace.preemptions > 0
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
