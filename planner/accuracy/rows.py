@@ -141,6 +141,15 @@ class OwnStarts(Record):
     startups: tuple[OwnStart, ...]
 
 
+class Forecast(Record):
+    """What the planner said of a public start before anything was read from it."""
+
+    at: str
+    """The commit that said it."""
+    kv: tuple[float, ...]
+    """GiB of KV pool: expected, low, high."""
+
+
 class Asked(Record):
     """What the planner is asked of a public start."""
 
@@ -152,6 +161,7 @@ class Asked(Record):
     language_model_only: bool
     fitted: tuple[str, ...] = ()
     """Components that something was read of from this start."""
+    forecast: Forecast | None = None
 
 
 class PublicStart(Record):

@@ -156,10 +156,14 @@ def activations(shape: RankShape, calibration: Calibration | None = None) -> Ter
         *activation_phases(shape, eager=not shape.enforce_eager).values(),
     )
     top = max(warm, key=warm.__getitem__)
+    planned = activation_phases(shape)
+    # 16-bit linears were seen without the compiled MLP's one more tensor, and without the workspace.
+    plain = any(group.mlp.name == "bf16" for group in shape.model.layers)
+    least = max(planned.values()) if plain else max(planned["forward"], later - workspace)
     return Term(
         name="activations",
         bytes=expected,
-        low_bytes=max(activation_phases(shape)["forward"], later - workspace),
+        low_bytes=least,
         high_bytes=worst + max(workspace, facts.bounds.unseen_high_bytes),
         basis="derived",
         source=facts.source,
