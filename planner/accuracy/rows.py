@@ -168,7 +168,8 @@ class PublicStart(Record):
     """One public start-up, figures as printed: GiB a GPU."""
 
     id: str
-    thread: str
+    thread: str | None
+    """None where the page lies outside GitHub."""
     url: str | None
     """None where it was read in an excerpt that names no address."""
     date: str
