@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,13 @@ def start(words: Sequence[str]) -> int:
     app = M35App(
         backend=backend, answers=begin.answers, step=begin.step, kept=kept, review=begin.review, hosts=begin.hosts
     )
+    return _run(app)
+
+
+def _run(app: M35App) -> int:
+    """Run the application and return its exit code."""
+    # What is loaded stays until the end: to look through it again and again would let keys wait for 50 to 90 ms.
+    gc.freeze()
     return app.run() or 0
 
 
@@ -74,7 +82,7 @@ def open_plan(request: PlanRequest, load: Mapping[str, Any]) -> int:
     """Run the application on the plan of `request` under `load` and return its exit code."""
     answers = Answers(request=request, model=request.model, load=tuple(load.items()))
     kept = remembered()
-    return M35App(backend=Backend(program=kept.program), answers=answers, step=Step.PLAN, kept=kept).run() or 0
+    return _run(M35App(backend=Backend(program=kept.program), answers=answers, step=Step.PLAN, kept=kept))
 
 
 def beginning(words: Sequence[str]) -> Beginning:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 
+from textual import work
 from textual.app import ComposeResult
 from textual.containers import Container
 from textual.content import Content
@@ -38,6 +40,10 @@ def ledger_lines(plan: Plan, *, width: int) -> list[Content]:
     return [head, *lines]
 
 
+CALM_S = 0.1
+"""What stands beside a plan follows when no key came for so long."""
+
+
 class PlanSide(Container):
     """Verdict and picture; beside them, as far as there is room, ledger, curve, levers and where numbers come from."""
 
@@ -66,31 +72,36 @@ class PlanSide(Container):
         self.query_one(PlanPanel).show(answer)
         self._plan = answer if isinstance(answer, Plan) else None
         self._curve, self._levers = curve, levers
-        # The verdict is on the screen before what takes longer.
-        self.call_after_refresh(self._draw)
+        self._draw(CALM_S)
 
     def on_resize(self) -> None:
         """Draw what there is room for now."""
-        self.call_after_refresh(self._draw)
+        self._draw(0.0)
 
-    def _draw(self) -> None:
-        aside, plan = self.query_one("#plan-aside"), self._plan
-        if not aside.display or not aside.size.width:
+    @work(exclusive=True, group="aside")
+    async def _draw(self, calm_s: float) -> None:
+        """Draw one box after the other, once no key came for so long: no key waits for what stands beside a plan."""
+        await asyncio.sleep(calm_s)
+        plan = self._plan
+        # A step that ends meanwhile has none of them any more.
+        aside = next(iter(self.query("#plan-aside")), None)
+        boxes = list(self.query("#plan-aside Static").results(Static))
+        if aside is None or not aside.display or not aside.size.width:
             return
         width, height = aside.content_size.width, aside.content_size.height
-        for name in ("ledger", "curve", "levers", "why"):
-            box = self.query_one(f"#inline-{name}", Static)
-            if box.display:
-                lines = self._lines(name, plan, width=width, height=height) if plan is not None else []
+        for box in boxes:
+            if box.display and box.is_attached:
+                lines = self._lines(box.id or "", plan, width=width, height=height) if plan is not None else []
                 _write(box, lines)
                 height -= len(lines) + 1
+                await asyncio.sleep(0)
 
-    def _lines(self, name: str, plan: Plan, *, width: int, height: int) -> list[Content]:
-        if name == "ledger":
+    def _lines(self, box: str, plan: Plan, *, width: int, height: int) -> list[Content]:
+        if box == "inline-ledger":
             return ledger_lines(plan, width=width)
-        if name == "curve":
+        if box == "inline-curve":
             return curve_lines(self._curve(plan) if self._curve else (), width=width)
-        if name == "levers":
+        if box == "inline-levers":
             return self._lever_lines(plan, width)
         return terms_explained(plan, width=width, height=height)
 
