@@ -177,7 +177,7 @@ class GpusScreen(StepScreen):
         worker, gpus, plans = get_current_worker(), request.gpus, []
         counts = sorted({gpus.count, *(int(word) for word in COUNTS if int(word) <= gpus.spec.max_gpus_per_node)})
         for count in counts:
-            # Other numbers of these GPUs are no probe's, and another layout is open to them.
+            # No probe saw other numbers of these GPUs, and another layout is open to them.
             other = gpus if count == gpus.count else dataclasses.replace(gpus, count=count, origin="catalogue", env=())
             try:
                 plans.append(self.backend.plan(dataclasses.replace(request, gpus=other).with_layout(None)))

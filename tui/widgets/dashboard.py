@@ -99,11 +99,28 @@ def dashboard_lines(serving: Serving, *, width: int, height: int = 0) -> list[Co
     foot = [Content(""), *_gpus(sample.gpus, serving.plan, width=width)] if sample.gpus else []
     foot += [Content(""), _told(serving, width)]
     grown = sum(figure.drawn for figure in figures)
-    spare = height - len(head) - len(foot) - len(figures)
+    spare = height - len(head) - len(foot) - len(figures) - 1
     rows = max(1, min(MOST_ROWS, 1 + spare // grown)) if grown else 1
     times_s = [look.counters.at_s for look in serving.shown.looks]
     lines = [line for figure in figures for line in _figure(figure, times_s, serving.span_s, width=width, rows=rows)]
+    if grown and spare > 0:
+        lines.insert(0, _axis(serving.span_s, width=_room(width)))
     return [*head, *lines, *foot]
+
+
+def _room(width: int) -> int:
+    """Cells of a history."""
+    return max(LEAST_CHART, width - LABEL - FIGURE - PLANNED - 3)
+
+
+def _axis(span_s: int, *, width: int) -> Content:
+    """When what was: the beginning of the histories, their middle and now."""
+    begin, middle, now = f"-{_span(span_s)}", f"-{_half(span_s)}", "now"
+    gap = width // 2 - len(begin)
+    if gap < len(middle):
+        middle, gap = "", 1
+    line = f"{begin}{middle:>{gap}}"
+    return Content.assemble(" " * (LABEL + FIGURE + 1), (f"{line}{now:>{max(0, width - len(line))}}", "$secondary"))
 
 
 def _requests(sample: Sample, span_s: int, width: int, *, running: bool) -> Content:
@@ -129,6 +146,10 @@ def _figures(sample: Sample, serving: Serving, *, with_running: bool) -> list[_F
     seats = f"of {plan.settings.max_num_seqs:,} at most" if plan else ""
     runs = "–" if sample.running is None else f"{sample.running:,}"
     running = _Figure("running", runs, [one.running for one in history], seats)
+    busy = [_mean_use(look.gpus) for look in serving.shown.looks]
+    gpus = (
+        [_Figure("GPU use, %", _number(busy[-1]), busy, "mean of all")] if with_running and busy[-1] is not None else []
+    )
     return [
         *([running] if with_running else []),
         _Figure("KV cache, %", _number(use), [_percent(one.kv_use_fraction) for one in history], pool),
@@ -140,12 +161,19 @@ def _figures(sample: Sample, serving: Serving, *, with_running: bool) -> list[_F
         _pair("TTFT p50, p99", sample.ttft_p50_ms, sample.ttft_p99_ms, forecast.ttft_p99_ms if forecast else None),
         _beside("ITL mean, ms", sample.itl_ms, (), forecast.itl_ms if forecast else None),
         _pair("ITL p50, p99", sample.itl_p50_ms, sample.itl_p99_ms, forecast.itl_p99_ms if forecast else None),
+        *gpus,
     ]  # fmt: skip
+
+
+def _mean_use(gpus: Sequence[GpuActivity]) -> float | None:
+    """Mean use of the GPUs that tell it, in percent."""
+    told = [gpu.use_fraction for gpu in gpus if gpu.use_fraction is not None]
+    return 100 * sum(told) / len(told) if told else None
 
 
 def _figure(figure: _Figure, times_s: Sequence[float], span_s: float, *, width: int, rows: int) -> list[Content]:
     """One figure: what it is now, how it went, what was planned; with more rows its history is higher."""
-    room = max(LEAST_CHART, width - LABEL - FIGURE - PLANNED - 3)
+    room = _room(width)
     style = "bold $text-warning" if figure.loud else "bold"
     drawn, most = [""], 0.0
     if figure.drawn:
@@ -230,6 +258,11 @@ def _told(serving: Serving, width: int) -> Content:
 
 def _span(span_s: int) -> str:
     return f"{span_s // 60} min" if span_s < 3600 else f"{span_s // 3600} h"
+
+
+def _half(span_s: int) -> str:
+    """Half of what is shown: 30 s, 5 min, 30 min."""
+    return f"{span_s // 2} s" if span_s < 120 else f"{span_s // 120} min"
 
 
 def _number(value: float | None) -> str:

@@ -255,7 +255,7 @@ def remarks(sample: Sample, *, plan: Plan | None, forecast: SpeedForecast | None
         elif use is None or use > full or sample.preempted:
             message = f"{waiting} for room in the KV cache"
             found.append(Remark(code="queue", message=message, change="add a server"))
-        # With room left a request waits for its turn in a step, which is no fault.
+        # With room left a request waits for its turn in a step, and nothing is wrong.
     if plan is not None:
         found += _memory(sample, plan)
     if forecast is not None:
