@@ -102,6 +102,8 @@ def settled(act: Act) -> Act:
         await until(pilot, lambda: len(app.screen_stack) > 1)
         await pilot.pause()
         await until(pilot, lambda: idle(app))
+        # What the workers said last is heard before anything is staged.
+        await pilot.pause()
         await act(pilot)
         await until(pilot, lambda: forecast(app))
         await pilot.pause()
