@@ -18,7 +18,7 @@ from planner.planning.load_search import largest, values
 from planner.planning.pick import pick
 from planner.planning.request import PlanRequest
 from planner.planning.setting import SettingValue
-from planner.planning.ways import BATCHED_TOKENS, Allowance, Comparison, PlayedEnough, Way, alone
+from planner.planning.ways import BATCHED_TOKENS, Allowance, Candidate, Comparison, PlayedEnough, Way, alone, miss
 from planner.speed.answer import Objective, Targets
 from planner.speed.workload import Workload
 
@@ -28,7 +28,7 @@ MOST_GPUS = 16
 """Largest number of GPUs that the lever "more GPUs" looks at."""
 MOST_KINDS = 3
 """Other GPUs that are tried."""
-MOST_PLAYED = 100_000
+MOST_PLAYED = 80_000
 """Requests that are played in search of levers, preempted ones again: about a second."""
 
 
@@ -49,6 +49,8 @@ class _Start:
     change: dict[str, SettingValue]
     cost: LeverCost
     note: str = ""
+    usual_batches: bool = False
+    """Whether only the usual batch sizes are tried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +70,16 @@ class _Search:
             usual = [one for one in start.comparison.candidates(workload, BATCHED_TOKENS) if one.asked]
             if all(start.comparison.hopeless(one, workload, self.targets) for one in usual):
                 return None
+            if start.usual_batches and not self._usual_meets(start, usual, workload):
+                return None
             way = pick(start.comparison.ways(workload, self.targets, unasked=False), self.objective, self.targets)
         except PlannerError:
             return None
         return way if way.miss(self.targets) <= 1 else None
+
+    def _usual_meets(self, start: _Start, usual: list[Candidate], workload: Workload) -> bool:
+        figures = (start.comparison.figures(one, workload) for one in usual)
+        return any(one is not None and miss(one, self.targets) <= 1 for one in figures)
 
     def but(self, change: dict[str, SettingValue]) -> Comparison | None:
         """The comparison for the changed request; None where the engine would refuse it."""
@@ -109,7 +117,7 @@ def target_levers(
 
 def _all(search: _Search, progress: Callable[[int, int], None]) -> Iterator[Lever]:
     starts = [start for start in _starts(search) if start is not None]
-    total = 2 * len(starts) + 2
+    total = 2 * len(starts)
     unmet = []
     for number, start in enumerate(starts):
         progress(number, total)
@@ -117,14 +125,15 @@ def _all(search: _Search, progress: Callable[[int, int], None]) -> Iterator[Leve
             yield _lever(start, way)
         else:
             unmet.append(start)
-    progress(len(starts), total)
-    yield from _more_gpus(search)
-    progress(len(starts) + 1, total)
-    yield from _faster_gpus(search)
     best: dict[str, int] = {}
     for number, start in enumerate(unmet):
-        progress(len(starts) + 2 + number, total)
+        progress(len(starts) + number, total)
+        if not start.change and not _too_slow(search, start):
+            yield from _more_gpus(search)  # more in flight is longer to play
         yield from _other_load(search, start, best)
+        if not start.change and _too_slow(search, start):
+            yield from _more_gpus(search)
+    yield from _faster_gpus(search)
 
 
 def _starts(search: _Search) -> Iterator[_Start | None]:
@@ -321,18 +330,20 @@ def _faster_gpus(search: _Search) -> Iterator[Lever]:
     ]
     faster.sort(key=lambda spec: (spec.bandwidth_bytes_per_s, spec.vendor != gpus.spec.vendor))
     for spec in faster[:MOST_KINDS]:
-        if lever := _on(search, GpuSet(spec=spec, count=gpus.count, nodes=gpus.nodes)):
+        if lever := _on(search, GpuSet(spec=spec, count=gpus.count, nodes=gpus.nodes), usual_batches=True):
             yield lever
             return
 
 
-def _on(search: _Search, gpus: GpuSet) -> Lever | None:
+def _on(search: _Search, gpus: GpuSet, *, usual_batches: bool = False) -> Lever | None:
     change: dict[str, SettingValue] = {
         "gpus": gpus, "tensor_parallel_size": None, "pipeline_parallel_size": None, "replicas": None
     }  # fmt: skip
     start = _changed(search, change, "hardware", "")
-    way = start and search.meeting(start, search.workload)
-    if not start or not way:
+    if start is None:
+        return None
+    way = search.meeting(dataclasses.replace(start, usual_batches=usual_batches), search.workload)
+    if way is None:
         return None
     lever = _lever(dataclasses.replace(start, note=f"as {way.plan.settings.layout}"), way)
     return dataclasses.replace(lever, name="gpus")
