@@ -97,6 +97,8 @@ class Cause(Record):
     """Parts of a source file's path; an exception raised there that nothing names speaks for the cause, weakly."""
     last_words: tuple[str, ...] = ()
     """Texts of a line after which a start of this kind falls silent."""
+    any_phase: bool = False
+    """Whether it may happen in every phase, so that only a proven one is said."""
     beside: bool = False
     """Whether what else is on the GPUs matters, which is then said first."""
     silent_cures: tuple[str, ...] = ()

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import Any
 
+from planner.facts.gone_flags import flag_table
 from planner.facts.release import parse_version
-from planner.facts.review import Successor, older_flags, options, review_facts
+from planner.facts.review import older_flags, options
 
 _SWITCH_WORDS = ("enable-", "disable-", "use-", "worker-use-", "no-")
-
-
-@dataclass(frozen=True, slots=True)
-class Gone:
-    """A flag that some release had and later ones do not."""
-
-    last: str
-    """Newest read release that has it."""
-    first_without: str
-    """Oldest read release that does not."""
-    instead: str
-    """What says the same today; empty where nothing does."""
-    note: str
 
 
 @dataclass(frozen=True)
@@ -77,12 +65,12 @@ def flags_of(version: str | None) -> Flags:
     if version is None:
         together: dict[str, Mapping[str, Any]] = {}
         for one in full:
-            together.update(_table(one))
+            together.update(flag_table(one))
         return Flags(None, together)
     number = parse_version(version)
     if number >= parse_version(full[0]):
         nearest = max((one for one in full if parse_version(one) <= number), key=parse_version)
-        return Flags(version, _table(nearest))
+        return Flags(version, flag_table(nearest))
     older = older_flags()
     known = [one for one in older if parse_version(one) <= number]
     if not known:
@@ -95,30 +83,3 @@ def flags_of(version: str | None) -> Flags:
 def complete(version: str | None) -> bool:
     """Whether every flag of `version` is known, so that one that is missing does not exist."""
     return version is None or parse_version(version) >= parse_version(min(older_flags()))
-
-
-@cache
-def gone(name: str) -> Gone | None:
-    """What became of ``--name``; None for a flag that no read release ever had, or that the newest has."""
-    releases = {
-        **{version: set(names.split()) for version, names in older_flags().items()},
-        **{version: set(_table(version)) for version in options().releases},
-    }
-    ordered = sorted(releases, key=parse_version)
-    having = [version for version in ordered if f"--{name}" in releases[version]]
-    if not having or having[-1] == ordered[-1]:
-        return None
-    successor = review_facts().successors.get(name, Successor())
-    after = ordered[ordered.index(having[-1]) + 1]
-    return Gone(having[-1], after, successor.instead, successor.note)
-
-
-@cache
-def _table(version: str) -> dict[str, Mapping[str, Any]]:
-    number = parse_version(version)
-    found: dict[str, Mapping[str, Any]] = {}
-    for name, rows in options().options.items():
-        said = next((spec for since, spec in reversed(rows) if parse_version(since) <= number), None)
-        if said is not None:
-            found[name] = said
-    return found

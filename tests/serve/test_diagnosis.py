@@ -241,7 +241,7 @@ def test_mistral_common_is_answered_with_the_release_s_own_pin() -> None:
 
 
 def test_errors_of_requests_are_no_failed_start_and_are_shown() -> None:
-    words = "Error in preprocessing prompt inputs\nTypeError: unexpected keyword argument 'force_tool_names'"
+    words = "Error in preprocessing prompt inputs\nTypeError: unexpected keyword argument 'odd'"
     said = "".join(f"(APIServer pid=1) ERROR 11-20 09:13:00 [serving.py:9] {line}\n" for line in words.split("\n"))
     assert b"Application startup complete" in V2
     found = diagnose(V2 + said.encode())

@@ -8,13 +8,14 @@ from collections.abc import Iterator
 from functools import cache
 
 from hw_specs.parsing import BadJson, parse_json
+from planner.facts.gone_flags import gone
 from planner.facts.release import known_versions, parse_version
 from planner.facts.review import options, review_facts
 from planner.facts.start_checks import start_checks
 from planner.review.case import Case
 from planner.review.edits import replaced, without_option, without_word
 from planner.review.findings import Edit, Finding, finding
-from planner.review.flags import complete, flags_of, gone
+from planner.review.flags import complete, flags_of
 from planner.review.options import Option
 from planner.review.text import Source
 

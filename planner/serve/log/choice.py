@@ -173,7 +173,8 @@ def ready_line(events: Sequence[Event]) -> int:
 def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSeen | None:
     cause = causes()[failure.code]
     block = next((block for block in blocks if failure.line in block.numbers), None)
-    phase = (_frame_phase(block) if block is not None else None) or failure.phase
+    proved = _frame_phase(block) if block is not None else None
+    phase = proved or failure.phase
     if cause.by_phase:
         if phase in _PHASE_UNPROVED:
             return replace(failure, phase="")
@@ -184,6 +185,8 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
         if exit_code is not None and not signal:
             return None  # it raised something, and said what above
         return replace(failure, code=cause_of_signal(signal))
+    if cause.any_phase and not proved and phase in _PHASE_UNPROVED:
+        return replace(failure, phase="")
     return replace(failure, phase=phase)
 
 

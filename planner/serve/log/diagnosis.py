@@ -157,6 +157,8 @@ def diagnose(
         note = _KIND_ONLY + (f"; it was {raised}" if (raised := _raised(events)) else "")
     if plan is not None:
         cures += _planned_cures(cause.code, plan, values)
+    elif known.replan and known.general_cure:
+        cures.append(known.general_cure)
     if known.replan and plan is not None:
         cures, note = _with_levers(cures, plan, replace(measured, **_from_failure(cause, measured)))
     return Diagnosis(
@@ -292,11 +294,16 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         phase=reached,
         term="",
         evidence=words,
-        cures=unknown.cures if any(isinstance(event, TracebackSeen) for event in events) else unknown.silent_cures,
+        cures=unknown.cures if any(_has_frames(event) for event in events) else unknown.silent_cures,
         note=f"it was {raised}" if raised else "",
-        traceback=root,
+        traceback=root if [line.number for line in root] != [line.number for line in words] else (),
         measured=measured,
     )
+
+
+def _has_frames(event: Event) -> bool:
+    """Whether it is more of a traceback than its exception alone."""
+    return isinstance(event, TracebackSeen) and len(event.text) > 1
 
 
 def _ends_in_an_error(log: bytes, events: Sequence[Event]) -> bool:

@@ -19,7 +19,6 @@ _CARRIER = re.compile(
     rf"|(?:[A-Z][a-z]{{2}} [ \d]\d \d\d:\d\d:\d\d|{_ISO}) [\w.-]+ [\w@./-]+(?:\[\d+\])?: ?"  # journald, syslog
     rf"|{_ISO}(?: |\t|$)"  # kubectl logs --timestamps
     r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]*Z?\](?: \[[^\]]+\]:)? ?"  # build logs, program starters
-    r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]*Z?\](?: \[[^\]]+\]:)? ?"  # build logs, program starters
     r"|[\w.-]+[-_]\d+ +\| ?"  # docker compose
     r"|\d{1,4}: "  # srun --label
     r"|\[rank\d+\]: ?"  # torch

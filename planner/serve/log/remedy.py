@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.errors import PlannerError, UnknownVersion
+from planner.facts.gone_flags import gone
 from planner.facts.log_lines import failures
 from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version, resolve_release
@@ -24,7 +25,7 @@ from planner.planning.choose import make_plan
 from planner.serve.log.events import FailureSeen
 from planner.serve.log.measured import Measured
 
-_UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
+_UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,17 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
         lower = math.floor((utilization - tried / total) * 100) / 100
         if 0 < lower < utilization:
             values["utilization_less_tried"] = f"{lower:g}"
+    less = values.get("utilization_less_tried")
+    values["lower_utilization"] = (
+        f"`--gpu-memory-utilization {less}` leaves the {seen['tried']} that were missing"
+        if less
+        else "a lower `--gpu-memory-utilization`"
+    )
+    if elsewhere := _held_elsewhere(seen):
+        values["held_elsewhere"] = elsewhere
+    if flags := _gone_flags(str(seen.get("message", ""))):
+        values["gone_flags"] = flags
+    values["mistral_common_good"] = vllm_facts().packages["mistral_common"].last_good.value
     version = measured.vllm_version or (plan.vllm_version if plan is not None else None)
     if version is not None and (pin := _mistral_common_pin(version)) is not None:
         values |= {"vllm_version": version, "mistral_common": pin}
@@ -192,6 +204,36 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
         if isinstance(there, int) and there > 0:
             values["largest_size"] = str(_sizes(plan, there)[-1])
     return values
+
+
+def _held_elsewhere(seen: Mapping[str, int | float | str]) -> str:
+    """What the figures of an out-of-memory line leave to other processes, in words; empty where that is none."""
+    total, free = _number(seen.get("total_bytes")), _parse_size(str(seen.get("free", "")))
+    known = failures("memory").free_memory
+    if not total or free is None or known is None:
+        return ""
+    process, torch = (_parse_size(str(seen.get(name, ""))) for name in ("process", "torch"))
+    if process is not None and process <= total:
+        held, words = total - free - process, "other processes held {} GiB"
+    elif torch is not None:
+        held = total - free - torch - (_parse_size(str(seen.get("reserved", ""))) or 0)
+        words = "{} GiB were in use that are not PyTorch's"
+    else:
+        return ""
+    return words.format(format_gib(round(held))) if held > known.idle_gib * GIB else ""
+
+
+def _gone_flags(message: str) -> str:
+    """What became of the flags that a parser does not recognise; empty where no release had them."""
+    _, _, words = message.partition("unrecognized arguments:")
+    names = dict.fromkeys(word[2:].partition("=")[0] for word in words.split() if word.startswith("--"))
+    found = []
+    for name in names:
+        if (history := gone(name)) is not None:
+            ways = [f"use `{history.instead}`"] if history.instead else []
+            ways += [history.note] if history.note else []
+            found.append("; ".join([f"`--{name}` is gone since vLLM {history.first_without}", *ways]))
+    return "; ".join(found)
 
 
 def _mistral_common_pin(version: str) -> str | None:
