@@ -81,6 +81,17 @@ def layouts(model: ModelSpec, gpus: GpuSet, *, text_only: bool, release: Release
     )
 
 
+def stretched_layouts(model: ModelSpec, gpus: GpuSet, *, text_only: bool, release: Release) -> tuple[Layout, ...]:
+    """Tensor parallelism over whole nodes that no fast link joins: slow, so only for what runs no other way."""
+    fast, total = tensor_parallel_limit(gpus), gpus.total_gpus
+    sizes = legal_tensor_parallel_sizes(model, total, text_only=text_only, gpu=gpus.spec, release=release)
+    return tuple(
+        Layout(tensor_parallel_size=tp, replicas=replicas)
+        for tp in sizes
+        if tp > fast and (replicas := most_replicas(gpus, tp))
+    )
+
+
 def _stages(model: ModelSpec, gpus: GpuSet, tp: int) -> list[int]:
     """Pipeline sizes that use up a node, or all nodes where no stage is cut by a node's edge."""
     candidates = {gpus.count // tp}

@@ -76,7 +76,8 @@ def chosen_outcome(question: Question) -> Outcome:
     """Return the layout that the user forces or a careful engineer would take, solved.
 
     The largest tensor-parallel size of a node is the default. Where it does not fit, or cuts the context and another
-    layout of the same GPUs has several times as much (``facts/policy.toml``), that one is taken.
+    layout of the same GPUs has several times as much (``facts/policy.toml``), that one is taken. Where no node holds
+    the model, a server spans them: by stages or over fast links, else by tensor parallelism over slow ones.
 
     Raises:
         InvalidRequest: when the model or the GPUs cannot be split as the request says.
@@ -94,11 +95,23 @@ def chosen_outcome(question: Question) -> Outcome:
         if layout.split != here.split and layout.replicas >= here.replicas and layout.pipeline_parallel_size > 1
     ]
     best = max(others, key=_worth, default=default)
+    if max(best, default, key=_worth).verdict == "does-not-fit":
+        return _spanning(question) or default
     if _worth(best)[0] > _worth(default)[0]:
         return best
     several = policy().layout.worth_leaving.value
     same_verdict = _worth(best)[0] == _worth(default)[0] and default.verdict == "fits"
     return best if same_verdict and _worth(best)[1] >= several * _worth(default)[1] else default
+
+
+def _spanning(question: Question) -> Outcome | None:
+    """The best server over several nodes that fits; None where none does."""
+    over_nodes = [one for one in question.layouts() if one.gpus_per_replica > question.gpus.count]
+    for some in (over_nodes, question.stretched_layouts()):
+        best = max((solve(question, layout) for layout in some), key=_worth, default=None)
+        if best is not None and best.verdict != "does-not-fit":
+            return best
+    return None
 
 
 def _worth(outcome: Outcome) -> tuple[int, int]:
@@ -219,6 +232,8 @@ def _character(layout: Layout, gpus: GpuSet) -> str:
         return f"pipeline stages{across}: less traffic between GPUs, slower single requests"
     if layout.replicas > 1:
         return f"{layout.replicas} independent servers: more overall throughput, each with less room"
+    if layout.gpus_per_replica == gpus.total_gpus:
+        return "one server on all GPUs: the most room, the shortest steps"
     return "one server on fewer GPUs, the others stay free"
 
 

@@ -68,7 +68,7 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
                     note=note,
                 )
             )
-    found += _more_gpus(outcome)
+    found += [*_idle_gpus(outcome), *_more_gpus(outcome)]
     wanting = outcome.verdict != "fits"
     cheap = LEVER_COSTS[: LEVER_COSTS.index("context")]
     if wanting and not any(lever.fits and lever.cost in cheap for lever in found):
@@ -222,6 +222,39 @@ def _smaller(outcome: Outcome, setting: str, value: int, note: str) -> Lever:
         cost="context",
         note=f"{note} at the low bound",
     )
+
+
+def _idle_gpus(outcome: Outcome) -> Iterator[Lever]:
+    """The longest layout on all GPUs, where this one leaves some idle and only another share of the GPU starts it."""
+    question, here = outcome.question, outcome.settings
+    idle = here.layout.total_gpus < question.gpus.total_gpus
+    if not idle or not question.request.layout_open or outcome.verdict == "does-not-fit":
+        return
+    found: list[tuple[Outcome, Change]] = []
+    for layout in question.layouts():
+        if layout.total_gpus < question.gpus.total_gpus or layout.replicas < here.replicas:
+            continue
+        before = solve(question, layout)
+        if before.verdict == "does-not-fit":
+            tried = ((solve(question.but(**{one.setting: one.value}), layout), one) for one in _budgets(before))
+            found += [(after, change) for after, change in tried if after.verdict == "fits"]
+    after, change = max(found, key=lambda one: one[0].settings.max_model_len, default=(outcome, None))
+    length, layout = after.settings.max_model_len, after.settings.layout
+    if change is None or length <= here.max_model_len:
+        return
+    shape = {
+        "tensor_parallel_size": layout.tensor_parallel_size,
+        "pipeline_parallel_size": layout.pipeline_parallel_size,
+    }
+    note = (
+        f"all {layout.total_gpus} GPUs: {format_tokens(length)} tokens, {after.kv_cache.max_concurrency:.1f} requests; "
+        "slower single requests"
+    )
+    yield Lever(
+        name="idle-gpus", change={**shape, change.setting: change.value}, fits=True, cost="speed", note=note,
+        gain_bytes=after.tightest.available.expected - outcome.tightest.available.expected,
+        gain_tokens=_tokens(after) - _tokens(outcome),
+    )  # fmt: skip
 
 
 def _more_gpus(outcome: Outcome) -> Iterator[Lever]:

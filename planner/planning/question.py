@@ -13,7 +13,12 @@ from planner.checkpoint import load_preset
 from planner.errors import BadFacts, InvalidRequest
 from planner.facts.release import BatchTier, Release, resolve_release
 from planner.facts.vllm import vllm_facts
-from planner.memory.layouts import layouts, legal_tensor_parallel_sizes, tensor_parallel_fault
+from planner.memory.layouts import (
+    layouts,
+    legal_tensor_parallel_sizes,
+    stretched_layouts,
+    tensor_parallel_fault,
+)
 from planner.model import ModelSpec
 from planner.planning.request import PlanRequest
 from planner.settings import Layout
@@ -92,6 +97,10 @@ class Question:
     def layouts(self) -> tuple[Layout, ...]:
         """Every layout worth planning, the default one first."""
         return layouts(self.model, self.gpus, text_only=self.text_only, release=self.release)
+
+    def stretched_layouts(self) -> tuple[Layout, ...]:
+        """Tensor parallelism over nodes without a fast link between them, the smallest first."""
+        return stretched_layouts(self.model, self.gpus, text_only=self.text_only, release=self.release)
 
     def tensor_parallel_sizes(self, limit: int) -> tuple[int, ...]:
         """Tensor-parallel sizes up to `limit` that the model allows, ascending."""

@@ -80,7 +80,10 @@ def explain(outcome: Outcome) -> list[str]:
     said = [
         f"weights leave {format_gib(rank.available.expected)} GiB per GPU for KV cache; one token takes {per_token}"
     ]
-    if settings.layout.pipeline_parallel_size > 1 and request.layout_open:
+    across = settings.layout.gpus_per_replica > outcome.question.gpus.count
+    if across and request.layout_open:
+        said.append(f"no single node holds the model with these settings, so {settings.layout} spans nodes")
+    elif settings.layout.pipeline_parallel_size > 1 and request.layout_open:
         said.append(
             f"{settings.layout} holds several times what tensor parallelism alone would on these GPUs; single requests "
             f"are slower with pipeline stages"

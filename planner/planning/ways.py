@@ -218,7 +218,8 @@ class Comparison:
         return self._found[key]
 
     def _refusal(self, candidates: Sequence[Candidate], workload: Workload) -> InvalidRequest:
-        for one in reversed(candidates):
+        # The way with the longest context refuses last: its figure is what surely fits.
+        for one in sorted(candidates, key=lambda one: (one.asked, one.plan.settings.max_model_len), reverse=True):
             known = self._played.get((id(one), workload))
             if isinstance(known, InvalidRequest):
                 return known

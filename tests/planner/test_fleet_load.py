@@ -112,3 +112,11 @@ def test_the_command_takes_every_option_of_a_load(tmp_path: Path, capsys: pytest
     load = ("--request-rate", "1", "--prompt-tokens", "256", "--output-tokens", "16")
     assert main(["fleet", str(hosts), *load, "--length-distribution", "exponential"]) == 0
     assert "served" in capsys.readouterr().out
+
+
+def test_a_host_of_nodes_that_hold_the_model_only_together_is_planned(tmp_path: Path) -> None:
+    inventory = tmp_path / "hosts.yaml"
+    inventory.write_text("- {host: pair, gpus: 2x1xGB10}\n- {host: four, gpus: 4x1xL40S}\n")
+    pair, four = plan_fleet([inventory], settings={})
+    assert [str(row.plan.settings.layout) for row in (pair, four) if row.plan] == ["TP1 PP2", "TP4"]
+    assert pair.feasible and four.feasible

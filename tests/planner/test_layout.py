@@ -71,3 +71,33 @@ def test_a_server_that_fits_neither_way_has_no_replica() -> None:
     assert most_replicas(parse_gpus("2x8xH200"), 12) == 0
     assert most_replicas(parse_gpus("2x3xH100"), 2) == 2
     assert most_replicas(parse_gpus("5x2xH100"), 4) == 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "layout", "warned"),
+    [
+        ("2x1xGB10", "TP1 PP2", False),
+        ("2x1xH200", "TP1 PP2", False),
+        ("4x1xL40S", "TP4", True),
+        ("2x1xB300", "TP1 x 2", False),
+        ("2x4xL40S", "TP4 x 2", False),
+    ],
+)
+def test_a_server_spans_nodes_only_where_none_holds_the_model(gpus: str, layout: str, warned: bool) -> None:
+    """By stages where those fit; tensor parallelism over slow links is the last resort, and warned of."""
+    found = answer(gpus)
+    assert (found.verdict, str(found.settings.layout)) == ("fits", layout)
+    assert ("tp-across-nodes" in {warning.code for warning in found.warnings}) == warned
+    assert any("no single node" in reason for reason in found.reasons) == ("x 2" not in layout)
+
+
+def test_nodes_that_hold_the_model_neither_alone_nor_together_show_one_node() -> None:
+    found = answer("2x1xL40S")
+    assert (found.verdict, str(found.settings.layout)) == ("does-not-fit", "TP1 x 2")
+
+
+def test_one_server_on_all_gpus_leaves_none_free() -> None:
+    reasons = {str(one.layout): one.reason for one in answer("8xH200", replicas=2).alternatives}
+    assert "all GPUs" in reasons["TP8"]
+    reasons = {str(one.layout): one.reason for one in answer("7xH200").alternatives}
+    assert not [layout for layout, reason in reasons.items() if "on all GPUs" in reason and layout != "TP7"]

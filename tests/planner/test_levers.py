@@ -88,7 +88,7 @@ def test_no_batch_of_ours_fits_where_the_open_answer_says_that_nothing_does(gpus
         assert plan(smaller).kv_cache.largest_max_model_len_low <= answer.kv_cache.largest_max_model_len_low
 
 
-@pytest.mark.parametrize("gpus", ["1xH200", "4xA100-40GB", "8xL4", "8xRTX-4090"])
+@pytest.mark.parametrize("gpus", ["1xH200", "8xA30", "8xL4", "8xRTX-4090"])
 def test_the_first_lines_name_what_fits_with_the_length_that_it_leaves(gpus: str) -> None:
     request = PlanRequest(gpus=parse_gpus(gpus))
     answer = plan(request)
@@ -99,3 +99,16 @@ def test_the_first_lines_name_what_fits_with_the_length_that_it_leaves(gpus: str
         lever = next(lever for lever in answer.levers if lever.flag == flag)
         after = plan(lever.apply(request))
         assert after.verdict == "fits" and f"{after.settings.max_model_len:,}" == tokens
+
+
+def test_idle_gpus_that_another_share_would_use_are_a_lever() -> None:
+    request = PlanRequest(gpus=parse_gpus("6xL40S"))
+    answer = plan(request)
+    assert answer.settings.layout.total_gpus == 4
+    (lever,) = [one for one in answer.levers if one.name == "idle-gpus"]
+    changed = plan(lever.apply(request))
+    assert changed.verdict == "fits"
+    assert changed.settings.layout.total_gpus == 6
+    assert changed.settings.max_model_len > 2 * answer.settings.max_model_len
+    assert f"{changed.settings.max_model_len:,} tokens" in lever.note
+    assert not [one for one in plan(lever.apply(request)).levers if one.name == "idle-gpus"]

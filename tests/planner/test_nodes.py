@@ -75,3 +75,9 @@ def test_replicas_of_one_node_share_one_port() -> None:
 def test_servers_that_leave_nodes_half_full_are_refused() -> None:
     with pytest.raises(InvalidRequest, match="whole nodes"):
         nodes("2x8xH200", tensor_parallel_size=4, pipeline_parallel_size=3)
+
+
+def test_nodes_that_hold_the_model_only_together_are_one_server() -> None:
+    head, worker = nodes("2x1xGB10")
+    assert flag(head.command.argv, "--pipeline-parallel-size") == flag(worker.command.argv, "--nnodes") == "2"
+    assert "--headless" in worker.command.argv

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import NamedTuple
 
 import pytest
 
 from hw_specs import parse_gpus
-from planner import PlanRequest
+from planner import InvalidRequest, PlanRequest
 from planner.planning.answer import Plan
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.speed.answer import SpeedCalibration, SpeedForecast, SpeedSection, Targets
@@ -113,3 +115,20 @@ def test_the_newest_benchmark_here_is_used() -> None:
     corrected = ask(request={"tensor_parallel_size": 8}, calibrations=(kept(3.0), kept(0.5)))
     assert corrected.forecast.tpot_ms.expected == pytest.approx(0.5 * plain.forecast.tpot_ms.expected)
     assert corrected.forecast.territory == "measured here"
+
+
+def test_a_request_too_long_is_told_the_longest_length_that_is_served() -> None:
+    """Smaller batches leave more room: the figure is that of the way with the most."""
+    request = PlanRequest(gpus=parse_gpus("1xMI300X"))
+    one = Workload(prompt_tokens=100_000, output_tokens=20_000, concurrency=1, num_requests=1)
+    with pytest.raises(InvalidRequest, match=r"longer than the [\d,]+ that surely fit") as told:
+        plan_for_workload(request, one)
+    longest = int(re.search(r"the ([\d,]+) that", str(told.value)).group(1).replace(",", ""))  # type: ignore[union-attr]
+    fitting = dataclasses.replace(one, prompt_tokens=longest - 20_000)
+    assert plan_for_workload(request, fitting).settings.max_model_len == longest
+    with pytest.raises(InvalidRequest, match="surely fit"):
+        plan_for_workload(request, dataclasses.replace(fitting, prompt_tokens=fitting.prompt_tokens + 1))
+
+
+def test_a_load_on_nodes_that_hold_the_model_only_together_is_forecast() -> None:
+    assert str(ask("2x1xGB10").plan.settings.layout) == "TP1 PP2"
