@@ -5,7 +5,7 @@ from functools import cache
 
 from planner.facts.record import Record, read
 from planner.facts.release import parse_version
-from planner.facts.vllm import Basis
+from planner.facts.vllm import Basis, Origin
 
 
 class Since(Record):
@@ -138,6 +138,8 @@ class StartChecks(Record):
     """The oldest read release: of older ones nothing is said."""
     basis: Basis
     source: str
+    remembered: Origin
+    """Of the names that are gone since `first`."""
     ranges: tuple[Range, ...]
     needs: tuple[Need, ...]
     excludes: tuple[Exclude, ...]

@@ -58,6 +58,12 @@ class Case:
                 return text
         return None
 
+    @property
+    def names_release(self) -> bool:
+        """Whether the artefact itself says which release is installed."""
+        image = self.server.image
+        return self.server.version is not None or (image is not None and release_of(image) is not None)
+
     @cached_property
     def judged_version(self) -> str:
         """The release whose rules judge it: the newest known one where it is not given."""

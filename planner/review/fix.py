@@ -79,7 +79,9 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
 
 
 def _fixable(review: Review) -> list[Finding]:
-    return [one for one in review.findings if fixable(one)]
+    """What the parser refuses first: its cure may change what the other findings are about."""
+    found = [one for one in review.findings if fixable(one)]
+    return sorted(found, key=lambda one: not one.code.startswith("flag-"))
 
 
 def _apart(edits: tuple[Edit, ...]) -> bool:

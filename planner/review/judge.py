@@ -13,7 +13,7 @@ from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, S
 from planner.review.memory import Memory, judge_memory
 from planner.review.readers.docker import DOUBLED
 from planner.review.readers.read import Artefact, nothing_beside, read
-from planner.review.rules import container, draft, environment, flags, model, network, start
+from planner.review.rules import container, draft, environment, flags, model, network, start, together
 from planner.review.rules import memory as memory_rules
 from planner.review.server import Server
 from planner.review.text import Source, Text
@@ -46,7 +46,8 @@ def review(
     source = Source(text, name)
     artefact = read(source, beside)
     local = [one for one in artefact.servers if one.setting in ("shell", "docker", "compose", "systemd", "python")]
-    judged = []
+    judged: list[ServerReview] = []
+    cases: list[Case] = []
     for server in artefact.servers:
         case = Case(
             server=server,
@@ -55,13 +56,16 @@ def review(
             alone=len(local) < 2,
             script=artefact.kind != "vllm serve line",
         )
-        judged.append(_judged(case, source))
+        # A page shows servers side by side that nobody starts together.
+        aside = artefact.kind == "Markdown"
+        judged.append(_judged(case, source, [] if aside else cases))
+        cases.append(case)
     findings = [*_of_file(artefact), *(found for one in judged for found in one.findings)]
     placed = sorted((_placed(one, source) for one in findings), key=_order)
     return Review(name=name, kind=artefact.kind, text=text, servers=tuple(judged), findings=tuple(_once(placed)))
 
 
-def _judged(case: Case, source: Source) -> ServerReview:
+def _judged(case: Case, source: Source, before: list[Case]) -> ServerReview:
     server = case.server
     memory = judge_memory(case)
     refusals = [*flags.find(case, source), *start.find(case, memory, source), *draft.find(case)]
@@ -72,6 +76,7 @@ def _judged(case: Case, source: Source) -> ServerReview:
         *container.find(case, source),
         *environment.find(case, source),
         *network.find(case),
+        *together.find(case, before, source),
         *_open_questions(case),
     ]
     verdict, stopped_by, reason = _verdict(memory, found)

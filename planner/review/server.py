@@ -128,6 +128,14 @@ class Server:
     openings: tuple[Opening, ...] = ()
     inner_port: bool = False
     """Whether only what `openings` names leads to its port."""
+    host_ports: tuple[tuple[str, str, Text], ...] = ()
+    """Address (empty: every one), number and place of each port of the machine that leads to it."""
+    stays: bool = False
+    """Whether what stands behind it in the file starts while it runs."""
+    declared_ports: tuple[Text, ...] = ()
+    """Ports that its own container declares."""
+    front_ports: tuple[Text, ...] = ()
+    """Ports of its pod that services of the same file lead to."""
     probes: tuple[Probe, ...] = ()
     probed_elsewhere: bool = False
     """Whether the platform brings probes of its own."""

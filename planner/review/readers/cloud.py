@@ -16,7 +16,7 @@ from planner.review.server import Claim, Opening, Server, Variable
 from planner.review.text import Text, joined
 
 _OTHERS = re.compile(r"tpu|v\d+(?:e|p|litepod|pod)?-\d|trainium|inferentia|gaudi", re.IGNORECASE)
-"""Accelerators whose name or number is no number of GPUs."""
+"""Accelerators whose name or number is not a number of GPUs."""
 _SKY_COUNT = ("SKYPILOT_NUM_GPUS_PER_NODE",)
 _DSTACK_COUNT = ("DSTACK_GPUS_NUM", "DSTACK_GPUS_PER_NODE")
 

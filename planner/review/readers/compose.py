@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, lru_cache, partial
 from itertools import islice
 
 from planner.rendering.secrets import is_secret_name
 from planner.review.flags import flags_of
 from planner.review.options import read_options
-from planner.review.readers.docker import engine_part, gpus_count, published, visible_count
+from planner.review.readers.docker import engine_part, gpus_count, host_port, published, visible_count
 from planner.review.readers.env_file import assignments, variables_of
 from planner.review.readers.image import read_image, vendor_of
 from planner.review.readers.limits import Unreadable
@@ -141,6 +141,8 @@ def _server(
         shared_memory=_shared_memory(service),
         privileged=_privileged(service),
         openings=tuple(_openings(service, outside)),
+        host_ports=tuple(_host_ports(service, outside)),
+        stays=service.get("profiles") is None,
         inner_port=network != "host",
         hidden_variables=hidden or _missing_base(service),
         files=_files(service, outside, beside),
@@ -315,6 +317,18 @@ def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
         if opening is not None:
             found.append(opening)
     return found
+
+
+def _host_ports(service: Tree, outside: Mapping[str, str]) -> Iterator[tuple[str, str, Text]]:
+    ports = service.get("ports")
+    for one in ports.list() if ports is not None else ():
+        if one.kind != "map":
+            found = host_port(interpolated(one.text, outside))
+            if found is not None:
+                yield found
+        elif (outer := one.get("published")) is not None and (outer.value or "").isdecimal():
+            address = one.string("host_ip") or ""
+            yield ("" if address in ("0.0.0.0", "::") else address), outer.value or "", outer.text
 
 
 def _awaited(services: Tree) -> set[str]:

@@ -165,6 +165,8 @@ def of_container(
         shared_memory=_shared_memory(container),
         privileged=_privileged(container),
         openings=tuple(_openings(container)),
+        host_ports=tuple(one for text in container.values("--publish") if (one := host_port(text)) is not None),
+        stays=container.at("--detach") is not None,
         inner_port=not host_network,
         hidden_variables=any(content is None for _, content in files),
         asked=tuple(asked),
@@ -298,6 +300,20 @@ def _openings(container: Container) -> list[Opening]:
     if at is not None:
         found.append(Opening(at=at, what="every port of the image is published on all interfaces", exact=False))
     return found
+
+
+def host_port(text: Text) -> tuple[str, str, Text] | None:
+    """The address and the port of the machine that ``-p 8000:8000`` takes; None where it is not one known number.
+
+    >>> from planner.review.text import plain
+    >>> host_port(plain("127.0.0.1:8001:8000", 0))[:2]
+    ('127.0.0.1', '8001')
+    """
+    head = text.value.partition("/")[0].rpartition(":")[0]
+    address, _, outer = head.rpartition(":")
+    if not text.known or not outer.isdecimal():
+        return None
+    return ("" if address in ("0.0.0.0", "[::]") else address), outer, text
 
 
 def published(text: Text) -> Opening | None:

@@ -114,7 +114,7 @@ def _production_claim(spec: Tree) -> Claim:
         return pods.slice_claim(kind.text, _selected(spec))
     asked = spec.string("requestGPU")
     return Claim(
-        # A share of a GPU is no number of ranks, and none at all is no number either.
+        # A share of a GPU is not a number of ranks, and neither is none at all.
         count=count or None,
         vendor=pods.GPU_RESOURCES.get((kind.value if kind is not None else None) or "nvidia.com/gpu"),
         product=_selected(spec),

@@ -35,6 +35,8 @@ class Front:
     name: Text
     selector: Mapping[str, str]
     opening: Opening | None
+    targets: tuple[Text, ...] = ()
+    """Ports of the pods that it leads to, by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +107,27 @@ def _front(root: Tree) -> Front | None:
         name=name.text,
         selector={key.value: value.value or "" for key, value in selector.items()} if selector is not None else {},
         opening=opening,
+        targets=tuple(pods.numbers(spec.get("ports"), "targetPort", "port")),
     )
 
 
 def _behind(found: Found, fronts: Sequence[Front]) -> Server:
     """The server with what the services of its file do to it."""
-    openings = list(found.server.openings)
+    openings, targets = list(found.server.openings), []
+    declared = {one.value for one in found.server.declared_ports}
     for front in fronts:
         chosen = front.selector and all(found.labels.get(key) == value for key, value in front.selector.items())
         if front.opening is not None and chosen:
             openings.append(front.opening)
-    return replace(found.server, openings=tuple(openings), services=tuple(front.name for front in fronts))
+        if chosen:
+            # Another container of the pod may listen on a port that this one does not declare.
+            targets += [one for one in front.targets if one.value in declared or not found.server.side_images]
+    return replace(
+        found.server,
+        openings=tuple(openings),
+        front_ports=tuple(targets),
+        services=tuple(front.name for front in fronts),
+    )
 
 
 def _pods(root: Tree) -> Iterator[Pod]:
@@ -213,6 +225,7 @@ def server_of(
         shared_memory_bytes=pods.quantity_bytes(memory.source) if memory is not None and memory.source else None,
         privileged=pods.privileged(container),
         openings=tuple(pods.openings(container, pod.spec)),
+        declared_ports=tuple(pods.numbers(container.get("ports"), "containerPort")),
         inner_port=True,
         probes=tuple(pods.probes(container)),
         probed_elsewhere=setting == "kserve",

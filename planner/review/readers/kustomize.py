@@ -65,7 +65,7 @@ class Built(Tree):
 
     @property
     def value(self) -> str | None:
-        """None: it is no scalar."""
+        """None: it is not a scalar."""
         return None
 
     def member(self, name: str) -> Tree | None:

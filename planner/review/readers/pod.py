@@ -350,6 +350,16 @@ def openings(container: Tree, spec: Tree) -> list[Opening]:
     return found
 
 
+def numbers(ports: Tree | None, *keys: str) -> list[Text]:
+    """The number that each of these ports has under the first of `keys` that it has; none for a name or a template."""
+    found = []
+    for port in ports.list() if ports is not None else ():
+        given = next((one for key in keys if (one := port.get(key)) is not None), None)
+        if given is not None and given.kind == "scalar" and given.text.known and given.text.value.isdecimal():
+            found.append(given.text)
+    return found
+
+
 def quantity_bytes(text: str | None) -> int | None:
     """Bytes of a Kubernetes quantity.
 

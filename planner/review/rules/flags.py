@@ -15,10 +15,12 @@ from planner.facts.start_checks import start_checks
 from planner.review.case import Case
 from planner.review.edits import replaced, without_option, without_word
 from planner.review.findings import Edit, Finding, finding
-from planner.review.flags import complete, flags_of
+from planner.review.flags import complete, flags_of, takes_value
 from planner.review.options import Option
 from planner.review.text import Source
 
+_COUNTED = ("int", "float", "human_readable_int", "human_readable_int_or_auto")
+"""Types of flags that hold one number, never a list."""
 _SPECULATIVE = ("speculative-model", "num-speculative-tokens", "speculative-max-model-len")
 
 
@@ -34,6 +36,7 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
         if found is not None:
             yield found
         else:
+            yield from _again(case, one, source)
             yield from _truth(case, one, source)
             yield from _bare(case, one, source)
             yield from _value(case, one)
@@ -95,7 +98,8 @@ def _missing(case: Case, one: Option, source: Source) -> Finding | None:
         if near is not None:
             message += f"; the nearest one is {near}"
             cure = f"write {near} if that is meant, else leave {shown} out"
-            edits = ()  # dropping a mistyped flag would drop its value without a word
+            # Dropping a mistyped flag would drop its value without a word.
+            edits = _respelt(case, one, near)
     if one.name in _SPECULATIVE:
         cure, edits = _speculative(case, one, source)
     surely = case.version is not None or history is None or case.model is not None
@@ -135,6 +139,24 @@ def _nearest(name: str, case: Case) -> str | None:
     return near[0] if near else None
 
 
+def _respelt(case: Case, one: Option, near: str) -> tuple[Edit, ...]:
+    """The right name in the place of a misspelt one; nothing where something else may be meant."""
+    right = near.removeprefix("--")
+    takes = takes_value(near, case.flags) != "none"
+    if not _slip(one.name, right) or takes != (one.value is not None) or case.server.option(right) is not None:
+        return ()
+    head, dot, key = one.typed.value.partition(".")
+    return replaced(one.typed, (near if head.startswith("--") else right) + dot + key)
+
+
+def _slip(name: str, right: str) -> bool:
+    """Whether no more than two letters make the difference."""
+    from difflib import SequenceMatcher
+
+    steps = SequenceMatcher(None, name, right, autojunk=False).get_opcodes()
+    return sum(max(end - start, other - begin) for tag, start, end, begin, other in steps if tag != "equal") <= 2
+
+
 def _speculative(case: Case, one: Option, source: Source) -> tuple[str, tuple[Edit, ...]]:
     """The draft's flags of old as one JSON, written where the first of them stands."""
     if case.server.option("speculative-config") is not None:
@@ -158,6 +180,23 @@ def _speculative(case: Case, one: Option, source: Source) -> tuple[str, tuple[Ed
     last = first.value if first.value is not None and not first.joined else first.word or first.typed
     solid = first.typed.verbatim and last.verbatim and case.server.editable == "words"
     return text, (Edit(first.typed.start, last.end, text),) if solid else ()
+
+
+def _again(case: Case, one: Option, source: Source) -> Iterator[Finding]:
+    """A flag whose value a later one of the same name overrides."""
+    known, last = case.flags.find("--" + one.name), case.server.option(one.name)
+    if last is None or last is one or one.key or known is None or known.get("type") not in _COUNTED:
+        return
+    if one.value is None or last.value is None or not (one.value.known and last.value.known):
+        return
+    if one.value.value != last.value.value:
+        yield finding(
+            "flag-repeated",
+            f"`{one.flag} {one.value.value}` has no effect: the last one wins, `{last.flag} {last.value.value}`",
+            one.typed,
+            cure=f"leave `{one.flag} {one.value.value}` out",
+            edits=without_option(case.server, one, source),
+        )
 
 
 def _truth(case: Case, one: Option, source: Source) -> Iterator[Finding]:

@@ -22,8 +22,9 @@ from planner.review.findings import Edit, Finding, finding
 from planner.review.memory import Memory
 from planner.review.text import Source, Text
 
-_CURES = ("max-model-len", "text-only", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization")
+_CURES = ("max-model-len", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization", "text-only")
 """Levers that may stand in a command, the least surprising first."""
+_PINNED = re.compile(r"mistral[_-]common", re.IGNORECASE)
 _OPTION_OF = {
     "eagle-draft-length": "speculative-config",
     "vllm-too-old-for-eagle": "speculative-config",
@@ -51,6 +52,8 @@ def find(case: Case, memory: Memory, source: Source) -> Iterator[Finding]:
     yield from _small(case)
     if memory.plan is not None:
         yield from _warnings(case, memory.plan)
+        if case.names_release and not _PINNED.search(source.text):
+            yield from _unpinned(case, memory.plan)
     else:
         yield from _too_old(case)
 
@@ -194,11 +197,15 @@ def _cure(case: Case, plan: Plan, source: Source) -> tuple[str, tuple[Edit, ...]
         length = _fitting_length(plan)
         if length:
             return f"--max-model-len {length}", _set(case, "max-model-len", str(length), source)
-    for name in _CURES:
+    # What was asked for is changed late, and images are given up last.
+    for name in sorted(_CURES, key=lambda name: (name == "text-only", case.server.option(name) is not None)):
         lever = next((one for one in plan.levers if one.name == name and one.fits), None)
         if lever is not None:
             flag, _, value = lever.flag.partition(" ")
-            return lever.flag, _set(case, flag.removeprefix("--"), value, source)
+            if name == "max-model-len":
+                # The lever steps down by halves; what surely fits may be more.
+                value = str(max(int(value), _fitting_length(plan)))
+            return f"{flag} {value}".strip(), _set(case, flag.removeprefix("--"), value, source)
     lever = next((one for one in plan.levers if one.fits), None)
     return (lever.flag if lever is not None else ""), ()
 
@@ -349,6 +356,16 @@ def _warnings(case: Case, plan: Plan) -> Iterator[Finding]:
             )
         elif warning.code in ("mm-encoder-tp-mode", "limit-mm-per-prompt"):
             yield finding("flag-without-effect", warning.message, place(case, warning.code))
+
+
+def _unpinned(case: Case, plan: Plan) -> Iterator[Finding]:
+    """A package beside the engine whose newer releases break it."""
+    for warning in plan.warnings:
+        if warning.code == "mistral-common":
+            image = case.server.image
+            at = image.tag_at if image is not None and image.tag else case.server.version or place(case, "model")
+            cure = f"mistral_common=={vllm_facts().packages['mistral_common'].last_good.value} beside the engine"
+            yield finding("companion-not-pinned", warning.message, at, cure=cure)
 
 
 def _too_old(case: Case) -> Iterator[Finding]:

@@ -74,7 +74,24 @@ def _ports(case: Case) -> Iterator[Finding]:
             "port-mismatch",
             f"port {wrong[0].port} of the container is published, and the server listens on {port}",
             wrong[0].at,
+            severity="error",
             cure=f"publish {port}, or --port {wrong[0].port}",
+        )
+    leading, declared = server.front_ports, server.declared_ports
+    if leading and all(one.value != str(port) for one in leading):
+        yield finding(
+            "port-mismatch",
+            f"the service leads to port {leading[0].value}, and the server listens on {port}",
+            leading[0],
+            severity="error",
+            cure=f"targetPort: {port}, or --port {leading[0].value}",
+        )
+    elif not leading and len(declared) == 1 and declared[0].value != str(port):
+        yield finding(
+            "port-mismatch",
+            f"the container declares port {declared[0].value}, and the server listens on {port}",
+            declared[0],
+            cure=f"containerPort: {port}, or --port {declared[0].value}",
         )
     for probe in server.probes:
         if probe.port is not None and probe.port.value.isdecimal() and probe.port.value != str(port):
