@@ -30,12 +30,17 @@ def without_verdict(reviews: Sequence[Review]) -> str:
     unknown = [one for one in servers if one.verdict == "unknown"]
     if not servers:
         return "no server was judged: nothing here starts one"
-    if not unknown:
-        return ""
-    reasons = list(dict.fromkeys(one.reason for one in unknown))
-    more = f", and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
-    of_all = f"{len(unknown)} of {len(servers)} servers" if len(servers) > 1 else "the server"
-    return f"{of_all} cannot be judged: {reasons[0]}{more}"
+    said = []
+    if unknown:
+        reasons = list(dict.fromkeys(one.reason for one in unknown))
+        more = f", and {len(reasons) - 1} more reasons" if len(reasons) > 1 else ""
+        of_all = f"{len(unknown)} of {len(servers)} servers" if len(servers) > 1 else "the server"
+        said.append(f"{of_all} cannot be judged: {reasons[0]}{more}")
+    empty = [one.name or "the command" for one in reviews if not one.servers]
+    if empty:
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        said.append(f"no server was found in {empty[0]}{more}")
+    return "; ".join(said)
 
 
 def _file(review: Review) -> str:

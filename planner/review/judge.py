@@ -171,9 +171,9 @@ def _of_file(artefact: Artefact) -> list[Finding]:
             found.append(
                 finding(
                     "no-server",
-                    f"no server found in this file: {what} from another file",
+                    f"no server found: {what}",
                     at,
-                    cure="review the file that it names",
+                    cure="review what it builds",
                 )
             )
     if artefact.templates:

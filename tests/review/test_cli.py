@@ -165,6 +165,15 @@ def test_a_server_without_a_verdict_is_not_passed_over_in_silence(tmp_path: Path
     assert json.loads(run("--require-verdict", "--json", "--", *CARD).stdout)["ok"] is False
 
 
+def test_a_verdict_is_required_of_each_text(tmp_path: Path) -> None:
+    (tmp_path / "ok.sh").write_text(" ".join([*CARD, "--host", "127.0.0.1"]) + "\n")
+    (tmp_path / "none.sh").write_text("echo hello\n")
+    assert run("--require-verdict", "--gpus", "8xH200", "ok.sh", cwd=tmp_path).returncode == 0
+    both = run("--require-verdict", "--gpus", "8xH200", "ok.sh", "none.sh", cwd=tmp_path)
+    assert both.returncode == 8
+    assert "no server was found in none.sh" in both.stderr
+
+
 def test_a_command_without_the_two_dashes_is_told_of_them(tmp_path: Path) -> None:
     for words in (
         CARD,

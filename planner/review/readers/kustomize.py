@@ -1,15 +1,18 @@
-"""Kustomizations: the base in the artefact's own folder with the patches, images and replicas that change it.
+"""Kustomizations: the base in the artefact's own folder with the patches and images that change it.
 
-What ``kubectl kustomize`` would make of it, as far as servers are concerned: strategic merges by name, JSON patches
-(RFC 6902), images and replicas. A base that is not at hand is named.
+What ``kubectl kustomize`` would make of it, as far as servers are concerned: strategic merges, JSON patches (RFC 6902)
+and images. A base that is not at hand, and a target that cannot be told, are named.
 """
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 
+from planner.review.readers.built import Built, Made
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.tree import Elsewhere, Tree, documents
 from planner.review.text import Source, Text
@@ -18,105 +21,117 @@ _Beside = Callable[[str], str | None]
 _FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _DEEPEST = 4
 _MOST_FILES = 50
-_MERGE_KEYS = ("name", "mountPath", "containerPort")
-"""What tells the members of a list apart, where a strategic merge merges and does not replace."""
-
-
-class Built(Tree):
-    """A node that was put together, which begins where `anchor` does."""
-
-    def __init__(self, anchor: Tree, *, pairs: dict[str, tuple[Text, Tree]] | None, members: list[Tree] | None) -> None:
-        self.anchor, self.pairs, self.members = anchor, pairs, members
-
-    @classmethod
-    def of(cls, tree: Tree) -> Tree:
-        """A copy of a tree that can be changed; scalars stay as they are."""
-        if tree.kind == "map":
-            pairs = {key.value: (key, cls.of(value)) for key, value in reversed(list(tree.items()))}
-            return cls(tree, pairs=dict(reversed(pairs.items())), members=None)
-        if tree.kind == "list":
-            return cls(tree, pairs=None, members=[cls.of(one) for one in tree.list()])
-        return tree
-
-    @property
-    def kind(self) -> str:
-        """``map`` or ``list``."""
-        return "map" if self.pairs is not None else "list"
-
-    @property
-    def start(self) -> int:
-        """Where the node began that it was made of."""
-        return self.anchor.start
-
-    @property
-    def end(self) -> int:
-        """Where that one ended."""
-        return self.anchor.end
-
-    @property
-    def flow(self) -> bool:
-        """It is written nowhere as a whole."""
-        return False
-
-    @property
-    def text(self) -> Text:
-        """Where it begins."""
-        return Text("", (self.start,))
-
-    @property
-    def value(self) -> str | None:
-        """None: it is not a scalar."""
-        return None
-
-    def member(self, name: str) -> Tree | None:
-        """The value of one key."""
-        found = (self.pairs or {}).get(name)
-        return found[1] if found is not None else None
-
-    def items(self) -> Iterator[tuple[Text, Tree]]:
-        """Keys and values."""
-        yield from (self.pairs or {}).values()
-
-    def list(self) -> Iterator[Tree]:
-        """The members of a list."""
-        yield from self.members or ()
+"""How many files one build reads, all folders together."""
+_MOST_ASKED = 10
+_LONGEST_INDEX = 9
+_LONGEST_PATTERN, _LONGEST_NAME = 256, 253
+_MOST_REPEATS = 2
+_MERGE_KEYS = {
+    "volumeMounts": ("mountPath",),
+    "volumeDevices": ("devicePath",),
+    "ports": ("containerPort", "port"),
+    "hostAliases": ("ip",),
+    "topologySpreadConstraints": ("topologyKey",),
+}
+"""What tells the members of a list apart, where a strategic merge merges and does not replace; ``name`` elsewhere."""
+_FIELDS = frozenset((
+    "apiVersion", "kind", "metadata", "resources", "bases", "components", "crds", "namePrefix", "nameSuffix",
+    "namespace", "commonLabels", "labels", "commonAnnotations", "patches", "patchesStrategicMerge", "patchesJson6902",
+    "replicas", "images", "imageTags", "replacements", "vars", "configMapGenerator", "secretGenerator",
+    "generatorOptions", "configurations", "generators", "transformers", "validators", "helmCharts", "helmGlobals",
+    "helmChartInflationGenerator", "openapi", "inventory", "buildMetadata", "sortOptions",
+))  # fmt: skip
+"""Every key that a kustomization may have: https://kubectl.docs.kubernetes.io/references/kustomize/kustomization/."""
+_Asked = list[tuple[Text, str]]
 
 
 def is_kustomization(root: Tree) -> bool:
     """Whether a document is one, which need not say so."""
+    if root.string("kind") in ("Kustomization", "Component"):
+        return True
     resources = root.get("resources")
-    unsaid = root.get("kind") is None and root.get("apiVersion") is None and resources is not None
-    return root.string("kind") in ("Kustomization", "Component") or (
-        unsaid and resources is not None and resources.kind == "list"
-    )
+    listed = resources is not None and resources.kind == "list"
+    unsaid = root.get("kind") is None and root.get("apiVersion") is None
+    return listed and unsaid and all(key.value in _FIELDS for key, _ in root.items())
 
 
-def resources_of(
-    root: Tree, beside: _Beside, folder: str = "", depth: int = 0
-) -> tuple[list[Tree], list[tuple[Text, str]]]:
+def resources_of(root: Tree, beside: _Beside) -> tuple[list[Tree], _Asked]:
     """Return the objects that a kustomization makes, and what it names that is not at hand."""
-    found: list[Tree] = []
-    missing: list[tuple[Text, str]] = []
-    named = [one for key in ("resources", "bases", "components") for one in _members(root, key)]
-    for one in islice(named, _MOST_FILES):
-        path = _path(folder, one.value or "")
-        content = beside(path)
-        if content is not None:
-            found += [Built.of(tree) for tree in _documents(content, one.start) if tree.kind == "map"]
-            continue
-        inner = next(((name, text) for name in _FILES if (text := beside(_path(path, name))) is not None), None)
-        roots = _documents(inner[1], one.start) if inner is not None and depth < _DEEPEST else []
-        if not roots:
-            missing.append((one.text, f"the objects of `{(one.value or '')[:80]}`"))
-        for tree in roots:
-            objects, asked = resources_of(tree, beside, path, depth + 1)
-            found += objects
-            missing += asked
-    _patch_all(root, found, beside, folder)
-    for change in _members(root, "images"):
-        for obj in found:
-            _set_image(obj, change)
-    return found, missing
+    build = _Build(beside)
+    found = build.folder(root, (".",))
+    return found, build.missing
+
+
+@dataclass
+class _Build:
+    """One build: how many files it may still read, and what it lacks."""
+
+    beside: _Beside
+    left: int = _MOST_FILES
+    missing: _Asked = field(default_factory=list)
+
+    def ask(self, at: Text, what: str) -> None:
+        """Note what is not at hand."""
+        if len(self.missing) < _MOST_ASKED:
+            self.missing.append((at, what))
+
+    def read(self, *paths: str) -> str | None:
+        """The first of some files that is at hand, as long as the build may read on."""
+        if self.left <= 0:
+            return None
+        self.left -= 1
+        return next((text for path in paths if (text := self.beside(path)) is not None), None)
+
+    def folder(self, root: Tree, folders: tuple[str, ...]) -> list[Tree]:
+        """The objects of one kustomization; `folders` are those that led to it, its own last."""
+        found: list[Tree] = []
+        for one in [one for key in ("resources", "bases", "components") for one in _members(root, key)]:
+            path = _path(folders[-1], one.value or "")
+            content = self.read(path)
+            if content is not None:
+                found += [Built.of(tree) for tree in _documents(content, one.start) if tree.kind == "map"]
+                continue
+            inner = None
+            if path not in folders and len(folders) <= _DEEPEST:
+                inner = self.read(*(_path(path, name) for name in _FILES))
+            roots = _documents(inner, one.start) if inner is not None else []
+            if not roots:
+                self.ask(one.text, f"the objects of `{(one.value or '')[:80]}`")
+            for tree in roots:
+                found += self.folder(tree, (*folders, path))
+        charts = root.key("helmCharts")
+        if charts is not None:
+            self.ask(charts, "the objects of its Helm charts")
+        self._patch_all(root, found, folders[-1])
+        for change in _members(root, "images"):
+            for obj in found:
+                _set_image(obj, change)
+        return found
+
+    def _patch_all(self, root: Tree, found: list[Tree], folder: str) -> None:
+        for key in ("patchesStrategicMerge", "patches", "patchesJson6902"):
+            for one in islice(_members(root, key), _MOST_FILES):
+                inline = one.get("patch") if one.kind == "map" else one if "\n" in (one.value or "") else None
+                named = one.get("path") if one.kind == "map" else one
+                text = inline.value if inline is not None else None
+                place = inline if inline is not None else named
+                if text is None and named is not None:
+                    text = self.read(_path(folder, named.value or ""))
+                    if text is None:
+                        self.ask(named.text, f"the changes of `{(named.value or '')[:80]}`")
+                if text is None or place is None:
+                    continue
+                target = one.get("target") if one.kind == "map" else None
+                try:
+                    for tree in _documents(text, place.start):
+                        _patch(tree, target, found)
+                except _NotKnown as error:
+                    at = target.text if target is not None else place.text
+                    self.ask(at, f"the objects that `{str(error)[:80]}` selects")
+
+
+class _NotKnown(Exception):
+    """A target whose objects cannot be told."""
 
 
 def _path(folder: str, name: str) -> str:
@@ -135,39 +150,85 @@ def _documents(content: str, place: int) -> list[Tree]:
         return []
 
 
-def _patch_all(root: Tree, found: list[Tree], beside: _Beside, folder: str) -> None:
-    for key in ("patchesStrategicMerge", "patches", "patchesJson6902"):
-        for one in islice(_members(root, key), _MOST_FILES):
-            inline = one.get("patch") if one.kind == "map" else one if "\n" in (one.value or "") else None
-            named = one.get("path") if one.kind == "map" else one
-            text = inline.value if inline is not None else None
-            place = inline if inline is not None else named
-            if text is None and named is not None:
-                text = beside(_path(folder, named.value or ""))
-            if text is None or place is None:
-                continue
-            for tree in _documents(text, place.start):
-                _patch(tree, one.get("target") if one.kind == "map" else None, found)
-
-
 def _patch(patch: Tree, target: Tree | None, found: list[Tree]) -> None:
-    for obj in found:
-        if not isinstance(obj, Built):
+    """Change the objects that a patch is for; one that it deletes leaves `found`.
+
+    Raises:
+        _NotKnown: for a target that selects in a way that is not read here.
+    """
+    for obj in [one for one in found if isinstance(one, Built) and one.pairs is not None]:
+        if target is not None:
+            if not _selects(target, obj):
+                continue
+        elif patch.kind != "map" or not _is_for(patch, obj):
             continue
         if patch.kind == "list":
-            if target is not None and _matches(obj, target.string("kind"), target.string("name")):
-                for step in patch.list():
-                    _step(obj, step)
+            for step in patch.list():
+                _step(obj, step)
+        elif patch.string("$patch") == "delete":
+            found[:] = [one for one in found if one is not obj]
         elif patch.kind == "map":
-            kind, name = patch.string("kind"), patch.string("metadata", "name")
-            if target is not None:
-                kind, name = target.string("kind") or kind, target.string("name")
-            if _matches(obj, kind, name):
-                _merge(obj, patch)
+            _merge_object(obj, patch)
 
 
-def _matches(obj: Tree, kind: str | None, name: str | None) -> bool:
-    return (kind is None or obj.string("kind") == kind) and (name is None or obj.string("metadata", "name") == name)
+def _is_for(patch: Tree, obj: Tree) -> bool:
+    """Whether a patch without a target names an object, which takes kind and name."""
+    return all(
+        patch.string(*path) is not None and patch.string(*path) == obj.string(*path)
+        for path in (("kind",), ("metadata", "name"))
+    )
+
+
+def _selects(target: Tree, obj: Tree) -> bool:
+    """Whether a target is an object's: its kind, name, labels and annotations."""
+    return all(
+        [
+            *(_fits(target.string(path[-1]), obj.string(*path)) for path in (("kind",), ("metadata", "name"))),
+            *(_has(target.string(f"{key}Selector"), obj.get("metadata", f"{key}s")) for key in ("label", "annotation")),
+        ]
+    )
+
+
+def _fits(pattern: str | None, name: str | None) -> bool:
+    """Whether a name is what an anchored regular expression says.
+
+    Kustomize's engine takes linear time, ours does not: an expression that could take long is not tried.
+    """
+    if not pattern:
+        return True
+    repeats = len(re.findall(r"[*+?{]", pattern))
+    if len(pattern) > _LONGEST_PATTERN or repeats > _MOST_REPEATS or re.search(r"\)[*+?{]|\(\?|\\\d", pattern):
+        raise _NotKnown(pattern)
+    try:
+        return re.fullmatch(pattern, (name or "")[:_LONGEST_NAME]) is not None
+    except (re.error, OverflowError, RecursionError):
+        raise _NotKnown(pattern) from None
+
+
+def _has(selector: str | None, labels: Tree | None) -> bool:
+    """Whether labels are what a selector of equalities says."""
+    for part in (selector or "").split(",") if selector else ():
+        said = re.fullmatch(r"\s*([\w./-]+)\s*(!=|==?)\s*([\w.-]*)\s*", part)
+        if said is None:
+            raise _NotKnown(selector)
+        value = labels.member(said[1]) if labels is not None else None
+        same = value is not None and (value.value or "") == said[3]
+        if same == (said[2] == "!="):
+            return False
+    return True
+
+
+def _merge_object(obj: Built, patch: Tree) -> None:
+    """Merge a patch into an object, which keeps its kind and name whatever the patch is called."""
+    assert obj.pairs is not None
+    kind, metadata = obj.pairs.get("kind"), obj.get("metadata")
+    name = (metadata.pairs or {}).get("name") if isinstance(metadata, Built) else None
+    _merge(obj, patch)
+    after = obj.get("metadata")
+    if kind is not None:
+        obj.pairs["kind"] = kind
+    if name is not None and isinstance(after, Built) and after.pairs is not None:
+        after.pairs["name"] = name
 
 
 def _merge(base: Built, patch: Tree) -> None:
@@ -175,30 +236,31 @@ def _merge(base: Built, patch: Tree) -> None:
     assert base.pairs is not None
     for key, value in patch.items():
         before = base.pairs.get(key.value, (key, None))[1]
-        if value.kind == "scalar" and value.value is None:
+        if (value.kind == "scalar" and value.value is None) or value.string("$patch") == "delete":
             base.pairs.pop(key.value, None)
         elif isinstance(before, Built) and before.kind == value.kind == "map" and value.string("$patch") != "replace":
             _merge(before, value)
-        elif isinstance(before, Built) and before.kind == value.kind == "list" and _merges(before, value):
-            _merge_list(before, value)
+        elif isinstance(before, Built) and before.kind == value.kind == "list" and _merges(key.value, before, value):
+            _merge_list(key.value, before, value)
         else:
             base.pairs[key.value] = (key, Built.of(value))
 
 
-def _merges(before: Built, value: Tree) -> bool:
+def _merges(name: str, before: Built, value: Tree) -> bool:
     members = [*before.list(), *value.list()]
-    return all(one.kind == "map" for one in members) and any(_identity(one) is not None for one in value.list())
+    return all(one.kind == "map" for one in members) and any(_identity(name, one) is not None for one in value.list())
 
 
-def _identity(one: Tree) -> tuple[str, str] | None:
-    return next(((key, text) for key in _MERGE_KEYS if (text := one.string(key)) is not None), None)
+def _identity(name: str, one: Tree) -> tuple[str, str] | None:
+    keys = _MERGE_KEYS.get(name, ("name",))
+    return next(((key, text) for key in keys if (text := one.string(key)) is not None), None)
 
 
-def _merge_list(base: Built, patch: Tree) -> None:
+def _merge_list(name: str, base: Built, patch: Tree) -> None:
     assert base.members is not None
     for one in patch.list():
-        who = _identity(one)
-        same = next((index for index, other in enumerate(base.members) if who and _identity(other) == who), None)
+        who = _identity(name, one)
+        same = next((index for index, other in enumerate(base.members) if who and _identity(name, other) == who), None)
         if one.string("$patch") == "delete":
             if same is not None:
                 base.members.pop(same)
@@ -217,7 +279,8 @@ def _step(obj: Built, step: Tree) -> None:
     here: Tree | None = obj
     for part in parts[:-1]:
         if isinstance(here, Built) and here.members is not None:
-            here = here.members[int(part)] if part.isdecimal() and int(part) < len(here.members) else None
+            index = _index(part)
+            here = here.members[index] if 0 <= index < len(here.members) else None
         elif here is not None:
             here = here.get(part)
     if not isinstance(here, Built) or not parts or how not in ("add", "replace", "remove"):
@@ -229,11 +292,16 @@ def _step(obj: Built, step: Tree) -> None:
         if new is not None:
             here.pairs[last] = (Text(last, (key.start,) * len(last), (), False), new)
     elif here.members is not None:
-        index = len(here.members) if last == "-" else int(last) if last.isdecimal() else -1
+        index = len(here.members) if last == "-" else _index(last)
         if how != "add" and 0 <= index < len(here.members):
             here.members.pop(index)
         if new is not None and 0 <= index <= len(here.members):
             here.members.insert(index, new)
+
+
+def _index(part: str) -> int:
+    """The place that a part of a path names; -1 for one that no list has."""
+    return int(part) if part.isascii() and part.isdecimal() and len(part) <= _LONGEST_INDEX else -1
 
 
 def _set_image(obj: Tree, change: Tree) -> None:
@@ -253,47 +321,15 @@ def _set_image(obj: Tree, change: Tree) -> None:
         tag = change.string("newTag") or tag
         digest = change.string("digest")
         text = f"{repository}@{digest}" if digest else f"{repository}:{tag}" if tag else repository
-        container.pairs["image"] = (container.pairs["image"][0], _Scalar(change, text))
-
-
-class _Scalar(Elsewhere):
-    """A text that stands in no file just so."""
-
-    def __init__(self, anchor: Tree, text: str) -> None:
-        self._anchor, self._made = anchor, text
-
-    @property
-    def kind(self) -> str:
-        """``scalar``."""
-        return "scalar"
-
-    @property
-    def start(self) -> int:
-        """Where it comes from."""
-        return self._anchor.start
-
-    @property
-    def end(self) -> int:
-        """Behind that."""
-        return self._anchor.end
-
-    @property
-    def value(self) -> str | None:
-        """The text."""
-        return self._made
-
-    @property
-    def text(self) -> Text:
-        """The text, none of whose characters can be edited."""
-        return Text(self._made, (self.start,) * len(self._made), (), False)
+        container.pairs["image"] = (container.pairs["image"][0], Made(change, text))
 
 
 def _containers(node: Tree) -> Iterator[Tree]:
-    waiting: Sequence[Tree] = [node]
+    waiting = [node]
     while waiting:
-        here, waiting = waiting[0], waiting[1:]
+        here = waiting.pop()
         for key, value in here.items():
             if key.value == "containers" and value.kind == "list":
                 yield from (one for one in value.list() if isinstance(one, Built) and one.pairs is not None)
-            waiting = [*waiting, value]
-        waiting = [*waiting, *(one for one in here.list() if one.kind != "scalar")]
+            waiting.append(value)
+        waiting += [one for one in here.list() if one.kind != "scalar"]

@@ -175,11 +175,10 @@ def _kustomization(root: Tree, beside: Callable[[str], str | None]) -> Artefact:
     """The servers of what it makes of the files at hand, and what is not."""
     objects, missing = kustomize.resources_of(root, beside)
     servers = kubernetes.servers_of(objects)
-    if not servers or missing:
-        at = root.key("resources") or root.key("bases") or root.key("components") or root.key("kind")
-        how = "what it makes of other files: `kubectl kustomize DIR | m35-plan review -` shows it whole"
-        missing = [(at, how)] if at is not None else missing
-    return Artefact("Kustomization", [replace(one, asked=(*one.asked, *missing)) for one in servers], asked=missing)
+    if missing and not servers:
+        how = "its base is not in this folder; `kubectl kustomize DIR | m35-plan review -` reads it whole"
+        return Artefact("Kustomization", [], asked=[(missing[0][0], how)])
+    return Artefact("Kustomization", [replace(one, asked=(*one.asked, *missing)) for one in servers])
 
 
 def _is_config(root: Tree) -> bool:
