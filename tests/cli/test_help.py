@@ -42,7 +42,7 @@ def test_a_page_fits_and_breaks_no_flag(name: str) -> None:
 @pytest.mark.parametrize("name", ["launch", "check", "rehearse", "diagnose", "calibrate", "fleet", "diff"])
 def test_a_command_explains_its_own_options_and_names_those_of_a_plan(name: str) -> None:
     text = page(name)
-    assert len(text.splitlines()) < 50
+    assert len(text.splitlines()) < 60
     named = text.split("explained by `m35-plan plan --help`")[1]
     assert {option_for("tensor_parallel_size"), option_for("num_speculative_tokens")} <= set(named.split())
 
