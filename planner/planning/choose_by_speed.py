@@ -215,7 +215,7 @@ def _limits(chosen: Way, comparison: Comparison, workload: Workload, targets: Ta
     if comparison.request.layout_open and gpus.count > 1 and chosen.plan.settings.pipeline_parallel_size == 1:
         said.append(
             "layouts with pipeline stages inside a node are not compared: how long prompts take through stages was "
-            "measured on one pair of cards only; -pp N forecasts one with wide bounds"
+            "measured on two pairs of cards only; -pp N forecasts one with wide bounds"
         )
     return said
 

@@ -290,7 +290,7 @@ def _planned(request: PlanRequest, first: Plan, sizes: tuple[int, ...]) -> list[
 def places(request: PlanRequest, first: Plan) -> list[Layout]:
     """Return the layouts that are compared: stages only across nodes, or where the plan needs them to fit.
 
-    How long a prompt takes through stages inside a node was measured on one pair of cards only.
+    How long a prompt takes through stages inside a node was measured on two pairs of cards only.
     """
     if not request.layout_open:
         return [first.settings.layout]

@@ -105,7 +105,7 @@ def _unmeasured(served: Served, workload: Workload) -> list[str]:
         (settings.num_speculative_tokens > 0, "how many of the draft's tokens are accepted depends on the text"
          if workload.acceptance_length is None
          else "no run of a draft with real text was published for these GPUs"),
-        (settings.pipeline_parallel_size > 1, "pipeline stages were measured on one pair of cards only"),
+        (settings.pipeline_parallel_size > 1, "pipeline stages were measured on two pairs of cards only"),
         (settings.tensor_parallel_size > 1 and not served.gpus.fully_connected,
          "tensor parallelism without fast links between all pairs hangs on the host's lanes"),
         (settings.enforce_eager, "no eager run of this model was published"),

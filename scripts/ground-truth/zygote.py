@@ -1,6 +1,6 @@
 """A process that has imported the engine once and forks a copy for every run; it never touches the GPU itself.
 
-Importing the engine takes ten seconds and more in each of its processes; on a rented machine they are paid for.
+Importing the engine takes ten seconds and more in each of its processes; on a GPU machine they are paid for.
 The engine's and the workers' processes come from a second process, the fork server of ``m35_fork.py``.
 
 Reads one JSON object per line, ``{"argv": […], "env": {…}, "log": path}``; answers ``{"pid": …}`` and
