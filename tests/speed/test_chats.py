@@ -6,7 +6,7 @@ from collections.abc import Hashable
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from planner.errors import InvalidRequest
@@ -98,6 +98,9 @@ def test_with_room_for_all_a_turn_computes_what_is_new_and_its_last_block(load: 
 @settings(max_examples=60, deadline=None)
 @given(CHATS, st.integers(150, 400), st.booleans())
 def test_every_turn_waits_for_the_answer_before_it(load: Workload, blocks: int, skip_ahead: bool) -> None:
+    new, output = draw_lengths(load)
+    longest = max(map(sum, zip(whole_prompts(load, new, output), output, strict=True)))
+    assume(longest <= blocks * BLOCK)
     trace = run(load, replace(LIMITS, num_blocks=blocks), skip_ahead=skip_ahead)
     assert trace.kv_peak_blocks <= blocks
     for index in range(len(trace.sent_s)):
