@@ -230,6 +230,10 @@ class LogView(ScrollView, can_focus=True):
         if self.following:
             self.scroll_to(y=self.max_scroll_y, animate=False, force=True, immediate=True)
 
+    def watch_show_horizontal_scrollbar(self) -> None:
+        """Stay at the end when the scrollbar takes a row or gives it back."""
+        self.call_after_refresh(self._to_end)
+
     def on_resize(self) -> None:
         """Stay at the end when the window changes."""
         if self.wrapped:
