@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.cli.progress import Progress
@@ -28,19 +29,22 @@ def sheet_text(plan: Plan, kind: str, *, acceptance: Acceptance | None = None) -
 
 
 def _speeds(plan: Plan) -> list[tuple[int, SpeedForecast]]:
-    """Forecasts by requests in flight; none without facts, or without room."""
+    """Forecasts of the plan's own load by requests in flight; none without facts, or without room."""
     if not plan.feasible:
         return []
     from planner.speed.predict import forecast
     from planner.speed.workload import Workload
 
+    # The picture's axis is the number in flight: a rate or a length of run is another question.
+    load = Workload() if plan.speed is None else plan.speed.forecast.workload
+    load = replace(load, request_rate=None, num_requests=None)
     found = []
     with Progress("forecast", total=len(LOADS)) as progress:
         for count in LOADS:
             if count > plan.settings.max_num_seqs * plan.settings.replicas:
                 break
             try:
-                made = forecast(plan, Workload(concurrency=count))
+                made = forecast(plan, replace(load, concurrency=count))
             except PlannerError:
                 break
             found.append((count, made))

@@ -48,11 +48,12 @@ def stored_fault(model: ModelSpec, tp: int, *, gpu: GpuSpec, release: Release) -
                 if fault:
                     return fault
         for matrix in matrices:
-            if not _tiled(matrix, gpu, release):
+            if untaken := _untaken_tiles(matrix, gpu, release):
                 shape = f"{matrix.rows} rows and {matrix.columns} columns"
+                tiles = " or ".join(f"{rows} by {columns}" for columns, rows in untaken)
                 return (
                     f"vLLM {release.version} has no kernel for {matrix.fmt.name} in the shape of {matrix.name} "
-                    f"{_where(tp)} ({gpu.name}): {shape}, which tiles of 64 and 128 do not fill"
+                    f"{_where(tp)} ({gpu.name}): {shape}, which tiles of {tiles} do not fill"
                 )
     return None
 
@@ -100,8 +101,8 @@ def _cut_words(matrix: _Matrix, tp: int) -> str | None:
     )
 
 
-def _tiled(matrix: _Matrix, gpu: GpuSpec, release: Release) -> bool:
-    """Whether some kernel takes a matrix of this shape."""
+def _untaken_tiles(matrix: _Matrix, gpu: GpuSpec, release: Release) -> tuple[tuple[int, int], ...]:
+    """The tiles, columns and rows, none of which fills a matrix of this shape; none where some kernel takes it."""
     fmt = matrix.fmt
     for row in weight_formats().tiles:
         applies = row.vendor == gpu.vendor and row.applies(
@@ -110,8 +111,9 @@ def _tiled(matrix: _Matrix, gpu: GpuSpec, release: Release) -> bool:
         packed = not row.packings or fmt.packing in row.packings
         grouped = not row.groups or fmt.group_columns in row.groups
         if applies and packed and grouped and fmt.name in row.formats:
-            return any(matrix.columns % columns == 0 == matrix.rows % rows for columns, rows in row.shapes)
-    return True
+            filled = any(matrix.columns % columns == 0 == matrix.rows % rows for columns, rows in row.shapes)
+            return () if filled else row.shapes
+    return ()
 
 
 def _refused(unit: str, of: str, shared: bool, tp: int) -> str:

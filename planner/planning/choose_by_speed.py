@@ -49,6 +49,7 @@ def plan_for_workload(
         InvalidRequest: when the engine would refuse the settings, or no layout can hold one request.
         NoSpeedFacts: when nothing was measured for these GPUs.
     """
+    from planner.speed.drafting import check_acceptance
     from planner.speed.energy import energy_of
     from planner.speed.predict import forecast
 
@@ -58,6 +59,8 @@ def plan_for_workload(
     first = comparison.first(workload)
     if not first.feasible:
         return first
+    if not request.num_speculative_tokens and first.model.draft is not None:
+        check_acceptance(first.model.draft.card_num_speculative_tokens, workload.acceptance_length)
     candidates = comparison.ways(workload, targets, progress=progress)
     chosen = pick(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
@@ -90,6 +93,8 @@ def plan_for_workload(
 def _check(
     request: PlanRequest, workload: Workload, price_per_gpu_hour: float | None, price_per_kwh: float | None
 ) -> None:
+    from planner.speed.drafting import check_acceptance
+
     length = workload.longest_tokens
     if request.max_model_len is not None and length > request.max_model_len:
         raise InvalidRequest(
@@ -98,13 +103,7 @@ def _check(
             f"{request.max_model_len:,}",
             hint=f"raise max_model_len to at least {length}",
         )
-    drafted, told = request.num_speculative_tokens, workload.acceptance_length
-    if drafted and told is not None and told > 1 + drafted:
-        raise InvalidRequest(
-            "acceptance_length",
-            f"a step with {drafted} drafted tokens gives at most {1 + drafted}, not {told:g}",
-            hint="raise num_speculative_tokens, or look the acceptance length up again",
-        )
+    check_acceptance(request.num_speculative_tokens, workload.acceptance_length)
     if workload.images_per_request and request.language_model_only:
         raise InvalidRequest(
             "images_per_request", "images need the vision tower, and language_model_only leaves it out"
@@ -155,7 +154,10 @@ def _against(candidate: Way, chosen: Way) -> str:
         return "chosen"
     words = []
     for name, label in (("output_tokens_per_s", "tokens/s"), ("ttft_ms", "TTFT"), ("tpot_ms", "TPOT")):
-        change = getattr(candidate.figures, name) / getattr(chosen.figures, name) - 1
+        own = getattr(chosen.figures, name)
+        if not own:
+            continue  # an answer of one token has no TPOT
+        change = getattr(candidate.figures, name) / own - 1
         if abs(change) >= 0.03:
             words.append(f"{label} {change:+.0%}")
     length = candidate.plan.settings.max_model_len - chosen.plan.settings.max_model_len

@@ -54,7 +54,7 @@ LOAD: Mapping[str, Setting] = {
         help="share of each prompt found in the prefix cache", kind="fraction", metavar="R"
     ),
     "acceptance_length": Setting(
-        help="mean tokens of a step with the draft, as bench, watch or the server's metrics tell it", kind="fraction",
+        help="mean tokens of a step with the draft, as bench or the server's metrics tell it", kind="fraction",
         metavar="N",
     ),
     "images_per_request": Setting(help="images of the largest size in each prompt", kind="integer"),

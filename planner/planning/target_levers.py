@@ -29,7 +29,10 @@ MOST_GPUS = 16
 MOST_KINDS = 3
 """Other GPUs that are tried."""
 MOST_PLAYED = 80_000
-"""Requests that are played in search of levers, preempted ones again: about a second."""
+"""Requests that are played in search of another setting or load, preempted ones again: the heaviest searches took 2 to
+7 s of CPU on a busy machine."""
+MOST_PLAYED_ELSEWHERE = 40_000
+"""Requests that are played on more GPUs, and again on faster ones: a long search here leaves none of these untried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,17 +108,25 @@ def target_levers(
     """
     search = _Search(comparison=comparison, workload=workload, objective=objective, targets=targets)
     found: list[Lever] = []
-    comparison.allowance, complete = Allowance(MOST_PLAYED), True
-    try:
-        for lever in _all(search, progress):
-            found.append(lever)
-    except PlayedEnough:
-        complete = False
+    complete = True
+    searches = (
+        (_here(search, progress), MOST_PLAYED),
+        (_more_gpus(search), MOST_PLAYED_ELSEWHERE),
+        (_faster_gpus(search), MOST_PLAYED_ELSEWHERE),
+    )
+    for levers, most in searches:
+        comparison.allowance = Allowance(most)
+        try:
+            for lever in levers:
+                found.append(lever)
+        except PlayedEnough:
+            complete = False
     ordered = sorted(found, key=lambda lever: LEVER_COSTS.index(lever.cost))
     return TargetLevers(levers=tuple(ordered), complete=complete)
 
 
-def _all(search: _Search, progress: Callable[[int, int], None]) -> Iterator[Lever]:
+def _here(search: _Search, progress: Callable[[int, int], None]) -> Iterator[Lever]:
+    """What the same GPUs offer: another setting, then another load."""
     starts = [start for start in _starts(search) if start is not None]
     total = 2 * len(starts)
     unmet = []
@@ -128,12 +139,7 @@ def _all(search: _Search, progress: Callable[[int, int], None]) -> Iterator[Leve
     best: dict[str, int] = {}
     for number, start in enumerate(unmet):
         progress(len(starts) + number, total)
-        if not start.change and not _too_slow(search, start):
-            yield from _more_gpus(search)  # more in flight is longer to play
         yield from _other_load(search, start, best)
-        if not start.change and _too_slow(search, start):
-            yield from _more_gpus(search)
-    yield from _faster_gpus(search)
 
 
 def _starts(search: _Search) -> Iterator[_Start | None]:

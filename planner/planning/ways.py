@@ -250,12 +250,17 @@ def _check_length(answer: Plan, workload: Workload) -> None:
         InvalidRequest: one of them is longer than ``max_model_len``.
     """
     length, most = workload.longest_tokens, answer.settings.max_model_len
-    if length > most:
-        raise InvalidRequest(
-            "prompt_tokens",
-            f"a request of {length:,} tokens is longer than the {most:,} that surely fit",
-            hint="shorten the prompts or the answers, or plan more memory for the cache",
-        )
+    if length <= most:
+        return
+    shorter = f"shorten the {'prompts' if workload.turns == 1 else 'chats'} or the answers"
+    if workload.system_tokens:
+        shorter += ", or what all prompts share"
+    limit = answer.model.max_position_embeddings
+    if most >= limit:
+        bound, hint = f"the model's {limit:,}", shorter
+    else:
+        bound, hint = f"the {most:,} that surely fit", f"{shorter}, or plan more memory for the cache"
+    raise InvalidRequest(workload.longest_part, f"a request of {length:,} tokens is longer than {bound}", hint=hint)
 
 
 def benchmark_for(calibrations: tuple[SpeedCalibration, ...], answer: Plan) -> SpeedCalibration | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from planner.errors import InvalidRequest
 from planner.facts.drafts import draft_facts
 from planner.speed.profile import Case
 from planner.speed.step import Batch, StepClock, StepModel
@@ -38,12 +39,32 @@ def tokens_per_step(num_speculative_tokens: int, case: Case = "expected", *, met
 
 
 def tokens_a_step(num_speculative_tokens: int, case: Case, told: float | None) -> float:
-    """Return the mean tokens of one step, as `told` where somebody knows; never more than the draft and one."""
+    """Return the mean tokens of one step, as `told` where somebody knows.
+
+    Raises:
+        InvalidRequest: `told` is more than the draft and one.
+    """
     if not num_speculative_tokens:
         return 1.0
     if told is None:
         return tokens_per_step(num_speculative_tokens, case)
-    return min(told, 1.0 + num_speculative_tokens)
+    check_acceptance(num_speculative_tokens, told)
+    return told
+
+
+def check_acceptance(num_speculative_tokens: int, told: float | None) -> None:
+    """Refuse more tokens a step than a draft can give; no draft gives nothing to check.
+
+    Raises:
+        InvalidRequest: `told` is more than the draft and one.
+    """
+    most = 1 + num_speculative_tokens
+    if num_speculative_tokens and told is not None and told > most:
+        raise InvalidRequest(
+            "acceptance_length",
+            f"a step with {num_speculative_tokens} drafted tokens gives at most {most}, not {told:g}",
+            hint="raise num_speculative_tokens, or look the acceptance length up again",
+        )
 
 
 def draft_gain(model: StepModel, requests: int, context_tokens: float, length: float) -> float:

@@ -48,8 +48,8 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         cases += [expected_figures(served, workload, case=case) for case in ("fast", "slow")]
     if figures.queue_grows:
         notes += ("more requests arrive than are served: the queue grows, and TTFT with it, as long as they do",)
-    chats = workload.turns > 1 or workload.system_tokens > 0
-    if chats and not _caches_prefixes(served):
+    counted_on = workload.turns > 1 or workload.system_tokens > 0 or workload.prefix_cache_hit_rate > 0
+    if counted_on and not _caches_prefixes(served):
         notes += (f"the command has no prefix cache on {served.gpus.spec.name}: every prompt is computed whole",)
     elif workload.turns > 1 and served.settings.replicas > 1:
         notes += ("each chat is taken to stay on one server: elsewhere its next turn finds nothing in the cache",)

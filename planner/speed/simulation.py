@@ -101,7 +101,7 @@ def simulate(
         # The last token is always computed: with all of a prompt cached, its last block is.
         return max(0, min(tokens, of - 1)) // block * block
 
-    prefix = int(workload.prompt_tokens * workload.prefix_cache_hit_rate)
+    prefix = int(workload.prompt_tokens * workload.prefix_cache_hit_rate) if limits.prefix_caching else 0
     hit = [whole_blocks(tokens, tokens) if index < cached_requests else 0 for index, tokens in enumerate(prompt)]
     shared = 0
     if prefix:

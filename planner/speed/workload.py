@@ -136,7 +136,7 @@ class Workload:
         if self.prefix_cache_hit_rate and (self.turns > 1 or self.system_tokens):
             raise InvalidRequest(
                 "prefix_cache_hit_rate",
-                "prefix_cache_hit_rate says what turns and system_tokens find out",
+                "prefix_cache_hit_rate cannot be combined with --turns or --system-tokens",
                 hint="give one or the other",
             )
 
@@ -175,6 +175,13 @@ class Workload:
     def longest_tokens(self) -> int:
         """Prompt and answer of the last turn, at mean lengths."""
         return self.system_tokens + self.turns * (self.prompt_tokens + self.output_tokens)
+
+    @property
+    def longest_part(self) -> str:
+        """The field that makes the longest request as long as it is."""
+        if self.system_tokens > self.longest_tokens / 2:
+            return "system_tokens"
+        return "turns" if self.turns > 1 else "prompt_tokens"
 
     def share(self, replicas: int, index: int) -> Workload | None:
         """Return the part that replica `index` of `replicas` sees; None when nothing is left for it.

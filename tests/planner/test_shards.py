@@ -220,3 +220,9 @@ def test_this_model_is_split_by_every_release_on_every_card() -> None:
         for version in ("0.20.0", "0.23.0", "0.33.0"):
             for gpu in ("A100", "H100", "B200", "L40S"):
                 assert legal_sizes(load_preset(stem), gpu=gpu, version=version) == (1, 2, 4, 8)
+
+
+def test_the_tiles_that_are_named_are_those_of_the_card() -> None:
+    spec = model(quantization_config=GROUPS_OF_64["gptq"], **COLUMNS_64)
+    fault = fault_of(spec, 2, gpu="A100", version="0.22.0")
+    assert fault is not None and fault.endswith("which tiles of 64 by 128 do not fill")

@@ -104,6 +104,15 @@ def test_the_command_line_writes_both(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().out.startswith("<!doctype html>")
 
 
+def test_the_page_forecasts_the_load_of_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ["--prompt-tokens", "300", "--output-tokens", "40", "--turns", "3", "--pause-s", "5", "--concurrency", "4"]
+    assert main(["--gpus", "8xH200", *load, "--emit", "html"]) == 0
+    assert (
+        "Forecasts for chats of 3 turns, each 300 tokens in, 40 out, 5 s between turns; the shade"
+        in capsys.readouterr().out
+    )
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed here")
 @pytest.mark.parametrize("width", [400, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -111,6 +111,9 @@ def test_what_is_not_as_planned_is_named_with_what_to_change(answer: Plan) -> No
         **{**_fields(sample(page(0), page(10))), "ttft_ms": 10 * expected.ttft_ms.high}
     )
     assert [one.code for one in remarks(slow, plan=answer, forecast=expected)] == ["ttft-above-forecast"]
+    chats = forecast(answer, Workload(prompt_tokens=128, output_tokens=8, turns=2, concurrency=1))
+    (one,) = remarks(Sample(**(_fields(slow) | {"ttft_ms": 10 * chats.ttft_ms.high})), plan=answer, forecast=chats)
+    assert "forecast for chats of 2 turns, each 128 tokens in, 8 out, 1 at once" in one.message
 
 
 def test_a_gpu_that_holds_more_than_planned_is_named(answer: Plan) -> None:

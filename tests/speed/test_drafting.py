@@ -86,3 +86,12 @@ def test_a_step_gives_no_more_than_the_draft_and_one() -> None:
     request = PlanRequest(gpus=parse_gpus("8xH200"), num_speculative_tokens=2)
     with pytest.raises(InvalidRequest, match="at most 3"):
         plan_for_workload(request, Workload(concurrency=8, acceptance_length=3.5))
+
+
+def test_the_draft_that_is_compared_unasked_gives_no_more_either() -> None:
+    request = PlanRequest(gpus=parse_gpus("8xH200"))
+    with pytest.raises(InvalidRequest, match="3 drafted tokens gives at most 4, not 20"):
+        plan_for_workload(request, Workload(concurrency=4, acceptance_length=20))
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), num_speculative_tokens=3))
+    with pytest.raises(InvalidRequest, match="at most 4"):
+        forecast(answer, Workload(concurrency=4, acceptance_length=4.5))

@@ -132,3 +132,9 @@ def test_a_request_too_long_is_told_the_longest_length_that_is_served() -> None:
 
 def test_a_load_on_nodes_that_hold_the_model_only_together_is_forecast() -> None:
     assert str(ask("2x1xGB10").plan.settings.layout) == "TP1 PP2"
+
+
+def test_an_answer_of_one_token_has_no_tpot_to_compare() -> None:
+    rows = ask("8xH200", Workload(prompt_tokens=512, output_tokens=1, concurrency=1)).section.layouts
+    assert len(rows) > 1
+    assert not any("TPOT" in row.reason for row in rows)

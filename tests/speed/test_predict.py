@@ -136,3 +136,15 @@ def test_chats_find_the_cache_where_the_command_has_one() -> None:
     assert cached.territory == "far"
     _, spread = ask("8xH200", load, tensor_parallel_size=4)
     assert any("stay on one server" in note for note in spread.notes)
+
+
+def test_a_known_hit_rate_counts_where_the_command_has_a_cache() -> None:
+    load = Workload(prompt_tokens=2000, output_tokens=50, concurrency=8, num_requests=32)
+    known = replace(load, prefix_cache_hit_rate=0.5)
+    _, cached = ask("8xH200", known)
+    _, without = ask("8xMI300X", known)
+    _, plain = ask("8xMI300X", load)
+    assert cached.prefix_cache_hit_rate == pytest.approx(0.5, abs=0.05)
+    assert without.prefix_cache_hit_rate == 0
+    assert without.ttft_ms.expected == plain.ttft_ms.expected
+    assert any("no prefix cache" in note for note in without.notes)

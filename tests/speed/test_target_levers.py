@@ -149,3 +149,24 @@ def test_more_in_flight_than_needed_is_not_offered() -> None:
     assert offered
     least = min(int(str(lever.load["concurrency"])) for lever in offered if not lever.change)
     assert all(int(str(lever.load["concurrency"])) < least for lever in offered if lever.change)
+
+
+def test_other_gpus_are_tried_however_long_the_search_here_is() -> None:
+    plan = ask(PlanRequest(gpus=parse_gpus("2xH200")), Workload(concurrency=256), Targets(tpot_ms=30))
+    offered = [str(lever.change.get("gpus")) for lever in plan.levers if lever.meets_targets]
+    assert "8xH200" in offered
+
+
+@pytest.mark.parametrize(
+    ("load", "field"),
+    [
+        ({"system_tokens": 262_143}, "system_tokens"),
+        ({"turns": 200}, "turns"),
+        ({"prompt_tokens": 262_143}, "prompt_tokens"),
+    ],
+)
+def test_a_request_longer_than_the_model_asks_for_no_memory(load: dict[str, int], field: str) -> None:
+    with pytest.raises(InvalidRequest, match="longer than the model's 262,144") as refusal:
+        ask(PlanRequest(gpus=parse_gpus("8xH200")), Workload(concurrency=1, **load), Targets())
+    assert refusal.value.field == field
+    assert "memory" not in (refusal.value.hint or "")

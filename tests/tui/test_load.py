@@ -185,7 +185,7 @@ async def test_the_curve_follows_the_load() -> None:
     app = stage.app_at(Step.PLAN, doors=stage.staged(speed=speed), loaded=True)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("c")
-        await until(pilot, lambda: isinstance(app.screen, Curve) and "4,096 tokens in and" in text_of(app))
+        await until(pilot, lambda: isinstance(app.screen, Curve) and "4,096 tokens in, " in text_of(app))
         await until(pilot, lambda: {load.concurrency for load in asked} >= {1, 2, 4, 8, 256})
         assert {load.prompt_tokens for load in asked} == {4096}
 

@@ -249,10 +249,9 @@ class Curve(Dialogue[None]):
             self._note = f"no forecast: {message.forecast}"
         else:
             self._speeds[message.concurrency] = message.forecast
-            workload = message.forecast.workload
             self._note = (
-                f"tokens/s and ms/token: forecast for {workload.prompt_tokens:,} tokens in and "
-                f"{workload.output_tokens:,} out, low to high; {TERRITORIES[message.forecast.territory]}"
+                f"tokens/s and ms/token: forecast for {message.forecast.workload.lengths_in_words}, low to high; "
+                f"{TERRITORIES[message.forecast.territory]}"
             )
         self._draw()
 

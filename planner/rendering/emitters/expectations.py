@@ -130,8 +130,7 @@ def _mean(metric: str, matcher: str, window: str) -> str:
 
 def _load_words(deployment: Deployment) -> str:
     assert deployment.forecast is not None, "only asked where there is one"
-    load_asked = deployment.forecast.forecast.workload
-    return f"{load_asked.prompt_tokens} tokens in and {load_asked.output_tokens} out"
+    return deployment.forecast.forecast.workload.lengths_in_words
 
 
 def _alert(name: str, expression: str, wait: str, severity: str, summary: str, description: str) -> dict[str, Any]:

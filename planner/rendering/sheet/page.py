@@ -87,10 +87,7 @@ def _curves(sheet: Sheet) -> list[str]:
             )
             pictures.append(curve_picture(title, [line], across="requests in flight", up=up))
         load = sheet.speeds[0][1].workload
-        pictures.append(
-            f'<p class="quiet">Forecasts for {load.prompt_tokens:,} tokens in and {load.output_tokens:,} out; the '
-            "shade is low to high.</p>"
-        )
+        pictures.append(f'<p class="quiet">Forecasts for {_text(load.lengths_in_words)}; the shade is low to high.</p>')
     return ["<h2>Load</h2>", *pictures] if pictures else []
 
 

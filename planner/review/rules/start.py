@@ -89,6 +89,8 @@ def _inside(number: float, check: Range) -> bool:
 
 def _wording(check: Range) -> str:
     """The bounds in words, the lower one first."""
+    if check.least is not None and check.most is not None:
+        return f"from {check.least} to {check.most}"
     words = (("at least", check.least), ("above", check.above), ("at most", check.most), ("below", check.below))
     return " and ".join(f"{word} {bound}" for word, bound in words if bound is not None)
 

@@ -294,7 +294,7 @@ def _most(plan: Plan) -> int:
 
 def _slow(sample: Sample, forecast: SpeedForecast) -> list[Remark]:
     load = forecast.workload
-    words = f"{load.prompt_tokens:,} tokens in, {load.output_tokens:,} out, {load.concurrency or 0:,} at once"
+    words = f"{load.lengths_in_words}, {load.concurrency or 0:,} at once"
     found = []
     for code, label, measured, high, change in (
         ("ttft", "mean TTFT", sample.ttft_ms, forecast.ttft_ms.high, "lower --max-num-batched-tokens, or add a server"),
