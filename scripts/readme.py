@@ -34,7 +34,7 @@ SHOWN = {
     "H100 and H200, 0.33: first starts": "the same on one to four H100 and H200, 0.33, first starts",
     "later starts, 0.26 and 0.33": "later starts, which find everything compiled",
     "0.26 and 0.33: starts that no fit saw": "of all our own: starts that no fit saw",
-    "public starts: nothing read from them": "logs of strangers, any dense model, GPU and release: no term read from them",
+    "public starts: nothing read from them": "strangers' logs, any dense model and GPU: no term read from them",
 }
 """Group of the accuracy page → what the table calls it."""
 MEASURED = re.compile(r"(?P<head><!-- measured -->\n\n).*?(?=\n\n)", re.S)
