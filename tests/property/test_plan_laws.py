@@ -92,7 +92,7 @@ def test_a_longer_length_than_the_chosen_one_is_not_safe(spec, count, version, t
 
 @given(our.requests(), st.integers(1, 40))
 def test_more_memory_never_hurts(request: PlanRequest, more_gib: int) -> None:
-    """For fixed batch sizes: the engine's own defaults step with the memory."""
+    """For fixed batch sizes: the engine's own defaults step with the memory. The cache of equal layouts grows with it."""
     fixed = dataclasses.replace(request, max_num_seqs=128, max_num_batched_tokens=8192)
     less = planned(fixed)
     gpus = dataclasses.replace(
@@ -101,7 +101,8 @@ def test_more_memory_never_hurts(request: PlanRequest, more_gib: int) -> None:
     more = planned(dataclasses.replace(fixed, gpus=gpus))
     order = {"does-not-fit": 0, "tight": 1, "fits": 2}
     assert order[more.verdict] >= order[less.verdict]
-    assert more.kv_cache.available_bytes >= less.kv_cache.available_bytes
+    if more.settings.layout == less.settings.layout:
+        assert more.kv_cache.available_bytes >= less.kv_cache.available_bytes
 
 
 @given(our.requests(), st.integers(1, 4096))

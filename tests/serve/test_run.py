@@ -391,6 +391,7 @@ def test_what_a_killed_server_and_supervisor_leave_is_no_running_server(
 ) -> None:
     run = fake.launch("never-ready", workers=2)
     wait_for(run.listens)
+    wait_for(lambda: run.log_path.stat().st_size > 0)
     process = json.loads((run.directory / "process.json").read_text())
     os.kill(process["pid"], signal.SIGKILL)
     os.kill(process["server_pid"], signal.SIGKILL)
