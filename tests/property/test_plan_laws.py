@@ -92,7 +92,7 @@ def test_a_longer_length_than_the_chosen_one_is_not_safe(spec, count, version, t
 
 @given(our.requests(), st.integers(1, 40))
 def test_more_memory_never_hurts(request: PlanRequest, more_gib: int) -> None:
-    """For fixed batch sizes: the engine's own defaults step with the memory. The cache of equal layouts grows with it."""
+    """For fixed batch sizes: the engine's own defaults step with the memory. Equal layouts have no smaller cache."""
     fixed = dataclasses.replace(request, max_num_seqs=128, max_num_batched_tokens=8192)
     less = planned(fixed)
     gpus = dataclasses.replace(
