@@ -6,14 +6,19 @@ from dataclasses import replace
 
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
-from planner.speed.answer import SpeedSection
+from planner.speed.answer import Figures, SpeedSection, Targets
+from planner.speed.workload import Workload
+
+LEAST_SHARE_OF_RATE = 1024
+"""The asked rate is divided by no more than this before the targets count as out of reach."""
 
 
 def most_in_flight(plan: Plan, section: SpeedSection) -> int:
     """Return the requests in flight at which one replica of `plan` still meets the targets of `section`.
 
-    Without a target on time it is the load that was asked for, shared out over the replicas. It is at most
-    ``max_num_seqs``: what is above that waits.
+    Without a target on time it is the load that was asked for, shared out over the replicas. Requests that come at a
+    rate are in flight as long as their answers take (Little's law): the rate is raised until the targets break, because
+    as many requests sent at once would wait for each other. It is at most ``max_num_seqs``: what is above that waits.
 
     Raises:
         InvalidRequest: when even one request misses the targets, or the load has neither concurrency nor targets.
@@ -28,21 +33,16 @@ def most_in_flight(plan: Plan, section: SpeedSection) -> int:
             )
         return max(1, min(most, -(-workload.concurrency // plan.settings.replicas)))
 
-    def meets(concurrency: int) -> bool:
-        from planner.speed.predict import expected_figures
+    server = replace(plan, settings=replace(plan.settings, replicas=1))
+    if workload.request_rate is not None:
+        return _at_rate(server, section, workload.request_rate / plan.settings.replicas)
 
-        figures = expected_figures(
-            replace(plan, settings=replace(plan.settings, replicas=1)),
-            replace(workload, concurrency=concurrency, request_rate=None, num_requests=None),
-        )
-        return (targets.ttft_ms is None or figures.ttft_ms <= targets.ttft_ms) and (
-            targets.tpot_ms is None or figures.tpot_ms <= targets.tpot_ms
-        )
+    def meets(concurrency: int) -> bool:
+        load = replace(workload, concurrency=concurrency, num_requests=None)
+        return _met(_figures(server, load), targets)
 
     if not meets(1):
-        raise InvalidRequest(
-            "emit", "even one request misses the targets, so no number of servers meets them", hint="relax the targets"
-        )
+        raise _never()
     good, bad = 1, most + 1
     while bad - good > max(1, good // 16):
         middle = min(good * 2, most) if bad > most else (good + bad) // 2
@@ -55,3 +55,48 @@ def most_in_flight(plan: Plan, section: SpeedSection) -> int:
         if good == most:
             break
     return good
+
+
+def _at_rate(server: Plan, section: SpeedSection, rate: float) -> int:
+    """The mean requests in flight at the largest rate that meets the targets, within a sixteenth."""
+    most = server.settings.max_num_seqs
+
+    def in_flight(rate: float) -> float | None:
+        load = replace(section.forecast.workload, concurrency=None, request_rate=rate, num_requests=None)
+        figures = _figures(server, load)
+        return rate * figures.latency_ms / 1000 if _met(figures, section.targets) else None
+
+    good, found = rate, in_flight(rate)
+    while found is None:
+        good /= 2
+        found = in_flight(good)
+        if found is None and good < rate / LEAST_SHARE_OF_RATE:
+            raise _never()
+    bad = good * 2
+    while found < most and (more := in_flight(bad)) is not None:
+        good, found, bad = bad, more, bad * 2
+    while found < most and bad - good > good / 16:
+        middle = (good + bad) / 2
+        if (more := in_flight(middle)) is None:
+            bad = middle
+        else:
+            good, found = middle, more
+    return max(1, min(most, round(found)))
+
+
+def _figures(server: Plan, load: Workload) -> Figures:
+    from planner.speed.predict import expected_figures
+
+    return expected_figures(server, load)
+
+
+def _met(figures: Figures, targets: Targets) -> bool:
+    return (targets.ttft_ms is None or figures.ttft_ms <= targets.ttft_ms) and (
+        targets.tpot_ms is None or figures.tpot_ms <= targets.tpot_ms
+    )
+
+
+def _never() -> InvalidRequest:
+    return InvalidRequest(
+        "emit", "even one request misses the targets, so no number of servers meets them", hint="relax the targets"
+    )

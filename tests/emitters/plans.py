@@ -25,9 +25,11 @@ def planned(gpus: str, settings: dict[str, Any] | None = None) -> Plan:
     return plan(PlanRequest(gpus=parse_gpus(gpus), **({"vllm_version": "0.33.0"} | (settings or {}))))
 
 
-def forecast_for(gpus: str, *, concurrency: int | None, targets: Targets | None = None) -> SpeedSection:
+def forecast_for(
+    gpus: str, *, concurrency: int | None, request_rate: float | None = None, targets: Targets | None = None
+) -> SpeedSection:
     """The forecast of a short chat on `gpus`."""
-    workload = Workload(prompt_tokens=512, output_tokens=128, concurrency=concurrency)
+    workload = Workload(prompt_tokens=512, output_tokens=128, concurrency=concurrency, request_rate=request_rate)
     answer = plan_for_workload(PlanRequest(gpus=parse_gpus(gpus)), workload, targets=targets or Targets())
     assert answer.speed is not None, "it fits"
     return answer.speed

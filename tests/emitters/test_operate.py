@@ -197,6 +197,18 @@ def test_the_threshold_is_where_the_targets_break(answer: Plan) -> None:
         most_in_flight(answer, impossible)
 
 
+def test_a_load_by_rate_is_judged_as_it_comes(answer: Plan) -> None:
+    """The asked rate meets the targets, so the threshold is no lower than what it has in flight on one server."""
+    targets = Targets(ttft_ms=500.0, tpot_ms=30.0)
+    section = forecast_for("2x8xH200", concurrency=None, request_rate=8.0, targets=targets)
+    figures = section.forecast
+    assert section.meets_targets
+    asked = 4.0 * figures.latency_ms.expected / 1000
+    assert most_in_flight(answer, section) >= 0.9 * asked
+    sooner = forecast_for("2x8xH200", concurrency=None, request_rate=8.0, targets=Targets(ttft_ms=200.0, tpot_ms=20.0))
+    assert most_in_flight(answer, sooner) < most_in_flight(answer, section)
+
+
 def test_the_dashboard_draws_what_was_planned(answer: Plan, expected: Deployment) -> None:
     board = json.loads(emit("grafana", answer, deployment=expected))
     assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
