@@ -17,6 +17,7 @@ import statistics
 import threading
 import time
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,7 @@ class Load:
         connection.request("POST", "/v1/completions", json.dumps(body), {"Content-Type": "application/json"})
         response = connection.getresponse()
         if response.status != 200:
-            raise SystemExit(f"{response.status}: {response.read()[:300]!r}")
+            raise OSError(f"{response.status}: {response.read()[:300]!r}")
         first, last, answer = 0.0, 0.0, []
         for line in response:
             if not line.startswith(b"data: {"):
@@ -127,12 +128,10 @@ def main() -> None:
     draw = random.Random(args.seed)
     system = [draw.randrange(*TOKENS) for _ in range(args.system)]
     load = Load(args.url, args.model, args.turns, args.turn, args.answer, system)
-    agents = [threading.Thread(target=load.converse, args=(args.seed + 1 + one,)) for one in range(args.agents)]
     began = time.perf_counter()
-    for agent in agents:
-        agent.start()
-    for agent in agents:
-        agent.join()
+    with ThreadPoolExecutor(args.agents) as pool:
+        # An agent that was refused ends the run: a load with fewer agents is another load.
+        list(pool.map(load.converse, range(args.seed + 1, args.seed + 1 + args.agents)))
     duration_s = time.perf_counter() - began
     args.result.write_text(json.dumps({**summary(load.done, duration_s), "requests_done": load.done}), encoding="utf-8")
 

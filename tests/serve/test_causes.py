@@ -186,6 +186,11 @@ def test_an_error_that_the_engine_goes_on_from_is_not_the_cause() -> None:
     assert diagnose((ENGINE + survived + raised).encode()).code == "aiter"
 
 
+def test_a_failure_that_speaks_of_retrying_is_one() -> None:
+    line = f"{ERROR}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB, retrying after the cache\n"
+    assert diagnose((ENGINE + line).encode()).code == "out-of-memory"
+
+
 def test_a_start_that_says_nothing_after_an_error_is_not_well() -> None:
     odd = f"{ERROR}cuFrobnicate went odd\n"
     assert diagnose((ENGINE + odd).encode()).code == "unknown"
