@@ -102,6 +102,23 @@ class HubToken(Record):
     mistaken: tuple[str, ...]
 
 
+class Shell(Origin):
+    """Commands around an engine's."""
+
+    talk: tuple[str, ...]
+    """They may name an engine and start none."""
+    wrappers: tuple[str, ...]
+    """They start the command behind them."""
+
+
+class Docker(Origin):
+    """Flags of ``docker run`` and its relatives, with their dashes."""
+
+    switches: tuple[str, ...]
+    """Those without a value."""
+    short: Mapping[str, str]
+
+
 class ReviewFacts(Record):
     """The whole file."""
 
@@ -123,6 +140,8 @@ class ReviewFacts(Record):
     startup: StartupReview
     secrets: Secrets
     hub_token: HubToken
+    shell: Shell
+    docker: Docker
 
 
 class Provenance(Origin):

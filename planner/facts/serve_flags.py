@@ -1,4 +1,4 @@
-"""Flags of ``vllm serve`` that no plan decides: ``serve_flags.toml``."""
+"""Flags of ``vllm serve`` that no plan decides, and how any flag is spelt: ``serve_flags.toml``."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -39,3 +39,23 @@ def serve_flags() -> ServeFlags:
         BadFacts: where the file has another shape.
     """
     return read("serve_flags.toml", ServeFlags)
+
+
+def flag_of(word: str) -> tuple[str, str | None]:
+    """Return the flag that `word` is, in full and without dashes, and the value behind its ``=``.
+
+    The name is empty for a word that is not a flag; a short flag that stands for no long one keeps its dash. vLLM
+    takes underscores for dashes.
+
+    >>> flag_of("--max_num_seqs=4"), flag_of("-tp"), flag_of("--speculative_config.method"), flag_of("4")
+    (('max-num-seqs', '4'), ('tensor-parallel-size', None), ('speculative-config.method', None), ('', None))
+    """
+    key, mark, value = word.partition("=")
+    inline = value if mark else None
+    if key.startswith("--"):
+        head, dot, tail = key[2:].partition(".")
+        return head.replace("_", "-") + dot + tail, inline
+    if key.startswith("-") and len(key) > 1:
+        short = serve_flags().short
+        return short.get(key[1:], key), inline
+    return "", None

@@ -15,7 +15,7 @@ from hw_specs.errors import M35Error, shown
 from hw_specs.parsing import BadJson, parse_json
 from hw_specs.units import parse_count
 from planner.errors import InvalidRequest
-from planner.facts.serve_flags import serve_flags
+from planner.facts.serve_flags import flag_of, serve_flags
 from planner.planning.answer import Plan
 from planner.planning.question import Question
 from planner.planning.request import NOT_THE_ENGINES, SETTINGS, PlanRequest
@@ -139,7 +139,7 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
                 raise InvalidRequest("command", f"unexpected argument `{shown(word)}`: it follows no flag")
             model = word
             continue
-        name, value = _name(word)
+        name, value = flag_of(word)
         on = True
         if name.startswith("no-") and name[3:] in (*_switches(), *facts.switches):
             name, on = name[3:], False
@@ -165,14 +165,6 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
             _setting(name, value, found)
     _finish(found)
     return model
-
-
-def _name(word: str) -> tuple[str, str | None]:
-    """Flag without dashes, dashes for underscores, and the value behind ``=``."""
-    key, mark, value = word.partition("=")
-    name = serve_flags().short.get(key[1:]) or key.lstrip("-")
-    head, dot, tail = name.partition(".")
-    return head.replace("_", "-") + dot + tail, value if mark else None
 
 
 def _value_of(name: str, rest: Iterator[str]) -> str:
@@ -309,10 +301,11 @@ def _refuse(name: str) -> NoReturn:
 
     facts = serve_flags()
     known = [*_ENGINES, *_ADDRESS, *facts.switches, *facts.values]
-    near = get_close_matches(name, known, n=1, cutoff=0.75)
+    near = get_close_matches(name.lstrip("-"), known, n=1, cutoff=0.75)
+    typed = shown(name if name.startswith("-") else f"--{name}")
     raise InvalidRequest(
-        name.replace("-", "_"),
-        f"the planner does not know what `--{shown(name)}` does to memory",
+        name.lstrip("-").replace("-", "_"),
+        f"the planner does not know what `{typed}` does to memory",
         hint=f"did you mean `--{near[0]}`?" if near else "leave it out here, or start the server without the wizard",
     )
 

@@ -108,7 +108,7 @@ class Case:
         return self._product("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 
     def _product(self, *names: str) -> int | None:
-        if self.server.open_ended:
+        if self.server.arguments.open_ended:
             return None
         total = 1
         for name in names:

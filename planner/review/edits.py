@@ -116,7 +116,7 @@ def with_value(server: Server, option: Option, value: str) -> tuple[Edit, ...]:
 
 def with_option(server: Server, words: tuple[str, ...], source: Source) -> tuple[Edit, ...]:
     """Add words behind the last argument, in the style of the others."""
-    last = server.args_end
+    last = server.arguments.end
     if last is None or not last.verbatim or not last.offsets or server.editable in ("none", "keys"):
         return ()
     if not all(_PLAIN.fullmatch(word) for word in words):

@@ -11,7 +11,6 @@ from planner.planning.request import planned_flags
 from planner.review.case import Case
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Stopper, Verdict, finding
 from planner.review.memory import Memory, judge_memory
-from planner.review.readers.docker import DOUBLED
 from planner.review.readers.read import Artefact, nothing_beside, read
 from planner.review.rules import container, draft, environment, flags, model, network, start, together
 from planner.review.rules import memory as memory_rules
@@ -124,7 +123,7 @@ def _open_questions(case: Case) -> list[Finding]:
     """What a person must say before more can be judged."""
     server = case.server
     found = []
-    for word in server.open_ended:
+    for word in server.arguments.open_ended:
         names = ", ".join(word.unknown)
         found.append(
             finding("not-known", f"the arguments in `{names}` are not known", word, cure="put them in its place")
@@ -139,7 +138,7 @@ def _open_questions(case: Case) -> list[Finding]:
                 cure="put the model's name in its place, and review again",
             )
         )
-    elif server.model is None and server.setting != "kserve" and not server.open_ended:
+    elif server.model is None and server.setting != "kserve" and not server.arguments.open_ended:
         found.append(
             finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model")
         )
@@ -159,8 +158,7 @@ def _open_questions(case: Case) -> list[Finding]:
                 )
             )
     for at, what in server.asked:
-        if what != DOUBLED:
-            found.append(finding("not-known", f"{what} are not at hand", at, cure="review that file, too"))
+        found.append(finding("not-known", f"{what} are not at hand", at, cure="review that file, too"))
     return found
 
 

@@ -45,7 +45,7 @@ def judge_memory(case: Case) -> Memory:
         if claim.product is not None and case.product is None and case.machine is None:
             return _unknown(f"the catalogue has no GPU called `{claim.product}`; --gpus names one")
         return _unknown("its GPUs are not known; --gpus says which they are")
-    if case.server.open_ended:
+    if case.server.arguments.open_ended:
         return _unknown("more arguments come from a variable without a value")
     open_value = next((one for one in _planned(case) if one.value is not None and not one.value.known), None)
     if open_value is not None:

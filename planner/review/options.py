@@ -8,34 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw_specs.parsing import BadJson, parse_json
-from planner.review.flags import Flags, takes_value
+from planner.facts.serve_flags import flag_of
+from planner.review.flags import Flags, flags_of, takes_value
 from planner.review.text import Text
-
-SHORT = {
-    "-tp": "tensor-parallel-size",
-    "-pp": "pipeline-parallel-size",
-    "-dp": "data-parallel-size",
-    "-sc": "speculative-config",
-    "-q": "quantization",
-    "-cc": "compilation-config",
-    "-ep": "enable-expert-parallel",
-    "-n": "nnodes",
-    "-r": "node-rank",
-    "-dcp": "decode-context-parallel-size",
-    "-pcp": "prefill-context-parallel-size",
-    "-O": "compilation-config",
-    "-dpl": "data-parallel-size-local",
-    "-dpr": "data-parallel-rank",
-    "-dpa": "data-parallel-address",
-    "-dpp": "data-parallel-rpc-port",
-    "-dpb": "data-parallel-backend",
-    "-dpn": "data-parallel-rank",
-    "-dph": "data-parallel-hybrid-lb",
-    "-dpe": "data-parallel-external-lb",
-    "-asc": "api-server-count",
-    "-cpu-offload-gb": "cpu-offload-gb",
-}
-
 
 _TRUTHS = ("true", "false", "yes", "no", "on", "off")
 _ARGUMENTS = re.compile(r"arg|opt|flag|param|extra|[@*]", re.IGNORECASE)
@@ -62,19 +37,27 @@ class Option:
     truth: Text | None = None
     """A word such as ``False`` behind a switch, which takes none."""
 
-    @property
-    def flag(self) -> str:
-        """As people write it."""
-        return self.typed.value
 
-    @property
-    def at(self) -> Text:
-        """Its value's place, or its own where it has none that stands in the file."""
-        return self.typed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arguments:
+    """What the engine's parser is given."""
+
+    options: tuple[Option, ...] = ()
+    model: Text | None = None
+    open_ended: tuple[Text, ...] = ()
+    """Words without a value that may hold any number of arguments."""
+    doubled: Text | None = None
+    """A word that repeats the entry point of the image."""
+    end: Text | None = None
+    """The last argument; where another one would go."""
 
 
-def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...], Text | None, tuple[Text, ...]]:
-    """Return the options, the first positional word (the model), and words that may hold more arguments."""
+def read_arguments(words: Sequence[Text], *, doubled: Text | None = None, behind: Text | None = None) -> Arguments:
+    """Return the options, the model (the first word that belongs to no flag), and words that may hold more of them.
+
+    `behind` is what they stand behind.
+    """
+    flags = flags_of(None)
     options: list[Option] = []
     stray: list[Text] = []
     model: Text | None = None
@@ -118,7 +101,13 @@ def read_options(words: Sequence[Text], flags: Flags) -> tuple[tuple[Option, ...
             if likely:
                 model = likely[0]
                 stray.remove(model)
-    return tuple(options), model, tuple(word for word in stray if word.unknown)
+    return Arguments(
+        options=tuple(options),
+        model=model,
+        open_ended=tuple(word for word in stray if word.unknown),
+        doubled=doubled,
+        end=words[-1] if words else behind,
+    )
 
 
 def canonical(typed: str, flags: Flags) -> tuple[str, str, bool]:
@@ -128,13 +117,10 @@ def canonical(typed: str, flags: Flags) -> tuple[str, str, bool]:
     >>> canonical("--no-enable_prefix_caching", flags_of(None))
     ('enable-prefix-caching', '', False)
     """
-    if typed in SHORT:
-        return SHORT[typed], "", True
-    head, _, key = typed.lstrip("-").partition(".")
-    name = head.replace("_", "-")
-    if typed.startswith("-") and not typed.startswith("--"):
-        found = flags.find("-" + name)
-        return (str(found["dest"]).replace("_", "-") if found and "dest" in found else name), key, True
+    name, _, key = flag_of(typed)[0].partition(".")
+    if name.startswith("-"):
+        found = flags.find(name)
+        return (str(found["dest"]).replace("_", "-") if found and "dest" in found else name.lstrip("-")), key, True
     if name.startswith("no-") and flags.find("--" + name[3:]) is not None:
         return name[3:], key, False
     found = flags.find("--" + name)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
-from planner.review.options import Option
+from planner.review.options import Arguments, Option
 from planner.review.text import Text
 
 Setting = Literal[
@@ -110,8 +110,7 @@ class Server:
     name: str
     at: Text
     """Where its command begins."""
-    options: tuple[Option, ...]
-    model: Text | None
+    arguments: Arguments
     entry: Literal["serve", "llm"] = "serve"
     env: Mapping[str, Variable] = field(default_factory=dict)
     image: Image | None = None
@@ -152,16 +151,22 @@ class Server:
     """Files in its container that the artefact or its folder holds, by path."""
     asked: tuple[tuple[Text, str], ...] = ()
     """What cannot be known from the artefact: where, and what."""
-    open_ended: tuple[Text, ...] = ()
-    """Words without a value that may hold any number of arguments."""
     hidden_variables: bool = False
     """Whether variables come from a place that is not at hand."""
     spread: bool = False
     """Whether it is one of several processes of one server (a worker, a rank)."""
     editable: str = "words"
     """How its arguments are written: ``words`` (a command line), ``items`` (a YAML list), ``keys``, ``none``."""
-    args_end: Text | None = None
-    """The last argument; where another one would go."""
+
+    @property
+    def options(self) -> tuple[Option, ...]:
+        """Its options as they were written, in order."""
+        return self.arguments.options
+
+    @property
+    def model(self) -> Text | None:
+        """What names its model."""
+        return self.arguments.model
 
     def option(self, name: str) -> Option | None:
         """The last option of that name, which is the one that counts."""

@@ -60,6 +60,11 @@ def plain(value: str, start: int) -> Text:
     return Text(value, tuple(range(start, start + len(value))))
 
 
+def made(value: str, place: int, unknown: tuple[str, ...] = ()) -> Text:
+    """Return text that stands in the file just so nowhere: all of it at `place`, none of it to be edited."""
+    return Text(value, (place,) * len(value), unknown, False)
+
+
 def joined(parts: Iterable[Text]) -> Text:
     """Return the parts as one text."""
     pieces = tuple(parts)

@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 from hw_specs import parse_gpus
 from planner.cli import main
 from planner.errors import InvalidRequest
+from planner.facts.serve_flags import flag_of
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.command import serve_command
 from planner.serve import StartOrder
-from planner.serve.process.engine_argv import engine_args, flag_of, model_of, option_value, without_options
+from planner.serve.process.engine_argv import engine_args, model_of, option_value, without_options
 
 from .logs import RECONSTRUCTED
 

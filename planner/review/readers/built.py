@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from planner.review.readers.tree import Elsewhere, Tree
-from planner.review.text import Text
+from planner.review.text import Text, made
 
 
 class Built(Tree):
@@ -97,4 +97,4 @@ class Made(Elsewhere):
     @property
     def text(self) -> Text:
         """The text, none of whose characters can be edited."""
-        return Text(self._made, (self.start,) * len(self._made), (), False)
+        return made(self._made, self.start)

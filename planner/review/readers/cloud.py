@@ -9,11 +9,12 @@ from dataclasses import replace
 from planner.facts.clouds import cloud_facts
 from planner.review.machine import count_of
 from planner.review.readers.command import servers_of as shell_servers
+from planner.review.readers.docker import known
 from planner.review.readers.image import pin_of, read_image
 from planner.review.readers.shell import Scope
-from planner.review.readers.tree import Tree
+from planner.review.readers.tree import Tree, assigned
 from planner.review.server import Claim, Opening, Server, Variable
-from planner.review.text import Text, joined
+from planner.review.text import Text, joined, made
 
 _OTHERS = re.compile(r"tpu|v\d+(?:e|p|litepod|pod)?-\d|trainium|inferentia|gaudi", re.IGNORECASE)
 """Accelerators whose name or number is not a number of GPUs."""
@@ -49,42 +50,28 @@ def skypilot(root: Tree) -> list[Server]:
         if ports is not None and at is not None:
             shown = ports.value or ", ".join(one.value or "" for one in ports.list())
             openings.append(Opening(at=at, what=f"port {shown} is open to the internet", exact=False))
-    env: dict[str, Variable] = {}
-    for section in ("envs", "secrets"):
-        node = root.get(section)
-        for key, value in node.items() if node is not None else ():
-            text = value.text if value.kind == "scalar" and value.value is not None else None
-            env[key.value] = Variable(name=key, value=text)
-    known = {name: one.value for name, one in env.items() if one.value is not None}
-    known.update(_counted(_SKY_COUNT, claim))
-    return _of_scripts(root, ("setup", "run"), env, known, claim, openings, kind="SkyPilot task")
+    env = {**assigned(root, "envs"), **assigned(root, "secrets")}
+    values = {**known(env), **_counted(_SKY_COUNT, claim)}
+    return _of_scripts(root, ("setup", "run"), env, values, claim, openings, kind="SkyPilot task")
 
 
 def dstack(root: Tree) -> list[Server]:
     """Return the servers of a dstack task or service."""
     claim = _dstack_claim(root)
-    env: dict[str, Variable] = {}
-    node = root.get("env")
-    if node is not None:
-        for key, value in node.items():
-            env[key.value] = Variable(name=key, value=value.text if value.value is not None else None)
-        for one in node.list():
-            name, text = one.text.partition("=")
-            env[name.value] = Variable(name=name, value=text)
-    known = {name: one.value for name, one in env.items() if one.value is not None}
-    known.update(_counted(_DSTACK_COUNT, claim))
+    env = assigned(root, "env")
+    values = {**known(env), **_counted(_DSTACK_COUNT, claim)}
     openings: list[Opening] = []
     auth = root.get("auth")
     if root.string("type") == "service" and auth is not None and auth.value == "false":
         openings.append(Opening(at=root.key("auth") or auth.text, what="the service asks for no token", exact=False))
-    return _of_scripts(root, ("commands",), env, known, claim, openings, kind=f"dstack {root.string('type')}")
+    return _of_scripts(root, ("commands",), env, values, claim, openings, kind=f"dstack {root.string('type')}")
 
 
 def _of_scripts(
     root: Tree,
     keys: tuple[str, ...],
     env: Mapping[str, Variable],
-    known: Mapping[str, Text],
+    values: Mapping[str, Text],
     claim: Claim,
     openings: list[Opening],
     *,
@@ -92,23 +79,16 @@ def _of_scripts(
 ) -> list[Server]:
     texts = []
     for key in keys:
-        node = root.get(key)
-        if node is None:
-            continue
-        items = list(node.list()) if node.kind == "list" else [node]
-        for one in items:
-            if one.kind == "scalar" and one.value is not None:
+        for one in root.one_or_more(key):
+            if one.value is not None:
                 texts += [one.text, Text("\n", (one.end - 1 if one.end else 0,))]
     whole = joined(texts)
-    scope = Scope(outside=dict(known))
-    found = shell_servers(whole, kind=kind, scope=scope, setting="cloud")
+    found = shell_servers(whole, kind=kind, scope=Scope(outside=values), setting="cloud")
     pinned = pin_of(whole)
-    image_node = root.get("image") or root.get("resources", "image_id")
+    text = root.scalar("image") or root.scalar("resources", "image_id")
     image = None
-    if image_node is not None and image_node.value:
-        text = image_node.text
+    if text is not None and text.value:
         image = read_image(text.cut(7) if text.value.startswith("docker:") else text)
-    service = root.get("service")
     return [
         replace(
             one,
@@ -119,7 +99,7 @@ def _of_scripts(
             version=one.version or pinned,
             image=one.image or image,
             shared_memory=one.shared_memory if one.setting == "docker" else "given",
-            replicas=(service.integer("replicas") or 1) if service is not None else 1,
+            replicas=root.integer("service", "replicas") or 1,
         )
         for one in found
     ]
@@ -135,29 +115,26 @@ def _merged(inner: Claim, outer: Claim) -> Claim:
 def _counted(names: tuple[str, ...], claim: Claim) -> dict[str, Text]:
     if claim.count is None or claim.at is None or claim.choice:
         return {}
-    value = str(claim.count)
-    return {name: Text(value, (claim.at.start,) * len(value), (), False) for name in names}
+    return {name: made(str(claim.count), claim.at.start) for name in names}
 
 
 def _accelerators(resources: Tree) -> Claim:
     node, at = resources.get("accelerators"), resources.key("accelerators")
     if node is None or at is None:
-        for key in ("any_of", "ordered"):
-            offers = resources.get(key)
+        for choice in ("any_of", "ordered"):
+            offers = resources.get(choice)
             if offers is not None:
                 claims = [_accelerators(one) for one in offers.list()]
                 named = {(one.product, one.count) for one in claims}
                 if len(named) == 1 and claims:
                     return claims[0]
-                return Claim(at=resources.key(key), choice=True)
+                return Claim(at=resources.key(choice), choice=True)
         machine = resources.string("instance_type")
         return Claim(product=machine, count=count_of(machine), at=resources.key("instance_type"), vendor=None)
     offers_text = [node.value or ""] if node.kind == "scalar" else [one.value or "" for one in node.list()]
     if node.kind == "map":
-        offers_text = []
-        for key_text, value in node.items():
-            # In braces, `A100:8` is one key without a value; on lines, it is a name and a number.
-            offers_text.append(f"{key_text.value}:{value.value}" if value.value else key_text.value)
+        # In braces, `A100:8` is one key without a value; on lines, it is a name and a number.
+        offers_text = [f"{key.value}:{value.value}" if value.value else key.value for key, value in node.items()]
     pairs = []
     for offer in offers_text:
         name, _, number = offer.partition(":")
@@ -181,12 +158,7 @@ def _dstack_claim(root: Tree) -> Claim:
     if node is None or at is None:
         return Claim()
     if node.kind == "map":
-        name = node.get("name")
-        names = (
-            [name.value or ""]
-            if name is not None and name.kind == "scalar"
-            else ([one.value or "" for one in name.list()] if name is not None else [])
-        )
+        names = [one.value or "" for one in node.one_or_more("name") if one.kind != "map"]
         count = node.integer("count") or 1
         return Claim(count=count, product=names[0] if len(names) == 1 else None, at=at, choice=len(names) != 1)
     count, product = 1, None

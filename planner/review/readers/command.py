@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from itertools import pairwise
 
-from planner.review.flags import flags_of
-from planner.review.options import read_options
+from planner.review.options import read_arguments
 from planner.review.readers import docker
 from planner.review.readers.image import pin_of
 from planner.review.readers.launch import Launch, launches
@@ -53,19 +52,15 @@ def servers_of(
 
 def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, version: Text | None = None) -> Server:
     """Return the server of one start of the engine itself."""
-    options, model, more = read_options(launch.words, flags_of(None))
     return Server(
         kind=kind,
         setting=setting,
         name="",
         at=launch.at,
-        options=options,
-        model=model,
-        open_ended=more,
+        arguments=read_arguments(launch.words, behind=launch.at),
         env=variables(launch.env.items()),
         claim=claim,
         version=version,
-        args_end=launch.words[-1] if launch.words else launch.at,
     )
 
 

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache, lru_cache, partial
 from itertools import islice
 
 from planner.rendering.secrets import is_secret_name
 from planner.review.flags import flags_of
-from planner.review.options import read_options
-from planner.review.readers.docker import engine_part, gpus_count, host_port, published, visible_count
+from planner.review.readers.docker import engine_part, gpus_count, host_port, known, published, visible_count
 from planner.review.readers.env_file import assignments, variables_of
 from planner.review.readers.image import read_image, vendor_of
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.shell import Scope, commands
-from planner.review.readers.tree import Elsewhere, Together, Tree, documents
+from planner.review.readers.tree import Elsewhere, Together, Tree, assigned, documents
 from planner.review.server import Claim, Image, Mount, Opening, Probe, Server, Variable
-from planner.review.text import Source, Text, joined
+from planner.review.text import Source, Text, joined, made
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
 _MOST_LAYERS = 8
@@ -95,7 +95,7 @@ def interpolated(text: Text, outside: Mapping[str, str]) -> Text:
             continue
         value = outside.get(name)
         if value is not None and (value or not (match[2] or "").startswith(":")):
-            parts.append(Text(value, (whole.start,) * len(value), verbatim=False))
+            parts.append(made(value, whole.start))
         elif match[2] in (":-", "-"):
             parts.append(text.cut(match.start(3), match.end(3)))
         else:
@@ -107,23 +107,16 @@ def interpolated(text: Text, outside: Mapping[str, str]) -> Text:
 def _server(
     name: Text, service: Together, outside: Mapping[str, str], beside: Callable[[str], str | None], *, awaited: bool
 ) -> Server | None:
-    image_at = service.get("image")
-    if image_at is None or image_at.kind != "scalar":
-        image_at = None
-    image = read_image(interpolated(image_at.text, outside)) if image_at is not None else None
+    image_at = service.scalar("image")
+    image = read_image(interpolated(image_at, outside)) if image_at is not None else None
     entry = _words(service.get("entrypoint"), outside)
     words = _words(service.get("command"), outside)
     env, hidden = _variables(service, outside, beside)
-    values = {key: variable.value for key, variable in env.items() if variable.value is not None}
     stand_in = image if image is not None else _built(service, words)
     first = entry[0] if entry else None
-    part, doubled = engine_part((*entry[1:], *words), stand_in, first, dict(values))
-    if part is None:
+    engine = engine_part((*entry[1:], *words), stand_in, first, known(env))
+    if engine is None:
         return None
-    options, model, more = read_options(part, flags_of(None))
-    asked: list[tuple[Text, str]] = []
-    if doubled is not None:
-        asked.append((doubled, "doubled"))
     command_at = service.key("command") or service.key("entrypoint") or service.key("image") or name
     network = service.string("network_mode") or ""
     return Server(
@@ -131,9 +124,7 @@ def _server(
         setting="compose",
         name=name.value,
         at=command_at,
-        options=options,
-        model=model,
-        open_ended=more,
+        arguments=engine.arguments(),
         env=env,
         image=image,
         claim=_claim(service, image, env),
@@ -147,16 +138,14 @@ def _server(
         hidden_variables=hidden or _missing_base(service),
         files=_files(service, outside, beside),
         probes=tuple(_probe(service)) if awaited else (),
-        asked=tuple(asked),
         editable="items" if (service.get("command") or service).kind == "list" else "words",
-        args_end=part[-1] if part else None,
     )
 
 
 def _built(service: Tree, words: Sequence[Text]) -> Image:
     """What stands for an image that is built beside the file: the engine's, where the command is the engine's."""
-    known = [word for word in words if flags_of(None).find(word.value.partition("=")[0].replace("_", "-")) is not None]
-    engine = len(known) > 1 and any(word.value.partition("=")[0] in ("--model", "--config") for word in known)
+    flags = [word for word in words if flags_of(None).find(word.value.partition("=")[0].replace("_", "-")) is not None]
+    engine = len(flags) > 1 and any(word.value.partition("=")[0] in ("--model", "--config") for word in flags)
     name = "vllm" if engine else "built"
     return read_image(Text(name, (service.start,) * len(name)))
 
@@ -173,16 +162,14 @@ def _variables(
     found: dict[str, Variable] = {}
     hidden = False
     for part in reversed(service.parts):
-        named = part.get("env_file")
-        files = [] if named is None else list(named.list()) if named.kind == "list" else [named]
-        for file in files:
+        for file in part.one_or_more("env_file"):
             at = file.get("path") if file.kind == "map" else file
             content = beside(at.value or "") if at is not None else None
             if at is None or content is None:
                 hidden = hidden or file.string("required") != "false"
                 continue
             found.update(variables_of(content, at.start))
-        found.update(_environment(part.get("environment"), outside))
+        found.update(_environment(part, outside))
     return found, hidden
 
 
@@ -191,8 +178,7 @@ def _files(
 ) -> dict[str, Callable[[], Text | None]]:
     """Files of the artefact's folder that are mounted into the container, by their place there."""
     found: dict[str, Callable[[], Text | None]] = {}
-    volumes = service.get("volumes")
-    for mount, at in zip(_mounts(service, outside), volumes.list() if volumes is not None else (), strict=False):
+    for mount, at in zip(_mounts(service, outside), service.each("volumes"), strict=False):
         if mount.source.startswith("."):
             found[mount.target] = partial(_content, mount.source, at.start, beside)
     return found
@@ -200,7 +186,7 @@ def _files(
 
 def _content(path: str, place: int, beside: Callable[[str], str | None]) -> Text | None:
     content = beside(path)
-    return None if content is None else Text(content, (place,) * len(content), (), False)
+    return None if content is None else made(content, place)
 
 
 def _words(node: Tree | None, outside: Mapping[str, str]) -> tuple[Text, ...]:
@@ -214,32 +200,21 @@ def _words(node: Tree | None, outside: Mapping[str, str]) -> tuple[Text, ...]:
     # Compose splits a command as a shell would, and expands nothing in it any more.
     found: list[Text] = []
     for command in commands(text, Scope()):
-        for assigned, value in command.assignments:
-            found.append(Text(f"{assigned}={value.value}", (value.start,) * (len(assigned) + 1 + len(value.value))))
+        found += [made(f"{name}={value.value}", value.start) for name, value in command.assignments]
         found += command.words
     return tuple(found)
 
 
-def _environment(node: Tree | None, outside: Mapping[str, str]) -> dict[str, Variable]:
-    found: dict[str, Variable] = {}
-    if node is None:
-        return found
-    if node.kind == "map":
-        for key, value in node.items():
-            text = interpolated(value.text, outside) if value.kind == "scalar" and value.value is not None else None
-            found[key.value] = Variable(name=key, value=text)
-    for item in node.list():
-        name, value_text = item.text.partition("=")
-        found[name.value] = Variable(
-            name=name, value=interpolated(value_text, outside) if value_text is not None else None
-        )
-    return found
+def _environment(part: Tree, outside: Mapping[str, str]) -> dict[str, Variable]:
+    return {
+        name: replace(one, value=interpolated(one.value, outside)) if one.value is not None else one
+        for name, one in assigned(part, "environment").items()
+    }
 
 
 def _claim(service: Together, image: Image | None, env: Mapping[str, Variable]) -> Claim:
     vendor = vendor_of(image) if image is not None else None
-    devices = service.get("deploy", "resources", "reservations", "devices")
-    for device in devices.list() if devices is not None else ():
+    for device in service.each("deploy", "resources", "reservations", "devices"):
         ids = device.get("device_ids")
         count = device.integer("count")
         if ids is not None:
@@ -251,8 +226,7 @@ def _claim(service: Together, image: Image | None, env: Mapping[str, Variable]) 
     gpus = service.get("gpus")
     if gpus is not None:
         return Claim(count=gpus_count(gpus.value or "all"), vendor="nvidia", at=service.key("gpus"))
-    given = service.get("devices")
-    paths = [one.value or one.string("source") or "" for one in (given.list() if given is not None else ())]
+    paths = [one.value or one.string("source") or "" for one in service.each("devices")]
     if any(path.startswith("/dev/kfd") for path in paths):
         return Claim(
             count=visible_count(env, "HIP_VISIBLE_DEVICES") or visible_count(env, "ROCR_VISIBLE_DEVICES"),
@@ -268,8 +242,7 @@ def _claim(service: Together, image: Image | None, env: Mapping[str, Variable]) 
 
 def _mounts(service: Tree, outside: Mapping[str, str]) -> list[Mount]:
     found = []
-    volumes = service.get("volumes")
-    for one in volumes.list() if volumes is not None else ():
+    for one in service.each("volumes"):
         if one.kind == "map":
             kind = "memory" if one.string("type") == "tmpfs" else "volume"
             found.append(Mount(target=one.string("target") or "", source=one.string("source") or "", kind=kind))
@@ -277,11 +250,8 @@ def _mounts(service: Tree, outside: Mapping[str, str]) -> list[Mount]:
         parts = interpolated(one.text, outside).value.split(":")
         if len(parts) >= 2:
             found.append(Mount(target=parts[1], source=parts[0], kind="volume"))
-    tmpfs = service.get("tmpfs")
-    if tmpfs is not None:
-        places = [tmpfs.value] if tmpfs.kind == "scalar" else [one.value for one in tmpfs.list()]
-        found += [Mount(target=(place or "").partition(":")[0], source="", kind="memory") for place in places]
-    return found
+    places = [one.value or "" for one in service.one_or_more("tmpfs")]
+    return found + [Mount(target=place.partition(":")[0], source="", kind="memory") for place in places]
 
 
 def _shared_memory(service: Tree) -> str:
@@ -298,8 +268,7 @@ def _privileged(service: Tree) -> Text | None:
 
 def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
     found: list[Opening] = []
-    ports = service.get("ports")
-    for one in ports.list() if ports is not None else ():
+    for one in service.each("ports"):
         if one.kind == "map":
             target = one.integer("target")
             host = one.string("host_ip")
@@ -320,8 +289,7 @@ def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
 
 
 def _host_ports(service: Tree, outside: Mapping[str, str]) -> Iterator[tuple[str, str, Text]]:
-    ports = service.get("ports")
-    for one in ports.list() if ports is not None else ():
+    for one in service.each("ports"):
         if one.kind != "map":
             found = host_port(interpolated(one.text, outside))
             if found is not None:
@@ -335,8 +303,7 @@ def _awaited(services: Tree) -> set[str]:
     """Services whose health others wait for."""
     found: set[str] = set()
     for _, service in services.items():
-        needs = service.get("depends_on")
-        for name, condition in needs.items() if needs is not None else ():
+        for name, condition in service.entries("depends_on"):
             if condition.string("condition") == "service_healthy":
                 found.add(name.value)
     return found

@@ -6,55 +6,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from planner.review.flags import flags_of
-from planner.review.options import read_options
+from planner.facts.review import review_facts
+from planner.review.options import Arguments, read_arguments
 from planner.review.readers.env_file import variables_of
 from planner.review.readers.image import holds_engine, read_image, serves, vendor_of
 from planner.review.readers.launch import Launch, engine_words, launches, shell_call
 from planner.review.readers.shell import Scope
 from planner.review.server import Claim, Image, Mount, Opening, Server, Variable
 from planner.review.text import Text
-
-_SWITCHES = frozenset(
-    {
-        "--detach",
-        "--disable-content-trust",
-        "--init",
-        "--interactive",
-        "--no-healthcheck",
-        "--oom-kill-disable",
-        "--privileged",
-        "--publish-all",
-        "--quiet",
-        "--read-only",
-        "--rm",
-        "--sig-proxy",
-        "--tty",
-        "--replace",
-        "--tls-verify",
-        "--rmi",
-        "--no-hosts",
-        "--env-host",
-        "--http-proxy",
-    }
-)
-_SHORT = {
-    "-p": "--publish",
-    "-e": "--env",
-    "-v": "--volume",
-    "-m": "--memory",
-    "-d": "--detach",
-    "-i": "--interactive",
-    "-t": "--tty",
-    "-w": "--workdir",
-    "-u": "--user",
-    "-h": "--hostname",
-    "-c": "--cpu-shares",
-    "-l": "--label",
-    "-a": "--attach",
-    "-P": "--publish-all",
-    "-q": "--quiet",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +44,7 @@ class Container:
 
 def read_flags(words: Sequence[Text]) -> Container:
     """Return flags, image and the words behind it."""
-    found = Container()
+    found, facts = Container(), review_facts().docker
     index = 0
     while index < len(words):
         word = words[index]
@@ -97,20 +56,20 @@ def read_flags(words: Sequence[Text]) -> Container:
             typed, value = word.partition("=")
             name = typed.value
         else:
-            name, value = _SHORT.get(word.value[:2], word.value[:2]), None
+            name, value = facts.short.get(word.value[:2], word.value[:2]), None
             rest = word.cut(2)
-            if name in _SWITCHES:
+            if name in facts.switches:
                 for letter in word.value[1:]:
-                    found.flags.append(Flag(_SHORT.get("-" + letter, "-" + letter), word, None))
+                    found.flags.append(Flag(facts.short.get("-" + letter, "-" + letter), word, None))
                 # `-itp 80:80`: the last letter may take a value.
-                last = _SHORT.get("-" + word.value[-1], "")
-                if last and last not in _SWITCHES and index < len(words):
+                last = facts.short.get("-" + word.value[-1], "")
+                if last and last not in facts.switches and index < len(words):
                     found.flags.append(Flag(last, word, words[index]))
                     index += 1
                 continue
             if rest.value:
                 value = rest.cut(1) if rest.value.startswith("=") else rest
-        if value is None and name not in _SWITCHES and index < len(words):
+        if value is None and name not in facts.switches and index < len(words):
             value = words[index]
             index += 1
         found.flags.append(Flag(name, word, value))
@@ -142,22 +101,16 @@ def of_container(
         env.update(variables_of(content, file.start) if content is not None else {})
     env.update(_environment(container, outside))
     entry = next(iter(container.values("--entrypoint")), None)
-    words, doubled = engine_part(container.words, image, entry, {n: v.value for n, v in env.items() if v.value})
-    if words is None:
+    engine = engine_part(container.words, image, entry, known(env))
+    if engine is None:
         return None
-    options, model, more = read_options(words, flags_of(None))
-    asked = []
-    if doubled is not None:
-        asked.append((doubled, DOUBLED))
     host_network = any(value.value == "host" for value in container.values("--network", "--net"))
     return Server(
         kind=kind,
         setting="docker",
         name=next((value.value for value in container.values("--name")), name),
         at=at,
-        options=options,
-        model=model,
-        open_ended=more,
+        arguments=engine.arguments(behind=container.image),
         env=env,
         image=image,
         claim=_claim(container, image, env),
@@ -169,40 +122,58 @@ def of_container(
         stays=container.at("--detach") is not None,
         inner_port=not host_network,
         hidden_variables=any(content is None for _, content in files),
-        asked=tuple(asked),
-        args_end=words[-1] if words else container.image,
     )
 
 
-DOUBLED = "doubled"
-"""Marks words that repeat the image's own entry point; the rules know it."""
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """What a container gives the engine."""
+
+    words: tuple[Text, ...]
+    doubled: Text | None = None
+    """What repeats the image's entry point."""
+    exported: Mapping[str, Text] = field(default_factory=dict)
+    """Variables that the script in front of it sets."""
+
+    def arguments(self, *, behind: Text | None = None) -> Arguments:
+        """What its words say, which stand behind `behind`."""
+        return read_arguments(self.words, doubled=self.doubled, behind=behind)
+
+
+def known(env: Mapping[str, Variable]) -> dict[str, Text]:
+    """The variables that have a value."""
+    return {name: one.value for name, one in env.items() if one.value is not None}
 
 
 def engine_part(
-    words: Sequence[Text], image: Image, entry: Text | None, env: Mapping[str, Text | None]
-) -> tuple[tuple[Text, ...] | None, Text | None]:
-    """The engine's words in a container's command, and what doubles its entry point; None: it is not a server."""
+    words: Sequence[Text], image: Image, entry: Text | None, env: Mapping[str, Text], *, parenthesised: bool = False
+) -> Engine | None:
+    """The engine in a container's command; None where that starts something else."""
     full = ([entry] if entry is not None and entry.value else []) + list(words)
     call = shell_call(full)
     if call is not None:
         script, positional = call
-        scope = Scope(outside={name: value for name, value in env.items() if value is not None}, positional=positional)
-        found = next((one for one in launches(script, scope) if not one.container), None)
-        return (found.words if found is not None else None), None
+        return engine_in(script, Scope(outside=env, positional=positional, parenthesised=parenthesised))
     located = engine_words(full)
     if located is not None:
         start, at = located
         doubled = full[at] if entry is None and serves(image) and at == 0 else None
-        return tuple(full[start:]), doubled
+        return Engine(tuple(full[start:]), doubled)
     if entry is not None and entry.value.rpartition("/")[2] == "vllm" and words and words[0].value == "serve":
-        return tuple(words[1:]), None
+        return Engine(tuple(words[1:]))
     if entry is None and serves(image):
         if words and words[0].value == "serve":
-            return tuple(words[1:]), words[0]
-        return tuple(words), None
+            return Engine(tuple(words[1:]), words[0])
+        return Engine(tuple(words))
     if entry is None and holds_engine(image) and words and words[0].value.startswith("--"):
-        return tuple(words), None
-    return None, None
+        return Engine(tuple(words))
+    return None
+
+
+def engine_in(script: Text, scope: Scope) -> Engine | None:
+    """The engine that a script starts; None where it starts something else."""
+    found = next((one for one in launches(script, scope) if not one.container), None)
+    return Engine(found.words, exported=found.env) if found is not None else None
 
 
 def _environment(container: Container, outside: Mapping[str, Text]) -> dict[str, Variable]:

@@ -8,14 +8,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
-from planner.review.flags import flags_of
-from planner.review.options import read_options
-from planner.review.readers.docker import DOUBLED, engine_part
+from planner.review.readers.docker import engine_part, known
 from planner.review.readers.image import pin_of, read_image
 from planner.review.readers.launch import launches
 from planner.review.readers.shell import Scope, commands
 from planner.review.server import Server, Variable
-from planner.review.text import Text, joined
+from planner.review.text import Text, joined, made
 
 _HEREDOC = re.compile(r"""<<(-?)["']?([A-Za-z_]\w*)["']?""")
 _INSTRUCTION = re.compile(r"[ \t]*([A-Za-z]+)[ \t]+")
@@ -47,27 +45,23 @@ def servers_of(text: Text) -> list[Server]:
     stage = _last_stage(text)
     if stage is None:
         return []
-    values = {name: one.value for name, one in stage.env.items() if one.value is not None}
+    values = known(stage.env)
     own = stage.entry or stage.command
     if own is None:
         return []
     words = (*_words(stage.entry, values), *(_words(stage.command, values) if not _shell_form(stage.entry) else ()))
     image = read_image(stage.image)
     entry = words[0] if stage.entry is not None and words else None
-    known: Mapping[str, Text | None] = dict(values)
-    part, doubled = engine_part(words[1:] if entry is not None else words, image, entry, known)
-    if part is None:
+    engine = engine_part(words[1:] if entry is not None else words, image, entry, values)
+    if engine is None:
         return []
-    options, model, more = read_options(part, flags_of(None))
     return [
         Server(
             kind="Dockerfile",
             setting="image",
             name="",
             at=own,
-            options=options,
-            model=model,
-            open_ended=more,
+            arguments=engine.arguments(),
             env=stage.env,
             image=image,
             version=stage.pin,
@@ -75,9 +69,7 @@ def servers_of(text: Text) -> list[Server]:
             inner_port=True,
             # Whoever runs the image may set more.
             hidden_variables=True,
-            asked=((doubled, DOUBLED),) if doubled is not None else (),
             editable="none" if not _shell_form(own) else "words",
-            args_end=part[-1] if part else None,
         )
     ]
 
@@ -102,7 +94,7 @@ def _last_stage(text: Text) -> _Stage | None:
         elif stage is None:
             continue
         elif name == "ENV":
-            stage.env.update(_variables(rest, {**arguments, **_known(stage.env)}))
+            stage.env.update(_variables(rest, {**arguments, **known(stage.env)}))
         elif name == "ENTRYPOINT":
             stage.entry, stage.command = rest, None
         elif name == "CMD":
@@ -110,10 +102,6 @@ def _last_stage(text: Text) -> _Stage | None:
         elif name == "RUN":
             stage.pin = pin_of(rest) or stage.pin
     return stage
-
-
-def _known(env: Mapping[str, Variable]) -> dict[str, Text]:
-    return {name: one.value for name, one in env.items() if one.value is not None}
 
 
 def _instructions(text: Text) -> Iterator[tuple[str, Text]]:
@@ -179,7 +167,7 @@ def _items(text: Text) -> Iterator[Text]:
                 plain = str(json.loads(match[0]))
             except ValueError:
                 plain = match[1]
-            inner = Text(plain, (inner.start,) * len(plain), (), False)
+            inner = made(plain, inner.start)
         yield inner
 
 

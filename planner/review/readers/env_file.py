@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from planner.rendering.secrets import is_secret_name
 from planner.review.server import Variable
-from planner.review.text import Text
+from planner.review.text import made
 
 _MOST_VARIABLES = 1000
 
@@ -28,8 +28,5 @@ def variables_of(content: str, start: int) -> dict[str, Variable]:
     for name, value in assignments(content):
         # Such a file is where a secret belongs, so its value is nobody's here.
         secret = is_secret_name(name) and value != ""
-        found[name] = Variable(
-            name=Text(name, (start,) * len(name), (), False),
-            value=None if secret else Text(value, (start,) * len(value), (), False),
-        )
+        found[name] = Variable(name=made(name, start), value=None if secret else made(value, start))
     return found

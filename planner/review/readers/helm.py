@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from planner.review.flags import flags_of
-from planner.review.options import Option, read_options
+from planner.review.options import Option, read_arguments
 from planner.review.readers import pod as pods
+from planner.review.readers.docker import Engine
 from planner.review.readers.image import read_image
-from planner.review.readers.pod import Pod
 from planner.review.readers.tree import Tree
 from planner.review.server import Claim, Mount, Opening, Probe, Server, Variable
 from planner.review.text import Text
@@ -26,8 +25,8 @@ _VALUES = {
     "enableLoRA": "enable-lora",
 }
 _SWITCHES = ("enable-prefix-caching", "enable-chunked-prefill", "enable-lora")
-PRODUCTION_STACK_PATIENCE_S = 15 + 10 * 60
-"""vllm-stack chart, helm/values.yaml: startupProbe of 15 s and 60 failures of 10 s each."""
+_PROBE = (15, 10, 60)
+"""The start-up probe of the vllm-stack chart, helm/values.yaml: seconds before it, between its calls, and failures."""
 
 
 def is_values(root: Tree) -> bool:
@@ -51,37 +50,31 @@ def servers_of(root: Tree) -> list[Server]:
 
 
 def _production(spec: Tree, root: Tree) -> Server:
-    config = spec.get("vllmConfig")
     options: list[Option] = []
     words: list[Text] = []
-    for key, value in config.items() if config is not None else ():
+    for key, value in spec.entries("vllmConfig"):
         if key.value == "extraArgs":
             words += [one.text for one in value.list() if one.kind == "scalar"]
         elif key.value in _VALUES and value.kind == "scalar" and value.value is not None:
             name = _VALUES[key.value]
             on = value.value not in ("false", "False")
             options.append(Option(name, "", key, None if name in _SWITCHES else value.text, on))
-    more, _, _ = read_options(words, flags_of(None))
+    read = read_arguments(words)
     given = root.get("servingEngineSpec")
     assert given is not None
-    model = spec.get("modelURL")
-    tag = spec.get("tag")
-    repository = spec.get("repository")
-    image = read_image(repository.text, tag.text if tag is not None else None) if repository is not None else None
+    repository = spec.scalar("repository")
+    image = read_image(repository, spec.scalar("tag")) if repository is not None else None
     key_given = any(node.get("vllmApiKey") is not None for node in (spec, given, root))
     env = pods.environment(spec)
-    for name, variable in (("hf_token", "HF_TOKEN"),):
-        node = spec.get(name) or given.get(name)
-        at = spec.key(name) or given.key(name)
-        if node is not None and at is not None:
-            env[variable] = Variable(name=at, value=node.text if node.kind == "scalar" else None)
+    at = spec.key("hf_token") or given.key("hf_token")
+    if at is not None:
+        env["HF_TOKEN"] = Variable(name=at, value=spec.scalar("hf_token") or given.scalar("hf_token"))
     if key_given:
         env["VLLM_API_KEY"] = Variable(name=Text("", ()), value=None)
     mounts = [Mount(target="/data", source="pvcStorage", kind="volume")] if spec.get("pvcStorage") else []
     mounts += [one for one in pods.mounts(spec, spec) if one.kind == "volume" and spec.get("extraVolumes")]
     openings = []
-    router = root.get("routerSpec")
-    how = router.get("serviceType") if router is not None else None
+    how = root.get("routerSpec", "serviceType")
     if how is not None and how.value in ("LoadBalancer", "NodePort"):
         openings.append(Opening(at=how.text, what=f"the router is a {how.value} service: it is open to the network"))
     return Server(
@@ -89,8 +82,7 @@ def _production(spec: Tree, root: Tree) -> Server:
         setting="helm",
         name=spec.string("name") or "",
         at=(spec.key("vllmConfig") or spec.key("name") or spec.text),
-        options=(*options, *more),
-        model=model.text if model is not None and model.kind == "scalar" else None,
+        arguments=replace(read, options=(*options, *read.options), model=spec.scalar("modelURL")),
         env=env,
         image=image,
         claim=_production_claim(spec),
@@ -104,7 +96,6 @@ def _production(spec: Tree, root: Tree) -> Server:
         replicas=spec.integer("replicaCount") or 1,
         spread=spec.get("raySpec") is not None,
         editable="keys",
-        args_end=words[-1] if words else None,
     )
 
 
@@ -130,36 +121,23 @@ def _selected(spec: Tree) -> str | None:
 
 def _chart_probe(given: Tree) -> tuple[Probe, ...]:
     """The chart's start-up probe, where the values change it."""
-    node, key = given.get("startupProbe"), given.key("startupProbe")
-    if node is None or key is None or node.kind != "map":
-        return ()
-    return (
-        Probe(
-            kind="startup",
-            at=key,
-            initial_s=node.integer("initialDelaySeconds") or 15,
-            period_s=node.integer("periodSeconds") or 10,
-            failures=node.integer("failureThreshold") or 60,
-        ),
-    )
+    found = pods.probe(given, "startup", _PROBE)
+    return (found,) if found is not None else ()
 
 
 def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
-    uri = root.get("modelArtifacts", "uri")
+    uri = root.scalar("modelArtifacts", "uri")
     name = root.string("modelArtifacts", "name") or ""
     found = []
     for container in pods.containers(part):
         how = container.string("modelCommand")
         env = pods.environment(container)
         engine = pods.engine_of(container, part)
-        words = engine.words if engine is not None else pods.words_of(container, env, "args")
-        doubled = engine.doubled if engine is not None else None
-        if engine is None and how not in ("vllmServe", "imageDefault") and not words:
+        engine = engine or Engine(pods.words_of(container, env, "args"))
+        if not engine.words and how not in ("vllmServe", "imageDefault"):
             continue
-        options, model, open_ended = read_options(words, flags_of(None))
-        sizes = part.get("parallelism")
-        extra = []
-        for key, value in sizes.items() if sizes is not None else ():
+        arguments, extra = engine.arguments(), []
+        for key, value in part.entries("parallelism"):
             flag = {"tensor": "tensor-parallel-size", "data": "data-parallel-size"}.get(key.value)
             if flag is not None and value.kind == "scalar":
                 extra.append(Option(flag, "", key, value.text))
@@ -172,27 +150,18 @@ def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
             kind = part.string("accelerator", "type") or root.string("accelerator", "type") or "nvidia"
             vendor = {"nvidia": "nvidia", "amd": "amd"}.get(kind, "other")
             claim = replace(claim, missing=False, count=needed, vendor=vendor)
-        image = pods.image_of(container)
-        weights = uri.text if uri is not None and uri.kind == "scalar" else None
-        if weights is not None and weights.value.startswith("hf://"):
-            weights = weights.cut(5)
-        pod = Pod(spec=part, labels={})
-        mounted = pods.mounts(container, pod.spec)
-        asked = [] if doubled is None else [(doubled, "doubled")]
-        multi = part.integer("parallelism", "workers") or 1
+        weights = pods.named(uri) if uri is not None else arguments.model
         found.append(
             Server(
                 kind=f"Helm values (llm-d {role})",
                 setting="helm",
                 name=name,
                 at=container.key("args") or container.key("modelCommand") or container.key("image") or container.text,
-                options=(*options, *extra),
-                model=weights or model,
-                open_ended=open_ended,
+                arguments=replace(arguments, options=(*arguments.options, *extra), model=weights),
                 env=env,
-                image=image,
-                claim=replace(claim, nodes=multi),
-                mounts=tuple(mounted),
+                image=pods.image_of(container),
+                claim=replace(claim, nodes=part.integer("parallelism", "workers") or 1),
+                mounts=tuple(pods.mounts(container, part)),
                 shared_memory="given",
                 privileged=pods.privileged(container),
                 probes=tuple(pods.probes(container)),
@@ -200,9 +169,7 @@ def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
                 cached_elsewhere=uri is not None,
                 inner_port=True,
                 replicas=part.integer("replicas") or 1,
-                asked=tuple(asked),
                 editable="items",
-                args_end=words[-1] if words else None,
             )
         )
     return found

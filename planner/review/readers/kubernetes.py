@@ -8,8 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
-from planner.review.flags import flags_of
-from planner.review.options import Option, read_options
+from planner.review.options import Option, read_arguments
 from planner.review.readers import pod as pods
 from planner.review.readers.command import variables
 from planner.review.readers.pod import Pod
@@ -19,6 +18,8 @@ from planner.review.server import Claim, Image, Opening, Server, Setting
 from planner.review.text import Text
 
 _RUNTIMES = ("InferenceService", "ServingRuntime", "ClusterServingRuntime")
+_RUNTIME_FLAGS = ("model-name", "model-id", "model-dir", "backend")
+"""Flags of KServe's own runtime."""
 _STARTED = ("Deployment", "StatefulSet", "Job", "Pod", "ReplicaSet", "DaemonSet")
 """Kinds that start a container with the image's own command; others bring one."""
 _DEEPEST = 12
@@ -75,8 +76,7 @@ def servers_of(roots: Sequence[Tree]) -> list[Server]:
 
 def _data(root: Tree) -> dict[str, tuple[Text, Text]]:
     """What a ConfigMap holds; nothing for another object."""
-    data = root.get("data") if root.string("kind") == "ConfigMap" else None
-    pairs = islice(data.items(), _MOST_KEYS) if data is not None else ()
+    pairs = islice(root.entries("data"), _MOST_KEYS) if root.string("kind") == "ConfigMap" else ()
     return {key.value: (key, value.text) for key, value in pairs if value.kind == "scalar"}
 
 
@@ -95,19 +95,17 @@ def _front(root: Tree) -> Front | None:
         return None
     how, at = spec.string("type"), spec.key("type")
     opening = None
-    notes = root.get("metadata", "annotations")
-    internal = notes is not None and any(
+    internal = any(
         "internal" in key.value.lower() and (value.value or "").lower() in ("true", "internal")
-        for key, value in notes.items()
+        for key, value in root.entries("metadata", "annotations")
     )
     if how in ("LoadBalancer", "NodePort") and at is not None and not internal:
         opening = Opening(at=at, what=f"the {how} service `{name.value}` opens it to the network")
-    selector = spec.get("selector")
     return Front(
         name=name.text,
-        selector={key.value: value.value or "" for key, value in selector.items()} if selector is not None else {},
+        selector={key.value: value.value or "" for key, value in spec.entries("selector")},
         opening=opening,
-        targets=tuple(pods.numbers(spec.get("ports"), "targetPort", "port")),
+        targets=tuple(pods.numbers(spec, "targetPort", "port")),
     )
 
 
@@ -200,12 +198,9 @@ def server_of(
     engine = pods.engine_of(container, pod.spec, maps)
     if engine is None:
         return None
-    words, doubled = engine.words, engine.doubled
     env = {**variables(engine.exported.items()), **pods.environment(container, maps)}
-    options, model, more = read_options(words, flags_of(None))
     mounted = pods.mounts(container, pod.spec)
     memory = next((one for one in mounted if one.target == "/dev/shm"), None)
-    asked = [] if doubled is None else [(doubled, "doubled")]
     host = pod.spec.string("hostIPC") == "true"
     at = container.key("command") or container.key("args") or container.key("image") or container.text
     return Server(
@@ -213,9 +208,7 @@ def server_of(
         setting=setting,
         name=name,
         at=at,
-        options=options,
-        model=model,
-        open_ended=more,
+        arguments=engine.arguments(),
         env=env,
         image=pods.image_of(container),
         side_images=_beside(container, pod.spec),
@@ -225,7 +218,7 @@ def server_of(
         shared_memory_bytes=pods.quantity_bytes(memory.source) if memory is not None and memory.source else None,
         privileged=pods.privileged(container),
         openings=tuple(pods.openings(container, pod.spec)),
-        declared_ports=tuple(pods.numbers(container.get("ports"), "containerPort")),
+        declared_ports=tuple(pods.numbers(container, "containerPort")),
         inner_port=True,
         probes=tuple(pods.probes(container)),
         probed_elsewhere=setting == "kserve",
@@ -234,9 +227,7 @@ def server_of(
         files={path: partial(_itself, text) for path, text in pods.files(container, pod.spec, maps).items()},
         containers_at=pod.spec.key("containers"),
         links=pod.spec.string("enableServiceLinks") != "false",
-        asked=tuple(asked),
         editable="items",
-        args_end=words[-1] if words else None,
     )
 
 
@@ -253,16 +244,19 @@ def _predictor(model: Tree, predictor: Tree, name: str) -> Server | None:
         word.value.startswith(("--tensor-parallel", "--max-model-len", "--gpu-memory")) for word in words
     ):
         return None
-    options, found, _ = read_options(words, flags_of(None))
-    uri = model.get("storageUri")
-    weights = found or (uri.text if uri is not None else None)
+    arguments = read_arguments(words)
+    weights = arguments.model or model.scalar("storageUri")
     return Server(
         kind="InferenceService",
         setting="kserve",
         name=name,
         at=model.key("args") or model.key("modelFormat") or model.text,
-        options=tuple(one for one in options if one.name not in ("model-name", "model-id", "model-dir", "backend")),
-        model=_named(weights) if weights is not None else None,
+        arguments=replace(
+            arguments,
+            options=tuple(one for one in arguments.options if one.name not in _RUNTIME_FLAGS),
+            model=pods.named(weights) if weights is not None else None,
+            open_ended=(),
+        ),
         env=env,
         image=pods.image_of(model),
         claim=pods.gpu_claim(model, predictor),
@@ -272,7 +266,6 @@ def _predictor(model: Tree, predictor: Tree, name: str) -> Server | None:
         cached_elsewhere=True,
         inner_port=True,
         editable="items",
-        args_end=words[-1] if words else None,
     )
 
 
@@ -314,8 +307,7 @@ def _llm_server(
     more = env.get("VLLM_ADDITIONAL_ARGS")
     if more is not None and more.value is not None:
         words += [word for command in commands(more.value) for word in command.words]
-    options, found, _ = read_options(words, flags_of(None))
-    extra: list[Option] = []
+    arguments, extra = read_arguments(words), []
     for key, value in size.items() if size is not None else ():
         flag = {"tensor": "tensor-parallel-size", "pipeline": "pipeline-parallel-size", "data": "data-parallel-size"}
         if key.value in flag and value.kind == "scalar":
@@ -329,7 +321,7 @@ def _llm_server(
         claim = replace(claim, nodes=max(1, (size.integer("data") or 1) // (size.integer("dataLocal") or 1)))
     elif part.get("worker") is not None and size is not None and size.integer("pipeline"):
         claim = replace(claim, nodes=size.integer("pipeline") or 1)
-    model = _named(uri.text) if uri is not None else found
+    model = pods.named(uri.text) if uri is not None else arguments.model
     at = uri.text if uri is not None else part.text
     if container is not None:
         at = container.key("command") or container.key("args") or container.key("name") or at
@@ -338,8 +330,7 @@ def _llm_server(
         setting="kserve",
         name=name,
         at=at,
-        options=(*options, *extra),
-        model=model,
+        arguments=replace(arguments, options=(*arguments.options, *extra), model=model, open_ended=()),
         env=env,
         image=pods.image_of(container) if container is not None else None,
         side_images=_beside(container, template) if container is not None and template is not None else (),
@@ -350,18 +341,8 @@ def _llm_server(
         cached_elsewhere=True,
         inner_port=True,
         replicas=part.integer("replicas") or 1,
-        asked=(),
         editable="words" if more is not None else "items",
-        args_end=words[-1] if words else None,
     )
-
-
-def _named(text: Text) -> Text:
-    """A model's address without its scheme, where the scheme is the hub's."""
-    for scheme in ("hf://", "oci+hf://"):
-        if text.value.startswith(scheme):
-            return text.cut(len(scheme))
-    return text
 
 
 def _beside(container: Tree, spec: Tree) -> tuple[Image, ...]:

@@ -15,7 +15,7 @@ from itertools import islice
 from planner.review.readers.built import Built, Made
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.tree import Elsewhere, Tree, documents
-from planner.review.text import Source, Text
+from planner.review.text import Source, Text, made
 
 _Beside = Callable[[str], str | None]
 _FILES = ("kustomization.yaml", "kustomization.yml", "Kustomization")
@@ -85,7 +85,7 @@ class _Build:
     def folder(self, root: Tree, folders: tuple[str, ...]) -> list[Tree]:
         """The objects of one kustomization; `folders` are those that led to it, its own last."""
         found: list[Tree] = []
-        for one in [one for key in ("resources", "bases", "components") for one in _members(root, key)]:
+        for one in [one for key in ("resources", "bases", "components") for one in root.each(key)]:
             path = _path(folders[-1], one.value or "")
             content = self.read(path)
             if content is not None:
@@ -103,14 +103,14 @@ class _Build:
         if charts is not None:
             self.ask(charts, "the objects of its Helm charts")
         self._patch_all(root, found, folders[-1])
-        for change in _members(root, "images"):
+        for change in root.each("images"):
             for obj in found:
                 _set_image(obj, change)
         return found
 
     def _patch_all(self, root: Tree, found: list[Tree], folder: str) -> None:
         for key in ("patchesStrategicMerge", "patches", "patchesJson6902"):
-            for one in islice(_members(root, key), _MOST_FILES):
+            for one in islice(root.each(key), _MOST_FILES):
                 inline = one.get("patch") if one.kind == "map" else one if "\n" in (one.value or "") else None
                 named = one.get("path") if one.kind == "map" else one
                 text = inline.value if inline is not None else None
@@ -136,11 +136,6 @@ class _NotKnown(Exception):
 
 def _path(folder: str, name: str) -> str:
     return posixpath.normpath(posixpath.join(folder, name)) if name else ""
-
-
-def _members(root: Tree, key: str) -> list[Tree]:
-    node = root.get(key)
-    return list(node.list()) if node is not None else []
 
 
 def _documents(content: str, place: int) -> list[Tree]:
@@ -290,7 +285,7 @@ def _step(obj: Built, step: Tree) -> None:
         key = here.key(last) or (value.text if value is not None else Text("", (here.start,)))
         here.pairs.pop(last, None)
         if new is not None:
-            here.pairs[last] = (Text(last, (key.start,) * len(last), (), False), new)
+            here.pairs[last] = (made(last, key.start), new)
     elif here.members is not None:
         index = len(here.members) if last == "-" else _index(last)
         if how != "add" and 0 <= index < len(here.members):

@@ -7,51 +7,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
+from planner.facts.review import review_facts
 from planner.review.readers.shell import Command, Scope, each_command
 from planner.review.text import Text
 
-_TALK = frozenset(
-    {
-        "echo",
-        "printf",
-        "grep",
-        "pgrep",
-        "pkill",
-        "killall",
-        "curl",
-        "which",
-        "command",
-        "git",
-        "man",
-        "cat",
-        "tee",
-        "pip",
-        "pip3",
-        "hf",
-        "huggingface-cli",
-        "kill",
-        "alias",
-        "logger",
-        "test",
-        "[",
-        "[[",
-        "sed",
-        "awk",
-        "trap",
-        "apt",
-        "apt-get",
-        "kubectl",
-        "helm",
-        "wget",
-        "rm",
-        "cp",
-        "mv",
-        "ln",
-        "tail",
-        "head",
-        "less",
-    }
-)
 _ENGINES = ("docker", "podman", "nerdctl")
 SHELLS = frozenset({"bash", "sh", "zsh", "dash", "ash"})
 _MENTION = re.compile(r"vllm\s+serve|vllm\.entrypoints|\b(?:docker|podman|nerdctl)\s+run\b")
@@ -86,7 +45,7 @@ def of_command(command: Command, scope: Scope, depth: int = 0) -> Iterator[Launc
         return
     env = {**scope.exported, **dict(command.assignments)}
     first = _base(words[0].value)
-    if first in _TALK:
+    if first in review_facts().shell.talk:
         return
     index = container_run(words)
     if index is not None:
@@ -141,20 +100,8 @@ def container_run(words: Sequence[Text]) -> int | None:
             if rest < len(words) and words[rest].value in ("run", "create") and rest == index + 1:
                 return rest + 1
             return None
-        if index > 4 or (
-            not word.value.startswith("-")
-            and _base(word.value)
-            not in (
-                "sudo",
-                "exec",
-                "nohup",
-                "env",
-                "time",
-                "srun",
-                "systemd-run",
-            )
-            and not _ASSIGNED.match(word.value)
-        ):
+        wrapper = word.value.startswith("-") or _base(word.value) in review_facts().shell.wrappers
+        if index > 4 or not (wrapper or _ASSIGNED.match(word.value)):
             return None
     return None
 

@@ -7,12 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import replace
 
-from planner.review.flags import flags_of
-from planner.review.options import read_options
 from planner.review.readers import markdown
 from planner.review.readers import pod as pods
 from planner.review.readers.command import servers_of as shell_servers
-from planner.review.readers.docker import DOUBLED, engine_part, published
+from planner.review.readers.docker import engine_part, published
 from planner.review.readers.image import holds_engine, read_image
 from planner.review.readers.shell import Scope, commands
 from planner.review.readers.tree import Tree
@@ -84,12 +82,10 @@ def _container(node: Tree, above: Tree) -> Server | None:
     if not words or at is None:
         return None
     entry = words[0] if held.get("entrypoint") is not None or words[0].value.rpartition("/")[2] == "vllm" else None
-    part, doubled = engine_part(words[1:] if entry is not None else words, image, entry, {})
-    if part is None:
+    engine = engine_part(words[1:] if entry is not None else words, image, entry, {})
+    if engine is None:
         return None
-    options, model, more = read_options(part, flags_of(None))
-    ports = node.get("ports")
-    openings = [published(one.text) for one in ports.list() if ":" in (one.value or "")] if ports is not None else []
+    openings = [published(one.text) for one in node.each("ports") if ":" in (one.value or "")]
     resources = next((one for one in (node, held, above) if one.get("resources") is not None), None)
     claim = replace(pods.gpu_claim(resources, resources), missing=False) if resources is not None else Claim()
     return Server(
@@ -97,18 +93,14 @@ def _container(node: Tree, above: Tree) -> Server | None:
         setting="image",
         name=node.string("name") or "",
         at=at,
-        options=options,
-        model=model,
-        open_ended=more,
+        arguments=engine.arguments(),
         env=_environment(node),
         image=image,
         claim=claim,
         openings=tuple(one for one in openings if one is not None),
         # A chart's template may set more.
         hidden_variables=named is not None and named.kind == "map",
-        asked=((doubled, DOUBLED),) if doubled is not None else (),
         editable="none",
-        args_end=part[-1] if part else None,
     )
 
 
@@ -117,24 +109,19 @@ def _image(node: Tree) -> Image | None:
     if named is None:
         return None
     if named.kind == "map":
-        repository, tag = named.get("repository") or named.get("name"), named.get("tag")
-        if repository is None or repository.kind != "scalar" or not repository.value:
-            return None
-        return read_image(repository.text, tag.text if tag is not None and tag.value else None)
-    return read_image(named.text) if named.kind == "scalar" and named.value else None
+        repository = named.scalar("repository") or named.scalar("name")
+        return read_image(repository, named.scalar("tag")) if repository is not None and repository.value else None
+    return read_image(named.text) if named.value else None
 
 
 def _words(node: Tree) -> list[Text]:
     if node.kind == "list":
-        return [one.text for one in node.list() if one.kind == "scalar" and one.value is not None]
+        return [one.text for one in node.list() if one.value is not None]
     return [word for one in commands(node.text, Scope()) for word in one.words] if node.value else []
 
 
 def _environment(node: Tree) -> dict[str, Variable]:
     found = pods.environment(node)
     for name in _VARIABLES:
-        held = node.get(name)
-        for key, value in held.items() if held is not None else ():
-            text = value.text if value.kind == "scalar" and value.value is not None else None
-            found[key.value] = Variable(name=key, value=text)
+        found.update({key.value: Variable(name=key, value=value.scalar()) for key, value in node.entries(name)})
     return found

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 
 from planner.review.machine import product_of
-from planner.review.readers.docker import engine_part
+from planner.review.readers.docker import Engine, engine_in, engine_part, known
 from planner.review.readers.image import holds_engine, read_image
 from planner.review.readers.launch import SHELLS, launches, shell_call
 from planner.review.readers.shell import Scope
@@ -24,6 +24,7 @@ OTHER_RESOURCES = (
     "gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron", "huawei.com/", "cambricon.com/",
     "metax-tech.com/", "mthreads.com/", "iluvatar.ai/", "enflame.com/", "hygon.com/", "furiosa.ai/", "rebellions.ai/",
 )  # fmt: skip
+_PRODUCT_LABEL = re.compile(r"gpu|accelerator|instance-type|node-type|product|machine", re.IGNORECASE)
 _LONGEST_SCRIPT = 1 << 14
 MIG_RESOURCE = "nvidia.com/mig-"
 
@@ -52,11 +53,7 @@ def containers(spec: Tree, key: str = "containers") -> Iterator[Tree]:
 
 def words_of(container: Tree, env: Mapping[str, Variable], key: str) -> tuple[Text, ...]:
     """A container's ``command`` or ``args``, with ``$(NAME)`` put in."""
-    node = container.get(key)
-    if node is None:
-        return ()
-    items = list(node.list()) if node.kind == "list" else [node]
-    return tuple(_expanded(one.text, env) for one in items if one.kind == "scalar" and one.value is not None)
+    return tuple(_expanded(one.text, env) for one in container.one_or_more(key) if one.value is not None)
 
 
 def _expanded(text: Text, env: Mapping[str, Variable]) -> Text:
@@ -80,14 +77,12 @@ def _expanded(text: Text, env: Mapping[str, Variable]) -> Text:
 def environment(container: Tree, maps: Maps = NO_MAPS) -> dict[str, Variable]:
     """A container's variables; those from secrets, fields and other files have no value."""
     found: dict[str, Variable] = {}
-    whole = container.get("envFrom")
-    for one in whole.list() if whole is not None else ():
+    for one in container.each("envFrom"):
         held = maps.get(one.string("configMapRef", "name") or "")
         prefix = one.string("prefix") or ""
         for key, (at, given) in held.items() if held is not None else ():
             found[prefix + key] = Variable(name=at, value=given)
-    node = container.get("env")
-    for one in node.list() if node is not None else ():
+    for one in container.each("env"):
         name, value, source = one.get("name"), one.get("value"), one.get("valueFrom", "configMapKeyRef")
         if name is None or name.kind != "scalar":
             continue
@@ -100,15 +95,13 @@ def environment(container: Tree, maps: Maps = NO_MAPS) -> dict[str, Variable]:
 
 def hides_variables(container: Tree, maps: Maps) -> bool:
     """Whether some of its variables come from what the file does not hold."""
-    whole = container.get("envFrom")
-    return whole is not None and any((one.string("configMapRef", "name") or "") not in maps for one in whole.list())
+    return any((one.string("configMapRef", "name") or "") not in maps for one in container.each("envFrom"))
 
 
 def files(container: Tree, spec: Tree, maps: Maps) -> dict[str, Text]:
     """Files in a container that the file's own ConfigMaps hold, by their path there."""
-    volumes = spec.get("volumes")
     held: dict[str, dict[str, Text]] = {}
-    for volume in volumes.list() if volumes is not None else ():
+    for volume in spec.each("volumes"):
         data = maps.get(volume.string("configMap", "name") or "")
         if data is None:
             continue
@@ -119,8 +112,7 @@ def files(container: Tree, spec: Tree, maps: Maps) -> dict[str, Text]:
             texts = {path: texts[key] for key, path in pairs if key in texts}
         held[volume.string("name") or ""] = texts
     found: dict[str, Text] = {}
-    given = container.get("volumeMounts")
-    for mount in given.list() if given is not None else ():
+    for mount in container.each("volumeMounts"):
         target, part = (mount.string("mountPath") or "").rstrip("/"), mount.string("subPath")
         for path, text in held.get(mount.string("name") or "", {}).items():
             if part is None:
@@ -132,19 +124,14 @@ def files(container: Tree, spec: Tree, maps: Maps) -> dict[str, Text]:
 
 def image_of(container: Tree) -> Image | None:
     """A container's image."""
-    node = container.get("image")
-    return read_image(node.text) if node is not None and node.kind == "scalar" and node.value else None
+    name = container.scalar("image")
+    return read_image(name) if name is not None and name.value else None
 
 
-@dataclass(frozen=True, slots=True)
-class Engine:
-    """What a container gives the engine."""
-
-    words: tuple[Text, ...]
-    doubled: Text | None = None
-    """What repeats the image's entry point."""
-    exported: Mapping[str, Text] = field(default_factory=dict)
-    """Variables that the script in front of it sets."""
+def named(address: Text) -> Text:
+    """A model's address without its scheme, where the scheme is the hub's."""
+    scheme = next((one for one in ("hf://", "oci+hf://") if address.value.startswith(one)), "")
+    return address.cut(len(scheme))
 
 
 def engine_of(container: Tree, spec: Tree, maps: Maps = NO_MAPS) -> Engine | None:
@@ -155,16 +142,12 @@ def engine_of(container: Tree, spec: Tree, maps: Maps = NO_MAPS) -> Engine | Non
     if not command and not args and not holds_engine(image):
         return None
     full = (*command, *args)
-    call = shell_call(full)
-    script = _script(full, files(container, spec, maps)) if call is None else None
-    if call is not None or script is not None:
-        text, positional = call if call is not None else script or (Text("", ()), ())
-        known = {n: v.value for n, v in env.items() if v.value is not None}
-        scope = Scope(outside=known, parenthesised=call is not None, positional=positional)
-        found = next((one for one in launches(text, scope) if not one.container), None)
-        return Engine(found.words, exported=found.env) if found is not None else None
-    words, doubled = engine_part((*command[1:], *args), image, command[0] if command else None, {})
-    return Engine(words, doubled) if words is not None else None
+    script = _script(full, files(container, spec, maps)) if shell_call(full) is None else None
+    if script is not None:
+        text, positional = script
+        return engine_in(text, Scope(outside=known(env), positional=positional))
+    entry = command[0] if command else None
+    return engine_part((*command[1:], *args), image, entry, known(env), parenthesised=True)
 
 
 def _script(words: Sequence[Text], held: Mapping[str, Text]) -> tuple[Text, tuple[Text, ...]] | None:
@@ -187,8 +170,7 @@ def _starts(script: Text) -> bool:
 def mounts(container: Tree, spec: Tree) -> list[Mount]:
     """What is mounted into a container, by the kind of its volume."""
     kinds: dict[str, tuple[str, str | None]] = {}
-    volumes = spec.get("volumes")
-    for volume in volumes.list() if volumes is not None else ():
+    for volume in spec.each("volumes"):
         name = volume.string("name") or ""
         empty = volume.get("emptyDir")
         if empty is not None:
@@ -199,8 +181,7 @@ def mounts(container: Tree, spec: Tree) -> list[Mount]:
         else:
             kinds[name] = ("volume", None)
     found = []
-    given = container.get("volumeMounts")
-    for mount in given.list() if given is not None else ():
+    for mount in container.each("volumeMounts"):
         name = mount.string("name") or ""
         kind, limit = kinds.get(name, ("volume", None))
         found.append(Mount(target=(mount.string("mountPath") or "").rstrip("/"), source=limit or name, kind=kind))
@@ -213,8 +194,7 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
     resources = container.get("resources")
     other = part_of = None
     for part in ("limits", "requests"):
-        node = resources.get(part) if resources is not None else None
-        for key, value in node.items() if node is not None else ():
+        for key, value in container.entries("resources", part):
             if key.value in GPU_RESOURCES and count is None:
                 vendor, at = GPU_RESOURCES[key.value], key
                 number = value.value or ""
@@ -251,10 +231,7 @@ def slice_claim(resource: Text, product: str | None) -> Claim:
 
 def node_product(spec: Tree) -> str | None:
     """The label of the node selector or of a required affinity that names a GPU or a machine."""
-    values: list[tuple[str, str]] = []
-    selector = spec.get("nodeSelector")
-    for key, value in selector.items() if selector is not None else ():
-        values.append((key.value, value.value or ""))
+    values = [(key.value, value.value or "") for key, value in spec.entries("nodeSelector")]
     required = spec.get(
         "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution", "nodeSelectorTerms"
     )
@@ -265,8 +242,7 @@ def required_labels(terms: Tree | None) -> list[tuple[str, str]]:
     """Labels and values of node selector terms, any of which may hold."""
     values: list[tuple[str, str]] = []
     for term in terms.list() if terms is not None else ():
-        expressions = term.get("matchExpressions")
-        for one in expressions.list() if expressions is not None else ():
+        for one in term.each("matchExpressions"):
             named = [value.value or "" for value in (one.get("values") or one).list()]
             if one.string("operator") == "In":
                 values += [(one.string("key") or "", text) for text in named]
@@ -277,12 +253,7 @@ def named_product(values: Sequence[tuple[str, str]]) -> str | None:
     """The one GPU or machine that labels name; None for none, and for a choice that is still open."""
     named_here: list[str] = []
     for label, text in values:
-        if re.search(r"gpu|accelerator|instance-type|node-type|product|machine", label, re.IGNORECASE) and text not in (
-            "true",
-            "false",
-            "present",
-            "",
-        ):
+        if _PRODUCT_LABEL.search(label) and text not in ("true", "false", "present", ""):
             named_here.append(text)
     # Several names may be one product's.
     products = {found for text in named_here if (found := product_of(text)) is not None}
@@ -302,31 +273,19 @@ def privileged(holder: Tree, *names: str) -> Text | None:
 
 def probes(container: Tree) -> list[Probe]:
     """A container's probes, with the defaults of Kubernetes."""
-    found = []
-    for kind in ("startup", "liveness", "readiness"):
-        node, key = container.get(kind + "Probe"), container.key(kind + "Probe")
-        if node is None or key is None or node.kind != "map":
-            continue
-        port = None
-        for way in ("httpGet", "tcpSocket"):
-            where = node.get(way, "port")
-            port = where.text if where is not None and where.kind == "scalar" else port
-        initial, period, failures = (
-            node.integer("initialDelaySeconds"),
-            node.integer("periodSeconds"),
-            node.integer("failureThreshold"),
-        )
-        found.append(
-            Probe(
-                kind=kind,
-                at=key,
-                initial_s=initial or 0,
-                period_s=period if period is not None else 10,
-                failures=failures if failures is not None else 3,
-                port=port,
-            )
-        )
-    return found
+    found = (probe(container, kind, (0, 10, 3)) for kind in ("startup", "liveness", "readiness"))
+    return [one for one in found if one is not None]
+
+
+def probe(holder: Tree, kind: str, otherwise: tuple[int, int, int]) -> Probe | None:
+    """One probe; `otherwise` has the seconds before it and between its calls, and the failures, of one without them."""
+    node, key = holder.get(kind + "Probe"), holder.key(kind + "Probe")
+    if node is None or key is None or node.kind != "map":
+        return None
+    given = (node.integer(name) for name in ("initialDelaySeconds", "periodSeconds", "failureThreshold"))
+    initial, period, failures = (own if one is None else one for one, own in zip(given, otherwise, strict=True))
+    port = node.scalar("tcpSocket", "port") or node.scalar("httpGet", "port")
+    return Probe(kind=kind, at=key, initial_s=initial, period_s=period, failures=failures, port=port)
 
 
 def openings(container: Tree, spec: Tree) -> list[Opening]:
@@ -336,8 +295,7 @@ def openings(container: Tree, spec: Tree) -> list[Opening]:
         key = spec.key("hostNetwork")
         assert key is not None
         found.append(Opening(at=key, what="the pod uses the node's own network: it is reachable on all its interfaces"))
-    ports = container.get("ports")
-    for port in ports.list() if ports is not None else ():
+    for port in container.each("ports"):
         host = port.get("hostPort")
         if host is not None:
             found.append(
@@ -350,10 +308,10 @@ def openings(container: Tree, spec: Tree) -> list[Opening]:
     return found
 
 
-def numbers(ports: Tree | None, *keys: str) -> list[Text]:
-    """The number that each of these ports has under the first of `keys` that it has; none for a name or a template."""
+def numbers(holder: Tree, *keys: str) -> list[Text]:
+    """The number that each of its ports has under the first of `keys` that it has; none for a name or a template."""
     found = []
-    for port in ports.list() if ports is not None else ():
+    for port in holder.each("ports"):
         given = next((one for key in keys if (one := port.get(key)) is not None), None)
         if given is not None and given.kind == "scalar" and given.text.known and given.text.value.isdecimal():
             found.append(given.text)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 import json
 from dataclasses import replace
+from typing import Literal
 
-from planner.review.flags import flags_of
-from planner.review.options import Option, read_options
+from planner.review.options import Arguments, Option, read_arguments
 from planner.review.readers.image import pin_of
-from planner.review.readers.launch import Launch, engine_words
+from planner.review.readers.launch import engine_words
 from planner.review.readers.limits import Unreadable
-from planner.review.server import Claim, Server, Variable
+from planner.review.server import Server, Variable
 from planner.review.text import Source, Text, plain
 
 _CALLS = frozenset({"LLM", "AsyncEngineArgs", "EngineArgs"})
@@ -88,20 +88,7 @@ class _Reader(ast.NodeVisitor):
         found = engine_words(words) if len(words) > 1 else None
         if found is not None:
             start, at = found
-            launch = Launch(tuple(words[start:]), words[at], {})
-            options, model, _ = read_options(launch.words, flags_of(None))
-            self.found.append(
-                Server(
-                    kind="Python argument list",
-                    setting="python",
-                    name="",
-                    at=launch.at,
-                    options=options,
-                    model=model,
-                    env=dict(self.env),
-                    editable="none",
-                )
-            )
+            self._take("Python argument list", words[at], replace(read_arguments(words[start:]), open_ended=()))
         self.generic_visit(node)
 
     def _engine(self, node: ast.Call) -> None:
@@ -114,21 +101,17 @@ class _Reader(ast.NodeVisitor):
                 continue
             at = plain(keyword.arg, _offset(self.source, keyword.lineno, keyword.col_offset))
             model = self._option(keyword.arg, at, keyword.value, options) or model
-        at = plain(ast.unparse(node.func), _offset(self.source, node.lineno, node.col_offset))
-        self.found.append(
-            Server(
-                kind="Python LLM()",
-                setting="python",
-                name="",
-                at=at,
-                options=tuple(options),
-                model=model,
-                entry="llm",
-                env=dict(self.env),
-                claim=Claim(),
-                editable="none",
-            )
-        )
+        self._take("Python LLM()", self._called(node), Arguments(options=tuple(options), model=model), entry="llm")
+
+    def _called(self, node: ast.Call) -> Text:
+        return plain(ast.unparse(node.func), _offset(self.source, node.lineno, node.col_offset))
+
+    def _take(self, kind: str, at: Text, arguments: Arguments, *, entry: Literal["serve", "llm"] = "serve") -> None:
+        server = Server(
+            kind=kind, setting="python", name="", at=at, arguments=arguments, entry=entry, env=dict(self.env),
+            editable="none",
+        )  # fmt: skip
+        self.found.append(server)
 
     def _ray(self, node: ast.Call) -> None:
         """Ray Serve's configuration: the engine's arguments stand in one of its own."""
@@ -138,23 +121,12 @@ class _Reader(ast.NodeVisitor):
         options: list[Option] = []
         for (name, at), value in self._places(given.get("engine_kwargs")):
             self._option(name, at, value, options)
-        at = plain(ast.unparse(node.func), _offset(self.source, node.lineno, node.col_offset))
-        env = dict(self.env)
-        for name, value in dict(self._pairs(dict(self._pairs(given.get("runtime_env"))).get("env_vars"))).items():
-            env[name] = Variable(name=self._text(value), value=self._text(value))
-        self.found.append(
-            Server(
-                kind="Python LLMConfig()",
-                setting="python",
-                name="",
-                at=at,
-                options=tuple(options),
-                model=self._text(source) if source is not None else None,
-                entry="llm",
-                env=env,
-                editable="none",
-            )
-        )
+        model = self._text(source) if source is not None else None
+        arguments = Arguments(options=tuple(options), model=model)
+        self._take("Python LLMConfig()", self._called(node), arguments, entry="llm")
+        more = self._pairs(dict(self._pairs(given.get("runtime_env"))).get("env_vars"))
+        env = {name: Variable(name=self._text(value), value=self._text(value)) for name, value in more}
+        self.found[-1] = replace(self.found[-1], env={**self.env, **env})
 
     def _pairs(self, node: ast.expr | None) -> list[tuple[str, ast.expr]]:
         """Keys and values of a dictionary, written in braces or as ``dict(...)``."""

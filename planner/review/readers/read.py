@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import PurePath
 
 from planner.review.flags import flags_of
-from planner.review.options import Option
+from planner.review.options import Arguments, Option
 from planner.review.readers import (
     cloud,
     compose,
@@ -29,7 +29,7 @@ from planner.review.readers.command import batch_claim, servers_of
 from planner.review.readers.limits import MOST_CHARACTERS, Unreadable
 from planner.review.readers.tree import NOT_YAML, TEMPLATES, Tree, documents
 from planner.review.server import Server
-from planner.review.text import Source, Text, plain
+from planner.review.text import Source, Text, made, plain
 
 _ENGINE_IMPORT = re.compile(r"^[ \t]*(?:from\s+vllm[\w.]*\s+import|import\s+vllm)\b", re.MULTILINE)
 _KEY_LINE = re.compile(r"^(?:- )?['\"]?[\w./-]+['\"]?:(?:\s|$)", re.MULTILINE)
@@ -197,8 +197,7 @@ def _config(root: Tree) -> Server:
         setting="config",
         name="",
         at=at,
-        options=tuple(options),
-        model=model,
+        arguments=Arguments(options=tuple(options), model=model),
         editable="keys",
     )
 
@@ -212,8 +211,7 @@ def _config_options(root: Tree) -> tuple[list[Option], Text | None]:
         if value.kind != "scalar":
             import json
 
-            text = Text(json.dumps(_plain_value(value)), (), (), False)
-            options.append(Option(name, rest, key, Text(text.value, (value.start,) * len(text.value), (), False)))
+            options.append(Option(name, rest, key, made(json.dumps(_plain_value(value)), value.start)))
         elif name == "model":
             model = value.text
         elif value.value in ("true", "false", "True", "False", None):
@@ -254,9 +252,8 @@ def _with_config(server: Server, beside: Callable[[str], str | None]) -> Server:
             more, model = _config_options(root)
             options += more
     moved = [Option(one.name, one.key, _at(one.typed, content), _at(one.value, content), one.on) for one in options]
-    return replace(
-        server, options=(*moved, *server.options), model=server.model or (_at(model, content) if model else None)
-    )
+    model = server.model or (_at(model, content) if model else None)
+    return replace(server, arguments=replace(server.arguments, options=(*moved, *server.options), model=model))
 
 
 def _config_text(server: Server, path: str, place: int, beside: Callable[[str], str | None]) -> Text | None:
@@ -265,7 +262,7 @@ def _config_text(server: Server, path: str, place: int, beside: Callable[[str], 
     if mounted is not None:
         return mounted()
     content = beside(path)
-    return None if content is None else Text(content, (place,) * len(content), (), False)
+    return None if content is None else made(content, place)
 
 
 def _at(text: Text | None, whole: Text) -> Text:

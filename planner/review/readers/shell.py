@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from planner.rendering.secrets import is_secret_name
 from planner.review.readers.shell_words import NAME, Scope, WordReader
-from planner.review.text import Text, joined
+from planner.review.text import Text, joined, made
 
 __all__ = ["Command", "Scope", "commands", "each_command", "veiled"]
 
@@ -48,9 +48,7 @@ def each_command(text: Text, scope: Scope) -> Iterator[Command]:
 def veiled(values: Mapping[str, Text]) -> dict[str, Text]:
     """The values of a file that keeps them, without its secrets: there they belong, and nobody is to see them."""
     return {
-        name: Text(f"${name}", value.offsets[:1] * (len(name) + 1), (name,), False)
-        if is_secret_name(name) and value.value
-        else value
+        name: made(f"${name}", value.start, (name,)) if is_secret_name(name) and value.value else value
         for name, value in values.items()
     }
 
@@ -219,7 +217,7 @@ class _Reader(WordReader):
         if content is None or len(content) > _LONGEST_SOURCED:
             return
         inner = replace(scope, values=dict(scope.values), exported=dict(scope.exported))
-        for _ in each_command(Text(content, (file.start,) * len(content), (), False), inner):
+        for _ in each_command(made(content, file.start), inner):
             pass
         scope.files_left, scope.exporting = inner.files_left, inner.exporting
         for name, words in inner.values.items():
@@ -240,7 +238,7 @@ class _Reader(WordReader):
             same = before is not None and value is not None and [t.value for t in before] == [t.value for t in value]
             if more and before is not None and value:
                 # What was there stays; what the branch adds is perhaps there.
-                value = (Text(f"${name}", value[0].offsets[:1] * (len(name) + 1), (name,), False),)
+                value = (made(f"${name}", value[0].start, (name,)),)
                 self.scope.values[name] = (*before, *value)
             else:
                 self.scope.values[name] = before if same else None

@@ -10,9 +10,8 @@ from planner.review.readers import docker
 from planner.review.readers.command import servers_of as shell_servers
 from planner.review.readers.shell import Scope, commands, veiled
 from planner.review.server import Server
-from planner.review.text import Text
+from planner.review.text import Text, made
 
-_SECTION = re.compile(r"^\s*\[([^\]]+)\]\s*$")
 _SETTING = re.compile(r"^([A-Za-z][A-Za-z0-9]*)\s*=")
 _OTHERS = re.compile(r"\b(docker-compose|docker compose|podman-compose|docker stack)\b")
 
@@ -71,7 +70,7 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
         if content is None:
             hidden = True
             continue
-        outside.update(veiled(_assigned(Text(content, (file.start,) * len(content), (), False))))
+        outside.update(veiled(_assigned(made(content, file.start))))
     found: list[Server] = []
     elsewhere: list[tuple[Text, str]] = []
     quadlet = _quadlet(unit, beside)
@@ -109,10 +108,8 @@ def _quadlet(unit: Unit, beside: Callable[[str], str | None]) -> Server | None:
     for key, at, value in unit.settings:
         if key == "Environment":
             for name, word in _assigned(value).items():
-                text = f"{name}={word.value}"
-                container.flags.append(
-                    docker.Flag("--env", at, Text(text, (word.start,) * len(text), word.unknown, False))
-                )
+                text = made(f"{name}={word.value}", word.start, word.unknown)
+                container.flags.append(docker.Flag("--env", at, text))
         elif key in _QUADLET:
             container.flags += [
                 docker.Flag(_QUADLET[key], at, word) for command in commands(value) for word in command.words

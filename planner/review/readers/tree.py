@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from planner.review.readers.limits import MOST_YAML_CHARACTERS, Unreadable
+from planner.review.server import Variable
 from planner.review.text import HIDDEN, TEMPLATE, Source, Text
 
 _TEMPLATE = re.compile(r"\{\{.*?\}\}", re.DOTALL)
@@ -96,6 +97,28 @@ class Tree:
             for node in self._node.value:
                 yield self._child(node)
 
+    def each(self, *path: str) -> Iterator[Tree]:
+        """The members of the list behind a path; none where there is no list."""
+        found = self.get(*path)
+        if found is not None:
+            yield from found.list()
+
+    def entries(self, *path: str) -> Iterator[tuple[Text, Tree]]:
+        """Keys and values of the mapping behind a path; none where there is no mapping."""
+        found = self.get(*path)
+        if found is not None:
+            yield from found.items()
+
+    def one_or_more(self, *path: str) -> Sequence[Tree]:
+        """The members of the list behind a path, or what stands there instead of one; none where nothing does."""
+        found = self.get(*path)
+        return () if found is None else tuple(found.list()) if found.kind == "list" else (found,)
+
+    def scalar(self, *path: str) -> Text | None:
+        """The scalar behind a path as text; None where there is none, or null."""
+        found = self.get(*path)
+        return found.text if found is not None and found.value is not None else None
+
     @property
     def text(self) -> Text:
         """A scalar as text; where a mapping or list begins otherwise."""
@@ -183,6 +206,16 @@ class Together(Tree):
                 if key.value not in seen:
                     seen.add(key.value)
                     yield key, value
+
+
+def assigned(holder: Tree, key: str) -> dict[str, Variable]:
+    """The variables that stand under `key`, as a mapping or as a list of ``NAME=value``; one without a value comes
+    from elsewhere."""
+    found = {name.value: Variable(name=name, value=value.scalar()) for name, value in holder.entries(key)}
+    for one in holder.each(key):
+        name, value = one.text.partition("=")
+        found[name.value] = Variable(name=name, value=value)
+    return found
 
 
 def documents(source: Source) -> list[Tree]:

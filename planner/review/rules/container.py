@@ -10,7 +10,6 @@ from planner.facts.review import review_facts
 from planner.review.case import Case
 from planner.review.edits import line_before, replaced
 from planner.review.findings import Edit, Finding, finding
-from planner.review.readers.docker import DOUBLED
 from planner.review.readers.image import moving, serves, vendor_of
 from planner.review.server import Image, Mount, Probe
 from planner.review.text import Source, Text
@@ -23,15 +22,15 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     """Yield what the surroundings lack."""
     yield from _images(case)
     server = case.server
-    for at, what in server.asked:
-        if what == DOUBLED:
-            yield finding(
-                "entrypoint-doubled",
-                f"the image starts the server itself: `{at.value}` is one word too many",
-                at,
-                stops=True,
-                cure="begin with the model, or set the entry point",
-            )
+    doubled = server.arguments.doubled
+    if doubled is not None:
+        yield finding(
+            "entrypoint-doubled",
+            f"the image starts the server itself: `{doubled.value}` is one word too many",
+            doubled,
+            stops=True,
+            cure="begin with the model, or set the entry point",
+        )
     if server.privileged is not None:
         yield _privileged(case, server.privileged, source)
     if server.container or server.claim.missing:

@@ -190,11 +190,12 @@ def _again(case: Case, one: Option, source: Source) -> Iterator[Finding]:
     if one.value is None or last.value is None or not (one.value.known and last.value.known):
         return
     if one.value.value != last.value.value:
+        said, wins = f"`{one.typed.value} {one.value.value}`", f"`{last.typed.value} {last.value.value}`"
         yield finding(
             "flag-repeated",
-            f"`{one.flag} {one.value.value}` has no effect: the last one wins, `{last.flag} {last.value.value}`",
+            f"{said} has no effect: the last one wins, {wins}",
             one.typed,
-            cure=f"leave `{one.flag} {one.value.value}` out",
+            cure=f"leave {said} out",
             edits=without_option(case.server, one, source),
         )
 

@@ -100,7 +100,7 @@ def _pairs(case: Case, source: Source) -> Iterator[Finding]:
     library = server.entry == "llm"
     for need in facts.needs:
         option = server.option(need.flag)
-        if option is None or not option.on or (library and need.serve_only) or server.open_ended:
+        if option is None or not option.on or (library and need.serve_only) or server.arguments.open_ended:
             continue
         if case.model is not None and need.flag == "enable-eplb":
             continue  # a dense model has no experts at all
@@ -136,7 +136,7 @@ def _orders(case: Case, memory: Memory) -> Iterator[Finding]:
             continue
         low, high = server.number(order.low), server.number(order.high)
         at = server.option(order.low)
-        if server.option(order.high) is None and not server.open_ended:
+        if server.option(order.high) is None and not server.arguments.open_ended:
             high = order.otherwise
         if low is None or high is None or at is None or low < high or (low == high and not order.strict):
             continue

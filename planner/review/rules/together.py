@@ -40,7 +40,7 @@ def _at_once(first: Case, second: Case, source: Source) -> bool:
 
 def _in_background(case: Case, source: Source) -> bool:
     """Whether an ampersand ends its command."""
-    last = case.server.args_end
+    last = case.server.arguments.end
     if last is None or not last.offsets:
         return False
     rest = source.text[last.end :].partition("\n")[0]
@@ -52,7 +52,7 @@ def _ports(case: Case) -> list[tuple[str, str, Text]]:
     if server.setting != "shell" and server.inner_port:
         return [*server.host_ports]
     port = server.number("port") if server.option("port") is not None else DEFAULT_PORT
-    if port is None or server.option("uds") is not None or server.open_ended or server.entry == "llm":
+    if port is None or server.option("uds") is not None or server.arguments.open_ended or server.entry == "llm":
         return []
     return [("", str(port), place(case, "port"))]
 

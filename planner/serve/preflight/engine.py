@@ -9,10 +9,11 @@ from typing import Any
 from planner.errors import UnknownVersion
 from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
+from planner.facts.serve_flags import flag_of
 from planner.facts.vllm import vllm_facts
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.subject import Subject
-from planner.serve.process.engine_argv import flag_of, unmodelled_flags
+from planner.serve.process.engine_argv import unmodelled_flags
 
 _CHILD = Path(__file__).with_name("argv_child.py")
 

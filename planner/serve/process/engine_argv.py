@@ -1,35 +1,15 @@
-"""The one reader of an engine's command line: flags, values, the model, and what a user may add. It starts nothing."""
+"""What the words of an engine's command say: values, the model, and what a user may add. It starts nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
 from planner.errors import InvalidRequest
-from planner.facts.serve_flags import serve_flags
+from planner.facts.serve_flags import flag_of, serve_flags
 from planner.planning.request import planned_flags
 
 SERVE = "serve"
 """The engine's subcommand; what follows it is read by its parser."""
-
-
-def flag_of(word: str) -> tuple[str, str | None]:
-    """Return the flag that `word` is, in full and without dashes, and the value behind its ``=``.
-
-    The name is empty for a word that is not a flag; a short flag that stands for no long one keeps its dash. vLLM
-    takes underscores for dashes.
-
-    >>> flag_of("--max_num_seqs=4"), flag_of("-tp"), flag_of("--speculative_config.method"), flag_of("4")
-    (('max-num-seqs', '4'), ('tensor-parallel-size', None), ('speculative-config.method', None), ('', None))
-    """
-    key, mark, value = word.partition("=")
-    inline = value if mark else None
-    if key.startswith("--"):
-        head, dot, tail = key[2:].partition(".")
-        return head.replace("_", "-") + dot + tail, inline
-    if key.startswith("-") and len(key) > 1:
-        short = serve_flags().short
-        return short.get(key[1:], key), inline
-    return "", None
 
 
 def option_value(argv: Sequence[str], name: str) -> str | None:
