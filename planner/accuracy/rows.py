@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door, read
 
 OWN = "measured/startups-h200-0.26.json"
 SEVERAL = "measured/startups-h100-tp-0.26.json"
@@ -252,16 +252,11 @@ def models() -> Mapping[str, Model]:
     return read("measured/models.json", _Models).models
 
 
-@cache
-def published() -> _Published:
-    """Return the public data set of start-ups."""
-    return read("measured/startups-h100-0.19.json", _Published)
+published = door("measured/startups-h100-0.19.json", _Published)
+"""The public data set of start-ups."""
 
-
-@cache
-def single_readings() -> _Readings:
-    """Return single public readings, and reports of starts and failures."""
-    return read("measured/readings.json", _Readings)
+single_readings = door("measured/readings.json", _Readings)
+"""Single public readings, and reports of starts and failures."""
 
 
 @cache

@@ -1,10 +1,9 @@
 """Which architectures of Hugging Face's are described, and what is refused by name: ``architectures.toml``."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Literal
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.vllm import Basis
 
 
@@ -76,11 +75,4 @@ class ArchitectureFacts(Record):
     limits: Limits
 
 
-@cache
-def architecture_facts() -> ArchitectureFacts:
-    """Return what ``architectures.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("architectures.toml", ArchitectureFacts)
+architecture_facts = door("architectures.toml", ArchitectureFacts)

@@ -1,9 +1,8 @@
 """What others call the GPUs of the catalogue: ``clouds.toml``."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 
 
 class Names(Record):
@@ -29,11 +28,4 @@ class CloudFacts(Record):
     llm_d: LlmD
 
 
-@cache
-def cloud_facts() -> CloudFacts:
-    """Return what ``clouds.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("clouds.toml", CloudFacts)
+cloud_facts = door("clouds.toml", CloudFacts)

@@ -1,9 +1,8 @@
 """What ranks that work together take for it: ``collectives.toml``. The closed forms stand in ``planner/memory``."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.rows import Bounded
 from planner.facts.vllm import Origin
 
@@ -73,11 +72,4 @@ class CollectiveFacts(Record):
     fused_all_reduce: FusedAllReduce
 
 
-@cache
-def collective_facts() -> CollectiveFacts:
-    """Return what ``collectives.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("collectives.toml", CollectiveFacts)
+collective_facts = door("collectives.toml", CollectiveFacts)

@@ -1,9 +1,8 @@
 """How many drafted tokens are accepted: ``drafts.toml``, and what drafts on other models showed."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 
 
 class DraftMethod(Record):
@@ -43,11 +42,5 @@ class DraftFacts(Record):
     measured: tuple[MeasuredDraft, ...]
 
 
-@cache
-def draft_facts() -> DraftFacts:
-    """Return what is known of drafts.
-
-    Raises:
-        BadFacts: for a key too many, too few or of another type.
-    """
-    return read("drafts.toml", DraftFacts)
+draft_facts = door("drafts.toml", DraftFacts)
+"""What is known of drafts."""

@@ -1,9 +1,8 @@
 """What GPUs draw: ``energy.toml``."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 
 
 class PowerShare(Record):
@@ -33,11 +32,5 @@ class EnergyFacts(Record):
     board: Boards
 
 
-@cache
-def energy_facts() -> EnergyFacts:
-    """Return what is known of power.
-
-    Raises:
-        BadFacts: for a key too many, too few or of another type.
-    """
-    return read("energy.toml", EnergyFacts)
+energy_facts = door("energy.toml", EnergyFacts)
+"""What is known of power."""

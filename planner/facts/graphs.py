@@ -1,8 +1,6 @@
 """What CUDA and HIP graphs take: ``graphs.toml``. The closed forms stand in ``planner/memory/graphs.py``."""
 
-from functools import cache
-
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.rows import Bounded, Row
 from planner.facts.vllm import Origin
 
@@ -98,11 +96,4 @@ class GraphFacts(Record):
     hip: Hip
 
 
-@cache
-def graph_facts() -> GraphFacts:
-    """Return what ``graphs.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("graphs.toml", GraphFacts)
+graph_facts = door("graphs.toml", GraphFacts)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door, read
 from planner.facts.vllm import Origin
 
 Weight = Literal["cause", "general", "consequence"]
@@ -124,14 +124,7 @@ class FailureFile(Record):
     free_memory: FreeMemory | None = None
 
 
-@cache
-def log_lines() -> LogLines:
-    """Return what ``log_patterns.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("log_patterns.toml", LogLines)
+log_lines = door("log_patterns.toml", LogLines)
 
 
 @cache

@@ -1,9 +1,8 @@
 """What is neither weights nor KV cache: ``overheads.toml``. The closed forms stand in ``planner/memory``."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.rows import Bounded, Row
 from planner.facts.vllm import Origin
 
@@ -193,11 +192,4 @@ class OverheadFacts(Record):
     calibrated: Calibrated
 
 
-@cache
-def overhead_facts() -> OverheadFacts:
-    """Return what ``overheads.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("overheads.toml", OverheadFacts)
+overhead_facts = door("overheads.toml", OverheadFacts)

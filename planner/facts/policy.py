@@ -1,9 +1,8 @@
 """What we decide, as opposed to what is so: ``policy.toml``. Each choice has its reason in the file."""
 
-from functools import cache
 from typing import Generic, TypeVar
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 
 T = TypeVar("T")
 
@@ -95,11 +94,4 @@ class Policy(Record):
     alerts: AlertPolicy
 
 
-@cache
-def policy() -> Policy:
-    """Return what ``policy.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("policy.toml", Policy)
+policy = door("policy.toml", Policy)

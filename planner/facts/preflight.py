@@ -1,8 +1,6 @@
 """What a machine needs before a start: ``preflight.toml``."""
 
-from functools import cache
-
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.vllm import Origin
 
 
@@ -95,11 +93,4 @@ class PreflightFacts(Record):
     rocm_modules: RocmModules
 
 
-@cache
-def preflight_facts() -> PreflightFacts:
-    """Return what ``preflight.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("preflight.toml", PreflightFacts)
+preflight_facts = door("preflight.toml", PreflightFacts)

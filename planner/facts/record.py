@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
-from functools import cache
+from functools import cache, partial
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, dataclass_transform, get_args, get_origin
 
@@ -48,6 +48,11 @@ def read(name: str, kind: type[R]) -> R:
     """
     found: R = read_value(load(name), kind, name)
     return found
+
+
+def door(name: str, kind: type[R]) -> Callable[[], R]:
+    """Return the function that reads a data file when it is asked first, and returns what it says; see :func:`read`."""
+    return cache(partial(read, name, kind))
 
 
 def read_value(value: object, kind: Any, file: str, *path: str) -> Any:

@@ -1,8 +1,6 @@
 """What vLLM's CPU build can start: ``rehearsal.toml``."""
 
-from functools import cache
-
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.vllm import Origin
 
 
@@ -22,11 +20,4 @@ class RehearsalFacts(Record):
     cpu: CpuBuild
 
 
-@cache
-def rehearsal_facts() -> RehearsalFacts:
-    """Return what ``rehearsal.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("rehearsal.toml", RehearsalFacts)
+rehearsal_facts = door("rehearsal.toml", RehearsalFacts)

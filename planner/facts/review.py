@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Literal
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door, read
 from planner.facts.vllm import Basis, Origin
 
 
@@ -178,41 +178,20 @@ class Options(Record):
     """Name → first release and what the parser says of it, oldest first; None from where it is gone."""
 
 
-@cache
-def review_facts() -> ReviewFacts:
-    """Return what ``review.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("review.toml", ReviewFacts)
+review_facts = door("review.toml", ReviewFacts)
 
 
 @cache
 def gone_variables() -> Mapping[str, tuple[str, str]]:
-    """Return the variables of ``gone_variables.json``.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
+    """Return the variables of ``gone_variables.json``."""
     return read("gone_variables.json", GoneVariables).gone
 
 
 @cache
 def older_flags() -> Mapping[str, str]:
-    """Return the releases of ``older_flags.json``.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
+    """Return the releases of ``older_flags.json``."""
     return read("older_flags.json", OlderFlags).releases
 
 
-@cache
-def options() -> Options:
-    """Return what ``options.json`` says, which ``python -m oracle --changes`` writes.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("options.json", Options)
+options = door("options.json", Options)
+"""What ``options.json`` says, which ``python -m oracle --changes`` writes."""

@@ -1,10 +1,9 @@
 """Flags of ``vllm serve`` that no plan decides, and how any flag is spelt: ``serve_flags.toml``."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Literal
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.vllm import Basis
 
 
@@ -31,14 +30,7 @@ class ServeFlags(Record):
     """Flag → the memory it takes that no plan counts."""
 
 
-@cache
-def serve_flags() -> ServeFlags:
-    """Return what ``serve_flags.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("serve_flags.toml", ServeFlags)
+serve_flags = door("serve_flags.toml", ServeFlags)
 
 
 def flag_of(word: str) -> tuple[str, str | None]:

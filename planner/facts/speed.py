@@ -1,9 +1,8 @@
 """How much of the hardware engines reach, and how far forecasts were off: ``speed.toml``."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.vllm import Basis, Origin
 
 
@@ -113,11 +112,4 @@ class SpeedFacts(Record):
     borrowed_allreduce: Mapping[str, Borrowed]
 
 
-@cache
-def speed_facts() -> SpeedFacts:
-    """Return what ``speed.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("speed.toml", SpeedFacts)
+speed_facts = door("speed.toml", SpeedFacts)

@@ -1,9 +1,8 @@
 """What the engine checks of its settings before it loads weights: ``start_checks.toml``."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.release import parse_version
 from planner.facts.vllm import Basis, Origin
 
@@ -155,11 +154,4 @@ class StartChecks(Record):
     """Flag → the keys of its object."""
 
 
-@cache
-def start_checks() -> StartChecks:
-    """Return what ``start_checks.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("start_checks.toml", StartChecks)
+start_checks = door("start_checks.toml", StartChecks)

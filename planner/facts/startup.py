@@ -1,8 +1,6 @@
 """How long a start may take before it is worth a look: ``startup.toml``."""
 
-from functools import cache
-
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.vllm import Origin
 
 
@@ -40,11 +38,4 @@ class StartupFacts(Record):
     history: History
 
 
-@cache
-def startup_facts() -> StartupFacts:
-    """Return what ``startup.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("startup.toml", StartupFacts)
+startup_facts = door("startup.toml", StartupFacts)

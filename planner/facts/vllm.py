@@ -1,10 +1,9 @@
 """What vLLM does beside its rules by release: ``vllm.toml``. The rules are resolved in :mod:`planner.facts.release`."""
 
 from collections.abc import Mapping
-from functools import cache
 from typing import Literal
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 
 Basis = Literal["exact", "derived", "measured", "assumed"]
 
@@ -159,11 +158,5 @@ class VllmFacts(Record):
     images: Images
 
 
-@cache
-def vllm_facts() -> VllmFacts:
-    """Return what ``vllm.toml`` says; the values of its rules are checked by :mod:`planner.facts.release`.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("vllm.toml", VllmFacts)
+vllm_facts = door("vllm.toml", VllmFacts)
+"""What ``vllm.toml`` says; the values of its rules are checked by :mod:`planner.facts.release`."""

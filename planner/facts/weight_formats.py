@@ -1,9 +1,8 @@
 """How elements of a linear layer are stored: ``weight_formats.toml``."""
 
 from collections.abc import Mapping
-from functools import cache
 
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.facts.rows import Row
 from planner.facts.vllm import Origin
 
@@ -42,11 +41,4 @@ class WeightFormats(Origin):
     tiles: tuple[Tiles, ...]
 
 
-@cache
-def weight_formats() -> WeightFormats:
-    """Return what ``weight_formats.toml`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("weight_formats.toml", WeightFormats)
+weight_formats = door("weight_formats.toml", WeightFormats)

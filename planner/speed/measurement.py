@@ -7,7 +7,7 @@ from typing import Literal
 
 from planner.checkpoint.formats import weight_format
 from planner.checkpoint.preset import load_preset
-from planner.facts.record import Record, read
+from planner.facts.record import Record, door
 from planner.model import LayerGroup, ModelSpec
 from planner.speed.workload import Workload
 
@@ -138,14 +138,7 @@ class MeasuredSpeed(Record):
     records: tuple[Measurement, ...]
 
 
-@cache
-def measured_speed() -> MeasuredSpeed:
-    """Return what ``measured_speed.json`` says.
-
-    Raises:
-        BadFacts: where the file has another shape.
-    """
-    return read("measured_speed.json", MeasuredSpeed)
+measured_speed = door("measured_speed.json", MeasuredSpeed)
 
 
 @cache
