@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any
 
 from hw_specs.errors import BadFacts, UnknownGpu, shown
-from hw_specs.mig import mig_slice, split_profile
+from hw_specs.mig import mig_slice, profile_of, split_profile
+from hw_specs.parts import VgpuType, named_partition, no_card, split_partition, split_vgpu, vgpu
 from hw_specs.spec import Fact, GpuSpec, Link
 from hw_specs.tables import read_toml
 
@@ -46,7 +47,8 @@ def names() -> dict[str, str]:
 def get_gpu(name: str) -> GpuSpec:
     """Return the GPU that `name` stands for: an id, a product name, a driver's name, a label of a cluster.
 
-    A MIG profile behind the card's name (``H100 MIG 1g.10gb``, ``a100_3g.20gb``) gives that slice.
+    A MIG profile behind the card's name (``H100 MIG 1g.10gb``, ``a100_3g.20gb``) gives that slice, a mode of an AMD
+    card (``MI300X CPX/NPS4``) one partition, a vGPU type (``NVIDIA H100XM-80C``) that virtual GPU.
 
     Raises:
         UnknownGpu: no entry has that name; the hint lists the nearest ones.
@@ -59,10 +61,25 @@ def get_gpu(name: str) -> GpuSpec:
     gpu_id = _id_of(name)
     if gpu_id is not None:
         return _load(gpu_id)
-    parts = split_profile(re.sub(r"[-_ ]shared$", "", name.strip(), flags=re.IGNORECASE))
-    if parts is None:
-        raise UnknownGpu(f"no GPU is called `{shown(name)}`", hint=_nearest(name))
-    return _slice_called(*parts)
+    name = re.sub(r"[-_ ]shared$", "", name.strip(), flags=re.IGNORECASE)
+    alone = profile_of(name)
+    if alone is None and (parts := split_profile(name)):
+        return _slice_called(*parts)
+    mode, virtual = split_partition(name), split_vgpu(name)
+    if mode is not None and (card := _id_of(mode[0])) is not None:
+        return named_partition(_load(card), *mode[1:])
+    if virtual is not None and (card := _id_of(virtual.card)) is not None:
+        return _vgpu_called(card, virtual)
+    having = [spec for spec in list_gpus() if mig_slice(spec, alone) is not None] if alone else []
+    having.sort(key=lambda spec: not spec.link.fully_connected)
+    refusal = no_card(name, list_gpus(), [spec.name for spec in having])
+    raise refusal or UnknownGpu(f"no GPU is called `{shown(name)}`", hint=_nearest(name))
+
+
+def _vgpu_called(card: str, kind: VgpuType) -> GpuSpec:
+    if kind.series not in read_toml("vgpu.toml")["cuda_series"]:
+        raise UnknownGpu(f"`{shown(kind.name)}` is a vGPU type without CUDA", hint="C and Q types run CUDA")
+    return _slice_called(card, kind.profile) if kind.profile else vgpu(_load(card), kind)
 
 
 def _id_of(name: str) -> str | None:

@@ -12,7 +12,7 @@ from hw_specs.tables import read_toml
 from hw_specs.units import GIB
 
 _PROFILE = r"(?:\d{1,2}c\.)?(?P<slices>\d{1,2})g\.(?P<gb>\d{1,4})gb(?:[+.-](?:me(?:\.all)?|gfx))?"
-_NAMED = rf"(?P<card>.*?[a-z0-9])[-_ /]+(?:mig[-_ ]+)?(?P<profile>{_PROFILE})"
+_NAMED = rf"(?P<card>.*?[a-z0-9])[-_ /:]+(?:mig[-_ ]+)?(?P<profile>{_PROFILE})"
 _ALONE = rf"(?:mig[-_ ]+)?(?P<profile>{_PROFILE})"
 _PARTS = {7: 8, 4: 4}
 """Compute slices of a card → memory slices of it."""
@@ -35,7 +35,7 @@ def split_profile(name: str) -> tuple[str, str] | None:
     ('NVIDIA-H100-80GB-HBM3', '1g.10gb+me')
     """
     found = re.fullmatch(_NAMED, name.strip(), re.IGNORECASE)
-    return (found["card"].rstrip("-_ /"), _written(found["profile"])) if found else None
+    return (found["card"].rstrip("-_ /:"), _written(found["profile"])) if found else None
 
 
 def profile_of(text: str) -> str | None:
@@ -73,10 +73,10 @@ def mig_slice(
     if share is None:
         return None
     slices = int(str(profile).partition("g.")[0].rpartition(".")[2])
-    listed = _table()["memory_gib"].get(whole.id, {}).get(_plain(profile))
+    listed = _listed_gib(whole, profile, share)
     if memory_bytes is not None:
         memory, fact = memory_bytes, Fact(source="the driver", basis="measured")
-    elif listed is not None:
+    elif listed is not None and listed * GIB <= whole.engine_memory_bytes:
         memory, fact = round(listed * GIB), Fact(**_table()["memory_fact"])
     else:
         memory = round(whole.engine_memory_bytes * share)
@@ -110,6 +110,16 @@ def profile_with(whole: GpuSpec, memory_bytes: int) -> str | None:
     listed: dict[str, float] = _table()["memory_gib"].get(whole.id, {})
     near = [name for name, size in listed.items() if abs(size * GIB - memory_bytes) < 0.02 * memory_bytes]
     return near[0] if len(near) == 1 else None
+
+
+def _listed_gib(whole: GpuSpec, profile: str, share: float) -> float | None:
+    """Listed memory of a profile, else of one with as many memory slices: 4g.40gb has what 3g.40gb has.
+
+    A listing counts a whole card's memory a little larger than a process sees it.
+    """
+    listed: dict[str, float] = _table()["memory_gib"].get(whole.id, {})
+    alike = (size for other, size in listed.items() if _memory_share(whole, other) == share)
+    return listed.get(_plain(profile)) or next(alike, None)
 
 
 def _plain(profile: str) -> str:

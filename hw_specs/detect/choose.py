@@ -6,16 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hw_specs.detect.devices import DetectedGpu, Reading
-from hw_specs.detect.match import spec_of
+from hw_specs.detect.match import match, spec_of
 from hw_specs.detect.visible import CUDA, CUDA_ORDER, HIP, ROCR, engine_order
+from hw_specs.parts import partitions
 from hw_specs.spec import GpuSet, GpuSpec
 from hw_specs.units import GIB, format_gib
 
 _NOTABLE_BYTES = GIB
 """Less held memory than this is the display's or the driver's, and stops no engine."""
 _SHARED_FACTOR = 1.05
-_PARTITIONS = {"DPX": 2, "TPX": 3, "QPX": 4, "CPX": 8}
-"""Parts of one AMD card by its mode, for listings that name no boards."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +151,9 @@ def _partitions(gpus: Sequence[DetectedGpu], gpu: DetectedGpu) -> int:
     if gpu.slice_index is not None or not gpu.partition:
         return 1
     if not gpu.pci_bus_id:
-        return _PARTITIONS.get(gpu.compute_partition or "", 1)
+        # A listing that names no boards.
+        found = match(gpu).spec
+        return partitions(found.id if found else None, gpu.compute_partition)
     return max(sum(other.vendor == gpu.vendor and other.board == gpu.board for other in gpus), 1)
 
 

@@ -13,6 +13,7 @@ from functools import cache
 from hw_specs.catalog import list_gpus, normalise
 from hw_specs.detect.devices import DetectedGpu, MatchedBy
 from hw_specs.mig import NO_LINK, mig_slice, profile_with, scaled, share_of
+from hw_specs.parts import partition
 from hw_specs.spec import Fact, Fp8Kind, GpuSpec, Link, Vendor
 from hw_specs.tables import read_toml
 from hw_specs.units import MIB, format_gib
@@ -106,10 +107,7 @@ def spec_of(gpu: DetectedGpu, *, partitions: int = 1) -> GpuSpec:
         # An unknown card is already described by what its slice reports.
         return _slice(gpu, whole) if found.spec else replace(whole, link=NO_LINK, max_gpus_per_node=1)
     if partitions > 1 and gpu.partition:
-        name = f"{whole.name} {gpu.partition}"
-        note = f"one of the {partitions} partitions of one {whole.name}"
-        share = 1 / partitions
-        return share_of(whole, name=name, of_compute=share, of_memory=share, units=gpu.compute_units, note=note)
+        return partition(whole, f"{whole.name} {gpu.partition}", partitions, gpu.compute_units)
     return whole
 
 

@@ -17,11 +17,12 @@ from hw_specs import BadFacts, BadGpuString, UnknownGpu, get_gpu, list_gpus, par
 from hw_specs.allreduce import load_allreduce, load_allreduce_thresholds
 from hw_specs.catalog import _load, names, normalise
 from hw_specs.instances import find_instance
+from hw_specs.mig import mig_slice
 from hw_specs.tables import read_compiled, read_toml
 from hw_specs.units import GIB, MIB
 
 DATA = Path(hw_specs.__file__).parent / "data"
-NO_GPU_FILES = {"names", "lookalikes", "architectures", "mig", "instances"}
+NO_GPU_FILES = {"names", "lookalikes", "architectures", "mig", "instances", "vgpu"}
 SPECS = list_gpus()
 ids = [spec.id for spec in SPECS]
 
@@ -65,10 +66,10 @@ def test_every_spelling_of_every_name_means_this_gpu(spec: hw_specs.GpuSpec) -> 
         ("nvidia_h100_80gb_hbm3_3g.40gb", "H100 MIG 3g.40gb", 39.5),
         ("NVIDIA-H200-MIG-3g.71gb-SHARED", "H200 MIG 3g.71gb", 69.75),
         ("nvidia_b200_3g.90gb", "B200 MIG 3g.90gb", 89.18),
-        ("a100_3g.20gb", "A100-40GB MIG 3g.20gb", 19.70),
-        ("a100_1g.10gb", "A100 MIG 1g.10gb", 9.89),
-        ("NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb", "A100-40GB MIG 1c.3g.20gb", 19.70),
-        ("NVIDIA RTX PRO 6000 Blackwell Server Edition MIG 1g.24gb-me", "RTX-PRO-6000 MIG 1g.24gb-me", 23.74),
+        ("a100_3g.20gb", "A100-40GB MIG 3g.20gb", 19.62),
+        ("a100_1g.10gb", "A100 MIG 1g.10gb", 9.50),
+        ("NVIDIA A100-SXM4-40GB MIG 1c.3g.20gb", "A100-40GB MIG 1c.3g.20gb", 19.62),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition MIG 1g.24gb-me", "RTX-PRO-6000 MIG 1g.24gb-me", 23.62),
     ],
 )
 def test_a_mig_profile_names_a_slice_of_its_card(written: str, name: str, gib: float) -> None:
@@ -89,7 +90,7 @@ def test_a_profile_that_the_card_does_not_have_is_refused(name: str) -> None:
 def test_every_instance_type_is_a_whole_node_of_a_known_card_or_says_which_card_is_not_known() -> None:
     for cloud in read_toml("instances.toml")["cloud"]:
         assert cloud["source"]
-        assert cloud["basis"] in ("exact", "assumed")
+        assert cloud["basis"] in ("exact", "measured", "assumed")
         for name in cloud["types"]:
             found = find_instance(name)
             assert found is not None
@@ -115,6 +116,54 @@ def test_product_names_and_pci_ids_are_unique() -> None:
     assert len({spec.name for spec in SPECS}) == len(SPECS)
     pairs = [(spec.vendor, device_id) for spec in SPECS for device_id in spec.pci_device_ids]
     assert len(pairs) == len(set(pairs))
+
+
+@pytest.mark.parametrize(
+    ("name", "called", "memory_gib"),
+    [
+        ("GRID A100D-80C", "A100D-80C", 79.15),
+        ("NVIDIA A100-40C", "A100-40C", 39.39),
+        ("8xnvidia_h100xm-80c", "H100XM-80C", 79.18),
+        ("L40S-24Q", "L40S-24Q", 23.68),
+        ("NVIDIA H200X-1-18C", "H200 MIG 1g.18gb", 16.00),
+        ("NVIDIA RTX Pro 6000 Blackwell DC-2-48Q", "RTX-PRO-6000 MIG 2g.48gb", 47.38),
+        ("MI300X-CPX", "MI300X CPX", 24.00),
+        ("64xAMD Instinct MI300X CPX NPS4", "MI300X CPX/NPS4", 24.00),
+        ("MI300X SPX/NPS1", "MI300X", 191.98),
+    ],
+)
+def test_a_virtual_gpu_and_a_partition_are_a_part_of_their_card(name: str, called: str, memory_gib: float) -> None:
+    gpus = parse_gpus(name)
+    assert gpus.spec.name == called
+    assert gpus.memory_bytes / GIB == pytest.approx(memory_gib, abs=0.01)
+    assert parse_gpus(str(gpus)) == gpus
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=ids)
+def test_no_part_is_larger_than_its_card(spec: hw_specs.GpuSpec) -> None:
+    for text in ("1g.10gb", "1g.18gb", "1g.24gb", "3g.40gb", "3g.71gb", "4g.24gb", "4g.96gb", "7g.80gb", "7g.141gb"):
+        part = mig_slice(spec, text)
+        assert part is None or part.engine_memory_bytes <= spec.engine_memory_bytes
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("gfx942", "name the card: `MI300A`, `MI300X`, `MI308X`, `MI325X`"),
+        ("gfx90a", "name the card: `MI210`, `MI250X`"),
+        ("sm_103a", "name the card: `B300`, `GB300`"),
+        ("gfx1100", "no card of it"),
+        ("mig-3g.40gb", "write the card in front of it: `A800 MIG 3g.40gb`, `A100 MIG 3g.40gb`, `H100 MIG 3g.40gb`"),
+        ("mig-9g.99gb", "lists a card's profiles"),
+        ("A100-40B", "C and Q types run CUDA"),
+        ("H100 CPX", "AMD divides"),
+        ("MI210 DPX", "AMD divides"),
+    ],
+)
+def test_a_name_of_no_card_says_what_it_is(name: str, said: str) -> None:
+    with pytest.raises(UnknownGpu) as caught:
+        parse_gpus(name)
+    assert said in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize("name", ["gh200", "rtx-6000", "h2000", ""])
