@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cache
+from typing import Any, TypeVar
 
 from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
@@ -15,10 +16,12 @@ from planner.checkpoint.document import Section
 from planner.checkpoint.huggingface import read_huggingface
 from planner.checkpoint.mistral import read_mistral
 from planner.checkpoint.preset import load_preset, preset_stems
+from planner.facts.record import Record, keys
 from planner.model import ModelSpec
-from planner.rendering.envelope import entry
+from planner.planning.request import PlanRequest
 from planner.settings import Settings
 
+T = TypeVar("T", Settings, PlanRequest)
 _MODELS = "measured/models.json"
 
 
@@ -71,6 +74,12 @@ def sibling(name: str, quantization: str = "") -> ModelSpec:
     return read_huggingface(Section(_MODELS, config), name=name)
 
 
+def asked(cls: type[T], row: Record, **others: Any) -> T:
+    """Return a value of `cls` with `others` and what a row of the data says; what neither says has its default."""
+    named = {one.name for one in fields(cls)} & keys(type(row)).keys() - others.keys()
+    return cls(**{name: getattr(row, name) for name in named}, **others)
+
+
 def _startup(row: PublishedStart) -> Startup:
     known = models()[row.model]
     return Startup(
@@ -84,7 +93,7 @@ def _startup(row: PublishedStart) -> Startup:
             memory_override_bytes=gib(row.total_gib),
         ),
         vllm_version=row.vllm_version,
-        settings=entry(
+        settings=asked(
             Settings, row, replicas=1, language_model_only=True, enforce_eager=False, num_speculative_tokens=0,
             load_format="hf",
         ),

@@ -12,7 +12,7 @@ from typing import Literal
 
 from hw_specs import parse_gpus
 from hw_specs.units import GIB, gib
-from planner.accuracy.data import Startup, sibling, startups
+from planner.accuracy.data import Startup, asked, sibling, startups
 from planner.accuracy.fit import Term, fit_graphs, fit_outside_torch, most_layers
 from planner.accuracy.rows import Reading, Start, single_readings
 from planner.facts.overheads import overhead_facts
@@ -22,7 +22,6 @@ from planner.memory.ledger import RankBudget, rank_budgets
 from planner.memory.term import Term as LedgerTerm
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
-from planner.rendering.envelope import entry
 
 COMPONENTS = ("weights", "activations", "outside_torch", "graphs", "buffers", "kv_pool")
 
@@ -281,7 +280,7 @@ def make_group(name: str, component: str, members: Sequence[Comparison]) -> Grou
 
 
 def _verdict(start: Start) -> str:
-    return make_plan(entry(PlanRequest, start, gpus=parse_gpus(start.gpus))).verdict
+    return make_plan(asked(PlanRequest, start, gpus=parse_gpus(start.gpus))).verdict
 
 
 def _check(reading: Reading) -> ReadingCheck:

@@ -12,14 +12,13 @@ from dataclasses import replace
 from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
-from planner.accuracy.data import Startup
+from planner.accuracy.data import Startup, asked
 from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
 from planner.accuracy.rows import NEWEST, OWN, SEVERAL, TWO, OwnStart, own_starts
 from planner.checkpoint.preset import load_preset
 from planner.memory.ledger import RankBudget
 from planner.memory.overheads import draft_embeddings_bytes
 from planner.memory.term import used
-from planner.rendering.envelope import entry
 from planner.settings import Settings
 
 JUDGES = frozenset(
@@ -87,7 +86,7 @@ def own_startup(row: OwnStart, source: str = OWN, stage: int = 0) -> Startup:
         relative=False,
         gpus=GpuSet(spec=get_gpu(campaign.gpu), count=count, memory_override_bytes=sizes["total_bytes"]),
         vllm_version=campaign.vllm_version,
-        settings=entry(
+        settings=asked(
             Settings, row, replicas=1, num_speculative_tokens=3 if row.draft else 0, load_format="mistral",
             gpu_memory_utilization=row.gpu_memory_utilization or campaign.gpu_memory_utilization,
         ),

@@ -8,13 +8,12 @@ from __future__ import annotations
 from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, gib
-from planner.accuracy.data import Startup, sibling
+from planner.accuracy.data import Startup, asked, sibling
 from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
 from planner.accuracy.rows import PublicStart, models, public_starts
 from planner.memory.activation import first_start_excess_bytes
 from planner.memory.ledger import RankBudget
 from planner.memory.term import used
-from planner.rendering.envelope import entry
 from planner.settings import Settings
 
 
@@ -66,22 +65,22 @@ def _pool(rank: RankBudget, load_gib: float | None, *, later: bool) -> tuple[flo
 
 def public_startup(row: PublicStart) -> Startup:
     """The row as a start-up that the planner can be asked about."""
-    asked = row.plan
-    assert asked is not None and row.gpus is not None
-    model = sibling(asked.model)
+    said = row.plan
+    assert said is not None and row.gpus is not None
+    model = sibling(said.model)
     return Startup(
         model=model,
-        base=models()[asked.model].base,
+        base=models()[said.model].base,
         quantised_on_load=False,
         relative=False,
         gpus=GpuSet(
-            spec=get_gpu(asked.gpu),
+            spec=get_gpu(said.gpu),
             count=row.gpus,
             memory_override_bytes=None if row.total is None else gib(row.total),
         ),
-        vllm_version=asked.vllm_version,
-        settings=entry(
-            Settings, asked, tensor_parallel_size=row.tp, pipeline_parallel_size=row.pp, replicas=1,
+        vllm_version=said.vllm_version,
+        settings=asked(
+            Settings, said, tensor_parallel_size=row.tp, pipeline_parallel_size=row.pp, replicas=1,
             max_num_seqs=row.S, max_num_batched_tokens=row.T, gpu_memory_utilization=row.util,
             enforce_eager=row.eager, num_speculative_tokens=0,
             load_format="mistral" if model.native_format else "hf",

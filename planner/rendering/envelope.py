@@ -40,10 +40,13 @@ def head(cls: type) -> tuple[str, str]:
 
 
 def entry(cls: type[T], source: object, **others: object) -> T:
-    """Return a value of the dataclass `cls` with `others`, and what `source` has under the names of its fields."""
+    """Return a value of the dataclass `cls` with `others`, and everything else of `source`, which has the same names.
+
+    Raises:
+        AttributeError: when `source` has not what a field is called, also where the field has a default.
+    """
     assert dataclasses.is_dataclass(cls)
-    names = [one.name for one in dataclasses.fields(cls) if one.name not in others and hasattr(source, one.name)]
-    same = {name: getattr(source, name) for name in names}
+    same = {one.name: getattr(source, one.name) for one in dataclasses.fields(cls) if one.name not in others}
     made: T = cls(**same, **others)
     return made
 
