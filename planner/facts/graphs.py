@@ -83,10 +83,17 @@ class Hip(Origin):
     bounds: tuple[HipBounds, ...]
 
 
+class Drafts(Origin):
+    """The drafts that coefficients were read from."""
+
+    num_speculative_tokens: int
+
+
 class GraphFacts(Record):
     """The whole file."""
 
     attention: Attention
+    drafts: Drafts
     captured: tuple[Captured, ...]
     captured_v1: tuple[Captured, ...]
     """The same of runner V1; its estimate is as large where `estimated_v1` has no row."""

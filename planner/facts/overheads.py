@@ -88,12 +88,30 @@ class GemmWorkspace(Origin):
     bytes: int
 
 
-class AllocatorFacts(Origin):
-    """Torch's caching allocator."""
+class Allocator(Origin):
+    """How torch's caching allocator hands out tensors."""
 
     large_bytes: int
+    """From this size on a tensor gets a segment of its own."""
     segment_bytes: int
+    """Such segments are multiples of this."""
     remainder_bytes: int
+    """A rest of at most this stays with the tensor and counts as allocated."""
+    shared_segment_bytes: int
+    """A segment for tensors that are not large enough for their own."""
+    alignment_bytes: int
+    """Every size is rounded up to a multiple of it."""
+
+    def rounding_bytes(self, size_bytes: int) -> int:
+        """Bytes beyond `size_bytes` that count as allocated.
+
+        >>> overhead_facts().allocator.rounding_bytes(21 << 20)
+        1048576
+        """
+        if size_bytes < self.large_bytes:
+            return 0
+        rest = -size_bytes % self.segment_bytes
+        return rest if rest <= self.remainder_bytes else 0
 
 
 class SmallTensors(Record):
@@ -115,6 +133,8 @@ class CustomAllReduce(Origin):
     """The table of custom all-reduce."""
 
     table_bytes: int
+    largest_message_bytes: int
+    """Of what goes through the engine's own kernel."""
 
 
 class WeightRounding(Bounded):
@@ -180,7 +200,7 @@ class OverheadFacts(Record):
     segments: Segments
     kept_after_sampling: KeptAfterSampling
     gemm_workspace: tuple[GemmWorkspace, ...]
-    allocator: AllocatorFacts
+    allocator: Allocator
     buffers: Buffers
     custom_allreduce: CustomAllReduce
     weights: WeightRounding

@@ -14,8 +14,6 @@ from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 from planner.model import VisionSpec
 
-POINTER_ALIGNMENT = 512
-
 
 def images_of_a_step(shape: RankShape) -> int:
     """Images of the largest size that one step encodes, in the profile run too; the budget counts embeddings.
@@ -36,7 +34,8 @@ def _vision_rope_bytes(vision: VisionSpec) -> int:
 
 
 def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // POINTER_ALIGNMENT) * POINTER_ALIGNMENT
+    step = overhead_facts().allocator.alignment_bytes
+    return -(-size_bytes // step) * step
 
 
 def _pixels_bytes(vision: VisionSpec, images: int) -> int:

@@ -16,8 +16,6 @@ from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 
 M = TypeVar("M", bound=Misses)
-MEASURED_DRAFT_TOKENS = 3
-"""Tokens a step of the drafts that the coefficients were read from."""
 
 
 def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
@@ -124,7 +122,8 @@ def _estimated(shape: RankShape) -> Term:
 def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: str, more: str = "") -> Term:
     pieces, full, tokens = piecewise_and_full(shape)
     drafted = gib(row.draft_gib) if shape.speculative_tokens else 0
-    other_draft = shape.speculative_tokens not in (0, MEASURED_DRAFT_TOKENS) and row.basis == "measured"
+    read_from = graph_facts().drafts.num_speculative_tokens
+    other_draft = shape.speculative_tokens not in (0, read_from) and row.basis == "measured"
     return Term(
         name="graphs",
         bytes=size,
@@ -168,7 +167,7 @@ def _draft_steps(shape: RankShape, row: Captured) -> float:
     A graph holds one step, or all of them where the release fuses them.
     """
     steps = shape.speculative_tokens - 1
-    return steps / (MEASURED_DRAFT_TOKENS - 1) if row.draft_steps_fused else min(steps, 1)
+    return steps / (graph_facts().drafts.num_speculative_tokens - 1) if row.draft_steps_fused else min(steps, 1)
 
 
 def _unmeasured_draft_bytes(shape: RankShape, row: Captured) -> int:

@@ -18,7 +18,6 @@ from planner.memory.rank import Calibration, RankShape
 from planner.memory.replay import Kept, Rewritten, kept_beside
 from planner.memory.term import Bounds, Term, left, used
 from planner.memory.weights import (
-    Allocator,
     RankWeights,
     WeightRules,
     describe_text,
@@ -137,7 +136,7 @@ class RankBudget:
     def _repacked_bytes(self) -> int:
         """What four-bit matrices may keep of freed blocks: a kernel's layout is written beside the checkpoint's."""
         four_bit = any(group.mlp.name == "int4" for group in self.model.layers)
-        return MATRICES_OF_A_LAYER * self.shape.layers * allocator().remainder_bytes if four_bit else 0
+        return MATRICES_OF_A_LAYER * self.shape.layers * overhead_facts().allocator.remainder_bytes if four_bit else 0
 
     def _tower_rounding_bytes(self, facts: WeightRounding) -> int:
         """What the vision tower's tensors keep of their segments."""
@@ -217,9 +216,7 @@ def rank_budgets(
     padded = rules.fp8_row_padding[1] > 0 and "fp8" in model.format_names
     # A padded row is copied while the plain one is still there: the copies fill each other's holes, not segments.
     rounded = (
-        (0,) * pp
-        if padded
-        else rounding_bytes(model, allocator(), tensor_parallel_size=tp, pipeline_parallel_size=pp, rules=rules)
+        (0,) * pp if padded else rounding_bytes(model, tensor_parallel_size=tp, pipeline_parallel_size=pp, rules=rules)
     )
     budgets: list[RankBudget] = []
     # Stages in the middle with equally many layers are equal: they share one budget.
@@ -272,15 +269,6 @@ def rank_budgets(
     return tuple(budgets)
 
 
-@lru_cache(maxsize=1)
-def allocator() -> Allocator:
-    """Torch's caching allocator, as far as large weights are concerned."""
-    facts = overhead_facts().allocator
-    return Allocator(
-        large_bytes=facts.large_bytes, segment_bytes=facts.segment_bytes, remainder_bytes=facts.remainder_bytes
-    )
-
-
 @lru_cache(maxsize=64)
 def weight_rules(vendor: str, load_format: str, release: Release) -> WeightRules:
     """How this vendor's engine and this checkpoint layout store the weights."""
@@ -307,7 +295,7 @@ def _kept(model: ModelSpec, gpu: GpuSpec, rules: WeightRules, layers: int, tp: i
     layer = tuple(
         Rewritten(parts, columns, padding if padded and columns % multiple == 0 else 0) for _, parts, columns in found
     )
-    return kept_beside(layer, layers, allocator(), masked=other, requantised=padded)
+    return kept_beside(layer, layers, overhead_facts().allocator, masked=other, requantised=padded)
 
 
 def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:

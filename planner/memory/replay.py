@@ -11,13 +11,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
-from planner.memory.weights import Allocator
+from planner.facts.overheads import Allocator
 
-FIRST_SEGMENT_BYTES = 20 << 20
-"""A segment for tensors that are not large enough for their own."""
-
-REPLAYED_LAYERS = 12
-PERIOD_LAYERS = 8
+REPLAYED_LAYERS, PERIOD_LAYERS = 12, 8
+"""How much is replayed: what a layer leaves repeats, at the latest after eight, as the longer replays of tests show."""
 
 
 class Rewritten(NamedTuple):
@@ -67,8 +64,8 @@ class _Memory:
         if at < len(self.free):
             block = self.free.pop(at)[2]
         else:
-            step = self.rules.segment_bytes
-            block = _Block(FIRST_SEGMENT_BYTES if size < self.rules.large_bytes else -(-size // step) * step)
+            step, shared = self.rules.segment_bytes, self.rules.shared_segment_bytes
+            block = _Block(shared if size < self.rules.large_bytes else -(-size // step) * step)
             self.reserved += block.bytes
         rest = block.bytes - size
         if rest > self.rules.remainder_bytes:

@@ -10,6 +10,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from hw_specs.frozen import dataclass
+from planner.facts.overheads import overhead_facts
 from planner.model import LayerGroup, ModelSpec, VisionSpec, WeightFormat
 
 BF16_BYTES = 2
@@ -223,33 +224,9 @@ def rope_cache_bytes(model: ModelSpec) -> int:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Allocator:
-    """How torch's caching allocator hands out large tensors; sizes in bytes."""
-
-    large_bytes: int
-    """From this size on a tensor gets a segment of its own."""
-    segment_bytes: int
-    """Such segments are multiples of this."""
-    remainder_bytes: int
-    """A rest of at most this stays with the tensor and counts as allocated."""
-
-    def rounding_bytes(self, size_bytes: int) -> int:
-        """Bytes beyond `size_bytes` that count as allocated.
-
-        >>> Allocator(large_bytes=10 << 20, segment_bytes=2 << 20, remainder_bytes=1 << 20).rounding_bytes(21 << 20)
-        1048576
-        """
-        if size_bytes < self.large_bytes:
-            return 0
-        rest = -size_bytes % self.segment_bytes
-        return rest if rest <= self.remainder_bytes else 0
-
-
 @lru_cache(maxsize=256)
 def rounding_bytes(
     model: ModelSpec,
-    allocator: Allocator,
     *,
     tensor_parallel_size: int,
     pipeline_parallel_size: int = 1,
@@ -257,7 +234,7 @@ def rounding_bytes(
 ) -> tuple[int, ...]:
     """Return what the allocator adds to the decoder's tensors, on one rank per pipeline stage."""
     tp, pp = tensor_parallel_size, pipeline_parallel_size
-    formats, stages, start = model.layer_formats, [], 0
+    formats, stages, start, allocator = model.layer_formats, [], 0, overhead_facts().allocator
     for stage, count in enumerate(split_layers(model.num_hidden_layers, pp)):
         added = sum(
             members * sum(map(allocator.rounding_bytes, _layer_tensors(model, group, tp, rules)))

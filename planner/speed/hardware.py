@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from hw_specs.spec import GpuSpec
+from planner.facts.overheads import overhead_facts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,10 +32,6 @@ class Hardware:
     def peak(self, arithmetic: str) -> float:
         """Return the peak for an arithmetic, falling back to BF16 where the hardware lacks it."""
         return self.flops_per_s.get(arithmetic) or self.flops_per_s["bf16"]
-
-
-CUSTOM_KERNEL_MAX_BYTES = 8 * 2**20
-"""Largest message of the engine's own kernel; vLLM distributed/device_communicators/custom_all_reduce.py."""
 
 
 def allreduce_seconds(
@@ -65,11 +62,9 @@ def allreduce_seconds(
         if speed is None:
             raise ValueError(f"no link speed is known for {hardware.name}")
         reached = speed * link_share
-        return (
-            volume
-            * message_bytes
-            / (min(reached, custom_bytes_per_s) if message_bytes <= CUSTOM_KERNEL_MAX_BYTES else reached)
-        )
+        if message_bytes <= overhead_facts().custom_allreduce.largest_message_bytes:
+            reached = min(reached, custom_bytes_per_s)
+        return volume * message_bytes / reached
     sizes, times = list(table), list(table.values())
     share = fused_share if message_bytes <= hardware.fusion_max_bytes.get(tensor_parallel_size, 0) else 1.0
     if message_bytes >= sizes[-1]:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
 from planner import PlanRequest, plan
-from planner.memory.ledger import allocator
+from planner.facts.overheads import overhead_facts
 from planner.memory.replay import Kept, Rewritten, _replayed, kept_beside
 
 MIB = 1 << 20
@@ -27,14 +27,14 @@ def layer(hidden: int, inner: int, padding: int = 256) -> tuple[Rewritten, ...]:
 @pytest.mark.parametrize("layers", [1, 12, 13, 40, 88])
 @pytest.mark.parametrize(("hidden", "inner"), [(5120, 16384), (12288, 28672), (8192, 28672)])
 def test_twelve_layers_tell_what_more_leave(layers: int, hidden: int, inner: int) -> None:
-    rules, one = allocator(), layer(hidden, inner)
+    rules, one = overhead_facts().allocator, layer(hidden, inner)
     whole = _replayed(one * layers, rules, masked=True, requantised=True)
     assert kept_beside(one, layers, rules, masked=True, requantised=True) == whole
 
 
 @given(sides, sides)
 def test_where_layers_take_turns_it_is_near(hidden: int, inner: int) -> None:
-    rules, one = allocator(), layer(hidden, inner)
+    rules, one = overhead_facts().allocator, layer(hidden, inner)
     whole = _replayed(one * 32, rules, masked=True, requantised=True)
     kept = kept_beside(one, 32, rules, masked=True, requantised=True)
     assert kept.holes == pytest.approx(whole.holes, rel=0.15, abs=300 * MIB)
@@ -43,14 +43,14 @@ def test_where_layers_take_turns_it_is_near(hidden: int, inner: int) -> None:
 @given(sides, sides, st.booleans())
 def test_nothing_is_kept_where_nothing_is_rewritten(hidden: int, inner: int, masked: bool) -> None:
     """What was masked in place leaves a cached temporary, and no hole."""
-    kept = kept_beside(layer(hidden, inner, 0), 3, allocator(), masked=masked, requantised=False)
+    kept = kept_beside(layer(hidden, inner, 0), 3, overhead_facts().allocator, masked=masked, requantised=False)
     assert kept.holes == 0
     assert masked or kept == Kept(0, 0)
 
 
 @given(sides, sides)
 def test_an_emptied_cache_leaves_no_more_than_was_cached(hidden: int, inner: int) -> None:
-    kept = kept_beside(layer(hidden, inner), 4, allocator(), masked=True, requantised=True)
+    kept = kept_beside(layer(hidden, inner), 4, overhead_facts().allocator, masked=True, requantised=True)
     assert 0 <= kept.holes <= kept.cached
 
 
@@ -62,7 +62,7 @@ def test_ministral_on_a_mi300x_leaves_what_was_measured() -> None:
         Rewritten((16384, 16384), 5120, 256),
         Rewritten((5120,), 16384, 256),
     )
-    kept = kept_beside(one, 40, allocator(), masked=True, requantised=True)
+    kept = kept_beside(one, 40, overhead_facts().allocator, masked=True, requantised=True)
     assert kept.cached / 1024 / MIB == pytest.approx(2.37, abs=0.1)
 
 
