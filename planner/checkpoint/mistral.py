@@ -7,13 +7,8 @@ from planner.checkpoint.document import Section
 from planner.checkpoint.huggingface import limits, pixtral, refuse_outside
 from planner.checkpoint.quantization import UNQUANTIZED, Quantization, read_quantization
 from planner.errors import UnreadableCheckpoint, UnsupportedModel
+from planner.facts.vllm import vllm_facts
 from planner.model import ModelSpec, VisionSpec
-
-_DEFAULT_POSITIONS = 128_000
-"""What vLLM takes where params.json names no limit and no config.json stands beside it.
-
-Source: github.com/vllm-project/vllm/blob/v0.33.0/vllm/transformers_utils/configs/mistral.py
-"""
 
 
 def read_mistral(params: Section, *, name: str, positions: int | None = None) -> ModelSpec:
@@ -39,9 +34,10 @@ def read_mistral(params: Section, *, name: str, positions: int | None = None) ->
         raise UnreadableCheckpoint(f"{kv_heads} KV heads do not divide {heads} attention heads in `{params.origin}`")
     vision = _vision(params)
     notes: list[str] = []
-    limit = params.integer("max_position_embeddings", limit=top.positions, default=positions or _DEFAULT_POSITIONS)
+    usual = vllm_facts().params_positions.value
+    limit = params.integer("max_position_embeddings", limit=top.positions, default=positions or usual)
     if "max_position_embeddings" not in params and positions is None:
-        notes.append(f"params.json names no max_position_embeddings: vLLM takes {_DEFAULT_POSITIONS}")
+        notes.append(f"params.json names no max_position_embeddings: vLLM takes {usual}")
     stored = _quantization(params)
     rows = _rope_rows(params, limit)
     return ModelSpec(

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from planner.facts.record import Record, door
+from planner.facts.vllm import Size
 
 
 class DraftMethod(Record):
@@ -38,6 +39,8 @@ class DraftFacts(Record):
     """The chance of a further token over that of the one before it."""
     decay_basis: str
     decay_source: str
+    most: Size
+    """Tokens that any draft may propose in a step."""
     methods: Mapping[str, DraftMethod]
     measured: tuple[MeasuredDraft, ...]
 

@@ -88,6 +88,12 @@ class GemmWorkspace(Origin):
     bytes: int
 
 
+class Sampling(Origin):
+    """What the sampler reads and writes."""
+
+    moved_bytes_per_logit: int
+
+
 class Allocator(Origin):
     """How torch's caching allocator hands out tensors."""
 
@@ -200,6 +206,7 @@ class OverheadFacts(Record):
     segments: Segments
     kept_after_sampling: KeptAfterSampling
     gemm_workspace: tuple[GemmWorkspace, ...]
+    sampling: Sampling
     allocator: Allocator
     buffers: Buffers
     custom_allreduce: CustomAllReduce

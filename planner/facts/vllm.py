@@ -155,6 +155,7 @@ class VllmFacts(Record):
     command: CommandFacts
     multi_node: MultiNode
     ledger_sources: Mapping[str, str]
+    params_positions: Size
     images: Images
 
 

@@ -9,12 +9,10 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from math import ceil, log, sqrt
 
+from planner.facts.overheads import overhead_facts
 from planner.speed.hardware import Hardware, allreduce_seconds
 from planner.speed.profile import EngineProfile
 from planner.speed.work import RankWork
-
-SAMPLER_BYTES_PER_LOGIT = 14
-"""BF16 logits, their FP32 copy, a mask and a softmax: what the sampler touches (vLLM v1/sample)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +67,7 @@ class StepModel:
             work.head_bytes / (bandwidth * eff.weight_bandwidth),
             rows * work.head_flops_per_row / (gpu.peak("bf16") * eff.matmul_bf16),
         )
-        sampling = rows * SAMPLER_BYTES_PER_LOGIT * work.vocab_size / bandwidth
+        sampling = rows * overhead_facts().sampling.moved_bytes_per_logit * work.vocab_size / bandwidth
         collective = work.allreduces * (self._allreduce(tokens * work.message_bytes_per_token) + eff.allreduce_s)
         replicated = tokens * eff.replicated_passes * work.message_bytes_per_token / bandwidth
         host = eff.step_s * self.pipeline_parallel_size + eff.sequence_s * batch.decode_sequences
@@ -159,7 +157,7 @@ class StepModel:
         one = self._linears(draft, rows)
         one += self._draft_reading_s_per_token * batch.decode_context_tokens
         one += draft.head_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
-        one += rows * SAMPLER_BYTES_PER_LOGIT * draft.vocab_size / gpu.bandwidth_bytes_per_s
+        one += rows * overhead_facts().sampling.moved_bytes_per_logit * draft.vocab_size / gpu.bandwidth_bytes_per_s
         one += draft.num_layers * eff.layer_s
         one += draft.allreduces * (self._allreduce(rows * draft.message_bytes_per_token) + eff.allreduce_s)
         return self.num_speculative_tokens * one + prompt

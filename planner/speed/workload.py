@@ -7,6 +7,7 @@ from typing import Literal
 
 from hw_specs.frozen import dataclass
 from planner.errors import InvalidRequest
+from planner.facts.drafts import draft_facts
 
 MOST_REQUESTS = 20_000
 """Requests in one simulated run; a batch on real GPUs holds some hundreds at a time."""
@@ -17,9 +18,6 @@ MOST_TOKENS = 2**31 - 1
 
 MOST_IMAGES = 10_000
 """Of one request."""
-
-MOST_TOKENS_A_STEP = 65
-"""With a draft: as many as any draft proposes, and the target's own."""
 
 MOST_TURNS = 1_000
 """Of one chat."""
@@ -92,11 +90,12 @@ class Workload:
             )
         if self.images_per_request < 0:
             raise InvalidRequest("images_per_request", "images_per_request must not be negative")
-        length = self.acceptance_length
-        if length is not None and not 1 <= length <= MOST_TOKENS_A_STEP:
-            raise InvalidRequest(
-                "acceptance_length", f"acceptance_length must be from 1 to {MOST_TOKENS_A_STEP}, not `{length}`"
-            )
+        if self.acceptance_length is not None:
+            # As many as any draft proposes, and the target's own.
+            most = draft_facts().most.value + 1
+            if not 1 <= self.acceptance_length <= most:
+                said = f"acceptance_length must be from 1 to {most}, not `{self.acceptance_length}`"
+                raise InvalidRequest("acceptance_length", said)
         if self.images_per_request > MOST_IMAGES:
             raise InvalidRequest(
                 "images_per_request", f"images_per_request is above {MOST_IMAGES:,}", hint="no context holds that many"
