@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from planner import EMITTERS, Deployment, InvalidRequest, emit, emit_files
+from hw_specs import parse_gpus
+from planner import EMITTERS, Deployment, InvalidRequest, PlanRequest, Targets, Workload, emit, emit_files
 from planner.cli import main
+from planner.planning.choose_by_speed import plan_for_workload
 from planner.rendering.emitters.image import pin_script
 
 from .plans import REPLICAS, SPANNING, forecast_for, planned
@@ -177,10 +179,35 @@ def test_one_unit_serves_every_node_of_a_server() -> None:
     assert words[words.index("--node-rank") + 1] == "${NODE_RANK}"
     assert words[words.index("--master-addr") + 1] == "${HEAD_ADDRESS}"
     assert words[-1] == "$HEADLESS"
+    assert "Environment=HEADLESS=" in text.splitlines(), "node 0 says nothing"
     assert "EnvironmentFile=/etc/m35-plan/node.env" in text.splitlines(), "without it the unit must not start"
     alone = emit("systemd", planned("2x8xH200", REPLICAS["2x8xH200"]))
     assert "--node-rank" not in alone
     assert "on each of 2 nodes" in alone
+
+
+@pytest.mark.parametrize("kind", sorted(set(EMITTERS) - {"argv", "env"}))
+def test_an_artefact_says_which_targets_the_plan_misses(kind: str) -> None:
+    targets = Targets(ttft_ms=100, tokens_per_s=1e6)
+    answer = plan_for_workload(
+        PlanRequest(gpus=parse_gpus("8xH200")),
+        Workload(prompt_tokens=4096, output_tokens=512, concurrency=64),
+        targets=targets,
+    )
+    if kind in ("keda", "hpa"):
+        with pytest.raises(InvalidRequest, match="targets"):
+            emit(kind, answer, deployment=Deployment(forecast=answer.speed))
+        return
+    text = emit(kind, answer, deployment=Deployment(forecast=answer.speed))
+    assert "verdict: fits, but misses TTFT 100 ms by" in text
+    assert "1e+06 tokens/s by" in text
+
+
+@pytest.mark.parametrize("kind", sorted(set(EMITTERS) - {"argv", "env", "keda", "hpa"}))
+def test_an_artefact_says_that_a_plan_is_tight(kind: str) -> None:
+    text = emit(kind, planned("1xH200", {"max_model_len": 8192}))
+    assert "verdict: tight" in text
+    assert "if every uncertain term is as expected" in text
 
 
 def test_the_heads_address_is_put_in() -> None:

@@ -1,3 +1,4 @@
+# verdict: fits, context cut to 45 %
 docker run --rm --device /dev/kfd --device /dev/dri --group-add video --ipc host \
   --publish 127.0.0.1:8000:8000 --volume "${HF_HOME:-$HOME/.cache/huggingface}:/root/.cache/huggingface" \
   --env VLLM_ROCM_USE_AITER=1 --env SAFETENSORS_FAST_GPU=1 --env HF_TOKEN --env VLLM_API_KEY \

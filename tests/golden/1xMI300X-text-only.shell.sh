@@ -1,1 +1,2 @@
+# verdict: fits, context cut to 45 %
 VLLM_ROCM_USE_AITER=1 SAFETENSORS_FAST_GPU=1 vllm serve mistralai/Mistral-Medium-3.5-128B --host 127.0.0.1 --port 8000 --tensor-parallel-size 1 --max-model-len 118784 --max-num-seqs 128 --max-num-batched-tokens 8192 --gpu-memory-utilization 0.92 --language-model-only --tokenizer-mode mistral --config-format mistral --load-format mistral --enable-auto-tool-choice --tool-call-parser mistral --reasoning-parser mistral --no-enable-prefix-caching

@@ -14,6 +14,7 @@ from planner.facts.policy import policy
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import LONGEST_NAME, Deployment
+from planner.rendering.headline import verdict_words, where
 
 API_PORT = 8000
 """The port inside a container whose port is published under another number."""
@@ -197,16 +198,21 @@ def resource_label(name: str) -> str:
     return label[:LONGEST_NAME].strip("-")
 
 
-def heading(plan: Plan, what: str, *notes: str) -> str:
-    """The comment above an emitted file: what it is, for what, what it rests on, and what must exist beside it."""
-    settings = plan.settings
-    lines = [
-        f"{what}: {shown(plan.model.name)} on {plan.gpus}, vLLM {plan.vllm_version}",
-        f"max-model-len {settings.max_model_len}, {plan.kv_cache.max_concurrency:.1f} requests of that length; "
-        f"verdict: {plan.verdict}",
-    ]
+def verdict_lines(plan: Plan) -> list[str]:
+    """The verdict with its conditions, and below it what a verdict short of a plain "fits" means."""
+    lines = [f"verdict: {verdict_words(plan)}"]
     if plan.verdict == "tight":
         lines.append("tight: it starts if every uncertain term is as expected, not if each is at its worst")
     if not plan.feasible:
         lines.append(f"does not fit: {shown(plan.reasons[0] if plan.reasons else plan.verdict, characters=200)}")
-    return "\n".join([*lines, *(note for note in notes if note)])
+    return lines
+
+
+def heading(plan: Plan, what: str, *notes: str) -> str:
+    """The comment above an emitted file: what it is, for what, what it rests on, and what must exist beside it."""
+    requests = plan.kv_cache.max_concurrency * plan.settings.replicas
+    lines = [
+        f"{what}: {shown(plan.model.name)} on {where(plan)}, vLLM {plan.vllm_version}",
+        f"max-model-len {plan.settings.max_model_len}, {requests:.1f} requests of that length",
+    ]
+    return "\n".join([*lines, *verdict_lines(plan), *(note for note in notes if note)])

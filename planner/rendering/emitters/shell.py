@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from planner.planning.answer import Plan
 from planner.rendering.command import wrapped
 from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
-from planner.rendering.emitters.image import mig_note
+from planner.rendering.emitters.image import mig_note, verdict_lines
 from planner.rendering.multi_node import HEAD_ADDRESS, NodeCommand, node_commands
 
 READS = EVERYWHERE | {"head_address"}
@@ -26,12 +26,9 @@ def node_heading(node: NodeCommand) -> str:
 
 
 def head_lines(plan: Plan) -> list[str]:
-    """Comments above a command that is not sure to start, or that leaves a GPU to choose; none above any other."""
-    lines = []
-    if plan.verdict == "tight":
-        lines.append("tight: it starts if every uncertain term is as expected, not if each is at its worst")
-    if not plan.feasible:
-        lines.append("does not fit")
+    """Comments above a command whose verdict has conditions, or that leaves a GPU to choose; none above others."""
+    verdict = verdict_lines(plan)
+    lines = [] if verdict == ["verdict: fits"] else verdict
     return [f"# {line}" for line in (*lines, mig_note(plan)) if line]
 
 

@@ -49,10 +49,10 @@ def _head(plan: Plan, nodes: tuple[NodeCommand, ...], deployment: Deployment) ->
     ]
     spans = any(node.command is not None and "--headless" in node.command.argv for node in nodes)
     if spans:
-        address = deployment.head_address or "an address of node 0 of its server that the others reach"
         notes.append(f"the same unit on each of {len(nodes)} nodes; {NODE_FILE} says which one it is:")
-        notes += [f"  NODE_RANK=0 to {_nodes_per_server(nodes) - 1}", f"  HEAD_ADDRESS={address}"]
-        notes.append("  HEADLESS= on node 0 of its server, HEADLESS=--headless on the others")
+        notes.append(f"  NODE_RANK=0 to {_nodes_per_server(nodes) - 1}, and HEADLESS=--headless where it is not 0")
+        if deployment.head_address is None:
+            notes.append("  HEAD_ADDRESS=an address of node 0 of its server that the others reach")
     elif len(nodes) > 1:
         notes.append(f"the same unit on each of {len(nodes)} nodes; put a load balancer in front of all nodes")
     return [f"# {line}" for line in heading(plan, "systemd", *notes).splitlines()]
@@ -72,6 +72,9 @@ def emit(plan: Plan, deployment: Deployment) -> str:
     home = f"/var/lib/{state}"
     # A user without a home or a name: torch asks for both when it is imported.
     variables = {"HOME": home, "USER": state, "HF_HOME": f"{home}/huggingface", **command.env, **dict(deployment.env)}
+    if spans:
+        # The node's own file overrides it.
+        variables["HEADLESS"] = ""
     local = [mount.source for mount in in_container(plan)[1]]
     lines = [
         *_head(plan, nodes, deployment),
