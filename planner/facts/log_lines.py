@@ -97,6 +97,8 @@ class Cause(Record):
     """Parts of a source file's path; an exception raised there that nothing names speaks for the cause, weakly."""
     last_words: tuple[str, ...] = ()
     """Texts of a line after which a start of this kind falls silent."""
+    phase: str = ""
+    """The only phase in which it happens; empty for several."""
     any_phase: bool = False
     """Whether it may happen in every phase, so that only a proven one is said."""
     beside: bool = False
@@ -124,7 +126,22 @@ class FailureFile(Record):
     free_memory: FreeMemory | None = None
 
 
+class Raised(Record):
+    """The texts with which vLLM's own code refuses to go on; ``scripts/raised_texts.py`` writes them."""
+
+    schema_version: int
+    provenance: Origin
+    texts: Mapping[str, str]
+    """Source file, compiled library or folder of models → of each message a part that never changes, a line each."""
+
+
 log_lines = door("log_patterns.toml", LogLines)
+
+
+@cache
+def raised_texts() -> Mapping[str, str]:
+    """Return the texts of ``raised.json`` by the file that raises them."""
+    return read("raised.json", Raised).texts
 
 
 @cache

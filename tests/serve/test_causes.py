@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.facts.log_lines import Cause, FailureLine
+from planner.facts.log_lines import Cause, FailureLine, raised_texts
 from planner.serve.log.causes import WEIGHTS, cause_of_signal, causes
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import StallSeen, TimedOut
 from planner.serve.log.parser import StartupLog, parse_log
+from planner.serve.log.places import raiser_of
 
 from .logs import ALL, RECONSTRUCTED, read
 
@@ -205,7 +206,29 @@ def test_every_cause_says_what_to_do() -> None:
         )
         assert cause.weight in WEIGHTS
         assert cause.cures or cause.general_cure or cause.by_phase or cause.by_signal, code
-    assert {cause_of_signal(number) for number in (4, 5, 8)} == {"died"}
+    assert [cause_of_signal(number) for number in (4, 5, 8, 31, 30)] == [
+        "processor", "aborted", "arithmetic", "system-call", "died",
+    ]  # fmt: skip
+
+
+def test_an_illegal_instruction_is_the_processor_s() -> None:
+    worker = "Worker proc VllmWorker-0 died unexpectedly (exit code: -4), shutting down executor."
+    for died in ("vllm-1 exited with code 132", "      Exit Code:    132", f"{ERROR}{worker}"):
+        found = diagnose(f"{ENGINE}{died}\n".encode())
+        assert found.code == "processor" and found.phase == "" and "AVX512" in found.cures[0]
+
+
+def test_a_text_that_vllm_raises_names_its_part_without_a_frame() -> None:
+    said = "ValueError: The cuDNN MLA prefill backend has been removed. Use --attention-config.mla_prefill_backend=X"
+    found = diagnose(f"{ENGINE}{said}\n".encode())
+    assert found.code == "attention-backend" and "vllm/config/attention.py" in found.note
+    assert diagnose(f"{ENGINE}ValueError: nobody has ever raised such a text before\n".encode()).code == "unknown"
+
+
+def test_every_part_of_vllm_that_can_end_a_start_speaks_for_a_cause() -> None:
+    """Of the texts that stand in one file alone; what several parts say is named where they agree."""
+    named = [raiser_of(text) for texts in raised_texts().values() for text in texts.split("\n")]
+    assert sum(one is not None for one in named) > 0.75 * len(named)
 
 
 def test_every_cause_stands_in_the_how_to() -> None:

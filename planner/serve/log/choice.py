@@ -6,9 +6,9 @@ that a death without words. Among equals the first in the log is the cause: what
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import takewhile
 
 from planner.serve.log.causes import cause_of_signal, causes, signal_of
 from planner.serve.log.events import (
@@ -23,20 +23,17 @@ from planner.serve.log.events import (
     TracebackSeen,
 )
 from planner.serve.log.patterns import log_patterns
+from planner.serve.log.places import Frame, cause_of_frames, frames_of, is_defect, raiser_of
 
 _OOM_BY_PHASE = {"load": "load", "profile": "profile", "ready": "serve"}
 _PHASE_UNPROVED = ("", "configure", "download")
 """Loading has no first line of its own: what comes after these may be anything where no frame tells."""
-_FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d+), in (?P<function>\S+)')
 _WEAK_DEATHS = ("terminated", "died", "restarts", "ray-actor")
 """Deaths that a supervisor brings about, or of which nothing is known."""
 
 _OOM = "out-of-memory"
 """In no phase that the log tells."""
 _OOM_KINDS = ("oom-load", "oom-profile", "oom-capture", "oom-serve")
-
-_NEAR = 12
-"""Frames from the innermost outwards in which a part of the software is looked for."""
 
 CALM_EXITS = (0, 143, 130)
 """Exit codes of a server that ended by itself or because it was asked to."""
@@ -46,15 +43,6 @@ _WAITED_S = 180.0
 """A wait that was said so often, or lasted so long, is a hang."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """One frame of a Python traceback."""
-
-    path: str
-    line: int
-    function: str
-
-
 def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_out: TimedOut | None = None,
                last_text: str = "") -> FailureSeen | None:  # fmt: skip
     """Return what ended the start that `events` tell of, with its precise key; None when nothing names it.
@@ -62,9 +50,10 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
     `last_text` is the last line of a log that may have ended.
     """
     failures = precise_failures(events)
-    for weight in ("cause", "general"):
-        if (found := _first(failures, weight)) is not None:
-            return found
+    if (found := _first(failures, "cause")) is not None:
+        return found
+    if (found := _first(failures, "general")) is not None:
+        return _of_its_part(found)
     deaths = [failure for failure in failures if failure.weight == "consequence"]
     strong = [death for death in deaths if death.code not in _WEAK_DEATHS]
     signal = signal_of(exit_code) if exit_code is not None else 0
@@ -86,6 +75,14 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
     return None
 
 
+def _of_its_part(kind: FailureSeen) -> FailureSeen:
+    """A failure of which a line tells the kind, by the part of vLLM that raises that text, where that tells more."""
+    raiser = raiser_of(kind.text)
+    if raiser is None or causes()[raiser.code].weight != "cause":
+        return kind
+    return replace(kind, code=raiser.code, weight="place")
+
+
 def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
     """Return the failures of `events` with the keys that phase, traceback and exit code give them.
 
@@ -104,9 +101,15 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
 
 
 def working_phase(events: Sequence[Event]) -> str:
-    """Return the last phase in which the start still did something."""
+    """Return the last phase in which the start still did something; empty where no line tells."""
     working = [event.phase for event in events if isinstance(event, PhaseStarted) and event.phase not in ENDINGS]
-    return working[-1] if working else "configure"
+    return working[-1] if working else ""
+
+
+def proved_phase(events: Sequence[Event]) -> str:
+    """Return the same where nothing can have followed it unseen, else nothing."""
+    phase = working_phase(events)
+    return "" if phase in _PHASE_UNPROVED else phase
 
 
 def has_failed(events: Sequence[Event]) -> bool:
@@ -134,30 +137,23 @@ def raised_at(block: TracebackSeen) -> Frame | None:
 
 def _frames(block: TracebackSeen) -> list[Frame]:
     """The frames before the exception, innermost first."""
-    found = []
-    for line in block.text:
-        if match := _FRAME.match(line):
-            found.append(Frame(path=match["path"], line=int(match["line"]), function=match["function"]))
-        elif line.strip() == block.exception.strip():
-            break
-    return found[::-1]
+    exception = block.exception.strip()
+    before = takewhile(lambda line: line.strip() != exception, block.text)
+    return frames_of(before)[::-1]
 
 
 def _by_place(events: Sequence[Event]) -> FailureSeen | None:
-    """The part of the software in which something was raised that nothing else names."""
+    """The part of the software that raised something that nothing else names."""
     block = root_block(events)
     if block is None or block.line < ready_line(events) or _is_report(block):
         return None
-    places = sorted(
-        ((place, code) for code, cause in causes().items() for place in cause.places), key=lambda one: -len(one[0])
-    )
-    for frame in _frames(block)[:_NEAR]:
-        code = next((code for place, code in places if place in frame.path), None)
-        if code is not None:
-            phase = _frame_phase(block) or working_phase(events)
-            return FailureSeen(code=code, phase=phase, text=block.exception, weight="place", line=block.last_line,
-                               stamp=block.stamp, rank=block.rank)  # fmt: skip
-    return None
+    raiser = raiser_of(block.exception)
+    code = raiser.code if raiser is not None else cause_of_frames(_frames(block))
+    if not code or (causes()[code].weight == "general" and is_defect(block.exception)):
+        return None
+    phase = _frame_phase(block) or proved_phase(events)
+    return FailureSeen(code=code, phase=phase, text=block.exception, weight="place", line=block.last_line,
+                       stamp=block.stamp, rank=block.rank)  # fmt: skip
 
 
 def _is_report(block: TracebackSeen) -> bool:
@@ -173,7 +169,7 @@ def ready_line(events: Sequence[Event]) -> int:
 def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSeen | None:
     cause = causes()[failure.code]
     block = next((block for block in blocks if failure.line in block.numbers), None)
-    proved = _frame_phase(block) if block is not None else None
+    proved = cause.phase or (_frame_phase(block) if block is not None else None)
     phase = proved or failure.phase
     if cause.by_phase:
         if phase in _PHASE_UNPROVED:
@@ -184,8 +180,8 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
         signal = 0 if exit_code is None else signal_of(int(exit_code)) or _bare_signal(failure.text, int(exit_code))
         if exit_code is not None and not signal:
             return None  # it raised something, and said what above
-        return replace(failure, code=cause_of_signal(signal))
-    if cause.any_phase and not proved and phase in _PHASE_UNPROVED:
+        failure = replace(failure, code=cause_of_signal(signal))
+    if (cause.any_phase or failure.weight == "consequence") and not proved and phase in _PHASE_UNPROVED:
         return replace(failure, phase="")
     return replace(failure, phase=phase)
 
@@ -197,8 +193,7 @@ def _bare_signal(text: str, number: int) -> int:
 
 def _frame_phase(block: TracebackSeen) -> str | None:
     frames = log_patterns().frames
-    functions = (match["function"] for line in block.text if (match := _FRAME.match(line)))
-    phases = [frames[function] for function in functions if function in frames]
+    phases = [frames[frame.function] for frame in frames_of(block.text) if frame.function in frames]
     # A step of serving and a dummy step of the profile run end in the same functions: what is outside decides.
     return next((phase for phase in phases if phase != "ready"), phases[0] if phases else None)
 
@@ -237,8 +232,8 @@ def _hang(events: Sequence[Event], timed_out: TimedOut | None, last_text: str) -
         isinstance(event, PhaseStarted) and event.phase in ENDINGS for event in events
     ):  # fmt: skip
         return None
-    return FailureSeen(code=code, phase=working_phase(events), text=text)
+    return FailureSeen(code=code, phase=proved_phase(events), text=text)
 
 
 def _told(code: str, events: Sequence[Event], text: str) -> FailureSeen:
-    return FailureSeen(code=code, phase=working_phase(events), text=text, weight="consequence")
+    return FailureSeen(code=code, phase=proved_phase(events), text=text, weight="consequence")

@@ -19,17 +19,18 @@ from planner.serve.log.choice import (
     find_cause,
     has_failed,
     precise_failures,
+    proved_phase,
     raised_at,
     ready_line,
     root_block,
     working_phase,
 )
 from planner.serve.log.events import (
-    PHASES,
     Event,
     FailureSeen,
     Figure,
     PhaseStarted,
+    Progress,
     TimedOut,
     TracebackSeen,
 )
@@ -38,6 +39,7 @@ from planner.serve.log.lines import messages, plain_line
 from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import StartupLog, parse_log
 from planner.serve.log.patterns import log_patterns
+from planner.serve.log.places import is_defect, raiser_of
 from planner.serve.log.remedy import (
     cure_values,
     describe_lever,
@@ -63,15 +65,10 @@ _PYTHON_WORDS = re.compile(
 )
 """An exception, or the hub: what a Python program for models prints."""
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
+_RAISED_IN = "vLLM raises this text in `{path}`: that part of it speaks for this answer"
 _KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"
 _HEAD = re.compile(r"Traceback \(most recent")
 _ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|[Ee]rror:|[Ff]atal:)")
-_DEFECT = re.compile(
-    r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError|ZeroDivisionError): |"
-    r"RuntimeError: (?:The size of tensor|shape mismatch|[Ss]izes of tensors|mat1 and mat2|[Tt]ensors must|"
-    r"[Ee]xpected .{0,80}(?:to be|but)|stack expects|.{0,40}size mismatch|.{0,40}must have the same dtype)"
-)
-"""Exceptions that no setting raises on purpose: the code itself is at fault, or what it calls is another version."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +87,7 @@ class Diagnosis:
     """Stable key; ``unknown`` when no known cause was found, ``none`` when nothing failed."""
     title: str
     phase: str
-    """What the start was doing."""
+    """What the start was doing; empty where the log does not say."""
     term: str
     """Ledger line that it concerns; empty where memory is not the matter."""
     evidence: tuple[LogLine, ...]
@@ -152,7 +149,8 @@ def diagnose(
     if known.beside and (beside := held_words(held)):
         cures.insert(0, beside)
     if cause.weight == "place":
-        note = f"{_UNSURE}; it was {_raised(events)}"
+        raiser = raiser_of(cause.text)
+        note = _RAISED_IN.format(path=raiser.path) if raiser is not None else f"{_UNSURE}; it was {_raised(events)}"
     elif cause.weight == "general":
         note = _KIND_ONLY + (f"; it was {raised}" if (raised := _raised(events)) else "")
     if plan is not None:
@@ -230,7 +228,7 @@ def _not_an_engine_log(log: bytes, measured: Measured) -> Diagnosis:
     return Diagnosis(
         code="unknown",
         title=unknown.not_engine_title if log.strip() else unknown.empty_title,
-        phase=PHASES[0],
+        phase="",
         term="",
         evidence=(),
         cures=unknown.not_engine_cures,
@@ -261,6 +259,7 @@ def _evidence(cause: FailureSeen, failures: Sequence[FailureSeen]) -> tuple[LogL
 def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code: int | None) -> Diagnosis:
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
     failed = exit_code not in (None, *CALM_EXITS) or has_failed(events) or _ends_in_an_error(log, events)
+    failed = failed or _raised_since_it_worked(log, events)
     reached = working_phase(events)
     if not failed and (phases or exit_code == 0):
         errors = _errors_since_ready(log, events)
@@ -279,19 +278,19 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         return Diagnosis(
             code="died",
             title=died.title,
-            phase=reached,
+            phase=proved_phase(events),
             term="",
             evidence=words,
             cures=died.cures,
             measured=measured,
         )
-    defect = bool(words) and _DEFECT.match(words[0].text) is not None
+    defect = bool(words) and is_defect(words[0].text)
     unknown = causes()["engine-defect" if defect else "unknown"]
     raised = _raised(events)
     return Diagnosis(
         code="engine-defect" if defect else "unknown",
         title=unknown.title,
-        phase=reached,
+        phase=proved_phase(events),
         term="",
         evidence=words,
         cures=unknown.cures if any(_has_frames(event) for event in events) else unknown.silent_cures,
@@ -314,6 +313,12 @@ def _ends_in_an_error(log: bytes, events: Sequence[Event]) -> bool:
     last = next((message for message in reversed(said) if message.level), None)
     survived = log_patterns().survived
     return last is not None and not last.calm and not any(text in last.text for text in survived)
+
+
+def _raised_since_it_worked(log: bytes, events: Sequence[Event]) -> bool:
+    """Whether a start that was never ready shows a traceback, in whatever form it was carried, after its last work."""
+    worked = max((e.line for e in events if isinstance(e, (PhaseStarted, Progress, Figure))), default=0)
+    return not ready_line(events) and any(b"Traceback (most recent" in line for line in log.split(b"\n")[worked:])
 
 
 def _errors_since_ready(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:

@@ -64,7 +64,8 @@ class FailureSeen(Event):
     code: str
     """Key of the cause in the failure table: ``max-model-len``, ``out-of-memory`` …"""
     phase: str
-    """What the start was doing when it was printed: one of `PHASES`, also after the failure itself."""
+    """What the start was doing when it was printed: one of `PHASES`, also after the failure itself; empty where no
+    line tells."""
     text: str
     """The message without its prefix."""
     values: tuple[tuple[str, int | float | str], ...] = ()
@@ -81,7 +82,7 @@ class StallSeen(Event):
     code: str
     """Key of the cause that such a wait speaks for: ``workers-hang``, ``build-lock`` …"""
     phase: str
-    """What the start was doing: one of `PHASES`."""
+    """What the start was doing: one of `PHASES`; empty where no line tells."""
     text: str
     times: int
     """How often it was said since anything moved."""

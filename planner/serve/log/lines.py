@@ -18,6 +18,7 @@ _CARRIER = re.compile(
     rf"|{_ISO} (?:stdout|stderr) [FP] ?"  # CRI
     rf"|(?:[A-Z][a-z]{{2}} [ \d]\d \d\d:\d\d:\d\d|{_ISO}) [\w.-]+ [\w@./-]+(?:\[\d+\])?: ?"  # journald, syslog
     rf"|{_ISO}(?: |\t|$)"  # kubectl logs --timestamps
+    r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)? *\| ?"  # Docker Desktop
     r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]*Z?\](?: \[[^\]]+\]:)? ?"  # build logs, program starters
     r"|[\w.-]+[-_]\d+ +\| ?"  # docker compose
     r"|\d{1,4}: "  # srun --label

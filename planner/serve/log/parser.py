@@ -76,7 +76,7 @@ class StartupLog:
         self._line = 1
         self._stamp = ""
         self._phase = ""
-        self._last_work = PHASES[0]
+        self._last_work = ""
         self._release: tuple[int, int] | None = None
         self._tracebacks: dict[str, _OpenTraceback] = {}
         self._loose: dict[str, list[tuple[int, str]]] = {}

@@ -1,0 +1,106 @@
+"""Which part of the software refused to go on: by the frame in which it raised, or by a text that vLLM raises there.
+
+Both speak weakly: they name the part, never what is wrong in it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from planner.facts.log_lines import raised_texts
+from planner.serve.log.causes import causes
+
+_FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d+), in (?P<function>\S+)')
+_NEAR = 12
+"""Frames from the innermost outwards in which a part of the software is looked for."""
+
+_DEFECT = re.compile(
+    r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError|ZeroDivisionError): |"
+    r"RuntimeError: (?:The size of tensor|shape mismatch|[Ss]izes of tensors|mat1 and mat2|[Tt]ensors must|"
+    r"[Ee]xpected .{0,80}(?:to be|but)|stack expects|.{0,40}size mismatch|.{0,40}must have the same dtype)"
+)
+"""Exceptions that no setting raises on purpose: the code itself is at fault, or what it calls is another version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One frame of a Python traceback."""
+
+    path: str
+    line: int
+    function: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raiser:
+    """The file of vLLM that raises a text, and the cause that it speaks for."""
+
+    path: str
+    code: str
+
+
+def is_defect(exception: str) -> bool:
+    """Whether an exception is one that no setting raises on purpose.
+
+    >>> is_defect("AttributeError: 'NoneType' object has no attribute 'dtype'")
+    True
+    """
+    return _DEFECT.match(exception) is not None
+
+
+def frames_of(lines: Iterable[str]) -> list[Frame]:
+    """Return the frames in a traceback's lines, outermost first."""
+    found = (match for line in lines if (match := _FRAME.match(line)))
+    return [Frame(path=match["path"], line=int(match["line"]), function=match["function"]) for match in found]
+
+
+def cause_of_frames(frames: Sequence[Frame]) -> str:
+    """Return the cause that the nearest known of `frames`, innermost first, speaks for; empty without one.
+
+    A part that tells only the kind speaks for what it raises itself, not for what it calls.
+    """
+    for distance, frame in enumerate(frames[:_NEAR]):
+        code = cause_of_path(frame.path)
+        if code and (distance == 0 or causes()[code].weight != "general"):
+            return code
+    return ""
+
+
+def cause_of_path(path: str) -> str:
+    """Return the cause that a source file speaks for, by the innermost place in its path; empty without one.
+
+    >>> cause_of_path("/usr/lib/python3/dist-packages/vllm/config/speculative.py")
+    'speculative'
+    """
+    ends = [(path.rfind(place) + len(place), code) for place, code in _places() if place in path]
+    return max(ends, default=(0, ""))[1]
+
+
+def raiser_of(text: str) -> Raiser | None:
+    """Return who raises `text`, where all files of vLLM that do speak for one cause; None for any other text."""
+    fitting = [one for one in _texts() if one in text]
+    if not fitting:
+        return None
+    paths = _texts()[max(fitting, key=len)]
+    codes = {cause_of_path(path) for path in paths}
+    code = codes.pop()
+    return Raiser(path=paths[0], code=code) if code and not codes else None
+
+
+@cache
+def _places() -> tuple[tuple[str, str], ...]:
+    """Part of a path and its cause."""
+    return tuple((place, code) for code, cause in causes().items() for place in cause.places)
+
+
+@cache
+def _texts() -> Mapping[str, tuple[str, ...]]:
+    """Text → the files that raise it."""
+    found: dict[str, tuple[str, ...]] = {}
+    for path, texts in raised_texts().items():
+        for text in texts.split("\n"):
+            found[text] = (*found.get(text, ()), path)
+    return found
