@@ -20,6 +20,7 @@ from planner.facts.release import resolve_release
 from planner.memory.kv_cache import kv_bytes_per_token
 from planner.memory.ledger import RankBudget, rank_budgets
 from planner.memory.term import Term as LedgerTerm
+from planner.memory.term import used
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 
@@ -206,6 +207,13 @@ def weights_gib(rank: RankBudget) -> tuple[float, float, float]:
     exact = rank.weights.total_bytes + rank.rope_bytes
     rounding = rank.terms["weights.rounding"]
     return (exact + rounding.bytes) / GIB, (exact + rounding.low_bytes) / GIB, (exact + rounding.high_bytes) / GIB
+
+
+def pool_gib(rank: RankBudget, weights_gib: float) -> tuple[float, float, float]:
+    """What is left for the KV cache beside weights of this size: expected, low and high."""
+    taken = used(term for term in rank.terms.values() if term.name != "weights.rounding")
+    room = rank.requested_bytes / GIB - weights_gib
+    return room - taken.expected / GIB, room - taken.worst / GIB, room - taken.best / GIB
 
 
 def _held_out(term: Term | None, startup: Startup) -> tuple[float, float, float] | None:

@@ -13,7 +13,16 @@ from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.accuracy.data import Startup, asked
-from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
+from planner.accuracy.evaluate import (
+    COMPONENTS,
+    Comparison,
+    Group,
+    budgets,
+    make_group,
+    pool_gib,
+    term_gib,
+    weights_gib,
+)
 from planner.accuracy.rows import NEWEST, OWN, SEVERAL, TWO, OwnStart, own_starts
 from planner.checkpoint.preset import load_preset
 from planner.memory.ledger import RankBudget
@@ -124,9 +133,7 @@ def _compare_stage(startup: Startup, row: OwnStart, stage: int) -> list[Comparis
         buffers = rank.outside_budget["buffers"] if rank.outside_budget["buffers"].bytes else rank.terms["buffers"]
         found.append(Comparison.of(startup, "buffers", term_gib(buffers), held))
     if "kv_available_gib" in measured:
-        room_gib = rank.requested_bytes / GIB - measured["model_gib"] + loaded
-        taken = used(term for term in rank.terms.values() if term.name != "weights.rounding")
-        pool = room_gib - taken.expected / GIB, room_gib - taken.worst / GIB, room_gib - taken.best / GIB
+        pool = pool_gib(rank, measured["model_gib"] - loaded)
         found.append(Comparison.of(startup, "kv_pool", pool, measured["kv_available_gib"]))
     return found
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
 
 from planner.accuracy.data import left_out
-from planner.accuracy.evaluate import Group, Report
+from planner.accuracy.evaluate import Comparison, Group, Report
 from planner.accuracy.own import own_groups
 from planner.accuracy.public import public_comparisons, public_groups, public_rows
 from planner.accuracy.rows import PublicStart, public_starts, published
 from planner.facts.collectives import collective_facts
 from planner.facts.graphs import graph_facts
 from planner.facts.overheads import SizedRow, overhead_facts
+from planner.rendering.sheet.markdown import table
 
 NAMES = {
     "weights": "weights, from dimensions",
@@ -31,21 +33,7 @@ PLOT = "accuracy.svg"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(head) + " |", "|" + "|".join("---:" if i else "---" for i in range(len(head))) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def _group_row(group: Group) -> list[str]:
-    return [
-        NAMES[group.component],
-        f"{group.count} of {group.models}",
-        f"{group.mean_gib:+.3f}",
-        f"{group.mean_absolute_gib:.3f}",
-        f"{group.mean_absolute_percent:.2f}",
-        f"{group.by_model_percent:.2f}",
-        f"{group.worst_percent:+.2f}",
-        f"{group.safe_percent:.0f}",
-    ]
+    return table(head, rows, right=range(1, len(head)))
 
 
 def goals(report: Report) -> list[tuple[str, str, str, bool]]:
@@ -58,40 +46,35 @@ def goals(report: Report) -> list[tuple[str, str, str, bool]]:
     return found
 
 
-def _groups(report: Report) -> str:
-    names = list(dict.fromkeys(group.name for group in report.groups))
-    head = ["component", "start-ups of models", "mean GiB", "abs GiB", "abs %", "abs %, by model", "worst %", "safe %"]
+def _tables(groups: Sequence[Group], head: Sequence[str], cells: Callable[[Group], list[str]]) -> str:
+    """One table for each name of a group."""
     return "\n\n".join(
-        f"### {name[0].upper()}{name[1:]}\n\n"
-        + _table(head, [_group_row(group) for group in report.groups if group.name == name])
-        for name in names
+        f"### {name[0].upper()}{name[1:]}\n\n" + _table(head, [cells(one) for one in groups if one.name == name])
+        for name in dict.fromkeys(group.name for group in groups)
     )
+
+
+def _sizes(group: Group) -> list[str]:
+    """How far a component was off, in the columns that every table has."""
+    absolute = f"{group.mean_absolute_gib:.3f}", f"{group.mean_absolute_percent:.2f}"
+    return [f"{group.mean_gib:+.3f}", *absolute, f"{group.worst_percent:+.2f}", f"{group.safe_percent:.0f}"]
+
+
+def _groups(report: Report) -> str:
+    def cells(group: Group) -> list[str]:
+        *sizes, worst, safe = _sizes(group)
+        count = f"{group.count} of {group.models}"
+        return [NAMES[group.component], count, *sizes, f"{group.by_model_percent:.2f}", worst, safe]
+
+    head = ["component", "start-ups of models", "mean GiB", "abs GiB", "abs %", "abs %, by model", "worst %", "safe %"]
+    return _tables(report.groups, head, cells)
 
 
 def _own(groups: Sequence[Group]) -> str:
     """Start-ups by group; GiB, because a percentage of 110 GiB flatters."""
     names = {**NAMES, "graphs": "graphs, captured"}
     head = ["component", "start-ups", "mean GiB", "abs GiB", "abs %", "worst %", "safe %"]
-    return "\n\n".join(
-        f"### {name[0].upper()}{name[1:]}\n\n"
-        + _table(
-            head,
-            [
-                [
-                    names[group.component],
-                    str(group.count),
-                    f"{group.mean_gib:+.3f}",
-                    f"{group.mean_absolute_gib:.3f}",
-                    f"{group.mean_absolute_percent:.2f}",
-                    f"{group.worst_percent:+.2f}",
-                    f"{group.safe_percent:.0f}",
-                ]
-                for group in groups
-                if group.name == name
-            ],
-        )
-        for name in dict.fromkeys(group.name for group in groups)
-    )
+    return _tables(groups, head, lambda one: [names[one.component], str(one.count), *_sizes(one)])
 
 
 def _startups(report: Report) -> str:
@@ -154,21 +137,23 @@ def _starts(report: Report) -> str:
 
 def _public() -> str:
     """Each public start that can be planned: pool and captured graphs, expected, bounds and measured."""
+
+    def said(one: Comparison) -> str:
+        return _bounded(one.predicted_gib, one.low_gib, one.high_gib)
+
     rows = []
     for row in public_rows():
         found = {one.component: one for one in public_comparisons(row)}
         assert row.plan is not None
-        model, release = row.model.rpartition("/")[2], (row.vllm or "").partition(" ")[0]
         pool, graphs = found["kv_pool"], found.get("graphs")
         rows.append(
             [
-                f"{model}, {row.plan.gpu} {_layout(row)}, {release}",
+                _start(row, (row.vllm or "").partition(" ")[0]),
                 "not printed" if row.load is None else f"{row.load:.2f} · {found['weights'].predicted_gib:.2f}",
                 f"{pool.measured_gib:.2f}",
-                f"{pool.predicted_gib:.2f} ({pool.low_gib:.2f} to {pool.high_gib:.2f})",
+                said(pool),
                 f"{pool.error_percent:+.2f}",
-                "" if graphs is None else f"{graphs.measured_gib:.2f}",
-                "" if graphs is None else f"{graphs.predicted_gib:.2f} ({graphs.low_gib:.2f} to {graphs.high_gib:.2f})",
+                *(("", "") if graphs is None else (f"{graphs.measured_gib:.2f}", said(graphs))),
                 ", ".join(row.plan.fitted).replace("_", " ") or "**nothing**",
             ]
         )
@@ -176,9 +161,15 @@ def _public() -> str:
     return _table(head, rows)
 
 
-def _layout(row: PublicStart) -> str:
-    """How a public start was spread."""
-    return f"PP{row.pp}" if row.pp > 1 else f"TP{row.tp}"
+def _start(row: PublicStart, release: str | None) -> str:
+    """Model, card, layout and release of a public start."""
+    gpu = row.plan.gpu if row.plan is not None else row.gpu.partition(" (")[0]
+    layout = f"PP{row.pp}" if row.pp > 1 else f"TP{row.tp}"
+    return f"{row.model.rpartition('/')[2]}, {gpu} {layout}, {release}"
+
+
+def _bounded(expected: float, low: float, high: float) -> str:
+    return f"{expected:.2f} ({low:.2f} to {high:.2f})"
 
 
 def _forecasts() -> str:
@@ -191,16 +182,8 @@ def _forecasts() -> str:
         inside += low - 0.005 <= row.kv <= high + 0.005
         below += row.kv < low - 0.005
         compiled = "eager" if row.eager else row.compile.partition(":")[0] or "not said"
-        model = row.model.rpartition("/")[2]
-        rows.append(
-            [
-                f"{model}, {row.plan.gpu} {_layout(row)}, {row.vllm}",
-                compiled,
-                f"{row.kv:.2f}",
-                f"{expected:.2f} ({low:.2f} to {high:.2f})",
-                f"{100 * (expected / row.kv - 1):+.1f}",
-            ]
-        )
+        off = f"{100 * (expected / row.kv - 1):+.1f}"
+        rows.append([_start(row, row.vllm), compiled, f"{row.kv:.2f}", _bounded(expected, low, high), off])
     table = _table(["start", "compiled", "KV pool", "said", "error %"], rows)
     return f"{inside} of {len(rows)} pools lie between their bounds, {below} below.\n\n{table}"
 
@@ -216,19 +199,8 @@ def _hip_graphs() -> str:
         sizes = {"PIECEWISE": 51, "FULL": 51, **(one.captures or {})}
         mib = facts.per_piece_mib * sizes["PIECEWISE"] * (one.layers + 1) + facts.per_full_mib * sizes["FULL"]
         said = facts.constant_gib + mib / 1024
-        name = one.model.rpartition("/")[2]
-        card, release = one.gpu.partition(" (")[0], (one.vllm or "").partition(" ")[0]
-        error = f"{100 * (said / captured - 1):+.1f}"
-        rows.append(
-            [
-                f"{name}, {card} TP{one.tp}, {release}",
-                one.kind,
-                str(one.layers),
-                f"{captured:.2f}",
-                f"{said:.2f}",
-                error,
-            ]
-        )
+        start, error = _start(one, (one.vllm or "").partition(" ")[0]), f"{100 * (said / captured - 1):+.1f}"
+        rows.append([start, one.kind, str(one.layers), f"{captured:.2f}", f"{said:.2f}", error])
     return _table(["start", "kind", "layers", "captured GiB", "the form says", "error %"], rows)
 
 
@@ -236,9 +208,8 @@ def _coverage() -> str:
     """Where each uncertain term is measured and where it is carried over, from the planner's own tables."""
     rows = []
     known = overhead_facts()
-    tables = {"outside_torch": known.outside_torch, "context": known.context}
-    for term, table in tables.items():
-        for row in table:
+    for term, sized in {"outside_torch": known.outside_torch, "context": known.context}.items():
+        for row in sized:
             link = {True: ["fast link"], False: ["no fast link"], None: []}[row.linked]
             figures = (f"{row.expected_gib:g}", row.low_gib, row.high_gib, row.basis)
             rows.append(_covered(term, [row.vendor, *row.architectures, *link], row.until, _span(row), *figures))
@@ -272,123 +243,22 @@ def render_page(report: Report, by_family: Report) -> str:
         [[what, wanted, value, "yes" if good else "**no**"] for what, wanted, value, good in goals(report)],
     )
     unused = "\n".join(f"* {count} × {reason}" for reason, count in sorted(left_out().items(), key=lambda one: -one[1]))
-    return f"""<!-- Made by `m35-plan accuracy --write docs/explanation`. Do not edit: a test compares it. -->
-
-# How right the ledger is
-
-Every figure here is computed from data files in the repository: start-ups that others measured and published,
-set against what the planner says for the same settings, and our own further down. Each published model is predicted by
-terms that were fitted **without it**, in all its copies and quantisations. Errors are shown per component, because two
-errors that cancel are still two.
-
-{reached}
-
-![KV pool, predicted less measured]({PLOT})
-
-With whole families left out instead of models (all Granite, all Llama …) the KV pool's mean absolute error is
-{strict.mean_absolute_percent:.2f} %, and the low bound holds in {strict.safe_percent:.0f} % of the start-ups:
-the Granite models alone take 0.2 GiB more outside torch than any other, and nothing else shows that this can happen.
-
-## What is compared
-
-{pool.count} start-ups of {pool.models} dense models on H100-80 with vLLM 0.19.0, T = 8192, S = 1024 and utilisation
-0.95, from {published().source}. *Relatives* are models
-outside the planner's scope whose dimensions still decide the terms beside weights and KV cache.
-
-* **mean**: predicted less measured; positive is too much. **abs**: its size without sign. **by model**: every model
-  counted once, however often it was started.
-* **safe**: how often the careful bound held: the pool was at least the low bound, or a term at most its high bound.
-* vLLM prints two decimals, so nothing below 0.005 GiB means anything.
-* Release 0.19 prints the graph estimate and does not subtract it: these pools say nothing about graphs. The graph rows
-  below are judged on their own.
-
-{_groups(report)}
-
-## This architecture on one to four GPUs
-
-Our own start-ups of vLLM 0.26.0 and 0.33.0 with this model's own layers, 8 to all 88 of them, text only and with
-images, eager and compiled, with a draft and with an FP8 cache, with tensor parallelism and pipeline stages; random
-weights of the real sizes, figures in bytes ([what was run](ground-truth.md)). The facts of these cards and releases
-were read from most of them, so most tables say how well formulas and bounds hold. What was read from what:
-
-* Outside torch, communicators, context: the medians of all of them. The fused all-reduce: sizes from FlashInfer's
-  source; one start of 0.26 gave what stands beside them.
-* A first start's compilation: the form was fixed on starts with T 8192; T of 2048, 4096 and 16384 came after it.
-* Graphs of 0.33: the coefficients come from text starts at 8 and 24 layers on one and two GPUs and from drafts;
-  stages, images, FP8 cache and a model of another size came after them.
-
-*Expected* is a first start, which compiles inside its profile run; later starts have more. Where the load
-figure holds a draft's input tensor, a buffer of the plan, it is moved to the weights.
-
-{_own(own_groups())}
-
-## Public starts of other models, cards and releases
-
-Starts that others published with enough settings to plan them, found after the formulas stood. The KV pool takes the
-measured weights as given. Releases before 0.19 are asked as 0.19.0. What was read from a row afterwards stands in its
-last column; the groups keep those apart. A start that says it found everything compiled is compared with a later one.
-
-{_public()}
-
-### Forecast before anything was read from them
-
-The last of these starts were collected when the rest stood; this is what the planner at `9d1fcf6` said of each, a first
-start where it compiles. They showed what an Ampere or Ada card takes: a tenth of a GiB outside torch, not the H200's
-0.23, and a fifth of the graph estimate that two starts of 0.19 had left for runner V1. The table above has them after
-that was corrected.
-
-{_forecasts()}
-
-{_own(public_groups())}
-
-## HIP graphs
-
-The form for AMD was read from the five Gemma starts of 0.31.1rc1 below; the others took no part. Sizes that a source
-does not print are taken as 51 and 51. Models with latent attention, drafts or experts carry workspaces that a dense
-model does not have.
-
-{_hip_graphs()}
-
-## What is formula and what is fit
-
-* **Weights** follow from the dimensions, and from the rule by which torch's allocator keeps the rest of a 2-MiB segment
-  with a large tensor. Nothing is fitted.
-* **Activations** are closed forms of what the engine's code allocates, plus the GEMM library's workspace, which torch's
-  source gives. Nothing is fitted. Where the sampler is the peak they are right to the printed digit. Where the compiled
-  forward is the peak (CodeLlama, Granite-8B, pipeline stages) they are 5 to 9 % low; the high bound covers it. For
-  this model they are held to the engine's own code, run on a device without data, within 2 MiB: vLLM 0.28, 0.31, 0.32
-  and 0.33, CUDA and ROCm, TP 1 to 8, images and text, with and without a draft.
-* **Outside torch** is fitted: the median over models per tensor-parallel size, with the range of readings and
-  0.1 GiB either way.
-* **Graph estimate** of runner V1 is fitted: a Theil-Sen line over the layers of a rank, bounded by the largest misses.
-  Two start-ups of small models are estimated 0.9 GiB higher than their neighbours; nothing in the configuration tells
-  them apart. Runner V2's is a closed form with coefficients from our own starts.
-* The formulas were chosen with these data in view, so leaving a model out tests the fitted terms fully and the formulas
-  only as far as they come from source. Of the single readings below, the L40S and RTX PRO 6000 ones set the term
-  outside torch for cards without a fast link; their weights and bytes per token were used for nothing.
-
-## Where it is measured, and where it is carried over
-
-No start-up of this model with its real weights has been published with enough figures to test a whole ledger. On every
-other card and release than those marked measured the terms are carried over, and their bounds are widened.
-
-{_coverage()}
-
-## Single readings
-
-Weights and bytes per token against other cards and releases; the settings that decide the rest are not published.
-
-{_readings(report)}
-
-## Starts and failures of this model
-
-{_starts(report)}
-
-## Every start-up
-
-{_startups(report)}
-
-## Not used
-
-{unused}
-"""
+    page = (files("planner.accuracy") / "page.md").read_text(encoding="utf-8")
+    return page.format(
+        reached=reached,
+        plot=PLOT,
+        pool=pool,
+        strict=strict,
+        source=published().source,
+        groups=_groups(report),
+        own=_own(own_groups()),
+        public=_public(),
+        forecasts=_forecasts(),
+        public_groups=_own(public_groups()),
+        hip_graphs=_hip_graphs(),
+        coverage=_coverage(),
+        readings=_readings(report),
+        starts=_starts(report),
+        startups=_startups(report),
+        unused=unused,
+    )

@@ -9,11 +9,19 @@ from hw_specs import get_gpu
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB, gib
 from planner.accuracy.data import Startup, asked, sibling
-from planner.accuracy.evaluate import COMPONENTS, Comparison, Group, budgets, make_group, term_gib, weights_gib
+from planner.accuracy.evaluate import (
+    COMPONENTS,
+    Comparison,
+    Group,
+    budgets,
+    make_group,
+    pool_gib,
+    term_gib,
+    weights_gib,
+)
 from planner.accuracy.rows import PublicStart, models, public_starts
 from planner.memory.activation import first_start_excess_bytes
 from planner.memory.ledger import RankBudget
-from planner.memory.term import used
 from planner.settings import Settings
 
 
@@ -57,10 +65,8 @@ def public_comparisons(row: PublicStart) -> list[Comparison]:
 
 def _pool(rank: RankBudget, load_gib: float | None, *, later: bool) -> tuple[float, float, float]:
     """The pool of one rank, expected, low and high in GiB; a later start finds its compilation done."""
-    taken = used(term for name, term in rank.terms.items() if name != "weights.rounding")
-    room = rank.requested_bytes / GIB - (weights_gib(rank)[0] if load_gib is None else load_gib)
-    more = first_start_excess_bytes(rank.shape) / GIB if later else 0
-    return room - taken.expected / GIB + more, room - taken.worst / GIB, room - taken.best / GIB
+    expected, low, high = pool_gib(rank, weights_gib(rank)[0] if load_gib is None else load_gib)
+    return expected + (first_start_excess_bytes(rank.shape) / GIB if later else 0), low, high
 
 
 def public_startup(row: PublicStart) -> Startup:

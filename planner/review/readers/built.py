@@ -40,11 +40,6 @@ class Built(Tree):
         return self.anchor.end
 
     @property
-    def flow(self) -> bool:
-        """It is written nowhere as a whole."""
-        return False
-
-    @property
     def text(self) -> Text:
         """Where it begins."""
         return Text("", (self.start,))

@@ -44,11 +44,6 @@ class Tree:
         """Offset behind it."""
         return int(self._node.end_mark.index)
 
-    @property
-    def flow(self) -> bool:
-        """Whether it is written in brackets."""
-        return bool(self._node.flow_style)
-
     def _child(self, node: Any) -> Tree:
         return Tree(node, self._source)
 
