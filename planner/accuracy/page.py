@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from importlib.resources import files
+from pkgutil import get_data
 
 from planner.accuracy.data import left_out
 from planner.accuracy.evaluate import Comparison, Group, Report
@@ -243,7 +243,7 @@ def render_page(report: Report, by_family: Report) -> str:
         [[what, wanted, value, "yes" if good else "**no**"] for what, wanted, value, good in goals(report)],
     )
     unused = "\n".join(f"* {count} × {reason}" for reason, count in sorted(left_out().items(), key=lambda one: -one[1]))
-    page = (files("planner.accuracy") / "page.md").read_text(encoding="utf-8")
+    page = (get_data(__package__, "page.md") or b"").decode()
     return page.format(
         reached=reached,
         plot=PLOT,

@@ -221,6 +221,14 @@ def known_model(name: str | None) -> ModelSpec | None:
     return None
 
 
+def stored_as(method: str, model: ModelSpec) -> bool:
+    """Whether a known model's checkpoint is quantized by `method`, as ``--quantization`` calls it."""
+    formats = {fmt.name for group in model.layers for fmt in (group.attention, group.mlp)}
+    if method in ("fp8", "auto"):
+        return any(name.startswith("fp8") for name in formats)
+    return method.startswith("modelopt") and "nvfp4" in formats
+
+
 def named_bytes(name: str) -> int | None:
     """Bytes of the weights that a model's name gives away.
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from planner.rendering.envelope import document, entry
-from planner.review.findings import Review, ServerReview, Severity, Stopper, Verdict
+from planner.review.findings import Judged, Review, ServerReview, Severity
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,23 +53,9 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerEntry:
+class ServerEntry(Judged):
     """One server, judged."""
 
-    kind: str
-    name: str
-    line: int
-    verdict: Verdict
-    """Whether it starts as it stands; ``does-not-fit`` also where the engine refuses a setting."""
-    stopped_by: Stopper | None
-    """What ``does-not-fit`` means of it; null for every other verdict."""
-    reason: str
-    model: str | None
-    vllm_version: str | None
-    """The release; null where neither the artefact nor an option says it."""
-    judged_as: str | None
-    """The release whose rules were used."""
-    gpus: str | None
     room: Room | None
     ledger: tuple[LedgerEntry, ...]
 

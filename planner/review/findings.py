@@ -82,8 +82,8 @@ def finding(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerReview:
-    """One server, judged."""
+class Judged:
+    """What is said of one server."""
 
     kind: str
     name: str
@@ -91,16 +91,22 @@ class ServerReview:
     verdict: Verdict
     """Whether it starts as it stands; ``does-not-fit`` also where the engine refuses a setting."""
     stopped_by: Stopper | None
-    """What ``does-not-fit`` means of it; None for every other verdict."""
+    """What ``does-not-fit`` means of it; null for every other verdict."""
     reason: str
     """Why, in one sentence."""
     model: str | None
     vllm_version: str | None
-    """The release, where the artefact or an option says it."""
+    """The release; null where neither the artefact nor an option says it."""
     judged_as: str | None
     """The release whose rules were used."""
     gpus: str | None
     """``8xH200``, where known."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerReview(Judged):
+    """One server, judged."""
+
     plan: Plan | None
     """The plan that is this server; None where something needed is not known."""
     findings: tuple[Finding, ...] = ()

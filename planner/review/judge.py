@@ -123,78 +123,44 @@ def _open_questions(case: Case) -> list[Finding]:
     """What a person must say before more can be judged."""
     server = case.server
     found = []
+
+    def ask(message: str, at: Text, cure: str = "put it in its place") -> None:
+        found.append(finding("not-known", message, at, cure=cure))
+
     for word in server.arguments.open_ended:
-        names = ", ".join(word.unknown)
-        found.append(
-            finding("not-known", f"the arguments in `{names}` are not known", word, cure="put them in its place")
-        )
+        ask(f"the arguments in `{', '.join(word.unknown)}` are not known", word, "put them in its place")
     if server.model is not None and case.model_name is None:
         names = ", ".join(server.model.unknown)
-        found.append(
-            finding(
-                "not-known",
-                f"the model is not known: nothing here gives `{names}` a value",
-                server.model,
-                cure="put the model's name in its place, and review again",
-            )
-        )
+        said = f"the model is not known: nothing here gives `{names}` a value"
+        ask(said, server.model, "put the model's name in its place, and review again")
     elif server.model is None and server.setting != "kserve" and not server.arguments.open_ended:
-        found.append(
-            finding("not-known", "the model is not known: no argument names it", server.at, cure="name the model")
-        )
+        ask("the model is not known: no argument names it", server.at, "name the model")
     # Only where the value is all that is missing does it help to ask for it.
     planned = planned_flags() if case.model is not None else {}
     for option in server.options:
-        if option.value is not None and not option.value.known and option.name in planned and option.name != "model":
-            if all(_GIVEN_BY_THE_PLATFORM.match(one) for one in option.value.unknown):
-                continue
-            names = ", ".join(option.value.unknown)
-            found.append(
-                finding(
-                    "not-known",
-                    f"the value of --{option.name} is not known: `{names}`",
-                    option.value,
-                    cure="put it in its place",
-                )
-            )
+        unknown = option.value.unknown if option.value is not None and option.name in planned else ()
+        if option.value is None or option.name == "model" or all(map(_GIVEN_BY_THE_PLATFORM.match, unknown)):
+            continue
+        ask(f"the value of --{option.name} is not known: `{', '.join(unknown)}`", option.value)
     for at, what in server.asked:
-        found.append(finding("not-known", f"{what} are not at hand", at, cure="review that file, too"))
+        ask(f"{what} are not at hand", at, "review that file, too")
     return found
 
 
 def _of_file(artefact: Artefact) -> list[Finding]:
     found = [finding("unreadable", problem.reason, Text("", (problem.offset,))) for problem in artefact.unreadable]
-    for at, what in artefact.asked:
-        if not artefact.servers:
-            found.append(
-                finding(
-                    "no-server",
-                    f"no server found: {what}",
-                    at,
-                    cure="review what it builds",
-                )
-            )
+    for at, what in artefact.asked if not artefact.servers else ():
+        found.append(finding("no-server", f"no server found: {what}", at, cure="review what it builds"))
     if artefact.templates:
         first = artefact.templates[0]
-        found.append(
-            finding(
-                "template",
-                f"`{first.value[:40]}` is a template: its value is not known",
-                first,
-                cure="render it, and review what comes out",
-            )
-        )
+        said = f"`{first.value[:40]}` is a template: its value is not known"
+        found.append(finding("template", said, first, cure="render it, and review what comes out"))
     elif not artefact.servers and not artefact.asked and not artefact.unreadable:
         found.append(finding("no-server", "no vLLM server found in this text", Text("", (0,))))
     if artefact.restarts is not None:
-        found.append(
-            finding(
-                "restart-loop",
-                "Restart=always without a pause worth its name restarts a failing server for ever",
-                artefact.restarts,
-                cure="Restart=on-failure, RestartSec=30 and StartLimitBurst=3",
-            )
-        )
+        said = "Restart=always without a pause worth its name restarts a failing server for ever"
+        cure = "Restart=on-failure, RestartSec=30 and StartLimitBurst=3"
+        found.append(finding("restart-loop", said, artefact.restarts, cure=cure))
     return found
 
 

@@ -14,9 +14,9 @@ from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest, planned_flags
 from planner.rendering.argv import read_command
-from planner.review.case import Case
+from planner.review.case import Case, stored_as
 from planner.review.findings import Verdict
-from planner.review.options import Option
+from planner.review.options import Option, json_option
 
 _PLANNED_ALONE = ("data-parallel-size", "model")
 _HARMLESS_METHODS = ("eagle",)
@@ -96,11 +96,7 @@ def _beyond(case: Case, model: ModelSpec) -> str | None:
     for one in case.server.options:
         if one.name in review_facts().unmodelled.names and one.on:
             return f"the effect of --{one.name} on its memory is not known"
-        if (
-            one.name == "quantization"
-            and one.value is not None
-            and not _quantized_alike(one.value.value.lower(), model)
-        ):
+        if one.name == "quantization" and one.value is not None and not stored_as(one.value.value.lower(), model):
             return f"--quantization {one.value.value} makes other weights of the checkpoint"
         if one.name == "dtype" and one.value is not None and one.value.value in ("float32", "float"):
             return "--dtype float32 makes other weights of the checkpoint"
@@ -110,16 +106,7 @@ def _beyond(case: Case, model: ModelSpec) -> str | None:
     return None
 
 
-def _quantized_alike(method: str, model: ModelSpec) -> bool:
-    formats = {fmt.name for group in model.layers for fmt in (group.attention, group.mlp)}
-    if method in ("fp8", "auto"):
-        return any(name.startswith("fp8") for name in formats)
-    return method.startswith("modelopt") and "nvfp4" in formats
-
-
 def _draft(case: Case) -> dict[str, object]:
-    from planner.review.options import json_option
-
     return json_option(case.server.options, "speculative-config")
 
 

@@ -6,8 +6,9 @@ keeps the offset at which it was written, so that a finding names line and colum
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -76,6 +77,16 @@ def joined(parts: Iterable[Text]) -> Text:
         tuple(dict.fromkeys(name for piece in pieces for name in piece.unknown)),
         solid and all(piece.verbatim for piece in pieces),
     )
+
+
+def substituted(text: Text, pattern: re.Pattern[str], value: Callable[[re.Match[str], Text], Text]) -> Text:
+    """Return `text` with what `value` gives in the place of each match; it gets the match and its text."""
+    parts: list[Text] = []
+    at = 0
+    for match in pattern.finditer(text.value):
+        parts += [text.cut(at, match.start()), value(match, text.cut(match.start(), match.end()))]
+        at = match.end()
+    return joined([*parts, text.cut(at)])
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from planner.review.readers.limits import Unreadable
 from planner.review.readers.shell import Scope, commands
 from planner.review.readers.tree import Elsewhere, Together, Tree, assigned, documents
 from planner.review.server import Claim, Image, Mount, Opening, Probe, Server, Variable
-from planner.review.text import Source, Text, joined, made
+from planner.review.text import Source, Text, made, substituted
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
 _MOST_LAYERS = 8
@@ -81,27 +81,19 @@ def _extended(service: Tree, services: Tree, beside: Callable[[str], str | None]
 
 def interpolated(text: Text, outside: Mapping[str, str]) -> Text:
     """Return `text` with Compose's own variables put in; those without a value are named as unknown."""
-    if "$" not in text.value:
-        return text
-    parts: list[Text] = []
-    at = 0
-    for match in _REFERENCE.finditer(text.value):
-        parts.append(text.cut(at, match.start()))
-        at = match.end()
-        whole = text.cut(match.start(), match.end())
+
+    def value(match: re.Match[str], whole: Text) -> Text:
         name = match[1] or match[4]
         if name is None:
-            parts.append(whole.cut(0, 1))
-            continue
-        value = outside.get(name)
-        if value is not None and (value or not (match[2] or "").startswith(":")):
-            parts.append(made(value, whole.start))
-        elif match[2] in (":-", "-"):
-            parts.append(text.cut(match.start(3), match.end(3)))
-        else:
-            parts.append(Text(whole.value, whole.offsets, (name,), whole.verbatim))
-    parts.append(text.cut(at))
-    return joined(parts)
+            return whole.cut(0, 1)
+        given = outside.get(name)
+        if given is not None and (given or not (match[2] or "").startswith(":")):
+            return made(given, whole.start)
+        if match[2] in (":-", "-"):
+            return whole.cut(match.start(3) - match.start(), match.end(3) - match.start())
+        return replace(whole, unknown=(name,))
+
+    return substituted(text, _REFERENCE, value) if "$" in text.value else text
 
 
 def _server(
@@ -228,11 +220,8 @@ def _claim(service: Together, image: Image | None, env: Mapping[str, Variable]) 
         return Claim(count=gpus_count(gpus.value or "all"), vendor="nvidia", at=service.key("gpus"))
     paths = [one.value or one.string("source") or "" for one in service.each("devices")]
     if any(path.startswith("/dev/kfd") for path in paths):
-        return Claim(
-            count=visible_count(env, "HIP_VISIBLE_DEVICES") or visible_count(env, "ROCR_VISIBLE_DEVICES"),
-            vendor="amd",
-            at=service.key("devices"),
-        )
+        count = visible_count(env, "HIP_VISIBLE_DEVICES") or visible_count(env, "ROCR_VISIBLE_DEVICES")
+        return Claim(count=count, vendor="amd", at=service.key("devices"))
     if any(path.startswith(("/dev/nvidia", "nvidia.com/gpu")) for path in paths):
         return Claim(vendor="nvidia", at=service.key("devices"))
     if service.string("runtime") == "nvidia":
@@ -273,14 +262,9 @@ def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
             target = one.integer("target")
             host = one.string("host_ip")
             if host in (None, "0.0.0.0", "::"):
-                shown = one.string("published") or target
-                found.append(
-                    Opening(
-                        at=(one.get("published") or one.get("target") or one).text,
-                        what=f"port {shown} is published on all interfaces",
-                        port=target,
-                    )
-                )
+                at = (one.get("published") or one.get("target") or one).text
+                what = f"port {one.string('published') or target} is published on all interfaces"
+                found.append(Opening(at=at, what=what, port=target))
             continue
         opening = published(interpolated(one.text, outside))
         if opening is not None:
@@ -314,15 +298,9 @@ def _probe(service: Tree) -> list[Probe]:
     at = service.key("healthcheck")
     if check is None or at is None or check.string("disable") == "true":
         return []
-    return [
-        Probe(
-            kind="health",
-            at=at,
-            initial_s=seconds(check.string("start_period"), 0),
-            period_s=seconds(check.string("interval"), 30),
-            failures=check.integer("retries") or 3,
-        )
-    ]
+    initial, period = seconds(check.string("start_period"), 0), seconds(check.string("interval"), 30)
+    failures = check.integer("retries") or 3
+    return [Probe(kind="health", at=at, initial_s=initial, period_s=period, failures=failures)]
 
 
 def seconds(text: str | None, default: int) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from planner.review.machine import product_of
@@ -14,7 +14,7 @@ from planner.review.readers.launch import SHELLS, launches, shell_call
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import Tree
 from planner.review.server import Claim, Image, Mount, Opening, Probe, Variable
-from planner.review.text import Text, joined
+from planner.review.text import Text, substituted
 
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
 _MIB = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
@@ -57,21 +57,13 @@ def words_of(container: Tree, env: Mapping[str, Variable], key: str) -> tuple[Te
 
 
 def _expanded(text: Text, env: Mapping[str, Variable]) -> Text:
-    if "$(" not in text.value:
-        return text
-    parts: list[Text] = []
-    at = 0
-    for match in _REFERENCE.finditer(text.value):
+    def value(match: re.Match[str], whole: Text) -> Text:
         variable = env.get(match[1])
-        whole = text.cut(match.start(), match.end())
-        parts.append(text.cut(at, match.start()))
-        at = match.end()
         if variable is not None and variable.value is not None and variable.value.known:
-            parts.append(Text(variable.value.value, variable.value.offsets, (), False))
-        else:
-            parts.append(Text(whole.value, whole.offsets, (match[1],), whole.verbatim))
-    parts.append(text.cut(at))
-    return joined(parts)
+            return replace(variable.value, unknown=(), verbatim=False)
+        return replace(whole, unknown=(match[1],))
+
+    return substituted(text, _REFERENCE, value) if "$(" in text.value else text
 
 
 def environment(container: Tree, maps: Maps = NO_MAPS) -> dict[str, Variable]:

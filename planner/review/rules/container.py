@@ -117,30 +117,23 @@ def _gpus(case: Case) -> Iterator[Finding]:
             stops=server.setting in ("docker", "compose"),
             cure=how,
         )
-    elif claim.vendor is not None and image_vendor is not None and claim.vendor != image_vendor:
-        assert server.image is not None
-        yield finding(
-            "gpu-vendor",
-            f"it asks for GPUs of {_called(claim.vendor)}, and `{server.image.repository}` is built for "
-            f"{_called(image_vendor)}",
-            claim.at or server.at,
-            stops=True,
-            cure="take the image that is built for the GPU",
-        )
-    elif case.machine is not None and image_vendor in ("nvidia", "amd") and image_vendor != case.machine.spec.vendor:
-        assert server.image is not None
-        yield finding(
-            "gpu-vendor",
-            f"the GPUs are {_called(case.machine.spec.vendor)}'s, and `{server.image.repository}` is built for "
-            f"{_called(image_vendor)}",
-            server.image.name,
-            stops=True,
-            cure="take the image that is built for the GPU",
-        )
+        return
+    asked, built = claim.vendor, image_vendor
+    machine = case.machine.spec.vendor if case.machine is not None and built != "other" else None
+    if server.image is None or built is None:
+        return
+    if asked not in (None, built):
+        whose, at = f"it asks for GPUs of {_called(asked)}", claim.at or server.at
+    elif machine not in (None, built):
+        whose, at = f"the GPUs are {_called(machine)}'s", server.image.name
+    else:
+        return
+    said = f"{whose}, and `{server.image.repository}` is built for {_called(built)}"
+    yield finding("gpu-vendor", said, at, stops=True, cure="take the image that is built for the GPU")
 
 
-def _called(vendor: str) -> str:
-    return {"nvidia": "NVIDIA", "amd": "AMD"}.get(vendor, "another vendor")
+def _called(vendor: str | None) -> str:
+    return {"nvidia": "NVIDIA", "amd": "AMD"}.get(vendor or "", "another vendor")
 
 
 def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
@@ -194,25 +187,16 @@ def _cache(case: Case) -> Iterator[Finding]:
         return
     empty = next((mount for mount in server.mounts if mount.kind == "empty" and _keeps(case, mount)), None)
     if empty is not None:
-        yield finding(
-            "cache-volume",
-            f"{empty.target} is an emptyDir: the weights are downloaded again by every new pod",
-            server.at,
-            severity="info",
-            cure="a persistent volume claim there",
-        )
+        said = f"{empty.target} is an emptyDir: the weights are downloaded again by every new pod"
+        yield finding("cache-volume", said, server.at, severity="info", cure="a persistent volume claim there")
         return
     cure = {
         "docker": "-v ~/.cache/huggingface:/root/.cache/huggingface",
         "compose": "a volume at /root/.cache/huggingface",
         "helm": "pvcStorage",
     }.get(server.setting, "a persistent volume claim, mounted at /root/.cache/huggingface")
-    yield finding(
-        "cache-volume",
-        "no volume holds the model cache: the weights are downloaded again at every start",
-        server.at,
-        cure=cure,
-    )
+    said = "no volume holds the model cache: the weights are downloaded again at every start"
+    yield finding("cache-volume", said, server.at, cure=cure)
 
 
 def _keeps(case: Case, mount: Mount) -> bool:
@@ -258,15 +242,7 @@ def _least_start_s(size_bytes: int) -> int:
 
 def _short(probe: Probe, needed_s: int) -> Finding:
     what = {"health": "healthcheck", "startup": "startupProbe", "liveness": "livenessProbe"}[probe.kind]
-    cure = (
-        "a longer start_period"
-        if probe.kind == "health"
-        else (f"a startupProbe with failureThreshold {-(-2 * needed_s // max(1, probe.period_s))}")
-    )
-    return finding(
-        "probe-short",
-        f"the {what} gives up after {probe.patience_s} s, before the weights are loaded: a start takes at least "
-        f"{needed_s} s",
-        probe.at,
-        cure=cure,
-    )
+    cure = f"a startupProbe with failureThreshold {-(-2 * needed_s // max(1, probe.period_s))}"
+    said = f"the {what} gives up after {probe.patience_s} s, before the weights are loaded: a start takes at least"
+    cure = "a longer start_period" if probe.kind == "health" else cure
+    return finding("probe-short", f"{said} {needed_s} s", probe.at, cure=cure)

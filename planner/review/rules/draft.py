@@ -24,69 +24,40 @@ def find(case: Case) -> Iterator[Finding]:
     draft, option, facts = json_option(options, _FLAG), options[0], start_checks().draft
     if not draft:
         return
+
+    def refuse(message: str, cure: str) -> Iterator[Finding]:
+        return refused(case, None, message, option.typed, cure=cure)
+
     method, model = draft.get("method"), draft.get("model")
     given = {one.name for one in case.server.options}
     if isinstance(method, str) and "spec-method" not in given:
-        yield from unknown_name(
-            case,
-            start_checks().values["method"],
-            method.strip("[]"),
-            option,
-            f"the method `{method[:40]}` of --{_FLAG}",
-        )
+        what = f"the method `{method[:40]}` of --{_FLAG}"
+        yield from unknown_name(case, start_checks().values["method"], method.strip("[]"), option, what)
     alone = isinstance(method, str) and (
         method.strip("[]") in facts.own_weights or method.endswith(facts.own_weights_ending)
     )
     if not model and not alone and "spec-model" not in given and "spec-method" not in given:
         said = f"--{_FLAG} has no `model`" if method is None else f"the method `{str(method)[:40]}` has no `model`"
-        yield from refused(
-            case, None, f"{said}: the draft's weights are not named", option.typed, cure="`model` inside the JSON"
-        )
+        yield from refuse(f"{said}: the draft's weights are not named", "`model` inside the JSON")
     counted = isinstance(method, str) and (method in facts.counts_itself or method.endswith(facts.own_weights_ending))
     if method is not None and "num_speculative_tokens" not in draft and "spec-tokens" not in given and not counted:
-        yield from refused(
-            case,
-            None,
+        yield from refuse(
             f"--{_FLAG} has no `num_speculative_tokens`: the draft does not know how many tokens to propose",
-            option.typed,
-            cure="`num_speculative_tokens` inside the JSON",
+            "`num_speculative_tokens` inside the JSON",
         )
     for key in facts.positive:
         value = draft.get(key)
         if isinstance(value, (int, float)) and not isinstance(value, bool) and value < 1:
-            yield from refused(
-                case,
-                None,
-                f"`{key}` of --{_FLAG} must be at least 1, not {value}",
-                option.typed,
-                cure=f"`{key}` of 1 or more",
-            )
+            yield from refuse(f"`{key}` of --{_FLAG} must be at least 1, not {value}", f"`{key}` of 1 or more")
     least, most = draft.get("prompt_lookup_min"), draft.get("prompt_lookup_max")
     if isinstance(least, int) and isinstance(most, int) and least > most:
-        yield from refused(
-            case, None, f"`prompt_lookup_min` {least} is above `prompt_lookup_max` {most}", option.typed,
-            cure="make the first at most the second",
-        )  # fmt: skip
-    yield from _ranks(case, draft)
-
-
-def _ranks(case: Case, draft: dict[str, object]) -> Iterator[Finding]:
-    option = next(one for one in case.server.options if one.name == _FLAG)
+        said = f"`prompt_lookup_min` {least} is above `prompt_lookup_max` {most}"
+        yield from refuse(said, "make the first at most the second")
     if "tensor_parallel_size" in draft:
-        yield from refused(
-            case,
-            None,
-            f"`tensor_parallel_size` is the target's, not a key of --{_FLAG}",
-            option.typed,
-            cure="`draft_tensor_parallel_size`, or nothing",
-        )
+        said = f"`tensor_parallel_size` is the target's, not a key of --{_FLAG}"
+        yield from refuse(said, "`draft_tensor_parallel_size`, or nothing")
     size, target = draft.get("draft_tensor_parallel_size"), case.server.number("tensor-parallel-size")
     target = 1 if case.server.option("tensor-parallel-size") is None else target
     if isinstance(size, int) and not isinstance(size, bool) and target is not None and size not in (1, target):
-        yield from refused(
-            case,
-            None,
-            f"`draft_tensor_parallel_size` must be 1 or the target's {target}, not {size}",
-            option.typed,
-            cure=f"`draft_tensor_parallel_size` 1 or {target}",
-        )
+        said = f"`draft_tensor_parallel_size` must be 1 or the target's {target}, not {size}"
+        yield from refuse(said, f"`draft_tensor_parallel_size` 1 or {target}")

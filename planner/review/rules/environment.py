@@ -32,13 +32,8 @@ def _secrets(case: Case) -> Iterator[Finding]:
         if option is not None and option.value is not None and option.value.known and option.value.value:
             if _literal(case, option.value.value):
                 continue  # the text of a variable that nothing expands, and no secret
-            variable = API_KEY if name == "api-key" else HF_TOKEN
-            yield finding(
-                "secret-in-command",
-                f"--{name} is in the command in plain text",
-                option.typed,
-                cure=f"{variable} in the environment, from a secret",
-            )
+            cure = f"{API_KEY if name == 'api-key' else HF_TOKEN} in the environment, from a secret"
+            yield finding("secret-in-command", f"--{name} is in the command in plain text", option.typed, cure=cure)
 
 
 def _one(case: Case, variable: Variable) -> Iterator[Finding]:
@@ -63,41 +58,25 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
             value,
             cure="valueFrom a secret, or $(NAME)",
         )
-    elif (
-        value is not None
-        and value.known
-        and value.value.strip()
-        and is_secret_name(key)
-        and not _stands_in(case, key, value.value)
-    ):
-        yield finding(
-            "secret-in-file",
-            f"{key} is in plain text",
-            value if not variable.name.offsets else at,
-            cure="a reference to a secret, or a variable of the caller's",
-        )
+    elif value is not None and value.known and is_secret_name(key) and not _stands_in(case, key, value.value):
+        place = value if not variable.name.offsets else at
+        cure = "a reference to a secret, or a variable of the caller's"
+        yield finding("secret-in-file", f"{key} is in plain text", place, cure=cure)
     history = gone_variables().get(key)
     if history is not None and (case.version is None or parse_version(case.version) >= parse_version(history[1])):
-        yield finding(
-            "variable-gone",
-            f"{key} has no effect: vLLM does not read it any more since {history[1]}",
-            at,
-            cure=f"leave {key} out",
-        )
+        said = f"{key} has no effect: vLLM does not read it any more since {history[1]}"
+        yield finding("variable-gone", said, at, cure=f"leave {key} out")
     if key == "VLLM_PORT" and value is not None and value.known and not re.fullmatch(r"\d+", value.value.strip()):
-        yield finding(
-            "variable-stops-start",
-            f"VLLM_PORT must be a number, not `{value.value[:40]}`",
-            at,
-            stops=True,
-            cure="leave VLLM_PORT out; --port is the server's",
-        )
+        said = f"VLLM_PORT must be a number, not `{value.value[:40]}`"
+        yield finding("variable-stops-start", said, at, stops=True, cure="leave VLLM_PORT out; --port is the server's")
 
 
 def _stands_in(case: Case, name: str, value: str) -> bool:
-    """Whether a value only says where a secret would be; values of a chart are made to hold it."""
+    """Whether a value is none, or only says where a secret would be; values of a chart are made to hold it."""
     pattern = review_facts().secrets.placeholder
     value = value.strip()
+    if not value:
+        return True
     a_name = re.fullmatch(r"[A-Z][A-Z_-]+", value) is not None and is_secret_name(value.replace("-", "_"))
     a_name = a_name or (_letters(value) != "" and _letters(name).endswith(_letters(value)))
     return case.server.setting != "helm" and (a_name or re.search(pattern, value) is not None)

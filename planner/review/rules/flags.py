@@ -251,64 +251,37 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
     known = case.flags.find("--" + one.name)
     if known is None or one.value is None or not one.value.known or (case.version is None and not known.get("type")):
         return
-    value, kind = one.value.value.strip(), known.get("type")
+    value, kind, at = one.value.value.strip(), known.get("type"), one.value
+
+    def wrong(message: str, cure: str, edits: tuple[Edit, ...] = ()) -> Finding:
+        return finding("flag-value", message, at, cure=cure, stops=True, edits=edits)
+
     old = case.version is not None and parse_version(case.version) < parse_version(review_facts().pairs.gone_since)
     if one.name == "limit-mm-per-prompt" and not one.key and not old and re.fullmatch(r"\w+=\d+(,\w+=\d+)*", value):
         counts = dict(part.split("=") for part in value.split(","))
         new = json.dumps({name: int(number[:6]) for name, number in counts.items()})
-        edits = replaced(one.value, f"'{new}'") if case.server.editable == "words" else replaced(one.value, new)
-        if case.server.editable == "words" and one.joined:
-            edits = ()
-        yield finding(
-            "flag-value",
-            f"`--limit-mm-per-prompt {value}` is the form of old, which the parser does not take any more",
-            one.value,
-            cure=f"--limit-mm-per-prompt '{new}'",
-            stops=True,
-            edits=edits,
-        )
+        quoted = f"'{new}'" if case.server.editable == "words" else new
+        edits = replaced(one.value, quoted) if not (case.server.editable == "words" and one.joined) else ()
+        said = f"`--limit-mm-per-prompt {value}` is the form of old, which the parser does not take any more"
+        yield wrong(said, f"--limit-mm-per-prompt '{new}'", edits)
         return
     choices = known.get("choices") if case.version is not None else _ever_chosen(one.name)
     if choices and value not in choices:
-        yield finding(
-            "flag-value",
-            f"`--{one.name} {value}` is not one of the values it may have",
-            one.value,
-            cure=f"one of {', '.join(map(str, choices[:8]))}",
-            stops=True,
-        )
-    elif kind == "int" and not one.key and not re.fullmatch(r"[+-]?\d+", value):
-        yield finding(
-            "flag-value",
-            f"`--{one.name}` must be a whole number, not `{value[:40]}`",
-            one.value,
-            stops=True,
-            cure=f"write --{one.name} as a number",
-        )
-    elif kind == "float" and not one.key and not _is_float(value):
-        yield finding(
-            "flag-value",
-            f"`--{one.name}` must be a number, not `{value[:40]}`",
-            one.value,
-            stops=True,
-            cure=f"write --{one.name} as a number",
-        )
-    elif str(kind).startswith("human_readable_int") and not one.key and not _is_count(value):
-        yield finding(
-            "flag-value",
-            f"`--{one.name}` must be a number such as 8192, 8k or 8K, not `{value[:40]}`",
-            one.value,
-            stops=True,
-            cure=f"write --{one.name} as a number",
-        )
+        said = f"`--{one.name} {value}` is not one of the values it may have"
+        yield wrong(said, f"one of {', '.join(map(str, choices[:8]))}")
+        return
+    number = None
+    if kind == "int" and not re.fullmatch(r"[+-]?\d+", value):
+        number = "a whole number"
+    elif kind == "float" and not _is_float(value):
+        number = "a number"
+    elif str(kind).startswith("human_readable_int") and not _is_count(value):
+        number = "a number such as 8192, 8k or 8K"
+    if number is not None and not one.key:
+        yield wrong(f"`--{one.name}` must be {number}, not `{value[:40]}`", f"write --{one.name} as a number")
     elif _reads_json(case, one) and (wanted := _not_json(one.name, value)):
-        yield finding(
-            "flag-value",
-            f"`--{one.name}` is not {wanted}",
-            one.value,
-            stops=True,
-            cure="quote it for the shell, and its keys and texts with double quotes",
-        )
+        cure = "quote it for the shell, and its keys and texts with double quotes"
+        yield wrong(f"`--{one.name}` is not {wanted}", cure)
 
 
 @cache
@@ -339,13 +312,11 @@ def _reads_json(case: Case, one: Option) -> bool:
 
 def _not_json(name: str, value: str) -> str:
     """What a flag's value should be and is not; empty where it is, or need not be."""
-    json_flags = start_checks().json
-    if name in json_flags.lists and not _is_json(value):
-        return "JSON"
+    json_flags, (readable, read) = start_checks().json, _read_json(value)
     braced = name in json_flags.braced and value.startswith("{") and value.endswith("}")
-    if (braced or name in json_flags.objects) and not isinstance(_read_json(value), dict):
-        return "a JSON object" if _is_json(value) else "JSON"
-    return ""
+    if (braced or name in json_flags.objects) and not isinstance(read, dict):
+        return "a JSON object" if readable else "JSON"
+    return "" if readable or name not in json_flags.lists else "JSON"
 
 
 def _is_float(value: str) -> bool:
@@ -356,16 +327,9 @@ def _is_float(value: str) -> bool:
     return True
 
 
-def _is_json(value: str) -> bool:
+def _read_json(value: str) -> tuple[bool, object]:
+    """Whether a text is JSON, and what it says."""
     try:
-        parse_json(value)
+        return True, parse_json(value)
     except BadJson:
-        return False
-    return True
-
-
-def _read_json(value: str) -> object:
-    try:
-        return parse_json(value)
-    except BadJson:
-        return None
+        return False, None

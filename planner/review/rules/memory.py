@@ -131,15 +131,11 @@ def _legal(case: Case) -> list[int]:
     """The tensor-parallel sizes that the model and the GPUs of a node allow, the largest last."""
     if case.model is None or case.available is None or case.gpus is None:
         return []
-    return [
-        *legal_tensor_parallel_sizes(
-            case.model,
-            case.available,
-            text_only=case.server.on("language-model-only"),
-            gpu=case.gpus.spec,
-            release=resolve_release(case.judged_version),
-        )
-    ]
+    text_only, release = case.server.on("language-model-only"), resolve_release(case.judged_version)
+    sizes = legal_tensor_parallel_sizes(
+        case.model, case.available, text_only=text_only, gpu=case.gpus.spec, release=release
+    )
+    return [*sizes]
 
 
 def _agreeing(case: Case) -> tuple[Edit, ...]:
@@ -358,14 +354,18 @@ def _warnings(case: Case, plan: Plan) -> Iterator[Finding]:
             yield finding("flag-without-effect", warning.message, place(case, warning.code))
 
 
+def _release_at(case: Case) -> Text:
+    """Where the release is named; else the model."""
+    image = case.server.image
+    return image.tag_at if image is not None and image.tag else case.server.version or place(case, "model")
+
+
 def _unpinned(case: Case, plan: Plan) -> Iterator[Finding]:
     """A package beside the engine whose newer releases break it."""
     for warning in plan.warnings:
         if warning.code == "mistral-common":
-            image = case.server.image
-            at = image.tag_at if image is not None and image.tag else case.server.version or place(case, "model")
             cure = f"mistral_common=={vllm_facts().packages['mistral_common'].last_good.value} beside the engine"
-            yield finding("companion-not-pinned", warning.message, at, cure=cure)
+            yield finding("companion-not-pinned", warning.message, _release_at(case), cure=cure)
 
 
 def _too_old(case: Case) -> Iterator[Finding]:
@@ -374,12 +374,10 @@ def _too_old(case: Case) -> Iterator[Finding]:
         return
     for name, needs in review_facts().first_release.items():
         if name in case.model.name.casefold() and parse_version(case.version) < parse_version(needs.version):
-            image = case.server.image
-            at = image.tag_at if image is not None and image.tag else case.server.version or place(case, "model")
             yield finding(
                 "refused",
                 f"vLLM {case.version} is older than this model: no release before {needs.version} loads it",
-                at,
+                _release_at(case),
                 cure=f"take {vllm_facts().requires.mistral.version} or newer",
                 stops=True,
             )

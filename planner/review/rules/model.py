@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from planner.facts.review import review_facts
 from planner.facts.vllm import vllm_facts
-from planner.review.case import Case
+from planner.review.case import Case, stored_as
 from planner.review.edits import with_option, with_value, without_option
 from planner.review.findings import Finding, finding
 from planner.review.text import Source
@@ -113,14 +113,8 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
         return
     method, name = option.value.value.lower(), case.model_name
     if case.model is not None:
-        formats = {fmt.name for group in case.model.layers for fmt in (group.attention, group.mlp)}
-        alike = (
-            any(one.startswith("fp8") for one in formats)
-            if method == "fp8"
-            else method.startswith("modelopt") and "nvfp4" in formats
-        )
-        if not alike:
-            kind = "NVFP4" if "nvfp4" in formats else "FP8"
+        if not stored_as(method, case.model):
+            kind = "NVFP4" if stored_as("modelopt", case.model) else "FP8"
             yield finding(
                 "quantization",
                 f"--quantization {method} is not how this checkpoint is stored: it is {kind}",

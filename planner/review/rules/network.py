@@ -24,34 +24,22 @@ def _open(case: Case) -> Iterator[Finding]:
     if server.entry == "llm" or case.has_key is not False:
         return
     cure = "an API key in VLLM_API_KEY, from a secret; or an address that only the callers reach"
+    bind = "--host 127.0.0.1, or an API key in VLLM_API_KEY"
     for opening in server.openings:
         yield finding("open-port", f"{opening.what}, without an API key", opening.at, cure=cure)
     if server.openings or server.inner_port or server.container:
         if server.setting in ("docker", "compose") and not server.inner_port and _listens(case):
-            yield finding(
-                "open-port",
-                "the host's network is its own: the server listens on all interfaces, without an API key",
-                server.at,
-                cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
-            )
+            said = "the host's network is its own: the server listens on all interfaces, without an API key"
+            yield finding("open-port", said, server.at, cure=bind)
         return
     host = server.option("host")
     if host is not None:
         if server.text("host") in _EVERYWHERE:
-            yield finding(
-                "open-port",
-                f"--host {server.text('host')} listens on all interfaces, without an API key",
-                host.typed,
-                cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
-            )
+            said = f"--host {server.text('host')} listens on all interfaces, without an API key"
+            yield finding("open-port", said, host.typed, cure=bind)
     elif case.script and server.setting in ("shell", "systemd"):
-        yield finding(
-            "open-port",
-            "without --host the server listens on all interfaces, without an API key",
-            server.at,
-            severity="info",
-            cure="--host 127.0.0.1, or an API key in VLLM_API_KEY",
-        )
+        said = "without --host the server listens on all interfaces, without an API key"
+        yield finding("open-port", said, server.at, severity="info", cure=bind)
 
 
 def _listens(case: Case) -> bool:

@@ -275,18 +275,10 @@ def _nodes(case: Case) -> Iterator[Finding]:
 
 def _context_ranks(case: Case) -> Iterator[Finding]:
     """Ranks that share a KV cache are taken out of those that hold a copy of it."""
-    option, size = (
-        case.server.option("decode-context-parallel-size"),
-        case.server.number("decode-context-parallel-size"),
-    )
-    ranks = case.server.number("tensor-parallel-size") if case.server.option("tensor-parallel-size") is not None else 1
-    if (
-        option is None
-        or size is None
-        or ranks is None
-        or size < 2
-        or case.server.number("prefill-context-parallel-size")
-    ):
+    server, name = case.server, "decode-context-parallel-size"
+    option, size = server.option(name), server.number(name)
+    ranks = server.number("tensor-parallel-size") if server.option("tensor-parallel-size") is not None else 1
+    if option is None or size is None or ranks is None or size < 2 or server.number("prefill-context-parallel-size"):
         return
     heads = case.model.num_key_value_heads if case.model is not None else None
     if ranks % size:
