@@ -17,7 +17,7 @@ from hw_specs.errors import BadSnapshot, M35Error, shown
 from hw_specs.gpu_set import parse_gpus
 from hw_specs.inventory import amd_smi, clouds, nvidia_smi, slurm
 from hw_specs.inventory.dra import read_slices
-from hw_specs.inventory.host import Host, host_of
+from hw_specs.inventory.host import Host, host_of, whole
 from hw_specs.inventory.kubernetes import read_node
 from hw_specs.parsing import BadJson, BadYaml, decoded, parse_json, parse_yaml
 from hw_specs.reading import STDIN, UnreadableInput, read_bytes
@@ -43,6 +43,12 @@ _FOR_PEOPLE = (
     (re.compile(r"^PARTITION\s+AVAIL\b"), "sinfo", "scontrol show node"),
 )
 """Pages that tools print for people: what shows them, the command, and the one whose output is read."""
+_FAILED = re.compile(
+    r"^.*(?:NVIDIA-SMI has failed|Failed to initialize NVML|No devices were found|[Cc]ommand not found"
+    r"|Permission denied|Driver not initialized|AMDSMI_STATUS_\w+|^ssh: |No such file or directory).*$",
+    re.M,
+)
+"""What the tools and the shells that were to run them print instead of an answer."""
 _LISTS = ("items", "nodes", "sinfo", "Reservations")
 """Under these the tools list what there is."""
 _LEADING_LINES = 50
@@ -102,7 +108,12 @@ def _read(text: str, where: str, name: str) -> tuple[Host, ...] | None:
         try:
             return _of_value(parse_json(behind), where, name)
         except BadJson as error:
+            if "\n---" in behind:
+                return _yaml(behind, where, name)
             raise BadSnapshot(f"{where} {error}", hint=_HINT) from error
+    failed = _FAILED.search(text[:_PAGE_HEAD])
+    if failed and len(text) < _PAGE_HEAD:
+        return (Host(name=name, problem=f"the tool failed there: {shown(failed[0].strip(), characters=160)}"),)
     for mark, printed_by, instead in _FOR_PEOPLE:
         if mark.search(text[:_PAGE_HEAD]):
             raise BadSnapshot(f"{where} is what `{printed_by}` prints for people", hint=f"`{instead}` is read")
@@ -125,8 +136,21 @@ def _yaml(text: str, where: str, name: str) -> tuple[Host, ...] | None:
         values = parse_yaml(text)
     except BadYaml as error:
         raise BadSnapshot(f"{where} {error}", hint=_HINT) from error
-    found = [hosts for value in values if value is not None and (hosts := _of_value(value, where, name))]
-    return tuple(host for hosts in found for host in hosts) or None
+    there = [value for value in values if value is not None]
+    if len(there) == 1:
+        return _of_value(there[0], where, name)
+    hosts: list[Host] = []
+    problems: list[Host] = []
+    for number, value in enumerate(there, start=1):
+        try:
+            read = _of_value(value, f"document {number}", name)
+        except M35Error as error:
+            problems.append(Host(name=name, problem=str(error), hint=error.hint))
+            continue
+        if read is None:
+            problems.append(Host(name=name, problem=f"document {number} is not an inventory that is known here"))
+        hosts += read or ()
+    return (*hosts, *problems) if hosts else None
 
 
 def _of_value(value: Any, where: str, name: str) -> tuple[Host, ...] | None:
@@ -135,37 +159,35 @@ def _of_value(value: Any, where: str, name: str) -> tuple[Host, ...] | None:
 
         report = from_json(json.dumps(value, default=str), where=where)
         return (Host(name=report.hostname, report=report, no_gpu=not report.gpus),)
-    objects = _kubernetes(value)
+    objects = list(_objects(value))
     if objects:
+        _, others = whole(value.get("items") or (), name=name, what="an object")
         nodes = [read_node(one) for one in objects if one.get("kind") == "Node"]
         slices = {host.name: host for host in read_slices(one for one in objects if one.get("kind") == "ResourceSlice")}
         # A node whose GPUs only the driver's slices show takes them from there.
         merged = [_merged(node, slices.pop(node.name)) if node.name in slices else node for node in nodes]
-        return (*merged, *slices.values()) or (host_of(name, ()),)
+        return (*merged, *slices.values(), *others) or (host_of(name, ()),)
     listed = slurm.nodes_of_json(value)
     if listed is not None:
-        return slurm.read_slurm_json(listed)
+        return slurm.read_slurm_json(listed, name=name)
     if amd_smi.is_rocm_smi(value):
         return amd_smi.read_rocm_smi(value, name=name)
     entries = amd_smi.amd_smi_entries(value)
     if entries is not None:
         return amd_smi.read_amd_smi(entries, name=name)
-    if isinstance(value, list) and value and all(isinstance(one, dict) and "gpus" in one for one in value):
+    if isinstance(value, list) and any(isinstance(one, dict) and "gpus" in one for one in value):
         return tuple(_written(one, f"{name}-{number}") for number, one in enumerate(value))
-    instances = clouds.instances_of(value)
-    if instances is not None:
-        return clouds.read_instances(instances)
+    listed_instances = clouds.instances_of(value, name=name)
+    if listed_instances is not None:
+        instances, others = listed_instances
+        return (*map(clouds.host_of_instance, instances), *others)
     if value == [] or (isinstance(value, dict) and any(isinstance(value.get(key), list) for key in _LISTS)):
         raise BadSnapshot(f"{where} is a list that holds no node", hint="check the cluster, the selector or the names")
     return None
 
 
-def _kubernetes(value: Any) -> list[Mapping[str, Any]]:
-    """The nodes and resource slices in an object, or in a list of objects."""
-    return list(_objects(value))
-
-
 def _objects(value: Any) -> Iterator[Mapping[str, Any]]:
+    """The nodes and resource slices in an object, or in a list of objects."""
     if not isinstance(value, dict):
         return
     if value.get("kind") in ("Node", "ResourceSlice"):
@@ -194,8 +216,11 @@ def _merged(node: Host, published: Host) -> Host:
     )
 
 
-def _written(entry: Mapping[Any, Any], name: str) -> Host:
+def _written(entry: Any, name: str) -> Host:
     """One line of a list that people write: ``- {host: node-1, gpus: 8xH200, gpu_memory: 130GiB}``."""
+    hint = "write `- {host: node-1, gpus: 8xH200}`"
+    if not isinstance(entry, dict):
+        return Host(name=name, problem="it is not a host with its GPUs", hint=hint)
     plain = {key: value for key, value in entry.items() if isinstance(value, str | int | float)}
     name = shown(str(plain.get("host", name)))
     unknown = sorted(shown(str(key)) for key in entry if key not in ("host", "gpus", "gpu_memory"))
@@ -204,8 +229,9 @@ def _written(entry: Mapping[Any, Any], name: str) -> Host:
             name=name, problem=f"`{unknown[0]}` is not a field of a host", hint="fields: host, gpus, gpu_memory"
         )
     if len(plain) < len(entry):
-        hint = "write `- {host: node-1, gpus: 8xH200}`"
         return Host(name=name, problem="a field of a host is not plain text", hint=hint)
+    if "gpus" not in plain:
+        return Host(name=name, problem="its GPUs are not said", hint=hint)
     try:
         memory = parse_memory(str(plain["gpu_memory"])) if "gpu_memory" in plain else None
         return Host(name=name, gpus=parse_gpus(str(plain["gpus"]), memory_override_bytes=memory))

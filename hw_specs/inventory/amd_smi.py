@@ -7,20 +7,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from hw_specs.detect.devices import DetectedGpu, Driver
-from hw_specs.inventory.host import MOST_GPUS, Host, device, host_of, identify, mib
+from hw_specs.inventory.host import MOST_GPUS, Host, device, host_of, identify, mib, whole
 
 _CARD = re.compile(r"card\d{1,4}")
 _UUID_DEVICE = re.compile(r"[0-9a-f]{4}([0-9a-f]{4})-", re.IGNORECASE)
 """An AMD UUID carries the PCI device id in its first group: ``2eff74a1-…``."""
 
 
-def amd_smi_entries(value: Any) -> list[dict[str, Any]] | None:
+def amd_smi_entries(value: Any) -> list[Any] | None:
     """Return the GPUs in an answer of ``amd-smi``; None where it is none."""
     entries = value.get("gpu_data") if isinstance(value, dict) else value
     if not isinstance(entries, list) or not entries:
         return None
     gpus = [entry for entry in entries if isinstance(entry, dict) and "gpu" in entry]
-    return gpus if gpus and {"asic", "bdf", "vram", "bus", "board"} & set(gpus[0]) else None
+    return entries if any({"asic", "bdf", "vram", "bus", "board"} & set(gpu) for gpu in gpus) else None
 
 
 def is_rocm_smi(value: Any) -> bool:
@@ -28,12 +28,14 @@ def is_rocm_smi(value: Any) -> bool:
     return isinstance(value, dict) and any(_CARD.fullmatch(str(key)) for key in value)
 
 
-def read_amd_smi(entries: list[dict[str, Any]], *, name: str) -> tuple[Host, ...]:
+def read_amd_smi(entries: list[Any], *, name: str) -> tuple[Host, ...]:
     """Return the host that ``amd-smi static --json`` or ``list --json`` describes."""
     devices: list[DetectedGpu] = []
     notes: list[str] = []
     version = None
-    for number, entry in enumerate(entries[: MOST_GPUS + 1]):
+    described, others = whole(entries[: MOST_GPUS + 1], name=name, what="a GPU")
+    notes += [str(other.problem) for other in others]
+    for number, entry in enumerate(described):
         asic, board = _section(entry, "asic"), _section(entry, "board")
         vram, parts = _section(entry, "vram"), _section(entry, "partition")
         version = version or _text(_section(entry, "driver").get("version"))

@@ -2,63 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from dataclasses import dataclass
 from typing import Any
 
 from hw_specs.errors import M35Error, shown
 from hw_specs.gpu_set import parse_gpus
 from hw_specs.instances import find_instance
-from hw_specs.inventory.host import Host
+from hw_specs.inventory.host import Host, count_of, whole
+
+_ACCELERATED = re.compile(
+    r"(?:ml\.)?(?:p\d|g\d|gr\d|trn|inf|dl\d)[\w-]*\.|(?:standard_)?n[cdgmv]\d|a[2-9]-|a4x|g[2-9]-|ct\d|.*gpu",
+    re.IGNORECASE,
+)
+"""How the clouds name the families that have accelerators, so that a newer one is not taken for a host without."""
 
 
-def instances_of(value: Any) -> list[tuple[str, str, str]] | None:
-    """Return name, instance type and state of each instance; None where a value lists none."""
-    found = list(_instances(value))
-    return found or None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """One instance of a list."""
+
+    name: str
+    kind: str
+    """Its type, machine type or shape; empty where the list says none."""
+    state: str
+    attached: tuple[str, int] | None = None
+    """The accelerator that is attached to a machine type without one, and how many."""
 
 
-def _instances(value: Any) -> Iterator[tuple[str, str, str]]:
+def instances_of(value: Any, *, name: str) -> tuple[list[Instance], tuple[Host, ...]] | None:
+    """Return each instance, and a host that names what else the list holds; None where a value lists no instance."""
     if isinstance(value, dict) and isinstance(value.get("Reservations"), list):
-        for group in _dicts(value["Reservations"]):
-            for one in _dicts(group.get("Instances")):
-                names = [tag.get("Value") for tag in _dicts(one.get("Tags")) if tag.get("Key") == "Name"]
-                state = one.get("State")
-                yield (
-                    str((names or [one.get("InstanceId")])[0]),
-                    str(one.get("InstanceType", "")),
-                    str(state.get("Name", "")) if isinstance(state, dict) else "",
-                )
-        return
-    entries = value.get("data") if isinstance(value, dict) else value
-    for one in _dicts(entries):
-        profile = one.get("hardwareProfile")
-        kind = (
-            one.get("machineType") or one.get("shape") or (profile.get("vmSize") if isinstance(profile, dict) else None)
-        )
-        if isinstance(kind, str) and kind:
-            state = one.get("status") or one.get("lifecycle-state") or one.get("powerState") or ""
-            yield str(one.get("name") or one.get("display-name") or one.get("id") or "unnamed"), kind, str(state)
+        groups, others = whole(value["Reservations"], name=name, what="a reservation")
+        several = [group.get("Instances") for group in groups]
+        listed = [one for some in several for one in (some if isinstance(some, list) else (some,))]
+        entries, more = whole(listed, name=name, what="an instance")
+        return ([_of_aws(one) for one in entries], (*others, *more)) if listed or others else None
+    listing = value.get("data") if isinstance(value, dict) else value
+    if not isinstance(listing, list) or not any(map(_kind, listing)):
+        return None
+    described, others = whole(listing, name=name, what="an instance")
+    return [_of_others(one) for one in described], others
+
+
+def _of_aws(one: dict[str, Any]) -> Instance:
+    names = [tag.get("Value") for tag in _dicts(one.get("Tags")) if tag.get("Key") == "Name"]
+    state = one.get("State")
+    return Instance(
+        name=str((names or [one.get("InstanceId")])[0]),
+        kind=str(one.get("InstanceType") or ""),
+        state=str(state.get("Name", "")) if isinstance(state, dict) else "",
+    )
+
+
+def _of_others(one: dict[str, Any]) -> Instance:
+    attached = next(iter(_dicts(one.get("guestAccelerators"))), {})
+    return Instance(
+        name=str(one.get("name") or one.get("display-name") or one.get("id") or "unnamed"),
+        kind=_kind(one),
+        state=str(one.get("status") or one.get("lifecycle-state") or one.get("powerState") or ""),
+        attached=(str(attached.get("acceleratorType", "")), count_of(attached.get("acceleratorCount")))
+        if attached
+        else None,
+    )
+
+
+def _kind(one: Any) -> str:
+    if not isinstance(one, dict):
+        return ""
+    profile = one.get("hardwareProfile")
+    kind = one.get("machineType") or one.get("shape") or (profile.get("vmSize") if isinstance(profile, dict) else None)
+    return kind if isinstance(kind, str) else ""
 
 
 def _dicts(value: Any) -> list[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
-def read_instances(instances: list[tuple[str, str, str]]) -> tuple[Host, ...]:
-    """Return a host for each instance; those without a GPU say so."""
-    return tuple(_host(*one) for one in instances)
-
-
-def _host(name: str, kind: str, state: str) -> Host:
-    name = shown(name)
-    stopped = shown(state.lower().rpartition(" ")[2], characters=40)
+def host_of_instance(instance: Instance) -> Host:
+    """Return the host that an instance is; one without a GPU says so."""
+    name = shown(instance.name)
+    stopped = shown(instance.state.lower().rpartition(" ")[2], characters=40)
     away = (
         f"the instance is {stopped}" if stopped not in ("", "running", "staging", "provisioning", "pending") else None
     )
-    found = find_instance(kind)
-    if found is None:
-        return Host(name=name, no_gpu=True, notes=(f"instance type {shown(kind)}",), out_of_service=away)
+    kind = shown(instance.kind.rpartition("/")[2])
+    found = find_instance(instance.kind)
+    if found is None and instance.attached is None:
+        if not kind:
+            return Host(name=name, problem="the list says no type of this instance", out_of_service=away)
+        if _ACCELERATED.match(kind):
+            hint = "write its GPUs into a list: `- {host: node-1, gpus: 8xH200}`"
+            problem = f"instance type `{kind}` is not in the table of instance types"
+            return Host(name=name, problem=problem, hint=hint, out_of_service=away)
+        return Host(name=name, no_gpu=True, notes=(f"instance type {kind}",), out_of_service=away)
+    if found is not None:
+        words = found.name
+    else:
+        assert instance.attached is not None, "one of the two is there"
+        words = f"{instance.attached[1]}x{instance.attached[0].rpartition('/')[2]}"
     try:
-        return Host(name=name, gpus=parse_gpus(found.name), out_of_service=away)
+        return Host(name=name, gpus=parse_gpus(words), out_of_service=away)
     except M35Error as error:
         return Host(name=name, problem=str(error), hint=error.hint, out_of_service=away)

@@ -16,6 +16,8 @@ from hw_specs.units import GIB, MIB, format_gib
 
 MOST_GPUS = 256
 """Twice what any host shows: 8 cards in 8 partitions each, or 16 with 7 slices."""
+_NUMBERED = 8
+"""Entries of a listing that are named by their number."""
 _ANOTHER_FORM = 0.06
 """Totals that differ by more are another form of a card; drivers and clouds stay within it."""
 
@@ -198,6 +200,31 @@ def unknown_host(name: str, found: Found, *, count: int | None, notes: Iterable[
         hint=found.hint,
         notes=tuple(notes),
     )
+
+
+def whole(entries: Iterable[Any], *, name: str, what: str) -> tuple[list[dict[str, Any]], tuple[Host, ...]]:
+    """Return the entries of a listing that are objects, and a host that names the others; none where there are none.
+
+    Args:
+        entries: what a listing holds.
+        name: what to call a host whose tool does not say its name.
+        what: what an entry should be.
+    """
+    found: list[dict[str, Any]] = []
+    others: list[int] = []
+    for number, entry in enumerate(entries, start=1):
+        if isinstance(entry, dict):
+            found.append(entry)
+        else:
+            others.append(number)
+    if not others:
+        return found, ()
+    more = f" and {len(others) - _NUMBERED} more" if len(others) > _NUMBERED else ""
+    which = ", ".join(map(str, others[:_NUMBERED]))
+    problem = (
+        f"entry {which} is not {what}" if len(others) == 1 else f"entries {which}{more} are not {what.split()[-1]}s"
+    )
+    return found, (Host(name=shown(name) or "unnamed", problem=problem, hint="the others are planned"),)
 
 
 def count_of(text: object) -> int:

@@ -37,6 +37,7 @@ _OTHER_VENDORS = (
     "aws.amazon.com/neuron",
 )
 _AMD_PARTITION = re.compile(r"(?P<compute>[sdtqc]px)_(?P<memory>nps[1248])")
+_OURS = ("nvidia.com/", "amd.com/")
 _TOLERATED = ("nvidia.com/gpu", "amd.com/gpu")
 """Taints that the manifests we write tolerate."""
 
@@ -51,6 +52,8 @@ class _Node:
     allocatable: dict[str, int]
     notes: list[str] = field(default_factory=list)
     away: str | None = None
+    garbled: str | None = None
+    """A resource of GPUs whose number cannot be read."""
 
     def label(self, *keys: str) -> str | None:
         return next((self.labels[key] for key in keys if self.labels.get(key)), None)
@@ -69,6 +72,8 @@ def read_node(item: Mapping[str, Any]) -> Host:
         devices += _devices(group, len(devices))
     if unknown is not None and not devices:
         return unknown
+    if node.garbled and not devices:
+        return Host(name=node.name, problem=f"{node.garbled} is not a count", out_of_service=node.away)
     labelled = count_of(node.labels.get("nvidia.com/gpu.count"))
     if labelled and not devices:
         return Host(
@@ -94,6 +99,9 @@ def _node(item: Mapping[str, Any]) -> _Node:
         capacity=_counts(_section(status, "capacity")),
         allocatable=_counts(_section(status, "allocatable")),
     )
+    for key, count in _section(status, "capacity").items():
+        if str(key).startswith(_OURS) and not re.fullmatch(r"\d{1,9}", str(count)):
+            node.garbled = f"`{shown(f'{key}: {count}', characters=80)}`"
     ready = [one for one in _dicts(status.get("conditions")) if one.get("type") == "Ready"]
     if ready and str(ready[0].get("status")) != "True":
         node.away = "not ready"

@@ -9,7 +9,7 @@ from itertools import islice
 from xml.etree import ElementTree
 
 from hw_specs.detect.devices import DetectedGpu, Driver, GpuProcess
-from hw_specs.errors import BadSnapshot
+from hw_specs.errors import BadSnapshot, shown
 from hw_specs.inventory.host import MOST_GPUS, Found, Host, device, host_of, identify, mib
 from hw_specs.mig import profile_with
 
@@ -121,7 +121,7 @@ def read_listing(text: str, *, name: str) -> tuple[Host, ...]:
     devices: list[DetectedGpu] = []
     notes: list[str] = []
     found, index = None, 0
-    for line in text.splitlines()[:_MOST_LINES]:
+    for number, line in enumerate(text.splitlines()[:_MOST_LINES], start=1):
         whole, part = _LISTED.match(line), _LISTED_SLICE.match(line)
         if whole:
             found, index = identify(whole["name"]), int(whole["index"])
@@ -131,9 +131,11 @@ def read_listing(text: str, *, name: str) -> tuple[Host, ...]:
             if devices and devices[-1].slice_index is None:
                 devices[-1] = device(found, index=index, vendor="nvidia", uuid=devices[-1].uuid, mig_enabled=True)
             piece = Found(name=found.name, spec=found.spec, profile=part["profile"].lower(), by=found.by)
-            number = int(part["index"])
+            slice_index = int(part["index"])
             uuid = _known(part["uuid"]) or ""
-            devices.append(device(piece, index=index, vendor="nvidia", slice_index=number, uuid=uuid))
+            devices.append(device(piece, index=index, vendor="nvidia", slice_index=slice_index, uuid=uuid))
+        elif line.strip() and len(notes) < MOST_GPUS:
+            notes.append(f"line {number} is not a GPU: {shown(line.strip(), characters=120)}")
     return (host_of(name, devices, notes=notes),)
 
 

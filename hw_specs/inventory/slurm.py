@@ -8,11 +8,13 @@ from typing import Any
 
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
-from hw_specs.inventory.host import MOST_GPUS, Found, Host, count_of, device, host_of, identify, unknown_host
+from hw_specs.inventory.host import MOST_GPUS, Found, Host, count_of, device, host_of, identify, unknown_host, whole
 from hw_specs.mig import profile_of
 
 _FIELD = re.compile(r"(?:^|\s)([A-Za-z][A-Za-z0-9_:/]*)=")
 _GRES = re.compile(r"gpu(?::(?P<type>[^:,()=]+))?:(?P<count>\d{1,6})(?:\([^)]*\))?$")
+_GPU = re.compile(r"gpu\b")
+"""How a part of Gres begins that means GPUs, whatever follows."""
 _TRES = re.compile(r"gres/gpu(?::(?P<type>[^=,]+))?=(?P<count>\d{1,6})")
 _AWAY = ("DOWN", "DRAIN", "FAIL", "ERROR", "FUTURE", "NOT_RESPONDING", "NO_RESPOND", "UNKNOWN", "MAINT", "INVALID")
 """States, or their beginnings, in which nothing new starts on a node."""
@@ -29,18 +31,22 @@ def read_scontrol(text: str) -> tuple[Host, ...]:
     return tuple(_host(node) for node in _records(text))
 
 
-def nodes_of_json(value: Any) -> list[dict[str, Any]] | None:
+def nodes_of_json(value: Any) -> list[Any] | None:
     """Return the nodes in Slurm's JSON; None where it is something else."""
     nodes = value.get("nodes") if isinstance(value, dict) else None
     if not isinstance(nodes, list) or not any(isinstance(one, dict) and "gres" in one for one in nodes):
         return None
-    return [one for one in nodes if isinstance(one, dict)]
+    return nodes
 
 
-def read_slurm_json(nodes: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:
+def read_slurm_json(nodes: Iterable[Any], *, name: str) -> tuple[Host, ...]:
     """Return the nodes of ``scontrol show node --json``."""
     found = []
-    for node in nodes:
+    described, others = whole(nodes, name=name, what="a node")
+    for node in described:
+        if not isinstance(node.get("gres") or "", str):
+            found.append(Host(name=shown(str(node.get("name") or name)), problem="its `gres` is not text"))
+            continue
         state, flags = node.get("state"), node.get("state_flags")
         states = [*(state if isinstance(state, list) else [state]), *(flags if isinstance(flags, list) else [])]
         features = node.get("active_features") or node.get("features")
@@ -59,7 +65,7 @@ def read_slurm_json(nodes: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:
                 }
             )
         )
-    return tuple(found[:_MOST_NODES])
+    return (*found[:_MOST_NODES], *others)
 
 
 def _records(text: str) -> Iterator[dict[str, str]]:
@@ -78,6 +84,7 @@ def _host(node: Mapping[str, str]) -> Host:
     name = node["NodeName"]
     # A comma also stands inside brackets: `gpu:h100:8(S:0-1)`, `gpu:a100:4(IDX:0,2)`.
     parts = re.split(r",(?![^(]*\))", node.get("Gres", ""))
+    unread = [part.strip() for part in parts if _GPU.match(part.strip()) and not _GRES.match(part.strip())]
     listed = [match for part in parts if (match := _GRES.match(part.strip()))]
     groups = [(match["type"], count_of(match["count"])) for match in listed]
     configured = [(match["type"], count_of(match["count"])) for match in _TRES.finditer(node.get("CfgTRES", ""))]
@@ -87,9 +94,13 @@ def _host(node: Mapping[str, str]) -> Host:
     elif not groups:
         groups = configured
     away = _out_of_service(node)
+    doubt = [f"`{shown(part)}` in its Gres says no count of GPUs" for part in unread]
     if not any(count for _, count in groups):
+        if doubt:
+            hint = "write a list: `- {host: node-1, gpus: 8xH200}`"
+            return Host(name=shown(name), problem=doubt[0], hint=hint, out_of_service=away)
         return host_of(name, (), out_of_service=away)
-    notes = _in_use(node, sum(count for _, count in groups))
+    notes = [*_in_use(node, sum(count for _, count in groups)), *(doubt if listed else ())]
     devices: list[DetectedGpu] = []
     for kind, count in groups:
         features = node.get("ActiveFeatures") or node.get("AvailableFeatures", "")

@@ -55,9 +55,11 @@ def command(
     load = {name: settings.pop(name) for name in WORKLOAD}
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
-    if load["request_rate"] is not None and not any(row.unreadable for row in rows):
+    unreadable = any(row.unreadable for row in rows)
+    if load["request_rate"] is not None and not all(row.unreadable for row in rows):
         counted = tuple(row for row in rows if row.counts)
-        return _share(counted, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
+        code = _share(counted, load, ttft_ms=ttft_ms, tpot_ms=tpot_ms, as_json=as_json)
+        return ExitCode.USAGE if unreadable else code
     if as_json:
         from planner.cli.documents import write_list_document
 
@@ -65,7 +67,7 @@ def command(
     else:
         _write_table([row for row in rows if not row.no_gpu])
     _narrate(rows)
-    if any(row.unreadable for row in rows):
+    if unreadable:
         return ExitCode.USAGE
     wanted = [row for row in rows if row.counts]
     return ExitCode.OK if wanted and all(row.feasible for row in wanted) else ExitCode.DOES_NOT_FIT
