@@ -1,4 +1,4 @@
-"""What was measured on this machine, for commands that plan; it costs nothing where nothing was measured."""
+"""What is kept on this machine, measurements and the plans of runs; it costs nothing where nothing was measured."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from planner.state import calibrations_path
 
 if TYPE_CHECKING:
     from planner.memory.rank import Calibration
+    from planner.planning.answer import Plan
+    from planner.serve.process.run import Run
     from planner.speed.answer import SpeedCalibration
 
 
@@ -34,6 +36,18 @@ def known_benchmarks() -> tuple[SpeedCalibration, ...]:
     kept, faults = kept_benchmarks()
     tell_of_damage(faults, benchmarks_path(), "a kept measurement")
     return kept
+
+
+def plan_behind(run: Run) -> Plan | None:
+    """Return the plan that `run` was started from, None without one; warn of one that cannot be used."""
+    from planner.cli.diagnostics import say
+    from planner.serve.start_report import plan_of
+
+    faults: list[str] = []
+    plan = plan_of(run, dropped=faults)
+    for fault in faults:
+        say("warning", f"{fault}; nothing is held against it")
+    return plan
 
 
 def _holds_anything(path: Callable[[], Path]) -> bool:

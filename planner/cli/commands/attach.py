@@ -6,6 +6,7 @@ import click
 
 from planner.cli.command import Command
 from planner.cli.follow import read_limits, watch
+from planner.cli.kept import plan_behind
 from planner.serve.process.runs import attach
 
 
@@ -23,6 +24,7 @@ def command(run: str, until: str, timeout: tuple[str, ...], as_json: bool) -> in
     """
     limits = read_limits(timeout)
     found = attach(run, prefer_running=True)
+    plan_behind(found)
     return watch(
         found, limits=limits, until="end" if until == "end" else "ready", json_lines=as_json, stop_on_timeout=False
     )

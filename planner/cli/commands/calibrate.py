@@ -13,7 +13,7 @@ from planner.cli.commands.diagnose import read_log
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.kept import known_calibrations
+from planner.cli.kept import known_calibrations, plan_behind
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import table, write, write_document
 from planner.errors import LogNotUnderstood
@@ -21,7 +21,6 @@ from planner.planning.request import SETTINGS
 from planner.serve.log.comparison import Predicted, compare
 from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import parse_log
-from planner.serve.start_report import plan_of
 
 
 @click.command(cls=Command, short_help="keep what a start measured, for later plans")
@@ -49,7 +48,7 @@ def command(
         return _list(as_json=as_json)
     excerpt, run = read_log(log)
     measured = read_measured(parse_log(excerpt.head))
-    plan = plan_of(run) if run is not None and gpus is None else None
+    plan = plan_behind(run) if run is not None and gpus is None else None
     if plan is None:
         if gpus is None and run is not None:
             raise LogNotUnderstood(

@@ -13,6 +13,7 @@ from hw_specs.reading import STDIN, STREAM_LIMIT_S, open_input
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
+from planner.cli.kept import plan_behind
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_document
 from planner.cli.start_options import planned_here
@@ -21,7 +22,7 @@ from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.excerpt import NOTHING, LogExcerpt, read_excerpt
 from planner.serve.process.run import Run
 from planner.serve.process.runs import attach, holds_run
-from planner.serve.start_report import DiagnosisDocument, plan_of
+from planner.serve.start_report import DiagnosisDocument
 
 
 @click.command(cls=Command, short_help="name the cause of a failed start from its log")
@@ -39,7 +40,7 @@ def command(
     measured before it failed. Exit code 0: nothing failed, 5: a failure, named or not.
     """
     excerpt, run = read_log(log)
-    plan = plan_of(run) if run is not None else None
+    plan = plan_behind(run) if run is not None else None
     if gpus is not None:
         plan = planned_here(gpus, gpu_memory, settings)
     lost = ""

@@ -12,6 +12,7 @@ from planner.cli.check_table import result_writer, smoke_summary
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
+from planner.cli.kept import plan_behind
 from planner.cli.output import write, write_document
 from planner.serve.verification.smoke import VerificationDocument
 from planner.serve.verification.verifier import (
@@ -132,7 +133,6 @@ def _run(name: str) -> Run:
 def _of_run(name: str) -> tuple[str, Expectations]:
     from planner.errors import VerifyFailed
     from planner.serve.process.engine_argv import option_value
-    from planner.serve.start_report import plan_of
     from planner.serve.verification.smoke import Expectations
 
     run = _run(name)
@@ -147,7 +147,7 @@ def _of_run(name: str) -> tuple[str, Expectations]:
             f"the server at {run.url} is not the one of run `{run.id}`: another process has its port",
             hint=f"`m35-plan verify {run.url}` checks that one",
         )
-    answer = plan_of(run)
+    answer = plan_behind(run)
     expectations = Expectations.from_plan(answer) if answer is not None else Expectations()
     served_name = option_value(run.record.argv, "served-model-name") or expectations.model
     return run.url, replace(expectations, model=served_name)

@@ -11,6 +11,7 @@ import click
 from planner.cli.command import Command, quiet
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
+from planner.cli.kept import plan_behind
 from planner.cli.output import write, write_json_line
 from planner.errors import PlannerError, VerifyFailed
 
@@ -87,14 +88,13 @@ def _server(name: str) -> tuple[str, Plan | None]:
     if "://" in name:
         return name.rstrip("/"), None
     from planner.serve.process.runs import attach
-    from planner.serve.start_report import plan_of
 
     run = attach(name, prefer_running=True)
     if not run.status().alive:
         raise VerifyFailed(
             f"run `{run.id}` does not run any more, so there is nothing to watch", hint="`m35-plan runs` lists them"
         )
-    return run.url, plan_of(run)
+    return run.url, plan_behind(run)
 
 
 class _Forecasts:
