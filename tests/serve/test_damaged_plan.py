@@ -13,7 +13,7 @@ from .test_run import watch
 @pytest.mark.parametrize(
     ("words", "codes"),
     [
-        (["verify", "--run", "RUN", "--only", "health"], {0}),
+        (["verify", "--run", "RUN", "--only", "health"], {0, 6}),
         (["watch", "RUN", "--count", "1"], {0}),
         (["attach", "RUN"], {0}),
         (["diagnose", "RUN"], {0}),
