@@ -67,6 +67,11 @@ class MissingPackage(M35Error):
     """A package this program depends on is not installed for the Python that runs it."""
 
 
+def reason_of(error: Exception) -> str:
+    """What the system says of a failure, in small letters: the words of its error number, where it has one."""
+    return (getattr(error, "strerror", None) or str(error)).lower()
+
+
 _SHOWN_CHARACTERS = 60
 
 

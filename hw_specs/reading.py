@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from hw_specs.errors import M35Error, shown
+from hw_specs.errors import M35Error, reason_of, shown
 from hw_specs.parsing import BYTE_ORDER_MARKS, decoded
 
 STDIN = "-"
@@ -235,7 +235,7 @@ def _reason(error: OSError | ValueError) -> str:
     if isinstance(error, OSError):
         if error.errno == errno.EBADF:
             return "it is closed"
-        return (error.strerror or str(error)).lower()
+        return reason_of(error)
     return "no file has such a name"
 
 

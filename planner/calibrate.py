@@ -12,7 +12,7 @@ import dataclasses
 from typing import Any
 
 from hw_specs import get_gpu
-from hw_specs.errors import M35Error, shown
+from hw_specs.errors import M35Error, reason_of, shown
 from hw_specs.units import format_gib
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.memory.kv_cache import resolve_dtype
@@ -78,7 +78,7 @@ def keep(calibration: Calibration) -> None:
         append_records(path, [record])
     except OSError as error:
         raise PlannerError(
-            f"cannot keep it in `{path}`: {(error.strerror or str(error)).lower()}",
+            f"cannot keep it in `{path}`: {reason_of(error)}",
             hint="make room, or set XDG_STATE_HOME to a folder you can write; nothing was kept",
         ) from error
 

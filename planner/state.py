@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+from hw_specs.errors import reason_of
 from hw_specs.parsing import BadJson, parse_json
 from hw_specs.reading import expanded
 from planner.errors import PlannerError, UnsafePath
@@ -83,7 +84,7 @@ def make_private(directory: Path) -> None:
                 folder.chmod(0o700)
     except OSError as error:
         raise PlannerError(
-            f"cannot create `{directory}`: {(error.strerror or str(error)).lower()}",
+            f"cannot create `{directory}`: {reason_of(error)}",
             hint="set XDG_STATE_HOME to a folder you can write",
         ) from error
 
@@ -240,7 +241,7 @@ def read_records(path: Path, *, dropped: list[str] | None = None) -> list[dict[s
     except FileNotFoundError:
         return []
     except OSError as error:
-        faults.append(f"`{path.name}` cannot be read: {(error.strerror or str(error)).lower()}")
+        faults.append(f"`{path.name}` cannot be read: {reason_of(error)}")
         return []
     records = []
     # Lines end with a line feed alone: a record's text may hold whatever else ends a line to Python.

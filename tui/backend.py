@@ -13,6 +13,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw_specs.errors import reason_of
 from hw_specs.reading import expanded
 from planner import Lever, Plan, PlannerError, PlanRequest
 
@@ -56,9 +57,7 @@ def _save(path: Path, text: str) -> Path:
     try:
         write_atomic(home, text if text.endswith("\n") else text + "\n")
     except OSError as error:
-        raise PlannerError(
-            f"cannot write `{home}`: {(error.strerror or str(error)).lower()}", hint="name a folder that exists"
-        ) from error
+        raise PlannerError(f"cannot write `{home}`: {reason_of(error)}", hint="name a folder that exists") from error
     return home
 
 

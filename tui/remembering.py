@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from hw_specs import M35Error
+from hw_specs.errors import reason_of
 from hw_specs.parsing import BadJson, parse_json
 from planner import Plan
 from planner.calibrate import calibrations
@@ -91,7 +92,7 @@ def remembered(*, touch: bool = True) -> Remembered:
     except BadJson as error:
         return _kept_aside(Remembered(), path, touch, f"it {error}")
     except OSError as error:
-        return _kept_aside(Remembered(), path, touch, (error.strerror or str(error)).lower())
+        return _kept_aside(Remembered(), path, touch, reason_of(error))
     except M35Error as error:
         return Remembered(faults=(f"the last session: {error}",))
     if not isinstance(document, dict):

@@ -10,7 +10,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from hw_specs.detect.child import Failure, Note, ProbeError
+from hw_specs.detect.child import Failure, Note, ProbeError, Session
 
 _XGMI = 2  # the number is the same in every version of the library; the name in the wrapper is not
 _PCIE = 1
@@ -43,12 +43,8 @@ def _failure(error: Exception, call: str, *, kind: Any = "error") -> Failure:
     return Failure(kind=kind, call=call, error_type=type(error).__name__, code=_number(code), text=text)
 
 
-class _Amdsmi:
+class _Amdsmi(Session):
     """One session with amdsmi."""
-
-    def __init__(self, amdsmi: Any, note: Note) -> None:
-        self._smi = amdsmi
-        self._note = note
 
     def read(self) -> dict[str, object]:
         """Ask for everything; amdsmi is never shut down, because this process ends with the answer."""
@@ -71,22 +67,12 @@ class _Amdsmi:
     def _must(self, name: str, *args: object) -> Any:
         self._note(name)
         try:
-            return getattr(self._smi, name)(*args)
+            return getattr(self._library, name)(*args)
         except Exception as error:  # the wrapper's tree, and OSError from newer ones that load late
             raise ProbeError(_failure(error, name)) from error
 
-    def _maybe(self, name: str, *args: object) -> Any:
-        function = getattr(self._smi, name, None)
-        if function is None:
-            return None
-        self._note(name)
-        try:
-            return function(*args)
-        except Exception:  # not offered by this device, driver or wrapper; None says so
-            return None
-
     def _gpu(self, index: int, handle: Any) -> dict[str, object]:
-        memory_kind = self._smi.AmdSmiMemoryType.VRAM
+        memory_kind = self._library.AmdSmiMemoryType.VRAM
         total = self._maybe("amdsmi_get_gpu_memory_total", handle, memory_kind)
         used = self._maybe("amdsmi_get_gpu_memory_usage", handle, memory_kind)
         asic = self._maybe("amdsmi_get_gpu_asic_info", handle) or {}

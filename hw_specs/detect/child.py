@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 FailureKind = Literal["module-missing", "error", "timeout", "crash", "garbage"]
 
@@ -61,6 +61,28 @@ class ProbeError(Exception):
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.text)
         self.failure = failure
+
+
+class Session:
+    """One session with a vendor's library, whose optional calls may be missing."""
+
+    def __init__(self, library: Any, note: Note) -> None:
+        self._library = library
+        self._note = note
+
+    def _maybe(self, name: str, *args: object, **kwargs: object) -> Any:
+        """Call and return None where the driver, the wrapper or the device does not offer it.
+
+        Not every such error is the library's own: newer wrappers raise another one for an older driver.
+        """
+        function: Callable[..., Any] | None = getattr(self._library, name, None)
+        if function is None:
+            return None
+        self._note(name)
+        try:
+            return function(*args, **kwargs)
+        except Exception:  # None says that it is not known
+            return None
 
 
 def run_probes(modules: Sequence[str], *, timeout_s: float) -> list[Outcome]:

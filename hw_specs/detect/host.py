@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from hw_specs.spec import Vendor
 
 _PCI_VENDORS: dict[str, Vendor] = {"0x10de": "nvidia", "0x1002": "amd"}
 _GPU_CLASSES = ("0x0300", "0x0302", "0x0380", "0x1200")
+"""Classes of PCI devices: display controllers, and processing accelerators such as the MI300."""
+PCI_DEVICES = Path("/sys/bus/pci/devices")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +54,7 @@ def look_at_host(root: Path = Path("/")) -> Host:
     return Host(
         hostname=_text(root / "etc/hostname") or os.uname().nodename,
         in_container=_in_container(root),
-        pci_gpus=_pci(root / "sys/bus/pci/devices"),
+        pci_gpus=tuple(sorted(Counter(vendor for vendor, _ in gpus_on_bus(root / "sys/bus/pci/devices")).items())),
         nvidia_nodes=(root / "dev/nvidiactl").exists(),
         nvidia_module=_nvidia_module(root),
         kfd=kfd.exists(),
@@ -74,14 +77,15 @@ def _in_container(root: Path) -> bool:
     return any(word in first for word in ("docker", "kubepods", "containerd", "libpod"))
 
 
-def _pci(devices: Path) -> tuple[tuple[Vendor, int], ...]:
-    counts: dict[Vendor, int] = {}
+def gpus_on_bus(devices: Path = PCI_DEVICES) -> list[tuple[Vendor, Path]]:
+    """Return the vendor and the folder of each GPU below `devices`, in the order of their addresses."""
+    found: list[tuple[Vendor, Path]] = []
     with contextlib.suppress(OSError):
-        for device in devices.iterdir():
+        for device in sorted(devices.iterdir()):
             vendor = _PCI_VENDORS.get(_text(device / "vendor"))
             if vendor and _text(device / "class").startswith(_GPU_CLASSES):
-                counts[vendor] = counts.get(vendor, 0) + 1
-    return tuple(sorted(counts.items()))
+                found.append((vendor, device))
+    return found
 
 
 def _nvidia_module(root: Path) -> str | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hw_specs.detect.child import Failure, Note, ProbeError
+from hw_specs.detect.child import Failure, Note, ProbeError, Session
 
 _MIB = 2**20
 _BITS_PER_BYTE = 8
@@ -29,12 +28,8 @@ def probe(note: Note) -> dict[str, object]:
     return _Nvml(pynvml, note).read()
 
 
-class _Nvml:
-    """One session with NVML; every optional call may be missing on an old driver."""
-
-    def __init__(self, pynvml: Any, note: Note) -> None:
-        self._nvml = pynvml
-        self._note = note
+class _Nvml(Session):
+    """One session with NVML."""
 
     def read(self) -> dict[str, object]:
         """Ask for everything; NVML is never shut down, because this process ends with the answer."""
@@ -52,32 +47,18 @@ class _Nvml:
             "gpus": [gpu for index, handle in handles.items() for gpu in self._gpu(index, handle)],
             "links": self._links(handles),
             "device_errors": errors,
-            "wrapper_is_old": getattr(self._nvml, "nvmlMemory_v2", None) is None,
+            "wrapper_is_old": getattr(self._library, "nvmlMemory_v2", None) is None,
         }
 
     def _must(self, name: str, *args: object) -> Any:
         """Call and turn an error into the end of the probe."""
         self._note(name)
         try:
-            return getattr(self._nvml, name)(*args)
-        except self._nvml.NVMLError as error:
+            return getattr(self._library, name)(*args)
+        except self._library.NVMLError as error:
             raise ProbeError(
                 Failure(kind="error", call=name, error_type=type(error).__name__, code=error.value, text=str(error))
             ) from error
-
-    def _maybe(self, name: str, *args: object, **kwargs: object) -> Any:
-        """Call and return None where the driver, the wrapper or the device does not offer it.
-
-        Not every such error is an ``NVMLError``: newer wrappers raise another one for an older driver.
-        """
-        function: Callable[..., Any] | None = getattr(self._nvml, name, None)
-        if function is None:
-            return None
-        self._note(name)
-        try:
-            return function(*args, **kwargs)
-        except Exception:  # None says that it is not known
-            return None
 
     def _handles(self, count: int) -> tuple[dict[int, Any], list[dict[str, object]]]:
         handles: dict[int, Any] = {}
@@ -127,7 +108,7 @@ class _Nvml:
         Version 2 of the call tells the driver's reserve apart; only its total less that reserve is what CUDA sees.
         """
         found: dict[str, object] = {"processes": self._processes(handle)}
-        version = getattr(self._nvml, "nvmlMemory_v2", None)
+        version = getattr(self._library, "nvmlMemory_v2", None)
         memory = self._maybe("nvmlDeviceGetMemoryInfo", handle, version=version) if version else None
         if memory is not None:
             return {
@@ -165,14 +146,14 @@ class _Nvml:
 
     def _bandwidth(self, handle: Any) -> int | None:
         width_bits = self._maybe("nvmlDeviceGetMemoryBusWidth", handle)
-        clock_mhz = self._maybe("nvmlDeviceGetMaxClockInfo", handle, getattr(self._nvml, "NVML_CLOCK_MEM", 2))
+        clock_mhz = self._maybe("nvmlDeviceGetMaxClockInfo", handle, getattr(self._library, "NVML_CLOCK_MEM", 2))
         if not width_bits or not clock_mhz:
             return None
         return int(width_bits // _BITS_PER_BYTE * clock_mhz * 10**6 * _TRANSFERS_PER_CLOCK)
 
     def _active_links(self, handle: Any) -> int | None:
         states = []
-        for link in range(getattr(self._nvml, "NVML_NVLINK_MAX_LINKS", 18)):
+        for link in range(getattr(self._library, "NVML_NVLINK_MAX_LINKS", 18)):
             state = self._maybe("nvmlDeviceGetNvLinkState", handle, link)
             if state is None:
                 break
@@ -209,7 +190,10 @@ class _Nvml:
                 if a >= b:
                     continue
                 status = self._maybe(
-                    "nvmlDeviceGetP2PStatus", handle_a, handle_b, getattr(self._nvml, "NVML_P2P_CAPS_INDEX_NVLINK", 2)
+                    "nvmlDeviceGetP2PStatus",
+                    handle_a,
+                    handle_b,
+                    getattr(self._library, "NVML_P2P_CAPS_INDEX_NVLINK", 2),
                 )
                 level = self._maybe("nvmlDeviceGetTopologyCommonAncestor", handle_a, handle_b)
                 kind = "unknown" if status is None else "nvlink" if status == 0 else "pcie"

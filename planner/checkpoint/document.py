@@ -60,7 +60,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """One JSON object and where it stands."""
+    """One JSON object and where it stands. Each getter raises `UnreadableCheckpoint` for a value of another kind."""
 
     origin: str
     """File, and keys below it: ``config.json: text_config``."""
@@ -81,11 +81,7 @@ class Section:
         return value
 
     def integer(self, key: str, *, limit: int, default: int | None = None) -> int:
-        """Return a positive integer of at most `limit`; `default` where the key is missing or null.
-
-        Raises:
-            UnreadableCheckpoint: for anything else.
-        """
+        """Return a positive integer of at most `limit`; `default` where the key is missing or null."""
         value = self.values.get(key)
         if value is None and default is not None:
             return default
@@ -96,11 +92,7 @@ class Section:
         return value
 
     def number(self, key: str, *, low: float, high: float, default: float | None = None) -> float:
-        """Return a number in ``[low, high]``; `default` where the key is missing or null.
-
-        Raises:
-            UnreadableCheckpoint: for anything else.
-        """
+        """Return a number in ``[low, high]``; `default` where the key is missing or null."""
         value = self.values.get(key)
         if value is None and default is not None:
             return default
@@ -109,39 +101,23 @@ class Section:
         return float(value)
 
     def flag(self, key: str, *, default: bool = False) -> bool:
-        """Return a truth value; `default` where the key is missing or null.
-
-        Raises:
-            UnreadableCheckpoint: for anything else.
-        """
+        """Return a truth value; `default` where the key is missing or null."""
         value = self._optional(key, bool, "true or false")
         return default if value is None else value
 
     def text(self, key: str, *, default: str = "") -> str:
-        """Return a text; `default` where the key is missing or null.
-
-        Raises:
-            UnreadableCheckpoint: for anything else.
-        """
+        """Return a text; `default` where the key is missing or null."""
         value = self._optional(key, str, "a text")
         return default if value is None else value
 
     def texts(self, key: str) -> list[str]:
-        """Return a list of texts; empty where the key is missing or null.
-
-        Raises:
-            UnreadableCheckpoint: for anything else.
-        """
+        """Return a list of texts; empty where the key is missing or null."""
         value = self._optional(key, list, "a list of texts") or []
         if not all(isinstance(item, str) for item in value):
             raise self._wrong(key, "a list of texts")
         return value
 
     def section(self, key: str) -> Section | None:
-        """Return the object below `key`, None where the key is missing or null.
-
-        Raises:
-            UnreadableCheckpoint: for anything else.
-        """
+        """Return the object below `key`, None where the key is missing or null."""
         value = self._optional(key, dict, "an object")
         return None if value is None else Section(origin=f"{self.origin}: {shown(key)}", values=value)

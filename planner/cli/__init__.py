@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TextIO, cast
 
 import click
 
-from hw_specs.errors import M35Error, NoGpuFound
+from hw_specs.errors import M35Error, NoGpuFound, reason_of
 from planner.cli.diagnostics import report_error
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import GuardedStdout, OutputLost
@@ -253,7 +253,7 @@ def _run(argv: list[str] | None, wizard: Wizard | None) -> int:
         if error.errno not in _OURS_TO_SAY:
             raise
         where = f"`{error.filename}`: " if error.filename else ""
-        report_error(f"{where}{(error.strerror or str(error)).lower()}")
+        report_error(f"{where}{reason_of(error)}")
         return ExitCode.USAGE
 
 

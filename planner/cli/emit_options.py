@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from hw_specs.errors import reason_of
 from planner.cli.options import Filled, Host
 from planner.errors import InvalidRequest
 from planner.rendering.emitters import EMITTERS
@@ -118,6 +119,6 @@ def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
             paths.append(folder / name)
             paths[-1].write_text(text + "\n", encoding="utf-8")
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise InvalidRequest("output", f"cannot write into output `{folder}`: {reason}") from None
     return paths

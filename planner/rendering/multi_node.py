@@ -51,9 +51,7 @@ def node_commands(
     per_replica = settings.layout.gpus_per_replica
     spanned = per_replica // gpus.count
     if spanned > 1:
-        if executor == "ray":
-            return _ray(plan, spanned, head_address=head_address, host=host, port=port)
-        return _spanning(plan, spanned, head_address=head_address, host=host, port=port)
+        return _spanning(plan, spanned, executor=executor, head_address=head_address, host=host, port=port)
     return _independent(plan, host=host, port=port)
 
 
@@ -85,55 +83,32 @@ def require_one_node(plan: Plan, *, what: str, hint: str) -> None:
         raise InvalidRequest("gpus", f"this plan runs on {nodes} nodes, and {what}", hint=hint)
 
 
-def _spanning(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
-    """Each replica over `spanned` nodes by vLLM's multi-node executor; replicas are independent servers."""
-    base = serve_command(plan, host=host, port=port, local_replicas=1)
-    facts = vllm_facts().multi_node
+def _spanning(
+    plan: Plan, spanned: int, *, executor: Executor, head_address: str, host: str, port: int
+) -> tuple[NodeCommand, ...]:
+    """Each replica over `spanned` nodes; replicas are independent servers.
+
+    vLLM's multi-node executor starts the engine on every node. Ray starts it on the head alone, once the others have
+    joined.
+    """
+    base, facts = serve_command(plan, host=host, port=port, local_replicas=1), vllm_facts().multi_node
     found = []
     for node in range(spanned * plan.settings.replicas):
         replica, rank = divmod(node, spanned)
-        head = rank == 0
+        head, first = rank == 0, replica * spanned
         address = head_address if plan.settings.replicas == 1 else f"{head_address}_{replica}"
-        more = ["--nnodes", str(spanned), "--node-rank", str(rank), "--master-addr", address]
-        more += ["--master-port", str(facts.master_port)]
-        argv = (*base.argv, *more, *([] if head else ["--headless"]))
-        found.append(
-            NodeCommand(
-                node=node,
-                replica=replica,
-                head=head,
-                before=(),
-                command=ServeCommand(argv=argv, env=dict(base.env)),
-                note="answers requests" if head else f"works for node {replica * spanned}",
-            )
-        )
-    return tuple(found)
-
-
-def _ray(plan: Plan, spanned: int, *, head_address: str, host: str, port: int) -> tuple[NodeCommand, ...]:
-    """Each replica over a Ray cluster of `spanned` nodes; only the head starts the engine."""
-    base = serve_command(plan, host=host, port=port, local_replicas=1)
-    ray_port = vllm_facts().multi_node.ray_port
-    found = []
-    for node in range(spanned * plan.settings.replicas):
-        replica, rank = divmod(node, spanned)
-        address = head_address if plan.settings.replicas == 1 else f"{head_address}_{replica}"
-        head = rank == 0
-        start = ("ray", "start", "--head", f"--port={ray_port}")
-        join = ("ray", "start", f"--address={address}:{ray_port}", "--block")
-        argv = (*base.argv, "--distributed-executor-backend", "ray")
-        found.append(
-            NodeCommand(
-                node=node,
-                replica=replica,
-                head=head,
-                before=(start,) if head else (join,),
-                command=ServeCommand(argv=argv, env=dict(base.env)) if head else None,
-                note="answers requests, once all nodes have joined"
-                if head
-                else f"lends its GPUs to node {replica * spanned}",
-            )
-        )
+        before: tuple[tuple[str, ...], ...] = ()
+        if executor == "ray":
+            join = (f"--address={address}:{facts.ray_port}", "--block")
+            before = (("ray", "start", *(("--head", f"--port={facts.ray_port}") if head else join)),)
+            more = ["--distributed-executor-backend", "ray"]
+            note = "answers requests, once all nodes have joined" if head else f"lends its GPUs to node {first}"
+        else:
+            more = ["--nnodes", str(spanned), "--node-rank", str(rank), "--master-addr", address]
+            more += ["--master-port", str(facts.master_port), *([] if head else ["--headless"])]
+            note = "answers requests" if head else f"works for node {first}"
+        command = ServeCommand(argv=(*base.argv, *more), env=dict(base.env)) if head or executor == "mp" else None
+        found.append(NodeCommand(node=node, replica=replica, head=head, before=before, command=command, note=note))
     return tuple(found)
 
 

@@ -194,18 +194,16 @@ class LeverRow:
 
 def lever_rows(plan: Plan, *, most: int) -> tuple[LeverRow, ...]:
     """The best levers; a full stop of gains is said in words."""
-    rows = []
-    for lever in plan.levers[:most]:
-        rows.append(
-            LeverRow(
-                mark="✓" if lever.meets_targets or (lever.fits and plan.verdict != "fits") else "",
-                flag=lever.flag,
-                gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
-                tokens=f"{lever.gain_tokens:+,}" if lever.gain_tokens else "",
-                note=lever.note,
-            )
+    return tuple(
+        LeverRow(
+            mark="✓" if lever.meets_targets or (lever.fits and plan.verdict != "fits") else "",
+            flag=lever.flag,
+            gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
+            tokens=f"{lever.gain_tokens:+,}" if lever.gain_tokens else "",
+            note=lever.note,
         )
-    return tuple(rows)
+        for lever in plan.levers[:most]
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,15 +227,7 @@ def layout_rows(plan: Plan) -> tuple[LayoutRow, ...]:
         )
         for alt in plan.alternatives
     ]
-    rows += [
-        LayoutRow(
-            layout=str(no.layout),
-            context="no",
-            requests="",
-            note=no.reason,
-        )
-        for no in plan.rejected
-    ]
+    rows += [LayoutRow(layout=str(no.layout), context="no", requests="", note=no.reason) for no in plan.rejected]
     return tuple(rows)
 
 
@@ -267,21 +257,16 @@ def layout_choices(plan: Plan) -> tuple[LayoutChoice, ...]:
         ),
     )
     every: tuple[Alternative | Rejected, ...] = (*plan.alternatives, *plan.rejected)
+    verdicts = (one.verdict if isinstance(one, Alternative) else "does-not-fit" for one in every)
     others = [
-        LayoutChoice(
-            layout=one.layout,
-            verdict=one.verdict if isinstance(one, Alternative) else "does-not-fit",
-            chosen=False,
-            row=row,
-        )
-        for one, row in zip(every, layout_rows(plan), strict=True)
+        LayoutChoice(layout=one.layout, verdict=verdict, chosen=False, row=row)
+        for one, verdict, row in zip(every, verdicts, layout_rows(plan), strict=True)
     ]
-    return tuple(
-        sorted(
-            [here, *others],
-            key=lambda one: (one.layout.pipeline_parallel_size, -one.layout.tensor_parallel_size, one.layout.replicas),
-        )
-    )
+
+    def place(one: LayoutChoice) -> tuple[int, int, int]:
+        return one.layout.pipeline_parallel_size, -one.layout.tensor_parallel_size, one.layout.replicas
+
+    return tuple(sorted([here, *others], key=place))
 
 
 def _requests(replicas: int, concurrency: float) -> str:

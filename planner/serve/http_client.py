@@ -20,6 +20,8 @@ from types import MappingProxyType
 from typing import Literal
 from urllib.parse import urlsplit
 
+from hw_specs.errors import reason_of
+
 MOST_BYTES = 64 << 20
 """An answer larger than this is not an answer."""
 MOST_LINE_BYTES = 4 << 20
@@ -243,7 +245,7 @@ def _dial(host: str, port: int, deadline: float) -> socket.socket:
             said = "no answer"
             sock.close()
         except OSError as error:
-            said = (error.strerror or str(error)).lower()
+            said = reason_of(error)
             sock.close()
         else:
             return sock

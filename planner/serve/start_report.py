@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Literal
 
+from hw_specs.errors import reason_of
 from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document, entry, to_value
@@ -140,7 +141,7 @@ def plan_of(run: Run, *, dropped: list[str] | None = None) -> Plan | None:
         return None
     except (OSError, PlannerError) as error:
         if dropped is not None:
-            told = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+            told = reason_of(error) if isinstance(error, OSError) else str(error)
             dropped.append(f"the plan of run {run.id}, in {run.directory / PLAN}: {told}")
         return None
 

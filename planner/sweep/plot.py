@@ -8,6 +8,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import Any
 
+from hw_specs.errors import reason_of
 from planner.errors import InvalidRequest, PlannerError
 from planner.settings import Layout
 
@@ -193,7 +194,7 @@ def file_plot(lines: Lines, path: Path, *, title: str) -> None:
     try:
         figure.savefig(path, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
-        raise PlannerError(f"cannot write `{path}`: {(error.strerror or str(error)).lower()}") from error
+        raise PlannerError(f"cannot write `{path}`: {reason_of(error)}") from error
     finally:
         pyplot.close(figure)
 

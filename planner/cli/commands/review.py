@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from hw_specs.errors import reason_of
 from hw_specs.parsing import decoded
 from hw_specs.reading import UnreadableInput, read_bytes
 from hw_specs.spec import GpuSet
@@ -197,7 +198,7 @@ def _repaired(name: str, text: str, judge: Callable[[str], Review], *, dry: bool
         try:
             _write_back(Path(name), done.after.text)
         except OSError as error:
-            raise InvalidRequest("files", f"cannot write `{name}`: {(error.strerror or str(error)).lower()}") from None
+            raise InvalidRequest("files", f"cannot write `{name}`: {reason_of(error)}") from None
     say("note", f"{len(done.applied)} of {len(done.before.findings)} findings cured in {name or 'the command'}")
     return done.after
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, field
 
+from hw_specs.frozen import dataclass
 from hw_specs.units import format_gib
 from planner.facts.release import newest_version
 from planner.planning.answer import Plan
 from planner.planning.context_curve import CurvePoint, context_curve
 from planner.rendering import report
 from planner.rendering.emitters.shell import command_lines
+from planner.rendering.envelope import entry
 from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.multi_node import first_command, nodes_note
 from planner.speed.answer import SpeedForecast
@@ -22,16 +24,11 @@ MOST_LEVERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryRow:
+class MemoryRow(report.LedgerRow):
     """One ledger line with everything that can be said of it."""
 
-    label: str
-    gib: str
-    low: str
-    high: str
     measured: str
     """Empty where nothing was measured."""
-    basis: str
     formula: str
     bounds: str
     source: str
@@ -137,22 +134,7 @@ def sheet(
     )
 
 
-def _memory(plan: Plan, acceptance: Acceptance | None) -> list[MemoryRow]:
+def _memory(plan: Plan, acceptance: Acceptance | None) -> Iterator[MemoryRow]:
     measured = acceptance.measured_gib if acceptance else {}
-    rows = []
     for row in report.ledger_rows(plan):
-        line = plan.ledger.line(row.name)
-        rows.append(
-            MemoryRow(
-                label=row.label,
-                gib=row.gib,
-                low=row.low,
-                high=row.high,
-                measured=measured.get(row.name, ""),
-                basis=row.basis,
-                formula=line.formula,
-                bounds=line.bounds,
-                source=line.source,
-            )
-        )
-    return rows
+        yield entry(MemoryRow, plan.ledger.line(row.name), measured=measured.get(row.name, ""), **asdict(row))

@@ -6,15 +6,13 @@ import os
 import re
 from pathlib import Path
 
+from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.preflight.machine import wanted_gpus
 from planner.serve.preflight.subject import Subject
 
 _FABRIC = re.compile(r"^\s+Fabric\n\s+State\s+: (?P<state>[^\n]+)\n\s+Status\s+: (?P<status>[^\n]+)", re.MULTILINE)
-_PCI = Path("/sys/bus/pci/devices")
-_VENDORS = {"0x10de": "nvidia", "0x1002": "amd"}
-_DISPLAY = ("0x0302", "0x0300", "0x0380", "0x1200")
-"""Classes of PCI devices: display controllers, and processing accelerators such as the MI300."""
+_PCI = PCI_DEVICES
 _TRANSLATED = ("DMA", "DMA-FQ")
 _GOOD_PEER = ("OK", "X")
 
@@ -61,11 +59,7 @@ def check_iommu(subject: Subject) -> str | None:
     """Whether an IOMMU stands between the GPUs: it makes peer-to-peer traffic hang or fail."""
     if wanted_gpus(subject) < 2 or subject.order.in_container:
         return None
-    gpus = [path for path in _devices() if _read(path / "class").startswith(_DISPLAY)]
-    gpus = [path for path in gpus if _read(path / "vendor") in _VENDORS]
-    if not gpus:
-        raise Skipped("no GPU on the PCI bus to look behind")
-    kinds = {path.name: _read(path / "iommu_group" / "type") for path in gpus}
+    kinds = {path.name: _read(path / "iommu_group" / "type") for path in _gpus()}
     translated = [name for name, kind in kinds.items() if kind in _TRANSLATED]
     if translated:
         raise Doubtful(
@@ -79,10 +73,7 @@ def check_acs(subject: Subject) -> str | None:
     """Whether PCIe bridges redirect what the GPUs send to each other (Access Control Services)."""
     if wanted_gpus(subject) < 2 or subject.order.in_container:
         return None
-    if not any(
-        _read(path / "class").startswith(_DISPLAY) and _read(path / "vendor") in _VENDORS for path in _devices()
-    ):
-        raise Skipped("no GPU on the PCI bus to look behind")
+    _gpus()
     if os.geteuid() != 0:
         raise Skipped("only root sees it: `sudo lspci -vvv | grep ACSCtl` must say ReqRedir- where GPUs talk over PCIe")
     answer = subject.run(["lspci", "-vvv"])
@@ -112,11 +103,12 @@ def _several_nvidia(subject: Subject) -> bool:
     return wanted_gpus(subject) > 1 and vendor == "nvidia"
 
 
-def _devices() -> list[Path]:
-    try:
-        return sorted(_PCI.iterdir())
-    except OSError:
-        return []
+def _gpus() -> list[Path]:
+    """The GPUs of the PCI bus, by their folders."""
+    found = [path for _, path in gpus_on_bus(_PCI)]
+    if not found:
+        raise Skipped("no GPU on the PCI bus to look behind")
+    return found
 
 
 def _read(path: Path) -> str:

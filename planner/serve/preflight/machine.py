@@ -8,6 +8,7 @@ import shutil
 import socket
 from pathlib import Path
 
+from hw_specs.errors import reason_of
 from hw_specs.units import GIB, format_gib
 from planner.facts.preflight import preflight_facts
 from planner.rendering.secrets import API_KEY
@@ -146,7 +147,7 @@ def check_port(subject: Subject) -> str:
         except OSError as error:
             free = free_port_beside(endpoint.port)
             raise Failed(
-                f"{endpoint.host}:{endpoint.port}: {(error.strerror or str(error)).lower()}",
+                f"{endpoint.host}:{endpoint.port}: {reason_of(error)}",
                 f"--port {free} is free" if free else "name another --port",
             ) from None
     return f"{endpoint.host}:{endpoint.port} is free"

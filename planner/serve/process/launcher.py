@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from hw_specs.errors import reason_of
 from planner.errors import LaunchFailed
 from planner.planning.answer import Plan
 from planner.serve.process.endpoint import Endpoint, with_endpoint
@@ -129,5 +130,5 @@ def _spawn_supervisor(run: Run, spawn: Mapping[str, Any], environment: Mapping[s
                 close_fds=True,
             )
     except OSError as error:
-        raise LaunchFailed(f"cannot start a process: {(error.strerror or str(error)).lower()}") from error
+        raise LaunchFailed(f"cannot start a process: {reason_of(error)}") from error
     adopt_child(run.id, process)

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
+from hw_specs.errors import reason_of
 from planner.errors import UnsafePath
 from planner.serve.process.ending import POLL_S, Ending, kill_all, terminate, wait_or_kill
 from planner.serve.process.listener import listening_inodes, listens
@@ -229,14 +230,14 @@ class Run:
         try:
             write_atomic(self.directory / "stop", f"{time.time():.3f}\n")
         except OSError as error:
-            faults.append(f"the stop could not be recorded: {(error.strerror or str(error)).lower()}")
+            faults.append(f"the stop could not be recorded: {reason_of(error)}")
 
     def _write_end(self, faults: list[str], *, exit_code: int | None, stopped: bool, error: str = "") -> None:
         ending = {"exit_code": exit_code, "error": error, "stopped": stopped, "ended_at_s": time.time()}
         try:
             write_json(self.directory / "exit.json", ending)
         except OSError as fault:
-            faults.append(f"its end could not be recorded: {(fault.strerror or str(fault)).lower()}")
+            faults.append(f"its end could not be recorded: {reason_of(fault)}")
 
     def _process(self) -> dict[str, Any] | None:
         """What the supervisor recorded; None before it did, empty where the record cannot be read."""

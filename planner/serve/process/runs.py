@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from hw_specs.errors import reason_of
 from hw_specs.reading import expanded
 from planner.errors import PlannerError
 from planner.serve.process.ending import POLL_S
@@ -89,8 +90,7 @@ def _at(directory: Path) -> Run:
     try:
         return Run(directory.resolve())
     except (OSError, ValueError) as error:
-        text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-        raise PlannerError(f"`{directory}` cannot be read: {text.lower()}") from None
+        raise PlannerError(f"`{directory}` cannot be read: {reason_of(error)}") from None
 
 
 def remove_run(run: Run) -> None:
@@ -116,7 +116,7 @@ def remove_run(run: Run) -> None:
             link.unlink()
         run.directory.rename(trash)
     except OSError as error:
-        raise PlannerError(f"cannot remove `{run.directory}`: {(error.strerror or str(error)).lower()}") from error
+        raise PlannerError(f"cannot remove `{run.directory}`: {reason_of(error)}") from error
     shutil.rmtree(trash, ignore_errors=True)
 
 
@@ -162,5 +162,6 @@ def place_run(record: RunRecord, files: Mapping[str, str], *, directory: Path | 
 
 
 def _cannot_place(home: Path, error: OSError | RuntimeError) -> PlannerError:
-    text = (error.strerror or str(error)) if isinstance(error, OSError) else str(error)
-    return PlannerError(f"cannot make the run directory `{home}`: {text.lower()}", hint="name another with `--run-dir`")
+    return PlannerError(
+        f"cannot make the run directory `{home}`: {reason_of(error)}", hint="name another with `--run-dir`"
+    )

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+from hw_specs.errors import reason_of
 from planner.errors import PlannerError
 from planner.serve.process.supervisor import read_stat
 from planner.state import runs_dir
@@ -42,7 +43,7 @@ def scratch_folder(prefix: str, *, parent: Path | None = None) -> Iterator[Path]
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         except OSError as error:
             raise PlannerError(
-                f"cannot make a temporary folder: {(error.strerror or str(error)).lower()}",
+                f"cannot make a temporary folder: {reason_of(error)}",
                 hint="set TMPDIR to a folder you can write",
             ) from error
         held = hold(folder)

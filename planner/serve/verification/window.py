@@ -14,11 +14,10 @@ from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document
 from planner.serve.prometheus import samples
-from planner.serve.verification.live_metrics import Counters, LiveMetrics, live_metrics, read_counters
+from planner.serve.verification.live_metrics import TTFT, Counters, LiveMetrics, live_metrics, read_counters
 from planner.speed.answer import SpeedForecast
 from planner.speed.workload import Workload
 
-TTFT = "vllm:time_to_first_token_seconds"
 ITL = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
 """The name of today, and that of releases before it."""
 PROMPT, ANSWER = "vllm:request_prompt_tokens", "vllm:request_generation_tokens"
@@ -232,21 +231,13 @@ def remarks(sample: Sample, *, plan: Plan | None, forecast: SpeedForecast | None
     use = sample.kv_use_fraction
     full = policy().alerts.kv_cache_use.value
     if sample.preempted:
-        found.append(
-            Remark(
-                code="preemptions",
-                message=f"{_requests(sample.preempted, 'was', 'were')} preempted: the KV cache does not hold what runs",
-                change="lower --max-num-seqs, shorten --max-model-len, or add a server",
-            )
-        )
+        message = f"{_requests(sample.preempted, 'was', 'were')} preempted: the KV cache does not hold what runs"
+        change = "lower --max-num-seqs, shorten --max-model-len, or add a server"
+        found.append(Remark(code="preemptions", message=message, change=change))
     elif use is not None and use > full:
-        found.append(
-            Remark(
-                code="kv-cache-full",
-                message=f"the KV cache is {use:.0%} full" + (_planned_tokens(plan) if plan else ""),
-                change="requests are longer or more than planned: add a server, or --kv-cache-dtype fp8",
-            )
-        )
+        planned = f"; {format_tokens(plan.kv_cache.tokens)} tokens were planned" if plan else ""
+        change = "requests are longer or more than planned: add a server, or --kv-cache-dtype fp8"
+        found.append(Remark(code="kv-cache-full", message=f"the KV cache is {use:.0%} full{planned}", change=change))
     if sample.waiting and plan is not None:
         most, waiting = plan.settings.max_num_seqs, _requests(sample.waiting, "waits", "wait")
         if sample.running is not None and sample.running >= most:
@@ -272,10 +263,6 @@ def _requests(count: int, one: str, many: str) -> str:
     return f"{count:,} request {one}" if count == 1 else f"{count:,} requests {many}"
 
 
-def _planned_tokens(plan: Plan) -> str:
-    return f"; {format_tokens(plan.kv_cache.tokens)} tokens were planned"
-
-
 def _memory(sample: Sample, plan: Plan) -> list[Remark]:
     """GPUs that hold more than the plan's whole budget."""
     budget = plan.ledger.budget_bytes
@@ -296,18 +283,14 @@ def _slow(sample: Sample, forecast: SpeedForecast) -> list[Remark]:
     load = forecast.workload
     words = f"{load.lengths_in_words}, {load.concurrency or 0:,} at once"
     found = []
-    for code, label, measured, high, change in (
-        ("ttft", "mean TTFT", sample.ttft_ms, forecast.ttft_ms.high, "lower --max-num-batched-tokens, or add a server"),
-        (
-            "itl",
-            "mean ITL",
-            sample.itl_ms,
-            forecast.itl_ms.high,
-            "fewer requests at once, or a larger tensor parallel size",
-        ),
+    for code, measured, high, change in (
+        ("ttft", sample.ttft_ms, forecast.ttft_ms.high, "lower --max-num-batched-tokens, or add a server"),
+        ("itl", sample.itl_ms, forecast.itl_ms.high, "fewer requests at once, or a larger tensor parallel size"),
     ):
         if measured is not None and measured > high:
-            message = f"{label} {measured:,.0f} ms is above the highest forecast for {words}, {high:,.0f} ms"
+            message = (
+                f"mean {code.upper()} {measured:,.0f} ms is above the highest forecast for {words}, {high:,.0f} ms"
+            )
             found.append(Remark(code=f"{code}-above-forecast", message=message, change=change))
     return found
 

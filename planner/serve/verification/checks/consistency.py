@@ -7,16 +7,14 @@ import time
 
 from hw_specs.parsing import BadJson, parse_json
 from planner.serve.check import Doubtful, Failed, Skipped
-from planner.serve.prometheus import samples
 from planner.serve.verification.checks.knowledge import SUM
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
 from planner.serve.verification.checks.sanity import BROKEN_HINT, must_be_sane
 from planner.serve.verification.checks.server import brief, dig
+from planner.serve.verification.live_metrics import KV_USE, RUNNING, read_counters
 
 COLOURS = "Name the three primary colours."
 LONG_STORY = "Count from 1 to 400, one number per line."
-RUNNING = "vllm:num_requests_running"
-KV_USE = "vllm:kv_cache_usage_perc"
 FREED_S = 10.0
 """How long an engine may take to notice that a client has gone."""
 _ALMOST_ZERO = 1e-6
@@ -128,8 +126,9 @@ def _gauges(probe: Probe) -> tuple[float, float] | None:
     reply = probe.server.get("/metrics")
     if reply.status != 200:
         return None
-    found = {name: [one.value for one in samples(reply.text) if one.name == name] for name in (RUNNING, KV_USE)}
-    return (sum(found[RUNNING]), max(found[KV_USE], default=0.0)) if found[RUNNING] else None
+    counters = read_counters(reply.text, at_s=0.0)
+    running = counters.get(RUNNING)
+    return None if running is None else (running, counters.get(KV_USE) or 0.0)
 
 
 def _likeliest(token: dict[str, object]) -> float | None:

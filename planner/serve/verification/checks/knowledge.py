@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.probe import Answer, Probe
 from planner.serve.verification.checks.sanity import BROKEN_HINT
-from planner.serve.verification.checks.server import brief, dig
+from planner.serve.verification.checks.server import brief
 from planner.serve.verification.word_problems import ASK, least_solved, published, word_problems
 
 TWIN = "I am a twin"
@@ -52,16 +52,8 @@ def depths(probe: Probe) -> str:
 
 def depths_long(probe: Probe) -> str:
     """The same in a text that fills the context."""
-    limit = probe.max_model_len or probe.expect.max_model_len
-    if limit is None:
-        raise Skipped("the server does not report its max_model_len, and none is planned")
-    sample = FILLER * 20
-    reply = probe.server.post("/tokenize", {"model": probe.model, "messages": [{"role": "user", "content": sample}]})
-    if reply.status == 404:
-        raise Skipped("the server has no /tokenize, so the length of a prompt is unknown")
-    count = dig(reply.expect_ok(), "count")
-    if not isinstance(count, int) or count < 1:
-        raise Failed("/tokenize returns no count")
+    limit, sample = probe.context_limit(), FILLER * 20
+    count = probe.count_tokens(sample)
     characters = max(len(FILLER), int((limit - SPARE_TOKENS) * 0.95 * len(sample) / count))
     return _find(probe, characters=characters, timeout_s=probe.server.timeout_s * LONG_TIMEOUT_FACTOR)
 

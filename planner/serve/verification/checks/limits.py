@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe
-from planner.serve.verification.checks.server import brief, dig
+from planner.serve.verification.checks.server import brief
 
 WORD = " a"
 """Never shorter than one token in any tokenizer that splits text at words."""
@@ -33,7 +33,7 @@ def long(probe: Probe) -> str:
     limit = _limit(probe)
     words = limit - SPARE_TOKENS
     # The chat format adds tokens of its own; the server counts them.
-    words = max(1, 2 * words - _count(probe, words))
+    words = max(1, 2 * words - probe.count_tokens(WORD * words))
     timeout_s = probe.server.timeout_s * LONG_TIMEOUT_FACTOR
     answer = Answer.of(probe.server.post(CHAT, probe.body(WORD * words, max_tokens=8), timeout_s=timeout_s))
     if answer.prompt_tokens < limit - 2 * SPARE_TOKENS:
@@ -42,21 +42,8 @@ def long(probe: Probe) -> str:
     return f"{answer.prompt_tokens:,} prompt tokens in {answer.duration_s:,.1f} s, {speed:,.0f} per second"
 
 
-def _count(probe: Probe, words: int) -> int:
-    body = {"model": probe.model, "messages": [{"role": "user", "content": WORD * words}]}
-    reply = probe.server.post("/tokenize", body)
-    if reply.status == 404:
-        raise Skipped("the server has no /tokenize, so the length of a prompt is unknown")
-    count = dig(reply.expect_ok(), "count")
-    if not isinstance(count, int):
-        raise Failed("/tokenize reports no count")
-    return count
-
-
 def _limit(probe: Probe) -> int:
-    limit = probe.max_model_len or probe.expect.max_model_len
-    if limit is None:
-        raise Skipped("the server does not report its max_model_len, and none is planned")
+    limit = probe.context_limit()
     if limit > LARGEST_PROMPT_TOKENS:
         raise Skipped(f"the server claims a limit of {limit:,} tokens; no prompt of that size is sent")
     return limit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from planner.serve.check import Failed
+from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.sanity import must_be_sane
 from planner.serve.verification.checks.server import Reply, Server, dig
 from planner.serve.verification.smoke import Expectations
@@ -51,6 +51,32 @@ class Probe:
         answer = Answer.of(self.server.post(CHAT, self.body(content, max_tokens=max_tokens, **more)))
         must_be_sane(answer.content, answer.reasoning)
         return answer
+
+    def context_limit(self) -> int:
+        """Return the longest context, as served or as planned.
+
+        Raises:
+            Skipped: when neither is known.
+        """
+        limit = self.max_model_len or self.expect.max_model_len
+        if limit is None:
+            raise Skipped("the server does not report its max_model_len, and none is planned")
+        return limit
+
+    def count_tokens(self, content: str) -> int:
+        """Return how many tokens the server counts in a prompt, those of the chat format among them.
+
+        Raises:
+            Skipped: when the server does not count.
+        """
+        body = {"model": self.model, "messages": [{"role": "user", "content": content}]}
+        reply = self.server.post("/tokenize", body)
+        if reply.status == 404:
+            raise Skipped("the server has no /tokenize, so the length of a prompt is unknown")
+        count = dig(reply.expect_ok(), "count")
+        if not isinstance(count, int) or count < 1:
+            raise Failed("/tokenize reports no count")
+        return count
 
     def refusal(self, content: object, *, max_tokens: int = ANSWER_TOKENS, **more: object) -> Reply:
         """Ask for something that must be refused; return the refusal.
