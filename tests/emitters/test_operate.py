@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -207,6 +208,26 @@ def test_a_load_by_rate_is_judged_as_it_comes(answer: Plan) -> None:
     assert most_in_flight(answer, section) >= 0.9 * asked
     sooner = forecast_for("2x8xH200", concurrency=None, request_rate=8.0, targets=Targets(ttft_ms=200.0, tpot_ms=20.0))
     assert most_in_flight(answer, sooner) < most_in_flight(answer, section)
+
+
+@pytest.mark.parametrize("load", [{"concurrency": 64}, {"concurrency": None, "request_rate": 8.0}])
+def test_a_looser_target_never_has_a_lower_threshold(answer: Plan, load: dict[str, Any]) -> None:
+    section = forecast_for("2x8xH200", targets=Targets(ttft_ms=2000.0), **load)
+    looser = [replace(section, targets=Targets(ttft_ms=limit_ms)) for limit_ms in (500.0, 1000.0, 2000.0, 4000.0)]
+    thresholds = [most_in_flight(answer, one) for one in looser]
+    assert thresholds == sorted(thresholds)
+    assert thresholds[0] < thresholds[-1]
+
+
+@pytest.mark.parametrize("kind", ["keda", "hpa"])
+def test_an_autoscaler_says_what_its_threshold_is_made_of(kind: str, answer: Plan, expected: Deployment) -> None:
+    def head(targets: Targets) -> str:
+        section = replace(forecast_for("2x8xH200", concurrency=64), targets=targets)
+        return emit(kind, answer, deployment=replace(expected, forecast=section)).partition("apiVersion")[0]
+
+    assert "no target on time was given" in head(Targets())
+    assert "above it the mean passes TTFT 900 ms" in head(Targets(ttft_ms=900.0))
+    assert "which is max-num-seqs" in head(Targets(tpot_ms=90000.0))
 
 
 def test_the_dashboard_draws_what_was_planned(answer: Plan, expected: Deployment) -> None:

@@ -32,6 +32,26 @@ def threshold(plan: Plan, deployment: Deployment) -> int:
     return most_in_flight(plan, deployment.forecast) * replicas_per_node(plan)
 
 
+def basis(plan: Plan, deployment: Deployment, limit: int) -> str:
+    """One sentence for the head: what the threshold `limit` is made of, and what happens above it."""
+    assert deployment.forecast is not None, "a threshold needs one"
+    targets, workload = deployment.forecast.targets, deployment.forecast.forecast.workload
+    servers = replicas_per_node(plan)
+    each = limit // servers
+    made = f"threshold {limit}: {each} requests in flight a server" + (
+        f", {servers} servers a pod" if servers > 1 else ""
+    )
+    limits = [("TTFT", targets.ttft_ms), ("TPOT", targets.tpot_ms)]
+    broken = " or ".join(f"{name} {limit_ms:g} ms" for name, limit_ms in limits if limit_ms is not None)
+    if not broken:
+        return f"{made}; no target on time was given, so it is the load that was asked for, shared out"
+    if each == plan.settings.max_num_seqs:
+        return f"{made}, which is max-num-seqs: what is above it waits; {broken} still holds there by the forecast"
+    load = "all sent at once" if workload.request_rate is None else "coming at random"
+    rate = "; `--request-rate` judges a load that comes at a rate" if workload.request_rate is None else ""
+    return f"{made}; above it the mean passes {broken} by the forecast for {workload.lengths_in_words}, {load}{rate}"
+
+
 def behaviour(plan: Plan) -> dict[str, Any]:
     """One pod at a time, and none is taken away while another is still loading its weights."""
     start = startup_s(plan)
@@ -44,8 +64,8 @@ def behaviour(plan: Plan) -> dict[str, Any]:
     }
 
 
-def autoscaler(plan: Plan, deployment: Deployment) -> dict[str, Any]:
-    """Return the object; the Deployment of the emitter `kubernetes` is what it scales."""
+def autoscaler(plan: Plan, deployment: Deployment, limit: int) -> dict[str, Any]:
+    """Return the object with the threshold `limit`; the Deployment of the emitter `kubernetes` is what it scales."""
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -59,7 +79,7 @@ def autoscaler(plan: Plan, deployment: Deployment) -> dict[str, Any]:
                     "type": "Pods",
                     "pods": {
                         "metric": {"name": IN_FLIGHT.replace(":", "_")},
-                        "target": {"type": "AverageValue", "averageValue": str(threshold(plan, deployment))},
+                        "target": {"type": "AverageValue", "averageValue": str(limit)},
                     },
                 }
             ],
@@ -70,11 +90,13 @@ def autoscaler(plan: Plan, deployment: Deployment) -> dict[str, Any]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the object for ``kubectl apply -f -``."""
+    limit = threshold(plan, deployment)
     return yaml_documents(
-        [autoscaler(plan, deployment)],
+        [autoscaler(plan, deployment, limit)],
         heading=heading(
             plan,
             "HorizontalPodAutoscaler",
+            basis(plan, deployment, limit),
             f"prometheus-adapter must serve {IN_FLIGHT} as the pod metric {IN_FLIGHT.replace(':', '_')}:",
             f"  seriesQuery: '{IN_FLIGHT}', metricsQuery: 'sum(<<.Series>>{{<<.LabelMatchers>>}}) by (<<.GroupBy>>)'",
             f"the emitter `prometheus-operator` records that series; at most {pods(plan)} pods, as planned",

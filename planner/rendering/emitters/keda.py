@@ -7,7 +7,7 @@ from typing import Any
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.expectations import RUNNING, WAITING, chosen
-from planner.rendering.emitters.hpa import behaviour, threshold
+from planner.rendering.emitters.hpa import basis, behaviour, threshold
 from planner.rendering.emitters.image import heading, resource_name, startup_s
 from planner.rendering.emitters.kubernetes import pods
 from planner.rendering.emitters.pod import metadata
@@ -16,8 +16,8 @@ from planner.rendering.emitters.yaml_text import yaml_documents
 READS = frozenset({"name", "namespace", "labels", "prometheus"})
 
 
-def scaled_object(plan: Plan, deployment: Deployment) -> dict[str, Any]:
-    """Return the object; the Deployment of the emitter `kubernetes` is what it scales."""
+def scaled_object(plan: Plan, deployment: Deployment, limit: int) -> dict[str, Any]:
+    """Return the object with the threshold `limit`; the Deployment of the emitter `kubernetes` is what it scales."""
     matcher = chosen(plan)
     return {
         "apiVersion": "keda.sh/v1alpha1",
@@ -37,7 +37,7 @@ def scaled_object(plan: Plan, deployment: Deployment) -> dict[str, Any]:
                     "metadata": {
                         "serverAddress": deployment.prometheus,
                         "query": f"sum({RUNNING}{{{matcher}}}) + sum({WAITING}{{{matcher}}})",
-                        "threshold": str(threshold(plan, deployment)),
+                        "threshold": str(limit),
                     },
                 }
             ],
@@ -47,11 +47,13 @@ def scaled_object(plan: Plan, deployment: Deployment) -> dict[str, Any]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the object for ``kubectl apply -f -``."""
+    limit = threshold(plan, deployment)
     return yaml_documents(
-        [scaled_object(plan, deployment)],
+        [scaled_object(plan, deployment, limit)],
         heading=heading(
             plan,
             "KEDA ScaledObject",
-            f"threshold: requests in flight that one pod is forecast to serve; at most {pods(plan)} pods, as planned",
+            basis(plan, deployment, limit),
+            f"at most {pods(plan)} pods, as planned",
         ),
     )
