@@ -130,6 +130,14 @@ class Names(Record):
         return sorted(name for name in {*first, *brought} if name not in dropped)
 
 
+class Attention(Record):
+    """Attention backends that cannot serve: they need another vendor's library, or another kind of attention."""
+
+    nvidia_only: tuple[str, ...]
+    mla_only: tuple[str, ...]
+    source: str
+
+
 class StartChecks(Record):
     """The whole file; flags stand without their dashes."""
 
@@ -148,6 +156,7 @@ class StartChecks(Record):
     nodes: Nodes
     draft: Draft
     connector: Connector
+    attention: Attention
     values: Mapping[str, Names]
     """Flag, or ``method`` of a draft → its values."""
     keys: Mapping[str, Names]

@@ -92,3 +92,18 @@ def test_every_flag_of_the_checks_is_one_of_the_engine() -> None:
         *(flag for flag in facts.values if flag != "method"),
     }
     assert [flag for flag in named if known.find(f"--{flag}") is None] == []
+
+
+@pytest.mark.parametrize(
+    ("gpus", "backend", "words"),
+    [
+        ("8xMI300X", "FLASHINFER", "needs FlashInfer, which ROCm does not have"),
+        ("8xMI300X", "ROCM_AITER_FA", ""),
+        ("8xH200", "FLASHINFER", ""),
+        ("8xH200", "FLASHMLA", "is for multi-head latent attention"),
+    ],
+)
+def test_an_attention_backend_is_one_that_gpu_and_model_can_use(gpus: str, backend: str, words: str) -> None:
+    line = f"vllm serve mistralai/Mistral-Medium-3.5-128B --tensor-parallel-size 8 --attention-backend {backend}"
+    found = [one.message for one in review(line, gpus=parse_gpus(gpus), vllm_version="0.33.0").findings]
+    assert any(words in one for one in found) if words else found == []

@@ -28,6 +28,7 @@ def find(case: Case, memory: Memory, source: Source) -> Iterator[Finding]:
     yield from _chunks(case, source)
     yield from _names(case)
     yield from _connector(case)
+    yield from _attention(case)
     yield from _nodes(case)
     yield from _context_ranks(case)
 
@@ -210,6 +211,22 @@ def _connector(case: Case) -> Iterator[Finding]:
     said = "has no `kv_role`" if role is None else f"has the `kv_role` {str(role)[:40]}"
     message = f"--kv-transfer-config {said}: a connector needs one of {', '.join(roles)}"
     yield from refused(case, None, message, option.typed, cure="`kv_role` beside `kv_connector`")
+
+
+def _attention(case: Case) -> Iterator[Finding]:
+    """An attention backend is one that these GPUs and this model can use."""
+    option, facts = case.server.option("attention-backend"), start_checks().attention
+    name = (case.server.text("attention-backend") or "").upper()
+    if option is None:
+        return
+    if case.vendor == "amd" and name in facts.nvidia_only:
+        what = "needs FlashInfer, which ROCm does not have"
+    elif case.model is not None and name in facts.mla_only:
+        what = "is for multi-head latent attention, which this model does not have"
+    else:
+        return
+    message = f"--attention-backend {name} {what}"
+    yield from refused(case, None, message, option.typed, cure="leave it out: the engine picks one")
 
 
 def unknown_name(
