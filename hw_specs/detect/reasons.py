@@ -37,37 +37,26 @@ def explain(vendor: Vendor, failure: Failure, host: Host) -> Problem:
     """Return why the probe of `vendor` found nothing."""
     if failure.kind == "module-missing":
         return _module_missing(vendor, host)
+    library = f"the {'NVIDIA (NVML)' if vendor == 'nvidia' else 'AMD (amdsmi)'} library"
+    during = f" during `{failure.call}`" if failure.call else ""
     if failure.kind == "timeout":
-        return _broken(
-            vendor,
-            f"the {_library(vendor)} library did not answer within {failure.text}{_during(failure)}",
-            f"see whether `{_tool(vendor)}` hangs too; `--timeout` waits longer",
-        )
+        hint = f"see whether `{_tool(vendor)}` hangs too; `--timeout` waits longer"
+        return _broken(vendor, f"{library} did not answer within {failure.text}{during}", hint)
     if failure.kind == "crash":
-        return _broken(
-            vendor,
-            f"the {_library(vendor)} library crashed ({failure.text.lower()}){_during(failure)}",
-            _mismatch_hint(vendor),
-        )
+        return _broken(vendor, f"{library} crashed ({failure.text.lower()}){during}", _mismatch_hint(vendor))
     if failure.kind == "garbage":
-        return _broken(
-            vendor, f"the {_library(vendor)} library gave an answer that makes no sense", _mismatch_hint(vendor)
-        )
+        return _broken(vendor, f"{library} gave an answer that makes no sense", _mismatch_hint(vendor))
     return _nvidia(failure, host) if vendor == "nvidia" else _amd(failure, host)
 
 
 def no_devices(vendor: Vendor, host: Host) -> Problem:
     """Return why a library that works shows no GPU."""
     name = _DISPLAY[vendor]
+    answers = f"the {name} driver answers, but"
     if host.in_container:
-        return _broken(
-            vendor, f"the {name} driver answers, but this container was given no GPU", _IN_A_CONTAINER[vendor]
-        )
-    return _broken(
-        vendor,
-        f"the {name} driver answers, but reports no GPU",
-        f"`lspci | grep -i {name.lower()}` shows what is on the bus; `{_tool(vendor)}` should list it",
-    )
+        return _broken(vendor, f"{answers} this container was given no GPU", _IN_A_CONTAINER[vendor])
+    hint = f"`lspci | grep -i {name.lower()}` shows what is on the bus; `{_tool(vendor)}` should list it"
+    return _broken(vendor, f"{answers} reports no GPU", hint)
 
 
 def device_problem(vendor: Vendor, index: int, code: int | None, text: str) -> Problem:
@@ -187,14 +176,6 @@ def _mismatch_hint(vendor: Vendor) -> str:
             "or name the GPUs, as in `--gpus 8xMI300X`"
         )
     return "see what `nvidia-smi` says; or name the GPUs, as in `--gpus 8xH200`"
-
-
-def _during(failure: Failure) -> str:
-    return f" during `{failure.call}`" if failure.call else ""
-
-
-def _library(vendor: Vendor) -> str:
-    return "NVIDIA (NVML)" if vendor == "nvidia" else "AMD (amdsmi)"
 
 
 def _tool(vendor: Vendor) -> str:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
+from hw_specs.units import GIB
 from planner.facts.policy import policy
 from planner.facts.preflight import preflight_facts
 from planner.facts.review import review_facts
 from planner.review.case import Case
 from planner.review.edits import line_before, replaced
-from planner.review.findings import Edit, Finding, finding
+from planner.review.findings import Edit, Finding, Severity, finding
 from planner.review.readers.image import moving, serves, vendor_of
 from planner.review.server import Image, Mount, Probe
 from planner.review.text import Source, Text
 
 _CACHES = ("cache", "huggingface", "hf", "model", "weight", "hub", "data")
-_GIB = 2**30
+_RUN = re.compile(r"\S*(?:docker|podman|nerdctl)\s+(?:container\s+)?run\b")
 
 
 def find(case: Case, source: Source) -> Iterator[Finding]:
@@ -24,13 +26,9 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     server = case.server
     doubled = server.arguments.doubled
     if doubled is not None:
-        yield finding(
-            "entrypoint-doubled",
-            f"the image starts the server itself: `{doubled.value}` is one word too many",
-            doubled,
-            stops=True,
-            cure="begin with the model, or set the entry point",
-        )
+        said = f"the image starts the server itself: `{doubled.value}` is one word too many"
+        cure = "begin with the model, or set the entry point"
+        yield finding("entrypoint-doubled", said, doubled, stops=True, cure=cure)
     if server.privileged is not None:
         yield _privileged(case, server.privileged, source)
     if server.container or server.claim.missing:
@@ -48,19 +46,11 @@ def _images(case: Case) -> Iterator[Finding]:
         tag = image.tag or "latest"
         at = image.tag_at if image.tag else image.name
         pin = f"v{case.asked_version}" if case.asked_version else "a release, such as v0.33.0"
-        said = (
-            f"`{image.repository}:{tag}` is not pinned"
-            if image.tag
-            else f"`{image.repository}` has no tag: it means latest"
-        )
-        yield finding(
-            "moving-image",
-            f"{said}: the tag moves",
-            at,
-            severity=None if own else "info",
-            edits=_pinned(case, image) if own else (),
-            cure=f"pin the tag to {pin}" if own else "pin the tag to a release",
-        )
+        said = f"`{image.repository}` has no tag: it means latest"
+        said = f"`{image.repository}:{tag}` is not pinned" if image.tag else said
+        cure, edits = (f"pin the tag to {pin}", _pinned(case, image)) if own else ("pin the tag to a release", ())
+        severity: Severity | None = None if own else "info"
+        yield finding("moving-image", f"{said}: the tag moves", at, severity=severity, edits=edits, cure=cure)
 
 
 def _pinned(case: Case, image: Image) -> tuple[Edit, ...]:
@@ -89,13 +79,8 @@ def _privileged(case: Case, at: Text, source: Source) -> Finding:
         if text[line_start : at.start].strip() == "" and line_end > 0:
             edits = (Edit(line_start, line_end + 1, ""),)
     name = "--privileged" if case.server.setting == "docker" else "privileged: true"
-    return finding(
-        "privileged",
-        f"{name} gives the container the whole host",
-        at,
-        edits=edits,
-        cure="leave it out: the GPU's devices are enough",
-    )
+    said, cure = f"{name} gives the container the whole host", "leave it out: the GPU's devices are enough"
+    return finding("privileged", said, at, edits=edits, cure=cure)
 
 
 def _gpus(case: Case) -> Iterator[Finding]:
@@ -150,30 +135,18 @@ def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
             edits = _behind_run(case, source, "--ipc=host")
         elif server.setting == "compose" and server.image is not None:
             edits = line_before(source, server.image.name, "image", "ipc: host")
-        yield finding(
-            "shared-memory",
-            f"its {case.ranks} ranks get no more than 64 MiB of /dev/shm",
-            server.at,
-            cure=how,
-            edits=edits,
-        )
-    need = preflight_facts().shared_memory.need_gib * _GIB
+        said = f"its {case.ranks} ranks get no more than 64 MiB of /dev/shm"
+        yield finding("shared-memory", said, server.at, cure=how, edits=edits)
+    need = preflight_facts().shared_memory.need_gib * GIB
     if server.shared_memory_bytes is not None and server.shared_memory_bytes < need and case.ranks > 1:
-        yield finding(
-            "shared-memory",
-            f"/dev/shm is limited to {server.shared_memory_bytes / 2**20:.0f} MiB, too small for {case.ranks} ranks",
-            server.at,
-            cure="a sizeLimit of 16Gi",
-        )
+        size = f"{server.shared_memory_bytes / 2**20:.0f} MiB"
+        said = f"/dev/shm is limited to {size}, too small for {case.ranks} ranks"
+        yield finding("shared-memory", said, server.at, cure="a sizeLimit of 16Gi")
 
 
 def _behind_run(case: Case, source: Source, flag: str) -> tuple[Edit, ...]:
     """A flag behind ``docker run``."""
-    import re
-
-    match = re.compile(r"\S*(?:docker|podman|nerdctl)\s+(?:container\s+)?run\b").match(
-        source.text, case.server.at.start
-    )
+    match = _RUN.match(source.text, case.server.at.start)
     return (Edit(match.end(), match.end(), " " + flag),) if match is not None else ()
 
 
@@ -226,12 +199,8 @@ def _probes(case: Case) -> Iterator[Finding]:
                 yield _short(probe, needed)
     kinds = ("Deployment", "StatefulSet", "LeaderWorkerSet", "ReplicaSet")
     if server.kind in kinds and not server.probes and not server.probed_elsewhere:
-        yield finding(
-            "no-probe",
-            "the container has no probe at all",
-            server.at,
-            cure="a startupProbe on /health, and a readinessProbe",
-        )
+        cure = "a startupProbe on /health, and a readinessProbe"
+        yield finding("no-probe", "the container has no probe at all", server.at, cure=cure)
 
 
 def _least_start_s(size_bytes: int) -> int:

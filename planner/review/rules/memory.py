@@ -24,6 +24,8 @@ from planner.review.text import Source, Text
 
 _CURES = ("max-model-len", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization", "text-only")
 """Levers that may stand in a command, the least surprising first."""
+_STOPPING = ("fp8-unsupported", "kv-cache-dtype-unsupported", "eagle-broken-release", "vllm-too-old-for-eagle")
+"""Warnings of a plan with which the engine does not start."""
 _PINNED = re.compile(r"mistral[_-]common", re.IGNORECASE)
 _OPTION_OF = {
     "eagle-draft-length": "speculative-config",
@@ -78,22 +80,13 @@ def _too_few(case: Case) -> Finding | None:
         count = case.available * nodes
         there, verb = f"{count} GPU{'s' if count != 1 else ''}", "are" if count != 1 else "is"
         where = f"{verb} {'visible' if case.visible is not None and case.available == case.visible[0] else 'there'}"
-        return finding(
-            "too-few-gpus",
-            f"its ranks need {ranks} GPUs, and {there} {where} for it",
-            at,
-            stops=True,
-            cure=f"ask for {ranks} GPUs, or make the parallel sizes {there}",
-        )
+        said = f"its ranks need {ranks} GPUs, and {there} {where} for it"
+        cure = f"ask for {ranks} GPUs, or make the parallel sizes {there}"
+        return finding("too-few-gpus", said, at, stops=True, cure=cure)
     machine = case.machine
     if machine is not None and claim.count is not None and claim.count > machine.count and nodes == 1 and claim.at:
-        return finding(
-            "too-few-gpus",
-            f"it asks for {claim.count} GPUs, and the machine has {machine.count}",
-            claim.at,
-            cure=f"ask for {machine.count}",
-            stops=True,
-        )
+        said = f"it asks for {claim.count} GPUs, and the machine has {machine.count}"
+        return finding("too-few-gpus", said, claim.at, cure=f"ask for {machine.count}", stops=True)
     return None
 
 
@@ -274,33 +267,18 @@ def _idle(case: Case) -> Finding | None:
     total = available * nodes
     if used >= total:
         return None
-    idle = total - used
+    said = f"{total - used} of {total} GPUs stay idle: the server uses {used}"
     at = place(case, "tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
-    return finding(
-        "idle-gpus",
-        f"{idle} of {total} GPUs stay idle: the server uses {used}",
-        at,
-        cure="spread the server over all of them, or start a replica on the others",
-    )
+    return finding("idle-gpus", said, at, cure="spread the server over all of them, or start a replica on the others")
 
 
 def _small(case: Case) -> Iterator[Finding]:
     facts = review_facts()
     used, seqs = case.used, case.server.number("max-num-seqs")
     option = case.server.option("max-num-seqs")
-    if (
-        option is not None
-        and seqs is not None
-        and used is not None
-        and used >= 2
-        and seqs <= used * facts.small_batch.per_gpu
-    ):
-        yield finding(
-            "small-batch",
-            f"--max-num-seqs {seqs} serves {seqs} requests at a time on {used} GPUs",
-            option.typed,
-            cure="leave --max-num-seqs to the engine, or raise it",
-        )
+    if option is not None and seqs is not None and (used or 0) >= 2 and seqs <= (used or 0) * facts.small_batch.per_gpu:
+        said = f"--max-num-seqs {seqs} serves {seqs} requests at a time on {used} GPUs"
+        yield finding("small-batch", said, option.typed, cure="leave --max-num-seqs to the engine, or raise it")
     share = case.server.text("gpu-memory-utilization")
     option = case.server.option("gpu-memory-utilization")
     try:
@@ -311,22 +289,14 @@ def _small(case: Case) -> Iterator[Finding]:
     checked = case.version is None or parse_version(case.version) >= parse_version(facts.whole_gpu.since)
     if asked == 1.0 and option is not None and checked and case.vendor != "other":
         highest = policy().levers.gpu_memory_utilization.value
-        yield finding(
-            "whole-gpu",
-            f"--gpu-memory-utilization {share} asks for more than is ever free",
-            option.typed,
-            cure=f"--gpu-memory-utilization {highest}",
-            stops=True,
-            edits=with_value(case.server, option, str(highest)),
-        )
+        said, edits = "asks for more than is ever free", with_value(case.server, option, str(highest))
+        said, cure = f"--gpu-memory-utilization {share} {said}", f"--gpu-memory-utilization {highest}"
+        yield finding("whole-gpu", said, option.typed, cure=cure, stops=True, edits=edits)
     # A size of its own for the KV cache counts instead.
     if low and option is not None and case.server.option("kv-cache-memory-bytes") is None:
-        yield finding(
-            "low-utilization",
-            f"--gpu-memory-utilization {share} leaves most of each GPU empty",
-            option.typed,
-            cure="leave --gpu-memory-utilization out where nothing else uses the GPU",
-        )
+        said = f"--gpu-memory-utilization {share} leaves most of each GPU empty"
+        cure = "leave --gpu-memory-utilization out where nothing else uses the GPU"
+        yield finding("low-utilization", said, option.typed, cure=cure)
 
 
 def _warnings(case: Case, plan: Plan) -> Iterator[Finding]:
@@ -334,12 +304,7 @@ def _warnings(case: Case, plan: Plan) -> Iterator[Finding]:
     for warning in plan.warnings:
         if warning.code == "vllm-too-old":
             yield finding("refused", warning.message, place(case, "model"), severity="warn")
-        elif warning.code in (
-            "fp8-unsupported",
-            "kv-cache-dtype-unsupported",
-            "eagle-broken-release",
-            "vllm-too-old-for-eagle",
-        ):
+        elif warning.code in _STOPPING:
             at = place(case, _OPTION_OF.get(warning.code, "model"))
             yield finding("refused", warning.message, at, stops=True)
         elif warning.code == "eagle-draft-length" and plan.request.speculative_max_model_len is not None:

@@ -59,13 +59,9 @@ def _known(case: Case) -> Iterator[Finding]:
     heads, ranks = facts.num_attention_heads, case.server.number("tensor-parallel-size")
     option = case.server.option("tensor-parallel-size")
     if option is not None and heads is not None and ranks and heads % ranks:
-        yield finding(
-            "refused",
-            f"{heads} attention heads cannot be shared by {ranks} ranks",
-            option.typed,
-            cure=f"one of {', '.join(str(size) for size in range(1, _MOST_RANKS + 1) if heads % size == 0)}",
-            stops=True,
-        )
+        sizes = ", ".join(str(size) for size in range(1, _MOST_RANKS + 1) if heads % size == 0)
+        said = f"{heads} attention heads cannot be shared by {ranks} ranks"
+        yield finding("refused", said, option.typed, cure=f"one of {sizes}", stops=True)
 
 
 def _mistral(case: Case) -> bool:
@@ -88,23 +84,12 @@ def _parsers(case: Case, source: Source) -> Iterator[Finding]:
         )
     if not _mistral(case):
         return
-    for option, right in (
-        (parser, wanted.tool_call_parser),
-        (server.option("reasoning-parser"), wanted.reasoning_parser),
-    ):
-        if (
-            option is not None
-            and option.value is not None
-            and option.value.known
-            and option.value.value not in (right, "")
-        ):
-            yield finding(
-                "parser-mismatch",
-                f"--{option.name} {option.value.value} does not read what this model writes",
-                option.typed,
-                cure=f"--{option.name} {right}",
-                edits=with_value(server, option, right),
-            )
+    parsers = (parser, wanted.tool_call_parser), (server.option("reasoning-parser"), wanted.reasoning_parser)
+    for option, right in parsers:
+        given = server.text(option.name) if option is not None else None
+        if option is not None and given and given != right:
+            said, cure = f"--{option.name} {given} does not read what this model writes", f"--{option.name} {right}"
+            yield finding("parser-mismatch", said, option.typed, cure=cure, edits=with_value(server, option, right))
 
 
 def _quantization(case: Case, source: Source) -> Iterator[Finding]:

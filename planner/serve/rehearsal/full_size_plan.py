@@ -26,7 +26,7 @@ DUMMY = "dummy"
 """vLLM's load format that reads no weights and fills every tensor with small random numbers."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Change:
     """One thing that differs from the plan."""
 
@@ -126,26 +126,15 @@ def rehearsal_command(
 
 
 def _checkpoint_changes(plan: Plan, *, full_size: bool) -> Iterator[Change]:
+    model = plan.model.name
     if not full_size:
-        yield Change(
-            what="checkpoint",
-            planned=plan.model.name,
-            rehearsed="a tiny scripted twin",
-            unproved="the real weights: download, memory, loading time, quality of answers, speed",
-        )
+        unproved = "the real weights: download, memory, loading time, quality of answers, speed"
+        yield Change("checkpoint", model, "a tiny scripted twin", unproved)
         return
-    yield Change(
-        what="checkpoint",
-        planned=plan.model.name,
-        rehearsed="its dimensions, no weights",
-        unproved="the real weights: download, loading time, speed",
-    )
-    yield Change(
-        what="--load-format",
-        planned=plan.settings.load_format,
-        rehearsed=f"{DUMMY}: random numbers",
-        unproved="what answers say, reasoning, tool calls, images: a rehearsal without --full-size proves those",
-    )
+    unproved = "the real weights: download, loading time, speed"
+    yield Change("checkpoint", model, "its dimensions, no weights", unproved)
+    unproved = "what answers say, reasoning, tool calls, images: a rehearsal without --full-size proves those"
+    yield Change("--load-format", plan.settings.load_format, f"{DUMMY}: random numbers", unproved)
 
 
 def _full_twin(plan: Plan, engine: InstalledEngine) -> TwinSpec:
@@ -204,68 +193,30 @@ def _for_cpu(plan: Plan, twin: TwinSpec) -> tuple[Settings, int | None]:
 
 
 def _cpu_changes(plan: Plan, settings: Settings, block_size: int | None) -> Iterator[Change]:
-    planned = plan.settings
+    planned, kv = plan.settings, settings.kv_cache_dtype
+    size, cpu_size = planned.kv_cache_memory_bytes, settings.kv_cache_memory_bytes
     if planned.layout.gpus_per_replica > 1:
-        yield Change(
-            what="--tensor-parallel-size",
-            planned=str(replace(planned.layout, replicas=1)),
-            rehearsed="TP1",
-            unproved="several ranks: sharding, collectives, NCCL or RCCL",
+        layout, unproved = (
+            str(replace(planned.layout, replicas=1)),
+            "several ranks: sharding, collectives, NCCL or RCCL",
         )
+        yield Change("--tensor-parallel-size", layout, "TP1", unproved)
     if planned.replicas > 1:
-        yield Change(
-            what="--data-parallel-size",
-            planned=str(planned.replicas),
-            rehearsed="1",
-            unproved="several replicas behind one port",
-        )
-    yield Change(
-        what="--kv-cache-memory-bytes",
-        planned=f"{planned.kv_cache_memory_bytes:,}" if planned.kv_cache_memory_bytes else "profiled",
-        rehearsed=f"{settings.kv_cache_memory_bytes:,}",
-        unproved="the memory of a GPU: weights, activations, graphs, the size of the KV cache",
-    )
+        yield Change("--data-parallel-size", str(planned.replicas), "1", "several replicas behind one port")
+    unproved = "the memory of a GPU: weights, activations, graphs, the size of the KV cache"
+    yield Change("--kv-cache-memory-bytes", f"{size:,}" if size else "profiled", f"{cpu_size:,}", unproved)
     if not planned.enforce_eager:
-        yield Change(
-            what="--enforce-eager",
-            planned="compiled, with graphs",
-            rehearsed="eager",
-            unproved="compilation and graph capture",
-        )
-    if settings.kv_cache_dtype != planned.kv_cache_dtype:
-        yield Change(
-            what="--kv-cache-dtype",
-            planned=planned.kv_cache_dtype,
-            rehearsed=settings.kv_cache_dtype,
-            unproved=f"a KV cache of {planned.kv_cache_dtype}",
-        )
+        yield Change("--enforce-eager", "compiled, with graphs", "eager", "compilation and graph capture")
+    if kv != planned.kv_cache_dtype:
+        yield Change("--kv-cache-dtype", planned.kv_cache_dtype, kv, f"a KV cache of {planned.kv_cache_dtype}")
     if plan.request.block_size is not None and block_size is None:
-        yield Change(
-            what="--block-size",
-            planned=str(plan.request.block_size),
-            rehearsed="the CPU build's own",
-            unproved="the block size",
-        )
+        yield Change("--block-size", str(plan.request.block_size), "the CPU build's own", "the block size")
     if _is_fp8(plan.model):
-        yield Change(
-            what="weights",
-            planned="FP8",
-            rehearsed="BF16",
-            unproved="FP8 kernels and scales: the CPU build has none",
-        )
-    yield Change(
-        what="kernels",
-        planned=plan.gpus.spec.name,
-        rehearsed="CPU",
-        unproved="GPU kernels and attention backends",
-    )
+        yield Change("weights", "FP8", "BF16", "FP8 kernels and scales: the CPU build has none")
+    yield Change("kernels", plan.gpus.spec.name, "CPU", "GPU kernels and attention backends")
     if planned.num_speculative_tokens:
-        yield Change(
-            what="sampling",
-            planned="any temperature",
-            rehearsed="temperature 0",
-            unproved="sampling with a draft: the CPU build gets it wrong above temperature 0",
-        )
+        unproved = "sampling with a draft: the CPU build gets it wrong above temperature 0"
+        yield Change("sampling", "any temperature", "temperature 0", unproved)
 
 
 def _expectations(
