@@ -260,11 +260,16 @@ def _pool(startup: Startup, ranks: Sequence[RankBudget], outside: tuple[float, f
                 room - outside[1] - sum(size.low_bytes for size in sizes) / GIB,
             )
         )
-    expected, low, high = min(pools)
     measured = startup.measured["kv_available_gib"]
     if stages:
         measured = startup.measured["kv_tokens"] * max(rank.geometry.bytes_per_token for rank in ranks) / GIB
-    return Comparison.of(startup, "kv_pool", (expected, low, high), measured)
+    return Comparison.of(startup, "kv_pool", smallest(pools), measured)
+
+
+def smallest(pools: Sequence[tuple[float, float, float]]) -> tuple[float, float, float]:
+    """Return the pool that the ranks share: expected, low and high, each of the rank that has least."""
+    expected, low, high = map(min, zip(*pools, strict=True))
+    return expected, low, high
 
 
 def make_group(name: str, component: str, members: Sequence[Comparison]) -> Group:

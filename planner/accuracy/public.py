@@ -16,6 +16,7 @@ from planner.accuracy.evaluate import (
     budgets,
     make_group,
     pool_gib,
+    smallest,
     term_gib,
     weights_gib,
 )
@@ -54,8 +55,8 @@ def public_comparisons(row: PublicStart) -> list[Comparison]:
     startup = public_startup(row)
     ranks = budgets(startup)
     rank = ranks[0]
-    pool = min(_pool(one, row.load, later=row.compile.startswith("cached")) for one in ranks)
-    found = [Comparison.of(startup, "kv_pool", pool, row.kv)]
+    pools = [_pool(one, row.load, later=row.compile.startswith("cached")) for one in ranks]
+    found = [Comparison.of(startup, "kv_pool", smallest(pools), row.kv)]
     if row.load is not None:
         found.append(Comparison.of(startup, "weights", weights_gib(rank), row.load))
     if row.graph_actual:

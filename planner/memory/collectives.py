@@ -87,6 +87,17 @@ def late_all_reduce_workspace(shape: RankShape) -> Term:
     return _workspace("all_reduce_workspace", shape, facts)
 
 
+def fused_tokens(shape: RankShape) -> int:
+    """The largest batch whose all-reduces are fused with the norm behind them; 0 where none is.
+
+    Source: vLLM 0.33.0 allreduce_rms_fusion.py, which compiles larger batches without the fusion.
+    """
+    facts = collective_facts().fused_all_reduce
+    if shape.enforce_eager or _not_fused(shape, facts):
+        return 0
+    return min(_max_size_bytes(shape, facts) // (2 * shape.model.hidden_size), shape.max_num_batched_tokens)
+
+
 def _not_fused(shape: RankShape, facts: FusedAllReduce) -> str:
     """Why the engine makes no workspace; empty where it makes one."""
     tp = shape.tensor_parallel_size

@@ -11,7 +11,7 @@ from hw_specs.units import MIB, format_gib, gib
 from planner.facts.graphs import Captured, Misses, graph_facts
 from planner.facts.rows import Row, no_row
 from planner.facts.vllm import vllm_facts
-from planner.memory.collectives import fused_all_reduce
+from planner.memory.collectives import fused_tokens
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 
@@ -142,11 +142,10 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     if copies is None:
         copies = row.copies_one_rank if shape.tensor_parallel_size == 1 else row.copies
     pieces, _, tokens = piecewise_and_full(shape)
-    fused = shape.tensor_parallel_size == 1 or fused_all_reduce(shape).bytes > 0
-    per_layer = layers.per_layer_mib if fused else layers.per_layer_unfused_mib
-    size: float = copies * _attention_bytes(shape, tokens) + MIB * pieces * (
-        row.per_size_mib + per_layer * shape.layers
-    )
+    fused = pieces if shape.tensor_parallel_size == 1 else min(pieces, capture_sizes(fused_tokens(shape)))
+    of_layers = layers.per_layer_mib * fused + layers.per_layer_unfused_mib * (pieces - fused)
+    size: float = copies * _attention_bytes(shape, tokens)
+    size += MIB * (row.per_size_mib * pieces + of_layers * shape.layers)
     if shape.speculative_tokens:
         size += row.draft_step_copies * _attention_bytes(shape, tokens)
         size += _draft_steps(shape, row) * _draft_bytes(shape, row)

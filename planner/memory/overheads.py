@@ -8,10 +8,11 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Literal
 
-from hw_specs.units import MIB, gib
+from hw_specs.units import MIB, format_gib, gib
 from planner.facts.overheads import SizedRow, overhead_facts
 from planner.facts.rows import no_row
 from planner.facts.vllm import vllm_facts
+from planner.memory.activation import held_copy_bytes
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
@@ -81,11 +82,14 @@ def segments(shape: RankShape) -> Term:
     formula = "reserved and not given out " + ("with a vision tower" if shape.vision is not None else "with text only")
     if before:
         formula += f" - {before / MIB:.0f} MiB that torch had free when the engine took stock"
+    held = held_copy_bytes(shape)
+    if held:
+        formula += f" + the segment of a first compilation's copy of the embedding, {format_gib(held)} GiB"
     return Term(
         name="segments",
-        bytes=sizes.expected_bytes - before,
+        bytes=sizes.expected_bytes - before + held,
         low_bytes=sizes.low_bytes - before,
-        high_bytes=sizes.high_bytes - before,
+        high_bytes=sizes.high_bytes - before + held_copy_bytes(shape, worst=True),
         basis=facts.basis,
         source=facts.source,
         formula=formula,

@@ -11,7 +11,15 @@ from hw_specs import get_gpu
 from planner import load_preset
 from planner.facts import load
 from planner.facts.release import Release, resolve_release
-from planner.memory.activation import activation_phases, activations, cold_compile_bytes, images_of_a_step, unprofiled
+from planner.memory.activation import (
+    activation_phases,
+    activations,
+    cold_compile_bytes,
+    held_copy_bytes,
+    images_of_a_step,
+    unprofiled,
+)
+from planner.memory.collectives import fused_tokens
 from planner.memory.graphs import captured_graphs, graphs
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.overheads import (
@@ -20,6 +28,7 @@ from planner.memory.overheads import (
     context,
     loading_transient_bytes,
     outside_torch,
+    segments,
 )
 from planner.memory.rank import RankShape
 
@@ -270,6 +279,7 @@ def test_a_first_start_peaks_where_it_was_measured(
         (2, 1024, 24, {}, 1154, 548), (2, 1024, 24, {"fused_all_reduce": "none"}, 1236, 598),
         (2, 1024, 8, {"language_model_only": False}, 1354, 496), (4, 1024, 88, {"fused_all_reduce": "none"}, 1730, 686),
         (1, 1024, 8, {"speculative_tokens": 3}, 6660, 4976),
+        (4, 1024, 88, {"fused_all_reduce": "trtllm", "language_model_only": False}, 1722, 688),
     ],
 )  # fmt: skip
 def test_the_engine_subtracts_more_than_it_captures(
@@ -282,3 +292,36 @@ def test_the_engine_subtracts_more_than_it_captures(
         assert term.low_bytes <= mib * MIB <= term.high_bytes
         assert term.bytes / MIB == pytest.approx(mib, rel=0.11)
     assert graphs(replace(rank, enforce_eager=True)).bytes == 0
+
+
+def test_batches_beyond_the_fused_all_reduce_pay_for_their_pieces_as_if_it_were_off() -> None:
+    off = {tp: shape("0.33.0", tp, 8192, 1024, enforce_eager=False, fused_all_reduce="none") for tp in (2, 4, 8)}
+    saved = {
+        tp: captured_graphs(one).bytes - captured_graphs(replace(one, fused_all_reduce="auto")).bytes
+        for tp, one in off.items()
+    }
+    assert [fused_tokens(replace(one, fused_all_reduce="auto")) for one in off.values()] == [2730, 85, 21]
+    assert [fused_tokens(one) for one in off.values()] == [0, 0, 0]
+    # 51, 13 and 5 of the 51 sizes.
+    assert saved[2] > 0
+    assert saved[4] / saved[2] == pytest.approx(13 / 51, abs=0.001)
+    assert saved[8] / saved[2] == pytest.approx(5 / 51, abs=0.001)
+
+
+@pytest.mark.parametrize(
+    ("version", "tp", "bias", "more", "expected", "worst"),
+    [
+        ("0.28.0", 1, True, {}, 1, 1), ("0.28.0", 1, False, {}, 0, 1), ("0.26.0", 1, True, {}, 0, 0),
+        ("0.33.0", 1, True, {}, 0, 0), ("0.28.0", 2, True, {}, 0, 0),
+        ("0.28.0", 1, True, {"enforce_eager": True}, 0, 0), ("0.28.0", 1, True, {"language_model_only": False}, 0, 0),
+    ],
+)  # fmt: skip
+def test_a_first_compilation_may_leave_its_copy_of_the_embedding(
+    version: str, tp: int, bias: bool, more: dict[str, object], expected: int, worst: int
+) -> None:
+    first = shape(version, tp, 2048, 256, **({"language_model_only": True, "enforce_eager": False} | more))
+    first = replace(first, model=replace(first.model, qkv_bias=bias))
+    copy_bytes = 2 * first.model.vocab_size * first.model.hidden_size
+    assert held_copy_bytes(first) == expected * copy_bytes
+    assert held_copy_bytes(first, worst=True) == worst * copy_bytes
+    assert segments(first).high_bytes >= worst * copy_bytes >= segments(first).low_bytes * worst
