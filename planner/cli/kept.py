@@ -46,7 +46,7 @@ def plan_behind(run: Run) -> Plan | None:
     faults: list[str] = []
     plan = plan_of(run, dropped=faults)
     for fault in faults:
-        say("warning", f"{fault}; nothing is held against it")
+        say("warning", f"{fault}; nothing is compared with it")
     return plan
 
 
