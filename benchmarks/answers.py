@@ -6,6 +6,7 @@ python benchmarks/answers.py --markdown # the table of docs/explanation/how-long
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tempfile
 import time
@@ -113,15 +114,17 @@ def write_page(rows: list[tuple[str, int, float]]) -> None:
     pyplot.close(figure)
 
 
-def main() -> int:
+def main(*, to_page: bool) -> int:
     rows = []
     for name, size, seconds in measured():
         rows.append((name, size, seconds))
         print(f"{name:<55} {size:>9,} {seconds:>9.4f} s", flush=True)
-    if "--page" in sys.argv:
+    if to_page:
         write_page(rows)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--page", action="store_true", help="write the page, too")
+    sys.exit(main(to_page=parser.parse_args().page))

@@ -5,6 +5,7 @@ python benchmarks/cold_start.py [RUNS]
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import sys
@@ -50,9 +51,8 @@ def warm(gpus: str, runs: int) -> list[float]:
     return seconds
 
 
-def main() -> None:
+def main(runs: int) -> None:
     """Run everything."""
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 10
     print(f"{'':<36}{'min':>9}{'median':>9}{'max':>9}")
     for name, argv in COMMANDS.items():
         report(name, cold(argv, runs), 1e-3, "ms")
@@ -61,4 +61,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="?", type=int, default=10, help="processes of each command")
+    main(parser.parse_args().runs)

@@ -8,6 +8,7 @@ whose misses `--misses` shows; the other half is only counted. Good logs must na
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tomllib
@@ -60,7 +61,7 @@ def score() -> tuple[dict[str, Counter[str]], list[str]]:
     return counts, misses
 
 
-def main() -> int:
+def main(*, list_misses: bool) -> int:
     """Print the table; 1 where a goal is missed."""
     counts, misses = score()
     kinds = ("right", "cure", "wrong", "unnamed", "no failure")
@@ -71,7 +72,7 @@ def main() -> int:
     good = good_logs()
     blamed = [path.name for path in good if diagnose(path.read_bytes()).code != "none"]
     print(f"good logs {len(good):>8}; a cause is named in {len(blamed)}: {', '.join(blamed) or '-'}")
-    if "--misses" in sys.argv:
+    if list_misses:
         print("\n".join(misses))
     right, wrong = judged["right"] / judged.total(), judged["wrong"] / judged.total()
     print(f"judging half: {right:.0%} right (goal {LEAST_RIGHT:.0%}), {wrong:.1%} wrong (goal {MOST_WRONG:.0%})")
@@ -80,4 +81,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--misses", action="store_true", help="list what is missed")
+    sys.exit(main(list_misses=parser.parse_args().misses))

@@ -8,6 +8,7 @@ and concurrencies. All of the time is counted, the scalar part of each cell incl
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
 
@@ -52,4 +53,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

@@ -7,6 +7,7 @@ The promise is 150 MB for the process and 100 ms for the longest step of the loo
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import resource
@@ -100,4 +101,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

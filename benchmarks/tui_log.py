@@ -8,6 +8,7 @@ exit code 1 says that one was broken.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 
@@ -61,4 +62,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

@@ -8,6 +8,7 @@ key and 100 ms for the longest step of the loop; exit code 1 says that one was b
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import gc
 import statistics
@@ -84,4 +85,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

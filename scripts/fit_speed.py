@@ -10,6 +10,7 @@ never saw the size they predict; those predictions are written to the file as th
 
 from __future__ import annotations
 
+import argparse
 import sys
 import tomllib
 from collections.abc import Sequence
@@ -316,4 +317,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import tomllib
 from pathlib import Path
 
@@ -133,6 +134,7 @@ def _details(spec: GpuSpec) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     INDEX.write_text(render_index(), encoding="utf-8")
     names.cache_clear()
     TARGET.parent.mkdir(parents=True, exist_ok=True)

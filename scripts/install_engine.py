@@ -19,6 +19,7 @@ pip alone gives an engine that does not start. What this script does about it:
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import json
@@ -163,4 +164,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

@@ -8,6 +8,7 @@ python scripts/memory_ledger.py --check   # exit 1 when the page is stale
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -132,10 +133,10 @@ def page() -> str:
     return TEMPLATE.read_text(encoding="utf-8").format(**values)
 
 
-def main() -> int:
+def main(*, check: bool) -> int:
     """Rewrite or check the page."""
     text = page()
-    if "--check" not in sys.argv[1:]:
+    if not check:
         PAGE.write_text(text, encoding="utf-8")
         return 0
     if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != text:
@@ -145,4 +146,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="say what is stale, and write nothing")
+    sys.exit(main(check=parser.parse_args().check))

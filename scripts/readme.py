@@ -10,6 +10,7 @@ python scripts/readme.py --check   # exit 1 and name the pages that are stale
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 import shlex
@@ -79,7 +80,7 @@ def filled(text: str) -> str:
     return MEASURED.sub(lambda match: match["head"] + measured(), text)
 
 
-def main() -> int:
+def main(*, check: bool) -> int:
     """Rewrite or check README.md and every page of docs/."""
     stale = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
@@ -87,13 +88,15 @@ def main() -> int:
         new = filled(old)
         if new != old:
             stale.append(str(path.relative_to(ROOT)))
-            if "--check" not in sys.argv[1:]:
+            if not check:
                 path.write_text(new, encoding="utf-8")
-    if stale and "--check" in sys.argv[1:]:
+    if stale and check:
         print(f"stale: {', '.join(stale)}; run `python scripts/readme.py`", file=sys.stderr)
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="say what is stale, and write nothing")
+    sys.exit(main(check=parser.parse_args().check))

@@ -6,6 +6,7 @@ python scripts/reference.py --check   # exit 1 and name the pages that are stale
 
 from __future__ import annotations
 
+import argparse
 import ast
 import inspect
 import json
@@ -101,12 +102,12 @@ PAGES = {
 }
 
 
-def main() -> int:
+def main(*, check: bool) -> int:
     """Rewrite or check every page."""
     stale = []
     for name, page in PAGES.items():
         path, text = REFERENCE / name, page()
-        if "--check" in sys.argv[1:]:
+        if check:
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 stale.append(name)
         else:
@@ -118,4 +119,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="say what is stale, and write nothing")
+    sys.exit(main(check=parser.parse_args().check))

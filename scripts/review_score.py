@@ -8,9 +8,9 @@ has it, by its code or by one of its keywords; `absent` and `must_not` are false
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -89,9 +89,8 @@ def meets(found: Finding, wanted: dict[str, Any]) -> bool:
     return any(re.search(pattern, said, re.IGNORECASE) for pattern in wanted["keywords"])
 
 
-def main() -> int:
+def main(root: Path) -> int:
     """Print the table; 1 when something is missed, raised for nothing, or judged wrongly."""
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else CASES
     scores = [score(folder) for folder in sorted(root.iterdir()) if (folder / "expected.json").exists()]
     width = max(len(one.name) for one in scores)
     for one in scores:
@@ -112,4 +111,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", nargs="?", type=Path, default=CASES, help="where the cases are")
+    raise SystemExit(main(parser.parse_args().folder))

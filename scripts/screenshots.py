@@ -7,6 +7,7 @@ Most scenes are those of the snapshot tests, so no engine and no GPU is needed: 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import os
 import sys
@@ -82,4 +83,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     main()

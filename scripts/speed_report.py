@@ -5,6 +5,7 @@ python scripts/speed_report.py [--check]
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
@@ -380,10 +381,10 @@ def page(found: dict[str, tuple[Comparison, ...]]) -> str:
     return text
 
 
-def main() -> int:
+def main(*, check: bool) -> int:
     found = {record.id: compare(record) for record in measurements() if record.workload is not None}
     text = page(found)
-    if "--check" in sys.argv:
+    if check:
         if PAGE.read_text(encoding="utf-8") == text:
             return 0
         print(f"{PAGE.name} is not current: run python scripts/speed_report.py", file=sys.stderr)
@@ -395,4 +396,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="say what is stale, and write nothing")
+    sys.exit(main(check=parser.parse_args().check))

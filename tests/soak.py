@@ -6,6 +6,7 @@ the parts that the wizard follows it with; a real server answers the looks.
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 import tempfile
@@ -96,4 +97,6 @@ def main(limit_s: float) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 600.0)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seconds", nargs="?", type=float, default=600.0, help="limit of the whole")
+    main(parser.parse_args().seconds)

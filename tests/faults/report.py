@@ -8,6 +8,7 @@ Ctrl-C ends a run and prints what it found so far.
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import os
 import pty
@@ -154,7 +155,15 @@ def report(tasks: list[tuple[str, str, int]], one: Callable[[tuple[str, str, int
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "changes":
-        every_change(sys.argv[2:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    which = parser.add_subparsers(dest="which", required=True)
+    changes = which.add_parser("changes", help="every change of files, made to fail in every way")
+    changes.add_argument("kinds", nargs="*", metavar="KIND", choices=[[], *KINDS], default=[], help=", ".join(KINDS))
+    kills = which.add_parser("kills", help="kills at random moments")
+    kills.add_argument("number", nargs="?", type=int, default=200, help="of each kind")
+    kills.add_argument("kinds", nargs="*", metavar="KIND", choices=[[], *KILLS], default=[], help=", ".join(KILLS))
+    given = parser.parse_args()
+    if given.which == "changes":
+        every_change(given.kinds)
     else:
-        every_kill(int(sys.argv[2]) if len(sys.argv) > 2 else 200, sys.argv[3:])
+        every_kill(given.number, given.kinds)

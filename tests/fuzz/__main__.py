@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
-import sys
 
 from tests.fuzz.doors import CORPUS, DOORS, fuzz
 
-seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 60.0
-seed = int(sys.argv[2]) if len(sys.argv) > 2 else 1
+parser = argparse.ArgumentParser(description=__doc__)
+parser.add_argument("seconds", nargs="?", type=float, default=60.0, help="for each door")
+parser.add_argument("seed", nargs="?", type=int, default=1)
+given = parser.parse_args()
 for door in DOORS:
-    tries, bad = fuzz(door, seconds=seconds, seed=seed)
+    tries, bad = fuzz(door, seconds=given.seconds, seed=given.seed)
     kinds = {f"{type(error).__name__}: {error}"[:80]: data for data, error in reversed(bad)}
     print(f"{door:<10} {tries:>9,} tries {len(bad):>6,} broke", flush=True)
     for words, data in kinds.items():

@@ -5,6 +5,7 @@ python -m tests.tui.stage      # records anew; look at what changed before you k
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
@@ -281,6 +282,7 @@ def detected(used_gib: float = 9.5, *, busy: Collection[int] = (1,), count: int 
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     RECORDED.mkdir(exist_ok=True)
     for machine in MACHINES:
         record(machine)
