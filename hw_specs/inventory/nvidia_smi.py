@@ -145,7 +145,10 @@ def read_csv(text: str, *, name: str) -> tuple[Host, ...] | None:
     Columns stand in any order, with or without units, with or without a head; a column ``hostname`` that was
     added to them names the host.
     """
-    rows = [row for row in csv.reader(text.splitlines()[:_MOST_LINES], skipinitialspace=True) if row]
+    try:
+        rows = [row for row in csv.reader(text.splitlines()[:_MOST_LINES], skipinitialspace=True) if row]
+    except csv.Error:  # a cell of 128 KiB, which no tool writes
+        return None
     if not rows:
         return None
     head = [cell.strip().lower() for cell in rows[0]]

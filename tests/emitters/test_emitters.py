@@ -51,6 +51,9 @@ def test_compose(one_node: Plan) -> None:
     assert set(SECRETS) <= set(service["environment"])
     env = dict(item.split("=", 1) for item in service["environment"] if "=" in item)
     assert env == serve_command(one_node).env
+    kind, probe = service["healthcheck"]["test"]
+    assert kind == "CMD-SHELL", "podman-compose 1.0 cuts the words of CMD"
+    compile(shlex.split(probe)[2], "probe", "exec")
     assert "privileged" not in service
     assert "name" not in document, "docker-compose 1.29 refuses it"
     assert service["volumes"][0].startswith("${HF_HOME:-~/.cache"), "a nested default is read wrong by two of three"

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from hw_specs.errors import BadSnapshot
 from hw_specs.inventory import read_hosts
 
 H200_NODE = {
@@ -110,3 +111,8 @@ def test_accelerators_attached_to_a_machine_type_without_any_are_counted() -> No
     value = [{"name": "g", "machineType": "zones/z/machineTypes/n1-standard-8", "guestAccelerators": [attached]}]
     (host,) = read_hosts(json.dumps(value).encode())
     assert str(host.gpus) == "8xH100"
+
+
+def test_a_table_with_an_endless_cell_is_refused_in_words() -> None:
+    with pytest.raises(BadSnapshot, match="not an inventory"):
+        read_hosts(b'name,memory.total [MiB]\n"unclosed,1\n' + b"x" * 200_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
 from planner.planning.answer import Plan
@@ -63,7 +64,8 @@ def compose_file(plan: Plan, deployment: Deployment) -> dict[str, Any]:
         "shm_size": f"{host_needs(plan).shared_memory_gib}gb",
         "restart": "unless-stopped",
         "healthcheck": {
-            "test": ["CMD", *health_command(API_PORT)],
+            # As one text: podman-compose 1.0 cuts the words of CMD in the wrong places.
+            "test": ["CMD-SHELL", shlex.join(health_command(API_PORT))],
             "interval": "10s",
             "timeout": "10s",
             "retries": 3,
