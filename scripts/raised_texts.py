@@ -9,10 +9,10 @@ one that several parts of the software use is kept by each.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import json
 import re
-import sys
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterator
@@ -131,4 +131,6 @@ def main(paths: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("wheels", nargs="+", metavar="WHEEL_OR_FOLDER")
+    main(parser.parse_args().wheels)
