@@ -43,21 +43,13 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
     at = variable.name if variable.name.offsets else (value or variable.name)
     hub = facts.hub_token
     if key in hub.mistaken and not any(other in case.server.env for other in hub.read):
-        yield finding(
-            "hub-token-name",
-            f"{key} is not read by the hub's library: it reads {HF_TOKEN}",
-            at,
-            cure=HF_TOKEN,
-            edits=replaced(variable.name, HF_TOKEN) if variable.name.value == key else (),
-        )
+        said = f"{key} is not read by the hub's library: it reads {HF_TOKEN}"
+        edits = replaced(variable.name, HF_TOKEN) if variable.name.value == key else ()
+        yield finding("hub-token-name", said, at, cure=HF_TOKEN, edits=edits)
     # An instruction of a Dockerfile is expanded when the image is built.
     if value is not None and case.server.setting != "image" and _literal(case, value.value):
-        yield finding(
-            "literal-variable",
-            f"the value of {key} is the text `{value.value}`: nothing puts a value in its place",
-            value,
-            cure="valueFrom a secret, or $(NAME)",
-        )
+        said = f"the value of {key} is the text `{value.value}`: nothing puts a value in its place"
+        yield finding("literal-variable", said, value, cure="valueFrom a secret, or $(NAME)")
     elif value is not None and value.known and is_secret_name(key) and not _stands_in(case, key, value.value):
         place = value if not variable.name.offsets else at
         cure = "a reference to a secret, or a variable of the caller's"
@@ -96,29 +88,25 @@ def _links(case: Case, source: Source) -> Iterator[Finding]:
         return
     for name in case.server.services:
         if name.value.upper().replace("-", "_") == "VLLM":
-            yield finding(
-                "variable-stops-start",
-                f"the service named `{name.value}` puts VLLM_PORT=tcp://… into every pod that starts after it",
-                name,
-                stops=True,
-                cure="enableServiceLinks: false in the pod, or another name for the service",
-                edits=line_before(source, case.server.containers_at, "containers", "enableServiceLinks: false")
-                if case.server.containers_at is not None
-                else (),
+            said = f"the service named `{name.value}` puts VLLM_PORT=tcp://… into every pod that starts after it"
+            cure, at = (
+                "enableServiceLinks: false in the pod, or another name for the service",
+                case.server.containers_at,
             )
+            edits = line_before(source, at, "containers", "enableServiceLinks: false") if at is not None else ()
+            yield finding("variable-stops-start", said, name, stops=True, cure=cure, edits=edits)
 
 
 def _literals(case: Case) -> Iterator[Finding]:
     """Arguments that no shell sees."""
     server = case.server
-    texts = [server.model, *(one.value for one in server.options)]
-    for text in texts:
+    in_image = server.setting == "image"
+    cure = (
+        "the shell form of the instruction, without brackets"
+        if in_image
+        else "$(NAME), and NAME in the container's env"
+    )
+    for text in [server.model, *(one.value for one in server.options)]:
         if text is not None and text.known and text.value and _literal(case, text.value):
-            yield finding(
-                "literal-variable",
-                f"the argument is the text `{text.value}`: no shell puts a value in its place",
-                text,
-                cure="the shell form of the instruction, without brackets"
-                if server.setting == "image"
-                else "$(NAME), and NAME in the container's env",
-            )
+            said = f"the argument is the text `{text.value}`: no shell puts a value in its place"
+            yield finding("literal-variable", said, text, cure=cure)

@@ -14,11 +14,12 @@ from planner.facts.review import options, review_facts
 from planner.facts.start_checks import start_checks
 from planner.review.case import Case
 from planner.review.edits import replaced, without_option, without_word
-from planner.review.findings import Edit, Finding, finding
+from planner.review.findings import Edit, Finding, Severity, finding
 from planner.review.flags import complete, flags_of, takes_value
 from planner.review.options import Option
 from planner.review.text import Source
 
+_WARN: Severity = "warn"
 _COUNTED = ("int", "float", "human_readable_int", "human_readable_int_or_auto")
 """Types of flags that hold one number, never a list."""
 _SPECULATIVE = ("speculative-model", "num-speculative-tokens", "speculative-max-model-len")
@@ -103,9 +104,8 @@ def _missing(case: Case, one: Option, source: Source) -> Finding | None:
     if one.name in _SPECULATIVE:
         cure, edits = _speculative(case, one, source)
     surely = case.version is not None or history is None or case.model is not None
-    return finding(
-        "flag-gone", message, one.typed, cure=cure, severity=None if surely else "warn", stops=surely, edits=edits
-    )
+    severity = None if surely else _WARN
+    return finding("flag-gone", message, one.typed, cure=cure, severity=severity, stops=surely, edits=edits)
 
 
 def _argument(case: Case, one: Option) -> Finding:
@@ -115,14 +115,8 @@ def _argument(case: Case, one: Option) -> Finding:
     if history is not None:
         message += f": it is gone since {history.first_without}" + (f"; {history.note}" if history.note else "")
     surely = case.version is not None or history is None or case.model is not None
-    return finding(
-        "flag-gone",
-        message,
-        one.typed,
-        cure=f"leave `{written}` out",
-        stops=surely,
-        severity=None if surely else "warn",
-    )
+    severity, cure = None if surely else _WARN, f"leave `{written}` out"
+    return finding("flag-gone", message, one.typed, cure=cure, stops=surely, severity=severity)
 
 
 def _releases(case: Case) -> str:
@@ -191,13 +185,8 @@ def _again(case: Case, one: Option, source: Source) -> Iterator[Finding]:
         return
     if one.value.value != last.value.value:
         said, wins = f"`{one.typed.value} {one.value.value}`", f"`{last.typed.value} {last.value.value}`"
-        yield finding(
-            "flag-repeated",
-            f"{said} has no effect: the last one wins, {wins}",
-            one.typed,
-            cure=f"leave {said} out",
-            edits=without_option(case.server, one, source),
-        )
+        message, edits = f"{said} has no effect: the last one wins, {wins}", without_option(case.server, one, source)
+        yield finding("flag-repeated", message, one.typed, cure=f"leave {said} out", edits=edits)
 
 
 def _truth(case: Case, one: Option, source: Source) -> Iterator[Finding]:
@@ -220,15 +209,8 @@ def _truth(case: Case, one: Option, source: Source) -> Iterator[Finding]:
         edits = (*replaced(one.typed, right), *edits) if off else edits
     # Older parsers took it, and nobody says that this is a newer one.
     surely = case.version is not None or case.model is not None
-    yield finding(
-        "flag-value",
-        f"`--{one.name}` takes no value: the parser refuses `{word.value}`",
-        one.typed,
-        cure=right,
-        severity=None if surely else "warn",
-        stops=surely,
-        edits=edits,
-    )
+    said, severity = f"`--{one.name}` takes no value: the parser refuses `{word.value}`", None if surely else _WARN
+    yield finding("flag-value", said, one.typed, cure=right, severity=severity, stops=surely, edits=edits)
 
 
 def _bare(case: Case, one: Option, source: Source) -> Iterator[Finding]:
@@ -238,13 +220,8 @@ def _bare(case: Case, one: Option, source: Source) -> Iterator[Finding]:
         return
     if known.get("type") in ("flag", None) or known.get("nargs") in ("?", "*") or "{{" in source.text:
         return
-    yield finding(
-        "flag-value",
-        f"`--{one.name}` needs a value, and nothing follows it",
-        one.typed,
-        stops=True,
-        cure=f"a value behind --{one.name}, or leave it out",
-    )
+    said = f"`--{one.name}` needs a value, and nothing follows it"
+    yield finding("flag-value", said, one.typed, stops=True, cure=f"a value behind --{one.name}, or leave it out")
 
 
 def _value(case: Case, one: Option) -> Iterator[Finding]:

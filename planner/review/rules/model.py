@@ -48,14 +48,9 @@ def _known(case: Case) -> Iterator[Finding]:
     allowed = case.server.variable("VLLM_ALLOW_LONG_MAX_MODEL_LEN") is not None
     option = case.server.option("max-model-len")
     if option is not None and limit is not None and asked is not None and asked > limit and not (stretched or allowed):
-        yield finding(
-            "refused",
-            f"--max-model-len {asked} is beyond the model's {limit:,} tokens",
-            option.typed,
-            cure=f"--max-model-len {limit}",
-            stops=True,
-            edits=with_value(case.server, option, str(limit)),
-        )
+        said, cure = f"--max-model-len {asked} is beyond the model's {limit:,} tokens", f"--max-model-len {limit}"
+        edits = with_value(case.server, option, str(limit))
+        yield finding("refused", said, option.typed, cure=cure, stops=True, edits=edits)
     heads, ranks = facts.num_attention_heads, case.server.number("tensor-parallel-size")
     option = case.server.option("tensor-parallel-size")
     if option is not None and heads is not None and ranks and heads % ranks:
@@ -74,14 +69,12 @@ def _parsers(case: Case, source: Source) -> Iterator[Finding]:
     wanted = vllm_facts().command
     if choice is not None and choice.on and parser is None and server.entry == "serve":
         name = wanted.tool_call_parser if _mistral(case) else ""
-        yield finding(
-            "parser-missing",
+        said, cure = (
             "--enable-auto-tool-choice needs --tool-call-parser beside it",
-            choice.typed,
-            stops=True,
-            cure=f"--tool-call-parser {name or 'NAME'}",
-            edits=with_option(server, ("--tool-call-parser", name), source) if name else (),
+            f"--tool-call-parser {name or 'NAME'}",
         )
+        edits = with_option(server, ("--tool-call-parser", name), source) if name else ()
+        yield finding("parser-missing", said, choice.typed, stops=True, cure=cure, edits=edits)
     if not _mistral(case):
         return
     parsers = (parser, wanted.tool_call_parser), (server.option("reasoning-parser"), wanted.reasoning_parser)
@@ -100,27 +93,18 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
     if case.model is not None:
         if not stored_as(method, case.model):
             kind = "NVFP4" if stored_as("modelopt", case.model) else "FP8"
-            yield finding(
-                "quantization",
-                f"--quantization {method} is not how this checkpoint is stored: it is {kind}",
-                option.typed,
-                severity="error",
-                stops=True,
-                cure="leave --quantization out: the checkpoint says it itself",
-                edits=without_option(case.server, option, source),
-            )
+            said = f"--quantization {method} is not how this checkpoint is stored: it is {kind}"
+            cure = "leave --quantization out: the checkpoint says it itself"
+            edits = without_option(case.server, option, source)
+            yield finding("quantization", said, option.typed, severity="error", stops=True, cure=cure, edits=edits)
         return
     pattern = _METHODS.get(method)
     if pattern is None or name is None or case.hub_name is None or re.search(pattern, name, re.IGNORECASE):
         return
     plain = name.partition("/")[0] in review_facts().publishers.names
-    yield finding(
-        "quantization",
-        f"--quantization {method} needs a checkpoint of that kind, and `{name}` does not call itself one",
-        option.typed,
-        severity="error" if plain else None,
-        cure="leave --quantization out, or name a checkpoint that was made with it",
-    )
+    said = f"--quantization {method} needs a checkpoint of that kind, and `{name}` does not call itself one"
+    cure = "leave --quantization out, or name a checkpoint that was made with it"
+    yield finding("quantization", said, option.typed, severity="error" if plain else None, cure=cure)
 
 
 def _dense(case: Case, source: Source) -> Iterator[Finding]:
@@ -134,11 +118,5 @@ def _dense(case: Case, source: Source) -> Iterator[Finding]:
             continue
         cure = "independent servers without --data-parallel-* flags" if name in _EXTERNAL else f"leave --{name} out"
         edits = () if name in _EXTERNAL else without_option(case.server, option, source)
-        yield finding(
-            "dense-model",
-            f"--{name} is for mixtures of experts, and this model is dense",
-            option.typed,
-            stops=True,
-            cure=cure,
-            edits=edits,
-        )
+        said = f"--{name} is for mixtures of experts, and this model is dense"
+        yield finding("dense-model", said, option.typed, stops=True, cure=cure, edits=edits)

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterator
 
 from planner.review.case import Case
-from planner.review.findings import Finding, finding
+from planner.review.findings import Finding, Severity, finding
+from planner.review.text import Text
 
 _LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|::1|\[::1\])$")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]", "*", "")
@@ -56,36 +57,24 @@ def _ports(case: Case) -> Iterator[Finding]:
     port = server.number("port") if given is not None else DEFAULT_PORT
     if port is None or server.setting == "kserve" or server.option("uds") is not None:
         return
+
+    def mismatch(said: str, at: Text, cure: str, severity: Severity | None = None) -> Finding:
+        said = f"{said}, and the server listens on {port}"
+        return finding("port-mismatch", said, at, severity=severity, cure=cure)
+
     wrong = [one for one in server.openings if one.exact and one.port is not None and server.inner_port]
     if wrong and all(one.port != port for one in wrong):
-        yield finding(
-            "port-mismatch",
-            f"port {wrong[0].port} of the container is published, and the server listens on {port}",
-            wrong[0].at,
-            severity="error",
-            cure=f"publish {port}, or --port {wrong[0].port}",
-        )
+        other = wrong[0].port
+        said, cure = f"port {other} of the container is published", f"publish {port}, or --port {other}"
+        yield mismatch(said, wrong[0].at, cure, "error")
     leading, declared = server.front_ports, server.declared_ports
     if leading and all(one.value != str(port) for one in leading):
-        yield finding(
-            "port-mismatch",
-            f"the service leads to port {leading[0].value}, and the server listens on {port}",
-            leading[0],
-            severity="error",
-            cure=f"targetPort: {port}, or --port {leading[0].value}",
-        )
+        to = leading[0].value
+        yield mismatch(f"the service leads to port {to}", leading[0], f"targetPort: {port}, or --port {to}", "error")
     elif not leading and len(declared) == 1 and declared[0].value != str(port):
-        yield finding(
-            "port-mismatch",
-            f"the container declares port {declared[0].value}, and the server listens on {port}",
-            declared[0],
-            cure=f"containerPort: {port}, or --port {declared[0].value}",
-        )
+        own = declared[0].value
+        said, cure = f"the container declares port {own}", f"containerPort: {port}, or --port {own}"
+        yield mismatch(said, declared[0], cure)
     for probe in server.probes:
         if probe.port is not None and probe.port.value.isdecimal() and probe.port.value != str(port):
-            yield finding(
-                "port-mismatch",
-                f"the {probe.kind}Probe asks port {probe.port.value}, and the server listens on {port}",
-                probe.port,
-                cure=f"port: {port}",
-            )
+            yield mismatch(f"the {probe.kind}Probe asks port {probe.port.value}", probe.port, f"port: {port}")

@@ -61,13 +61,8 @@ def _port(case: Case, beside: Sequence[Case]) -> Iterator[Finding]:
     taken = [one for other in beside for one in _ports(other)]
     for address, port, at in _ports(case):
         if any(port == other and ("" in (address, where) or address == where) for where, other, _ in taken):
-            yield finding(
-                "port-taken",
-                f"another server of this file takes port {port} of the same machine",
-                at,
-                cure="give each server a port of its own",
-                stops=True,
-            )
+            said = f"another server of this file takes port {port} of the same machine"
+            yield finding("port-taken", said, at, cure="give each server a port of its own", stops=True)
             return
 
 

@@ -5,6 +5,25 @@ from __future__ import annotations
 import json
 
 CLIENTS = ("curl", "openai")
+HELLO = "Say hello in one short sentence."
+_CURL = """\
+curl {url}/v1/chat/completions \\
+  --header "Authorization: Bearer $VLLM_API_KEY" \\
+  --json @- <<'EOF'
+{body}
+EOF"""
+_OPENAI = """\
+import os
+
+from openai import OpenAI
+
+client = OpenAI(base_url="{url}/v1", api_key=os.environ.get("VLLM_API_KEY", "none"))
+answer = client.chat.completions.create(
+    model="{model}",
+    messages=[{{"role": "user", "content": "{hello}"}}],
+    reasoning_effort="none",
+)
+print(answer.choices[0].message.content)"""
 
 
 def client_snippet(kind: str, *, base_url: str, model: str) -> str:
@@ -17,35 +36,8 @@ def client_snippet(kind: str, *, base_url: str, model: str) -> str:
     curl http://127.0.0.1:8000/v1/chat/completions \\
     """
     if kind == "curl":
-        body = {
-            "model": model,
-            "messages": [{"role": "user", "content": "Say hello in one short sentence."}],
-            "reasoning_effort": "none",
-        }
-        data = json.dumps(body, indent=2)
-        return "\n".join(
-            [
-                f"curl {base_url}/v1/chat/completions \\",
-                '  --header "Authorization: Bearer $VLLM_API_KEY" \\',
-                "  --json @- <<'EOF'",
-                data,
-                "EOF",
-            ]
-        )
+        body = {"model": model, "messages": [{"role": "user", "content": HELLO}], "reasoning_effort": "none"}
+        return _CURL.format(url=base_url, body=json.dumps(body, indent=2))
     if kind == "openai":
-        return "\n".join(
-            [
-                "import os",
-                "",
-                "from openai import OpenAI",
-                "",
-                f'client = OpenAI(base_url="{base_url}/v1", api_key=os.environ.get("VLLM_API_KEY", "none"))',
-                "answer = client.chat.completions.create(",
-                f'    model="{model}",',
-                '    messages=[{"role": "user", "content": "Say hello in one short sentence."}],',
-                '    reasoning_effort="none",',
-                ")",
-                "print(answer.choices[0].message.content)",
-            ]
-        )
+        return _OPENAI.format(url=base_url, model=model, hello=HELLO)
     raise ValueError(f"there is no client `{kind}`")
