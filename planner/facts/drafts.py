@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from planner.facts.record import Record, door
-from planner.facts.vllm import Size
+from planner.facts.vllm import Fact
 
 
 class DraftMethod(Record):
@@ -39,7 +39,7 @@ class DraftFacts(Record):
     """The chance of a further token over that of the one before it."""
     decay_basis: str
     decay_source: str
-    most: Size
+    most: Fact[int]
     """Tokens that any draft may propose in a step."""
     methods: Mapping[str, DraftMethod]
     measured: tuple[MeasuredDraft, ...]

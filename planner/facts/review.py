@@ -5,7 +5,7 @@ from functools import cache
 from typing import Literal
 
 from planner.facts.record import Record, door, read
-from planner.facts.vllm import Basis, Origin
+from planner.facts.vllm import Basis, Fact, Origin
 
 
 class Code(Record):
@@ -30,16 +30,10 @@ class Unmodelled(Record):
     names: tuple[str, ...]
 
 
-class Extensions(Origin):
-    """Flags that another package brings along."""
+class Names(Origin):
+    """Names with one source."""
 
     names: tuple[str, ...]
-
-
-class FirstRelease(Origin):
-    """The first release that loads a model."""
-
-    version: str
 
 
 class KnownModel(Record):
@@ -51,42 +45,6 @@ class KnownModel(Record):
     num_attention_heads: int | None = None
     basis: Basis | Literal["reported"]
     source: str
-
-
-class Publishers(Origin):
-    """Who marks a quantised copy in its name."""
-
-    names: tuple[str, ...]
-
-
-class SmallBatch(Origin):
-    """At most this many sequences a GPU are few."""
-
-    per_gpu: int
-
-
-class LowUtilization(Origin):
-    """Below it much of the GPU stays empty."""
-
-    below: float
-
-
-class WholeGpu(Origin):
-    """From this release on the engine refuses to take all of a GPU."""
-
-    since: str
-
-
-class Pairs(Origin):
-    """From this release on ``key=value`` stands for no object any more."""
-
-    gone_since: str
-
-
-class StartupReview(Origin):
-    """What every start takes beside loading."""
-
-    least_prepare_s: int
 
 
 class Secrets(Record):
@@ -127,17 +85,24 @@ class ReviewFacts(Record):
     renamed: Mapping[str, str]
     misread: Mapping[str, str]
     """Abbreviation → what the parser takes it for."""
-    extensions: Extensions
+    extensions: Names
+    """Flags that another package brings along."""
     unmodelled: Unmodelled
-    first_release: Mapping[str, FirstRelease]
-    """By a part of the model's name."""
+    first_release: Mapping[str, Fact[str]]
+    """By a part of the model's name, the first release that loads it."""
     known_models: tuple[KnownModel, ...]
-    publishers: Publishers
-    small_batch: SmallBatch
-    low_utilization: LowUtilization
-    pairs: Pairs
-    whole_gpu: WholeGpu
-    startup: StartupReview
+    publishers: Names
+    """Who marks a quantised copy in its name."""
+    few_sequences_per_gpu: Fact[int]
+    """At most this many sequences a GPU are few."""
+    low_utilization: Fact[float]
+    """Below it much of the GPU stays empty."""
+    pairs_gone_since: Fact[str]
+    """From this release on ``key=value`` stands for no object any more."""
+    whole_gpu_refused_since: Fact[str]
+    """From this release on the engine refuses to take all of a GPU."""
+    least_prepare_s: Fact[int]
+    """What every start takes beside loading."""
     secrets: Secrets
     hub_token: HubToken
     shell: Shell

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from planner.facts.record import Record, door
-from planner.facts.vllm import Basis, Origin
+from planner.facts.vllm import Basis, Fact, Origin
 
 
 class Fitted(Record):
@@ -62,17 +62,11 @@ class Spread(Record):
     source: str
 
 
-class Limit(Origin):
-    """A load beyond which nothing is near."""
-
-    value: int
-
-
 class Reach(Record):
     """Beyond what loads nothing is near."""
 
-    in_flight: Limit
-    prompt_tokens: Limit
+    in_flight: Fact[int]
+    prompt_tokens: Fact[int]
 
 
 class Span(Record):

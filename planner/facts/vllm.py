@@ -1,7 +1,7 @@
 """What vLLM does beside its rules by release: ``vllm.toml``. The rules are resolved in :mod:`planner.facts.release`."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from planner.facts.record import Record, door
 
@@ -32,10 +32,13 @@ class Rule(Record):
     source: str
 
 
-class Size(Record):
-    """A count with its source."""
+T = TypeVar("T")
 
-    value: int
+
+class Fact(Record, Generic[T]):
+    """One figure or name with its source."""
+
+    value: T
     basis: Basis
     source: str
 
@@ -62,7 +65,7 @@ class Origin(Record):
 class KvCacheFacts(Record):
     """The KV cache's block and the types it can be stored in."""
 
-    block_size: Size
+    block_size: Fact[int]
     dtypes: Mapping[str, CacheDtype]
     dtypes_fact: Origin
 
@@ -86,7 +89,7 @@ class BrokenFacts(Record):
 class LoadingFacts(Record):
     """What loading takes beside the weights."""
 
-    requantise_bytes_per_element: Size
+    requantise_bytes_per_element: Fact[int]
 
 
 class BadPackage(Record):
@@ -155,7 +158,7 @@ class VllmFacts(Record):
     command: CommandFacts
     multi_node: MultiNode
     ledger_sources: Mapping[str, str]
-    params_positions: Size
+    params_positions: Fact[int]
     images: Images
 
 

@@ -206,7 +206,7 @@ def _probes(case: Case) -> Iterator[Finding]:
 def _least_start_s(size_bytes: int) -> int:
     """Seconds that a start takes at least where nothing is downloaded."""
     loading = size_bytes / float(policy().startup.load_bytes_per_s.value)
-    return int(loading + review_facts().startup.least_prepare_s)
+    return int(loading + review_facts().least_prepare_s.value)
 
 
 def _short(probe: Probe, needed_s: int) -> Finding:

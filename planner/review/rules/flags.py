@@ -233,7 +233,9 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
     def wrong(message: str, cure: str, edits: tuple[Edit, ...] = ()) -> Finding:
         return finding("flag-value", message, at, cure=cure, stops=True, edits=edits)
 
-    old = case.version is not None and parse_version(case.version) < parse_version(review_facts().pairs.gone_since)
+    old = case.version is not None and parse_version(case.version) < parse_version(
+        review_facts().pairs_gone_since.value
+    )
     if one.name == "limit-mm-per-prompt" and not one.key and not old and re.fullmatch(r"\w+=\d+(,\w+=\d+)*", value):
         counts = dict(part.split("=") for part in value.split(","))
         new = json.dumps({name: int(number[:6]) for name, number in counts.items()})

@@ -276,7 +276,12 @@ def _small(case: Case) -> Iterator[Finding]:
     facts = review_facts()
     used, seqs = case.used, case.server.number("max-num-seqs")
     option = case.server.option("max-num-seqs")
-    if option is not None and seqs is not None and (used or 0) >= 2 and seqs <= (used or 0) * facts.small_batch.per_gpu:
+    if (
+        option is not None
+        and seqs is not None
+        and (used or 0) >= 2
+        and seqs <= (used or 0) * facts.few_sequences_per_gpu.value
+    ):
         said = f"--max-num-seqs {seqs} serves {seqs} requests at a time on {used} GPUs"
         yield finding("small-batch", said, option.typed, cure="leave --max-num-seqs to the engine, or raise it")
     share = case.server.text("gpu-memory-utilization")
@@ -285,8 +290,8 @@ def _small(case: Case) -> Iterator[Finding]:
         asked = float(share) if share is not None else 0.0
     except ValueError:
         asked = 0.0
-    low = 0 < asked < facts.low_utilization.below
-    checked = case.version is None or parse_version(case.version) >= parse_version(facts.whole_gpu.since)
+    low = 0 < asked < facts.low_utilization.value
+    checked = case.version is None or parse_version(case.version) >= parse_version(facts.whole_gpu_refused_since.value)
     if asked == 1.0 and option is not None and checked and case.vendor != "other":
         highest = policy().levers.gpu_memory_utilization.value
         said, edits = "asks for more than is ever free", with_value(case.server, option, str(highest))
@@ -338,10 +343,10 @@ def _too_old(case: Case) -> Iterator[Finding]:
     if case.model is None or case.version is None:
         return
     for name, needs in review_facts().first_release.items():
-        if name in case.model.name.casefold() and parse_version(case.version) < parse_version(needs.version):
+        if name in case.model.name.casefold() and parse_version(case.version) < parse_version(needs.value):
             yield finding(
                 "refused",
-                f"vLLM {case.version} is older than this model: no release before {needs.version} loads it",
+                f"vLLM {case.version} is older than this model: no release before {needs.value} loads it",
                 _release_at(case),
                 cure=f"take {vllm_facts().requires.mistral.version} or newer",
                 stops=True,
