@@ -142,13 +142,14 @@ def fuzz(door: str, *, seconds: float, seed: int) -> tuple[int, list[tuple[bytes
     while time.monotonic() < deadline or tries < len(inputs):
         data = inputs[tries] if tries < len(inputs) else changed(dice.choice(inputs), dice)
         tries += 1
-        begun = time.monotonic()
+        # Of the processor: a door waits for nothing, and a loaded machine says nothing of it.
+        begun = time.process_time()
         try:
             DOORS[door](data)
         except EXPECTED:
             pass
         except Exception as error:
             bad.append((data, error))
-        if time.monotonic() - begun > 5:
-            bad.append((data, TimeoutError(f"{time.monotonic() - begun:.1f} s")))
+        if (took := time.process_time() - begun) > 5:
+            bad.append((data, TimeoutError(f"{took:.1f} s")))
     return tries, bad

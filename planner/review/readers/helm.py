@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 from planner.review.options import Option, read_arguments
 from planner.review.readers import pod as pods
 from planner.review.readers.docker import Engine
 from planner.review.readers.image import read_image
-from planner.review.readers.tree import Tree
+from planner.review.readers.tree import Elsewhere, Tree, documents
 from planner.review.server import Claim, Mount, Opening, Probe, Server, Variable
-from planner.review.text import Text
+from planner.review.text import Source, Text
 
 _VALUES = {
     "tensorParallelSize": "tensor-parallel-size",
@@ -34,6 +35,23 @@ def is_values(root: Tree) -> bool:
     return root.get("servingEngineSpec", "modelSpec") is not None or (
         root.get("modelArtifacts") is not None and (root.get("decode") is not None or root.get("prefill") is not None)
     )
+
+
+def released(root: Tree) -> Iterator[Tree]:
+    """The values that a HelmRelease of Flux or an Application of Argo CD gives its chart."""
+    if root.string("kind") == "HelmRelease":
+        holders = [root.get("spec", "values")]
+    elif root.string("kind") == "Application":
+        sources = [root.get("spec", "source"), *root.each("spec", "sources")]
+        holders = [one.get("helm", key) for one in sources if one is not None for key in ("valuesObject", "values")]
+    else:
+        return
+    for values in holders:
+        if values is not None and values.kind == "map":
+            yield values
+        elif values is not None and values.value:
+            # A text in the text: what it says is found where it begins.
+            yield from (Elsewhere.of(one, values.start) for one in documents(Source(values.value)) if one.kind == "map")
 
 
 def servers_of(root: Tree) -> list[Server]:

@@ -154,6 +154,10 @@ def _yaml(source: Source, beside: Callable[[str], str | None]) -> Artefact | Non
     roots = [root for root in all_roots if root.kind == "map"]
     if roots and all(kustomize.is_kustomization(root) for root in roots):
         return _kustomization(roots[0], beside)
+    released = [values for root in roots for values in helm.released(root)]
+    if released:
+        found = [one for part in released for one in (helm if helm.is_values(part) else loose).servers_of(part)]
+        return Artefact("Helm release", [*kubernetes.servers_of(roots), *found])
     if any(kubernetes.is_manifest(root) for root in roots):
         return Artefact("Kubernetes", kubernetes.servers_of(roots))
     for root in roots:
@@ -175,6 +179,9 @@ def _yaml(source: Source, beside: Callable[[str], str | None]) -> Artefact | Non
 
 def _kustomization(root: Tree, beside: Callable[[str], str | None]) -> Artefact:
     """The servers of what it makes of the files at hand, and what is not."""
+    if (root.string("apiVersion") or "").startswith("kustomize.toolkit.fluxcd.io/"):
+        at = root.get("spec", "path") or root
+        return Artefact("Flux Kustomization", [], asked=[(at.text, "it applies a folder of a repository: review that")])
     objects, missing = kustomize.resources_of(root, beside)
     servers = kubernetes.servers_of(objects)
     if missing and not servers:
