@@ -99,7 +99,7 @@ def test_an_acceptance_report_has_the_measured_beside_the_predicted() -> None:
 
 def test_the_command_line_writes_both(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--gpus", "8xH200", "--emit", "markdown"]) == 0
-    assert capsys.readouterr().out.startswith("# mistralai/Mistral-Medium-3.5-128B on H200\n")
+    assert capsys.readouterr().out.startswith("# mistralai/Mistral-Medium-3.5-128B on 8 x H200\n")
     assert main(["--gpus", "1xH100", "--emit", "html"]) == 3
     assert capsys.readouterr().out.startswith("<!doctype html>")
 

@@ -62,7 +62,8 @@ def command(
     load = {name: settings.pop(name) for name in SPEED_OPTIONS}
     deployment = take_deployment(settings)
     if emit_kind in (None, *PAGES) and (deployment is not None or emit_unfit or output_dir):
-        raise click.UsageError("where and how something is deployed only means something with `--emit TARGET`")
+        asked = f"`--emit {emit_kind}` shows the plan" if emit_kind else "no `--emit TARGET` was given"
+        raise click.UsageError(f"where and how something is deployed only stands in what starts it: {asked}")
     settings["calibrations"] = known_calibrations()
     machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
     if as_wizard:

@@ -15,7 +15,7 @@ from planner.planning.context_curve import CurvePoint, context_curve
 from planner.rendering import report
 from planner.rendering.emitters.shell import command_lines
 from planner.rendering.envelope import entry
-from planner.rendering.headline import headline, summary, verdict_words
+from planner.rendering.headline import headline, summary, verdict_words, where
 from planner.rendering.multi_node import first_command, nodes_note
 from planner.speed.answer import SpeedForecast
 
@@ -107,7 +107,7 @@ def sheet(
     rules = "" if plan.rules_version == plan.vllm_version else f" (rules of {plan.rules_version})"
     return Sheet(
         plan=plan,
-        title=f"{plan.model.name} on {plan.gpus.spec.name}",
+        title=f"{plan.model.name} on {where(plan)}",
         verdict=verdict_words(plan),
         headline=headline(plan),
         summary=summary(plan),
