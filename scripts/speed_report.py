@@ -177,6 +177,7 @@ def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
         "8B BF16 at 0.33.0, one H200, 1 to 1,000 at once": ("H200-0.33/dense",),
         "8B BF16 at 0.33.0, one H200 alone, 19 loads": ("H200-0.33-loads",),
         "this model and 24 layers at 0.33.0, two H200, forecast before": ("H200-0.33-tp2/",),
+        "FP8 cache, draft, stages, agents and an 8B at TP2, two H200": ("H200-0.33-load/",),
         "14B and 32B on A100, 100 to 1,000 at once": ("GS-14b-A100", "GS-32b-A100"),
         "14B on an H100 that reads at half its rate, 100 to 1,000 at once": ("GS-14b-H100",),
         "8B on H100 with vLLM 0.9.2, 1,000 at once": ("GSQ",),
@@ -285,14 +286,21 @@ def halves() -> str:
     return table(["half", "figure", "runs", "before", "now, means alone", "now, lengths as wide"], rows, "llrrrr")
 
 
-def loads(found: dict[str, tuple[Comparison, ...]]) -> str:
+def loads(found: dict[str, tuple[Comparison, ...]], campaign: str) -> str:
     rows = []
     for used, name in (("fit", "fitted"), ("test", "left out")):
         for figure in ("output_tokens_per_s", "ttft_ms", "ttft_p99_ms", "tpot_ms", "itl_p50_ms"):
-            mine = [c for i, many in found.items() if i.startswith("H200-0.33-loads/") for c in many]
-            errors = [abs(c.error) for c in mine if c.figure == figure and role(c) == used]
-            rows.append([name, LABELS[figure], str(len(errors)), f"{median(errors):.0%}", f"{max(errors):.0%}"])
-    return table(["half", "figure", "runs", "median error", "largest"], rows, "llrrr")
+            mine = [c for i, many in found.items() if i.startswith(campaign) for c in many if c.figure == figure]
+            errors = [abs(c.error) for c in mine if role(c) == used]
+            before = [
+                abs(c.measurement.predicted_before[figure] / c.measured - 1)
+                for c in mine
+                if role(c) == used and c.measurement.predicted_before
+            ]
+            if errors:
+                shown = [f"{median(e):.0%} / {max(e):.0%}" if e else "–" for e in (before, errors)]
+                rows.append([name, LABELS[figure], str(len(errors)), *shown])
+    return table(["half", "figure", "runs", "before", "now"], rows, "llrrr")
 
 
 def another_model(found: dict[str, tuple[Comparison, ...]]) -> str:
@@ -372,7 +380,8 @@ def page(found: dict[str, tuple[Comparison, ...]]) -> str:
     text = TEXT.read_text(encoding="utf-8")
     for name, value in {
         "WORST_FITTED": f"{fitted:.1%}", "WORST_UNSEEN": f"{unseen:.1%}", "THIS_MODEL": this_model(found),
-        "HALVES": halves(), "LOADS": loads(found), "OWN_SUMMARY": own_summary(found), "OWN_RUNS": own_runs(found),
+        "HALVES": halves(), "LOADS": loads(found, "H200-0.33-loads/"),
+        "TWO_GPUS": loads(found, "H200-0.33-load/"), "OWN_SUMMARY": own_summary(found), "OWN_RUNS": own_runs(found),
         "GROUPS": groups(found), "OTHERS": others(found), "EXCLUDED": excluded(), "EFFICIENCIES": efficiencies(),
         "TERRITORIES": territories(), "ANOTHER_MODEL": another_model(found),
     }.items():  # fmt: skip

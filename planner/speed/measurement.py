@@ -58,6 +58,8 @@ class Measurement:
     request_rate: float | None = None
     prefix_cache_hit_rate: float = 0.0
     cached_requests: int = 0
+    turns: int = 1
+    system_tokens: int = 0
     result: Mapping[str, float]
     """Figure name → value as the source reports it; empty where nothing can be compared."""
     reported: str = ""
@@ -84,6 +86,7 @@ class Measurement:
             prompt_tokens=self.prompt_tokens, output_tokens=self.output_tokens, concurrency=self.concurrency,
             num_requests=self.num_requests, prefix_cache_hit_rate=self.prefix_cache_hit_rate,
             request_rate=self.request_rate, length_distribution=self.length_distribution,
+            turns=self.turns, system_tokens=self.system_tokens,
         )  # fmt: skip
 
 

@@ -53,6 +53,8 @@ class EngineProfile:
     """Passes over the hidden state per token and layer that tensor parallelism does not divide, in memory time."""
     eager_layer_s: float
     """Launch time per layer, a floor for steps that no graph covers."""
+    eager_allreduce_s: float
+    """Launch time per collective in such a step, beside its layer's."""
     frontend_s: float
     """HTTP, tokenising and hand-over: work of the front end per request, which it does on all of them by turns."""
     first_token_s: float

@@ -54,7 +54,8 @@ class StepModel:
         """Return the least seconds that launching the kernels takes; 0 where a graph covers the step."""
         tokens = self._tokens(batch)
         eager = self.enforce_eager or tokens > self.graph_tokens
-        return self.work.num_layers * self.profile.eager_layer_s if eager else 0.0
+        work, eff = self.work, self.profile
+        return work.num_layers * eff.eager_layer_s + work.allreduces * eff.eager_allreduce_s if eager else 0.0
 
     def parts(self, batch: Batch) -> dict[str, float]:
         """Return the seconds of the step by cause; they sum to the step unless a launch floor bounds it."""
