@@ -23,7 +23,7 @@ from planner.accuracy.evaluate import (
     term_gib,
     weights_gib,
 )
-from planner.accuracy.rows import NEWEST, OWN, SEVERAL, TWO, OwnStart, own_starts
+from planner.accuracy.rows import FORECAST_BEFORE, NEWEST, OWN, SEVERAL, OwnStart, own_starts
 from planner.checkpoint.preset import load_preset
 from planner.memory.ledger import RankBudget
 from planner.memory.overheads import draft_embeddings_bytes
@@ -50,6 +50,7 @@ def own_groups() -> tuple[Group, ...]:
     one = [(OWN, row) for row in own_starts(OWN).startups if row.model_runner == 2]
     several = [(SEVERAL, row) for row in own_starts(SEVERAL).startups]
     newest = [(name, row) for name in NEWEST for row in own_rows(name) if row.status == "ready"]
+    before = [one for one in newest if one[0] in FORECAST_BEFORE]
     groups: tuple[tuple[str, list[tuple[str, OwnStart]], Callable[[OwnStart], bool]], ...] = (
         ("one H200, 0.26: eager, or compiled before", one, lambda row: row.compile_cache != "cold"),
         ("one H200, 0.26: first compiled starts", one, lambda row: row.compile_cache == "cold"),
@@ -57,7 +58,7 @@ def own_groups() -> tuple[Group, ...]:
         ("two and four H100, 0.26", several, lambda row: row.compile_cache != "warm"),
         ("H100 and H200, 0.33: first starts", newest, lambda row: row.compile_cache != "warm"),
         ("later starts, 0.26 and 0.33", several + newest, lambda row: row.compile_cache == "warm"),
-        ("two H200, 0.33: forecast before they were made", [one for one in newest if one[0] in TWO], lambda _: True),
+        ("two and four H200, 0.33: forecast before they were made", before, lambda _: True),
         ("0.26 and 0.33: starts that no fit saw", several + newest, _judges),
     )
     found = []
@@ -71,7 +72,7 @@ def own_groups() -> tuple[Group, ...]:
 
 
 def _judges(row: OwnStart) -> bool:
-    return row.name in JUDGES or any(row in own_starts(name).startups for name in TWO)
+    return row.name in JUDGES or any(row in own_starts(name).startups for name in FORECAST_BEFORE)
 
 
 def own_rows(source: str) -> list[OwnStart]:

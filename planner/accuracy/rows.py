@@ -8,8 +8,9 @@ from planner.facts.record import Record, door, read
 
 OWN = "measured/startups-h200-0.26.json"
 SEVERAL = "measured/startups-h100-tp-0.26.json"
-TWO = ("measured/startups-h200-0.33-tp2.json", "measured/startups-h200-0.33-load.json")
-NEWEST = ("measured/startups-h100-0.33.json", "measured/startups-h200-0.33.json", *TWO)
+FORECAST_BEFORE = tuple(f"measured/startups-h200-0.33-{campaign}.json" for campaign in ("tp2", "load", "tp4"))
+"""Campaigns of which every start was forecast before it was made."""
+NEWEST = ("measured/startups-h100-0.33.json", "measured/startups-h200-0.33.json", *FORECAST_BEFORE)
 
 
 class Model(Record):

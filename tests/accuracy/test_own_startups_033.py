@@ -19,7 +19,7 @@ from planner.serve.log.parser import parse_log
 LOGS = Path(__file__).parents[1] / "fixtures" / "logs"
 ROWS: list[dict[str, Any]] = [
     row
-    for name in ("", "-loads", "-tp2", "-load")
+    for name in ("", "-loads", "-tp2", "-load", "-tp4")
     for row in load(f"measured/startups-h200-0.33{name}.json")["startups"]
 ]
 
@@ -80,13 +80,15 @@ def test_a_first_compilation_holds_a_copy_of_the_embedding_and_three_activations
 def test_a_ready_server_grows_by_the_activations_of_ever_larger_steps(
     row: dict[str, Any], stage: dict[str, Any]
 ) -> None:
-    """Requests in flight and drafted tokens do not make it grow: the budget has room for all that a step needs."""
+    """No step takes more than the budget has room for; segments that smaller steps left come on top, less than again."""
     steps = [one for one in stage["growth"] if one["where"] == "forward"]
     sizes = [one["tokens"] for one in steps]
     assert sizes == sorted(sizes) and sizes[-1] <= row["max_num_batched_tokens"]
-    grown = sum(one["grown_bytes"] for one in stage["growth"])
+    grown = [one["grown_bytes"] for one in stage["growth"]]
     # What stages send and receive comes on top.
-    assert grown <= stage["transient_peak_headroom_bytes"] or row["pipeline_parallel_size"] > 1
+    if row["pipeline_parallel_size"] == 1:
+        assert max(grown, default=0) <= stage["transient_peak_headroom_bytes"]
+        assert sum(grown) < 2 * stage["transient_peak_headroom_bytes"]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +118,7 @@ def test_agents_find_in_the_cache_what_the_planner_plays(row: dict[str, Any], ta
     "path",
     sorted(
         path
-        for folder in ("0.33.0-h200", "0.33.0-h200-tp2", "0.33.0-h200-load")
+        for folder in ("0.33.0-h200", "0.33.0-h200-tp2", "0.33.0-h200-load", "0.33.0-h200-tp4")
         for path in (LOGS / folder).glob("*.log")
     ),
     ids=lambda path: path.stem,
