@@ -34,6 +34,9 @@ class Misses(Row, Bounded):
     per_layer_mib: float
     per_layer_unfused_mib: float
     """The same where all-reduce and norm are not fused."""
+    custom_all_reduce_bytes: int = 0
+    """Up to this tensor vLLM's own all-reduce costs no more than a fused one, so that ``per_layer_unfused_mib`` is what
+    NCCL costs; 0 where the two were not told apart."""
     draft_gib: float = 0.0
 
 

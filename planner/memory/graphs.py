@@ -44,7 +44,8 @@ def captured_graphs(shape: RankShape) -> Term:
         return _v1(shape, "captured")
     row = _captured(shape)
     size = _captured_bytes(shape, row, row)
-    return _term(shape, row, size, size - _unmeasured_draft_bytes(shape, row), size, "captured")
+    low = size - _unmeasured_draft_bytes(shape, row) - _spared_bytes(shape, row)
+    return _term(shape, row, size, low, size, "captured")
 
 
 def _v1(shape: RankShape, what: Literal["estimated", "captured"]) -> Term:
@@ -115,7 +116,7 @@ def _estimated(shape: RankShape) -> Term:
     once += (full - 1) * cached.per_full_bytes
     least = cached.large_low_copies if large else cached.low_copies
     low, high = (once + round(many * buffer) for many in (least, cached.high_copies))
-    low -= _unmeasured_draft_bytes(shape, captured)
+    low -= _unmeasured_draft_bytes(shape, captured) + _spared_bytes(shape, row)
     return _term(shape, row, once + round(copies * buffer), low, high, "estimated", f" + {copies:g} buffers cached")
 
 
@@ -142,14 +143,28 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     if copies is None:
         copies = row.copies_one_rank if shape.tensor_parallel_size == 1 else row.copies
     pieces, _, tokens = piecewise_and_full(shape)
-    fused = pieces if shape.tensor_parallel_size == 1 else min(pieces, capture_sizes(fused_tokens(shape)))
-    of_layers = layers.per_layer_mib * fused + layers.per_layer_unfused_mib * (pieces - fused)
     size: float = copies * _attention_bytes(shape, tokens)
-    size += MIB * (row.per_size_mib * pieces + of_layers * shape.layers)
+    size += MIB * pieces * (row.per_size_mib + layers.per_layer_mib * shape.layers) + _unfused_bytes(shape, layers)
     if shape.speculative_tokens:
         size += row.draft_step_copies * _attention_bytes(shape, tokens)
         size += _draft_steps(shape, row) * _draft_bytes(shape, row)
     return round(size)
+
+
+def _unfused_bytes(shape: RankShape, row: Misses) -> float:
+    """What pieces take more whose all-reduce is not fused or, where that was told apart, goes to NCCL."""
+    if shape.tensor_parallel_size == 1:
+        return 0.0
+    pieces, _, _ = piecewise_and_full(shape)
+    custom = row.custom_all_reduce_bytes // (2 * shape.model.hidden_size) if shape.linked else 0
+    dearer = max(0, pieces - capture_sizes(max(fused_tokens(shape), custom)))
+    return MIB * (row.per_layer_unfused_mib - row.per_layer_mib) * dearer * shape.layers
+
+
+def _spared_bytes(shape: RankShape, row: Misses) -> int:
+    """NCCL's part, where with multicast torch's symmetric memory may take such tensors: that was not measured."""
+    told_apart = row.custom_all_reduce_bytes and shape.fused_all_reduce == "auto"
+    return round(_unfused_bytes(shape, row)) if told_apart else 0
 
 
 def _draft_bytes(shape: RankShape, row: Captured) -> float:

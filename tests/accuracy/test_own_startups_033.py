@@ -80,7 +80,7 @@ def test_a_first_compilation_holds_a_copy_of_the_embedding_and_three_activations
 def test_a_ready_server_grows_by_the_activations_of_ever_larger_steps(
     row: dict[str, Any], stage: dict[str, Any]
 ) -> None:
-    """No step takes more than the budget has room for; segments that smaller steps left come on top, less than again."""
+    """No step takes more than the budget has room for; what smaller steps left behind comes on top, less than again."""
     steps = [one for one in stage["growth"] if one["where"] == "forward"]
     sizes = [one["tokens"] for one in steps]
     assert sizes == sorted(sizes) and sizes[-1] <= row["max_num_batched_tokens"]
