@@ -269,3 +269,14 @@ def test_files_are_written_where_they_are_asked_for(tmp_path: Path, capsys: pyte
 def test_a_place_without_a_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--gpus", "8xH200", "--namespace", "llm"]) == 2
     assert "--emit TARGET" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name", "memory"),
+    [("8xA100-SXM", "A100", "79GB.."), ("8xA100-40GB", "A100", "39GB.."), ("8xMI355X", "MI355X", None)],
+)
+def test_dstack_asks_for_the_size_where_a_name_stands_for_several(gpus: str, name: str, memory: str | None) -> None:
+    answer = planned(gpus, {"vllm_version": "0.32.0"})
+    asked = yaml.safe_load(emit("dstack", answer, unfit=True))["resources"]["gpu"]
+    assert asked["name"] == [name]
+    assert asked.get("memory") == memory

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from hw_specs.units import GIB
 from planner.errors import InvalidRequest
+from planner.facts.clouds import cloud_facts
 from planner.planning.answer import Plan
 from planner.rendering.command import serve_command
 from planner.rendering.emitters.deployment import EVERYWHERE, SECRETS, Deployment
@@ -49,7 +51,7 @@ def configuration(plan: Plan, deployment: Deployment) -> dict[str, Any]:
         "env": [*SECRETS, *(f"{name}={value}" for name, value in variables.items())],
         "commands": [script],
         "resources": {
-            "gpu": {"name": [accelerator(plan, "dstack")], "count": gpus_per_node(plan)},
+            "gpu": _gpu(plan),
             "cpu": f"{needs.cpus}..",
             "memory": f"{needs.memory_gib}GB..",
             "shm_size": f"{needs.shared_memory_gib}GB",
@@ -65,6 +67,15 @@ def configuration(plan: Plan, deployment: Deployment) -> dict[str, Any]:
         "model": plan.model.name,
         "probes": [probe],
     }
+
+
+def _gpu(plan: Plan) -> dict[str, Any]:
+    """The GPUs by name, and by size where one name stands for cards of several (A100)."""
+    name = accelerator(plan, "dstack")
+    found = {"name": [name], "count": gpus_per_node(plan)}
+    if [*cloud_facts().dstack.names.values()].count(name) > 1:
+        found["memory"] = f"{plan.gpus.memory_bytes // GIB}GB.."
+    return found
 
 
 def emit(plan: Plan, deployment: Deployment) -> str:
