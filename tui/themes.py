@@ -56,5 +56,5 @@ def theme_for(colorfgbg: str) -> str:
     ('m35-light', 'm35-dark', 'm35-dark')
     """
     background = colorfgbg.rpartition(";")[2]
-    light = background.isdigit() and int(background) in (7, 15)
+    light = background in ("7", "15")
     return LIGHT.name if light else DARK.name

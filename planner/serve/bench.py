@@ -6,7 +6,6 @@ It measures nothing itself: the engine's tool does, and this module reads what t
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import re
 import subprocess
@@ -20,6 +19,7 @@ from hw_specs.reading import read_text
 from planner.errors import InvalidRequest, LogNotUnderstood, PlannerError
 from planner.rendering.secrets import API_KEY
 from planner.serve.process.scratch import scratch_folder
+from planner.serve.prometheus import MOST
 from planner.speed.answer import SpeedCalibration
 from planner.speed.workload import Workload
 from planner.state import append_records, read_kept, state_dir
@@ -203,7 +203,7 @@ def _from_json(text: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         return {}
     found = {name: document[key] for name, key in _JSON_KEYS.items() if isinstance(document.get(key), int | float)}
-    return {name: value for name, value in found.items() if type(value) is int or math.isfinite(value)}
+    return {name: value for name, value in found.items() if abs(value) <= MOST}
 
 
 def _from_table(text: str) -> dict[str, Any]:

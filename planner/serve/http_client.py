@@ -69,7 +69,11 @@ class OpenAnswer:
 
     def read(self) -> bytes:
         """Return all that is left of it."""
-        return self._response.read()
+        # Piece by piece: read at once, a chunk's announced size would be taken from memory before it is there.
+        pieces = [*iter(lambda: self._response.read1(_CHUNK_BYTES), b"")]
+        if self._response.length:
+            raise http.client.IncompleteRead(b"".join(pieces), self._response.length)
+        return b"".join(pieces)
 
     def lines(self) -> Iterator[str]:
         """Yield its lines without their ends as they come; the last one may lack an end.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$")
 _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
-_MOST = 1e18
+MOST = 1e18
 """Of anything a server counts: bytes, tokens, nanoseconds of a life."""
 
 
@@ -21,6 +21,15 @@ class Sample:
     value: float
 
 
+def number(text: str) -> float | None:
+    """Return a number of the format, which may be infinite; None for NaN, its word for "none", and for other words."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return None if math.isnan(value) else value
+
+
 def samples(text: str) -> list[Sample]:
     """Return the samples of `text`; comments, values without end and lines that are not one are passed over."""
     found = []
@@ -28,12 +37,9 @@ def samples(text: str) -> list[Sample]:
         match = None if line.startswith("#") else _SAMPLE.match(line.strip())
         if match is None:
             continue
-        try:
-            value = float(match[3])
-        except ValueError:
-            continue
-        if abs(value) > _MOST or math.isnan(value):
-            # NaN is the format's word for "none", and nothing that is counted is without end.
+        value = number(match[3])
+        if value is None or abs(value) > MOST:
+            # Nothing that is counted is without end.
             continue
         found.append(Sample(name=match[1], labels=dict(_LABEL.findall(match[2] or "")), value=value))
     return found

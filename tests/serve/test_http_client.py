@@ -102,6 +102,10 @@ ENDLESS: dict[str, Script] = {
     "for ever 100": for_ever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "chunks without an end": for_ever(CHUNKED, b"ffff\r\n" + b"a" * 0xFFFF + b"\r\n"),
     "a chunk size that drips": for_ever(CHUNKED, b"0", 0.05),
+    "a chunk beyond any memory": says(CHUNKED, b"f" * 20 + b"\r\nabc"),
+    "a chunk of 512 GiB": says(CHUNKED, b"8000000000\r\nabc"),
+    "a chunk below nothing": says(CHUNKED, b"-5\r\nabc"),
+    "a body that is cut short": says(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc"),
     "an error that drips": for_ever(b"HTTP/1.1 500 No\r\n\r\n", b"a", 0.05),
     "an error without an end": for_ever(b"HTTP/1.1 500 No\r\n\r\n", b"a" * 65536),
     "silence": lambda _connection: time.sleep(2),
@@ -148,6 +152,7 @@ def test_every_way_to_misbehave_ends_in_time(name: str) -> None:
 
 
 PIECES = [
+    CHUNKED, HEAD,
     b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 ", b"200", b"\r\n", b"\r\n\r\n", b"\n",
     b": ", b"Content-Length: 5\r\n", b"Content-Length: -1\r\n", b"Content-Length: 9999999999\r\n",
     b"Content-Encoding: gzip\r\n", b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n", b"0\r\n\r\n",

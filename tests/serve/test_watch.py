@@ -53,6 +53,13 @@ def sample(*pages: str) -> Sample:
     return found
 
 
+def test_bounds_and_numbers_that_are_none_are_passed_over() -> None:
+    odd = "".join(
+        f'vllm:time_to_first_token_seconds_bucket{{le="{bound}"}} 5\n' for bound in ("x", "", "NaN", "9" * 5000)
+    )
+    assert window(page(1) + odd, page(2) + odd).sample() is not None
+
+
 @pytest.fixture(scope="module")
 def answer() -> Plan:
     return plan(PlanRequest(gpus=parse_gpus("8xH200")))

@@ -25,7 +25,7 @@ def wanted_gpus(subject: Subject) -> int:
         settings = subject.plan.settings
         return settings.layout.gpus_per_replica
     sizes = [option_value(subject.engine_args, f"{kind}-parallel-size") for kind in ("tensor", "pipeline")]
-    return math.prod(int(size) for size in sizes if size and size.isdigit())
+    return math.prod(int(size) for size in sizes if size and size.isdecimal() and len(size) < 10)
 
 
 def _on_cpu(subject: Subject) -> bool:

@@ -140,7 +140,7 @@ def _amdgpu_package(version: str) -> str | None:
 
 
 def _numbers(text: str) -> tuple[int, int]:
-    parts = [int(part) for part in text.split(".")[:2] if part.isdecimal()]
+    parts = [int(part) for part in text.split(".")[:2] if part.isdecimal() and len(part) < 10]
     return (parts[0] if parts else 0, parts[1] if len(parts) > 1 else 0)
 
 

@@ -180,7 +180,7 @@ def _ranks(subject: Subject) -> int:
 
 
 def _is_port(text: str) -> bool:
-    return not text or (text.isdecimal() and int(text) < 65536)
+    return not text or (text.isdecimal() and len(text) < 6 and int(text) < 65536)
 
 
 def check_gone(subject: Subject) -> str | None:

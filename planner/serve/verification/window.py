@@ -13,7 +13,7 @@ from hw_specs.units import format_gib, format_tokens
 from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document
-from planner.serve.prometheus import samples
+from planner.serve.prometheus import number, samples
 from planner.serve.verification.live_metrics import TTFT, Counters, LiveMetrics, live_metrics, read_counters
 from planner.speed.answer import SpeedForecast
 from planner.speed.workload import Workload
@@ -94,9 +94,9 @@ def read_look(text: str, *, at_s: float, gpus: tuple[GpuActivity, ...] = ()) -> 
     sums: dict[str, float] = {}
     for sample in samples(text):
         name, _, part = sample.name.rpartition("_")
-        if part == "bucket" and "le" in sample.labels:
+        bound = number(sample.labels.get("le", "")) if part == "bucket" else None
+        if bound is not None:
             bounds = buckets.setdefault(name, {})
-            bound = float(sample.labels["le"])
             bounds[bound] = bounds.get(bound, 0.0) + sample.value
         elif part == "sum":
             sums[name] = sums.get(name, 0.0) + sample.value

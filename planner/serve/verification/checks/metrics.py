@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from planner.serve.check import Doubtful, Failed, Skipped
@@ -19,6 +20,7 @@ ENOUGH_DRAFTED = 12
 COUNTERS_LAG_S = 5.0
 """How long counters may take to show a request that was answered."""
 
+_COUNT = re.compile(r"[0-9]{1,15}")
 _SAME_DTYPE = {"fp8_e4m3": "fp8", "auto": "bfloat16"}
 
 
@@ -42,7 +44,7 @@ def kv_cache(probe: Probe) -> str:
 def _one_engine(probe: Probe, labels: dict[str, str]) -> str:
     expect = probe.expect
     blocks, size, dtype = (labels.get(key, "") for key in ("num_gpu_blocks", "block_size", "cache_dtype"))
-    if not blocks.isdecimal() or not size.isdecimal():
+    if not _COUNT.fullmatch(blocks) or not _COUNT.fullmatch(size):
         raise Skipped(f"{CACHE} does not report blocks: {brief(str(labels), 80)}")
     seen = f"{int(blocks):,} blocks of {size} tokens, {brief(dtype, 20)}"
     if expect.kv_cache_dtype is not None and _dtype(expect.kv_cache_dtype) != _dtype(dtype):
