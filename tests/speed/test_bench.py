@@ -151,5 +151,5 @@ def test_shared_tokens_reach_the_tool_and_chats_do_not() -> None:
 
 
 def test_a_count_beyond_counting_is_passed_over() -> None:
-    text = json.dumps({"completed": 4, "mean_ttft_ms": 400.0, "output_throughput": 10**30})
-    assert read_result(text).output_tokens_per_s is None
+    text = json.dumps({"completed": 4, "output_throughput": 900.0, "mean_ttft_ms": 400.0, "mean_itl_ms": 10**30})
+    assert read_result(text).itl_ms is None
