@@ -178,6 +178,7 @@ def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
         "8B BF16 at 0.33.0, one H200 alone, 19 loads": ("H200-0.33-loads",),
         "this model and 24 layers at 0.33.0, two H200, forecast before": ("H200-0.33-tp2/",),
         "FP8 cache, draft, stages, agents and an 8B at TP2, two H200": ("H200-0.33-load/",),
+        "The whole model at TP4, drafts, stages and an 8B, four H200": ("H200-0.33-tp4/",),
         "14B and 32B on A100, 100 to 1,000 at once": ("GS-14b-A100", "GS-32b-A100"),
         "14B on an H100 that reads at half its rate, 100 to 1,000 at once": ("GS-14b-H100",),
         "8B on H100 with vLLM 0.9.2, 1,000 at once": ("GSQ",),
