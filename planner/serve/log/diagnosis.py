@@ -293,7 +293,7 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
         phase=proved_phase(events),
         term="",
         evidence=words,
-        cures=unknown.cures if any(_has_frames(event) for event in events) else unknown.silent_cures,
+        cures=unknown.cures if defect or any(_has_frames(event) for event in events) else unknown.silent_cures,
         note=f"it was {raised}" if raised else "",
         traceback=root if [line.number for line in root] != [line.number for line in words] else (),
         measured=measured,
