@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 OUT = Path(__file__).parents[1] / "planner" / "facts" / "raised.json"
-LEAST_CHARACTERS, MOST_CHARACTERS, LEAST_WORDS = 20, 48, 3
+LEAST_CHARACTERS, MOST_CHARACTERS, LEAST_WORDS, LEAST_TELLING = 20, 48, 3, 2
 NO_START = re.compile(
     r"benchmarks/|entrypoints/(?!cli/|launchers/|openai/(?:api_server|cli_args)\.py)|tool_parsers/|reasoning/|renderers/|"
     r"inputs/|parser/|grpc/|assets/|snapshot/|distributed/weight_transfer/|sampling_params|pooling_params|outputs\.py|"
@@ -28,6 +28,94 @@ NO_START = re.compile(
 """What only serves requests, trains or measures."""
 MODELS = re.compile(r"^(vllm/(?:model_executor/)?models/).*")
 """One entry for the code of all models: a new one comes with each release."""
+GENERIC = frozenset(
+    [
+        "a",
+        "all",
+        "an",
+        "and",
+        "any",
+        "are",
+        "as",
+        "at",
+        "be",
+        "both",
+        "but",
+        "by",
+        "can",
+        "cannot",
+        "case",
+        "currently",
+        "dim",
+        "dimension",
+        "does",
+        "doesn't",
+        "dtype",
+        "either",
+        "expected",
+        "for",
+        "found",
+        "from",
+        "get",
+        "got",
+        "given",
+        "has",
+        "have",
+        "in",
+        "input",
+        "invalid",
+        "is",
+        "it",
+        "it's",
+        "its",
+        "least",
+        "match",
+        "mismatch",
+        "missing",
+        "must",
+        "no",
+        "not",
+        "number",
+        "of",
+        "on",
+        "one",
+        "only",
+        "or",
+        "output",
+        "please",
+        "provided",
+        "required",
+        "requires",
+        "same",
+        "set",
+        "shape",
+        "should",
+        "size",
+        "specified",
+        "support",
+        "supported",
+        "supports",
+        "tensor",
+        "than",
+        "that",
+        "the",
+        "this",
+        "to",
+        "type",
+        "types",
+        "unknown",
+        "unsupported",
+        "use",
+        "used",
+        "using",
+        "value",
+        "was",
+        "when",
+        "with",
+        "yet",
+    ]
+)
+"""Words that anyone's message may be made of."""
 SENTENCE = re.compile(r"[A-Z`'][A-Za-z0-9 ,.'\"()=:_/%*+\-`;\[\]>]+")
 ANYONES = re.compile(
     r"please file an issue|expected scalar type|[Dd]evice index|while checking arguments|c10::|std::|^Cuda |"
@@ -85,7 +173,9 @@ def kept(text: str) -> str:
     """`text` cut at a word; empty where it is too short to be anyone's in particular."""
     if len(text) > MOST_CHARACTERS:
         text = text[:MOST_CHARACTERS].rsplit(" ", 1)[0]
-    return text if len(text) >= LEAST_CHARACTERS and len(text.split()) >= LEAST_WORDS else ""
+    words = re.findall(r"[A-Za-z]\w*", text)
+    told = sum(word.lower() not in GENERIC for word in words)
+    return text if len(text) >= LEAST_CHARACTERS and len(words) >= LEAST_WORDS and told >= LEAST_TELLING else ""
 
 
 def files(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -93,6 +93,8 @@ class Cause(Record):
     lines: tuple[FailureLine, ...]
     stalls: tuple[FailureLine, ...] = ()
     """Lines that a start repeats while it waits for something that does not come."""
+    exceptions: tuple[FailureLine, ...] = ()
+    """What a root exception begins with that speaks for the cause where no line and no place does."""
     places: tuple[str, ...] = ()
     """Parts of a source file's path; an exception raised there that nothing names speaks for the cause, weakly."""
     last_words: tuple[str, ...] = ()

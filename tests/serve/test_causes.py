@@ -166,7 +166,8 @@ def test_a_log_of_many_starts_is_a_loop() -> None:
         ("AttributeError: 'NoneType' object has no attribute 'shape'", "engine-defect"),
         ("TypeError: forward() got an unexpected keyword argument 'sinks'", "engine-defect"),
         ("ValueError: nobody knows this one", "unknown"),
-        ("AssertionError", "unknown"),
+        ("AssertionError", "engine-defect"),
+        ("KeyError: 'scale_fmt'", "engine-defect"),
     ],
 )
 def test_only_an_error_that_no_setting_raises_is_the_code_s_fault(exception: str, code: str) -> None:
@@ -209,6 +210,12 @@ def test_every_cause_says_what_to_do() -> None:
     assert [cause_of_signal(number) for number in (4, 5, 8, 31, 30)] == [
         "processor", "aborted", "arithmetic", "system-call", "died",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", causes()["engine-defect"].exceptions, ids=name)
+def test_every_exception_that_no_setting_raises_is_the_code_s_fault(line: FailureLine) -> None:
+    found = diagnose(f"{ENGINE}{line.example}\n".encode())
+    assert found.code == "engine-defect" and found.cures and line.has in line.example
 
 
 def test_an_illegal_instruction_is_the_processor_s() -> None:

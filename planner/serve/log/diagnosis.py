@@ -61,9 +61,9 @@ _AGAIN = (
 )
 _PYTHON_WORDS = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)|"
-    r"error while attempting to bind on address"
+    r"error while attempting to bind on address|Error response from daemon"
 )
-"""An exception, or the hub: what a Python program for models prints."""
+"""An exception, the hub, docker: what says that a program for models was to start."""
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
 _RAISED_IN = "vLLM raises this text in `{path}`: that part of it speaks for this answer"
 _KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"

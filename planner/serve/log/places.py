@@ -17,18 +17,6 @@ _FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d+), in (?P<fun
 _NEAR = 12
 """Frames from the innermost outwards in which a part of the software is looked for."""
 
-_DEFECT = re.compile(
-    r"(?:AttributeError|TypeError|NameError|UnboundLocalError|IndexError|KeyError|ZeroDivisionError|RecursionError): |"
-    r"(?:AssertionError|NotImplementedError|StopIteration|KeyError|IndexError)\s*$|"
-    r"ValueError: (?:not enough|too many) values to unpack|ValueError: .{0,80} is not in list|"
-    r"(?:RuntimeError|NotImplementedError|ValueError): (?:.{0,80}\bmeta tensors?\b|.{0,40}\bsplit_sizes\b|shape '|shape mismatch|"
-    r"The (?:size of tensor|expanded size)|[Ss]izes of tensors|mat1 and mat2|[Tt]ensors must|view size is|stack expects|"
-    r"[Ee]xpected .{0,80}(?:to be|but)|.{0,60}size mismatch|.{0,60}must have the same dtype|.{0,60}to have the same dtype|"
-    r"self and mat2|Index put requires|.{0,60}on the same device|.{0,40}index \d+ is out of (?:range|bounds)|"
-    r"The following operation failed in the TorchScript|.{0,60}not implemented for '\w+'|CPU dispatcher tried to)"
-)
-"""Exceptions that no setting raises on purpose: the code itself is at fault, or what it calls is another version."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
@@ -53,7 +41,7 @@ def is_defect(exception: str) -> bool:
     >>> is_defect("AttributeError: 'NoneType' object has no attribute 'dtype'")
     True
     """
-    return _DEFECT.match(exception) is not None
+    return any(regex.match(exception) for regex in _defects())
 
 
 def frames_of(lines: Iterable[str]) -> list[Frame]:
@@ -109,3 +97,8 @@ def _texts() -> Mapping[str, tuple[str, ...]]:
         for text in texts.split("\n"):
             found[text] = (*found.get(text, ()), path)
     return found
+
+
+@cache
+def _defects() -> tuple[re.Pattern[str], ...]:
+    return tuple(re.compile(one.regex or re.escape(one.has)) for one in causes()["engine-defect"].exceptions)
