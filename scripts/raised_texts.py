@@ -1,8 +1,8 @@
-"""Makes ``planner/facts/raised.json``: the texts with which vLLM's own code refuses to go on, by the file that does.
+"""Makes ``planner/facts/raised.json``: the texts with which vLLM's code and its libraries' refuse to go on, by file.
 
     python scripts/raised_texts.py WHEEL_OR_FOLDER...
 
-Read are the wheels of releases, or what was unpacked of them: of Python files what stands in ``raise`` and ``assert``,
+Read are wheels, or folders into which one was unpacked: of Python files what stands in ``raise`` and ``assert``,
 of compiled libraries the texts that read like a sentence. Of each message the longest part that never changes is kept;
 one that several parts of the software use is kept by each.
 """
@@ -23,97 +23,22 @@ LEAST_CHARACTERS, MOST_CHARACTERS, LEAST_WORDS, LEAST_TELLING = 20, 48, 3, 2
 NO_START = re.compile(
     r"benchmarks/|entrypoints/(?!cli/|launchers/|openai/(?:api_server|cli_args)\.py)|tool_parsers/|reasoning/|renderers/|"
     r"inputs/|parser/|grpc/|assets/|snapshot/|distributed/weight_transfer/|sampling_params|pooling_params|outputs\.py|"
-    r"cumem_allocator|spinloop|fs_io_C|v1/pool/|v1/serial_utils|beam_search|input_processor|async_llm|logprobs|third_party/(?!deep_gemm/)"
+    r"cumem_allocator|spinloop|fs_io_C|v1/pool/|v1/serial_utils|beam_search|input_processor|async_llm|logprobs|"
+    r"third_party/(?!deep_gemm/)|/tests?/|/testing/|/cli/|transformers/(?:commands|data|generation|onnx|pipelines|trainer|sagemaker|"
+    r"loss|optimization|training_args|cache_utils|masking_utils|integrations|testing_utils)|huggingface_hub/(?:inference|commands)|"
+    r"mistral_common/(?:experimental|guidance)|flashinfer/(?:data|benchmark)"
 )
 """What only serves requests, trains or measures."""
-MODELS = re.compile(r"^(vllm/(?:model_executor/)?models/).*")
+MODELS = re.compile(r"^((?:vllm|transformers)/(?:model_executor/)?models/)(?!auto/).*")
 """One entry for the code of all models: a new one comes with each release."""
-GENERIC = frozenset(
-    [
-        "a",
-        "all",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "both",
-        "but",
-        "by",
-        "can",
-        "cannot",
-        "case",
-        "currently",
-        "dim",
-        "dimension",
-        "does",
-        "doesn't",
-        "dtype",
-        "either",
-        "expected",
-        "for",
-        "found",
-        "from",
-        "get",
-        "got",
-        "given",
-        "has",
-        "have",
-        "in",
-        "input",
-        "invalid",
-        "is",
-        "it",
-        "it's",
-        "its",
-        "least",
-        "match",
-        "mismatch",
-        "missing",
-        "must",
-        "no",
-        "not",
-        "number",
-        "of",
-        "on",
-        "one",
-        "only",
-        "or",
-        "output",
-        "please",
-        "provided",
-        "required",
-        "requires",
-        "same",
-        "set",
-        "shape",
-        "should",
-        "size",
-        "specified",
-        "support",
-        "supported",
-        "supports",
-        "tensor",
-        "than",
-        "that",
-        "the",
-        "this",
-        "to",
-        "type",
-        "types",
-        "unknown",
-        "unsupported",
-        "use",
-        "used",
-        "using",
-        "value",
-        "was",
-        "when",
-        "with",
-        "yet",
-    ]
+GENERIC = re.compile(
+    r"a|all|also|an|and|any|are|as|at|be|both|but|by|can|cannot|case|currently|dim|"
+    r"dimension|does|doesn|dtype|either|expected|for|found|from|get|given|got|has|have|in|"
+    r"input|invalid|is|it|its|least|like|match|mismatch|missing|must|no|not|number|of|on|one|"
+    r"only|or|output|please|provided|required|requires|s|same|set|shape|should|size|specified|"
+    r"supplied|support|supported|supports|t|tensor|than|that|the|this|to|type|types|unknown|"
+    r"unsupported|use|used|using|value|was|when|with|yet",
+    re.IGNORECASE,
 )
 """Words that anyone's message may be made of."""
 SENTENCE = re.compile(r"[A-Z`'][A-Za-z0-9 ,.'\"()=:_/%*+\-`;\[\]>]+")
@@ -174,20 +99,20 @@ def kept(text: str) -> str:
     if len(text) > MOST_CHARACTERS:
         text = text[:MOST_CHARACTERS].rsplit(" ", 1)[0]
     words = re.findall(r"[A-Za-z]\w*", text)
-    told = sum(word.lower() not in GENERIC for word in words)
+    told = sum(GENERIC.fullmatch(word) is None for word in words)
     return text if len(text) >= LEAST_CHARACTERS and len(words) >= LEAST_WORDS and told >= LEAST_TELLING else ""
 
 
 def files(path: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield name and content of what a wheel, or a folder that was made of one, holds of vLLM."""
+    """Yield name and content of what a wheel, or a folder that was made of one, holds of code."""
     if path.is_dir():
-        for file in sorted(path.glob("vllm/**/*")):
+        for file in sorted(path.glob("*/**/*")):
             if file.suffix in (".py", ".so"):
                 yield str(file.relative_to(path)), file.read_bytes()
         return
     with zipfile.ZipFile(path) as wheel:
         for name in sorted(wheel.namelist()):
-            if name.startswith("vllm/") and name.endswith((".py", ".so")):
+            if name.endswith(".py") or (name.startswith("vllm/") and name.endswith(".so")):
                 yield name, wheel.read(name)
 
 
@@ -214,8 +139,8 @@ def main(paths: list[str]) -> None:
         for name, found in sorted(texts.items())
         if found
     )
-    releases = [match[0] for path in paths if (match := re.search(r"\d+\.\d+\.\d+", Path(path).name))]
-    source = f"raise and assert statements and compiled texts of the wheels vllm {', '.join(releases)}"
+    names = [match[0] for path in paths if (match := re.search(r"[\w.]*-?\d+\.\d+\.\d+", Path(path).name))]
+    source = f"raise and assert statements and compiled texts of the wheels {', '.join(names)}"
     provenance = {"basis": "exact", "source": source}
     OUT.write_text(f'{{\n"schema_version": 1,\n"provenance": {json.dumps(provenance)},\n"texts": {{\n{rows}\n}}\n}}\n')
 

@@ -65,7 +65,7 @@ _PYTHON_WORDS = re.compile(
 )
 """An exception, the hub, docker: what says that a program for models was to start."""
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
-_RAISED_IN = "vLLM raises this text in `{path}`: that part of it speaks for this answer"
+_RAISED_IN = "this text is raised in `{path}`: that part of the software speaks for this answer"
 _KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"
 _HEAD = re.compile(r"Traceback \(most recent")
 _ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|[Ee]rror:|[Ff]atal:)")

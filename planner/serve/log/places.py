@@ -29,7 +29,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Raiser:
-    """The file of vLLM that raises a text, and the cause that it speaks for."""
+    """The file of vLLM, or of a library of its, that raises a text, and the cause that it speaks for."""
 
     path: str
     code: str
@@ -68,13 +68,15 @@ def cause_of_path(path: str) -> str:
     >>> cause_of_path("/usr/lib/python3/dist-packages/vllm/config/speculative.py")
     'speculative'
     """
-    ends = [(path.rfind(place) + len(place), code) for place, code in _places() if place in path]
+    whole = f"/{path}"
+    ends = [(whole.rfind(place) + len(place), code) for place, code in _places() if place in whole]
     return max(ends, default=(0, ""))[1]
 
 
 def raiser_of(text: str) -> Raiser | None:
-    """Return who raises `text`, where all files of vLLM that do speak for one cause; None for any other text."""
-    fitting = [one for one in _texts() if one in text]
+    """Return who raises `text`, where all files that do speak for one cause; None for any other text."""
+    said = text.lower()
+    fitting = [one for one in _texts() if one in said]
     if not fitting:
         return None
     paths = _texts()[max(fitting, key=len)]
@@ -91,10 +93,10 @@ def _places() -> tuple[tuple[str, str], ...]:
 
 @cache
 def _texts() -> Mapping[str, tuple[str, ...]]:
-    """Text → the files that raise it."""
+    """Text in lower case → the files that raise it."""
     found: dict[str, tuple[str, ...]] = {}
     for path, texts in raised_texts().items():
-        for text in texts.split("\n"):
+        for text in texts.lower().split("\n"):
             found[text] = (*found.get(text, ()), path)
     return found
 
