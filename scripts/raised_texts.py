@@ -26,10 +26,10 @@ NO_START = re.compile(
     r"cumem_allocator|spinloop|fs_io_C|v1/pool/|v1/serial_utils|beam_search|input_processor|async_llm|logprobs|"
     r"third_party/(?!deep_gemm/)|/tests?/|/testing/|/cli/|transformers/(?:commands|data|generation|onnx|pipelines|trainer|sagemaker|"
     r"loss|optimization|training_args|cache_utils|masking_utils|integrations|testing_utils)|huggingface_hub/(?:inference|commands)|"
-    r"mistral_common/(?:experimental|guidance)|flashinfer/(?:data|benchmark)"
+    r"mistral_common/(?:experimental|guidance)|transformers/models/(?!auto/)"
 )
 """What only serves requests, trains or measures."""
-MODELS = re.compile(r"^((?:vllm|transformers)/(?:model_executor/)?models/)(?!auto/).*")
+MODELS = re.compile(r"^(vllm/(?:model_executor/)?models/).*")
 """One entry for the code of all models: a new one comes with each release."""
 GENERIC = re.compile(
     r"a|all|also|an|and|any|are|as|at|be|both|but|by|can|cannot|case|currently|dim|"
@@ -44,9 +44,10 @@ GENERIC = re.compile(
 SENTENCE = re.compile(r"[A-Z`'][A-Za-z0-9 ,.'\"()=:_/%*+\-`;\[\]>]+")
 ANYONES = re.compile(
     r"please file an issue|expected scalar type|[Dd]evice index|while checking arguments|c10::|std::|^Cuda |"
-    r"%s|Back-reference|C\+\+ trace"
+    r"%s|Back-reference|C\+\+ trace|keyword argument|has no attribute|multiple values for|positional argument|"
+    r"out of range"
 )
-"""Texts that libraries under every extension bring along."""
+"""Texts of Python and torch, and of libraries under every extension."""
 
 
 def parts(node: ast.expr) -> list[str | None]:
@@ -90,7 +91,7 @@ def compiled(data: bytes) -> Iterator[str]:
     for found in re.findall(rb"[\x20-\x7e]{20,200}", data):
         text = found.decode()
         letters = sum(one.isalpha() for one in text)
-        if SENTENCE.fullmatch(text) and letters > 0.6 * len(text) and "::" not in text and not ANYONES.search(text):
+        if SENTENCE.fullmatch(text) and letters > 0.6 * len(text) and "::" not in text:
             yield text.strip()
 
 
@@ -100,7 +101,8 @@ def kept(text: str) -> str:
         text = text[:MOST_CHARACTERS].rsplit(" ", 1)[0]
     words = re.findall(r"[A-Za-z]\w*", text)
     told = sum(GENERIC.fullmatch(word) is None for word in words)
-    return text if len(text) >= LEAST_CHARACTERS and len(words) >= LEAST_WORDS and told >= LEAST_TELLING else ""
+    telling = len(text) >= LEAST_CHARACTERS and len(words) >= LEAST_WORDS and told >= LEAST_TELLING
+    return text if telling and not ANYONES.search(text) else ""
 
 
 def files(path: Path) -> Iterator[tuple[str, bytes]]:
@@ -140,7 +142,8 @@ def main(paths: list[str]) -> None:
         if found
     )
     names = [match[0] for path in paths if (match := re.search(r"[\w.]*-?\d+\.\d+\.\d+", Path(path).name))]
-    source = f"raise and assert statements and compiled texts of the wheels {', '.join(names)}"
+    named = ", ".join(name if name[0].isalpha() else f"vllm-{name}" for name in names)
+    source = f"raise and assert statements and compiled texts of the wheels {named}"
     provenance = {"basis": "exact", "source": source}
     OUT.write_text(f'{{\n"schema_version": 1,\n"provenance": {json.dumps(provenance)},\n"texts": {{\n{rows}\n}}\n}}\n')
 
