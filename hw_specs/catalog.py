@@ -148,11 +148,17 @@ def larger_gpus(memory_bytes: int) -> Iterator[tuple[GpuSpec, ...]]:
     >>> [spec.name for spec in next(larger_gpus(180 << 30))]
     ['GB200']
     """
+    ids = _ids_by_memory()
+    for size_bytes in sorted(size for size in ids if size > memory_bytes):
+        yield _sorted(map(_load, ids[size_bytes]))
+
+
+@cache
+def _ids_by_memory() -> dict[int, list[str]]:
     ids: dict[int, list[str]] = {}
     for gpu_id, size_bytes in read_toml("names.toml")["engine_memory_bytes"].items():
         ids.setdefault(int(size_bytes), []).append(str(gpu_id))
-    for size_bytes in sorted(size for size in ids if size > memory_bytes):
-        yield _sorted(map(_load, ids[size_bytes]))
+    return ids
 
 
 def find_gpus(text: str) -> tuple[GpuSpec, ...]:

@@ -2,7 +2,7 @@
 
     python scripts/screenshots.py          # writes docs/images/*.svg
 
-Most scenes are those of the snapshot tests, so no engine and no GPU is needed: what the server in them shows is staged.
+Most scenes are those of the tests, so no engine and no GPU is needed: what the server in them shows is staged.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from textual.pilot import Pilot
 
 if TYPE_CHECKING:
-    from tests.tui.test_snapshots import Act
+    from tests.tui.scenes import Act
     from tui.app import M35App
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ SIZE = (110, 34)
 
 def scene_of(picture: str) -> tuple[M35App, Act]:
     """The application and what is pressed in it."""
-    from tests.tui import stage, test_snapshots, world
+    from tests.tui import scenes, stage, world
     from tui.app import M35App
     from tui.backend import Backend
     from tui.screens.review import ReviewScreen
@@ -52,7 +52,7 @@ def scene_of(picture: str) -> tuple[M35App, Act]:
 
     if picture == "wizard-compare":
         app = world.app_at(Step.PLAN)
-        return app, test_snapshots.settled(test_snapshots.press("d", "tab", "space", "D"))
+        return app, scenes.settled(scenes.press("d", "tab", "space", "D"))
     if picture == "wizard-review":
 
         async def judged(pilot: Pilot[Any]) -> None:
@@ -60,10 +60,10 @@ def scene_of(picture: str) -> tuple[M35App, Act]:
             await world.until(pilot, lambda: isinstance(screen, ReviewScreen) and screen.review is not None)
 
         app = M35App(backend=world.backend(), review=ROOT / "examples" / "compose.yaml")
-        return app, test_snapshots.settled(judged)
+        return app, scenes.settled(judged)
     # The tests' record answers every load alike; a picture that people read shows the forecast for its own.
     stage.staged = partial(stage.staged, speed=Backend().speed)
-    return test_snapshots.scene(SCENES[picture])
+    return scenes.scene(SCENES[picture])
 
 
 async def take(picture: str) -> None:

@@ -1,20 +1,36 @@
 """What the GPUs of this machine do right now: use, memory, power. A light look for those who look every few seconds.
 
-It opens the driver's library once and asks in this process, so it belongs into a thread. What a driver does not report
-is None, and a machine without a driver has no GPUs here. It judges nothing.
+A child process opens the driver's library once and answers as often as it is asked, each time within a limit: a call
+that hangs, crashes or prints hurts nobody else. What a driver does not report is None, and a machine without a driver
+has no GPUs here. It judges nothing.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
-import io
+import dataclasses
+import json
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from select import select
+from threading import Lock
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
 
-KFD = "/dev/kfd"
-"""The device that every AMD GPU computes through."""
+from hw_specs.detect.child import kill, start
+
+if TYPE_CHECKING:
+    from io import FileIO
+
+TIMEOUT_S = 3.0
+"""After which a look is given up; the first one also loads the library."""
+PAUSE_S = 30.0
+"""How long nothing is asked after a child was lost: a driver that hangs does so again."""
 MOST_W = 1e4
 """No GPU draws ten kilowatts: a larger figure is in microwatts, or says that it is not known."""
 
@@ -36,20 +52,84 @@ class GpuActivity:
 
 
 class ActivityReader:
-    """Looks at the GPUs as often as it is asked."""
+    """Looks at the GPUs as often as it is asked, from any thread."""
 
-    def __init__(self) -> None:
-        self._readers: list[Callable[[], list[GpuActivity]]] | None = None
+    def __init__(self, *, timeout_s: float = TIMEOUT_S) -> None:
+        self._timeout_s = timeout_s
+        self._asking = Lock()
+        self._child: tuple[subprocess.Popen[bytes], FileIO] | None = None
+        self._not_before_s = 0.0
+
+    def __enter__(self) -> ActivityReader:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.close()
 
     def read(self) -> tuple[GpuActivity, ...]:
-        """Return every GPU whose driver answers; never raises."""
-        if self._readers is None:
-            self._readers = [reader for reader in (_nvidia(), _amd()) if reader is not None]
-        found: list[GpuActivity] = []
-        for reader in self._readers:
-            with contextlib.suppress(Exception):  # a driver that goes away is no GPU
-                found += reader()
-        return tuple(found)
+        """Return every GPU whose driver answers in time; never raises."""
+        with self._asking:
+            if time.monotonic() < self._not_before_s:
+                return ()
+            try:
+                if self._child is None:
+                    self._child = start("activity", stdin=subprocess.PIPE)
+                    # One that waits for its driver would not see that its parent has ended.
+                    atexit.register(self.close)
+                answer = self._answer(*self._child)
+            except OSError:
+                answer = None
+            if answer is None:
+                self._not_before_s = time.monotonic() + PAUSE_S
+                self.close()
+                return ()
+            return tuple(GpuActivity(**gpu) for gpu in json.loads(answer))
+
+    def _answer(self, process: subprocess.Popen[bytes], pipe: FileIO) -> bytes | None:
+        """Ask, and return the line that comes in time; None where none does."""
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+        deadline, answer = time.monotonic() + self._timeout_s, b""
+        while not answer.endswith(b"\n"):
+            if not select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                return None
+            part = pipe.read(1 << 16)
+            if not part:
+                return None
+            answer += part
+        return answer
+
+    def close(self) -> None:
+        """End the child; the next look starts another."""
+        if self._child is None:
+            return
+        (process, pipe), self._child = self._child, None
+        atexit.unregister(self.close)
+        assert process.stdin is not None
+        for end in (process.stdin, pipe):
+            with contextlib.suppress(OSError):
+                end.close()
+        kill(process)
+        # One that is stuck in the driver cannot be killed; it is left behind rather than waited for.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)
+
+
+def answer(descriptor: str) -> None:
+    """Write a line with every GPU for every line that comes in: the child's half. It ends with its parent."""
+    os.set_inheritable(int(descriptor), False)
+    with os.fdopen(int(descriptor), "w", encoding="utf-8") as pipe:
+        readers = [reader for reader in (_nvidia(), _amd()) if reader is not None]
+        for _ in sys.stdin:
+            found: list[GpuActivity] = []
+            for reader in readers:
+                with contextlib.suppress(Exception):  # a driver that goes away is no GPU
+                    found += reader()
+            pipe.write(json.dumps([dataclasses.asdict(gpu) for gpu in found]) + "\n")
+            pipe.flush()
+    # Without the libraries' own endings, where some of them hang or crash.
+    os._exit(0)
 
 
 def _maybe(function: Callable[..., Any] | None, *args: object) -> Any:
@@ -101,12 +181,9 @@ def _nvidia() -> Callable[[], list[GpuActivity]] | None:
 
 def _amd() -> Callable[[], list[GpuActivity]] | None:
     """A reader of AMD SMI; None where it cannot be used."""
-    if not os.path.exists(KFD):  # noqa: PTH110 - importing pathlib costs more than it saves
-        return None
     try:
-        # Without its library the wrapper prints while it is imported, which is nobody's answer.
-        with contextlib.redirect_stdout(io.StringIO()):
-            import amdsmi
+        import amdsmi
+
         amdsmi.amdsmi_init()
         handles = list(amdsmi.amdsmi_get_processor_handles())
         memory_kind = amdsmi.AmdSmiMemoryType.VRAM

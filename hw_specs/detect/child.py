@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import Any, Literal, cast
@@ -24,10 +25,7 @@ FailureKind = Literal["module-missing", "error", "timeout", "crash", "garbage"]
 _MAX_ANSWER_BYTES = 16 * 2**20
 _CHUNK_BYTES = 2**16
 _REAP_S = 2.0
-_START = (
-    "import sys; sys.path.append(sys.argv[1]); from hw_specs.detect.child import answer; "
-    "answer(sys.argv[2], int(sys.argv[3]))"
-)
+_START = "import sys; sys.path.append(sys.argv[1]); from hw_specs.detect.{0} import answer; answer(*sys.argv[2:])"
 
 Note = Callable[[str], None]
 """A probe calls it with the name of the vendor function it is about to call."""
@@ -112,27 +110,50 @@ def run_probes(modules: Sequence[str], *, timeout_s: float) -> list[Outcome]:
     return [child.outcome(timeout_s) for child in running]
 
 
+def start(half: str, *words: str, stdin: int) -> tuple[subprocess.Popen[bytes], FileIO]:
+    """Start a child and return it with the pipe that its answers come through.
+
+    Args:
+        half: module of this package whose ``answer`` is the child's half.
+        words: what it is called with, before the descriptor to write to.
+        stdin: as :class:`subprocess.Popen` takes it.
+
+    Raises:
+        OSError: where no process can be started.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    read_end, write_end = os.pipe()
+    try:
+        # A new session, so that one signal also ends whatever the library has started.
+        process = subprocess.Popen(
+            [sys.executable, "-c", _START.format(half), root, *words, str(write_end)],
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            pass_fds=(write_end,),
+            start_new_session=True,
+        )
+    except OSError:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    return process, FileIO(read_end)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """End a child and whatever it has started, without waiting for its end."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
 class _Child:
     """One running probe."""
 
     def __init__(self, module: str) -> None:
-        root = str(Path(__file__).resolve().parents[2])
-        read_end, write_end = os.pipe()
-        self.pipe = os.fdopen(read_end, "rb", 0)
         self._answer = b""
         self._ended = False
-        try:
-            # A new session, so that one signal also ends whatever the library has started.
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _START, root, module, str(write_end)],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                pass_fds=(write_end,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(write_end)
+        self._process, self.pipe = start("child", module, stdin=subprocess.DEVNULL)
 
     def read(self) -> bool:
         """Take what is there; return whether more may come."""
@@ -145,17 +166,13 @@ class _Child:
         """End the child, and say what came of it."""
         self.pipe.close()
         if not self._ended:
-            self._kill()
+            kill(self._process)
         # A process stuck in the driver cannot be killed; it is left behind rather than waited for.
         try:
             self._process.wait(_REAP_S)
         except subprocess.TimeoutExpired:
-            self._kill()
+            kill(self._process)
         return _understand(self._answer, ended=self._ended, returncode=self._process.returncode, timeout_s=timeout_s)
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def _understand(answer: bytes, *, ended: bool, returncode: int | None, timeout_s: float) -> Outcome:
@@ -188,15 +205,15 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def answer(module: str, descriptor: int) -> None:
+def answer(module: str, descriptor: str) -> None:
     """Run one probe in this process and write what it found to `descriptor`: the child's half. It never returns.
 
     The process ends without the libraries' own endings, where some of them hang or crash.
     """
     from importlib import import_module
 
-    os.set_inheritable(descriptor, False)
-    with open(descriptor, "w", encoding="utf-8") as pipe:
+    os.set_inheritable(int(descriptor), False)
+    with os.fdopen(int(descriptor), "w", encoding="utf-8") as pipe:
 
         def say(message: dict[str, object]) -> None:
             pipe.write(json.dumps(message) + "\n")

@@ -1,39 +1,65 @@
-"""What GPUs do right now, through the vendors' own packages over stub drivers; each in a process of its own."""
+"""What GPUs do right now, through the vendors' own packages over stub drivers; they may hang, crash and print."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
+import time
 from collections.abc import Callable
 from dataclasses import fields
 
 import pytest
 
-from hw_specs.detect.activity import GpuActivity
+from hw_specs.detect import activity
+from hw_specs.detect.activity import ActivityReader, GpuActivity
 from hw_specs.units import GIB
 
 MIB = 1 << 20
-ASK = """\
-import dataclasses, json, sys
-from hw_specs.detect import activity
-activity.KFD = sys.executable  # the device of a machine with AMD GPUs
-reader = activity.ActivityReader()
-reader.read()
-print(json.dumps([dataclasses.asdict(gpu) for gpu in reader.read()]))
-"""
 H200 = "name=NVIDIA H200; device=0x2335; total_mib=143771; reserved_mib=615; cc=9.0"
+MI300X = "name=AMD Instinct MI300X; used_mib=100000; use_percent=88; power_w=612"
 
 
 @pytest.fixture
 def look(machine: Callable[..., None]) -> Callable[..., list[GpuActivity]]:
     def run(text: str | None = None, **kwargs: str) -> list[GpuActivity]:
         machine(text=text, **kwargs) if text else machine(None)
-        asked = subprocess.run([sys.executable, "-c", ASK], capture_output=True, text=True, timeout=60)
-        assert asked.returncode == 0, asked.stderr
-        return [GpuActivity(**gpu) for gpu in json.loads(asked.stdout)]
+        with ActivityReader(timeout_s=30) as reader:
+            reader.read()
+            return list(reader.read())
 
     return run
+
+
+@pytest.mark.parametrize("how", ["hang", "crash"])
+@pytest.mark.parametrize(
+    ("gpu", "call"),
+    [
+        (H200, "nvmlInitWithFlags"),
+        (H200, "nvmlDeviceGetUtilizationRates"),
+        (MI300X, "amdsmi_init"),
+        (MI300X, "amdsmi_get_gpu_activity"),
+    ],
+)
+def test_a_driver_that_hangs_or_crashes_is_left_alone_for_a_while(
+    machine: Callable[..., None], monkeypatch: pytest.MonkeyPatch, gpu: str, call: str, how: str
+) -> None:
+    machine(text=f"gpu {gpu}\nfail call={call}; how={how}\n")
+    with ActivityReader(timeout_s=1.0) as reader:
+        assert reader.read() == ()
+        begun = time.monotonic()
+        assert all(reader.read() == () for _ in range(100)), "nothing is asked now"
+        assert time.monotonic() - begun < 0.5
+        # The driver is mended meanwhile.
+        machine(text=f"gpu {gpu}\n")
+        monkeypatch.setattr(reader, "_timeout_s", 30.0)
+        monkeypatch.setattr(reader, "_not_before_s", 0.0)
+        assert len(reader.read()) == 1
+
+
+def test_where_no_process_can_be_started_there_is_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError("no more processes")
+
+    monkeypatch.setattr(activity, "start", refused)
+    assert ActivityReader().read() == ()
 
 
 def test_an_nvidia_gpu_tells_use_memory_and_power(look: Callable[..., list[GpuActivity]]) -> None:
@@ -54,9 +80,8 @@ def test_what_a_driver_does_not_tell_is_not_known(look: Callable[..., list[GpuAc
 
 
 def test_an_amd_gpu_tells_use_memory_and_power(look: Callable[..., list[GpuActivity]]) -> None:
-    line = "gpu name=AMD Instinct MI300X; used_mib=100000; use_percent=88; power_w=612"
     busy, watts, silent = look(
-        f"{line}\ngpu gfx=0x942; power_w=65535; average_w=300; limit=750\n"
+        f"gpu {MI300X}\ngpu gfx=0x942; power_w=65535; average_w=300; limit=750\n"
         "gpu gfx=0x942; power_w=0xffffffff; average_w=0xffffffff; use_percent=65535\n"
     )
     assert busy == GpuActivity(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hw_specs import parse_gpus
-from hw_specs.detect.activity import ActivityReader, GpuActivity
+from hw_specs.detect.activity import GpuActivity
 from planner import Plan, PlanRequest, forecast, plan
 from planner.cli import main
 from planner.serve.verification.window import Histogram, Look, Sample, Window, read_look, remarks
@@ -182,28 +182,3 @@ def test_a_server_that_does_not_answer_is_refused(capsys: pytest.CaptureFixture[
     assert main(["watch", "http://127.0.0.1:9"]) == 6
     assert main(["watch", "no-such-run"]) == 2
     assert "no-such-run" in capsys.readouterr().err
-
-
-def test_a_driver_is_asked_for_use_memory_and_power(monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys
-    from types import SimpleNamespace
-
-    def missing(_handle: object) -> None:
-        raise RuntimeError("not supported")
-
-    fake = SimpleNamespace(
-        nvmlInit=lambda: None,
-        nvmlDeviceGetCount=lambda: 2,
-        nvmlDeviceGetHandleByIndex=lambda index: index,
-        nvmlDeviceGetUtilizationRates=lambda handle: SimpleNamespace(gpu=40 + handle),
-        nvmlDeviceGetMemoryInfo=lambda _handle: SimpleNamespace(used=5, total=10),
-        nvmlDeviceGetPowerUsage=lambda _handle: 350_000,
-        nvmlDeviceGetEnforcedPowerLimit=missing,
-    )
-    monkeypatch.setitem(sys.modules, "pynvml", fake)
-    monkeypatch.setitem(sys.modules, "amdsmi", None)
-    first, second = ActivityReader().read()
-    assert (first.use_fraction, second.use_fraction) == (0.4, 0.41)
-    assert (first.used_bytes, first.power_w, first.power_limit_w) == (5, 350.0, None)
-    monkeypatch.setitem(sys.modules, "pynvml", None)
-    assert ActivityReader().read() == ()

@@ -9,7 +9,7 @@ import argparse
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 
@@ -20,6 +20,7 @@ from planner import Lever, Plan, PlanRequest, plan
 from planner.planning.choose import all_levers
 from planner.planning.context_curve import CurvePoint, context_curve
 from planner.rendering.document import plan_document, to_json_value
+from planner.review.findings import Edit, Finding, Review, ServerReview, Severity
 from planner.serve import CheckResult, Diagnosis, Run, SmokeReport, StartReport
 from planner.serve.log.events import ServerReady
 from planner.serve.log.measured import Measured
@@ -93,6 +94,7 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
         "activity": busy_gpus,
         "plan_of": lambda _run: kept.plan,
         "chat": _chat,
+        "review": _review,
     }
     return backend(**{**doors, **changes})
 
@@ -192,6 +194,29 @@ def _chat(_url: str, _model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
     yield Piece(text=f"You said: {turns[-1].content}")
 
 
+def _review(text: str, name: str, _gpus: object) -> Review:
+    """What is found in the example, whatever the text is."""
+    told: tuple[tuple[Severity, int, str, str], ...] = (
+        ("error", 6, "tensor-parallel-size 16 needs 16 GPUs, and 8xH200 has 8", "`--tensor-parallel-size 8`"),
+        ("warn", 10, "gpu-memory-utilization 0.95 leaves 7.0 GiB of a GPU for what lives outside the budget", ""),
+        ("info", 4, "the image has no release in its name, so another day starts another one", "`:v0.33.0`"),
+    )
+    findings = tuple(
+        Finding(
+            code=f"kind/{line}", severity=severity, message=message, at=cast(Any, None), cure=cure, line=line, column=9,
+            why="a server that was proved today is another one tomorrow", source="the engine's own words",
+            edits=(Edit(0, 0, ""),) if cure else (), server="compose m35",
+        )
+        for severity, line, message, cure in told
+    )  # fmt: skip
+    server = ServerReview(
+        kind="compose", name="m35", line=3, verdict="does-not-fit", stopped_by="setting", model=None, plan=None,
+        vllm_version=None, judged_as="0.33.0", gpus="8xH200", findings=findings,
+        reason="the engine refuses it: tensor-parallel-size 16 needs 16 GPUs, and 8xH200 has 8",
+    )  # fmt: skip
+    return Review(name=name, kind="compose", text=text, servers=(server,), findings=findings)
+
+
 def finished_run() -> Run:
     """A run directory as a server leaves it, always the same."""
     answer = recording("8xH200").plan
@@ -210,6 +235,13 @@ def finished_run() -> Run:
     run = place_run(record_, files, directory=None)
     run.log_path.write_bytes(LOG.read_bytes())
     return run
+
+
+def checking(screen: LaunchScreen) -> None:
+    """Let a check be under way that takes long."""
+    screen.hear(news.CheckingBegun(docker=False))
+    screen.hear(news.Checked(CheckResult(name="vllm", status="pass", seen="vllm 0.33.0")))
+    screen.hear(news.CheckStarted("arguments", at_s=BORN_S + 120))
 
 
 def starting(screen: LaunchScreen, *, share: float) -> None:

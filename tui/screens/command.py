@@ -80,8 +80,11 @@ class CommandScreen(StepScreen):
         """Write the command."""
         self.replan()
         self.show_answer(self.answer)
-        self.call_after_refresh(self._write)
         self.query_one("#target").focus()
+
+    def on_resize(self) -> None:
+        """Break the lines anew; what is being edited stays as it is typed."""
+        self.call_after_refresh(self._redraw if self._editing else self._write)
 
     def own_line(self) -> str:
         """The command line that prints what is shown."""
@@ -113,6 +116,11 @@ class CommandScreen(StepScreen):
                     area.text = emit(self._target, self.answer, port=edited.port if edited else self.answers.port)
                 except M35Error as refusal:
                     area.text = f"{refusal}\n{refusal.hint or ''}"
+        self._say()
+
+    def _redraw(self) -> None:
+        """Draw what stands around the text."""
+        self.show_answer(self._refusal or self.answer)
         self._say()
 
     def show_answer(self, answer: Plan | M35Error | None) -> None:
@@ -186,8 +194,7 @@ class CommandScreen(StepScreen):
             self._refusal = None
             self.answers = dataclasses.replace(self.answers, edited=edited)
             self.answer = planned
-        self.show_answer(self._refusal or self.answer)
-        self._say()
+        self._redraw()
 
     def action_back(self) -> None:
         """Leave the editor first, then the step."""

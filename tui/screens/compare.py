@@ -5,12 +5,13 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from planner import Plan, SpeedForecast
 from planner.rendering.difference import PlanDifference, difference, rows
 from tui.screens.dialogues import Dialogue
 from tui.widgets.columns import Column, Row, lay_out
+from tui.widgets.keys import Keys
 from tui.widgets.plan_panel import gpu_bar, wrapped
 from tui.widgets.speed_lines import number
 
@@ -36,17 +37,10 @@ class Compare(Dialogue[None]):
         """One text."""
         with self.frame("marked beside now", wide=True), VerticalScroll():
             yield Static(id="differences", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
-    def on_mount(self) -> None:
-        """Draw once the width is known."""
-        self.call_after_refresh(self._draw)
-
-    def on_resize(self) -> None:
-        """Lay it out for the new width."""
-        self.call_after_refresh(self._draw)
-
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """Lay out both plans."""
         text = self.query_one("#differences", Static)
         width = max(40, text.content_size.width)
         lines = difference_lines(self._found, width=width, plans=self._plans, speeds=self._speeds)

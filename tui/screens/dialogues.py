@@ -12,7 +12,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import ModalScreen
-from textual.widgets import Footer, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 from textual.worker import get_current_worker
 
@@ -26,6 +26,7 @@ from tui.widgets.about import explained
 from tui.widgets.columns import Column, Row, fit
 from tui.widgets.curve_plot import curve_lines
 from tui.widgets.fields import Line
+from tui.widgets.keys import Keys
 from tui.widgets.table import Table
 
 Result = TypeVar("Result")
@@ -43,6 +44,13 @@ class Dialogue(ModalScreen[Result | None]):
     """A box in the middle that Escape closes without a result."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "back")]
+
+    def on_resize(self) -> None:
+        """Lay everything out, at first and for another width."""
+        self.call_after_refresh(self.draw)
+
+    def draw(self) -> None:
+        """Lay out what depends on the width."""
 
     def action_close(self) -> None:
         """Close without a result."""
@@ -76,7 +84,7 @@ class Help(Dialogue[None]):
                 Content.assemble((fit(key, 12, right=True), "bold $accent"), "  ", text) for key, text in everywhere
             ]
             yield Static(Content("\n").join(lines))
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
 
 class Warnings(Dialogue[None]):
@@ -92,7 +100,7 @@ class Warnings(Dialogue[None]):
         with self.frame(self._title), VerticalScroll():
             for message in self._messages or ("nothing to warn about",):
                 yield Static(message, classes="prose", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
 
 class Ask(Dialogue[str]):
@@ -109,7 +117,7 @@ class Ask(Dialogue[str]):
         with self.frame(self._title):
             yield Static(self._question, classes="prose", markup=False)
             yield OptionList(*(Option(text, id=key) for key, text in self._answers), compact=True, markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
     @on(OptionList.OptionSelected)
     def _answered(self, event: OptionList.OptionSelected) -> None:
@@ -134,7 +142,7 @@ class AskText(Dialogue[str]):
             if self._note:
                 yield Static(self._note, classes="prose", markup=False)
             yield Line(self._value)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
     def action_move(self, by: int) -> None:
         """One line has nowhere to go."""
@@ -167,7 +175,7 @@ class Explain(Dialogue[None]):
             )
             with VerticalScroll(id="explanation"):
                 yield Static(id="explained")
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Draw the lines."""
@@ -176,14 +184,11 @@ class Explain(Dialogue[None]):
             [Row(cells=(row.label, row.gib, row.low, row.high, row.basis)) for row in self._rows], cursor=self._start
         )
         table.rows_widget.focus()
-        self.call_after_refresh(self._explain, self._start)
 
     @on(Table.Moved, "#ledger")
-    def _moved(self, event: Table.Moved) -> None:
-        self._explain(event.index)
-
-    def _explain(self, index: int) -> None:
-        box = self.query_one("#explained", Static)
+    def draw(self) -> None:
+        """Explain the line under the cursor."""
+        box, index = self.query_one("#explained", Static), self.query_one("#ledger", Table).cursor or 0
         lines = explained(self._plan, self._rows[index].name, width=box.content_size.width or 70)
         box.update(Content("\n").join(lines))
 
@@ -223,11 +228,10 @@ class Curve(Dialogue[None]):
                 classes="prose",
             )
             yield Static(id="speed-note", classes="note", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
-        """Draw once the size is known, and forecast beside it."""
-        self.call_after_refresh(self._draw)
+        """Forecast beside what is drawn."""
         self._forecast()
 
     @work(thread=True, exclusive=True)
@@ -253,9 +257,10 @@ class Curve(Dialogue[None]):
                 f"tokens/s and ms/token: forecast for {message.forecast.workload.lengths_in_words}, low to high; "
                 f"{TERRITORIES[message.forecast.territory]}"
             )
-        self._draw()
+        self.draw()
 
-    def _draw(self) -> None:
+    def draw(self) -> None:
+        """One bar per point."""
         plot = self.query_one("#curve", Static)
         lines = curve_lines(self._points, speeds=self._speeds, width=plot.content_size.width)
         plot.update(Content("\n").join(lines))

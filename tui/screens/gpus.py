@@ -36,6 +36,7 @@ from tui.wizard import Answers, Move, Step, effective_request, with_request
 COUNTS = tuple(str(number) for number in (1, 2, 4, 8, 16))
 NODES = tuple(str(number) for number in range(1, 17))
 HERE = "this machine"
+NOT_LISTED = "a card that is not listed is planned as its nearest relative: choose that one and say the card's memory"
 TIPS = {
     "#search": "a part of a GPU's name, or nodes x GPUs x name, such as 2x8xB200",
     "#count": "GPUs of one node",
@@ -122,13 +123,9 @@ class GpusScreen(StepScreen):
         self._fill()
         self._choose_current()
         self.query_one("#search").focus()
-        # Before the first layout there is nothing to scroll.
-        self.call_after_refresh(self.query_one("#catalogue", Table).rows_widget.scroll_to_highlight)
-        self._look()
-        if self.backend.detect_every_s:
-            self.set_interval(self.backend.detect_every_s, self._look)
+        self.look_every(self.backend.detect_every_s, self._look)
 
-    @work(thread=True, exclusive=True, group="detect")
+    @work(thread=True, group="detect")
     def _look(self) -> None:
         self.tell(GpusSeen(self.backend.detect()))
 
@@ -143,16 +140,19 @@ class GpusScreen(StepScreen):
         self._report = news.report
         report = news.report.only(self._picked) if self._picked else news.report
         self._here = report.gpu_set
-        detected = self.query_one("#detected", Static)
-        width = max(20, detected.content_size.width or 40)
-        detected.update(
-            Content("\n").join(detected_lines(news.report, width=width, height=max(8, self.size.height // 3)))
-        )
+        self._draw_detected()
         self._fill()
         if self._here is not None and not self._chosen:
             self._chosen = True
             self._pick(HERE)
         self.refresh_bindings()
+
+    def _draw_detected(self) -> None:
+        """The GPUs of this machine, as many as a third of the screen has room for."""
+        detected = self.query_one("#detected", Static)
+        if self._report is not None:
+            width, height = max(20, detected.content_size.width or 40), max(8, self.size.height // 3)
+            detected.update(Content("\n").join(detected_lines(self._report, width=width, height=height)))
 
     def show_answer(self, answer: Plan | M35Error | None) -> None:
         """Draw a plan; in a large terminal also its GPU, and other numbers of it."""
@@ -161,6 +161,7 @@ class GpusScreen(StepScreen):
 
     def on_resize(self) -> None:
         """There may be room for more now."""
+        self.call_after_refresh(self._draw_detected)
         self.call_after_refresh(self._show_about)
 
     def _show_about(self) -> None:
@@ -212,8 +213,9 @@ class GpusScreen(StepScreen):
         try:
             parse_gpus(typed)
         except M35Error as refusal:
-            self._problem = refusal
-            self.show_answer(refusal)
+            near = [part for part in (refusal.hint or "").split("; ") if part.startswith("the nearest")]
+            self._problem = M35Error(str(refusal), hint="; ".join([*near, NOT_LISTED]))
+            self.show_answer(self._problem)
 
     @on(Input.Changed, "#memory")
     def _sized(self) -> None:

@@ -108,10 +108,8 @@ class LaunchScreen(StepScreen):
             self._find_run(self.answers.run_id)
         else:
             self._check(docker=False)
-        self._look_at_gpus()
         self.set_interval(TICK_S, self._tick)
-        if self.backend.detect_every_s:
-            self.set_interval(self.backend.detect_every_s, self._look_at_gpus)
+        self.look_every(self.backend.detect_every_s, self._look_at_gpus)
         self._enter()
 
     # News
@@ -361,6 +359,6 @@ class LaunchScreen(StepScreen):
 
     # GPU memory
 
-    @work(thread=True, exclusive=True, group="detect")
+    @work(thread=True, group="detect")
     def _look_at_gpus(self) -> None:
         self.tell(news.GpusSeen(self.backend.detect()))

@@ -8,13 +8,13 @@ from typing import ClassVar
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Footer
 
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.detect.report import DetectionReport
 from hw_specs.units import format_gib
 from tui.screens.dialogues import Dialogue
 from tui.widgets.columns import Column, Row
+from tui.widgets.keys import Keys
 from tui.widgets.table import SwitchRows, Table
 
 
@@ -34,15 +34,14 @@ class PickGpus(Dialogue[tuple[str, ...]]):
             yield Table(
                 Column("GPU"), Column("GiB free", right=True), Column("held by", flex=True), id="pick", rows=SwitchRows
             )
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys()
 
     def on_mount(self) -> None:
         """Draw the list."""
-        self._draw(0)
-        self.call_after_refresh(self._draw, 0)
+        self._show(0)
         self.query_one("#pick", Table).rows_widget.focus()
 
-    def _draw(self, cursor: int | None) -> None:
+    def _show(self, cursor: int | None) -> None:
         self.query_one("#pick", Table).show([self._row(gpu) for gpu in self._gpus], cursor=cursor)
 
     def _row(self, gpu: DetectedGpu) -> Row:
@@ -59,7 +58,7 @@ class PickGpus(Dialogue[tuple[str, ...]]):
     @on(Table.Switched, "#pick")
     def _switched(self, event: Table.Switched) -> None:
         self._picked ^= {self._gpus[event.index].label}
-        self._draw(event.index)
+        self._show(event.index)
 
     def action_next(self) -> None:
         """Take those that are marked; nothing is taken without a mark."""

@@ -71,9 +71,9 @@ class PlanScreen(SpeedStep):
         Binding("tab", "app.focus_next", "other"),
         Binding("e", "explain", "explain"),
         Binding("c", "curve", "context"),
-        Binding("b", "best", "best for the load"),
-        Binding("d", "mark", "mark"),
+        Binding("b", "best", "best"),
         Binding("D", "compare", "compare"),
+        Binding("d", "mark", "mark"),
     ]
 
     def compose_body(self) -> ComposeResult:
@@ -123,7 +123,7 @@ class PlanScreen(SpeedStep):
         self._layouts = report.layout_choices(plan)
         self._plans = {}
         self._draw_layouts()
-        self._offered = self.backend.levers(effective_request(self.answers))
+        self._offered = plan.levers or self.backend.levers(plan.request)
         self._draw_levers()
 
     def _draw_layouts(self) -> None:

@@ -12,7 +12,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import Screen
 from textual.timer import Timer
-from textual.widgets import Footer, Input, Static, TextArea
+from textual.widgets import Input, Static, TextArea
 
 from hw_specs import GpuSet, M35Error, parse_gpus
 from planner.review.findings import Finding, Review
@@ -24,6 +24,7 @@ from tui.screens.dialogues import AskText, Help
 from tui.screens.told import Told
 from tui.widgets.columns import Column, Row
 from tui.widgets.fields import Line
+from tui.widgets.keys import Keys
 from tui.widgets.plan_panel import wrapped
 from tui.widgets.table import Table
 from tui.wizard import Answers
@@ -89,13 +90,17 @@ class ReviewScreen(Screen[Answers | None]):
                 yield Table(Column("line", right=True), Column(""), Column("finding", flex=True), id="findings")
                 with VerticalScroll(id="finding-scroll", can_focus=False):
                     yield Static(id="finding", markup=False)
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(palette=True)
 
     def on_mount(self) -> None:
         """Read the file there is, and let people paste."""
         self.query_one("#artefact", TextArea).focus()
         if self._path is not None:
             self._load(str(self._path))
+
+    def on_resize(self) -> None:
+        """Lay everything out for the new width."""
+        self.call_after_refresh(self._draw)
 
     # News
 
@@ -132,7 +137,8 @@ class ReviewScreen(Screen[Answers | None]):
         for server in review.servers:
             words, style = VERDICTS[server.verdict]
             name = " ".join(part for part in (server.kind, server.name, server.gpus or "") if part)
-            lines.append(Content.assemble((words, style), f"  {name}"))
+            together = Content.assemble((words, style), f"  {name}")
+            lines += [together] if together.cell_length <= width else [Content.styled(words, style), Content(name)]
             lines += wrapped(server.reason, width=width, style="$secondary")[:2]
         box.update(Content("\n").join(lines or [Content.styled("no vLLM server found in this text", "$secondary")]))
         # A command is one line: what is worst in it stands first.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import on
@@ -13,7 +14,8 @@ from textual.events import Resize
 from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Static
+from textual.widgets import Static
+from textual.worker import Worker
 
 from hw_specs import M35Error
 from planner import InvalidRequest, Plan
@@ -23,6 +25,7 @@ from tui.links import step_line
 from tui.news import News
 from tui.screens.dialogues import Help, Warnings
 from tui.screens.told import Told
+from tui.widgets.keys import Keys
 from tui.widgets.own_line import OwnLine
 from tui.widgets.plan_side import PlanSide
 from tui.widgets.step_bar import StepBar
@@ -92,7 +95,7 @@ class StepScreen(Screen[Move]):
         with Container(id="body"):
             yield from self.compose_body()
         yield Static(id="too-small")
-        yield Footer(show_command_palette=False, compact=True)
+        yield Keys(palette=True)
 
     def compose_body(self) -> ComposeResult:
         """Everything between the two bars."""
@@ -108,6 +111,18 @@ class StepScreen(Screen[Move]):
 
     def hear(self, news: News) -> None:
         """Take in one piece of news."""
+
+    def look_every(self, seconds: float | None, look: Callable[[], Worker[None]]) -> None:
+        """Look now and every so many seconds, None is once; one look that takes long is the only one under way."""
+        worker = look()
+
+        def again() -> None:
+            nonlocal worker
+            if worker.is_finished:
+                worker = look()
+
+        if seconds:
+            self.set_interval(seconds, again)
 
     def replan(self) -> None:
         """Ask the planner again; a refusal is an answer too."""
@@ -198,8 +213,6 @@ class StepScreen(Screen[Move]):
             self.call_after_refresh(self._focus_before.focus)
         self.set_class(small, "-too-small")
         self.set_class(event.size.width >= WIDE, "-wide")
-        # In a small terminal the keys of the step need the whole line.
-        self.query_one(Footer).show_command_palette = event.size.width >= WIDE
         self.set_class(event.size.width >= VAST, "-vast")
         self.set_class(event.size.height >= TALL, "-tall")
         self.set_class(event.size.height >= HIGH, "-high")

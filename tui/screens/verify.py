@@ -109,9 +109,7 @@ class VerifyScreen(StepScreen):
             case news.RunKnown():
                 if not self.backend.readonly:
                     self.action_verify()
-                self.look()
-                if self.backend.look_every_s:
-                    self.set_interval(self.backend.look_every_s, self.look)
+                self.look_every(self.backend.look_every_s, self.look)
             case news.MetricsRead():
                 self._forecast_load()
             case news.Forecasted():
@@ -205,7 +203,7 @@ class VerifyScreen(StepScreen):
             self.answers = dataclasses.replace(self.answers, request=request)
         self.notify(", ".join(record.terms), title="kept for later plans")
 
-    @work(thread=True, exclusive=True, group="look")
+    @work(thread=True, group="look")
     def look(self) -> None:
         """Read the server's figures once."""
         if self.serving.run is not None:

@@ -180,6 +180,7 @@ class WorkloadScreen(SpeedStep):
         """The form at the left, the plan at the right."""
         request = self.answers.request
         assert request is not None, "the wizard enters this step with GPUs"
+        self._problem: M35Error | None = None
         self._fields = {field.name: field for field in fields()}
         with Horizontal():
             with Vertical(classes="question"):
@@ -213,7 +214,6 @@ class WorkloadScreen(SpeedStep):
 
     def on_mount(self) -> None:
         """Draw the plan and start at the first field."""
-        self._problem: M35Error | None = None
         self._update()
         self.query_one("#language_model_only").focus()
 
@@ -239,6 +239,7 @@ class WorkloadScreen(SpeedStep):
             self.replan()
         except M35Error as refusal:
             self._problem = refusal
+            self.show_line()
         self.show_answer(self._problem or self.answer)
 
     def _read(self, request: PlanRequest) -> tuple[PlanRequest, tuple[tuple[str, Any], ...]]:
@@ -260,6 +261,10 @@ class WorkloadScreen(SpeedStep):
                 changes[field.name] = field.read(control.value)
         asked = tuple((name, load[name]) for name in LOAD if load.get(name) is not None)
         return dataclasses.replace(request, **changes), asked
+
+    def own_line(self) -> str:
+        """The command line that says the same; none while the form says nothing that can be read."""
+        return "" if self._problem is not None else super().own_line()
 
     def action_move(self, by: int) -> None:
         """Go to the next or the previous field."""

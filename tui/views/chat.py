@@ -24,6 +24,10 @@ class ChatView(Vertical):
             self.text = text
             super().__init__()
 
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._drawn: object = None
+
     def compose(self) -> ComposeResult:
         """The conversation above the line."""
         with VerticalScroll(id="conversation"):
@@ -37,8 +41,11 @@ class ChatView(Vertical):
         for turn in [*serving.turns, *open_answer]:
             who = ("you    ", "bold") if turn.role == "user" else ("server ", "bold $accent")
             parts.append(Content.assemble(who, turn.content))
-        self.query_one("#turns", Static).update(Content("\n\n").join(parts))
-        self.query_one("#conversation").scroll_end(animate=False)
+        drawn = (serving.turns, serving.answer, self.size)
+        if drawn != self._drawn:
+            self.query_one("#turns", Static).update(Content("\n\n").join(parts))
+            self.query_one("#conversation").scroll_end(animate=False)
+        self._drawn = drawn
 
     @on(ChatInput.Sent)
     def _send(self, message: ChatInput.Sent) -> None:

@@ -23,6 +23,10 @@ class ChecksView(VerticalScroll):
         """One text."""
         yield Static(id="smoke")
 
+    def __init__(self, *, id: str) -> None:
+        super().__init__(id=id)
+        self._drawn: object = None
+
     def show(self, serving: Serving, *, width: int) -> None:
         """Draw the state."""
         lines = check_lines(serving.results, width=min(width, 110), running=serving.checking)
@@ -32,5 +36,8 @@ class ChecksView(VerticalScroll):
             style = "bold $text-success" if passed else "bold $text-error"
             lines += [Content(""), Content.assemble((words, style), f"  {summary(serving.results)}")]
         self.query_one("#smoke", Static).update(Content("\n").join(lines))
-        # The verdict stands below, and there are more checks than a small terminal has rows.
-        self.call_after_refresh(self.scroll_end, animate=False)
+        drawn = (serving.results, serving.report, self.size)
+        if drawn != self._drawn:
+            # The verdict stands below, and there are more checks than a small terminal has rows.
+            self.call_after_refresh(self.scroll_end, animate=False)
+        self._drawn = drawn

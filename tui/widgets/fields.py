@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.geometry import Size
 from textual.message import Message
-from textual.reactive import reactive
+from textual.reactive import Reactive, reactive
 from textual.widget import Widget
 from textual.widgets import Input
 
@@ -72,6 +72,9 @@ class Choice(Widget, can_focus=True):
 
 class Line(Input):
     """A line to type in; enter, up and down belong to the screen."""
+
+    virtual_size: Reactive[Size] = Reactive(Size(0, 0))
+    """Of the text, which scrolls inside the line: no key lays the screen out anew."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "screen.move(1)", "choose", key_display="↑↓"),

@@ -107,7 +107,8 @@ class PlanSide(Container):
 
     def _lever_lines(self, plan: Plan, width: int) -> list[Content]:
         try:
-            return lever_lines(self._levers(plan.request) if self._levers else (), width=width)
+            # A plan that is cut or does not fit has found them already.
+            return lever_lines(plan.levers or (self._levers(plan.request) if self._levers else ()), width=width)
         except M35Error:
             # What cannot be asked has no levers; the panel says why.
             return []

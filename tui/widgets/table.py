@@ -123,8 +123,14 @@ class Table(Vertical):
 
     @on(Resize)
     def _resized(self) -> None:
-        if self._rows:
-            self._draw(self.cursor)
+        self._draw(self.cursor)
+        self.call_after_refresh(self.show_cursor)
+
+    def show_cursor(self) -> None:
+        """Show the list from its top, or as far down as its cursor is."""
+        rows = self.rows_widget
+        rows.scroll_home(animate=False, immediate=True)
+        rows.scroll_to_highlight()
 
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:

@@ -10,7 +10,6 @@ import re
 import subprocess
 from datetime import datetime
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 from hw_specs.detect.activity import ActivityReader, GpuActivity
@@ -81,11 +80,8 @@ def kernel_words(directory: Path, *, since_s: float) -> bytes:
 
 def _activity() -> tuple[GpuActivity, ...]:
     """What the GPUs do; nothing where a driver does not answer in time, which must not hold a launch up."""
-    found: list[tuple[GpuActivity, ...]] = []
-    looking = Thread(target=lambda: found.append(ActivityReader().read()), daemon=True)
-    looking.start()
-    looking.join(_TIMEOUT_S)
-    return found[0] if found else ()
+    with ActivityReader() as reader:
+        return reader.read()
 
 
 def _before(directory: Path) -> dict[str, Any]:

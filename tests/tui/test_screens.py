@@ -1,0 +1,91 @@
+"""What holds on every screen in every state, at any size: nothing is cut, and a resize leaves no trace."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import cast
+
+import pytest
+from textual.content import Content
+from textual.geometry import Region
+from textual.pilot import Pilot
+from textual.widget import Widget
+from textual.widgets import Static
+from textual.widgets._footer import FooterKey
+
+from tui.app import M35App
+from tui.screens.review import ReviewScreen
+from tui.widgets.table import Rows
+
+from .scenes import SCENES, scene
+from .world import text_of, until
+
+SMALL, LARGE, ODD = (80, 24), (200, 60), (103, 37)
+TYPED = ("command-editing",)
+"""What a person typed keeps its lines."""
+CUT_VALUE = re.compile(r"\d[\d.,]*…(?!6)")
+
+
+def keys_of(app: M35App) -> list[FooterKey]:
+    return [*app.screen.query(FooterKey)]
+
+
+def clipped(widget: Widget) -> Region:
+    """What of a widget is not hidden by what it stands in."""
+    region = widget.region
+    for outer in widget.ancestors:
+        region = region.intersection(outer.region) if isinstance(outer, Widget) else region
+    return region
+
+
+def broken(app: M35App) -> list[str]:
+    """What is wrong with what stands on the screen."""
+    width = app.size.width
+    found = [f"key {key.description} is cut" for key in keys_of(app) if key.region.right > width]
+    if len(app.screen_stack) == 2 and not any(key.description in ("help", "back") for key in keys_of(app)):
+        found.append("no key says how to learn the others")
+    if not isinstance(app.screen, ReviewScreen):
+        # There, sentences are cut that stand whole below.
+        found += [f"a value is cut: {line}" for line in text_of(app).splitlines() if CUT_VALUE.search(line)]
+    for rows in app.screen.query(Rows):
+        row = rows.region.y + (rows.highlighted or 0) - rows.scroll_offset.y
+        if rows.highlighted is not None and rows.region and not clipped(rows).contains(rows.region.x, row):
+            found.append(f"the cursor of a list is out of sight: row {rows.highlighted} of {rows.option_count}")
+    for static in app.screen.query(Static):
+        drawn = static.content
+        if not static.region or not isinstance(drawn, Content) or static.has_class("prose", "note"):
+            continue
+        longest = max((line.cell_length for line in drawn.split("\n")), default=0)
+        if longest > static.content_size.width:
+            found.append(f"{static.id} is laid out for {longest} cells and has {static.content_size.width}")
+    return found
+
+
+async def whole(pilot: Pilot[int], name: str) -> None:
+    """Wait until nothing is broken, and nothing moves any more."""
+    app = cast(M35App, pilot.app)
+    await until(pilot, lambda: not broken(app), f"{name} at {app.size}: {broken(app)}")
+
+
+async def same(pilot: Pilot[int], fresh: str) -> None:
+    await until(pilot, lambda: text_of(pilot.app) == fresh, f"\n{fresh}")
+
+
+@pytest.mark.parametrize("name", SCENES)
+async def test_every_screen_is_whole_at_every_size_and_a_resize_leaves_no_trace(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fresh: dict[tuple[int, int], str] = {}
+    for first, last in ((SMALL, LARGE), (LARGE, SMALL)):
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / str(first[0])))
+        app, act = scene(name)
+        async with app.run_test(size=first) as pilot:
+            await act(pilot)
+            await whole(pilot, name)
+            fresh[first] = text_of(app)
+            for size in (ODD, last):
+                await pilot.resize_terminal(*size)
+                await whole(pilot, name)
+            if last in fresh and name not in TYPED:
+                await same(pilot, fresh[last])
