@@ -19,8 +19,20 @@ pytestmark = pytest.mark.skipif(
 )
 
 
-@pytest.mark.parametrize("size", SIZES, ids=lambda size: "x".join(map(str, size)))
-@pytest.mark.parametrize("name", SCENES)
+STATES = (
+    "gpus-none",
+    "gpus-unknown",
+    "workload-refused",
+    "plan-lever",
+    "plan-asked",
+    "command-saving",
+    "launch-checking",
+)
+"""Of a screen that has a picture at every size: one at the smallest tells enough."""
+PICTURES = [(name, size) for name in SCENES for size in (SIZES[:1] if name in STATES else SIZES)]
+
+
+@pytest.mark.parametrize(("name", "size"), PICTURES, ids=[f"{name}-{size[0]}x{size[1]}" for name, size in PICTURES])
 def test_screen(name: str, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
     app, act = scene(name)
     assert snap_compare(app, terminal_size=size, run_before=act)

@@ -101,6 +101,8 @@ class ReviewScreen(Screen[Answers | None]):
     def on_resize(self) -> None:
         """Lay everything out for the new width."""
         self.call_after_refresh(self._draw)
+        # A dialogue over it shows it as it was drawn last.
+        self.call_after_refresh(lambda: self.app.screen.refresh())
 
     # News
 

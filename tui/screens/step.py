@@ -216,6 +216,8 @@ class StepScreen(Screen[Move]):
         self.set_class(event.size.width >= VAST, "-vast")
         self.set_class(event.size.height >= TALL, "-tall")
         self.set_class(event.size.height >= HIGH, "-high")
+        # A dialogue over it shows it as it was drawn last.
+        self.call_after_refresh(lambda: self.app.screen.refresh())
         if small:
             self.query_one("#too-small", Static).update(
                 f"this terminal is {event.size.width} × {event.size.height}\n\n"
