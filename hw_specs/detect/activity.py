@@ -22,7 +22,7 @@ from threading import Lock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
-from hw_specs.detect.child import kill, start
+from hw_specs.detect.child import answers, kill, start
 
 if TYPE_CHECKING:
     from io import FileIO
@@ -118,8 +118,7 @@ class ActivityReader:
 
 def answer(descriptor: str) -> None:
     """Write a line with every GPU for every line that comes in: the child's half. It ends with its parent."""
-    os.set_inheritable(int(descriptor), False)
-    with os.fdopen(int(descriptor), "w", encoding="utf-8") as pipe:
+    with answers(descriptor) as pipe:
         readers = [reader for reader in (_nvidia(), _amd()) if reader is not None]
         for _ in sys.stdin:
             found: list[GpuActivity] = []

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
-from typing import Any, Literal, cast
+from typing import Any, Literal, TextIO, cast
 
 FailureKind = Literal["module-missing", "error", "timeout", "crash", "garbage"]
 
@@ -205,6 +205,12 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
+def answers(descriptor: str) -> TextIO:
+    """The child's end of the pipe, for lines of text; nothing that the child starts inherits it."""
+    os.set_inheritable(int(descriptor), False)
+    return os.fdopen(int(descriptor), "w", encoding="utf-8")
+
+
 def answer(module: str, descriptor: str) -> None:
     """Run one probe in this process and write what it found to `descriptor`: the child's half. It never returns.
 
@@ -212,8 +218,7 @@ def answer(module: str, descriptor: str) -> None:
     """
     from importlib import import_module
 
-    os.set_inheritable(int(descriptor), False)
-    with os.fdopen(int(descriptor), "w", encoding="utf-8") as pipe:
+    with answers(descriptor) as pipe:
 
         def say(message: dict[str, object]) -> None:
             pipe.write(json.dumps(message) + "\n")

@@ -65,9 +65,9 @@ async def compared(pilot: Pilot[Any]) -> None:
 
 SCENES: dict[str, tuple[Step, str, Act]] = {
     "gpus": (Step.GPUS, "8xH200", press("h", "2", "0", "0")),
-    "gpus-none": (Step.GPUS, "8xH200", press()),
+    "gpus-none": (Step.GPUS, "8xH200", press("h", "2", "0", "0")),
     "gpus-unknown": (Step.GPUS, "8xH200", press("z", "z", "z")),
-    "gpus-pick": (Step.GPUS, "8xH200", press("ctrl+g", "down", "space")),
+    "gpus-pick": (Step.GPUS, "8xH200", press("h", "2", "0", "0", "ctrl+g", "down", "space")),
     "review": (Step.GPUS, "8xH200", press("down")),
     "welcome-back": (Step.GPUS, "8xH200", press()),
     "workload": (Step.WORKLOAD, "8xH200", press("down")),
