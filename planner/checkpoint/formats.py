@@ -11,6 +11,8 @@ from planner.model import LayerGroup, WeightFormat
 
 MATRICES = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 """Linear layers of a decoder layer, by their usual names."""
+MX_GROUP = 32
+"""Elements that share a scale in the MX formats."""
 
 
 @cache

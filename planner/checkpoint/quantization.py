@@ -1,7 +1,7 @@
 """What a quantisation config says about each linear layer; methods it does not know are refused by name.
 
-Read: ``fp8``, ``fbgemm_fp8``, ``compressed-tensors``, ``awq``, ``gptq``, ``auto-round`` and ``modelopt`` (FP8, NVFP4
-and mixed, in config.json or hf_quant_config.json).
+Read: ``fp8``, ``fbgemm_fp8``, ``compressed-tensors``, ``awq``, ``gptq``, ``auto-round``, ``bitsandbytes``, ``quark``
+and ``modelopt`` (FP8, NVFP4 and mixed, in config.json or hf_quant_config.json).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hw_specs.errors import shown
 from planner.checkpoint.document import Section
-from planner.checkpoint.formats import MATRICES, LayerFormats, layer_groups, weight_format
+from planner.checkpoint.formats import MATRICES, MX_GROUP, LayerFormats, layer_groups, weight_format
 from planner.checkpoint.patterns import PREFIXES, Patterns
 from planner.errors import UnreadableCheckpoint, UnsupportedModel
 from planner.model import BF16, LayerGroup, WeightFormat
@@ -77,10 +77,17 @@ def read_quantization(config: Section | None) -> Quantization:
         "awq": _awq,
         "gptq": _gptq,
         "auto-round": _gptq,
+        "bitsandbytes": _bitsandbytes,
+        "quark": _quark,
         "modelopt": _modelopt,
         "modelopt-fp4": _modelopt,
         "modelopt-mixed": _modelopt,
     }
+    if method in ("mxfp4", "gpt-oss-mxfp4"):
+        raise UnsupportedModel(
+            f"vLLM quantises only experts with the method `{shown(method)}`, and a dense model has none",
+            hint="dense models in MXFP4 come as compressed-tensors or quark",
+        )
     if method not in readers:
         raise UnsupportedModel(
             f"quantisation method `{shown(method or 'none named')}` is not described",
@@ -148,6 +155,51 @@ def _int(bits: int, group_columns: int, packing: str, *, zero_points: bool) -> W
     return weight_format("int4", group_columns=group_columns, zero_point_bits=4 if zero_points else 0, packing=packing)
 
 
+def _bitsandbytes(config: Section) -> Quantization:
+    """Stored by bitsandbytes: LLM.int8() or 4 bits, NF4 or FP4.
+
+    Source: vLLM 0.27.0 quantization/bitsandbytes.py; blocks of 64 are bitsandbytes' default, and the config names none.
+    """
+    storage = config.text("bnb_4bit_quant_storage", default="uint8")
+    eight = config.flag("load_in_8bit", default=config.flag("_load_in_8bit", default=False))
+    if not eight and storage != "uint8":
+        raise UnsupportedModel(f"vLLM reads no bitsandbytes weights that are stored as `{shown(storage)}`")
+    return Quantization(_skipping(weight_format("bnb8" if eight else "bnb4"), config.texts("llm_int8_skip_modules")))
+
+
+def _quark(config: Section) -> Quantization:
+    """AMD Quark: one scheme for all linears that are not excluded, and KV heads of their own.
+
+    Source: vLLM 0.33.0 quantization/quark/quark.py.
+    """
+    export = config.section("export")
+    if export is None:
+        raise UnreadableCheckpoint(f"`{config.origin}` names no `export`, which vLLM wants of Quark")
+    heads = export.texts("kv_cache_group")
+    layers = config.section("layer_quant_config")
+    own = [name for name in (layers.values if layers else ()) if name not in heads]
+    if own or config.values.get("layer_type_quant_config"):
+        raise UnsupportedModel("per-layer Quark settings are not described")
+    everything = config.section("global_quant_config")
+    weights = everything.section("weight") if everything else None
+    if weights is None:
+        raise UnsupportedModel("Quark weights that are not quantised, or twice, are not described")
+    return Quantization(_skipping(_quark_scheme(weights), config.texts("exclude")), "fp8" if heads else None)
+
+
+def _quark_scheme(weights: Section) -> WeightFormat:
+    kind, scheme = weights.text("dtype").lower(), weights.text("qscheme").lower()
+    known = {
+        ("fp8_e4m3", "per_tensor"): "fp8", ("fp8_e4m3", "per_channel"): "fp8-channel",
+        ("int8", "per_channel"): "int8-channel",
+    }  # fmt: skip
+    if (kind, scheme) in known:
+        return weight_format(known[kind, scheme])
+    if (kind, scheme) == ("fp4", "per_group") and weights.values.get("group_size") == MX_GROUP:
+        return weight_format("mxfp4", packing="quark")
+    raise UnsupportedModel(f"Quark's `{shown(kind)}` weights with scheme `{shown(scheme)}` are not described")
+
+
 def _compressed_tensors(config: Section) -> Quantization:
     groups = config.section("config_groups")
     if groups is None or not groups.values:
@@ -182,6 +234,8 @@ def _scheme(weights: Section) -> WeightFormat:
         if strategy == "block":
             return _block(weights, "block_structure")
         return weight_format("fp8" if strategy == "tensor" else "fp8-channel")
+    if kind == "float" and bits in (4, 8) and strategy == "group" and columns == MX_GROUP:
+        return weight_format(f"mxfp{bits}", packing="compressed-tensors")
     if kind == "float" and bits == 4 and (columns == 16 or strategy == "tensor_group"):
         return weight_format("nvfp4")
     if kind == "int" and bits == 8 and strategy == "channel":

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from hw_specs.errors import shown
-from planner.checkpoint.formats import MATRICES, LayerFormats, layer_groups, weight_format
+from planner.checkpoint.formats import MATRICES, MX_GROUP, LayerFormats, layer_groups, weight_format
 from planner.checkpoint.headers import Tensor
 from planner.errors import UnreadableCheckpoint, UnsupportedModel
 from planner.model import BF16, LayerGroup, ModelSpec, WeightFormat
@@ -24,7 +24,7 @@ _NATIVE = {
 }  # fmt: skip
 _FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 _PLAIN = {"BF16", "F16", "F32"}
-_SCALES = ("weight_scale", "weight_scale_inv", "qscale_weight", "scales")
+_SCALES = ("weight_scale", "weight_scale_inv", "qscale_weight", "scales", "SCB")
 _KNOWN = re.compile(
     r"(^|\.)(layers|embed_tokens|tok_embeddings|lm_head|output|norm|vision_tower|vision_encoder|multi_modal_projector"
     r"|vision_language_adapter|patch_merger|pre_mm_projector_norm|rotary_emb)(\.|$)"
@@ -62,6 +62,8 @@ def _matrix_format(parts: Mapping[str, Tensor], rows: int, columns: int, where: 
         if scale is None:
             raise UnsupportedModel(f"{where} is {weight.dtype} without a scale")
         return _scaled(weight.dtype, scale, rows, columns, where)
+    if weight is not None and weight.dtype == "U8" and scale is None and weight.bytes * 2 == rows * columns:
+        return weight_format("bnb4")
     packed = next((parts[name] for name in ("weight_packed", "qweight", "weight") if name in parts), None)
     if packed is not None and scale is not None and packed.dtype in ("U8", "I32"):
         bits = packed.bytes * 8 / (rows * columns)
@@ -70,6 +72,8 @@ def _matrix_format(parts: Mapping[str, Tensor], rows: int, columns: int, where: 
         groups = max(1, scale.elements // rows)
         if scale.dtype == "F8_E4M3" and groups * 16 == columns:
             return weight_format("nvfp4")
+        if scale.dtype == "U8" and groups * MX_GROUP == columns:
+            return weight_format("mxfp4")
         if scale.dtype in _PLAIN and groups * rows == scale.elements:
             zero = parts.get("weight_zero_point") or parts.get("qzeros")
             return weight_format(
@@ -85,6 +89,8 @@ def _scaled(dtype: str, scale: Tensor, rows: int, columns: int, where: str) -> W
     if scale.elements <= 1:
         if dtype == "F8_E4M3":
             return weight_format("fp8")
+    elif scale.dtype == "U8" and dtype == "F8_E4M3" and scale.elements * MX_GROUP == rows * columns:
+        return weight_format("mxfp8")
     elif scale.elements == rows:
         return weight_format("fp8-channel" if dtype == "F8_E4M3" else "int8-channel")
     elif len(scale.shape) == 2 and dtype == "F8_E4M3":
@@ -112,6 +118,8 @@ def _declared(group: LayerGroup, matrix: str) -> WeightFormat:
 
 def _refined(stored: WeightFormat, declared: WeightFormat) -> WeightFormat:
     """`declared` for blocks, as one larger than the matrix has one scale whatever its size, and for who packed it."""
+    if (stored.name, declared.name) == ("int8-channel", "bnb8"):
+        return declared  # a byte an element and a scale a row both
     if stored.name != declared.name:
         return stored
     return declared if stored.name == "fp8-block" else replace(stored, packing=declared.packing)

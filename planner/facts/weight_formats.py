@@ -16,7 +16,7 @@ class Stored(Record):
     """Elements that share a scale; 0 is the whole row, or what the checkpoint says."""
     scale_bytes: int = 0
     emulated_on: tuple[str, ...] = ()
-    """Vendors on whose GPUs vLLM expands it to 16 bits in each step."""
+    """Vendors, or architectures by how they begin, on whose GPUs vLLM expands it to 16 bits in each step."""
     source: str
 
 
@@ -34,10 +34,24 @@ class Tiles(Row):
     source: str
 
 
+class Refused(Row):
+    """Formats that the engine refuses whatever the shape."""
+
+    formats: tuple[str, ...]
+    packings: tuple[str, ...] = ()
+    """Whose packing; empty is any."""
+    vendor: str | None = None
+    """None is any."""
+    why: str
+    """What follows ``vLLM VERSION``."""
+    source: str
+
+
 class WeightFormats(Origin):
     """The whole file."""
 
     formats: Mapping[str, Stored]
+    refused: tuple[Refused, ...]
     tiles: tuple[Tiles, ...]
 
 

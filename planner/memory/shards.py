@@ -42,6 +42,8 @@ def stored_fault(model: ModelSpec, tp: int, *, gpu: GpuSpec, release: Release) -
     """
     for group in dict.fromkeys(model.layers):
         matrices = _matrices(model, group, tp)
+        if why := next(filter(None, (_refused_format(one.fmt, tp, gpu, release) for one in matrices)), None):
+            return f"vLLM {release.version} {why}"
         for check in (_cut_columns, _cut_rows, _cut_words):
             for matrix in matrices:
                 fault = check(matrix, tp)
@@ -55,6 +57,16 @@ def stored_fault(model: ModelSpec, tp: int, *, gpu: GpuSpec, release: Release) -
                     f"vLLM {release.version} has no kernel for {matrix.fmt.name} in the shape of {matrix.name} "
                     f"{_where(tp)} ({gpu.name}): {shape}, which tiles of {tiles} do not fill"
                 )
+    return None
+
+
+def _refused_format(fmt: WeightFormat, tp: int, gpu: GpuSpec, release: Release) -> str | None:
+    """Why the engine takes no weight of this format, whatever its shape."""
+    for row in weight_formats().refused:
+        applies = row.applies(architecture=gpu.architecture, version=release.version, tensor_parallel_size=tp)
+        packed = not row.packings or fmt.packing in row.packings
+        if applies and packed and row.vendor in (None, gpu.vendor) and fmt.name in row.formats:
+            return row.why
     return None
 
 

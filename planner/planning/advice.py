@@ -132,7 +132,8 @@ def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     emulated = (
         name
         for name in outcome.question.model.format_names
-        if name in formats and spec.vendor in formats[name].emulated_on
+        if name in formats
+        and any(spec.vendor == where or spec.architecture.startswith(where) for where in formats[name].emulated_on)
     )
     for name in emulated:
         yield (

@@ -116,6 +116,14 @@ STORED: dict[str, tuple[dict[str, Any], int]] = {
     "nvfp4": (
         {"weight": ("U8", lambda r, c: (r, c // 2)), "weight_scale": ("F8_E4M3", lambda r, c: (r, c // 16))}, 0,
     ),
+    "mxfp4": (
+        {"weight_packed": ("U8", lambda r, c: (r, c // 2)), "weight_scale": ("U8", lambda r, c: (r, c // 32))}, 0,
+    ),
+    "mxfp8": ({"weight": ("F8_E4M3", lambda r, c: (r, c)), "weight_scale": ("U8", lambda r, c: (r, c // 32))}, 0),
+    "bnb8": ({"weight": ("I8", lambda r, c: (r, c)), "SCB": ("F32", lambda r, c: (r,))}, 0),
+    "bnb4": (
+        {"weight": ("U8", lambda r, c: (r * c // 2, 1)), "weight.absmax": ("F32", lambda r, c: (r * c // 64,))}, 0,
+    ),
     "int4": (
         {"weight_packed": ("I32", lambda r, c: (r, c // 8)), "weight_scale": ("BF16", lambda r, c: (r, c // 128))}, 0,
     ),
@@ -135,7 +143,8 @@ STORED: dict[str, tuple[dict[str, Any], int]] = {
 def test_headers_give_the_formats_and_the_bytes(tmp_path: Path, kind: str) -> None:
     parts, on_disk_only = STORED[kind]
     block = {"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}}
-    write(tmp_path / "config.json", {**SMALL, **(block if kind == "fp8-block" else {})})
+    eight = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+    write(tmp_path / "config.json", {**SMALL, **{"fp8-block": block, "bnb8": eight}.get(kind, {})})
     total = write_shard(tmp_path / "model.safetensors", llama(parts))
     model = load_model(tmp_path)
     assert {group.mlp.name for group in model.layers} == {"int4" if kind in ("awq", "gptq") else kind}
@@ -164,6 +173,30 @@ def test_headers_give_the_formats_and_the_bytes(tmp_path: Path, kind: str) -> No
             "int4",
         ),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4", "ignore": ["lm_head"]}, "nvfp4"),
+        (
+            {"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {"group_0": {
+                "targets": ["Linear"],
+                "weights": {"num_bits": 4, "type": "float", "strategy": "group", "group_size": 32}}}},
+            "mxfp4",
+        ),
+        (
+            {"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {"group_0": {
+                "targets": ["Linear"],
+                "weights": {"num_bits": 8, "type": "float", "strategy": "group", "group_size": 32}}}},
+            "mxfp8",
+        ),
+        (
+            {"quant_method": "quark", "export": {"kv_cache_group": []}, "exclude": ["lm_head"], "global_quant_config": {
+                "weight": {"dtype": "fp4", "qscheme": "per_group", "group_size": 32}}},
+            "mxfp4",
+        ),
+        (
+            {"quant_method": "quark", "export": {"kv_cache_group": []}, "exclude": ["lm_head"], "global_quant_config": {
+                "weight": {"dtype": "fp8_e4m3", "qscheme": "per_tensor"}}},
+            "fp8",
+        ),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bnb8"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "bnb4"),
     ],
 )  # fmt: skip
 def test_configuration_and_headers_agree(tmp_path: Path, config: dict[str, Any], kind: str) -> None:

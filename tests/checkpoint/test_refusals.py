@@ -39,7 +39,27 @@ def load(path: Path, document: object, name: str = "config.json") -> Any:
         ({"architectures": ["LlamaForCausalLMEagle"]}, "`LlamaForCausalLMEagle` is not described"),
         ({"vision_config": {"model_type": "siglip_vision_model"}}, "vision model `llama`"),
         ({"rope_scaling": {"type": "mrope", "mrope_section": [1]}}, "`mrope` is not described"),
-        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "`bitsandbytes` is not described"),
+        ({"quantization_config": {"quant_method": "torchao"}}, "`torchao` is not described"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "quantises only experts with the method `mxfp4`"),
+        (
+            {"quantization_config": {"quant_method": "bitsandbytes", "bnb_4bit_quant_storage": "bfloat16"}},
+            "stored as `bfloat16`",
+        ),
+        (
+            {"quantization_config": {"quant_method": "quark", "export": {}, "layer_quant_config": {"*q_proj": {}}}},
+            "per-layer Quark settings",
+        ),
+        ({"quantization_config": {"quant_method": "quark", "export": {}}}, "not quantised, or twice"),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "quark",
+                    "export": {},
+                    "global_quant_config": {"weight": {"dtype": "int4", "qscheme": "per_group", "group_size": 128}},
+                }
+            },
+            "Quark's `int4` weights",
+        ),
         ({"quantization_config": {"quant_method": "gptq", "bits": 8, "group_size": 128}}, "8-bit weight-only"),
         (
             {"quantization_config": {"quant_method": "fp8", "modules_to_not_convert": ["q_proj"]}},

@@ -226,3 +226,37 @@ def test_the_tiles_that_are_named_are_those_of_the_card() -> None:
     spec = model(quantization_config=GROUPS_OF_64["gptq"], **COLUMNS_64)
     fault = fault_of(spec, 2, gpu="A100", version="0.22.0")
     assert fault is not None and fault.endswith("which tiles of 64 by 128 do not fill")
+
+
+MX = {
+    bits: {"quant_method": "compressed-tensors", "config_groups": {"a": {"targets": ["Linear"], "weights": {
+        "num_bits": bits, "type": "float", "strategy": "group", "group_size": 32}}}}
+    for bits in (4, 8)
+}  # fmt: skip
+BNB = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+
+
+@pytest.mark.parametrize(
+    ("stored", "tp", "gpu", "version", "words"),
+    [
+        (BNB, 1, "H200", "0.27.0", None),
+        (BNB, 1, "H200", "0.28.0", "vLLM 0.28.0 reads no bitsandbytes weights"),
+        (BNB, 2, "H200", "0.27.0", "cuts no stored bitsandbytes weights"),
+        (MX[4], 2, "H200", "0.33.0", None), (MX[4], 2, "MI355X", "0.33.0", None),
+        (MX[4], 1, "MI300X", "0.26.0", "no kernel for compressed-tensors' MXFP4 on AMD"),
+        (MX[8], 1, "H200", "0.19.1", "does not know compressed-tensors' MXFP8"), (MX[8], 1, "H200", "0.20.0", None),
+    ],
+)  # fmt: skip
+def test_formats_that_a_release_does_not_take_are_refused_with_the_rule(
+    stored: dict[str, object], tp: int, gpu: str, version: str, words: str | None
+) -> None:
+    fault = fault_of(model(quantization_config=stored), tp, gpu=gpu, version=version)
+    assert fault is None if words is None else fault and words in fault
+
+
+@pytest.mark.parametrize(
+    ("gpu", "warned"), [("8xMI300X", True), ("8xMI355X", False), ("8xH200", False)]
+)  # fmt: skip
+def test_mx_formats_are_emulated_where_nothing_multiplies_them(gpu: str, warned: bool) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus(gpu), model=model(quantization_config=MX[4])))
+    assert any(one.code == "mxfp4-emulated" for one in answer.warnings) is warned
