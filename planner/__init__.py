@@ -23,39 +23,17 @@ if TYPE_CHECKING:
     from planner.calibrate import calibrations as calibrations
     from planner.checkpoint import load_model as load_model
     from planner.checkpoint import load_preset as load_preset
-    from planner.errors import (
-        BadFacts as BadFacts,
-    )
-    from planner.errors import (
-        InvalidRequest as InvalidRequest,
-    )
-    from planner.errors import (
-        LaunchFailed as LaunchFailed,
-    )
-    from planner.errors import (
-        LogNotUnderstood as LogNotUnderstood,
-    )
-    from planner.errors import (
-        PlannerError as PlannerError,
-    )
-    from planner.errors import (
-        UnknownVersion as UnknownVersion,
-    )
-    from planner.errors import (
-        UnreadableCheckpoint as UnreadableCheckpoint,
-    )
-    from planner.errors import (
-        UnreadableDocument as UnreadableDocument,
-    )
-    from planner.errors import (
-        UnsafePath as UnsafePath,
-    )
-    from planner.errors import (
-        UnsupportedModel as UnsupportedModel,
-    )
-    from planner.errors import (
-        VerifyFailed as VerifyFailed,
-    )
+    from planner.errors import BadFacts as BadFacts
+    from planner.errors import InvalidRequest as InvalidRequest
+    from planner.errors import LaunchFailed as LaunchFailed
+    from planner.errors import LogNotUnderstood as LogNotUnderstood
+    from planner.errors import PlannerError as PlannerError
+    from planner.errors import UnknownVersion as UnknownVersion
+    from planner.errors import UnreadableCheckpoint as UnreadableCheckpoint
+    from planner.errors import UnreadableDocument as UnreadableDocument
+    from planner.errors import UnsafePath as UnsafePath
+    from planner.errors import UnsupportedModel as UnsupportedModel
+    from planner.errors import VerifyFailed as VerifyFailed
     from planner.memory.ledger import Ledger as Ledger
     from planner.memory.rank import Calibration as Calibration
     from planner.memory.term import Term as Term
@@ -72,21 +50,11 @@ if TYPE_CHECKING:
     from planner.planning.request import PlanRequest as PlanRequest
     from planner.rendering.command import ServeCommand as ServeCommand
     from planner.rendering.command import serve_command as serve_command
-    from planner.rendering.document import (
-        PlanDocument as PlanDocument,
-    )
-    from planner.rendering.document import (
-        json_schema as json_schema,
-    )
-    from planner.rendering.document import (
-        plan_document as plan_document,
-    )
-    from planner.rendering.document import (
-        read_document as read_document,
-    )
-    from planner.rendering.document import (
-        to_json_value as to_json_value,
-    )
+    from planner.rendering.document import PlanDocument as PlanDocument
+    from planner.rendering.document import json_schema as json_schema
+    from planner.rendering.document import plan_document as plan_document
+    from planner.rendering.document import read_document as read_document
+    from planner.rendering.document import to_json_value as to_json_value
     from planner.rendering.emitters import EMITTERS as EMITTERS
     from planner.rendering.emitters import emit as emit
     from planner.rendering.emitters import emit_files as emit_files

@@ -12,19 +12,8 @@ from planner.review.case import Case
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Stopper, Verdict, finding
 from planner.review.memory import Memory, judge_memory
 from planner.review.readers.read import Artefact, nothing_beside, read
-from planner.review.rules import (
-    container,
-    draft,
-    environment,
-    flags,
-    model,
-    network,
-    start,
-    together,
-)
-from planner.review.rules import (
-    memory as memory_rules,
-)
+from planner.review.rules import container, draft, environment, flags, model, network, start, together
+from planner.review.rules import memory as memory_rules
 from planner.review.server import Server
 from planner.review.text import Source, Text
 

@@ -24,9 +24,7 @@ from planner.review.readers import (
     supervisor,
     systemd,
 )
-from planner.review.readers import (
-    python as python_files,
-)
+from planner.review.readers import python as python_files
 from planner.review.readers.command import batch_claim, servers_of
 from planner.review.readers.limits import MOST_CHARACTERS, Unreadable
 from planner.review.readers.tree import NOT_YAML, TEMPLATES, Tree, documents
