@@ -47,7 +47,11 @@ class Captured(Misses):
     """Copies of the attention buffer."""
     copies: float
     per_size_mib: float
+    layers_of_full_sizes: bool = False
+    """Whether layers pay per full size, not per piecewise one: the estimate left those their memory."""
     draft_step_copies: float
+    draft_per_size_mib: float = 0.0
+    """A fixed part per size of the draft's own graphs."""
     draft_sequence_copies_one_rank: float
     """Copies of that buffer in the draft's own decode graphs."""
     draft_sequence_copies: float
@@ -59,6 +63,7 @@ class Cached(Origin):
     """What is cached before the second full graph is captured."""
 
     large_bytes: int
+    large_ranks: int
     large_copies: float
     large_low_copies: float
     small_copies: float

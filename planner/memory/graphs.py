@@ -112,7 +112,8 @@ def _estimated(shape: RankShape) -> Term:
     buffer = _attention_bytes(shape, tokens)
     images = not shape.language_model_only and shape.model.vision is not None
     large = buffer > cached.large_bytes
-    copies = cached.large_copies if images or large else cached.small_copies
+    twice = images or large or shape.tensor_parallel_size >= cached.large_ranks
+    copies = cached.large_copies if twice else cached.small_copies
     once += (full - 1) * cached.per_full_bytes
     least = cached.large_low_copies if large else cached.low_copies
     low, high = (once + round(many * buffer) for many in (least, cached.high_copies))
@@ -143,21 +144,30 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     if copies is None:
         copies = row.copies_one_rank if shape.tensor_parallel_size == 1 else row.copies
     pieces, _, tokens = piecewise_and_full(shape)
+    sizes, _ = _sizes_of_layers(shape, layers)
     size: float = copies * _attention_bytes(shape, tokens)
-    size += MIB * pieces * (row.per_size_mib + layers.per_layer_mib * shape.layers) + _unfused_bytes(shape, layers)
+    size += MIB * (row.per_size_mib * pieces + layers.per_layer_mib * shape.layers * sizes)
+    size += _unfused_bytes(shape, layers)
     if shape.speculative_tokens:
-        size += row.draft_step_copies * _attention_bytes(shape, tokens)
+        size += row.draft_step_copies * _attention_bytes(shape, tokens) + MIB * row.draft_per_size_mib * pieces
         size += _draft_steps(shape, row) * _draft_bytes(shape, row)
     return round(size)
+
+
+def _sizes_of_layers(shape: RankShape, row: Misses) -> tuple[int, int]:
+    """How many sizes pay for each layer, and the largest of them."""
+    pieces, full, tokens = piecewise_and_full(shape)
+    of_full = isinstance(row, Captured) and row.layers_of_full_sizes
+    return (full, tokens) if of_full else (pieces, shape.max_num_batched_tokens)
 
 
 def _unfused_bytes(shape: RankShape, row: Misses) -> float:
     """What pieces take more whose all-reduce is not fused or, where that was told apart, goes to NCCL."""
     if shape.tensor_parallel_size == 1:
         return 0.0
-    pieces, _, _ = piecewise_and_full(shape)
+    sizes, largest = _sizes_of_layers(shape, row)
     custom = row.custom_all_reduce_bytes // (2 * shape.model.hidden_size) if shape.linked else 0
-    dearer = max(0, pieces - capture_sizes(max(fused_tokens(shape), custom)))
+    dearer = max(0, sizes - capture_sizes(min(largest, max(fused_tokens(shape), custom))))
     return MIB * (row.per_layer_unfused_mib - row.per_layer_mib) * dearer * shape.layers
 
 

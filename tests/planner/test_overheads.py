@@ -20,7 +20,7 @@ from planner.memory.activation import (
     unprofiled,
 )
 from planner.memory.collectives import fused_tokens
-from planner.memory.graphs import capture_sizes, captured_graphs, graphs, piecewise_and_full
+from planner.memory.graphs import captured_graphs, graphs, piecewise_and_full
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.overheads import (
     after_profiling,
@@ -280,6 +280,7 @@ def test_a_first_start_peaks_where_it_was_measured(
         (2, 1024, 8, {"language_model_only": False}, 1354, 496), (4, 1024, 88, {"fused_all_reduce": "none"}, 1730, 686),
         (1, 1024, 8, {"speculative_tokens": 3}, 6660, 4976),
         (4, 1024, 88, {"fused_all_reduce": "trtllm", "language_model_only": False}, 1722, 688),
+        (4, 128, 88, {"fused_all_reduce": "trtllm"}, 616, 182),
     ],
 )  # fmt: skip
 def test_the_engine_subtracts_more_than_it_captures(
@@ -290,7 +291,7 @@ def test_the_engine_subtracts_more_than_it_captures(
     rank = replace(whole, model=replace(whole.model, layers=(replace(whole.model.layers[0], count=layers),)))
     for term, mib in ((graphs(rank), estimated), (captured_graphs(rank), captured)):
         assert term.low_bytes <= mib * MIB <= term.high_bytes
-        assert term.bytes / MIB == pytest.approx(mib, rel=0.11)
+        assert term.bytes / MIB == pytest.approx(mib, rel=0.11, abs=20)
     assert graphs(replace(rank, enforce_eager=True)).bytes == 0
 
 
@@ -307,7 +308,8 @@ def test_sizes_whose_all_reduce_goes_to_nccl_are_dearer(tp: int, sequences: int,
     rank = shape("0.33.0", tp, 8192, sequences, enforce_eager=False, fused_all_reduce=backend)
     layers, row = rank.layers, next(row for row in load("graphs.toml")["captured"] if row["since"] == "0.33")
     attention = 32 * 96 // tp * piecewise_and_full(rank)[2] * 129 * 4
-    pieces = capture_sizes(min(2 * sequences, 512)) * (row["per_size_mib"] + row["per_layer_mib"] * layers)
+    sizes, full, _ = piecewise_and_full(rank)
+    pieces = sizes * row["per_size_mib"] + full * row["per_layer_mib"] * layers
     nccl = dearer * (row["per_layer_unfused_mib"] - row["per_layer_mib"]) * layers
     assert captured_graphs(rank).bytes == pytest.approx(attention + (pieces + nccl) * MIB, abs=MIB)
     # Where multicast works, nothing may go there.
