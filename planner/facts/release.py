@@ -11,7 +11,7 @@ from planner.errors import BadFacts, UnknownVersion
 from planner.facts.record import Record, keys, read_value
 from planner.facts.vllm import vllm_facts
 
-_VERSION = re.compile(r"^v?(\d+)\.(\d+)(?:\.(\d+))?(?:[.\-+]?(?:rc|dev|post|a|b|[+])?[\w.+]*)?$")
+_VERSION = re.compile(r"^v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:[.\-+]?(?:rc|dev|post|a|b|[+])?[\w.+]*)?$")
 
 
 class BatchTier(Record):

@@ -96,6 +96,7 @@ EXPECTED = (M35Error, BadJson)
 
 HOSTILE = (
     b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\x1b[31m", "\u202e".encode(), "\u2028".encode(), b"\r", b"\x0b", b"9" * 310,
+    b"9" * 5000, "²".encode(),
     b"1e999", b"-1", b"NaN", b"Infinity", b"[" * 300, b'{"a":' * 120, b'"' * 3, b"'", b"\\", b"$(", b"`", b"{{", b"}}",
     b"%s%n", b"../" * 9, b"n" * 256, b"&a [*a]", b"!!python/object", b"true", b"null", b"\t", b"---\n", b": ", b"=",
 )  # fmt: skip

@@ -153,9 +153,9 @@ def read_group(name: str, text: str) -> tuple[str, int | float | str, int] | Non
             tolerance = round(_GIB / 10 ** max(decimals, 2) / 2)
             return name.removesuffix("_gib") + "_bytes", round(float(text) * _GIB), tolerance
         if name.endswith(("_s", "_fraction", "_ratio")):
-            return name, float(text), 0
+            return name, min(float(text), 1e18), 0
         return name, int(text.replace(",", "")), 0
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 
@@ -165,4 +165,4 @@ def read_size(text: str) -> int:
     >>> read_size("9.96G")
     9960000000
     """
-    return round(float(text.rstrip("kMGT")) * _SUFFIX.get(text[-1:], 1))
+    return round(min(float(text.rstrip("kMGT")), 1e18) * _SUFFIX.get(text[-1:], 1))

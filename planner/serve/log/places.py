@@ -13,7 +13,7 @@ from functools import cache
 from planner.facts.log_lines import raised_texts
 from planner.serve.log.causes import causes
 
-_FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d+), in (?P<function>\S+)')
+_FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d{1,9}), in (?P<function>\S+)')
 _NEAR = 12
 """Frames from the innermost outwards in which a part of the software is looked for."""
 
