@@ -65,13 +65,6 @@ class Figures:
     """Share of the time in which a step with prompt tokens runs."""
 
 
-ESTIMATED = (
-    "output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "ttft_ms", "ttft_p99_ms", "tpot_ms", "tpot_p99_ms",
-    "itl_ms", "itl_p99_ms", "latency_ms",
-)  # fmt: skip
-"""Figures that get bounds."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeedCalibration:
     """How a benchmark on this machine compared with the forecast for it: measured over forecast, by figure."""
@@ -126,6 +119,10 @@ class SpeedForecast:
     """The engine build whose measured efficiencies were used."""
     notes: tuple[str, ...]
     """Why the bounds are what they are, in sentences."""
+
+
+ESTIMATED = tuple(name for name in Figures.__annotations__ if SpeedForecast.__annotations__.get(name) == "Estimate")
+"""Figures that get bounds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
