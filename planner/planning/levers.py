@@ -40,11 +40,13 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
     settings, question = outcome.settings, outcome.question
     # What fits with a shorter length wants the full one; what does not fit wants the length that it was judged at.
     wanted = settings.max_model_len if outcome.verdict == "does-not-fit" else question.wanted_length
-    # Pinned to the batch of the answer, so that each lever moves one thing.
+    lowered = settings.gpu_memory_utilization < question.release.gpu_memory_utilization
+    # Pinned to the batch and a lowered share of the answer, so that each lever moves one thing.
     base = question.but(
         max_model_len=wanted,
         max_num_seqs=settings.max_num_seqs,
         max_num_batched_tokens=settings.max_num_batched_tokens,
+        gpu_memory_utilization=settings.gpu_memory_utilization if lowered else question.request.gpu_memory_utilization,
     )
     before = solve(base, settings.layout)
     # More tokens are worth nothing to a plan that something else than the KV cache stops.
@@ -53,6 +55,7 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
     for name, setting, value, cost, note in changes(outcome):
         after = solve(base.but(**{setting: value}), settings.layout)
         gain_tokens = _tokens(after) - _tokens(before)
+        gain_bytes = after.tightest.available.expected - before.tightest.available.expected
         better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
         if stopped_by_kv and after.stopped_otherwise(Bound.WORST):
             continue  # more tokens, but something else would now stop it
@@ -61,8 +64,8 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
                 Lever(
                     name=name,
                     change={setting: value},
-                    gain_bytes=after.tightest.available.expected - before.tightest.available.expected,
-                    gain_tokens=gain_tokens,
+                    gain_bytes=gain_bytes if stopped_by_kv else 0,
+                    gain_tokens=gain_tokens if stopped_by_kv else 0,
                     fits=after.verdict == "fits",
                     cost=cost,
                     note=note,
@@ -173,22 +176,13 @@ def _budgets(outcome: Outcome) -> Iterator[Change]:
         return
     share = "gpu-memory-utilization", "gpu_memory_utilization"
     if outcome.blocker(Bound.WORST) in ("free", "physical"):
-        passing = _passing_utilization(outcome)
+        passing = outcome.surely_free_share
         if 0 < passing < settings.gpu_memory_utilization:
             yield Change(*share, passing, "nothing", "what is really free")
         return
     highest = policy().levers.gpu_memory_utilization.value
     if settings.gpu_memory_utilization < highest:
         yield Change(*share, highest, "nothing", "less room outside the budget")
-
-
-def _passing_utilization(outcome: Outcome) -> float:
-    """Largest share, in hundredths, that is surely free at start and leaves room for what lives outside; 0 if none."""
-    shares = [
-        min(rank.free_at_start.worst, rank.total_bytes - rank.outside_budget_bytes.worst) / rank.total_bytes
-        for rank in outcome.ranks
-    ]
-    return max(0, int(min(shares) * 100)) / 100
 
 
 def _fewer(outcome: Outcome) -> Iterator[Lever]:
@@ -207,6 +201,11 @@ def _shorter(outcome: Outcome) -> Iterator[Lever]:
         return
     asked, length = outcome.question.request.max_model_len, outcome.safe_length()
     if asked is None and length < policy().levers.shortest_tokens.value:
+        return
+    if asked is not None and not length:
+        opened = solve(outcome.question.but(max_model_len=None), outcome.settings.layout)
+        if opened.verdict == "fits":
+            yield _smaller(opened, "max_model_len", opened.settings.max_model_len, "the longest that fits")
         return
     if 0 < length < (asked or outcome.settings.max_model_len):
         yield _smaller(outcome, "max_model_len", length, f"{format_tokens(length)} tokens fit")

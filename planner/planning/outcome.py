@@ -74,6 +74,20 @@ class Outcome:
             rank.outside_budget_bytes[bound] - rank.outside_budget_room_bytes,
         )
 
+    @cached_property
+    def surely_free_share(self) -> float:
+        """Largest ``gpu_memory_utilization``, in hundredths, that is surely free at start and leaves room for what
+        lives outside the budget; 0 if none."""
+        shares = [
+            min(
+                rank.free_at_start.worst,
+                rank.requested_bytes + rank.outside_budget_room_bytes - rank.outside_budget_bytes.worst,
+            )
+            / rank.total_bytes
+            for rank in self.ranks
+        ]
+        return max(0, int(min(shares) * 100)) / 100
+
     def sequences_that_fit(self, length_tokens: int, bound: Bound) -> int:
         """Sequences of `length_tokens` that the pool holds at `bound`."""
         return min(

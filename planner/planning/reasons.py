@@ -95,6 +95,14 @@ def explain(outcome: Outcome) -> list[str]:
             f"{format_tokens(settings.max_model_len)} tokens is the longest length that fits even if every uncertain "
             f"term is at its worst"
         )
+    usual = outcome.question.release.gpu_memory_utilization
+    if request.gpu_memory_utilization is None and settings.gpu_memory_utilization < usual:
+        said.append(
+            f"--gpu-memory-utilization {settings.gpu_memory_utilization}: of {format_gib(rank.total_bytes)} GiB "
+            f"{format_gib(rank.free_at_start.worst)} are surely free at start, and up to "
+            f"{format_gib(rank.outside_budget_bytes.worst)} lie outside the budget, which is too little for vLLM's own "
+            f"{usual}"
+        )
     tier = outcome.question.batch_tier
     for batch in policy().batches:
         chosen_by_us = [

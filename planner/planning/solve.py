@@ -18,14 +18,28 @@ from planner.planning.question import Question
 from planner.settings import Layout, Settings
 
 
+_OUTSIDE = ("free", "physical")
+"""What stops a start that a smaller share of the GPU would not."""
+
+
 def solve(question: Question, layout: Layout) -> Outcome:
     """Return the settings for one layout: the user's where given, ours where they fit at the low bound.
 
     The engine's own defaults are kept when the requested length fits with them; a tight GPU gets a smaller batch from
-    ``facts/policy.toml``: the first one with which it fits.
+    ``facts/policy.toml``: the first one with which it fits. The engine's share of the GPU is kept, too, unless so much
+    of an idle GPU is not surely free: then it is what is.
     """
     trial = _Trial(question=question, layout=layout)
-    settings = trial.settings()
+    best = _with_some_batch(trial)
+    open_share = question.request.gpu_memory_utilization is None and question.gpus.free_memory_bytes is None
+    if open_share and best.verdict != "fits":
+        lowered = _with_some_batch(dataclasses.replace(trial, only_what_is_free=True))
+        best = lowered if best.blocker(Bound.EXPECTED) in _OUTSIDE or _better(lowered, best) else best
+    return best
+
+
+def _with_some_batch(trial: _Trial) -> Outcome:
+    question, settings = trial.question, trial.settings()
     first = trial.outcome(settings)
     if first.verdict == "fits" and first.settings.max_model_len == question.wanted_length:
         return first
@@ -55,7 +69,7 @@ def engine_settings(question: Question, layout: Layout) -> Settings:
 
 
 def _better(new: Outcome, old: Outcome) -> bool:
-    """Whether the smaller batch earns its place: a better verdict, or more room at the same one."""
+    """Whether smaller settings earn their place: a better verdict, or more room at the same one."""
 
     def worth(outcome: Outcome) -> tuple[int, int, int]:
         verdict = VERDICTS.index(outcome.verdict)
@@ -70,6 +84,8 @@ class _Trial:
 
     question: Question
     layout: Layout
+    only_what_is_free: bool = False
+    """Whether a share that is not surely free is lowered to what is."""
 
     def settings(self, batch: Batch | None = None) -> Settings:
         """Settings before the length is solved: the engine's batch sizes, or those of `batch` where smaller."""
@@ -105,6 +121,14 @@ class _Trial:
 
     def outcome(self, settings: Settings) -> Outcome:
         """Solve the length where the user left it open, and judge."""
+        found = self._solved(settings)
+        if self.only_what_is_free and found.blocker(Bound.WORST) in _OUTSIDE:
+            share = found.surely_free_share
+            if 0 < share < settings.gpu_memory_utilization:
+                return self._solved(dataclasses.replace(settings, gpu_memory_utilization=share))
+        return found
+
+    def _solved(self, settings: Settings) -> Outcome:
         if self.question.request.max_model_len is not None:
             return self._at(settings, self.question.wanted_length)
         full = self._at(settings, self.question.wanted_length)

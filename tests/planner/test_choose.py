@@ -32,6 +32,25 @@ def test_one_mi300x_on_0_33_needs_a_smaller_batch() -> None:
     assert relaxed.verdict == "fits" or any(lever.fits for lever in relaxed.levers)
 
 
+@pytest.mark.parametrize("gpus", ["8xL4", "8xRTX-4090", "8xRTX-5090", "4xL40S", "2xH100", "1xH200"])
+@pytest.mark.parametrize("asked", [{}, {"enforce_eager": True}, {"max_model_len": 65536}])
+def test_an_open_share_starts_wherever_a_smaller_one_does(gpus: str, asked: dict[str, object]) -> None:
+    """vLLM's own share asks some cards for more than is free at start; a lower one is chosen, not offered."""
+    found = answer(gpus, **asked)
+    lower = [answer(gpus, gpu_memory_utilization=share / 100, **asked) for share in range(80, 92)]
+    assert found.feasible or not any(plan.verdict == "fits" for plan in lower)
+    assert found.feasible or not any(lever.change.get("gpu_memory_utilization", 1) < 0.92 for lever in found.levers)
+
+
+def test_a_lowered_share_is_explained_and_a_given_one_is_kept() -> None:
+    found = answer("8xRTX-5090")
+    assert found.verdict == "fits"
+    assert found.settings.gpu_memory_utilization < 0.92
+    assert any("--gpu-memory-utilization" in reason for reason in found.reasons)
+    assert answer("8xRTX-5090", gpu_memory_utilization=0.92).settings.gpu_memory_utilization == 0.92
+    assert answer("8xH200").settings.gpu_memory_utilization == 0.92
+
+
 def test_one_h100_does_not_load() -> None:
     found = answer("1xH100")
     assert found.verdict == "does-not-fit"
@@ -298,7 +317,11 @@ def test_a_release_that_nobody_read_says_whose_rules_it_gets(version: str, rules
 def test_images_that_are_not_profiled_count_where_the_slack_is_small() -> None:
     """A step of the model card's 16,384 tokens encodes five images with a dense mask, beside the budget."""
     asked = PlanRequest(
-        gpus=parse_gpus("8xH200"), vllm_version="0.26.0", max_num_batched_tokens=16384, max_model_len=262144
+        gpus=parse_gpus("8xH200"),
+        vllm_version="0.26.0",
+        max_num_batched_tokens=16384,
+        max_model_len=262144,
+        gpu_memory_utilization=0.9,
     )
     blind = plan(asked)
     assert blind.verdict == "tight"
