@@ -99,19 +99,28 @@ def chosen_outcome(question: Question) -> Outcome:
         return _spanning(question) or default
     if _worth(best)[0] > _worth(default)[0]:
         return best
-    several = policy().layout.worth_leaving.value
-    same_verdict = _worth(best)[0] == _worth(default)[0] and default.verdict == "fits"
-    return best if same_verdict and _worth(best)[1] >= several * _worth(default)[1] else default
+    return best if _holds_several_times(best, default) else default
 
 
 def _spanning(question: Question) -> Outcome | None:
-    """The best server over several nodes that fits; None where none does."""
+    """The best server over several nodes that fits; None where none does.
+
+    Stages and fast links come first: tensor parallelism over slow ones must hold several times as much.
+    """
+    best: Outcome | None = None
     over_nodes = [one for one in question.layouts() if one.gpus_per_replica > question.gpus.count]
     for some in (over_nodes, question.stretched_layouts()):
-        best = max((solve(question, layout) for layout in some), key=_worth, default=None)
-        if best is not None and best.verdict != "does-not-fit":
-            return best
-    return None
+        found = max((solve(question, layout) for layout in some), key=_worth, default=None)
+        if found is None or found.verdict == "does-not-fit":
+            continue
+        if best is None or _worth(found)[0] > _worth(best)[0] or _holds_several_times(found, best):
+            best = found
+    return best
+
+
+def _holds_several_times(new: Outcome, old: Outcome) -> bool:
+    several = policy().layout.worth_leaving.value
+    return new.verdict == old.verdict == "fits" and _worth(new)[1] >= several * _worth(old)[1]
 
 
 def _worth(outcome: Outcome) -> tuple[int, int]:
