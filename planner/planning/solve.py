@@ -17,7 +17,6 @@ from planner.planning.outcome import Outcome, room_tokens
 from planner.planning.question import Question
 from planner.settings import Layout, Settings
 
-
 _OUTSIDE = ("free", "physical")
 """What stops a start that a smaller share of the GPU would not."""
 
