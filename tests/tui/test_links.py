@@ -123,7 +123,7 @@ async def test_a_plan_is_saved_as_a_page_to_share() -> None:
         await pilot.press("left")
         await until(pilot, lambda: "<!doctype html>" in text_of(app) and "--emit html" in text_of(app))
         await pilot.press("left")
-        await until(pilot, lambda: "# mistralai/Mistral-Medium-3.5-128B on H200" in text_of(app))
+        await until(pilot, lambda: "# mistralai/Mistral-Medium-3.5-128B on 8 x H200" in text_of(app))
 
 
 def test_a_plan_document_begins_at_its_plan(tmp_path: Path) -> None:

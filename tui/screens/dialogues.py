@@ -103,6 +103,15 @@ class Warnings(Dialogue[None]):
         yield Keys()
 
 
+class Choices(OptionList):
+    """Answers of a question, with the keys that choose among them."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("down", "cursor_down", "choose", key_display="↑↓"),
+        Binding("enter", "select", "take"),
+    ]
+
+
 class Ask(Dialogue[str]):
     """A question with a few answers; the first one is the default. Returns the key of the answer."""
 
@@ -116,7 +125,7 @@ class Ask(Dialogue[str]):
         """The question above its answers."""
         with self.frame(self._title):
             yield Static(self._question, classes="prose", markup=False)
-            yield OptionList(*(Option(text, id=key) for key, text in self._answers), compact=True, markup=False)
+            yield Choices(*(Option(text, id=key) for key, text in self._answers), compact=True, markup=False)
         yield Keys()
 
     @on(OptionList.OptionSelected)

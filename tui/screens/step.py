@@ -134,7 +134,7 @@ class StepScreen(Screen[Move]):
         bar = self.query_one(StepBar)
         bar.answers = self.answers
         if isinstance(self.answer, Plan):
-            bar.note = f"vLLM {self.answer.vllm_version}"
+            bar.note = "read only" if self.backend.readonly else f"vLLM {self.answer.vllm_version}"
 
     def own_line(self) -> str:
         """The command line that does what this step shows."""
