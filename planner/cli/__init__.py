@@ -270,6 +270,11 @@ def _one_line(message: str) -> str:
 
 
 def _usage_hint(error: click.ClickException) -> str | None:
+    if isinstance(error, click.NoSuchOption):
+        from planner.facts.serve_flags import flag_of, serve_flags
+
+        if cost := serve_flags().unmodelled.get(flag_of(error.option_name)[0]):
+            return f"`vllm serve` has it, and no plan counts what it brings: {cost}"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"`{error.ctx.command_path} --help` lists the options"
     return None

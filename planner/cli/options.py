@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -142,8 +143,29 @@ def gpu_options(command: F) -> F:
     )(command)
 
 
+def _in_words_of_vllm(command: F) -> F:
+    """Take a draft as vLLM is told of it, too."""
+
+    @wraps(command)
+    def told(*args: Any, speculative_config: str | None, **settings: Any) -> Any:
+        if speculative_config is not None:
+            from planner.rendering.argv import draft_settings
+
+            for name, value in draft_settings(speculative_config).items():
+                if settings[name] not in (SETTINGS[name].default, value):
+                    raise click.UsageError(f"--speculative-config and {option_for(name)} contradict each other")
+                settings[name] = value
+        return command(*args, **settings)
+
+    return click.option(
+        "--speculative-config", metavar="JSON", type=Filled(),
+        help="the draft as vLLM is told of it, instead of --eagle: method, num_speculative_tokens, max_model_len",
+    )(cast("F", told))  # fmt: skip
+
+
 def engine_options(command: F) -> F:
     """Everything of vLLM's that a plan depends on, under vLLM's names."""
+    command = _in_words_of_vllm(command)
     for decorate in reversed(
         (
             click.option(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -221,20 +221,46 @@ def _finish(found: _Found) -> None:
     for means in found.layout.values():
         found.changes["load_format"] = means
     if found.draft:
-        strange = sorted(set(found.draft) - _DRAFT_KEYS)
-        if strange:
-            raise InvalidRequest("speculative_config", f"the planner does not know `{strange[0]}` of a draft")
-        if found.draft.get("method", "eagle") != "eagle":
-            raise InvalidRequest(
-                "speculative_config", f"only `eagle` drafts are planned, not `{shown(str(found.draft['method']))}`"
-            )
-        count = found.draft.get("num_speculative_tokens")
-        length = found.draft.get("max_model_len")
-        if count is None:
-            raise InvalidRequest("num_speculative_tokens", "the draft needs `num_speculative_tokens`")
-        found.changes["num_speculative_tokens"] = _count("num_speculative_tokens", str(count))
-        if length is not None:
-            found.changes["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
+        found.changes |= draft_settings(found.draft)
+
+
+def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a plan that vLLM's ``--speculative-config`` means.
+
+    Raises:
+        InvalidRequest: for a draft that is not this model's own.
+    """
+    draft = _object("speculative-config", said) if isinstance(said, str) else said
+    count, length = draft.get("num_speculative_tokens"), draft.get("max_model_len")
+    if (method := draft.get("method", "eagle")) != "eagle":
+        raise InvalidRequest(
+            "speculative_config",
+            f"only the model's own `eagle` draft is planned, not `{shown(str(method))}`",
+            hint=_elsewhere(str(method), count) or "--eagle K plans the draft that the model has",
+        )
+    if strange := sorted(set(draft) - _DRAFT_KEYS):
+        raise InvalidRequest("speculative_config", f"the planner does not know `{strange[0]}` of a draft")
+    if count is None:
+        raise InvalidRequest("num_speculative_tokens", "the draft needs `num_speculative_tokens`")
+    settings = {"num_speculative_tokens": _count("num_speculative_tokens", str(count))}
+    if length is not None:
+        settings["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
+    return settings
+
+
+def _elsewhere(method: str, count: object) -> str | None:
+    """What drafts of another kind gave on other models, where that is known."""
+    from planner.facts.drafts import draft_facts
+    from planner.speed.drafting import tokens_per_step
+
+    facts = draft_facts()
+    if method not in facts.methods or not isinstance(count, int) or not 0 < count <= facts.most.value:
+        return None
+    low, expected, high = (tokens_per_step(count, case, method=method) for case in ("slow", "expected", "fast"))
+    return (
+        f"on other models such drafts gave {expected:.2f} tokens a step ({low:.2f} to {high:.2f}) with {count} drafted;"
+        " what they take of a GPU is not known here"
+    )
 
 
 def _object(name: str, value: str) -> dict[str, Any]:

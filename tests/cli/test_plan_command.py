@@ -142,6 +142,36 @@ def test_eagle_takes_the_cards_number_unless_told(capsys: pytest.CaptureFixture[
         assert json.loads(out)["settings"]["num_speculative_tokens"] == tokens
 
 
+def test_a_draft_in_vllms_words_is_the_same_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    draft = '{"method": "eagle", "num_speculative_tokens": 2, "max_model_len": 65536}'
+    ours = call(capsys, "--gpus", "4xH200", "--eagle", "2", "--speculative-max-model-len", "65536")
+    assert call(capsys, "--gpus", "4xH200", "--speculative-config", draft) == ours
+    assert call(capsys, "--gpus", "4xH200", "--speculative-config", draft, "--eagle", "3")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("draft", "said"),
+    [
+        ('{"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_max": 4}', "1.42 tokens a step"),
+        ('{"method": "eagle3", "model": "a/b", "num_speculative_tokens": 3}', "2.53 tokens a step"),
+        ('{"method": "medusa", "num_speculative_tokens": 3}', "not `medusa`"),
+        ('{"method": "mtp", "num_speculative_tokens": true}', "not `mtp`"),
+        ('{"method": "eagle"}', "needs `num_speculative_tokens`"),
+        ("{", "not JSON"),
+        ("[1]", "JSON object"),
+    ],
+)
+def test_a_draft_that_is_not_planned_is_named(draft: str, said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, "--gpus", "4xH200", "--speculative-config", draft)
+    assert (code, out) == (2, "") and said in err
+
+
+@pytest.mark.parametrize("flag", ["--api-server-count", "--max-num-partial-prefills", "--long_prefill_token_threshold"])
+def test_a_flag_of_the_engine_that_no_plan_counts_is_named(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = call(capsys, "--gpus", "4xH200", flag, "2")
+    assert code == 2 and "`vllm serve` has it" in err
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     script = f"{sys.executable} -m planner --gpus 8xH200 --json | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {script}"], capture_output=True, text=True, check=False)
