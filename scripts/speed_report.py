@@ -186,7 +186,8 @@ def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
         "8B on H100 with vLLM 0.11, 1 to 8 in flight": ("GSL",),
         "32B on that H100, 100 to 1,000 at once": ("GS-32b-H100",),
         "70B and 405B FP8, containers with 0.9.0.1 and 0.9.1, latency": ("RD90/70b-b", "RD90/405b-b"),
-        "70B and 405B FP8, the same, offline": (
+        "70B and 405B FP8, containers with 0.10.1, 0.10.2 and 0.11.1": ("RD101", "RD102", "RD111"),
+        "70B and 405B FP8, those with 0.9.0.1 and 0.9.1, offline": (
             "RD91",
             *(f"RD90/{m}b-{i}" for m in (70, 405) for i in ("1", "2", "5")),
         ),
