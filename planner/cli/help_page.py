@@ -143,7 +143,7 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
             _section(formatter, title, [records[name] for name in names])
         _section(formatter, "Output", [record for name, record in records.items() if name not in grouped])
         return
-    shared = [name for name in records if name in SETTINGS or name in ("model", "gpu_memory")]
+    shared = [name for name in records if name in SETTINGS or name in ("model", "gpu_memory", "speculative_config")]
     whole_plan = len(shared) > len(GROUPS["Layout"]) and ctx.info_name != "sweep"
     own = {name: record for name, record in records.items() if not (whole_plan and name in shared)}
     _section(formatter, "Options", list(own.values()))
