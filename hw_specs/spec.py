@@ -11,7 +11,7 @@ from typing import Literal
 
 from hw_specs.errors import BadGpuString
 from hw_specs.frozen import dataclass
-from hw_specs.units import MOST_COUNT
+from hw_specs.units import GIB, MOST_COUNT
 
 Vendor = Literal["nvidia", "amd"]
 Basis = Literal["exact", "derived", "measured", "assumed"]
@@ -19,6 +19,8 @@ Fp8Kind = Literal["e4m3fn", "e4m3fnuz", "weight-only", "none"]
 
 MOST_OF_ONE = 1024
 """GPUs of a node, and nodes of a plan."""
+NOTABLE_BYTES = GIB
+"""Less held memory than this is the display's or the driver's, and stops no engine."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +120,8 @@ class GpuSet:
     """Environment that makes the engine use just these GPUs of a machine that has more."""
     holders: tuple[str, ...] = ()
     """Processes that hold memory on these GPUs, largest first, each as one phrase for people."""
+    unheld: GpuSet | None = None
+    """Those of these GPUs that nobody holds memory on, where somebody does on others."""
 
     def __post_init__(self) -> None:
         for name, number in (("count", self.count), ("nodes", self.nodes)):
@@ -136,6 +140,12 @@ class GpuSet:
     def memory_bytes(self) -> int:
         """Engine-visible bytes of one GPU."""
         return self.memory_override_bytes or self.spec.engine_memory_bytes
+
+    @property
+    def held(self) -> bool:
+        """Whether something else is known to hold memory on one of these GPUs."""
+        free = self.free_memory_bytes
+        return bool(self.holders) or (free is not None and self.memory_bytes - free > NOTABLE_BYTES)
 
     @property
     def fully_connected(self) -> bool:

@@ -131,7 +131,7 @@ def forget() -> None:
 def _answers(document: dict[str, Any]) -> Answers:
     request = read_document(json.dumps(document["plan"])).request
     # How full the GPUs were is another day's; this machine is looked at again.
-    gpus = dataclasses.replace(request.gpus, free_memory_bytes=None, holders=())
+    gpus = dataclasses.replace(request.gpus, free_memory_bytes=None, holders=(), unheld=None)
     request = dataclasses.replace(request, gpus=gpus, calibrations=calibrations())
     if document["concurrency"] is not None:
         request = dataclasses.replace(request, concurrency=document["concurrency"])

@@ -9,11 +9,9 @@ from hw_specs.detect.devices import DetectedGpu, Reading
 from hw_specs.detect.match import match, spec_of
 from hw_specs.detect.visible import CUDA, CUDA_ORDER, HIP, ROCR, engine_order
 from hw_specs.parts import partitions
-from hw_specs.spec import GpuSet, GpuSpec
+from hw_specs.spec import NOTABLE_BYTES, GpuSet, GpuSpec
 from hw_specs.units import GIB, format_gib
 
-_NOTABLE_BYTES = GIB
-"""Less held memory than this is the display's or the driver's, and stops no engine."""
 _SHARED_FACTOR = 1.05
 
 
@@ -90,6 +88,8 @@ def _selection(
     if _mixed_cuda_order(reading):
         warnings.append("CUDA numbers mixed GPUs fastest first; set CUDA_DEVICE_ORDER=PCI_BUS_ID to number by address")
     holders = _holders(chosen)
+    idle = [gpu for gpu in chosen if not _holders([gpu])]
+    unheld = _selection(reading, idle, [], spec, partitions).gpu_set if 0 < len(idle) < len(chosen) else None
     gpu_set = GpuSet(
         spec=spec,
         count=len(chosen),
@@ -99,6 +99,7 @@ def _selection(
         origin=reading.origin,
         env=_env(reading, chosen),
         holders=holders,
+        unheld=unheld,
     )
     return Selection(gpu_set=gpu_set, chosen=tuple(chosen), left_out=tuple(left_out), warnings=tuple(warnings))
 
@@ -210,7 +211,7 @@ def _holders(chosen: Sequence[DetectedGpu]) -> tuple[str, ...]:
             name = process.name or "a process"
             found.append((size or 0, f"{name} (pid {process.pid}) holds {amount} on GPU {gpu.label}"))
         rest = (gpu.used_bytes or 0) - told
-        if rest > _NOTABLE_BYTES and all(process.used_bytes is not None for process in gpu.processes):
+        if rest > NOTABLE_BYTES and all(process.used_bytes is not None for process in gpu.processes):
             text = f"processes that cannot be seen from here hold {format_gib(rest)} GiB on GPU {gpu.label}"
             found.append((rest, text))
     return tuple(text for _, text in sorted(found, key=lambda pair: -pair[0]))

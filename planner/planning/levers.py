@@ -68,7 +68,7 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
                     gain_tokens=gain_tokens if stopped_by_kv else 0,
                     fits=after.verdict == "fits",
                     cost=cost,
-                    note=note,
+                    note=note if stopped_by_kv else f"{note}{_fits_then(question.but(**{setting: value}), after)}",
                 )
             )
     found += [*_idle_gpus(outcome), *_more_gpus(outcome)]
@@ -78,6 +78,14 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
         found += combined(outcome)
     found.sort(key=lambda lever: (wanting and not lever.fits, LEVER_COSTS.index(lever.cost), -lever.gain_tokens))
     return tuple(found)
+
+
+def _fits_then(question: Question, after: Outcome) -> str:
+    """What a change that starts at all holds, as the end of a note; empty where it does not surely start."""
+    if after.verdict != "fits":
+        return ""
+    opened = after if question.request.max_model_len is not None else solve(question, after.settings.layout)
+    return f": fits {format_tokens(max(opened.settings.max_model_len, after.settings.max_model_len))} tokens"
 
 
 def combined(outcome: Outcome) -> Iterator[Lever]:
@@ -257,11 +265,16 @@ def _idle_gpus(outcome: Outcome) -> Iterator[Lever]:
 
 
 def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
-    """The same GPUs once they are free; else the next larger number of them, and the smallest single product."""
+    """GPUs of the host that nobody holds, and all once they are free; else more of them, and the smallest product."""
     gpus = outcome.question.gpus
     longer_than = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
     if gpus.free_memory_bytes is not None and outcome.stopped_otherwise(Bound.WORST):
-        emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=())
+        found = gpus.unheld and _fitting(outcome.question, gpus.unheld, longer_than)
+        if found and gpus.unheld:
+            where = " ".join(f"{name}={value}" for name, value in gpus.unheld.env)
+            note = f"those that nobody holds{f', {where}' if where else ''}: {found.note}"
+            yield dataclasses.replace(found, cost="nothing", note=note)
+        emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=(), unheld=None)
         found = _fitting(outcome.question, emptied, longer_than)
         if found is not None:
             note = f"once nothing else holds their memory: {found.note}"

@@ -30,7 +30,7 @@ def solve(question: Question, layout: Layout) -> Outcome:
     """
     trial = _Trial(question=question, layout=layout)
     best = _with_some_batch(trial)
-    open_share = question.request.gpu_memory_utilization is None and question.gpus.free_memory_bytes is None
+    open_share = question.request.gpu_memory_utilization is None and not question.gpus.held
     if open_share and best.verdict != "fits":
         lowered = _with_some_batch(dataclasses.replace(trial, only_what_is_free=True))
         best = lowered if best.blocker(Bound.EXPECTED) in _OUTSIDE or _better(lowered, best) else best

@@ -79,6 +79,19 @@ def test_free_memory_is_that_of_the_busiest_gpu(detect: Detect) -> None:
     assert gpus.memory_bytes - (gpus.free_memory_bytes or 0) == 40 * GIB
 
 
+def test_the_gpus_that_nobody_holds_are_known_apart(detect: Detect) -> None:
+    gpus = detect("8xh200-busy").gpu_set
+    assert gpus is not None
+    assert gpus.unheld is not None
+    assert gpus.unheld.holders == ()
+    assert 0 < gpus.unheld.count < 8
+    assert dict(gpus.unheld.env)["CUDA_VISIBLE_DEVICES"].count(",") == gpus.unheld.count - 1
+    for name in ("8xmi300x", "1xh200-busy"):
+        other = detect(name).gpu_set
+        assert other is not None
+        assert other.unheld is None, "all are held, or none is"
+
+
 def test_memory_held_out_of_sight(detect: Detect) -> None:
     text = "gpu name=NVIDIA H200; device=0x2335; used_mib=40960\n"
     gpus = detect(text=text).gpu_set

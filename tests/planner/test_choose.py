@@ -220,6 +220,25 @@ def test_gpus_that_something_else_fills_are_to_be_emptied_before_others_are_boug
     assert short.levers and all("once nothing" not in lever.note for lever in short.levers)
 
 
+def test_gpus_of_the_host_that_nobody_holds_are_offered() -> None:
+    four = parse_gpus("4xH200")
+    rest = dataclasses.replace(four, count=3, env=(("CUDA_VISIBLE_DEVICES", "0,1,3"),))
+    gpus = dataclasses.replace(
+        four, free_memory_bytes=100 * 2**30, holders=("python (17) holds 39 GiB on GPU 2",), unheld=rest
+    )
+    found = plan(PlanRequest(gpus=gpus))
+    assert not found.feasible
+    (lever,) = (lever for lever in found.levers if "nobody holds" in lever.note)
+    assert lever.fits
+    assert lever.flag == "--gpus 3xH200"
+    assert "CUDA_VISIBLE_DEVICES=0,1,3" in lever.note
+    applied = plan(lever.apply(PlanRequest(gpus=gpus)))
+    assert applied.feasible
+    assert f"fits {applied.settings.max_model_len:,} tokens" in lever.note
+    shares = [lever.note for lever in found.levers if lever.name == "gpu-memory-utilization"]
+    assert shares and all("fits 262,144 tokens" in note for note in shares)
+
+
 def test_too_large_a_share_is_cured_by_a_smaller_one() -> None:
     found = answer("8xH200", gpu_memory_utilization=0.999)
     assert found.kv_cache.largest_max_model_len == 0, "nothing starts"
