@@ -37,12 +37,47 @@ class LeverPolicy(Record):
     gpu_memory_utilization: Choice[float]
     kv_cache_dtype: Choice[str]
     shortest_tokens: Choice[int]
+    most_combined: Choice[int]
+    most_gpus_per_node: Choice[int]
+    most_said: Choice[int]
 
 
 class LayoutPolicy(Record):
     """When another layout is worth leaving the first choice."""
 
     worth_leaving: Choice[float]
+
+
+class ComparePolicy(Record):
+    """Which batches are forecast against each other, and when another than the engine's own is taken."""
+
+    batched_tokens: Choice[tuple[int, ...]]
+    further_batched_tokens: Choice[tuple[int, ...]]
+    within_reach: Choice[float]
+    worth_leaving_the_default: Choice[float]
+
+
+class TargetLeverPolicy(Record):
+    """What is tried where no way meets the targets, and how far."""
+
+    cramped_kv_cache_use: Choice[float]
+    most_gpus: Choice[int]
+    most_faster_kinds: Choice[int]
+    most_played: Choice[int]
+    most_played_elsewhere: Choice[int]
+    prompt_step_tokens: Choice[int]
+    rate_parts: Choice[int]
+
+
+class CapacityPolicy(Record):
+    """How the largest load of one server is searched for."""
+
+    slowed_down: Choice[float]
+    run_in_answers: Choice[int]
+    fewest_requests: Choice[int]
+    halvings: Choice[int]
+    most_requests_per_s: Choice[float]
+    least_share_of_rate: Choice[int]
 
 
 class StartupPolicy(Record):
@@ -88,6 +123,9 @@ class Policy(Record):
     batches: tuple[Batch, ...]
     levers: LeverPolicy
     layout: LayoutPolicy
+    compare: ComparePolicy
+    target_levers: TargetLeverPolicy
+    capacity: CapacityPolicy
     startup: StartupPolicy
     kubernetes: KubernetesPolicy
     host: HostPolicy

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from planner.errors import InvalidRequest
+from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.speed.answer import Figures, SpeedSection, Targets
 from planner.speed.workload import Workload
-
-LEAST_SHARE_OF_RATE = 1024
-"""The asked rate is divided by no more than this before the targets count as out of reach."""
 
 
 def most_in_flight(plan: Plan, section: SpeedSection) -> int:
@@ -70,7 +68,7 @@ def _at_rate(server: Plan, section: SpeedSection, rate: float) -> int:
     while found is None:
         good /= 2
         found = in_flight(good)
-        if found is None and good < rate / LEAST_SHARE_OF_RATE:
+        if found is None and good < rate / policy().capacity.least_share_of_rate.value:
             raise _never()
     bad = good * 2
     while found < most and (more := in_flight(bad)) is not None:

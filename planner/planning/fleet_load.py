@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from planner.errors import InvalidRequest, PlannerError
+from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.fleet import FleetRow
@@ -20,15 +21,6 @@ from planner.settings import Layout
 from planner.speed.answer import Targets
 from planner.speed.predict import expected_figures
 from planner.speed.workload import Workload
-
-SLOWED_DOWN = 3.0
-"""How many times longer an answer may take among others than alone, before a run counts as falling behind."""
-RUN_IN_ANSWERS = 5
-"""Length of the judged run, in answers of a server that is alone; shorter runs are bursts, not a steady load."""
-FEWEST_REQUESTS = 40
-RATE_STEPS = 5
-"""Halvings of the search for the largest rate: within three percent of it."""
-MOST_REQUESTS_PER_S = 512.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,23 +154,23 @@ def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) 
     a queue that grows would end later.
     """
     alone = expected_figures(answer, dataclasses.replace(workload, request_rate=None, concurrency=1, num_requests=2))
-    alone_s = alone.latency_ms / 1000
+    alone_s, limits = alone.latency_ms / 1000, policy().capacity
 
     def holds(rate: float) -> bool:
-        requests = max(FEWEST_REQUESTS, math.ceil(rate * alone_s * RUN_IN_ANSWERS))
+        requests = max(limits.fewest_requests.value, math.ceil(rate * alone_s * limits.run_in_answers.value))
         load = dataclasses.replace(workload, request_rate=rate, concurrency=None, num_requests=requests)
         figures = expected_figures(answer, load)
         late_s = requests / figures.requests_per_s - requests / rate
         # Random arrivals alone make a run of n requests longer by about sqrt(n) gaps.
-        keeps_up = late_s <= SLOWED_DOWN * alone_s + 2 * math.sqrt(requests) / rate
+        keeps_up = late_s <= limits.slowed_down.value * alone_s + 2 * math.sqrt(requests) / rate
         in_time = targets.ttft_ms is None or figures.ttft_ms <= targets.ttft_ms
         in_step = targets.tpot_ms is None or figures.tpot_ms <= targets.tpot_ms
         return keeps_up and in_time and in_step
 
     low, high = 0.0, 1 / alone_s
-    while high <= MOST_REQUESTS_PER_S and holds(high):
+    while high <= limits.most_requests_per_s.value and holds(high):
         low, high = high, high * 2
-    for _ in range(RATE_STEPS):
+    for _ in range(limits.halvings.value):
         middle = (low + high) / 2
         low, high = (middle, high) if holds(middle) else (low, middle)
     return low

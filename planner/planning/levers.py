@@ -17,13 +17,6 @@ from planner.planning.question import Question
 from planner.planning.setting import SettingValue
 from planner.planning.solve import solve
 
-MOST_COMBINED = 3
-"""Sets of changes that are shown."""
-MOST_SAID = 2
-"""Changes that the first lines of a plan name."""
-MAX_COUNT_SHOWN = 16
-"""Largest number of GPUs per node that the lever "more GPUs" looks at."""
-
 
 class Change(NamedTuple):
     """A setting to try, what it costs, and what to say about it."""
@@ -117,7 +110,7 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
             note=f"together: {format_tokens(length)} tokens, {requests:.1f} requests; {given_up}",
         )
         shown += 1
-        if shown == MOST_COMBINED:
+        if shown == policy().levers.most_combined.value:
             return
 
 
@@ -126,8 +119,8 @@ def ways_out(outcome: Outcome, levers: Sequence[Lever]) -> str:
     question, layout = outcome.question, outcome.settings.layout
     if question.request.max_model_len is not None or outcome.verdict != "does-not-fit":
         return ""
-    said = []
-    for lever in [lever for lever in levers if lever.fits and lever.cost not in ("quality", "hardware")][:MOST_SAID]:
+    said, most = [], policy().levers.most_said.value
+    for lever in [lever for lever in levers if lever.fits and lever.cost not in ("quality", "hardware")][:most]:
         after = solve(question.but(**lever.change), layout)
         if after.verdict == "fits":
             said.append(f"`{lever.flag}` fits {format_tokens(after.settings.max_model_len)} tokens")
@@ -280,8 +273,8 @@ def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
             note = f"once nothing else holds their memory: {found.note}"
             yield dataclasses.replace(found, cost="nothing", note=note)
             return
-    count = gpus.count
-    while (count := 1 << count.bit_length()) <= min(gpus.spec.max_gpus_per_node, MAX_COUNT_SHOWN):
+    count, most = gpus.count, min(gpus.spec.max_gpus_per_node, policy().levers.most_gpus_per_node.value)
+    while (count := 1 << count.bit_length()) <= most:
         larger = GpuSet(spec=gpus.spec, count=count, memory_override_bytes=gpus.memory_override_bytes)
         found = _fitting(outcome.question, larger, longer_than)
         if found is not None:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.facts.policy import policy
 from planner.planning.ways import Candidate, Comparison, miss
 from planner.speed.answer import Targets
 from planner.speed.workload import Workload
-
-PROMPT_STEP_TOKENS = 128
-"""Prompts are shortened by this much; no shorter one is offered."""
-RATE_STEPS = 64
-"""Parts into which a request rate is cut."""
 
 
 def values(name: str, asked: float) -> list[int] | list[float]:
@@ -20,10 +16,12 @@ def values(name: str, asked: float) -> list[int] | list[float]:
     >>> values("concurrency", 4), values("prompt_tokens", 512), values("request_rate", 0.5)[-3:]
     ([1, 2, 3], [128, 256, 384], [0.48, 0.49])
     """
+    limits = policy().target_levers
     if name == "request_rate":
-        found = {float(f"{asked * part / RATE_STEPS:.2g}") for part in range(1, RATE_STEPS)}
+        parts = limits.rate_parts.value
+        found = {float(f"{asked * part / parts:.2g}") for part in range(1, parts)}
         return sorted(value for value in found if value < asked)
-    step = PROMPT_STEP_TOKENS if name == "prompt_tokens" else 1
+    step = limits.prompt_step_tokens.value if name == "prompt_tokens" else 1
     return list(range(step, int(asked), step))
 
 

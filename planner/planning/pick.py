@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from planner.facts.policy import policy
 from planner.planning.ways import Way
 from planner.speed.answer import Objective, Targets
-
-WORTH_LEAVING_THE_DEFAULT = 1.03
-"""Another ``max_num_batched_tokens`` than the engine's must win by this factor: less is within any forecast's error."""
 
 
 def pick(ways: Sequence[Way], objective: Objective, targets: Targets) -> Way:
@@ -19,12 +17,13 @@ def pick(ways: Sequence[Way], objective: Objective, targets: Targets) -> Way:
         return nearest(eligible, targets)
     fastest = min(way.figures.latency_ms for way in meeting)
     most = max(way.figures.output_tokens_per_s for way in meeting)
+    lead = policy().compare.worth_leaving_the_default.value
 
     def score(way: Way) -> tuple[float, ...]:
         figures, settings = way.figures, way.plan.settings
         speed, rate = fastest / figures.latency_ms, figures.output_tokens_per_s / most
         if not way.default_batch:
-            speed, rate = speed / WORTH_LEAVING_THE_DEFAULT, rate / WORTH_LEAVING_THE_DEFAULT
+            speed, rate = speed / lead, rate / lead
         if objective == "latency":
             return speed, rate
         if objective == "throughput":

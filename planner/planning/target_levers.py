@@ -18,21 +18,9 @@ from planner.planning.load_search import largest, values
 from planner.planning.pick import pick
 from planner.planning.request import PlanRequest
 from planner.planning.setting import SettingValue
-from planner.planning.ways import BATCHED_TOKENS, Allowance, Candidate, Comparison, PlayedEnough, Way, alone, miss
+from planner.planning.ways import Allowance, Candidate, Comparison, PlayedEnough, Way, alone, miss
 from planner.speed.answer import Objective, Targets
 from planner.speed.workload import Workload
-
-CRAMPED = 0.9
-"""Share of the KV blocks in use from which a smaller cache entry is worth a try: below it no request waits for one."""
-MOST_GPUS = 16
-"""Largest number of GPUs that the lever "more GPUs" looks at."""
-MOST_KINDS = 3
-"""Other GPUs that are tried."""
-MOST_PLAYED = 80_000
-"""Requests that are played in search of another setting or load, preempted ones again: the heaviest searches took 2 to
-7 s of CPU on a busy machine."""
-MOST_PLAYED_ELSEWHERE = 40_000
-"""Requests that are played on more GPUs, and again on faster ones: a long search here leaves none of these untried."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +58,9 @@ class _Search:
         try:
             if not start.comparison.first(workload).feasible:
                 return None
-            usual = [one for one in start.comparison.candidates(workload, BATCHED_TOKENS) if one.asked]
+            usual = [
+                one for one in start.comparison.candidates(workload, policy().compare.batched_tokens.value) if one.asked
+            ]
             if all(start.comparison.hopeless(one, workload, self.targets) for one in usual):
                 return None
             if start.usual_batches and not self._usual_meets(start, usual, workload):
@@ -108,11 +98,11 @@ def target_levers(
     """
     search = _Search(comparison=comparison, workload=workload, objective=objective, targets=targets)
     found: list[Lever] = []
-    complete = True
+    complete, limits = True, policy().target_levers
     searches = (
-        (_here(search, progress), MOST_PLAYED),
-        (_more_gpus(search), MOST_PLAYED_ELSEWHERE),
-        (_faster_gpus(search), MOST_PLAYED_ELSEWHERE),
+        (_here(search, progress), limits.most_played.value),
+        (_more_gpus(search), limits.most_played_elsewhere.value),
+        (_faster_gpus(search), limits.most_played_elsewhere.value),
     )
     for levers, most in searches:
         comparison.allowance = Allowance(most)
@@ -154,7 +144,7 @@ def _starts(search: _Search) -> Iterator[_Start | None]:
         length = workload.acceptance_length
         at = "the assumed acceptance rate" if length is None else f"{length:g} tokens a step"
         yield _changed(search, change, "context", f"at {at}")
-    if max(way.figures.kv_cache_peak_use for way in asked) < CRAMPED:
+    if max(way.figures.kv_cache_peak_use for way in asked) < policy().target_levers.cramped_kv_cache_use.value:
         return
     share = policy().levers.gpu_memory_utilization.value
     if settings.kv_cache_memory_bytes is None and settings.gpu_memory_utilization < share:
@@ -310,7 +300,7 @@ def _more_gpus(search: _Search) -> Iterator[Lever]:
     while True:
         more = 1 << count.bit_length()
         count, nodes = (more, nodes) if more <= gpus.spec.max_gpus_per_node else (count, nodes * 2)
-        if count * nodes > MOST_GPUS:
+        if count * nodes > policy().target_levers.most_gpus.value:
             return
         larger = GpuSet(
             spec=gpus.spec, count=count, nodes=nodes, memory_override_bytes=gpus.memory_override_bytes
@@ -335,7 +325,7 @@ def _faster_gpus(search: _Search) -> Iterator[Lever]:
         and spec.engine_memory_bytes >= gpus.spec.engine_memory_bytes
     ]
     faster.sort(key=lambda spec: (spec.bandwidth_bytes_per_s, spec.vendor != gpus.spec.vendor))
-    for spec in faster[:MOST_KINDS]:
+    for spec in faster[: policy().target_levers.most_faster_kinds.value]:
         if lever := _on(search, GpuSet(spec=spec, count=gpus.count, nodes=gpus.nodes), usual_batches=True):
             yield lever
             return

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from planner.errors import InvalidRequest
+from planner.facts.policy import policy
+from planner.facts.release import resolve_release
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.question import Question
@@ -14,15 +16,6 @@ from planner.planning.request import PlanRequest
 from planner.settings import Layout
 from planner.speed.answer import Figures, SpeedCalibration, Targets
 from planner.speed.workload import Workload
-
-BATCHED_TOKENS = (2048, 8192, 16384)
-"""Sizes of ``max_num_batched_tokens`` worth comparing: the engine's own defaults for its classes of GPUs."""
-FURTHER_BATCHED_TOKENS = (512, 1024, 4096)
-"""Sizes that are tried where none of those meets the targets: shorter steps answer sooner while others write."""
-WITHIN_REACH = 3.0
-"""Factor up to which a missed target may be met by another batch size: beyond it the GPUs are too slow."""
-LARGEST_DEFAULT_SEQS = 1024
-"""The engine's own largest default of ``max_num_seqs``."""
 
 
 class PlayedEnough(Exception):
@@ -146,18 +139,22 @@ class Comparison:
         Raises:
             InvalidRequest: when none of them can serve it; why the last one cannot.
         """
-        candidates = [one for one in self.candidates(workload, BATCHED_TOKENS) if unasked or one.asked]
+        limits = policy().compare
+        usual = self.candidates(workload, limits.batched_tokens.value)
+        candidates = [one for one in usual if unasked or one.asked]
         found = self.forecast(candidates, workload, progress)
         nearest = min((way.miss(targets) for way in found if way.asked), default=1.0)
-        if 1 < nearest <= WITHIN_REACH:
-            found += self.forecast(self.candidates(workload, FURTHER_BATCHED_TOKENS), workload, progress)
+        if 1 < nearest <= limits.within_reach.value:
+            further = self.candidates(workload, limits.further_batched_tokens.value)
+            found += self.forecast(further, workload, progress)
         if not found:
             raise self._refusal(candidates, workload)
         return found
 
     def asked(self, workload: Workload) -> list[Candidate]:
         """Every candidate for `workload` that holds nothing unasked, of all batch sizes."""
-        sizes = (BATCHED_TOKENS, FURTHER_BATCHED_TOKENS)
+        limits = policy().compare
+        sizes = (limits.batched_tokens.value, limits.further_batched_tokens.value)
         return [one for some in sizes for one in self.candidates(workload, some) if one.asked]
 
     def forecast(
@@ -234,11 +231,12 @@ def alone(workload: Workload) -> Workload:
 def sized(request: PlanRequest, workload: Workload) -> PlanRequest:
     """Leave room for the load: enough sequences per step for all requests in flight on one server.
 
-    The engine's default is larger than most loads, so it stays unless the load is larger still.
+    The engine's largest default is larger than most loads, so it stays unless the load is larger still.
     """
     if request.max_num_seqs is not None or workload.concurrency is None:
         return request
-    if workload.concurrency <= LARGEST_DEFAULT_SEQS:
+    tiers = resolve_release(request.vllm_version).batch_tiers
+    if workload.concurrency <= max(tier.max_num_seqs for tier in tiers):
         return request
     return dataclasses.replace(request, max_num_seqs=workload.concurrency)
 
@@ -309,7 +307,7 @@ def places(request: PlanRequest, first: Plan) -> list[Layout]:
 
 def _variants(request: PlanRequest, first: Plan, sizes: tuple[int, ...]) -> list[PlanRequest]:
     """The request with everything open filled in, every sensible way; further sizes hold nothing unasked."""
-    own = sizes == BATCHED_TOKENS
+    own = sizes == policy().compare.batched_tokens.value
     batched: list[int | None] = [request.max_num_batched_tokens] if own else []
     if request.max_num_batched_tokens is None:
         seats, default = request.max_num_seqs or 1, first.settings.max_num_batched_tokens
