@@ -10,6 +10,7 @@ from hw_specs import parse_gpus
 from planner import PlanRequest
 from planner.cli import main
 from planner.errors import InvalidRequest
+from planner.facts.policy import policy
 from planner.planning.answer import LEVER_COSTS, Plan
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.planning.load_search import values
@@ -90,10 +91,10 @@ def test_what_was_fixed_and_misses_is_offered_free_again() -> None:
 
 
 def test_smaller_steps_are_compared_before_targets_are_given_up() -> None:
-    load, targets = Workload(concurrency=32), Targets(ttft_ms=500)
+    load, targets = Workload(concurrency=32), Targets(ttft_ms=400)
     plan = ask(PlanRequest(gpus=parse_gpus("8xH200")), load, targets)
     assert plan.speed is not None and plan.speed.meets_targets
-    assert plan.settings.max_num_batched_tokens < 8192
+    assert plan.settings.max_num_batched_tokens < min(policy().compare.batched_tokens.value)
 
 
 def test_a_request_longer_than_the_context_is_no_way_to_serve_it() -> None:
