@@ -30,16 +30,6 @@ from planner.memory.overheads import draft_embeddings_bytes
 from planner.memory.term import used
 from planner.settings import Settings
 
-JUDGES = frozenset(
-    {
-        "cut24-images-s128", "cut24-pp2-text", "cut24-tp2pp2-text", "cut8-text-fp8kv", "cut8-images", "cut8-tp2-images",
-        "cut8-text-t2048-first", "cut8-text-t2048-later", "cut8-text-t4096-recorded", "cut8-text-t16384-first",
-        "cut8-text-t16384-later", "cut8-vision-graphs", "cut44-tp2-text", "full-tp2-text-eager-t2048-s16",
-    }
-)  # fmt: skip
-"""Starts that no coefficient of these releases was read from: other settings, stages and batch sizes than the fits."""
-READ = frozenset({"full-tp4-images", "full-tp4-card-eagle", "full-tp4-text-s128", "cut24-text-eagle-s1024"})
-"""Starts that were forecast before they were made and whose graphs have set a coefficient since."""
 _COMPONENTS = {
     "activations": ("activation_peak_bytes", "torch_peak_increase_bytes"),
     "outside_torch": ("non_torch_bytes",),
@@ -53,6 +43,7 @@ def own_groups() -> tuple[Group, ...]:
     several = [(SEVERAL, row) for row in own_starts(SEVERAL).startups]
     newest = [(name, row) for name in NEWEST for row in own_rows(name) if row.status == "ready"]
     before = [one for one in newest if one[0] in FORECAST_BEFORE]
+    unseen = [one for one in several + newest if not _fitted(*one)]
     groups: tuple[tuple[str, list[tuple[str, OwnStart]], Callable[[OwnStart], bool]], ...] = (
         ("one H200, 0.26: eager, or compiled before", one, lambda row: row.compile_cache != "cold"),
         ("one H200, 0.26: first compiled starts", one, lambda row: row.compile_cache == "cold"),
@@ -61,7 +52,7 @@ def own_groups() -> tuple[Group, ...]:
         ("H100 and H200, 0.33: first starts", newest, lambda row: row.compile_cache != "warm"),
         ("later starts, 0.26 and 0.33", several + newest, lambda row: row.compile_cache == "warm"),
         ("two and four H200, 0.33: forecast before they were made", before, lambda _: True),
-        ("0.26 and 0.33: starts that no fit saw", several + newest, _judges),
+        ("0.26 and 0.33: starts that no fit saw", unseen, lambda _: True),
     )
     found = []
     for name, rows, belongs in groups:
@@ -73,9 +64,8 @@ def own_groups() -> tuple[Group, ...]:
     return tuple(found)
 
 
-def _judges(row: OwnStart) -> bool:
-    forecast = any(row in own_starts(name).startups for name in FORECAST_BEFORE)
-    return row.name in JUDGES or (forecast and row.name not in READ)
+def _fitted(source: str, row: OwnStart) -> bool:
+    return own_starts(source).fitted if row.fitted is None else row.fitted
 
 
 def own_rows(source: str) -> list[OwnStart]:

@@ -126,6 +126,8 @@ class OwnStart(Record):
     """What agents saw: requests that hold all that was said before."""
     judges_facts: bool = False
     """Whether it was made after the facts were set."""
+    fitted: bool | None = None
+    """Whether a coefficient of its release was read from it; what the campaign says where nothing is said."""
 
 
 class OwnStarts(Record):
@@ -138,6 +140,8 @@ class OwnStarts(Record):
     gpu: str
     gpu_memory_utilization: float | None = None
     tensor_parallel_size: int = 1
+    fitted: bool = True
+    """Whether coefficients were read from its starts."""
     machine: object
     startups: tuple[OwnStart, ...]
 
