@@ -9,7 +9,7 @@ from dataclasses import dataclass
 _SAMPLE = re.compile(r"^([A-Za-z_:][\w:]*)(?:\{(.*)\})?\s+(\S+)(?:\s+-?\d+)?$")
 _LABEL = re.compile(r'([A-Za-z_]\w*)="((?:[^"\\]|\\.)*)"')
 MOST = 1e18
-"""Of anything a server counts: bytes, tokens, nanoseconds of a life."""
+"""Of anything a server or its log counts: bytes, tokens, nanoseconds of a life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

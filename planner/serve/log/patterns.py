@@ -11,6 +11,7 @@ from planner.errors import UnknownVersion
 from planner.facts.log_lines import FailureLine, Weight, log_lines
 from planner.serve.log.causes import WEIGHTS, causes
 from planner.serve.log.events import ENDINGS
+from planner.serve.prometheus import MOST
 
 _GIB = 2**30
 _SUFFIX = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
@@ -153,7 +154,7 @@ def read_group(name: str, text: str) -> tuple[str, int | float | str, int] | Non
             tolerance = round(_GIB / 10 ** max(decimals, 2) / 2)
             return name.removesuffix("_gib") + "_bytes", round(float(text) * _GIB), tolerance
         if name.endswith(("_s", "_fraction", "_ratio")):
-            return name, min(float(text), 1e18), 0
+            return name, min(float(text), MOST), 0
         return name, int(text.replace(",", "")), 0
     except (ValueError, OverflowError):
         return None
@@ -165,4 +166,4 @@ def read_size(text: str) -> int:
     >>> read_size("9.96G")
     9960000000
     """
-    return round(min(float(text.rstrip("kMGT")), 1e18) * _SUFFIX.get(text[-1:], 1))
+    return round(min(float(text.rstrip("kMGT")), MOST) * _SUFFIX.get(text[-1:], 1))
