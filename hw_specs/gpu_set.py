@@ -9,7 +9,7 @@ from hw_specs.errors import BadGpuString, M35Error, UnknownGpu, shown
 from hw_specs.instances import find_instance
 from hw_specs.mig import NO_LINK, split_profile
 from hw_specs.spec import GpuSet, GpuSpec
-from hw_specs.units import GIB, TIB, format_gib
+from hw_specs.units import GIB, MIB, TIB, format_gib
 
 MAX_NODES = 1024
 """More nodes than any one deployment of a 128B model; larger counts are typing errors."""
@@ -230,7 +230,9 @@ def check_memory(size_bytes: int) -> None:
         BadGpuString: it is out of range.
     """
     if not GIB <= size_bytes <= MAX_MEMORY_BYTES:
+        # A number without a unit is bytes, and no GPU has so few.
+        said = f"{size_bytes:,} bytes" if size_bytes < MIB else f"{format_gib(size_bytes, decimals=3)} GiB"
         raise BadGpuString(
-            f"a GPU memory of {format_gib(size_bytes, decimals=3)} GiB is out of range",
+            f"a GPU memory of {said} is out of range",
             hint=f"give the memory of one GPU, between 1 and {MAX_MEMORY_BYTES // GIB} GiB, for example `130GiB`",
         )

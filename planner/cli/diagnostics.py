@@ -16,6 +16,10 @@ _COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "note": "2"}
 def say(kind: str, message: str) -> None:
     """Write ``kind: message`` to stderr; `kind` is ``error``, ``warning``, ``hint`` or ``note``."""
     label = f"{kind}:"
+    if sys.stderr.isatty():
+        from planner.cli.page import paragraph
+
+        message = paragraph(message, indent=" " * (len(label) + 1), rest="  ").lstrip()
     if may_colour(sys.stderr):
         label = coloured(label, _COLOURS[kind])
     _put(f"{label} {message}\n")

@@ -30,21 +30,29 @@ BAR_STYLES = {
 }
 """Group → its colour in the bar."""
 FEW_LEVERS = 2
+ROOM = 22
+"""Lines of a terminal's 24 that the page may take beside a warning and the prompt."""
 MOST_LEVERS = 8
 
 
 def short_text(plan: Plan, *, width: int) -> str:
     """Return the answer on one screen: verdict, memory, what it holds, the best levers and the command."""
-    parts = [_head(plan, width) + "\n" + _groups(plan, width)]
-    lines = [fold("choice" if plan.feasible else "tried", report.choice_line(plan), width=width)]
+    lines = [_head(plan, width, brief=True), _groups(plan, width)]
     if plan.feasible:
-        lines.insert(0, fold("holds", report.holds(plan), width=width))
+        lines.append(fold("holds", report.holds(plan), width=width))
+    lines.append(fold("choice" if plan.feasible else "tried", report.choice_line(plan), width=width))
+    if plan.speed is not None:
+        from planner.cli.speed_table import brief_speed
+
+        lines += [fold(label, text, width=width) for label, text in brief_speed(plan.speed)]
     lines += [fold("note", remark, width=width) for remark in report.remarks(plan)]
     lines += _few_levers(plan, width)
-    parts.append("\n".join(lines))
     if plan.feasible:
-        parts.append(_run(plan, width))
-    return "\n\n".join(parts)
+        lines.append(_run(plan, width))
+        rows = "\n".join(lines).count("\n") + 1
+        if rows < ROOM:
+            lines.insert(-1, "")  # air above the command, where a terminal has a line left for it
+    return "\n".join(lines)
 
 
 def full_text(plan: Plan, *, width: int, explain: bool) -> str:
@@ -72,10 +80,10 @@ def full_text(plan: Plan, *, width: int, explain: bool) -> str:
     return "\n\n".join(parts)
 
 
-def _head(plan: Plan, width: int) -> str:
+def _head(plan: Plan, width: int, *, brief: bool = False) -> str:
     words = verdict_words(plan)
     colour = CUT_STYLE if plan.verdict == "fits" and words != "fits" else VERDICT_STYLE[plan.verdict]
-    lines = [paragraph(f"{words}: {headline(plan)}", width=width, indent="  ").lstrip()]
+    lines = [paragraph(f"{words}: {headline(plan, brief=brief)}", width=width, indent="  ").lstrip()]
     if second := summary(plan):
         lines.append(paragraph(second, width=width))
     first, *rest = "\n".join(lines).split("\n")
@@ -144,29 +152,21 @@ def _choice(plan: Plan) -> str:
 
 
 def _few_levers(plan: Plan, width: int) -> Sequence[str]:
-    """The best levers; a note that has no room beside its flag goes below."""
-    rows = report.lever_rows(plan, most=FEW_LEVERS)
+    """The best levers, each on one line where the flag, what it wins and what it costs have room there."""
     lines = []
-    for index, row in enumerate(rows):
-        gains = ", ".join(
-            part for part in (f"{row.gib} GiB" if row.gib else "", f"{row.tokens} tokens" if row.tokens else "") if part
-        )
-        flag = f"{row.mark} {row.flag}" if row.mark else row.flag
-        label = "levers" if index == 0 else ""
-        change = f"{flag}  {gains}".rstrip()
-        if COLUMN + len(change) + 2 + len(row.note) <= width:
-            lines.append(fold(label, f"{change}  {row.note}", width=width))
+    for index, row in enumerate(report.lever_rows(plan, most=FEW_LEVERS)):
+        label, change = "levers" if index == 0 else "", f"{row.mark} {row.flag}".strip()
+        gain = f"{row.tokens} tokens" if row.tokens else f"{row.gib} GiB" if row.gib else ""
+        said = "  ".join(filter(None, (gain, row.note)))
+        if COLUMN + len(change) + 2 + len(said) <= width:
+            lines.append(fold(label, f"{change}  {said}", width=width))
         else:
-            lines += [fold(label, change, width=width), fold("", row.note, width=width, column=COLUMN + 2)]
+            lines += [fold(label, change, width=width), fold("", said, width=width, column=COLUMN + 2)]
     return lines
 
 
 def _run(plan: Plan, width: int) -> str:
     command = first_command(plan)
-    text = wrapped(command.argv, width=width - 2)
-    if command.env:
-        text = " ".join(f"{name}={value}" for name, value in command.env.items()) + " \\\n" + text
+    text = wrapped((*(f"{name}={value}" for name, value in command.env.items()), *command.argv), width=width)
     note = nodes_note(plan)
-    if note:
-        text = paragraph(note, width=width - 2, indent="# ") + "\n" + text
-    return "\n".join("  " + line for line in text.splitlines())
+    return paragraph(note, width=width, indent="# ") + "\n" + text if note else text

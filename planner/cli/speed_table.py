@@ -24,6 +24,19 @@ def speed_text(section: SpeedSection) -> str:
     return "\n\n".join(parts)
 
 
+def brief_speed(section: SpeedSection) -> tuple[tuple[str, str], ...]:
+    """The load and its forecast in a line each, under their labels."""
+    forecast = section.forecast
+    rate = _spread(forecast.output_tokens_per_s, "tokens/s")
+    times = f"TTFT {_spread(forecast.ttft_ms, 'ms')}, TPOT {_spread(forecast.tpot_ms, 'ms')}"
+    return ("load", f"{load_words(section)}: {rate}"), ("speed", times)
+
+
+def _spread(estimate: Estimate, unit: str) -> str:
+    expected, low, high = _bounds(estimate)
+    return f"{expected} {unit} ({low} to {high})"
+
+
 def load_words(section: SpeedSection) -> str:
     """The load in words."""
     load = section.forecast.workload

@@ -46,6 +46,7 @@ class LayoutPolicy(Record):
     """When another layout is worth leaving the first choice."""
 
     worth_leaving: Choice[float]
+    worth_joining_nodes: Choice[float]
 
 
 class ComparePolicy(Record):

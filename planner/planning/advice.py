@@ -37,15 +37,15 @@ def _release_warnings(question: Question) -> Iterator[tuple[str, str]]:
     if not release.known:
         yield (
             "unknown-version",
-            f"vLLM {release.version} is newer than {release.rules_version}, the newest release whose rules are known; "
-            f"planned with those",
+            f"vLLM {release.version} is not known yet: planned with the rules of {release.rules_version}; that is the "
+            f"newest release whose rules are known",
         )
     elif number not in (read := [parse_version(version) for version in known_versions()]):
         before = max((version for version in read if version < number), default=read[0])
         yield (
             "unread-version",
-            f"the code of vLLM {release.version} was not read; planned with the rules of "
-            f"{'.'.join(map(str, before))}, the nearest release that was",
+            f"the code of vLLM {release.version} was not read: planned with the rules of "
+            f"{'.'.join(map(str, before))}; that is the nearest release that was",
         )
     if not question.model.native_format:
         return
@@ -65,7 +65,7 @@ def _too_old(facts: VllmFacts, number: tuple[int, int, int], question: Question)
     needs = facts.requires
     layout = needs.mistral if request.load_format == "mistral" else needs.hf
     if number < parse_version(layout.version):
-        yield "vllm-too-old", f"vLLM {release.version} is older than {layout.version}: {layout.source}"
+        yield "vllm-too-old", f"vLLM {release.version} is older than {layout.version}; {layout.source}"
     if request.num_speculative_tokens and number < parse_version(needs.eagle.version):
         yield (
             "vllm-too-old-for-eagle",
@@ -76,7 +76,7 @@ def _too_old(facts: VllmFacts, number: tuple[int, int, int], question: Question)
     if request.num_speculative_tokens and first <= number <= last:
         yield (
             "eagle-broken-release",
-            f"vLLM {release.version} dies with this model's EAGLE draft while it profiles ({broken.symptom}); "
+            f"vLLM {release.version} dies with this model's EAGLE draft while it profiles; {broken.symptom}: "
             f"take a newer release, or leave the draft out",
         )
 
@@ -91,31 +91,31 @@ def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
         if asked is None:
             yield (
                 "eagle-draft-length",
-                f"the card's draft max_model_len of {format_tokens(draft.card_max_model_len)} would cut the served "
-                f"context to that length on vLLM {release.version}; it is left out here",
+                f"the card's draft max_model_len of {format_tokens(draft.card_max_model_len)} is left out; it would "
+                f"cut the served context to that length on vLLM {release.version}",
             )
         elif asked < (request.max_model_len or model.max_position_embeddings):
             yield (
                 "eagle-draft-length",
-                f"the draft's max_model_len of {format_tokens(asked)} cuts the served context to "
-                f"{format_tokens(asked)} tokens on vLLM {release.version}; leave it out to keep the target's length",
+                f"the draft's max_model_len of {format_tokens(asked)} cuts the served context to as much; vLLM "
+                f"{release.version} takes the shorter one, so leave it out to keep the target's length",
             )
     if request.mm_encoder_tp_mode == "data":
         yield (
             "mm-encoder-tp-mode",
-            "--mm-encoder-tp-mode data does nothing for this model: vLLM warns and falls back to weights",
+            "--mm-encoder-tp-mode data does nothing for this model; vLLM warns and falls back to weights",
         )
     if request.limit_mm_per_prompt_image:
         yield (
             "limit-mm-per-prompt",
-            f"--limit-mm-per-prompt.image {request.limit_mm_per_prompt_image} saves no GPU memory: the profile does "
-            f"not change; only 0, or --language-model-only, does",
+            f"--limit-mm-per-prompt.image {request.limit_mm_per_prompt_image} saves no GPU memory; the profile does "
+            f"not change: only 0, or --language-model-only, does",
         )
     if request.kv_cache_dtype.startswith(("fp8", "int8", "int4", "nvfp4")) and not model.kv_cache_scheme:
         yield (
             "kv-cache-dtype",
-            f"--kv-cache-dtype {request.kv_cache_dtype} is your choice, not the checkpoint's: it holds no KV scales, "
-            f"so auto means BF16, and the effect on quality has not been measured",
+            f"--kv-cache-dtype {request.kv_cache_dtype}: effect on quality not measured; it is your choice, not the "
+            f"checkpoint's, which holds no KV scales, so auto means BF16",
         )
 
 
@@ -125,8 +125,8 @@ def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     if spec.fp8_kind == "weight-only" and any(name.startswith("fp8") for name in outcome.question.model.format_names):
         yield (
             "fp8-weight-only",
-            f"{spec.name} has no FP8 arithmetic: the static FP8 checkpoint runs weight-only through Marlin, "
-            f"at BF16 speed or below",
+            f"{spec.name} has no FP8 arithmetic: BF16 speed or below; the static FP8 checkpoint runs weight-only "
+            f"through Marlin",
         )
     formats = weight_formats().formats
     emulated = (
@@ -138,13 +138,13 @@ def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     for name in emulated:
         yield (
             f"{name}-emulated",
-            f"vLLM only emulates {name.upper()} on {spec.name}: every layer is expanded to BF16 in each step, "
-            f"which is slow; the FP8 checkpoint is native there",
+            f"vLLM only emulates {name.upper()} on {spec.name}, which is slow; every layer is expanded to BF16 in each "
+            f"step, and the FP8 checkpoint is native there",
         )
     if tp > 1 and not gpus.fully_connected:
         yield (
             "slow-link",
-            f"not every pair of these GPUs has a fast link ({spec.link.name}): custom all-reduce is off beyond two "
+            f"not every pair of these GPUs has a fast link ({spec.link.name}); custom all-reduce is off beyond two "
             f"GPUs and tensor parallelism slows down",
         )
     dtype = outcome.settings.kv_cache_dtype
@@ -153,8 +153,8 @@ def _hardware_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     if needs and not spec.architecture.startswith(needs):
         yield (
             "kv-cache-dtype-unsupported",
-            f"--kv-cache-dtype {dtype} needs an attention kernel that vLLM has for compute capability "
-            f"{', '.join(f'{prefix}x' for prefix in needs)} only, and {spec.name} is {spec.architecture}",
+            f"--kv-cache-dtype {dtype} has no attention kernel for {spec.name}; vLLM has one for compute capability "
+            f"{', '.join(f'{prefix}x' for prefix in needs)} only, and this is {spec.architecture}",
         )
     if tp > tensor_parallel_limit(gpus):
         yield "tp-across-nodes", f"TP{tp} spans nodes without a fast link between them"
@@ -169,11 +169,11 @@ def unprofiled_note(rank: RankBudget) -> str:
 def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     rank = outcome.tightest
     room, outside = rank.outside_budget_room_bytes, rank.outside_budget_bytes
-    if outside.expected <= room < outside.worst:
+    if outside.expected <= room < outside.worst and outcome.verdict != "does-not-fit":
         yield (
             "slack",
-            f"what lives outside the budget may need {format_gib(outside.worst)} GiB, and only {format_gib(room)} GiB "
-            f"are left for it: an out-of-memory error after start-up is possible{unprofiled_note(rank)}",
+            f"what lives outside the budget may need {format_gib(outside.worst)} GiB and has {format_gib(room)} GiB; "
+            f"an out-of-memory error after start-up is possible{unprofiled_note(rank)}",
         )
     if rank.terms["graphs"].basis == "assumed":
         yield (
@@ -186,7 +186,7 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
     if cold > WORTH_A_WORD_BYTES and "activations" not in (rank.calibration.terms if rank.calibration else {}):
         yield (
             "cold-compile",
-            f"the first start of a configuration compiles inside the profile run; later starts may leave "
+            f"the first start compiles inside the profile run; later starts of the same configuration may leave "
             f"{format_gib(cold)} GiB more for KV cache than is planned here",
         )
     free = outcome.question.gpus.free_memory_bytes
@@ -196,9 +196,9 @@ def _memory_warnings(outcome: Outcome) -> Iterator[tuple[str, str]]:
         if passing > 0 and rank.loading_peak_bytes < rank.free_at_start.worst:
             better = f"--gpu-memory-utilization {passing} would pass that check"
         holders = outcome.question.gpus.holders
-        held = f" ({', '.join(holders[:3])})" if holders else ""
+        held = f"{', '.join(holders[:3])}: " if holders else ""
         yield (
             "free-memory",
-            f"only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now{held}, and vLLM needs "
-            f"{format_gib(rank.requested_bytes)} GiB at start: {better}",
+            f"{held}{better}; only {format_gib(free)} of {format_gib(rank.total_bytes)} GiB are free now, and vLLM "
+            f"needs {format_gib(rank.requested_bytes)} GiB at start",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -12,8 +12,8 @@ from hw_specs.units import MIB, format_tokens
 from planner.facts.policy import policy
 from planner.memory.term import Bound
 from planner.planning.answer import LEVER_COSTS, VERDICTS, Lever, LeverCost
+from planner.planning.layout_choice import chosen_outcome
 from planner.planning.outcome import Outcome
-from planner.planning.question import Question
 from planner.planning.setting import SettingValue
 from planner.planning.solve import solve
 
@@ -29,43 +29,21 @@ class Change(NamedTuple):
 
 
 def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
-    """Return every single change that helps, best first: those that make it fit, then by tokens won."""
-    settings, question = outcome.settings, outcome.question
-    # What fits with a shorter length wants the full one; what does not fit wants the length that it was judged at.
-    wanted = settings.max_model_len if outcome.verdict == "does-not-fit" else question.wanted_length
-    lowered = settings.gpu_memory_utilization < question.release.gpu_memory_utilization
-    # Pinned to the batch and a lowered share of the answer, so that each lever moves one thing.
-    base = question.but(
-        max_model_len=wanted,
-        max_num_seqs=settings.max_num_seqs,
-        max_num_batched_tokens=settings.max_num_batched_tokens,
-        gpu_memory_utilization=settings.gpu_memory_utilization if lowered else question.request.gpu_memory_utilization,
-    )
-    before = solve(base, settings.layout)
-    # More tokens are worth nothing to a plan that something else than the KV cache stops.
-    stopped_by_kv = not before.stopped_otherwise(Bound.WORST)
+    """Return every single change that helps, best first: those that make it fit, then by tokens won.
+
+    Each is the plan that one gets with it, so its figures are that plan's.
+    """
+    question = outcome.question
     found = [*_shorter(outcome), *_fewer(outcome)]
-    for name, setting, value, cost, note in changes(outcome):
-        after = solve(base.but(**{setting: value}), settings.layout)
-        gain_tokens = _tokens(after) - _tokens(before)
-        gain_bytes = after.tightest.available.expected - before.tightest.available.expected
-        better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
-        if stopped_by_kv and after.stopped_otherwise(Bound.WORST):
-            continue  # more tokens, but something else would now stop it
-        if better > 0 or (better == 0 and stopped_by_kv and gain_tokens > 0):
-            found.append(
-                Lever(
-                    name=name,
-                    change={setting: value},
-                    gain_bytes=gain_bytes if stopped_by_kv else 0,
-                    gain_tokens=gain_tokens if stopped_by_kv else 0,
-                    fits=after.verdict == "fits",
-                    cost=cost,
-                    note=note if stopped_by_kv else f"{note}{_fits_then(question.but(**{setting: value}), after)}",
-                )
-            )
-    found += [*_idle_gpus(outcome), *_more_gpus(outcome)]
+    for change in changes(outcome):
+        after = chosen_outcome(question.but(**{change.setting: change.value}))
+        if _helps(outcome, after):
+            found.append(_lever(outcome, after, change.name, {change.setting: change.value}, change.cost, change.note))
+    found += _idle_gpus(outcome)
     wanting = outcome.verdict != "fits"
+    free = [chosen_outcome(question.but(**one.change)) for one in found if one.fits and one.cost == "nothing"]
+    fitting = [one.settings.max_model_len for one in (outcome, *free) if one.verdict == "fits"]
+    found += _more_gpus(outcome, longest_tokens=max(fitting, default=0))
     cheap = LEVER_COSTS[: LEVER_COSTS.index("context")]
     if wanting and not any(lever.fits and lever.cost in cheap for lever in found):
         found += combined(outcome)
@@ -73,12 +51,38 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
     return tuple(found)
 
 
-def _fits_then(question: Question, after: Outcome) -> str:
-    """What a change that starts at all holds, as the end of a note; empty where it does not surely start."""
-    if after.verdict != "fits":
-        return ""
-    opened = after if question.request.max_model_len is not None else solve(question, after.settings.layout)
-    return f": fits {format_tokens(max(opened.settings.max_model_len, after.settings.max_model_len))} tokens"
+def _helps(before: Outcome, after: Outcome) -> bool:
+    """Whether `after` is a better verdict, or the same one with less missing, or longer or more at once."""
+    better = VERDICTS.index(after.verdict) - VERDICTS.index(before.verdict)
+    if better:
+        return better > 0
+    if after.verdict == "does-not-fit":
+        # A part of what is missing is worth a word only where the cache alone is too small.
+        return after.shortfall_bytes < before.shortfall_bytes and not before.stopped_otherwise(Bound.WORST)
+    old, new = ((one.settings.max_model_len, one.tokens_held) for one in (before, after))
+    return new != old and all(mine >= theirs for mine, theirs in zip(new, old, strict=True))
+
+
+def _lever(
+    before: Outcome, after: Outcome, name: str, change: Mapping[str, SettingValue], cost: LeverCost, note: str
+) -> Lever:
+    """The lever that turns the plan `before` into the plan `after`: what it wins, or what it serves at last."""
+    at_last = before.verdict != after.verdict
+    return Lever(
+        name=name,
+        change=change,
+        gain_bytes=0 if at_last else after.tightest.available.expected - before.tightest.available.expected,
+        gain_tokens=0 if at_last else after.tokens_held - before.tokens_held,
+        fits=after.verdict == "fits",
+        cost=cost,
+        note="; ".join(filter(None, (f"{after.verdict} {_held(after)}" if at_last else "", note))),
+    )
+
+
+def _served(before: Outcome, after: Outcome, name: str, change: Mapping[str, SettingValue], cost: LeverCost) -> Lever:
+    """A lever of another size than a gain: less is asked for, or other GPUs serve it."""
+    found = _lever(before, after, name, change, cost, "")
+    return dataclasses.replace(found, gain_bytes=0, gain_tokens=0, note=f"fits {_held(after)}")
 
 
 def combined(outcome: Outcome) -> Iterator[Lever]:
@@ -98,17 +102,12 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
         found.append(names)
         if len(group) == 1:
             continue  # a lever of its own already, and no part of a set
-        length, requests = after.settings.max_model_len, after.kv_cache.max_concurrency
+        changed = {change.setting: change.value for change in group}
+        after = chosen_outcome(question.but(**changed))
         given_up = ", ".join(change.note for change in group if change.note)
-        yield Lever(
-            name="+".join(change.name for change in group),
-            change={change.setting: change.value for change in group},
-            gain_bytes=0,
-            gain_tokens=0,
-            fits=True,
-            cost=max((change.cost for change in group), key=LEVER_COSTS.index),
-            note=f"together: {format_tokens(length)} tokens, {requests:.1f} requests; {given_up}",
-        )
+        cost = max((change.cost for change in group), key=LEVER_COSTS.index)
+        name = "+".join(change.name for change in group)
+        yield _lever(outcome, after, name, changed, cost, given_up)
         shown += 1
         if shown == policy().levers.most_combined.value:
             return
@@ -116,12 +115,12 @@ def combined(outcome: Outcome) -> Iterator[Lever]:
 
 def ways_out(outcome: Outcome, levers: Sequence[Lever]) -> str:
     """The first changes that make an open length fit on the same GPUs, with the length each leaves; empty for none."""
-    question, layout = outcome.question, outcome.settings.layout
+    question = outcome.question
     if question.request.max_model_len is not None or outcome.verdict != "does-not-fit":
         return ""
     said, most = [], policy().levers.most_said.value
     for lever in [lever for lever in levers if lever.fits and lever.cost not in ("quality", "hardware")][:most]:
-        after = solve(question.but(**lever.change), layout)
+        after = chosen_outcome(question.but(**lever.change))
         if after.verdict == "fits":
             said.append(f"`{lever.flag}` fits {format_tokens(after.settings.max_model_len)} tokens")
     return ", ".join(said)
@@ -132,10 +131,10 @@ def _price(group: tuple[Change, ...]) -> tuple[int, int, int]:
     return max(costs), len(group), sum(costs)
 
 
-def _tokens(outcome: Outcome) -> int:
-    """Tokens the pool would hold at the expected bound; negative budgets count as negative tokens."""
-    rank = outcome.tightest
-    return rank.available.expected // rank.geometry.block_bytes * rank.geometry.block_size
+def _held(outcome: Outcome) -> str:
+    """What a plan that fits serves, in words."""
+    requests = outcome.kv_cache.max_concurrency * outcome.settings.replicas
+    return f"{format_tokens(outcome.settings.max_model_len)} tokens, {requests:.1f} requests"
 
 
 def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
@@ -152,7 +151,7 @@ def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
     for batch in ours.batches:
         batched = batch.max_num_batched_tokens
         if settings.max_num_batched_tokens > batched >= settings.max_num_seqs:
-            note = "longer prompts take more steps"
+            note = "more steps per prompt"
             yield Change("max-num-batched-tokens", "max_num_batched_tokens", batched, "speed", note)
             break
     yield from _budgets(outcome)
@@ -183,7 +182,7 @@ def _budgets(outcome: Outcome) -> Iterator[Change]:
         return
     highest = policy().levers.gpu_memory_utilization.value
     if settings.gpu_memory_utilization < highest:
-        yield Change(*share, highest, "nothing", "less room outside the budget")
+        yield Change(*share, highest, "nothing", "less spare memory")
 
 
 def _fewer(outcome: Outcome) -> Iterator[Lever]:
@@ -193,7 +192,7 @@ def _fewer(outcome: Outcome) -> Iterator[Lever]:
         return
     fitting = outcome.sequences_that_fit(length, Bound.WORST)
     if 0 < fitting < concurrency:
-        yield _smaller(outcome, "concurrency", fitting, f"sequences of {format_tokens(length)} that fit")
+        yield from _smaller(outcome, "concurrency", fitting)
 
 
 def _shorter(outcome: Outcome) -> Iterator[Lever]:
@@ -205,23 +204,15 @@ def _shorter(outcome: Outcome) -> Iterator[Lever]:
         return
     if asked is not None and not length:
         opened = solve(outcome.question.but(max_model_len=None), outcome.settings.layout)
-        if opened.verdict == "fits":
-            yield _smaller(opened, "max_model_len", opened.settings.max_model_len, "the longest that fits")
-        return
+        length = opened.settings.max_model_len if opened.verdict == "fits" else 0
     if 0 < length < (asked or outcome.settings.max_model_len):
-        yield _smaller(outcome, "max_model_len", length, f"{format_tokens(length)} tokens fit")
+        yield from _smaller(outcome, "max_model_len", length)
 
 
-def _smaller(outcome: Outcome, setting: str, value: int, note: str) -> Lever:
-    return Lever(
-        name=setting.replace("_", "-"),
-        change={setting: value},
-        gain_bytes=0,
-        gain_tokens=0,
-        fits=not outcome.stopped_otherwise(Bound.WORST),
-        cost="context",
-        note=f"{note} at the low bound",
-    )
+def _smaller(outcome: Outcome, setting: str, value: int) -> Iterator[Lever]:
+    after = chosen_outcome(outcome.question.but(**{setting: value}))
+    if after.verdict == "fits":
+        yield _served(outcome, after, setting.replace("_", "-"), {setting: value}, "context")
 
 
 def _idle_gpus(outcome: Outcome) -> Iterator[Lever]:
@@ -242,41 +233,36 @@ def _idle_gpus(outcome: Outcome) -> Iterator[Lever]:
     length, layout = after.settings.max_model_len, after.settings.layout
     if change is None or length <= here.max_model_len:
         return
-    shape = {
+    shape: dict[str, SettingValue] = {
         "tensor_parallel_size": layout.tensor_parallel_size,
         "pipeline_parallel_size": layout.pipeline_parallel_size,
+        change.setting: change.value,
     }
-    note = (
-        f"all {layout.total_gpus} GPUs: {format_tokens(length)} tokens, {after.kv_cache.max_concurrency:.1f} requests; "
-        "slower single requests"
-    )
-    yield Lever(
-        name="idle-gpus", change={**shape, change.setting: change.value}, fits=True, cost="speed", note=note,
-        gain_bytes=after.tightest.available.expected - outcome.tightest.available.expected,
-        gain_tokens=_tokens(after) - _tokens(outcome),
-    )  # fmt: skip
+    note = f"all {layout.total_gpus} GPUs: {_held(after)}; slower single requests"
+    yield _lever(outcome, after, "idle-gpus", shape, "speed", note)
 
 
-def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
-    """GPUs of the host that nobody holds, and all once they are free; else more of them, and the smallest product."""
+def _more_gpus(outcome: Outcome, *, longest_tokens: int) -> Iterator[Lever]:
+    """GPUs of the host that nobody holds, and all once they are free; else more of them, and the smallest product.
+
+    `longest_tokens` fit on these GPUs at no cost.
+    """
     gpus = outcome.question.gpus
-    longer_than = 0 if outcome.verdict == "does-not-fit" else outcome.settings.max_model_len - 1
     if gpus.free_memory_bytes is not None and outcome.stopped_otherwise(Bound.WORST):
-        found = gpus.unheld and _fitting(outcome.question, gpus.unheld, longer_than)
+        found = gpus.unheld and _with_gpus(outcome, gpus.unheld, 0)
         if found and gpus.unheld:
             where = " ".join(f"{name}={value}" for name, value in gpus.unheld.env)
             note = f"those that nobody holds{f', {where}' if where else ''}: {found.note}"
             yield dataclasses.replace(found, cost="nothing", note=note)
-        emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=(), unheld=None)
-        found = _fitting(outcome.question, emptied, longer_than)
+        found = _with_gpus(outcome, dataclasses.replace(gpus, free_memory_bytes=None, holders=(), unheld=None), 0)
         if found is not None:
             note = f"once nothing else holds their memory: {found.note}"
             yield dataclasses.replace(found, cost="nothing", note=note)
             return
     count, most = gpus.count, min(gpus.spec.max_gpus_per_node, policy().levers.most_gpus_per_node.value)
     while (count := 1 << count.bit_length()) <= most:
-        larger = GpuSet(spec=gpus.spec, count=count, memory_override_bytes=gpus.memory_override_bytes)
-        found = _fitting(outcome.question, larger, longer_than)
+        larger = GpuSet(spec=gpus.spec, count=count, nodes=gpus.nodes, memory_override_bytes=gpus.memory_override_bytes)
+        found = _with_gpus(outcome, larger, longest_tokens)
         if found is not None:
             yield found
             break
@@ -284,25 +270,29 @@ def _more_gpus(outcome: Outcome) -> Iterator[Lever]:
 
     # A set that cannot hold the weights needs no planning to be ruled out.
     least_bytes = sum(rank.weights.total_bytes for rank in outcome.ranks) * outcome.settings.tensor_parallel_size
-    for size in larger_gpus(max(gpus.memory_bytes, least_bytes // gpus.count)):
+    for size in larger_gpus(max(gpus.memory_bytes, least_bytes // gpus.total_gpus)):
         for spec in sorted(size, key=lambda spec: spec.vendor != gpus.spec.vendor):
-            if not spec.released or spec.fp8_kind == "none" or spec.max_gpus_per_node < gpus.count:
+            slower = spec.fp8_kind != gpus.spec.fp8_kind and spec.fp8_kind in ("none", "weight-only")
+            if not spec.released or slower or spec.max_gpus_per_node < gpus.count:
                 continue
-            found = _fitting(outcome.question, GpuSet(spec=spec, count=gpus.count), longer_than)
+            found = _with_gpus(outcome, GpuSet(spec=spec, count=gpus.count, nodes=gpus.nodes), longest_tokens)
             if found is not None:
                 yield found
                 return
 
 
-def _fitting(question: Question, gpus: GpuSet, longer_than: int) -> Lever | None:
-    """A lever when the largest tensor-parallel layout of `gpus` fits at the low bound, longer than so many tokens."""
+def _with_gpus(outcome: Outcome, gpus: GpuSet, longest_tokens: int) -> Lever | None:
+    """A lever where the plan on `gpus` fits and is worth them: whole, or several times as long as what fits here.
+
+    Half as long again is worth no other card.
+    """
+    question = outcome.question
     change: dict[str, SettingValue] = {
         "gpus": gpus, "tensor_parallel_size": None, "pipeline_parallel_size": None, "replicas": None
     }  # fmt: skip
-    other = question.but(**change)
-    outcome = solve(other, dataclasses.replace(other.layouts()[0], replicas=1))
-    if outcome.verdict != "fits" or outcome.settings.max_model_len <= longer_than:
+    after = chosen_outcome(question.but(**change))
+    length = after.settings.max_model_len
+    least = policy().layout.worth_leaving.value * longest_tokens
+    if after.verdict != "fits" or length <= longest_tokens or (length < question.wanted_length and length < least):
         return None
-    length, requests = outcome.settings.max_model_len, outcome.kv_cache.max_concurrency
-    note = f"fits {format_tokens(length)} tokens, {requests:.1f} requests"
-    return Lever(name="gpus", change=change, gain_bytes=0, gain_tokens=0, fits=True, cost="hardware", note=note)
+    return _served(outcome, after, "gpus", change, "hardware")

@@ -88,6 +88,11 @@ class Outcome:
         ]
         return max(0, int(min(shares) * 100)) / 100
 
+    @property
+    def tokens_held(self) -> int:
+        """Tokens that the pools of all servers hold at the expected bound."""
+        return self.kv_cache.num_gpu_blocks * self.kv_cache.block_size * self.settings.replicas
+
     def sequences_that_fit(self, length_tokens: int, bound: Bound) -> int:
         """Sequences of `length_tokens` that the pool holds at `bound`."""
         return min(

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from hw_specs.units import KIB, format_gib, format_tokens
 from planner.facts.policy import policy
+from planner.facts.vllm import vllm_facts
 from planner.memory.term import Bound
 from planner.planning.advice import unprofiled_note
 from planner.planning.outcome import Outcome
+from planner.planning.solve import solve
 
 
 def why_not(outcome: Outcome) -> str:
-    """Return why nothing fits, with the numbers that say so."""
+    """Return why nothing fits, with the numbers that say so; what is only tight is called so."""
+    said = _fault(outcome)
+    if outcome.too_short and outcome.blocker(Bound.EXPECTED) is None:
+        length = outcome.settings.max_model_len
+        said += f"; with `--max-model-len {length}` it is tight: it starts if every term is as expected"
+    return said
+
+
+def _fault(outcome: Outcome) -> str:
     rank = outcome.tightest
     bound = Bound.EXPECTED if outcome.blocker(Bound.EXPECTED) else Bound.WORST
     blocker = outcome.blocker(bound)
@@ -81,8 +91,13 @@ def explain(outcome: Outcome) -> list[str]:
         f"weights leave {format_gib(rank.available.expected)} GiB per GPU for KV cache; one token takes {per_token}"
     ]
     across = settings.layout.gpus_per_replica > outcome.question.gpus.count
-    if across and request.layout_open:
+    if across and request.layout_open and not _a_node_holds_it(outcome):
         said.append(f"no single node holds the model with these settings, so {settings.layout} spans nodes")
+    elif across and request.layout_open:
+        said.append(
+            f"{settings.layout} spans nodes: it holds several times what a server on each node would, in one request "
+            f"and in all"
+        )
     elif settings.layout.pipeline_parallel_size > 1 and request.layout_open:
         said.append(
             f"{settings.layout} holds several times what tensor parallelism alone would on these GPUs; single requests "
@@ -103,6 +118,8 @@ def explain(outcome: Outcome) -> list[str]:
             f"{format_gib(rank.outside_budget_bytes.worst)} lie outside the budget, which is too little for vLLM's own "
             f"{usual}"
         )
+    if outcome.question.gpus.spec.vendor in vllm_facts().command.no_prefix_caching_vendors:
+        said.append("--no-enable-prefix-caching: vLLM's own recipe serves this model so on AMD")
     tier = outcome.question.batch_tier
     for batch in policy().batches:
         chosen_by_us = [
@@ -114,3 +131,8 @@ def explain(outcome: Outcome) -> list[str]:
             said.append(f"{' and '.join(chosen_by_us)}: {batch.reason}")
             break
     return said
+
+
+def _a_node_holds_it(outcome: Outcome) -> bool:
+    question = outcome.question
+    return solve(question, question.layouts()[0]).verdict == outcome.verdict

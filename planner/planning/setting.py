@@ -58,7 +58,7 @@ def as_typed(change: Mapping[str, Any], settings: Mapping[str, Setting]) -> str:
     """Return `change` as options of ours; what it leaves open again is not said."""
     words = []
     for name, value in change.items():
-        option = option_of(name, settings[name])
+        option = settings[name].short or option_of(name, settings[name])
         if value is True:
             words.append(option)
         elif value is not None and value is not False:

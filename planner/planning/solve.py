@@ -133,13 +133,14 @@ class _Trial:
         full = self._at(settings, self.question.wanted_length)
         if full.verdict == "fits":
             return full
-        longest = self._longest(settings, full)
         context = policy().context
+        shortest = self._at(settings, min(context.shortest_unasked_tokens.value, self.question.wanted_length))
+        # A shorter length never hurts, so where the shortest does not fit there is none to look for.
+        longest = self._longest(settings, full) if shortest.verdict == "fits" else 0
         step = context.round_tokens.value
         rounded = longest // step * step
         if rounded < context.shortest_unasked_tokens.value:
-            shortest = min(context.shortest_unasked_tokens.value, self.question.wanted_length)
-            return dataclasses.replace(self._at(settings, shortest), too_short=True)
+            return dataclasses.replace(shortest, too_short=True)
         return self._at(settings, rounded)
 
     def _at(self, settings: Settings, length_tokens: int) -> Outcome:

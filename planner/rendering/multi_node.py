@@ -68,8 +68,8 @@ def nodes_note(plan: Plan) -> str:
     if len(nodes) == 1:
         return ""
     if all(one.command == nodes[0].command for one in nodes):
-        return f"each of {len(nodes)} nodes runs this command, a server of its own; put a load balancer in front"
-    return f"this is the command of node 0 of {len(nodes)}; `--emit shell` gives each node its own"
+        return f"on each of {len(nodes)} nodes, a server of its own behind a load balancer"
+    return f"on node 0 of {len(nodes)}; `--emit shell` has a command for each"
 
 
 def require_one_node(plan: Plan, *, what: str, hint: str) -> None:

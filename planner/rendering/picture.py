@@ -60,8 +60,8 @@ def group_rows(plan: Plan) -> tuple[GroupRow, ...]:
             label, size, low, high = "held by others", held, held, held
         elif label == "free" and size < 0:
             label, size, low, high = "missing", -size, -size, -size
-        if abs(size) < GIB // 200 and label != "KV cache":
-            continue
+        if abs(size) < GIB // 20 and high < GIB // 20 and label != "KV cache":
+            continue  # 0.0 on both sides
         bounds = f"{format_gib(low, decimals=1)} to {format_gib(high, decimals=1)}"
         certain = format_gib(low, decimals=1) == format_gib(high, decimals=1)
         rows.append(

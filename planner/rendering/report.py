@@ -126,9 +126,11 @@ def choice(plan: Plan) -> tuple[tuple[str, str], ...]:
 
 def choice_line(plan: Plan) -> str:
     """The chosen settings in one line."""
-    rows = dict(choice(plan))
-    sizes = ("max-model-len", "max-num-seqs", "max-num-batched-tokens")
-    return " ".join([str(plan.settings.layout), *(f"{name} {rows[name]}" for name in sizes)])
+    settings = plan.settings
+    return (
+        f"{settings.layout}, {format_tokens(settings.max_model_len)} tokens, {settings.max_num_seqs:,} sequences and "
+        f"{settings.max_num_batched_tokens:,} tokens a step"
+    )
 
 
 SEVERAL = 2.0
@@ -146,10 +148,12 @@ def remarks(plan: Plan) -> tuple[str, ...]:
     idle = settings.layout.total_gpus < plan.gpus.total_gpus == best.layout.total_gpus and _tokens_held(best) > here
     if not several and not idle:
         return ()
-    requests = _requests(best.layout.replicas, best.max_concurrency)
-    return (
-        f"{best.layout} would hold {requests} requests of {format_tokens(best.max_model_len)} tokens: {best.reason}",
-    )
+    if best.layout.pipeline_parallel_size > settings.pipeline_parallel_size:
+        cost = "slower single requests"
+    else:
+        cost = best.reason
+    requests = best.max_concurrency * best.layout.replicas
+    return (f"{best.layout} would hold {requests:.1f} x {format_tokens(best.max_model_len)} tokens: {cost}",)
 
 
 def _tokens_held(one: Alternative) -> float:
@@ -161,12 +165,20 @@ def holds(plan: Plan) -> str:
     kv, settings = plan.kv_cache, plan.settings
     per_token = kv.bytes_per_token_per_gpu
     low, high = (max(0, size // per_token) for size in (kv.available_low_bytes, kv.available_high_bytes))
-    spread = f" ({format_thousands(low)} to {format_thousands(high)})" if low != high else ""
-    short = f", {plan.kv_cache.tokens / 4096:,.0f} at 4,096" if settings.max_model_len > 4096 else ""
+    spread = f" ({_span(low, high)})" if low != high else ""
+    short = f", {plan.kv_cache.tokens / 4096:,.0f} of 4,096" if settings.max_model_len > 4096 else ""
+    each = "each " if settings.replicas > 1 else ""
     return (
-        f"{format_tokens(kv.num_gpu_blocks * kv.block_size)} tokens{spread}: {kv.max_concurrency:,.1f} requests at "
-        f"{format_tokens(settings.max_model_len)}{short}"
+        f"{each}{format_tokens(kv.num_gpu_blocks * kv.block_size)} tokens{spread}: {kv.max_concurrency:,.1f} full "
+        f"requests{short}"
     )
+
+
+def _span(low: int, high: int) -> str:
+    """Bounds with the unit once where both have the same: ``2.56 to 2.60 M``."""
+    first, last = format_thousands(low), format_thousands(high)
+    number, _, unit = first.partition(" ")
+    return f"{number if last.endswith(unit) and unit else first} to {last}"
 
 
 def format_thousands(tokens: int) -> str:

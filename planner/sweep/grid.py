@@ -132,6 +132,25 @@ def cells(grid: Grid, model: ModelSpec, release: Release) -> Iterator[Cell]:
                                     yield Cell(gpus=gpus, settings=settings)
 
 
+def left_out(grid: Grid, model: ModelSpec, release: Release) -> Iterator[str]:
+    """Why values that the grid names are in no row: what the engine would refuse of each axis."""
+    text_only, most = grid.language_model_only or model.vision is None, model.max_position_embeddings
+    for gpus in grid.gpus:
+        for tp in grid.tensor_parallel_sizes:
+            fault = tensor_parallel_fault(model, tp, text_only=text_only, gpu=gpus.spec, release=release)
+            if tp > gpus.count:
+                yield f"TP{tp} on {gpus}, which has {gpus.count} GPU{'' if gpus.count == 1 else 's'} in a node"
+            elif fault:
+                yield f"TP{tp} on {gpus}: {fault}"
+    yield from (f"{length:,} tokens, beyond the model's {most:,}" for length in grid.max_model_lens if length > most)
+    if model.draft is None and any(grid.num_speculative_tokens):
+        yield f"the EAGLE draft, which is not known for {model.name}"
+    for batched in grid.max_num_batched_tokens:
+        seats = max((*grid.max_num_seqs, *(tokens + 1 for tokens in grid.num_speculative_tokens)), default=1)
+        if batched < seats:
+            yield f"{batched:,} batched tokens with more sequences or draft tokens than that"
+
+
 def _accepted(settings: Settings, model: ModelSpec) -> bool:
     """Whether the engine would take these settings before it looks at memory."""
     if settings.max_model_len > model.max_position_embeddings:

@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
 
 from planner.cli import main
 
@@ -63,6 +65,40 @@ def test_a_pipe_has_80_columns_until_the_variable_says_otherwise(
     wide = page(capsys, ANSWERS[1])
     assert len(wide.splitlines()) < len(narrow.splitlines())
     assert max(map(len, wide.splitlines())) > 100
+
+
+GPUS = (
+    "1xH200", "2xH200", "3xH100", "5xH100", "8xH200", "1xMI300X", "2xMI300X", "3xMI300X", "8xMI300X", "1xB200",
+    "2x8xH200", "2x4xH100", "2x3xH100", "3x1xH200", "6xL40S", "8xL40S", "8xL4", "2x8xL4", "2xA100", "8xA100-40GB",
+    "1xGH200-144", "4xRTX-PRO-6000", "8xRTX-4090", "12xH20",
+)  # fmt: skip
+ASKED = (
+    "", "--gpu-memory-utilization 0.95", "--max-model-len 32K", "--max-model-len 262144 --concurrency 8",
+    "--concurrency 16", "--language-model-only", "--vllm-version 0.26.0",
+)  # fmt: skip
+LONGER = (
+    "--eagle",
+    "--kv-cache-dtype fp8 --enforce-eager",
+    "-tp 2",
+    "--concurrency 16 --prompt-tokens 2000 --ttft-ms 500",
+)
+"""What lengthens the command, or asks for a forecast."""
+
+
+@given(st.sampled_from(GPUS), st.sampled_from([*ASKED, *LONGER]))
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_the_whole_answer_stands_on_a_terminal_of_24_lines(
+    capsys: pytest.CaptureFixture[str], gpus: str, asked: str
+) -> None:
+    capsys.readouterr()
+    code = main(["plan", "--gpus", gpus, *asked.split()])
+    out, err = capsys.readouterr()
+    assume(code in (0, 3))
+    rows = [*out.splitlines(), *err.splitlines()]
+    assert max(len(row) for row in rows if "{" not in row) <= 80, "a draft's JSON is one word of the shell"
+    assert len(out.splitlines()) <= (26 if asked in LONGER else 24), out + err
+    assert "KV cache" in out and ("choice" if code == 0 else "tried") in out
+    assert code or ("vllm serve" in out and "holds " in out)
 
 
 def test_a_host_with_a_long_name_keeps_it(

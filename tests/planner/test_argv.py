@@ -81,7 +81,7 @@ def test_what_is_left_out_is_what_the_engine_does(eight: PlanRequest) -> None:
         ("--load-format mistral --tokenizer-mode hf", "load_format", "contradict"),
         ("--speculative-config '{'", "speculative_config", "not JSON"),
         ("--speculative-config '[]'", "speculative_config", "object"),
-        ("--speculative-config.method ngram", "speculative_config", "only `eagle`"),
+        ("--speculative-config.method ngram", "speculative_config", "own `eagle` draft is planned, not `ngram`"),
         ("--port 99999", "port", "between"),
         ("--enforce-eager=1", "enforce-eager", "takes no value"),
         ("another", "command", "follows no flag"),

@@ -116,26 +116,5 @@ def test_a_shorter_length_never_hurts(request: PlanRequest, length: int) -> None
 @given(our.requests())
 def test_fp8_kv_is_exactly_half(request: PlanRequest) -> None:
     bf16 = planned(dataclasses.replace(request, kv_cache_dtype="auto"))
-    fp8 = planned(dataclasses.replace(request, kv_cache_dtype="fp8"))
+    fp8 = planned(dataclasses.replace(request.with_layout(bf16.settings.layout), kv_cache_dtype="fp8"))
     assert fp8.kv_cache.bytes_per_token_per_gpu * 2 == bf16.kv_cache.bytes_per_token_per_gpu
-
-
-@given(our.requests(), st.none() | st.integers(1, 600))
-def test_a_lever_that_claims_to_fit_does_and_none_makes_it_worse(request: PlanRequest, concurrency: int | None) -> None:
-    if request.max_num_seqs is None:
-        request = dataclasses.replace(request, concurrency=concurrency, max_num_batched_tokens=None)
-    found = planned(request)
-    order = {"does-not-fit": 0, "tight": 1, "fits": 2}
-    for lever in found.levers:
-        if lever.name == "gpus":
-            continue
-        pinned = dataclasses.replace(
-            request,
-            max_num_seqs=found.settings.max_num_seqs,
-            max_num_batched_tokens=found.settings.max_num_batched_tokens,
-            max_model_len=request.max_model_len or (None if found.feasible else found.settings.max_model_len),
-        )
-        # One change moves one thing, so the batch stays; several are proven on the request as it was asked.
-        after = planned(lever.apply(pinned if len(lever.change) == 1 else request))
-        assert order[after.verdict] >= order[found.verdict], lever
-        assert not lever.fits or after.verdict == "fits" or found.feasible, lever

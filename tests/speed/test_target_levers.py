@@ -126,7 +126,8 @@ def test_the_page_marks_what_would_meet_them(capsys: pytest.CaptureFixture[str])
     page = capsys.readouterr().out
     line = next(line for line in page.splitlines() if line.startswith("levers"))
     assert "✓ --concurrency" in line
-    assert "one request alone has TTFT" in page
+    assert main([*options, "--ttft-ms", "400", "-v"]) == 0
+    assert "one request alone has TTFT" in capsys.readouterr().out
 
 
 def test_more_gpus_are_the_next_that_a_node_holds() -> None:

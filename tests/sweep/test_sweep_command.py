@@ -26,7 +26,7 @@ def test_the_table_the_csv_and_the_json_hold_the_same_rows(capsys: pytest.Captur
     _, document, _ = run(capsys, *grid, "--json")
     rows = list(csv.DictReader(io.StringIO(text)))
     parsed = json.loads(document)["rows"]
-    assert len(rows) == len(parsed) == len(table.splitlines()) - 1 == (4 + 3) * 4
+    assert len(rows) == len(parsed) == len(table.splitlines()) - 2 == (4 + 3) * 4
     assert [row["verdict"] for row in rows] == [row["verdict"] for row in parsed]
     assert all(row["gpus"] in ("8xH200", "4xB200") for row in rows)
 
@@ -131,6 +131,18 @@ def test_no_load_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_forecast_as_text_fits_eighty_columns(capsys: pytest.CaptureFixture[str]) -> None:
-    _, out, _ = run(capsys, "--gpus", "2xMI300X", "--concurrency", "4", "--objective", "balanced", "--tpot-ms", "1")
+    _, out, _ = run(
+        capsys, "--gpus", "2xMI300X", "--concurrency", "4", "--objective", "balanced", "--tpot-ms", "1", "-v"
+    )
     assert "ways compared meets every target" in " ".join(out.split())
     assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_values_that_are_in_no_row_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["sweep", "--gpus", "3xH200,2xH200", "-tp", "3,2", "--max-model-len", "32K,300000"]
+    code, out, err = run(capsys, *asked)
+    assert code == 0
+    assert "TP3 on 3xH200: 8 KV heads cannot be shared by 3 GPUs" in err
+    assert "TP3 on 2xH200, which has 2 GPUs in a node" in err
+    assert "300,000 tokens, beyond the model's 262,144" in err
+    assert "all rows" in out

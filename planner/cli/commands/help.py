@@ -41,6 +41,21 @@ def _bases() -> str:
     )
 
 
+def _levers() -> str:
+    return (
+        "A lever is one change of the question, or a set, and the plan one gets with it:\n"
+        "its GiB and tokens are what that plan's KV caches hold more, over all servers.\n"
+        "`✓` marks what makes the plan fit, or meet its targets, by itself. They stand in\n"
+        "the order of what they cost:\n\n"
+        "nothing    a setting nobody misses, or memory that another process holds\n"
+        "speed      slower decoding, longer prompts, fewer requests at once\n"
+        "images     text only\n"
+        "context    a shorter length, fewer requests of it\n"
+        "quality    a smaller cache entry; its effect on answers was not measured\n"
+        "hardware   more or other GPUs"
+    )
+
+
 def _gpus() -> str:
     return (
         "GPU, COUNTxGPU or NODESxCOUNTxGPU: H200, 8xH200, 2x8xB200. Case and a vendor in\n"
@@ -52,6 +67,7 @@ def _gpus() -> str:
 TOPICS: dict[str, tuple[str, Callable[[], str]]] = {
     "gpus": ("how GPUs are written", _gpus),
     "verdicts": ("what fits, tight and does-not-fit mean", _verdicts),
+    "levers": ("what a lever promises and costs", _levers),
     "bases": ("how far a figure can be trusted", _bases),
     "targets": ("what a plan can be emitted for", _targets),
     "exit-codes": ("what an exit code means", _exit_codes),

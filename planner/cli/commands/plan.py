@@ -34,7 +34,7 @@ QUIET = {"graphs-assumed"}
 @target_options
 @emit_options
 @click.option("--json", "as_json", is_flag=True, help="print the whole plan as JSON")
-@click.option("-v", "--verbose", is_flag=True, help="show the whole ledger, all levers and layouts")
+@click.option("-v", "--verbose", is_flag=True, help="show the whole ledger, all levers, layouts and forecasts")
 @click.option("--explain", is_flag=True, help="the same with formula, bounds and source of every line")
 @click.option("--tui", "as_wizard", is_flag=True, help="open the wizard on this question")
 @click.option("--strict", is_flag=True, help="exit with 3 when the plan is only tight or misses a target")
@@ -102,16 +102,16 @@ def command(
         from planner.cli.plan_table import full_text, short_text
 
         width = page_width()
-        if verbose or explain:
-            write(full_text(answer, width=width, explain=explain))
-        else:
+        if not (verbose or explain):
             write(short_text(answer, width=width))
-        if answer.speed is not None:
-            from planner.cli.speed_table import speed_text
+        else:
+            write(full_text(answer, width=width, explain=explain))
+            if answer.speed is not None:
+                from planner.cli.speed_table import speed_text
 
-            write("\n" + speed_text(answer.speed))
+                write("\n" + speed_text(answer.speed))
     if answer.verdict == "tight":
-        say("warning", "tight: it fits if every uncertain term is as expected, not if each is at its worst")
+        say("warning", "tight: it starts if every term is as expected, not at their worst")
     here = [line.name for line in answer.ledger.lines if line.source.startswith("measured here")]
     if here:
         say("note", f"measured here: {', '.join(here)}")

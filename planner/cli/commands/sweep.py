@@ -17,7 +17,7 @@ from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.options import ModelSource
 from planner.cli.output import Align, json_text, may_colour, table, write, write_document
-from planner.cli.page import page_width
+from planner.cli.page import fold, page_width
 from planner.cli.progress import Progress
 from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.cli.speed_request import require_numpy
@@ -109,7 +109,7 @@ def command(
     from planner.checkpoint import load_preset
     from planner.facts.release import resolve_release
     from planner.sweep.batches import as_planned
-    from planner.sweep.grid import Grid
+    from planner.sweep.grid import Grid, left_out
     from planner.sweep.memory import block_rows, sweep_memory
 
     load = {name: options.pop(name) for name in WORKLOAD}
@@ -120,6 +120,8 @@ def command(
     axes = {name: value for name, value in options.items() if value != ()}
     grid = Grid(gpus=_machines(gpus, counts), **axes)
     model, release = model or load_preset(), resolve_release(vllm_version)
+    if refused := list(left_out(grid, model, release)):
+        say("note", f"in no row: {'; '.join(refused)}")
     blocks = sweep_memory(grid, model=model, release=release)
     if not (grid.max_num_seqs or grid.max_num_batched_tokens):
         blocks = as_planned(blocks, model=model, release=release)
@@ -225,8 +227,9 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
             ]
         )  # fmt: skip
     alike = [i for i, name in enumerate(head) if name in _CHOSEN and len({row[i] for row in cells}) == 1]
+    same = ""
     if alike and len(cells) > 1:
-        say("note", "all rows: " + ", ".join(f"{head[i]} {cells[0][i]}" for i in alike))
+        same = ", ".join(f"{head[i]} {cells[0][i]}" for i in alike)
         keep = [i for i in range(len(head)) if i not in alike]
         head, sides, cells = (
             [head[i] for i in keep],
@@ -234,6 +237,10 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
             [[row[i] for i in keep] for row in cells],
         )
     write(table(head, cells, sides))
+    if same:
+        write(fold("all rows", same, column=10))
+    if any(machine.count > 1 or machine.nodes > 1 for machine in grid.gpus):
+        say("note", "no row has pipeline stages; `m35-plan --gpus GPUS -v` lists layouts with them")
     if len(rows) > TABLE_ROWS:
         say("note", f"{len(rows) - TABLE_ROWS:,} more rows; --csv or --json writes all")
     if not rows:
