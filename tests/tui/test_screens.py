@@ -24,7 +24,8 @@ from .world import text_of, until
 SMALL, LARGE, ODD = (80, 24), (200, 60), (103, 37)
 TYPED = ("command-editing",)
 """What a person typed keeps its lines."""
-CUT_VALUE = re.compile(r"\d[\d.,]*…(?!6)")
+CUT_VALUE = re.compile(r"(?<!alt\+)\d[\d.,]*…")
+"""A number that ends in an ellipsis; `alt+1…6` are keys."""
 
 
 def keys_of(app: M35App) -> list[FooterKey]:
