@@ -49,9 +49,10 @@ _FORMS = r"""(?x)
     | -----BEGIN\ [A-Z ]*PRIVATE\ KEY-----
     """
 _HEADER = (
-    r"""(?i)\b(?P<name>(?:proxy-)?authorization|(?:x-)?api-key|x-auth-token|(?:set-)?cookie)["']?\s*:\s*["']?"""
+    r"""(?i)\b(?P<name>(?:proxy-)?authorization|(?:x-)?api-key|x-auth-token|(?:set-)?cookie)(?P<mark>["']?\s*:\s*["']?)"""
     r"""(?P<value>(?:(?:bearer|basic|token|digest)\s+)?[^\s"'\\,;}]+)"""
 )
+_NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
 _BEARER = r"(?i)\b(?:bearer|basic)\s+(?P<value>[A-Za-z0-9+/_.=~-]{8,})"
 _ADDRESS = r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<value>[^/\s:@\"'`]*:[^/\s@\"'`]+|[^/\s:@\"'`]{16,})@"
 _USER = r"\bcurl\b[^;|]*?\s(?:-u|--user|--proxy-user)(?:\s+|=)[\"']?(?P<value>[^\s:\"'/]+:[^\s\"':]{4,})"
@@ -145,4 +146,6 @@ def without(text: str, secrets: list[tuple[str, str]]) -> str:
 
 
 def _hide(one: re.Match[str]) -> str:
-    return one[0].replace(one["value"], HIDDEN) if is_value(one["value"]) else one[0]
+    # A number of JSON stands without quotes: hidden, it would break the record around it, and no header has one.
+    number = one["mark"][:1] in "\"'" and one["mark"][-1] not in "\"'" and re.fullmatch(_NUMBER, one["value"])
+    return one[0].replace(one["value"], HIDDEN) if is_value(one["value"]) and not number else one[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from planner.calibrate import SCHEMA
@@ -55,6 +55,7 @@ def _is_record(data: bytes) -> bool:
 
 
 @given(st.lists(PLAIN.map(lambda one: json.loads(json.dumps(one))), min_size=1, max_size=5))
+@example([{"AUTHORIZATION": -1, "Cookie": 1.5e300, "api-key": [-7]}])
 def test_what_is_written_is_read_whatever_ends_a_line(
     tmp_path_factory: pytest.TempPathFactory, records: list[dict[str, Any]]
 ) -> None:
