@@ -88,7 +88,7 @@ def _selection(
     if _mixed_cuda_order(reading):
         warnings.append("CUDA numbers mixed GPUs fastest first; set CUDA_DEVICE_ORDER=PCI_BUS_ID to number by address")
     holders = _holders(chosen)
-    idle = [gpu for gpu in chosen if not _holders([gpu])]
+    idle = [gpu for gpu in chosen if not _held(gpu)]
     unheld = _selection(reading, idle, [], spec, partitions).gpu_set if 0 < len(idle) < len(chosen) else None
     gpu_set = GpuSet(
         spec=spec,
@@ -197,6 +197,12 @@ def _mixed_cuda_order(reading: Reading) -> bool:
     """Whether CUDA's default numbering may differ from the driver's."""
     products = {gpu.catalogue_id or gpu.name for gpu in reading.gpus if gpu.vendor == "nvidia"}
     return len(products) > 1 and reading.environment.get(CUDA_ORDER) != "PCI_BUS_ID" and CUDA in reading.environment
+
+
+def _held(gpu: DetectedGpu) -> bool:
+    """Whether something holds notable memory of it, seen as a process or only as what is missing."""
+    missing = 0 if gpu.free_bytes is None else (gpu.engine_total_bytes or 0) - gpu.free_bytes
+    return missing > NOTABLE_BYTES or bool(_holders([gpu]))
 
 
 def _holders(chosen: Sequence[DetectedGpu]) -> tuple[str, ...]:

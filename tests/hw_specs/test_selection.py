@@ -166,6 +166,19 @@ def test_a_snapshot_file_is_planned_from(tmp_path: Path) -> None:
         resolve_gpus("@")
 
 
+def test_what_a_table_shows_as_missing_is_held(tmp_path: Path) -> None:
+    table = tmp_path / "gpus.csv"
+    rows = [
+        f"{index}, NVIDIA H100 80GB HBM3, 81559 MiB, {free} MiB" for index, free in enumerate((20000, 80900, 80900))
+    ]
+    table.write_text("\n".join(["index, name, memory.total [MiB], memory.free [MiB]", *rows]) + "\n")
+    gpus = report_in(table).gpu_set
+    assert gpus is not None
+    assert gpus.held
+    assert gpus.unheld is not None
+    assert (gpus.count, gpus.unheld.count, gpus.unheld.held) == (3, 2, False)
+
+
 def test_a_snapshot_without_gpus_says_whose() -> None:
     with pytest.raises(NoGpuFound) as caught:
         gpus_of(dataclasses.replace(report(), hostname="node-9", origin="snapshot"))
