@@ -107,6 +107,10 @@ def summary(plan: Plan) -> str:
         return f"{missing if plan.shortfall_bytes > GIB // 200 else ''}{plan.reasons[0]}"
     if plan.verdict == "tight":
         low, length = plan.kv_cache.largest_max_model_len_low, format_tokens(plan.settings.max_model_len)
-        safe = f"{format_tokens(low)} is safe" if low else "no length is safe with these settings"
+        safe = (
+            f"{format_tokens(low)} is safe"
+            if low
+            else "at its worst, memory outside this share of the GPU stops it at any length"
+        )
         return f"{length} fits if every uncertain term is as expected; {safe}"
     return ""
