@@ -12,7 +12,7 @@ from planner.review.case import Case
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Stopper, Verdict, finding
 from planner.review.memory import Memory, judge_memory
 from planner.review.readers.read import Artefact, nothing_beside, read
-from planner.review.rules import container, draft, environment, flags, model, network, start, together
+from planner.review.rules import container, draft, environment, flags, host, model, network, start, together
 from planner.review.rules import memory as memory_rules
 from planner.review.server import Server
 from planner.review.text import Source, Text
@@ -73,6 +73,7 @@ def _judged(case: Case, source: Source, before: list[Case]) -> ServerReview:
         *(one for one in memory_rules.find(case, memory, source) if not _said(one, refusals, server)),
         *model.find(case, source),
         *container.find(case, source),
+        *host.find(case, memory),
         *environment.find(case, source),
         *network.find(case),
         *together.find(case, before, source),

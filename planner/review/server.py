@@ -88,6 +88,14 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limit:
+    """The most that a server may take of something."""
+
+    bytes: int
+    at: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Image:
     """A container image."""
 
@@ -123,6 +131,8 @@ class Server:
     shared_memory: str = "none"
     """``host``, ``mounted``, ``sized``, ``none``, or ``given`` where the platform sees to it."""
     shared_memory_bytes: int | None = None
+    host_memory: Limit | None = None
+    """What it may take of the host's memory; None where nothing limits it, or the limit is not known."""
     privileged: Text | None = None
     openings: tuple[Opening, ...] = ()
     inner_port: bool = False

@@ -10,13 +10,21 @@ from itertools import islice
 
 from planner.rendering.secrets import is_secret_name
 from planner.review.flags import flags_of
-from planner.review.readers.docker import engine_part, gpus_count, host_port, known, published, visible_count
+from planner.review.readers.docker import (
+    engine_part,
+    gpus_count,
+    host_port,
+    known,
+    published,
+    size_limit,
+    visible_count,
+)
 from planner.review.readers.env_file import assignments, variables_of
 from planner.review.readers.image import read_image, vendor_of
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.shell import Scope, commands
 from planner.review.readers.tree import Elsewhere, Together, Tree, assigned, documents
-from planner.review.server import Claim, Image, Mount, Opening, Probe, Server, Variable
+from planner.review.server import Claim, Image, Limit, Mount, Opening, Probe, Server, Variable
 from planner.review.text import Source, Text, made, substituted
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
@@ -122,6 +130,7 @@ def _server(
         claim=_claim(service, image, env),
         mounts=tuple(_mounts(service, outside)),
         shared_memory=_shared_memory(service),
+        host_memory=_memory_limit(service, outside),
         privileged=_privileged(service),
         openings=tuple(_openings(service, outside)),
         host_ports=tuple(_host_ports(service, outside)),
@@ -249,6 +258,11 @@ def _shared_memory(service: Tree) -> str:
     if service.get("shm_size") is not None:
         return "sized"
     return "mounted" if any(one.target == "/dev/shm" for one in _mounts(service, {})) else "none"
+
+
+def _memory_limit(service: Tree, outside: Mapping[str, str]) -> Limit | None:
+    found = service.get("mem_limit") or service.get("deploy", "resources", "limits", "memory")
+    return size_limit(interpolated(found.text, outside)) if found is not None else None
 
 
 def _privileged(service: Tree) -> Text | None:

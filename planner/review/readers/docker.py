@@ -12,8 +12,11 @@ from planner.review.readers.env_file import variables_of
 from planner.review.readers.image import holds_engine, read_image, serves, vendor_of
 from planner.review.readers.launch import Launch, engine_words, launches, shell_call
 from planner.review.readers.shell import Scope
-from planner.review.server import Claim, Image, Mount, Opening, Server, Variable
+from planner.review.server import Claim, Image, Limit, Mount, Opening, Server, Variable
 from planner.review.text import Text
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
+"""Docker and systemd count in steps of 1024, whatever the unit is called."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +119,7 @@ def of_container(
         claim=_claim(container, image, env),
         mounts=tuple(_mounts(container)),
         shared_memory=_shared_memory(container),
+        host_memory=next((size_limit(text) for text in container.values("--memory")), None),
         privileged=_privileged(container),
         openings=tuple(_openings(container)),
         host_ports=tuple(one for text in container.values("--publish") if (one := host_port(text)) is not None),
@@ -256,6 +260,22 @@ def _shared_memory(container: Container) -> str:
     if container.values("--shm-size"):
         return "sized"
     return "mounted" if any(mount.target == "/dev/shm" for mount in _mounts(container)) else "none"
+
+
+def size_limit(text: Text) -> Limit | None:
+    """The limit in a size such as ``8g`` or ``512MiB``, as docker and systemd read it; None where it is none.
+
+    >>> from planner.review.text import plain
+    >>> limits = [size_limit(plain(size, 0)) for size in ("8g", "infinity", "50%")]
+    >>> [limit and limit.bytes for limit in limits]
+    [8589934592, None, None]
+    """
+    match = _SIZE.fullmatch(text.value.strip())
+    if match is None or not text.known:
+        return None
+    size = int(float(match[1][:15]) * 1024 ** "bkmgt".index(match[2].lower() or "b"))
+    # Docker takes a zero for no limit.
+    return Limit(bytes=size, at=text) if size else None
 
 
 def _privileged(container: Container) -> Text | None:

@@ -216,6 +216,7 @@ def server_of(
         mounts=tuple(mounted),
         shared_memory="host" if host else "mounted" if memory is not None else "none",
         shared_memory_bytes=pods.quantity_bytes(memory.source) if memory is not None and memory.source else None,
+        host_memory=pods.memory_limit(container),
         privileged=pods.privileged(container),
         openings=tuple(pods.openings(container, pod.spec)),
         declared_ports=tuple(pods.numbers(container, "containerPort")),

@@ -13,7 +13,7 @@ from planner.review.readers.image import holds_engine, read_image
 from planner.review.readers.launch import SHELLS, launches, shell_call
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import Tree
-from planner.review.server import Claim, Image, Mount, Opening, Probe, Variable
+from planner.review.server import Claim, Image, Limit, Mount, Opening, Probe, Variable
 from planner.review.text import Text, substituted
 
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
@@ -308,6 +308,13 @@ def numbers(holder: Tree, *keys: str) -> list[Text]:
         if given is not None and given.kind == "scalar" and given.text.known and given.text.value.isdecimal():
             found.append(given.text)
     return found
+
+
+def memory_limit(container: Tree) -> Limit | None:
+    """What a container may take of the node's memory."""
+    value = container.get("resources", "limits", "memory")
+    size = quantity_bytes(value.value) if value is not None and value.text.known else None
+    return Limit(bytes=size, at=value.text) if value is not None and size is not None else None
 
 
 def quantity_bytes(text: str | None) -> int | None:

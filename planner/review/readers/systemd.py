@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from planner.review.readers import docker
 from planner.review.readers.command import servers_of as shell_servers
 from planner.review.readers.shell import Scope, commands, veiled
-from planner.review.server import Server
+from planner.review.server import Limit, Server
 from planner.review.text import Text, made
 
 _SETTING = re.compile(r"^([A-Za-z][A-Za-z0-9]*)\s*=")
@@ -87,14 +87,14 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
                 elsewhere.append((bare, f"`{match[0]}` starts it"))
             elif first:
                 elsewhere.append((bare, f"`{first[0]}` starts it"))
-        found += [replace(one, hidden_variables=hidden) for one in servers]
+        found += [replace(one, hidden_variables=hidden, host_memory=_limit(unit, one)) for one in servers]
     return found, elsewhere
 
 
 _QUADLET = {
     "PublishPort": "--publish", "Volume": "--volume", "AddDevice": "--device",
-    "EnvironmentFile": "--env-file", "ShmSize": "--shm-size", "Network": "--network", "ContainerName": "--name",
-    "Mount": "--mount", "Tmpfs": "--tmpfs", "Entrypoint": "--entrypoint",
+    "Memory": "--memory", "EnvironmentFile": "--env-file", "ShmSize": "--shm-size", "Network": "--network",
+    "ContainerName": "--name", "Mount": "--mount", "Tmpfs": "--tmpfs", "Entrypoint": "--entrypoint",
 }  # fmt: skip
 """Settings of podman's container units, and the flags of ``podman run`` that they stand for."""
 
@@ -121,6 +121,14 @@ def _quadlet(unit: Unit, beside: Callable[[str], str | None]) -> Server | None:
     container.words = tuple(words)
     at = unit.at("Image") or image
     return docker.of_container(container, kind="podman container unit", at=at, outside={}, beside=beside)
+
+
+def _limit(unit: Unit, server: Server) -> Limit | None:
+    """What the unit may take; a container of the docker daemon's is outside of it."""
+    if server.setting != "systemd":
+        return server.host_memory
+    values = [value for value in unit.values("MemoryMax") if value.value.strip()]
+    return docker.size_limit(values[-1]) if values else None
 
 
 def _assigned(text: Text) -> dict[str, Text]:

@@ -81,13 +81,22 @@ def _too_few(case: Case) -> Finding | None:
         there, verb = f"{count} GPU{'s' if count != 1 else ''}", "are" if count != 1 else "is"
         where = f"{verb} {'visible' if case.visible is not None and case.available == case.visible[0] else 'there'}"
         said = f"its ranks need {ranks} GPUs, and {there} {where} for it"
-        cure = f"ask for {ranks} GPUs, or make the parallel sizes {there}"
+        cure = _enough(case, ranks, count)
         return finding("too-few-gpus", said, at, stops=True, cure=cure)
     machine = case.machine
     if machine is not None and claim.count is not None and claim.count > machine.count and nodes == 1 and claim.at:
         said = f"it asks for {claim.count} GPUs, and the machine has {machine.count}"
         return finding("too-few-gpus", said, claim.at, cure=f"ask for {machine.count}", stops=True)
     return None
+
+
+def _enough(case: Case, ranks: int, count: int) -> str:
+    """GPUs for the ranks, or ranks for the GPUs; no size that the engine refuses of this model."""
+    sizes = _legal(case, max(ranks, count)) if case.server.number("tensor-parallel-size") == ranks else []
+    if not sizes:
+        return f"ask for {ranks} GPUs, or parallel sizes with a product of {count} at most"
+    fewer = f"--tensor-parallel-size {max((size for size in sizes if size <= count), default=1)}"
+    return f"ask for {ranks} GPUs, or {fewer}" if ranks in sizes else fewer
 
 
 def _refused(case: Case, memory: Memory) -> Finding:
@@ -110,7 +119,7 @@ def _refused(case: Case, memory: Memory) -> Finding:
         edits = with_value(case.server, option, str(case.model.max_position_embeddings))
     elif field == "speculative-max-model-len":
         edits = without_draft_length(case)
-    elif field == "tensor-parallel-size" and option is not None and (sizes := _legal(case)):
+    elif field == "tensor-parallel-size" and option is not None and (sizes := _legal(case, case.available)):
         edits = with_value(case.server, option, str(sizes[-1]))
         hint = f"--tensor-parallel-size {sizes[-1]}; valid sizes: {', '.join(map(str, sizes))}"
     message = str(refused)
@@ -120,14 +129,12 @@ def _refused(case: Case, memory: Memory) -> Finding:
     return finding(code, message, at, cure=hint, stops=True, edits=edits)
 
 
-def _legal(case: Case) -> list[int]:
-    """The tensor-parallel sizes that the model and the GPUs of a node allow, the largest last."""
-    if case.model is None or case.available is None or case.gpus is None:
+def _legal(case: Case, most: int | None) -> list[int]:
+    """The tensor-parallel sizes up to `most` that the model and the GPUs allow, the largest last."""
+    if case.model is None or most is None or case.gpus is None:
         return []
     text_only, release = case.server.on("language-model-only"), resolve_release(case.judged_version)
-    sizes = legal_tensor_parallel_sizes(
-        case.model, case.available, text_only=text_only, gpu=case.gpus.spec, release=release
-    )
+    sizes = legal_tensor_parallel_sizes(case.model, most, text_only=text_only, gpu=case.gpus.spec, release=release)
     return [*sizes]
 
 
