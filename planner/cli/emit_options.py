@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from planner.speed.answer import SpeedSection
 
 F = TypeVar("F", bound=Callable[..., Any])
-PAGES = ("json", "markdown", "html")
-"""What shows the plan and starts nothing."""
+PAGES = {"json": "json", "markdown": "md", "html": "html"}
+"""What shows the plan and starts nothing → the ending of its file."""
 PLACED = {
     "name": ("NAME", "name of what is emitted; the model's by default"),
     "namespace": ("NAME", "Kubernetes namespace of every emitted object"),

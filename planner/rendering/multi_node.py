@@ -19,6 +19,11 @@ from planner.rendering.command import ServeCommand, serve_command
 Executor = Literal["mp", "ray"]
 HEAD_ADDRESS = "HEAD_ADDRESS"
 """What stands for the head's address until the user puts it in."""
+BALANCED = (
+    "put a load balancer in front of all nodes, and have each listen on an address that it reaches: `--host ADDRESS`, "
+    "with VLLM_API_KEY set"
+)
+"""What servers of their own still need: by default each listens on loopback, which no other host reaches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,7 @@ def nodes_note(plan: Plan) -> str:
     if len(nodes) == 1:
         return ""
     if all(one.command == nodes[0].command for one in nodes):
-        return f"on each of {len(nodes)} nodes, a server of its own behind a load balancer"
+        return f"on each of {len(nodes)} nodes, a server of its own; {BALANCED}"
     return f"on node 0 of {len(nodes)}; `--emit shell` has a command for each"
 
 
@@ -129,5 +134,4 @@ def _independent(plan: Plan, *, host: str, port: int) -> tuple[NodeCommand, ...]
         )
     if len(found) == 1:
         return tuple(found)
-    note = "a server of its own; put a load balancer in front of all nodes"
-    return tuple(replace(one, note=note) for one in found)
+    return tuple(replace(one, note=f"a server of its own; {BALANCED}") for one in found)

@@ -266,6 +266,35 @@ def test_files_are_written_where_they_are_asked_for(tmp_path: Path, capsys: pyte
     assert "cannot write" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("kind", "name"), [("json", "plan.json"), ("markdown", "plan.md"), ("html", "plan.html")])
+def test_a_page_is_written_where_it_is_asked_for(
+    kind: str, name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--gpus", "8xH200", "--emit", kind]) == 0
+    printed = capsys.readouterr().out
+    assert main(["--gpus", "8xH200", "--emit", kind, "--output", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.splitlines() == [str(tmp_path / name)]
+    assert (tmp_path / name).read_text(encoding="utf-8") == printed
+
+
+@pytest.mark.parametrize("kind", ["shell", "docker", "systemd"])
+def test_servers_behind_a_balancer_are_told_to_be_reachable_and_have_no_head(kind: str) -> None:
+    text = emit(kind, planned("2x8xH200"))
+    assert "load balancer" in text
+    assert "`--host ADDRESS`, with VLLM_API_KEY set" in text
+    assert ", head" not in text
+    assert "node 0, head" in emit("shell", planned("2x8xH200", SPANNING["2x8xH200"]))
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["--output", "."], "no `--emit TARGET`"), (["--json", "--emit", "shell"], "give one of them")],
+)
+def test_what_would_be_dropped_is_refused(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--gpus", "8xH200", *words]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_a_place_without_a_target_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--gpus", "8xH200", "--namespace", "llm"]) == 2
     assert "--emit TARGET" in capsys.readouterr().err

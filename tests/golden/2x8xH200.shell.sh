@@ -1,4 +1,4 @@
-# node 0, head: a server of its own; put a load balancer in front of all nodes
+# node 0: a server of its own; put a load balancer in front of all nodes, and have each listen on an address that it reaches: `--host ADDRESS`, with VLLM_API_KEY set
 vllm serve mistralai/Mistral-Medium-3.5-128B --host 127.0.0.1 --port 8000 --tensor-parallel-size 8 --max-model-len 262144 --max-num-seqs 1024 --max-num-batched-tokens 8192 --gpu-memory-utilization 0.92 --tokenizer-mode mistral --config-format mistral --load-format mistral --enable-auto-tool-choice --tool-call-parser mistral --reasoning-parser mistral
-# node 1, head: a server of its own; put a load balancer in front of all nodes
+# node 1: a server of its own; put a load balancer in front of all nodes, and have each listen on an address that it reaches: `--host ADDRESS`, with VLLM_API_KEY set
 vllm serve mistralai/Mistral-Medium-3.5-128B --host 127.0.0.1 --port 8000 --tensor-parallel-size 8 --max-model-len 262144 --max-num-seqs 1024 --max-num-batched-tokens 8192 --gpu-memory-utilization 0.92 --tokenizer-mode mistral --config-format mistral --load-format mistral --enable-auto-tool-choice --tool-call-parser mistral --reasoning-parser mistral

@@ -16,9 +16,10 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept import known_calibrations
 from planner.cli.options import engine_options, gpu_options
-from planner.cli.output import write, write_json
+from planner.cli.output import json_text, write
 from planner.cli.speed_options import NAMES as SPEED_OPTIONS
 from planner.cli.speed_options import asks_for_speed, target_options, workload_options
+from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest
 from planner.rendering.headline import missed_targets
@@ -61,9 +62,13 @@ def command(
     """
     load = {name: settings.pop(name) for name in SPEED_OPTIONS}
     deployment = take_deployment(settings)
-    if emit_kind in (None, *PAGES) and (deployment is not None or emit_unfit or output_dir):
+    if emit_kind in (None, *PAGES) and (deployment is not None or emit_unfit):
         asked = f"`--emit {emit_kind}` shows the plan" if emit_kind else "no `--emit TARGET` was given"
         raise click.UsageError(f"where and how something is deployed only stands in what starts it: {asked}")
+    if output_dir is not None and emit_kind is None:
+        raise click.UsageError("`--output` is the folder of what is emitted: no `--emit TARGET` was given")
+    if as_json and emit_kind not in (None, "json"):
+        raise click.UsageError(f"`--json` prints the plan, `--emit {emit_kind}` something else: give one of them")
     settings["calibrations"] = known_calibrations()
     machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
     if as_wizard:
@@ -74,14 +79,12 @@ def command(
         answer = plan_with_speed(machine, settings, load)
     else:
         answer = make_plan(PlanRequest(gpus=machine, **settings))
-    if as_json or emit_kind == "json":
-        from planner.rendering.document import plan_document, to_json_value
-
-        write_json(to_json_value(plan_document(answer)))
-    elif emit_kind in ("markdown", "html"):
-        from planner.cli.sheet import sheet_text
-
-        write(sheet_text(answer, emit_kind).rstrip("\n"))
+    if as_json or emit_kind in PAGES:
+        text = _page(answer, emit_kind)
+        if output_dir is None:
+            write(text)
+        else:
+            write(str(*write_files(output_dir, {f"plan.{PAGES[emit_kind or 'json']}": text})))
     elif emit_kind:
         from planner.rendering.emitters import emit, emit_files
 
@@ -126,6 +129,17 @@ def command(
     if not answer.feasible or (strict and (answer.verdict == "tight" or misses)):
         return ExitCode.DOES_NOT_FIT
     return ExitCode.OK
+
+
+def _page(answer: Plan, kind: str | None) -> str:
+    """Return the plan as the page of that kind, as JSON without one."""
+    if kind in ("markdown", "html"):
+        from planner.cli.sheet import sheet_text
+
+        return sheet_text(answer, kind).rstrip("\n")
+    from planner.rendering.document import plan_document, to_json_value
+
+    return json_text(to_json_value(plan_document(answer)))
 
 
 def _open_wizard(request: PlanRequest, load: dict[str, Any]) -> int:

@@ -139,7 +139,7 @@ def emit(plan: Plan, deployment: Deployment) -> str:
     for node in nodes:
         assert node.command is not None, "only Ray's workers have no command"
         argv = _argv(plan, node.command, deployment, network=("--network", "host"), cache=marker)
-        texts.append(f"{node_heading(node)}\n{_text(argv, marker)}")
+        texts.append(f"{node_heading(node, nodes)}\n{_text(argv, marker)}")
     return "\n".join(texts)
 
 

@@ -20,9 +20,10 @@ def command_lines(argv: tuple[str, ...], env: Mapping[str, str], *, width: int) 
     return " \\\n".join([*assignments, wrapped(argv, width=width)])
 
 
-def node_heading(node: NodeCommand) -> str:
-    """Return the comment above the command of one node of several."""
-    return f"# node {node.node}{', head' if node.head else ''}: {node.note}"
+def node_heading(node: NodeCommand, nodes: tuple[NodeCommand, ...]) -> str:
+    """Return the comment above the command of one of `nodes`; servers of their own have no head."""
+    head = node.head and not all(one.head for one in nodes)
+    return f"# node {node.node}{', head' if head else ''}: {node.note}"
 
 
 def head_lines(plan: Plan) -> list[str]:
@@ -51,7 +52,7 @@ def emit(plan: Plan, deployment: Deployment) -> str:
     nodes = nodes_of(plan, deployment)
     for node in nodes:
         if len(nodes) > 1:
-            lines.append(node_heading(node))
+            lines.append(node_heading(node, nodes))
         for words in node.before:
             lines.append(shlex.join(words))
         if node.command is not None:

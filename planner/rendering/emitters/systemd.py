@@ -7,7 +7,7 @@ from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
 from planner.rendering.emitters.image import heading, in_container, mig_note, pin_note
 from planner.rendering.emitters.shell import nodes_of
-from planner.rendering.multi_node import HEAD_ADDRESS, NodeCommand
+from planner.rendering.multi_node import BALANCED, HEAD_ADDRESS, NodeCommand
 
 READS = EVERYWHERE | {"name", "head_address"}
 SECRETS_FILE = "/etc/m35-plan/secrets.env"
@@ -54,7 +54,7 @@ def _head(plan: Plan, nodes: tuple[NodeCommand, ...], deployment: Deployment) ->
         if deployment.head_address is None:
             notes.append("  HEAD_ADDRESS=an address of node 0 of its server that the others reach")
     elif len(nodes) > 1:
-        notes.append(f"the same unit on each of {len(nodes)} nodes; put a load balancer in front of all nodes")
+        notes.append(f"the same unit on each of {len(nodes)} nodes; {BALANCED}")
     return [f"# {line}" for line in heading(plan, "systemd", *notes).splitlines()]
 
 

@@ -97,13 +97,15 @@ def sheet(
 ) -> Sheet:
     """Return everything a shared page says of `plan`; `speeds` are forecasts by requests in flight."""
     from importlib.metadata import version
+    from textwrap import fill
 
     command = ""
     if plan.feasible:
         words = first_command(plan)
         command = command_lines(words.argv, words.env, width=COMMAND_WIDTH)
         if note := nodes_note(plan):
-            command = f"# {note}\n{command}"
+            comment = fill(note, COMMAND_WIDTH, initial_indent="# ", subsequent_indent="# ", break_on_hyphens=False)
+            command = f"{comment}\n{command}"
     rules = "" if plan.rules_version == plan.vllm_version else f" (rules of {plan.rules_version})"
     return Sheet(
         plan=plan,
