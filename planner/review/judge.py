@@ -110,12 +110,12 @@ def _said(one: Finding, before: list[Finding], server: Server) -> bool:
 
 def _verdict(memory: Memory, found: list[Finding]) -> tuple[Verdict, Stopper | None, str]:
     """What stops a start decides; without that, the memory."""
-    if memory.verdict == "does-not-fit" and memory.refused is None:
+    if memory.verdict == "does-not-fit" and not memory.refused:
         return "does-not-fit", "memory", memory.reason
     stopping = next((one for one in found if one.stops), None)
     if stopping is not None:
         return "does-not-fit", "setting", stopping.message
-    if memory.refused is not None:
+    if memory.refused:
         return "does-not-fit", "setting", memory.reason
     return memory.verdict, None, memory.reason
 

@@ -19,6 +19,13 @@ from planner.review.findings import Verdict
 from planner.review.options import Option, json_option
 
 _PLANNED_ALONE = ("data-parallel-size", "model")
+_HOMES = {
+    "num-speculative-tokens": "speculative-config",
+    "speculative-max-model-len": "speculative-config",
+    "limit-mm-per-prompt-image": "limit-mm-per-prompt",
+    "replicas": "data-parallel-size",
+}
+"""Fields of a request that have another name in a command."""
 _HARMLESS_METHODS = ("eagle",)
 
 
@@ -29,8 +36,8 @@ class Memory:
     verdict: Verdict
     reason: str
     plan: Plan | None = None
-    refused: InvalidRequest | None = None
-    """What the engine would refuse before it looks at memory."""
+    refused: tuple[InvalidRequest, ...] = ()
+    """What the engine would refuse before it looks at memory, the first one first."""
 
 
 def judge_memory(case: Case) -> Memory:
@@ -53,20 +60,51 @@ def judge_memory(case: Case) -> Memory:
     beyond = _beyond(case, model)
     if beyond is not None:
         return _unknown(beyond)
-    replicas = case.server.number("data-parallel-size") or 1
     try:
         base = make_plan(PlanRequest(gpus=gpus, model=model, vllm_version=case.judged_version, replicas=1))
-        read = read_command(_line(case, model), plan=base)
-        request = dataclasses.replace(read.request, replicas=replicas)
-        answer = make_plan(request)
+        answer = _planned_as(case, model, base)
     except InvalidRequest as refused:
-        return Memory(verdict="does-not-fit", reason=str(refused), refused=refused)
+        every = _every_refusal(case, model, base, refused)
+        return Memory(verdict="does-not-fit", reason=str(refused), refused=every)
     except PlannerError as error:
         return _unknown(str(error))
     reason = answer.reasons[0] if answer.reasons else answer.verdict
     if answer.verdict == "does-not-fit" and on_the_edge(answer):
         return Memory(verdict="tight", reason="what is missing is less than what is uncertain", plan=answer)
     return Memory(verdict=answer.verdict, reason=reason, plan=answer)
+
+
+def _planned_as(case: Case, model: ModelSpec, base: Plan, left_out: frozenset[str] = frozenset()) -> Plan:
+    """The plan of a server without some of its options."""
+    replicas = 1 if "data-parallel-size" in left_out else case.server.number("data-parallel-size") or 1
+    read = read_command(_line(case, model, left_out), plan=base)
+    return make_plan(dataclasses.replace(read.request, replicas=replicas))
+
+
+def _every_refusal(case: Case, model: ModelSpec, base: Plan, first: InvalidRequest) -> tuple[InvalidRequest, ...]:
+    """The first refusal, and those that show once the refused options are left out."""
+    found, left_out = [first], frozenset[str]()
+    while True:
+        home = option_of(found[-1])
+        if case.server.option(home) is None or home in left_out:
+            return tuple(found)
+        left_out |= {home}
+        try:
+            _planned_as(case, model, base, left_out)
+        except InvalidRequest as refused:
+            if case.server.option(option_of(refused)) is None:
+                return tuple(found)  # it is about what was left out
+            found.append(refused)
+        except PlannerError:
+            return tuple(found)
+        else:
+            return tuple(found)
+
+
+def option_of(refused: InvalidRequest) -> str:
+    """The option that a refused field of a request stands in."""
+    field = refused.field.replace("_", "-")
+    return _HOMES.get(field, field)
 
 
 def on_the_edge(plan: Plan) -> bool:
@@ -110,11 +148,11 @@ def _draft(case: Case) -> dict[str, object]:
     return json_option(case.server.options, "speculative-config")
 
 
-def _line(case: Case, model: ModelSpec) -> str:
+def _line(case: Case, model: ModelSpec, left_out: frozenset[str]) -> str:
     """The server's planned settings as the line that the planner reads back."""
     words = ["vllm", "serve", model.name]
     for one in _planned(case):
-        if one.name == "speculative-config":
+        if one.name == "speculative-config" or one.name in left_out:
             continue
         if one.name in ("language-model-only", "enforce-eager"):
             words.append(f"--{one.name}" if one.on else f"--no-{one.name}")
@@ -128,6 +166,6 @@ def _line(case: Case, model: ModelSpec) -> str:
             continue
         words += [name, one.value.value]
     draft = {key: value for key, value in _draft(case).items() if key != "draft_tensor_parallel_size"}
-    if draft:
+    if draft and "speculative-config" not in left_out:
         words += ["--speculative-config", json.dumps(draft)]
     return shlex.join(words)

@@ -80,17 +80,3 @@ def test_a_unit_does_not_limit_the_container_that_its_docker_starts() -> None:
 def test_a_variable_without_a_value_is_no_limit() -> None:
     text = COMPOSE.replace("{limit}", "mem_limit: ${{ENGINE_MEMORY}}").format(model=MODEL)
     assert limits(text, "compose.yaml") == []
-
-
-@pytest.mark.parametrize(
-    ("size", "gpus", "cure"),
-    [
-        (6, "4xH200", "--tensor-parallel-size 4"),
-        (8, "4xH200", "ask for 8 GPUs, or --tensor-parallel-size 4"),
-        (12, "6xH200", "--tensor-parallel-size 4"),
-    ],
-)
-def test_the_cure_for_too_few_gpus_names_sizes_that_the_engine_takes(size: int, gpus: str, cure: str) -> None:
-    answer = review(f"vllm serve {MODEL} -tp {size}", gpus=parse_gpus(gpus), vllm_version="0.33.0")
-    (found,) = [one for one in answer.findings if one.code == "too-few-gpus"]
-    assert found.cure == cure

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 
 from hw_specs.units import format_tokens
-from planner.errors import PlannerError
+from planner.errors import InvalidRequest, PlannerError
 from planner.facts.policy import policy
 from planner.facts.release import parse_version, resolve_release
 from planner.facts.review import review_facts
@@ -19,13 +19,14 @@ from planner.planning.choose import make_plan
 from planner.review.case import Case
 from planner.review.edits import with_option, with_value
 from planner.review.findings import Edit, Finding, finding
-from planner.review.memory import Memory
+from planner.review.memory import Memory, option_of
 from planner.review.text import Source, Text
 
 _CURES = ("max-model-len", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization", "text-only")
 """Levers that may stand in a command, the least surprising first."""
 _STOPPING = ("fp8-unsupported", "kv-cache-dtype-unsupported", "eagle-broken-release", "vllm-too-old-for-eagle")
 """Warnings of a plan with which the engine does not start."""
+_SIZES = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
 _PINNED = re.compile(r"mistral[_-]common", re.IGNORECASE)
 _OPTION_OF = {
     "eagle-draft-length": "speculative-config",
@@ -41,11 +42,12 @@ def find(case: Case, memory: Memory, source: Source) -> Iterator[Finding]:
     short = _too_few(case)
     if short is not None:
         yield short
-    elif memory.refused is not None:
-        yield _refused(case, memory)
-    elif memory.plan is not None and memory.verdict == "does-not-fit":
+    for one in memory.refused:
+        if short is None or option_of(one) not in _SIZES:
+            yield _refused(case, one)
+    if short is None and memory.plan is not None and memory.verdict == "does-not-fit":
         yield _does_not_fit(case, memory.plan, source)
-    elif memory.plan is not None and memory.verdict == "tight":
+    elif short is None and memory.plan is not None and memory.verdict == "tight":
         yield _tight(case, memory.plan)
     if short is None:
         idle = _idle(case)
@@ -92,22 +94,19 @@ def _too_few(case: Case) -> Finding | None:
 
 def _enough(case: Case, ranks: int, count: int) -> str:
     """GPUs for the ranks, or ranks for the GPUs; no size that the engine refuses of this model."""
-    sizes = _legal(case, max(ranks, count)) if case.server.number("tensor-parallel-size") == ranks else []
-    if not sizes:
-        return f"ask for {ranks} GPUs, or parallel sizes with a product of {count} at most"
-    fewer = f"--tensor-parallel-size {max((size for size in sizes if size <= count), default=1)}"
-    return f"ask for {ranks} GPUs, or {fewer}" if ranks in sizes else fewer
+    generic = f"ask for {ranks} GPUs, or parallel sizes with a product of {count} at most"
+    own = case.server.number("tensor-parallel-size") or 1
+    sizes, others = _legal(case, max(ranks, count)), ranks // own
+    fitting = [size for size in sizes if size * others <= count]
+    if not fitting:
+        return generic
+    fewer = f"--tensor-parallel-size {fitting[-1]}"
+    return f"ask for {ranks} GPUs, or {fewer}" if own in sizes else fewer
 
 
-def _refused(case: Case, memory: Memory) -> Finding:
-    refused = memory.refused
-    assert refused is not None
+def _refused(case: Case, refused: InvalidRequest) -> Finding:
     field = refused.field.replace("_", "-")
-    home = {
-        "num-speculative-tokens": "speculative-config",
-        "speculative-max-model-len": "speculative-config",
-        "limit-mm-per-prompt-image": "limit-mm-per-prompt",
-    }.get(field, field)
+    home = option_of(refused)
     code = "checkpoint-flags" if field == "load-format" else "refused"
     option = case.server.option(home)
     edits: tuple[Edit, ...] = ()

@@ -131,9 +131,9 @@ def _pairs(case: Case, source: Source) -> Iterator[Finding]:
 
 def _orders(case: Case, memory: Memory) -> Iterator[Finding]:
     server = case.server
-    planned = memory.refused.field.replace("_", "-") if memory.refused is not None else ""
+    planned = {one.field.replace("_", "-") for one in memory.refused}
     for order in start_checks().orders:
-        if planned in (order.low, order.high):
+        if planned & {order.low, order.high}:
             continue
         low, high = server.number(order.low), server.number(order.high)
         at = server.option(order.low)
