@@ -258,6 +258,8 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
         number = "a number such as 8192, 8k or 8K"
     if number is not None and not one.key:
         yield wrong(f"`--{one.name}` must be {number}, not `{value[:40]}`", f"write --{one.name} as a number")
+    elif kind == "_optional_type" and value in ("", "None"):
+        return  # the parser takes both for nothing at all
     elif _reads_json(case, one) and (wanted := _not_json(one.name, value)):
         cure = "quote it for the shell, and its keys and texts with double quotes"
         yield wrong(f"`--{one.name}` is not {wanted}", cure)
