@@ -205,7 +205,7 @@ def test_a_dashboard_says_what_is_not_as_planned_at_any_width() -> None:
     assert speed is not None
     state = take(state, news.Forecasted(plan(request()), load, dataclasses.replace(speed, workload=load)))
     text = "\n".join(line.plain for line in dashboard_lines(state, width=116))
-    assert "forecast 123 (94.0 to 160)" in text and "forecast for what it is asked now" in text
+    assert "forecast 111 (82.0 to 149)" in text and "forecast for what it is asked now" in text
 
 
 def test_snippets_hold_no_key_and_compile() -> None:
