@@ -247,7 +247,7 @@ def _nearest(name: str, error: OSError | ValueError) -> str | None:
 
     folder, wanted = Path(name).parent, Path(name).name
     try:
-        near = get_close_matches(wanted, [path.name for path in folder.iterdir()], n=3)
+        near = get_close_matches(wanted, [path.name for path in folder.iterdir()], n=3, cutoff=0.75)
     except OSError:
         return f"there is no folder `{shown(str(folder), characters=120)}`"
     said = "`, `".join(shown(str(folder / one), characters=120) for one in near)

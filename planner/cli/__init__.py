@@ -115,12 +115,22 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             if ctx.resilient_parsing:
                 return None, None, []
-            from difflib import get_close_matches
-
-            near = get_close_matches(name, COMMANDS, n=3)
-            hint = f"did you mean `{'`, `'.join(near)}`?" if near else "`m35-plan --help` lists the commands"
-            raise M35Usage(f"there is no command `{name}`", hint=hint)
+            raise M35Usage(f"there is no command `{name}`", hint=_meant(name))
         return super().resolve_command(ctx, args)
+
+
+def _meant(word: str) -> str:
+    """What the user may have meant by a first word that is not a command: GPUs, or a command of nearly that name."""
+    from difflib import get_close_matches
+
+    from hw_specs import parse_gpus
+
+    try:
+        parse_gpus(word)
+    except M35Error:
+        near = get_close_matches(word, COMMANDS, n=3)
+        return f"did you mean `{'`, `'.join(near)}`?" if near else "`m35-plan --help` lists the commands"
+    return f"`m35-plan --gpus {word}` plans for these GPUs"
 
 
 def _separated(args: list[str]) -> list[str]:

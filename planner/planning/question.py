@@ -181,6 +181,12 @@ def check_request(request: PlanRequest, model: ModelSpec, release: Release) -> N
 
 def _check_draft(request: PlanRequest, model: ModelSpec) -> None:
     k, draft_length = request.num_speculative_tokens, request.speculative_max_model_len
+    if not k and draft_length is not None:
+        raise InvalidRequest(
+            "speculative_max_model_len",
+            f"speculative_max_model_len={draft_length} limits a draft, and this plan has none",
+            hint="`--eagle K` plans the draft that the model has",
+        )
     if not k:
         return
     if model.draft is None:

@@ -43,14 +43,19 @@ def _fault(outcome: Outcome) -> str:
             return said
         return f"{said}, and what it would get has no room for {format_tokens(outcome.settings.max_model_len)} tokens"
     if blocker == "physical":
+        room = rank.outside_budget_room_bytes
+        left = f"and has {format_gib(room)} GiB" if room >= 0 else f"and the rest is {format_gib(-room)} GiB too large"
         return (
             f"what lives outside the budget {'may need' if bound == Bound.WORST else 'needs'} "
-            f"{format_gib(rank.outside_budget_bytes[bound])} GiB and has "
-            f"{format_gib(rank.outside_budget_room_bytes)} GiB{unprofiled_note(rank)}"
+            f"{format_gib(rank.outside_budget_bytes[bound])} GiB {left}{unprofiled_note(rank)}"
         )
     available = rank.available.expected
     if available <= 0:
-        return f"{weights} GiB of weights per GPU leave no room for a KV cache ({format_gib(available)} GiB)"
+        beside = format_gib(rank.budget_bytes - rank.weights.total_bytes - available)
+        return (
+            f"{weights} GiB of weights per GPU and {beside} GiB beside them leave no room for a KV cache: "
+            f"{format_gib(-available)} GiB over the budget"
+        )
     wanted = format_tokens(outcome.settings.max_model_len)
     if outcome.question.sequences > 1:
         bound = Bound.WORST if outcome.too_short else Bound.EXPECTED

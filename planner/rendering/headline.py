@@ -64,7 +64,7 @@ def headline(plan: Plan, *, brief: bool = False) -> str:
     if plan.feasible:
         return f"{length}{of} tokens {ending}"
     if (plan.request.concurrency or 1) > 1:
-        return f"{plan.request.concurrency} x {length} tokens {ending}"
+        return f"{plan.request.concurrency:,} x {length} tokens {ending}"
     if plan.request.max_model_len is not None:
         return f"{length} tokens {ending}"
     best = kv.largest_max_model_len_low

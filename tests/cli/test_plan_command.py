@@ -335,3 +335,22 @@ def test_what_a_lever_types_is_never_cut(capsys: pytest.CaptureFixture[str], mon
     flag = json.loads(text)["levers"][1]["flag"]
     assert len(flag) > 40
     assert flag in " ".join(page.split())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["8xH200"], "`m35-plan --gpus 8xH200`"),
+        (["lunch"], "`launch`"),
+        (["help", "fits"], "`fits` is neither a topic nor a command"),
+    ],
+)
+def test_a_first_word_that_is_not_a_command(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = call(capsys, *words)
+    assert (code, out) == (2, "")
+    assert said in err
+    assert "no --" not in err
+
+
+def test_requests_of_a_question_have_separators(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "1,000,000 x 8,192 tokens" in call(capsys, "--gpus", "8xH200", "--concurrency", "1000000")[1]

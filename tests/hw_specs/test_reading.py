@@ -232,3 +232,13 @@ def test_hostile_yaml_is_refused_in_words(text: str, words: str) -> None:
     code = "import sys; from hw_specs.parsing import parse_yaml; parse_yaml(sys.stdin.read())"
     done = subprocess.run([sys.executable, "-c", code], input=text, capture_output=True, text=True, check=False)
     assert "BadYaml" in done.stderr and words in done.stderr
+
+
+def test_only_a_name_that_is_much_alike_is_called_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "mkdocs.yml").touch()
+    (tmp_path / "host.json").touch()
+    for wanted, hint in {"compose.yaml": "name a file that exists", "hots.json": "host.json"}.items():
+        with pytest.raises(UnreadableInput) as caught:
+            read_bytes(tmp_path / wanted)
+        assert hint in str(caught.value.hint)
+        assert "mkdocs" not in str(caught.value.hint)

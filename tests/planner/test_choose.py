@@ -143,6 +143,7 @@ def test_layouts_are_planned_and_illegal_ones_say_why() -> None:
         ({"kv_cache_dtype": "fp8_e5m2"}, "kv_cache_dtype"),
         ({"replicas": 9}, "replicas"),
         ({"pipeline_parallel_size": 89}, "pipeline_parallel_size"),
+        ({"speculative_max_model_len": 100}, "speculative_max_model_len"),
         ({"num_speculative_tokens": 3, "max_model_len": 32768, "speculative_max_model_len": 65536},
          "speculative_max_model_len"),
     ],
@@ -354,3 +355,16 @@ def test_images_that_are_not_profiled_count_where_the_slack_is_small() -> None:
     small = plan(dataclasses.replace(asked, gpus=parse_gpus("8xH100"), gpu_memory_utilization=0.98))
     assert small.verdict == "does-not-fit"
     assert "profiles no image" in small.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"concurrency": 1_000_000}, "GiB over the budget"),
+        ({"kv_cache_memory_bytes": 200 * 2**30}, "GiB too large"),
+    ],
+)
+def test_a_reason_has_no_negative_size(settings: dict[str, object], said: str) -> None:
+    found = answer("8xH200", **settings)
+    assert said in found.reasons[0]
+    assert "-" not in found.reasons[0].split(";")[0]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import click
 
+from hw_specs.errors import shown
 from planner.cli.command import Command
 from planner.cli.output import table, write
 
@@ -79,8 +80,7 @@ TOPICS: dict[str, tuple[str, Callable[[], str]]] = {
 @click.argument("topic", required=False)
 def command(topic: str | None) -> int:
     """Explain TOPIC: a command, or a subject that several commands share. Without one, list the topics."""
-    from planner.cli import COMMANDS, app
-    from planner.errors import InvalidRequest
+    from planner.cli import COMMANDS, M35Usage, app
 
     if topic is None:
         write("Topics, for `m35-plan help TOPIC`:\n")
@@ -94,5 +94,5 @@ def command(topic: str | None) -> int:
         assert found is not None, "it stands in the table"
         write(found.get_help(click.Context(found, info_name=topic, parent=root)))
     else:
-        raise InvalidRequest("topic", f"there is no topic `{topic}`", hint=f"there are: {', '.join(TOPICS)}")
+        raise M35Usage(f"`{shown(topic)}` is neither a topic nor a command", hint=f"topics: {', '.join(TOPICS)}")
     return 0
