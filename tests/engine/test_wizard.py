@@ -125,7 +125,7 @@ def test_from_detected_gpus_to_a_rehearsal_that_passes(env: dict[str, str], term
     terminal.keys("Right", "Down")
     terminal.until("tokens of prompt and answer")
     terminal.keys("-l", "16384")
-    terminal.until("requests at 16,384")
+    terminal.until("full requests")
     terminal.keys("Enter")
     terminal.until("levers")
     terminal.keys("Enter")
