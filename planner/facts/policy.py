@@ -104,7 +104,6 @@ class HostPolicy(Record):
 
     shared_memory_gib: Choice[int]
     process_cpus: Choice[int]
-    process_memory_gib: Choice[float]
     loading_memory_gib: Choice[float]
 
 

@@ -18,9 +18,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from hw_specs.units import GIB
 from planner import Deployment, InvalidRequest, Plan, emit, emit_files, serve_command
 from planner.rendering.emitters.deployment import SECRETS
-from planner.rendering.emitters.image import ANY_ADDRESS, host_needs, startup_s
+from planner.rendering.emitters.image import ANY_ADDRESS, host_memory_need, host_needs, startup_s
 from planner.rendering.emitters.pod import drain_command
 from planner.rendering.multi_node import HEAD_ADDRESS, node_commands
 from planner.review import review
@@ -120,6 +121,7 @@ def test_one_node(kind: str, gpus: str) -> None:
     assert container["resources"]["limits"] == {gpu: used}
     assert container["resources"]["requests"] == {gpu: used, "cpu": str(needs.cpus), "memory": f"{needs.memory_gib}Gi"}
     assert needs.cpus >= 2 + int(used)
+    assert needs.memory_gib > host_memory_need(answer)[0] / GIB + needs.shared_memory_gib, "room beside what is needed"
     set_by_us = variables(container)
     assert serve_command(answer).env.items() <= set_by_us.items()
     assert set_by_us["HOME"] in {mount["mountPath"] for mount in container["volumeMounts"]}

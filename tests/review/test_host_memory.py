@@ -7,6 +7,9 @@ import pytest
 from hw_specs import parse_gpus
 from hw_specs.units import GIB, format_gib
 from planner.memory.host import host_memory_bytes
+from planner.planning.choose import make_plan
+from planner.planning.request import PlanRequest
+from planner.rendering.emitters.image import host_memory_need
 from planner.review import review
 from planner.review.findings import Finding
 
@@ -65,6 +68,13 @@ def test_too_low_a_limit_is_said_with_the_need_of_a_check(form: str) -> None:
     assert f"{format_gib(below * GIB)} GiB" in found.message
     assert "8 workers" in found.message
     assert limits(text.format(model=MODEL, size=f"{enough}G"), name) == []
+
+
+def test_servers_that_share_a_node_need_the_sum_of_what_each_needs_alone() -> None:
+    one = make_plan(PlanRequest(gpus=parse_gpus("4xH200")))
+    two = make_plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=4))
+    assert two.settings.replicas == 2
+    assert host_memory_need(two)[0] == 2 * host_memory_need(one)[0]
 
 
 @pytest.mark.parametrize("size", ["infinity", "50%", "", "0"])

@@ -12,6 +12,7 @@ from hw_specs.units import GIB
 from planner.errors import InvalidRequest
 from planner.facts.policy import policy
 from planner.facts.vllm import vllm_facts
+from planner.memory.host import host_memory_bytes, host_processes
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import LONGEST_NAME, Deployment
 from planner.rendering.headline import verdict_words, where
@@ -161,23 +162,36 @@ def replicas_per_node(plan: Plan) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostNeeds:
-    """What one node's processes take of the host."""
+    """What is requested of one node's host."""
 
     cpus: int
     memory_gib: int
-    """Resident memory and /dev/shm, and a file of the checkpoint while it is read."""
+    """What ``m35-plan check`` says is needed, and room for /dev/shm and for reading the checkpoint."""
     shared_memory_gib: int
 
 
+def host_memory_need(plan: Plan | None, *, workers: int = 1) -> tuple[int, str]:
+    """Return the bytes of host memory that one node's processes need, and for what; `workers` count without a plan."""
+    if plan is None:
+        return host_memory_bytes(workers), f"{workers} worker{'' if workers == 1 else 's'}"
+    workers, servers, settings = gpus_per_node(plan), replicas_per_node(plan), plan.settings
+    _, said = host_memory_need(None, workers=workers)
+    said += f" and {settings.max_num_seqs} x {settings.max_model_len:,} pinned token ids"
+    pinned = settings.max_num_seqs * settings.max_model_len
+    need = host_memory_bytes(workers, servers=servers, pinned_tokens=pinned)
+    return need, said + (f" for each of {servers} servers" if servers > 1 else "")
+
+
 def host_needs(plan: Plan) -> HostNeeds:
-    """Return the CPUs and the memory that one node's server asks of its host."""
+    """Return the CPUs and the memory that are requested for one node's servers."""
     host = policy().host
-    workers, replicas = gpus_per_node(plan), replicas_per_node(plan)
     shared: int = host.shared_memory_gib.value
-    # One API server and one engine core a replica, one worker a GPU.
-    processes = 2 * replicas + workers
-    memory = shared + processes * host.process_memory_gib.value + host.loading_memory_gib.value
-    return HostNeeds(cpus=processes * host.process_cpus.value, memory_gib=math.ceil(memory), shared_memory_gib=shared)
+    processes = host_processes(gpus_per_node(plan), servers=replicas_per_node(plan))
+    return HostNeeds(
+        cpus=processes * host.process_cpus.value,
+        memory_gib=math.ceil(host_memory_need(plan)[0] / GIB + shared + host.loading_memory_gib.value),
+        shared_memory_gib=shared,
+    )
 
 
 def resource_name(plan: Plan, deployment: Deployment) -> str:

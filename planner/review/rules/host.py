@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hw_specs.units import GIB, format_gib
-from planner.memory.host import host_memory_bytes
-from planner.rendering.emitters.image import host_needs
+from planner.rendering.emitters.image import host_memory_need, host_needs
 from planner.review.case import Case
 from planner.review.findings import Finding, finding
 from planner.review.memory import Memory
@@ -19,13 +18,7 @@ def find(case: Case, memory: Memory) -> Iterator[Finding]:
     # A server without GPUs holds other things in memory.
     if limit is None or case.ranks is None or case.vendor not in ("nvidia", "amd"):
         return
-    workers = min(case.ranks, case.available or case.ranks)
-    said, pinned = f"{workers} worker{'s' if workers != 1 else ''}", 0
-    if memory.plan is not None:
-        settings = memory.plan.settings
-        pinned = settings.max_num_seqs * settings.max_model_len
-        said += f" and {settings.max_num_seqs} x {settings.max_model_len:,} pinned token ids"
-    need = host_memory_bytes(workers, pinned_tokens=pinned)
+    need, said = host_memory_need(memory.plan, workers=min(case.ranks, case.available or case.ranks))
     if limit.bytes >= need:
         return
     message = (

@@ -11,7 +11,7 @@ from pathlib import Path
 from hw_specs.errors import reason_of
 from hw_specs.units import GIB, format_gib
 from planner.facts.preflight import preflight_facts
-from planner.memory.host import host_memory_bytes
+from planner.rendering.emitters.image import host_memory_need
 from planner.rendering.secrets import API_KEY
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.free_port import free_port_beside
@@ -188,12 +188,7 @@ def check_host_memory(subject: Subject) -> str:
     available = available_memory_bytes()
     if available is None:
         raise Unknown("/proc/meminfo cannot be read")
-    said, pinned = f"{wanted_gpus(subject)} workers", 0
-    if subject.plan is not None:
-        settings = subject.plan.settings
-        pinned = settings.max_num_seqs * settings.max_model_len
-        said += f" and {settings.max_num_seqs} x {settings.max_model_len:,} pinned token ids"
-    need = host_memory_bytes(wanted_gpus(subject), pinned_tokens=pinned)
+    need, said = host_memory_need(subject.plan, workers=wanted_gpus(subject))
     if _on_cpu(subject):
         # The small models of a rehearsal need a fraction of it; a real model would never run there.
         return f"{format_gib(available)} GiB available"
