@@ -28,6 +28,7 @@ ANSWERS = (
     (r"The code of the blue cabinet is (\d+)\.", lambda found: found[1]),
     (r"Repeat this number and nothing else: (\d+)", lambda found: found[1]),
     (r"Count from 1", lambda _found: "1\n2\n3\n4\n5\n6\n7\n8\n"),
+    (r"every number from 1 to (\d+)", lambda found: " ".join(map(str, range(1, int(found[1]) + 1)))),
     (r"three primary colours", lambda _found: "Red, yellow and blue."),
 )
 """What a model knows."""
@@ -91,8 +92,9 @@ def logprobs(content: str, fault: str) -> list[dict[str, Any]]:
     tokens = re.findall(r"\s?\w+|\W", content)
     if fault == "shifted":
         tokens = [*tokens[1:], "?"]
-    value = float("nan") if fault == "nan" else -0.25
-    return [{"token": one, "logprob": value, "top_logprobs": [{"token": one, "logprob": value}]} for one in tokens]
+    value = {"nan": float("nan"), "unlikely": -9999.0}.get(fault, -0.25)
+    best = float("nan") if fault == "top-nan" else value
+    return [{"token": one, "logprob": value, "top_logprobs": [{"token": one, "logprob": best}]} for one in tokens]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -161,7 +163,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if not self.admitted():
             return
-        words = sum(str(message.get("content")).count(" a") for message in body.get("messages", []))
+        words = sum(len(str(message.get("content")).split()) for message in body.get("messages", []))
         if self.path == "/tokenize":
             self.send(200, {"count": words + 10})
         elif self.path == "/v1/chat/completions":
@@ -207,15 +209,39 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse("Internal Server Error", 500)
         self.server.drafts += 3
         message, finish = self.message(body, effort, image)
+        finish = self.cut(message, body, finish)
         if body.get("stream"):
             return self.stream(message, finish)
-        usage = {"prompt_tokens": words + 10, "completion_tokens": 4, "total_tokens": words + 14}
+        prompt, said = words + 10, max(1, len(str(message["content"]).split()))
+        if fault == "few-tokens":
+            prompt = 7
+        usage = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
         if fault == "wrong-usage":
             usage["total_tokens"] += 1
+        if fault == "other-role":
+            message["role"] = "user"
         choice: dict[str, Any] = {"message": message, "finish_reason": finish}
         if body.get("logprobs"):
             choice["logprobs"] = {"content": logprobs(str(message["content"]), fault)}
-        return self.send(200, {"choices": [choice], "usage": usage})
+        name = "other/model" if fault == "misrouted" else body["model"]
+        return self.send(200, {"model": name, "choices": [choice], "usage": usage})
+
+    def cut(self, message: dict[str, Any], body: dict[str, Any], finish: str) -> str:
+        """Keep to `max_tokens`, a word each, and `stop`; return why the answer ends."""
+        fault, content = self.server.fault, message["content"]
+        if not isinstance(content, str) or fault in GARBAGE:
+            return finish
+        if fault == "never-ends":
+            return "length"
+        if fault == "aborted":
+            return "abort"
+        for word in body.get("stop", ()) if fault != "no-stop" else ():
+            content = content.split(word)[0]
+        words = re.findall(r"\s*\S+", content)
+        if len(words) > body["max_tokens"] and fault != "no-limit":
+            content, finish = "".join(words[: body["max_tokens"]]), "length"
+        message["content"] = content
+        return finish
 
     def message(self, body: dict[str, Any], effort: str | None, image: bool) -> tuple[dict[str, Any], str]:
         fault = self.server.fault
@@ -279,8 +305,15 @@ class Handler(BaseHTTPRequestHandler):
             return "1234"
         if fault == "dull":
             return "Hello."
+        if fault == "decays" and "every number" in question:
+            return known.replace(" 40 41 42 ", " 40 40 82 ")
+        if fault == "leaves-out" and "every number" in question:
+            return "1 2 3 ... 100"
         if fault == "cross-talk" and "Repeat this" in question:
             return "4100"
+        if fault == "seedless" and "whichever you like" in question:
+            self.server.drafts += 2
+            return f"Rome, a cat and {('red', 'blue')[self.server.drafts % 2]}."
         if fault == "fickle":
             self.server.drafts += 2
             return f"{('Yes', 'No', 'Maybe', 'Never')[self.server.drafts % 4]}, {known}"
@@ -317,13 +350,20 @@ class Handler(BaseHTTPRequestHandler):
             first, second = call["function"]["arguments"][:half], call["function"]["arguments"][half:]
             event(delta(tool_calls=[{"index": 0, "function": {"name": call["function"]["name"], "arguments": first}}]))
             event(delta(tool_calls=[{"index": 0, "function": {"arguments": second}}]))
-        for piece in (message["content"] or "") if fault != "stream-empty" else "":
+        content = message["content"] or ""
+        if fault == "stream-doubled":
+            content = "".join(2 * letter for letter in content)
+        if fault == "stream-cut":
+            content = content[: len(content) // 2]
+        for piece in re.findall(r"\s*\S+", content) if fault != "stream-empty" else ():
+            time.sleep(0 if fault == "stream-held" else 0.0005)
             event(delta(content=piece))
         end = delta()
         if fault != "stream-endless":
             end["choices"][0]["finish_reason"] = finish  # type: ignore[index]
         event(end)
-        event({"choices": [], "usage": {"completion_tokens": 4}})
+        if fault != "stream-uncounted":
+            event({"choices": [], "usage": {"completion_tokens": len(content.split()) or 4}})
         event("[DONE]")
 
     def drip(self) -> None:

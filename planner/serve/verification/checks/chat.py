@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
-from planner.serve.check import Failed
-from planner.serve.verification.checks.probe import CHAT, THINKING_TOKENS, Answer, Probe, count_of, text_of
-from planner.serve.verification.checks.sanity import must_be_sane
-from planner.serve.verification.checks.server import brief, dig
+from planner.serve.check import Doubtful, Failed
+from planner.serve.verification.checks.consistency import must_agree
+from planner.serve.verification.checks.probe import THINKING_TOKENS, Answer, Probe, text_of
+from planner.serve.verification.checks.server import brief
 
 GREETING = "Say hello in one short sentence."
 QUESTION = "What is 17 times 23? Think first, then answer with the number."
@@ -17,42 +15,35 @@ PARSER_HINT = "start the server with --reasoning-parser mistral"
 
 
 def chat(probe: Probe) -> str:
-    """A plain question is answered with text."""
+    """A plain question is answered with text that comes to an end, by the model that was asked."""
     answer = probe.chat(GREETING)
     if not answer.content.strip():
         raise Failed(f"the answer is empty (finish_reason {answer.finish_reason or 'none'})")
+    if answer.finish_reason == "length":
+        raise Doubtful(
+            f"one short sentence was asked for, and only the limit of {answer.completion_tokens} tokens ended it",
+            "the engine does not know the model's end token: generation_config.json, `--generation-config`",
+        )
+    if answer.finish_reason != "stop":
+        raise Failed(f"finish_reason is {brief(answer.finish_reason or 'none', 20)!r}, not 'stop'")
+    if answer.model not in ("", probe.model):
+        raise Doubtful(
+            f"{brief(probe.model, 40)} was asked, {brief(answer.model, 40)} answered",
+            "what stands before the servers sends this name to another one",
+        )
     return f"{brief(answer.content, 60)!r}, {answer.completion_tokens} tokens"
 
 
 def stream(probe: Probe) -> str:
-    """The same answer as a stream: pieces, a finish reason, usage, ``[DONE]``."""
-    body = probe.body(GREETING, stream=True, stream_options={"include_usage": True})
-    started, first_s = time.monotonic(), 0.0
-    pieces: list[str] = []
-    finish, usage = "", 0
-    for event in probe.server.stream(CHAT, body):
-        usage = count_of(event.get("usage") if isinstance(event, dict) else None, "completion_tokens") or usage
-        choices = dig(event, "choices")
-        if not isinstance(choices, list) or not choices:
-            continue
-        piece = text_of(_delta(choices[0]).get("content"))
-        if piece:
-            first_s = first_s or time.monotonic() - started
-            pieces.append(piece)
-        finish = text_of(choices[0].get("finish_reason")) or finish if isinstance(choices[0], dict) else finish
-    if not "".join(pieces).strip():
-        raise Failed("the stream carries no text")
-    must_be_sane("".join(pieces))
-    if not finish:
-        raise Failed("the stream ends without a finish_reason")
+    """The same answer as a stream: the same words, a finish reason, usage, ``[DONE]``."""
+    told = probe.stream(GREETING)
+    if not told.completion_tokens:
+        raise Failed("the stream ends without its usage, which was asked for (stream_options.include_usage)")
+    must_agree(probe.chat(GREETING).content, told.text, seen="whole {}, streamed {}")
     return (
-        f"{len(pieces)} pieces, first after {first_s * 1000:,.0f} ms, {usage} tokens, finish_reason {brief(finish, 20)}"
+        f"{len(told.pieces)} pieces, first after {told.first_s * 1000:,.0f} ms, {told.completion_tokens} tokens, "
+        f"finish_reason {brief(told.finish_reason, 20)}"
     )
-
-
-def _delta(choice: object) -> dict[str, object]:
-    delta = choice.get("delta") if isinstance(choice, dict) else None
-    return delta if isinstance(delta, dict) else {}
 
 
 def reasoning_high(probe: Probe) -> str:

@@ -1,4 +1,4 @@
-"""What an answer says of itself: probabilities, counts, the same words twice, a document that fits its schema."""
+"""What an answer says of itself: probabilities, counts, the same words twice; and whether it keeps what was asked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from hw_specs.parsing import BadJson, parse_json
 from planner.serve.check import Doubtful, Failed, Skipped
-from planner.serve.verification.checks.knowledge import SUM
+from planner.serve.verification.checks.knowledge import FILLER, SUM
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
 from planner.serve.verification.checks.sanity import BROKEN_HINT, must_be_sane
 from planner.serve.verification.checks.server import brief, dig
@@ -17,7 +17,12 @@ COLOURS = "Name the three primary colours."
 LONG_STORY = "Count from 1 to 400, one number per line."
 FREED_S = 10.0
 """How long an engine may take to notice that a client has gone."""
+ANYTHING = "Name a city, an animal and a colour, whichever you like."
+SEED = 7
+USAGE_TOKENS = 2
 _ALMOST_ZERO = 1e-6
+_LEAST_LIKELY = -math.log(1e6)
+"""No vocabulary has a million tokens, so that the likeliest of one is never less likely than this."""
 _SCHEMA = {
     "type": "object",
     "properties": {"sum": {"type": "integer"}},
@@ -29,14 +34,45 @@ _SCHEMA = {
 def deterministic(probe: Probe) -> str:
     """At temperature 0 the same question gets the same words."""
     first, second = (probe.chat(COLOURS).content for _ in range(2))
+    must_agree(first, second, seen="{}, then {}")
+    return f"twice {brief(first, 60)!r}"
+
+
+def must_agree(first: str, second: str, *, seen: str) -> None:
+    """Refuse two answers to one question, at temperature 0, that are not one; `seen` has a place for each.
+
+    Raises:
+        Failed: when not even the first word is the same.
+        Doubtful: when they part later.
+    """
     if first == second:
-        return f"twice {brief(first, 60)!r}"
-    if first.split()[:1] == second.split()[:1]:
+        return
+    told = seen.format(*(repr(brief(text, 40)) for text in (first, second)))
+    if first.split()[:1] != second.split()[:1]:
+        raise Failed(told, BROKEN_HINT)
+    raise Doubtful(told, "a cached prefix may change the last bit; more than a word or two should not differ")
+
+
+def seed(probe: Probe) -> str:
+    """At temperature 1 the same seed gets the same words."""
+    first, second = (probe.chat(ANYTHING, temperature=1.0, seed=SEED).content for _ in range(2))
+    if first != second:
         raise Doubtful(
-            f"{brief(first, 40)!r}, then {brief(second, 40)!r}",
-            "a cached prefix may change the last bit; more than a word or two should not differ",
+            f"with one seed {brief(first, 40)!r}, then {brief(second, 40)!r}",
+            "clients that count on `seed` get other words each time",
         )
-    raise Failed(f"{brief(first, 40)!r}, then {brief(second, 40)!r}", BROKEN_HINT)
+    return f"twice {brief(first, 60)!r}"
+
+
+def stop(probe: Probe) -> str:
+    """A stop word ends the answer and is not in it."""
+    words = probe.chat(COLOURS).content.split()
+    if len(words) < 2:
+        raise Skipped("the answer has fewer than two words, so none can be made a stop word")
+    answer = probe.chat(COLOURS, stop=[words[1]])
+    if words[1] in answer.content:
+        raise Failed(f"asked to stop before {brief(words[1], 20)!r}, it said {brief(answer.content, 60)!r}")
+    return f"ended before {brief(words[1], 20)!r}"
 
 
 def logprobs(probe: Probe) -> str:
@@ -51,30 +87,36 @@ def logprobs(probe: Probe) -> str:
         raise Failed("asked for log probabilities, none came")
     for token in tokens:
         value = token.get("logprob") if isinstance(token, dict) else None
-        if not isinstance(value, (int, float)) or not math.isfinite(value) or value > _ALMOST_ZERO:
-            raise Failed(f"a log probability of {value!r}", BROKEN_HINT)
+        for one in (value, *_others(token)):
+            if not isinstance(one, (int, float)) or not math.isfinite(one) or one > _ALMOST_ZERO:
+                raise Failed(f"a log probability of {one!r}", BROKEN_HINT)
+        if isinstance(value, (int, float)) and value < _LEAST_LIKELY:
+            raise Failed(f"at temperature 0 a token of log probability {value:.0f} was chosen", BROKEN_HINT)
     said = "".join(text_of(token.get("token")) for token in tokens)
     if content.strip() and content.strip() not in said:
         raise Failed(
             f"the tokens say {brief(said, 40)!r}, the text says {brief(content, 40)!r}",
             "tokens and text are shifted against each other: the tokenizer is not this model's",
         )
-    likeliest = [_likeliest(token) for token in tokens]
-    if any(best is not None and best > token["logprob"] + 0.01 for best, token in zip(likeliest, tokens, strict=True)):
+    if any(other > token["logprob"] + 0.01 for token in tokens for other in _others(token)):
         raise Doubtful("at temperature 0 a token was chosen that is not the likeliest", BROKEN_HINT)
     mean = sum(token["logprob"] for token in tokens) / len(tokens)
     return f"{len(tokens)} tokens, mean log probability {mean:.2f}"
 
 
 def usage(probe: Probe) -> str:
-    """The counted tokens agree with each other and with the limit that was set."""
-    reply = probe.server.post(CHAT, probe.body(COLOURS, max_tokens=5))
+    """The counted tokens agree with each other, with the limit that was set, and are at least as many as words."""
+    question = FILLER + COLOURS
+    reply = probe.server.post(CHAT, probe.body(question, max_tokens=USAGE_TOKENS))
     answer = Answer.of(reply)
     counted = dig(reply.document, "usage")
     total = counted.get("total_tokens") if isinstance(counted, dict) else None
     seen = f"{answer.prompt_tokens} prompt and {answer.completion_tokens} completion tokens"
-    if answer.prompt_tokens < 1 or not 1 <= answer.completion_tokens <= 5:
-        raise Failed(f"{seen}, at most 5 were asked for")
+    if not 1 <= answer.completion_tokens <= USAGE_TOKENS:
+        raise Failed(f"{seen}, at most {USAGE_TOKENS} were asked for")
+    asked, said = len(question.split()), len(answer.content.split())
+    if answer.prompt_tokens < asked or answer.completion_tokens < said:
+        raise Failed(f"{seen}, for {asked} words that were answered with {said}")
     if isinstance(total, int) and total != answer.prompt_tokens + answer.completion_tokens:
         raise Failed(f"{seen}, but {total} together")
     return seen
@@ -131,7 +173,8 @@ def _gauges(probe: Probe) -> tuple[float, float] | None:
     return None if running is None else (running, counters.get(KV_USE) or 0.0)
 
 
-def _likeliest(token: dict[str, object]) -> float | None:
+def _others(token: dict[str, object]) -> list[float]:
+    """The log probabilities of the likeliest tokens beside the chosen one."""
     top = token.get("top_logprobs")
-    values = [one["logprob"] for one in top if isinstance(one, dict)] if isinstance(top, list) else []
-    return max((value for value in values if isinstance(value, (int, float))), default=None)
+    values = [one.get("logprob") for one in top if isinstance(one, dict)] if isinstance(top, list) else []
+    return [value for value in values if isinstance(value, (int, float))]

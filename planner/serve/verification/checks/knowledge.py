@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from planner.serve.check import Failed, Skipped
+from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.verification.checks.probe import Answer, Probe
 from planner.serve.verification.checks.sanity import BROKEN_HINT
 from planner.serve.verification.checks.server import brief
@@ -23,6 +23,12 @@ DEPTHS = (0.1, 0.5, 0.9)
 NEAR_TOKENS = 1500
 SPARE_TOKENS = 256
 LONG_TIMEOUT_FACTOR = 10
+COUNT_TO = 100
+COUNTING = f"Write every number from 1 to {COUNT_TO} in order, separated by spaces. Leave none out."
+COUNTING_TOKENS = 512
+"""Enough where each digit and each space is a token of its own."""
+FASTEST_TOKENS_PER_S = 5000
+"""No GPU gives one request so many; what comes faster was held back on its way."""
 SOLUTION_TOKENS = 400
 """Enough for the steps of a problem in words."""
 
@@ -42,6 +48,32 @@ def language(probe: Probe) -> str:
     if "haus" not in answer.content.lower():
         raise Failed(f"`house` in German was {brief(answer.content, 60)!r}", BROKEN_HINT)
     return f"`house` in German is {brief(answer.content, 20)!r}"
+
+
+def counting(probe: Probe) -> str:
+    """A long answer stays right, word for word, and its stream comes as it is made."""
+    must_know(probe)
+    told = probe.stream(COUNTING, max_tokens=COUNTING_TOKENS)
+    said, right = re.findall(r"\d+", told.text), [str(number) for number in range(1, COUNT_TO + 1)]
+    # Some models repeat the task before they begin.
+    begun = next((at for at in range(len(said)) if said[at : at + 3] == right[:3]), 0)
+    said = said[begun : begun + COUNT_TO]
+    wrong = next((at for at, (one, other) in enumerate(zip(said, right, strict=False)) if one != other), None)
+    if wrong is not None:
+        seen = f"counting to {COUNT_TO}, {brief(said[wrong], 20)} came where {right[wrong]} was next"
+        if "..." in told.text or "\N{HORIZONTAL ELLIPSIS}" in told.text:
+            raise Doubtful(seen, "the model left numbers out of itself: ask it by hand for a long answer")
+        raise Failed(seen, f"a long answer goes wrong while it grows: {BROKEN_HINT}")
+    if len(said) < COUNT_TO and told.finish_reason != "length":
+        raise Doubtful(f"counting to {COUNT_TO}, it ended after {len(said)}")
+    spread_s = told.last_s - told.first_s
+    if told.completion_tokens > FASTEST_TOKENS_PER_S * spread_s:
+        raise Doubtful(
+            f"counted to {len(said)}, and all {told.completion_tokens} tokens of the stream came at once, "
+            f"{told.last_s:.1f} s after the question",
+            "a proxy holds streams back (nginx: `proxy_buffering off`), or `--stream-interval` is large",
+        )
+    return f"{len(said)} numbers in order, {told.completion_tokens} tokens in {told.last_s:.1f} s"
 
 
 def depths(probe: Probe) -> str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from planner.serve.check import Failed, Skipped
 from planner.serve.verification.checks.sanity import must_be_sane
-from planner.serve.verification.checks.server import Reply, Server, dig
+from planner.serve.verification.checks.server import Reply, Server, brief, dig
 from planner.serve.verification.smoke import Expectations
 
 CHAT = "/v1/chat/completions"
@@ -52,6 +53,24 @@ class Probe:
         must_be_sane(answer.content, answer.reasoning)
         return answer
 
+    def stream(self, content: object, *, max_tokens: int = ANSWER_TOKENS) -> Streamed:
+        """Ask once and read the answer as it comes.
+
+        Raises:
+            Failed: unless the stream is whole and its words can be an answer.
+        """
+        told = Streamed()
+        body = self.body(content, max_tokens=max_tokens, stream=True, stream_options={"include_usage": True})
+        started = time.monotonic()
+        for event in self.server.stream(CHAT, body):
+            told.take(event, at_s=time.monotonic() - started)
+        if not told.text.strip():
+            raise Failed("the stream carries no text")
+        must_be_sane(told.text)
+        if not told.finish_reason:
+            raise Failed("the stream ends without a finish_reason")
+        return told
+
     def context_limit(self) -> int:
         """Return the longest context, as served or as planned.
 
@@ -92,10 +111,42 @@ class Probe:
         return reply
 
 
+@dataclass(slots=True, kw_only=True)
+class Streamed:
+    """A streamed answer, put together; times count from the request."""
+
+    pieces: list[str] = field(default_factory=list)
+    first_s: float = 0.0
+    last_s: float = 0.0
+    finish_reason: str = ""
+    completion_tokens: int = 0
+
+    @property
+    def text(self) -> str:
+        """The pieces in one."""
+        return "".join(self.pieces)
+
+    def take(self, event: object, *, at_s: float) -> None:
+        """Add what `event` carries."""
+        usage = event.get("usage") if isinstance(event, dict) else None
+        self.completion_tokens = count_of(usage, "completion_tokens") or self.completion_tokens
+        choices = dig(event, "choices")
+        choice = choices[0] if isinstance(choices, list) and choices else None
+        if not isinstance(choice, dict):
+            return
+        self.finish_reason = text_of(choice.get("finish_reason")) or self.finish_reason
+        delta = choice.get("delta")
+        if piece := text_of(delta.get("content")) if isinstance(delta, dict) else "":
+            self.first_s, self.last_s = self.first_s or at_s, at_s
+            self.pieces.append(piece)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
     """A chat answer, taken apart."""
 
+    model: str
+    """The name of the model that answered, as the answer tells it."""
     content: str
     reasoning: str
     message: dict[str, object]
@@ -112,9 +163,12 @@ class Answer:
         message = dig(choice, "message")
         if not isinstance(message, dict):
             raise Failed("`choices.0.message` is not an object")
+        if message.get("role") != "assistant":
+            raise Failed(f"`choices.0.message.role` is {brief(str(message.get('role')), 20)!r}, not 'assistant'")
         usage = document.get("usage") if isinstance(document, dict) else None
         finish = choice.get("finish_reason") if isinstance(choice, dict) else None
         return cls(
+            model=text_of(document.get("model")) if isinstance(document, dict) else "",
             content=text_of(message.get("content")),
             reasoning=text_of(message.get("reasoning")),
             message=message,
