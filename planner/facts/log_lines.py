@@ -44,6 +44,12 @@ class Survived(Record):
     texts: tuple[str, ...]
 
 
+class Told(Record):
+    """Lines in which the engine says that it was asked to stop: its processes die then as they should."""
+
+    texts: tuple[str, ...]
+
+
 class LogLines(Record):
     """The whole of ``log_patterns.toml``."""
 
@@ -51,6 +57,7 @@ class LogLines(Record):
     line: tuple[Line, ...]
     fatal: tuple[Fatal, ...]
     survived: Survived
+    told: Told
     wrappers: Wrappers
     frames: Mapping[str, str]
 
@@ -86,6 +93,8 @@ class Cause(Record):
     """Whether other programs fail with the same words, so that a log must be known to be vLLM's."""
     by_phase: bool = False
     """Whether the phase says which of its ``oom-`` kinds it is."""
+    by_place: bool = False
+    """Whether the part of the software that raised it tells more than its words."""
     by_signal: bool = False
     """Whether the exit code in the line says which death it is."""
     signals: tuple[int, ...] = ()

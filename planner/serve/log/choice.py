@@ -53,7 +53,7 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
     if (found := _first(failures, "cause")) is not None:
         return found
     if (found := _first(failures, "general")) is not None:
-        return _of_its_part(found)
+        return _of_its_part(found, events)
     deaths = [failure for failure in failures if failure.weight == "consequence"]
     strong = [death for death in deaths if death.code not in _WEAK_DEATHS]
     signal = signal_of(exit_code) if exit_code is not None else 0
@@ -68,6 +68,8 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
         return FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
     if (exit_code not in (None, *CALM_EXITS) or has_failed(events)) and (place := _by_place(events)) is not None:
         return place
+    if not any(death.code != "died" for death in deaths) and _says_why(events):
+        return None  # it ended for what it raised, and that has no name here
     if deaths:
         return next((death for death in deaths if death.code != "died"), deaths[0])
     if signal and working_phase(events) != "ready":
@@ -75,12 +77,21 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
     return None
 
 
-def _of_its_part(kind: FailureSeen) -> FailureSeen:
-    """A failure of which a line tells the kind, by the part of vLLM that raises that text, where that tells more."""
+def _of_its_part(kind: FailureSeen, events: Sequence[Event]) -> FailureSeen:
+    """A failure of which a line tells the kind, by the part of the software that raises it, where that tells more."""
     raiser = raiser_of(kind.text)
-    if raiser is None or causes()[raiser.code].weight != "cause":
+    code = raiser.code if raiser is not None else ""
+    if not code and causes()[kind.code].by_place and (block := _block_of(kind, events)) is not None:
+        code = cause_of_frames(_frames(block))
+    if not code or causes()[code].weight != "cause":
         return kind
-    return replace(kind, code=raiser.code, weight="place")
+    return replace(kind, code=code, weight="place")
+
+
+def _block_of(failure: FailureSeen, events: Sequence[Event]) -> TracebackSeen | None:
+    """The traceback that the line of a failure belongs to."""
+    blocks = (event for event in events if isinstance(event, TracebackSeen))
+    return next((block for block in blocks if failure.line in block.numbers), None)
 
 
 def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
@@ -113,21 +124,26 @@ def proved_phase(events: Sequence[Event]) -> str:
 
 
 def has_failed(events: Sequence[Event]) -> bool:
-    """Whether the start said that it was over, or did nothing more after a traceback and was never ready."""
-    if any(isinstance(event, PhaseStarted) and event.phase == "failed" for event in events):
+    """Whether the start said that it was over, or did nothing more after a traceback and was neither ready nor told to
+    stop."""
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
+    if "failed" in phases:
         return True
-    if any(isinstance(event, PhaseStarted) and event.phase == "ready" for event in events):
+    if "ready" in phases or "stopped" in phases:
         return False
     worked = max((e.line for e in events if isinstance(e, (PhaseStarted, Progress, Figure))), default=0)
     return any(isinstance(event, TracebackSeen) and event.line > worked for event in events)
 
 
 def root_block(events: Sequence[Event]) -> TracebackSeen | None:
-    """Return the first traceback that is not a report of another one; the first at all where there is no such."""
-    blocks = [event for event in events if isinstance(event, TracebackSeen)]
-    wrappers = log_patterns().wrappers
-    telling = (block for block in blocks if not any(text in block.exception for text in wrappers))
-    return next(telling, blocks[0] if blocks else None)
+    """Return the first traceback that is not a report of another one; the first at all where there is no such.
+
+    What was raised before the server became ready did not stop it.
+    """
+    ready = ready_line(events)
+    blocks = [event for event in events if isinstance(event, TracebackSeen) and event.last_line >= ready]
+    blocks.sort(key=lambda block: block.line)  # a traceback is whole only when its process says something else
+    return next((block for block in blocks if not _is_report(block)), blocks[0] if blocks else None)
 
 
 def raised_at(block: TracebackSeen) -> Frame | None:
@@ -145,7 +161,7 @@ def _frames(block: TracebackSeen) -> list[Frame]:
 def _by_place(events: Sequence[Event]) -> FailureSeen | None:
     """The part of the software that raised something that nothing else names."""
     block = root_block(events)
-    if block is None or block.line < ready_line(events) or _is_report(block):
+    if block is None or _is_report(block):
         return None
     raiser = raiser_of(block.exception)
     code = raiser.code if raiser is not None else cause_of_frames(_frames(block))
@@ -154,6 +170,12 @@ def _by_place(events: Sequence[Event]) -> FailureSeen | None:
     phase = _frame_phase(block) or proved_phase(events)
     return FailureSeen(code=code, phase=phase, text=block.exception, weight="place", line=block.last_line,
                        stamp=block.stamp, rank=block.rank)  # fmt: skip
+
+
+def _says_why(events: Sequence[Event]) -> bool:
+    """Whether a traceback is left that is more than a report of another one."""
+    block = root_block(events)
+    return block is not None and not _is_report(block)
 
 
 def _is_report(block: TracebackSeen) -> bool:

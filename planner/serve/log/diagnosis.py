@@ -67,7 +67,6 @@ _PYTHON_WORDS = re.compile(
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
 _RAISED_IN = "this text is raised in `{path}`: that part of the software speaks for this answer"
 _KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"
-_HEAD = re.compile(r"Traceback \(most recent")
 _ERROR = re.compile(r"\b(?:ERROR|CRITICAL|FATAL|[Ee]rror:|[Ff]atal:)")
 
 
@@ -306,12 +305,14 @@ def _has_frames(event: Event) -> bool:
 
 
 def _ends_in_an_error(log: bytes, events: Sequence[Event]) -> bool:
-    """Whether a start that was never ready said nothing more after an error."""
+    """Whether a start that was never ready, and not told to stop, said nothing more after an error."""
     if ready_line(events):
         return False
     said = [message for line in log[-_END_BYTES:].split(b"\n") for message in messages(plain_line(line))]
     last = next((message for message in reversed(said) if message.level), None)
     survived = log_patterns().survived
+    if any(told in message.text for message in said for told in log_patterns().told):
+        return False
     return last is not None and not last.calm and not any(text in last.text for text in survived)
 
 
@@ -322,12 +323,13 @@ def _raised_since_it_worked(log: bytes, events: Sequence[Event]) -> bool:
 
 
 def _errors_since_ready(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
-    """What a server that came up said of requests: one line for each moment in which it reported an error."""
+    """What a server that came up said of requests until it was stopped: one line for each moment with an error."""
     ready = ready_line(events)
     if not ready:
         return ()
+    stopped = (event.line for event in events if isinstance(event, PhaseStarted) and event.phase == "stopped")
     found: dict[str, LogLine] = {}
-    for number, line in enumerate(log.split(b"\n"), 1):
+    for number, line in enumerate(log.split(b"\n")[: next(stopped, None)], 1):
         if number > ready and b"ERROR" in line:
             for said in messages(plain_line(line)):
                 if said.level in ("ERROR", "CRITICAL"):
@@ -353,8 +355,9 @@ def _last_words(root: Sequence[LogLine], events: Sequence[Event]) -> tuple[LogLi
     """The exception of a traceback, and what belongs to it; without one the first line that is called an error."""
     if not any(isinstance(event, TracebackSeen) for event in events):
         return tuple(line for line in root if _ERROR.search(line.text))[:1]
-    plain = (i for i, line in enumerate(root) if line.text[:1] not in ("", " ", "\t") and not _HEAD.match(line.text))
-    begin = next(plain, None)
+    block = root_block(events)
+    exception = _plain(block.exception) if block is not None else ""
+    begin = next((i for i, line in enumerate(root) if line.text.strip() == exception), None)
     return tuple(line for line in root[begin : begin + 3] if line.text.strip()) if begin is not None else ()
 
 

@@ -30,6 +30,9 @@ _PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w=-]+)*) pid=(?P<pid>\d+)
 _HEAD = re.compile(
     r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[?[\w./<>-]+:\d+\] ?"
 )
+_NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-]+\.(?:cpp|cc|cuh?|hpp|h):\d+\] ?")
+"""The head that torch's own C++ code writes; the brackets stay in the text, for the file in them tells something."""
+_LETTERS = {"D": "DEBUG", "I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +46,11 @@ class Message:
     """Empty where the line has no head."""
     stamp: str
     text: str
+
+    @property
+    def stream(self) -> str:
+        """What only one writer writes to, line by line: a process's logger and its bare output are two."""
+        return f"{self.rank} {self.pid} {bool(self.stamp)}"
 
     @property
     def calm(self) -> bool:
@@ -77,7 +85,9 @@ def messages(text: str) -> Iterator[Message]:
 def _message(rank: str, pid: str, text: str) -> Message:
     head = _HEAD.match(text)
     if head is None:
-        return Message(rank=rank, pid=pid, level="", stamp="", text=text)
+        native = _NATIVE.match(text)
+        level = _LETTERS[native["letter"]] if native is not None else ""
+        return Message(rank=rank, pid=pid, level=level, stamp="", text=text)
     return Message(rank=rank, pid=pid, level=head["level"], stamp=head["stamp"], text=text[head.end() :])
 
 

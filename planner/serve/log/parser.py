@@ -86,6 +86,8 @@ class StartupLog:
         self._last_progress: tuple[str, int, int, str] | None = None
         self._failures_seen: set[tuple[str, str]] = set()
         self._last_text = ""
+        self._told = False
+        """Whether the engine core was asked to stop."""
         self._stalls: dict[str, _Stall] = {}
 
     @property
@@ -158,6 +160,7 @@ class StartupLog:
             self._stalls.clear()
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
+        self._told = self._told or any(told in text for told in self._patterns.told)
         if self._phase != "stopped" and not said.calm and not any(told in text for told in self._patterns.survived):
             # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
             events += self._failure_events(text, rank)
@@ -215,6 +218,8 @@ class StartupLog:
         for pattern in self._patterns.failures:
             if pattern.needle not in text or (match := pattern.regex.search(text)) is None:
                 continue
+            if self._told and pattern.weight == "consequence":
+                break
             message = text.strip()[:2000]
             if (pattern.code, message) not in self._failures_seen and len(self._failures_seen) <= 1000:
                 self._failures_seen.add((pattern.code, message))
@@ -272,10 +277,11 @@ class StartupLog:
 
     def _follow_traceback(self, said: Message) -> list[Event]:
         events: list[Event] = []
-        rank, text, key = said.rank, said.text, f"{said.rank} {said.pid}"
+        rank, text, key = said.rank, said.text, said.stream
         block = self._tracebacks.get(key)
         if block is not None:
-            inside = not text or text[:1] in " \t|+" or text.startswith(_CHAINED)
+            # Another process may have torn a line of carets in two.
+            inside = not text.strip("^~ ") or text[:1] in " \t|+" or text.startswith(_CHAINED)
             if block.ended and not inside:
                 events += self._close_traceback(key)
                 block = None

@@ -72,6 +72,8 @@ class LogPatterns:
     """Texts of which a line that can matter holds at least one."""
     needles_once_ready: tuple[str, ...]
     """The same for a server that runs: how it stops, and how it fails."""
+    told: tuple[str, ...]
+    """Texts in which the engine core says that it was asked to stop."""
     survived: tuple[str, ...]
     """Texts of lines that are printed as errors and that the engine goes on from."""
     wrappers: tuple[str, ...]
@@ -115,7 +117,7 @@ def log_patterns() -> LogPatterns:
     failures = sorted(named, key=lambda one: WEIGHTS.index(one.weight))
     stalls = tuple(FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.stalls)
     fatal = tuple(FatalPattern(needle=entry.needle, regex=re.compile(entry.regex)) for entry in table.fatal)
-    failing = {item.needle for item in failures} | {item.needle for item in fatal}
+    failing = {item.needle for item in failures} | {item.needle for item in fatal} | {*table.told.texts}
     needles = sorted({item.needle for item in lines} | {item.needle for item in stalls} | failing)
     return LogPatterns(
         lines=lines,
@@ -124,6 +126,7 @@ def log_patterns() -> LogPatterns:
         fatal=fatal,
         needles=tuple(needles),
         needles_once_ready=tuple(sorted({p.needle for p in lines if p.phase in ENDINGS} | failing)),
+        told=table.told.texts,
         survived=table.survived.texts,
         wrappers=table.wrappers.texts,
         frames=table.frames,

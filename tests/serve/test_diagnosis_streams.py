@@ -1,0 +1,104 @@
+# ruff: noqa: E501 - log lines are as long as they are
+"""Who wrote a line, and whether it was asked to: what whole logs of many processes hold beside the cause."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.serve.log.diagnosis import diagnose
+
+from .logs import RECONSTRUCTED, read
+
+READY = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
+LOADING = READY[: READY.rindex(b"\n", 0, READY.index(b"Model loading took")) + 1]
+CORE = "(EngineCore pid=293) "
+LOGGED = f"{CORE}ERROR 11-20 09:04:06 [core.py:1330] "
+TELLING = "RuntimeError: cutlass_gemm_caller, /workspace/csrc/cutlass_gemm_caller.cuh:62, Error Internal"
+FRAME = '  File "/usr/lib/python3/somewhere/else.py", line 3, in do'
+REPORT = "RuntimeError: Worker failed with error 'it', please check the stack trace above for the root cause"
+
+
+def block(prefix: str, exception: str) -> list[str]:
+    return [f"{prefix}{line}" for line in ("Traceback (most recent call last):", FRAME, "    do()", exception)]
+
+
+def log(*lines: str, before: bytes = LOADING) -> bytes:
+    return before + "".join(f"{line}\n" for line in lines).encode()
+
+
+def test_a_process_s_bare_output_does_not_end_the_traceback_that_its_logger_writes() -> None:
+    logged = block(LOGGED, TELLING)
+    torn = log(*logged[:2], f"{CORE}Process EngineCore:", *logged[2:], *block(CORE, TELLING))
+    assert diagnose(torn).evidence[0].text == TELLING
+
+
+def test_carets_that_another_process_tore_in_two_are_not_an_exception() -> None:
+    lines = block("", "KeyError: 'odd'")
+    found = diagnose(
+        log(*lines[:3], "           ^^^^^(Worker_TP0 pid=3) INFO 11-20 09:04:07 [x.py:1] bye", "^^^^^^", lines[3])
+    )
+    assert found.evidence[0].text == "KeyError: 'odd'"
+
+
+def test_the_root_is_the_traceback_that_began_first_whichever_is_whole_first() -> None:
+    first = "(Worker_TP2 pid=9) ERROR 11-20 09:04:05 [multiproc_executor.py:1007] "
+    found = diagnose(log(*block(first, "RuntimeError: odd thing"), *block(LOGGED, REPORT), f"{CORE}INFO end"))
+    assert found.evidence[0].text == "RuntimeError: odd thing"
+
+
+def test_a_death_is_explained_by_what_the_process_raised() -> None:
+    death = f"{LOGGED}Worker proc VllmWorker-2 died unexpectedly (exit code: None), shutting down executor."
+    found = diagnose(log(*block(LOGGED, "RuntimeError: odd thing"), death))
+    assert (found.code, found.evidence[0].text) == ("unknown", "RuntimeError: odd thing")
+    assert diagnose(log(death)).code == "died"
+
+
+@pytest.mark.parametrize("letter", ["W", "I"])
+def test_what_native_code_only_warns_of_is_no_cause(letter: str) -> None:
+    said = f"[{letter}716 19:11:51.387418683 socket.cpp:764] [c10d] The client socket has failed to connect to [n]:6 (errno: 110 - Connection timed out)."
+    assert diagnose(log(said)).code == "none"
+    assert diagnose(log(said.replace(f"[{letter}", "[E"))).code == "rendezvous"
+
+
+def test_an_address_family_that_is_not_there_is_tried_by_every_rank_and_hangs_none() -> None:
+    said = "[W716 19:11:51.387418683 socket.cpp:764] [c10d] The client socket cannot be initialized to connect to [localhost]:60109 (errno: 97 - Address family not supported by protocol)."
+    assert diagnose(log(*[said] * 8)).code == "none"
+
+
+def test_processes_that_were_told_to_stop_may_die() -> None:
+    death = f"{LOGGED}Worker proc VllmWorker-0 died unexpectedly, shutting down executor."
+    told = f"{CORE}INFO 11-20 09:09:55 [core.py:1363] Shutdown initiated (timeout=0)"
+    assert diagnose(log(told, death)).code == "none"
+    assert diagnose(log(death, told)).code == "died"
+
+
+def test_a_server_whose_ready_line_went_elsewhere_is_ready_when_it_serves() -> None:
+    cut = READY[: READY.rindex(b"\n", 0, READY.index(b"Application startup complete")) + 1]
+    served = "(APIServer pid=1) INFO 11-20 09:10:24 [loggers.py:310] Engine 000: Avg prompt throughput: 0.0 tokens/s, Avg generation throughput: 1.3 tokens/s"
+    stop = "(APIServer pid=1) INFO 11-20 09:10:29 [launcher.py:100] [shutdown] API server: shutdown triggered"
+    dead = block(
+        "(APIServer pid=1) ERROR 11-20 09:10:29 [async_llm.py:704] ",
+        "vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See stack trace (above) for the root cause.",
+    )
+    found = diagnose(log(served, stop, *dead, before=cut))
+    assert (found.code, found.title) == ("none", "the log shows no failure; the server was ready")
+
+
+def test_a_kind_is_answered_by_the_part_that_raised_it() -> None:
+    frame = '  File "/usr/lib/python3/aiter/jit/core.py", line 1010, in wrapper'
+    head, _, call, exception = block(LOGGED, "RuntimeError: This GEMM is not supported!")
+    assert diagnose(log(head, f"{LOGGED}{frame}", call, exception)).code == "aiter"
+    assert diagnose(log(exception)).code == "unsupported"
+
+
+def test_a_reason_of_kubernetes_is_only_the_kind_of_what_its_message_says() -> None:
+    reason = "Reason:         UnexpectedAdmissionError"
+    lost = "Message:        Pod Allocate failed due to error creating nvml.Device 5: nvml: GPU is lost, which is unexpected"
+    assert diagnose(log(reason, lost, before=b"vllm\n")).code == "gpu-lost"
+    assert diagnose(log(reason, before=b"vllm\n")).code == "unschedulable"
+
+
+def test_a_service_of_nccl_that_finds_no_port_ends_nothing() -> None:
+    said = "host:1:1 [0] ras/client_support.cc:160 NCCL WARN Call to bind failed: Address already in use"
+    assert diagnose(log(said)).code == "none"
+    assert diagnose(log(said.replace("ras/client_support", "misc/socket"))).code == "rendezvous-port"
