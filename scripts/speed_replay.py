@@ -9,6 +9,7 @@ from functools import cache
 from hw_specs import get_gpu
 from planner.facts.release import parse_version
 from planner.facts.speed import speed_facts
+from planner.memory.graphs import captured_tokens
 from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware, hardware_of
 from planner.speed.measurement import Measurement, measured_model, measured_speed
@@ -21,6 +22,8 @@ from planner.speed.work import rank_work
 
 _KV_SHARE_OF_MEMORY = 0.9
 _BLOCK = 16
+_LARGEST_GRAPH = 512
+"""Tokens that every release captured up to on every GPU that was measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,9 @@ def step_model(measurement: Measurement, profile: EngineProfile) -> StepModel:
         num_speculative_tokens=measurement.speculative_tokens,
         pipeline_parallel_size=measurement.pipeline_parallel_size,
         enforce_eager=measurement.enforce_eager,
+        graph_tokens=captured_tokens(
+            _LARGEST_GRAPH, measurement.max_num_seqs, 1 + measurement.speculative_tokens
+        ),
     )  # fmt: skip
 
 

@@ -96,6 +96,10 @@ class Release(Record):
             return self
         return self._but(model_runner="v2", profiled_sampling="greedy-float32", graph_estimate_vendors=())
 
+    def largest_graph_tokens(self, architecture: str) -> int:
+        """Return the tokens of the largest batch that the release captures at all on GPUs of this architecture."""
+        return next(size for prefix, size in self.graph_ceiling if prefix == "*" or architecture.startswith(prefix))
+
     def for_layout(self, load_format: str) -> "Release":
         """Return the rules for a checkpoint layout: ``hf`` has a vision tower of its own class."""
         if load_format != "hf" or self.vision_sharded == self.vision_sharded_hf:

@@ -69,16 +69,23 @@ def capture_sizes(largest: int) -> int:
     return sum(size <= largest for size in (1, 2, 4)) + fine // 8 + coarse // 16
 
 
+def captured_tokens(ceiling: int, max_num_seqs: int, per_sequence: int = 1) -> int:
+    """Return the tokens of the largest step that a graph covers, where a release captures up to `ceiling`.
+
+    A sequence takes `per_sequence` tokens of a step: one, and those drafted. Source: as :func:`capture_sizes`.
+
+    >>> captured_tokens(512, 1024), captured_tokens(512, 128), captured_tokens(512, 32, per_sequence=4)
+    (512, 256, 256)
+    """
+    return min(2 * max_num_seqs * per_sequence, ceiling)
+
+
 def piecewise_and_full(shape: RankShape) -> tuple[int, int, int]:
     """Numbers of piecewise and of full sizes, and the tokens of the largest full graph."""
-    ceiling = next(
-        size
-        for prefix, size in shape.release.graph_ceiling
-        if prefix == "*" or shape.gpu.architecture.startswith(prefix)
-    )
+    ceiling = shape.release.largest_graph_tokens(shape.gpu.architecture)
     per_sequence = 1 + shape.speculative_tokens
-    decode = min(shape.max_num_seqs * per_sequence, ceiling, shape.max_num_batched_tokens)
-    largest = min(2 * shape.max_num_seqs * per_sequence, ceiling, shape.max_num_batched_tokens)
+    largest = min(captured_tokens(ceiling, shape.max_num_seqs, per_sequence), shape.max_num_batched_tokens)
+    decode = min(shape.max_num_seqs * per_sequence, largest)
     fewer = sum(size % per_sequence > 0 for size in (1, 2, 4))
     return capture_sizes(largest), capture_sizes(decode) - fewer, decode
 

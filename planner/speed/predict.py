@@ -13,6 +13,7 @@ from hw_specs.spec import Basis
 from planner.errors import PlannerError
 from planner.facts.release import Release, resolve_release
 from planner.facts.vllm import vllm_facts
+from planner.memory.graphs import captured_tokens
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
 from planner.speed.drafting import draft_costs_more_from, draft_gain, tokens_a_step
 from planner.speed.hardware import hardware_of
@@ -20,7 +21,7 @@ from planner.speed.profile import Case, engine_profile, profile_id_for
 from planner.speed.scheduler import EngineLimits
 from planner.speed.served import Served
 from planner.speed.simulation import simulate
-from planner.speed.step import StepModel
+from planner.speed.step import Batch, StepModel
 from planner.speed.territory import spread, territory_of
 from planner.speed.trace import Trace, mean, percentile
 from planner.speed.work import main_arithmetic, rank_work
@@ -55,6 +56,7 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         notes += ("each chat is taken to stay on one server: elsewhere its next turn finds nothing in the cache",)
     if served.settings.num_speculative_tokens:
         notes += (_draft_note(served, workload),)
+    notes += _launch_notes(served, workload)
     basis: Basis = "assumed" if territory == "far" else "derived"
     ratios = dict.fromkeys(ESTIMATED, 1.0)
     if calibration is not None:
@@ -157,6 +159,20 @@ def _draft_note(served: Served, workload: Workload) -> str:
     return f"{gives}: {alone:+.0%} for one request, and {crowd}"
 
 
+def _launch_notes(served: Served, workload: Workload) -> tuple[str, ...]:
+    """Whether launching the kernels of a prompt's step takes longer than what they do, because no graph covers it."""
+    model, settings = step_model_for(served), served.settings
+    tokens = min(round(workload.mean_prompt_tokens), settings.max_num_batched_tokens)
+    batch = Batch(prefill_tokens=tokens, prefill_pairs=tokens * (tokens + 1) / 2, sampled_rows=1)
+    launching_s, working_s = model.launch_floor(batch), sum(model.parts(batch).values())
+    if settings.enforce_eager or launching_s <= working_s:
+        return ()
+    return (
+        f"a prompt's step of {tokens:,} tokens is beyond the graphs, which end at {model.graph_tokens:,}: launching its"
+        f" kernels takes {launching_s * 1e3:.0f} ms and its work {working_s * 1e3:.0f}; few runs tell the former",
+    )
+
+
 def _facts_for(served: Served) -> tuple[str, Release]:
     """The engine build to use and the release's rules."""
     release, gpu = resolve_release(served.vllm_version), served.gpus.spec
@@ -226,8 +242,8 @@ def step_model_for(served: Served, *, case: Case = "expected") -> StepModel:
         pipeline_parallel_size=settings.pipeline_parallel_size,
         num_speculative_tokens=settings.num_speculative_tokens,
         enforce_eager=settings.enforce_eager,
-        graph_tokens=next(
-            size for prefix, size in release.graph_ceiling if prefix in ("*", gpu.architecture[: len(prefix)])
+        graph_tokens=captured_tokens(
+            release.largest_graph_tokens(gpu.architecture), settings.max_num_seqs, 1 + settings.num_speculative_tokens
         ),
     )  # fmt: skip
 
