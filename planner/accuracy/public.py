@@ -50,13 +50,19 @@ def public_groups() -> tuple[Group, ...]:
 
 
 def public_comparisons(row: PublicStart) -> list[Comparison]:
-    """Weights, KV pool with the measured weights given where they were printed, and captured graphs of one start."""
-    assert row.kv is not None, "a row that can be planned has it"
+    """Weights, KV pool with the measured weights given where they were printed, and captured graphs of one start.
+
+    A start that does not say whether it compiled is compared with the nearer of a first and a later one.
+    """
+    kv = row.kv
+    assert kv is not None, "a row that can be planned has it"
     startup = public_startup(row)
     ranks = budgets(startup)
     rank = ranks[0]
-    pools = [_pool(one, row.load, later=row.compile.startswith("cached")) for one in ranks]
-    found = [Comparison.of(startup, "kv_pool", smallest(pools), row.kv)]
+    first, later = (smallest([_pool(one, row.load, later=said) for one in ranks]) for said in (False, True))
+    pools = {"": (first, later), "cached": (later,)}.get(row.compile.partition(":")[0], (first,))
+    pool = min(pools, key=lambda one: abs(one[0] - kv))
+    found = [Comparison.of(startup, "kv_pool", pool, kv)]
     if row.load is not None:
         found.append(Comparison.of(startup, "weights", weights_gib(rank), row.load))
     if row.graph_actual:

@@ -17,6 +17,8 @@ class Compiled(Origin):
     """By how much a compiled MLP is above its plan."""
 
     hidden_bytes: int
+    plain_architectures: tuple[str, ...]
+    """Where 16-bit layers take what Inductor plans, and no more."""
 
 
 class ColdCompile(Origin):
@@ -24,6 +26,7 @@ class ColdCompile(Origin):
 
     since: str
     one_rank_hidden_bytes: int
+    one_rank_plain_hidden_bytes: int
     ranks_hidden_bytes: int
     flush_bytes: int
     ranks_until: str
@@ -43,6 +46,9 @@ class Activations(Origin):
     sampler_bytes_per_row: int
     linear_input_bytes: Mapping[str, int]
     """By weight format."""
+    activated_bytes: Mapping[str, float]
+    """By weight format, where it is not `linear_input_bytes`."""
+    activated_architectures: tuple[str, ...]
     bounds: Unseen
     compiled: Compiled
     cold_compile: ColdCompile
@@ -63,6 +69,8 @@ class Segments(Bounded):
     text: Spread
     snapshot_vendor: str
     free_at_snapshot_bytes: int
+    held_until: str
+    held_formats: tuple[str, ...]
     """With tensor parallelism over a fast link torch has this much reserved and free when the engine takes stock."""
 
 

@@ -90,17 +90,14 @@ def activation_phases(
         held = images * shape.vision.max_image_embeddings * H * 2 + _aligned(_vision_rope_bytes(shape.vision))
         if v1:
             held += _pixels_bytes(shape.vision, images)
-    inputs = max(facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers)
+    inputs, _ = _inputs(shape)
     wide = 2 * H if inputs > 1 else 0  # a 16-bit input stays beside the residual, an FP8 one does not
     forward = T * max(4 * H + wide + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
     text = shape.vision is None or (shape.speculative_tokens and not shape.release.draft_takes_images)
     if eager and text and (v1 or shape.first_stage):
         forward += 2 * T * H  # token embeddings are made inside
     if not eager:
-        forward = T * max(
-            2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp),
-            _around_all_reduce(shape, inputs),
-        )
+        forward = T * _planned_tokens(shape)
     if shape.speculative_tokens:
         forward += 2 * T * H * (2 if eager else 1)
     if shape.pipeline_parallel_size > 1 and v1:
@@ -113,9 +110,27 @@ def activation_phases(
     return phases
 
 
-def _around_all_reduce(shape: RankShape, inputs: int) -> int:
+def _inputs(shape: RankShape) -> tuple[int, float]:
+    """Bytes per element of a linear layer's input, and of what the activation makes beside the MLP's own input."""
+    facts = overhead_facts().activations
+    each = {group.mlp.name: facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers}
+    if not shape.gpu.architecture.startswith(facts.activated_architectures):
+        return max(each.values()), max(each.values())
+    return max(each.values()), max(facts.activated_bytes.get(name, size) for name, size in each.items())
+
+
+def _planned_tokens(shape: RankShape) -> int:
+    """Bytes per token of a compiled forward as Inductor plans it: in the MLP, or between all-reduce and norm."""
+    tp, H, F = shape.tensor_parallel_size, shape.model.hidden_size, shape.model.intermediate_size
+    inputs, activated = _inputs(shape)
+    mlp = 2 * H // tp + 4 * H + 4 * F // tp + int(max(inputs * H, activated * (F // tp)))
+    return max(mlp, _around_all_reduce(shape))
+
+
+def _around_all_reduce(shape: RankShape) -> int:
     """Bytes per token of a compiled piece between an all-reduce and the norm after it; 0 on one rank."""
     tp, H = shape.tensor_parallel_size, shape.model.hidden_size
+    inputs, _ = _inputs(shape)
     return 2 * H // tp + (8 + min(inputs, 2)) * H + 32 if tp > 1 else 0
 
 
@@ -181,15 +196,20 @@ def held_copy_bytes(shape: RankShape, *, worst: bool = False) -> int:
     """The compilation's copy of the embedding where torch cannot give it back: something that stays was put into it.
 
     It counts where the budget counts what torch has reserved, until the GEMM library's workspace is made before the
-    engine takes stock. Whether the copy's block is the best fit for it depends on what else was freed: every first
-    start with biases in QKV showed it, one without, on the first of two stages.
+    engine takes stock. That workspace takes the smallest free block that holds it: the copy's, if none of a hidden
+    state's size is free. First starts with biases in QKV kept it until one release, and later where a hidden state is
+    smaller than the workspace: 16-bit layers and two of three in four bits, FP8 not. Without biases two did, of one
+    model on one card, and three did not.
     """
-    release, text = shape.release, shape.vision is None
+    release, text, facts = shape.release, shape.vision is None, overhead_facts().segments
     counts = release.buffers_counted and release.workspace_counted and shape.tensor_parallel_size == 1
-    seen = worst or shape.model.qkv_bias
-    if shape.enforce_eager or not counts or not text or not shape.first_stage or not seen:
+    if shape.enforce_eager or not counts or not text or not shape.first_stage:
         return 0
-    return shape.model.vocab_size * shape.model.hidden_size * 2
+    small = 2 * shape.max_num_batched_tokens * shape.model.hidden_size < _workspace_bytes(shape)
+    seen = parse_version(release.version) < parse_version(facts.held_until) or small
+    formats = all(group.mlp.name in facts.held_formats for group in shape.model.layers)
+    kept = worst or (formats and shape.model.qkv_bias and seen)
+    return 2 * shape.model.vocab_size * shape.model.hidden_size if kept else 0
 
 
 def _later_phases(shape: RankShape) -> dict[str, int]:
@@ -206,25 +226,34 @@ def _calls_cublas(shape: RankShape) -> bool:
     Quantised layers have kernels of their own; a vision tower that is profiled before it, and 16-bit layers, have not.
     """
     images = shape.vision is not None and shape.release.encoder_profiled
-    return images or any(group.mlp.name == "bf16" for group in shape.model.layers)
+    return images or (any(group.mlp.name == "bf16" for group in shape.model.layers) and not _as_planned(shape))
 
 
 def _compiled_tokens(shape: RankShape) -> tuple[int, int]:
     """Bytes per token of a compiled forward as measured: in the MLP, and between all-reduce and norm."""
     facts = overhead_facts().activations
-    inputs = max(facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers)
+    _, activated = _inputs(shape)
     tp, H, F = shape.tensor_parallel_size, shape.model.hidden_size, shape.model.intermediate_size
-    mlp = 2 * H // tp + 4 * H + (4 + inputs) * F // tp + facts.compiled.hidden_bytes * H
-    return int(mlp), _around_all_reduce(shape, inputs)
+    mlp = 2 * H // tp + 4 * H + (4 + activated) * F // tp + facts.compiled.hidden_bytes * H
+    return int(mlp), _around_all_reduce(shape)
 
 
 def _compiled_forward_bytes(shape: RankShape, planned_bytes: int) -> int:
     """A compiled forward as it was measured: one more 16-bit tensor than Inductor's plan in the MLP."""
-    facts = overhead_facts().activations
-    inputs = max(facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers)
-    tp, H, F = shape.tensor_parallel_size, shape.model.hidden_size, shape.model.intermediate_size
-    plan = max(2 * H // tp + 4 * H + 4 * F // tp + inputs * max(H, F // tp), _around_all_reduce(shape, inputs))
-    return planned_bytes + shape.max_num_batched_tokens * (max(_compiled_tokens(shape)) - int(plan))
+    if _as_planned(shape):
+        return planned_bytes
+    return planned_bytes + shape.max_num_batched_tokens * (max(_compiled_tokens(shape)) - _planned_tokens(shape))
+
+
+def _plain(shape: RankShape) -> bool:
+    """Whether every layer has 16-bit weights."""
+    return all(group.mlp.name == "bf16" for group in shape.model.layers)
+
+
+def _as_planned(shape: RankShape) -> bool:
+    """Whether a compiled forward was seen to take what Inductor plans."""
+    architectures = overhead_facts().activations.compiled.plain_architectures
+    return not shape.enforce_eager and _plain(shape) and shape.gpu.architecture.startswith(architectures)
 
 
 def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
@@ -243,12 +272,13 @@ def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
     later = _compiled_forward_bytes(shape, activation_phases(shape)["forward"])
     mlp, norm = _compiled_tokens(shape)
     extra = facts.with_images_bytes_per_token if tp == 1 else norm + facts.norm_hidden_bytes * H - max(mlp, norm)
-    peak = later + int(T * max(0, extra))
+    peak = later + int(T * max(0, 0 if _as_planned(shape) else extra))
     texts = shape.vision is None or (draft and not shape.release.draft_takes_images)
     seen = tp == 1 or worst or release < parse_version(facts.ranks_until)
     if not texts or not shape.first_stage or not seen:
         return int(peak)
-    made = T * H * (facts.one_rank_hidden_bytes if tp == 1 else facts.ranks_hidden_bytes)
+    one_rank = facts.one_rank_plain_hidden_bytes if _plain(shape) else facts.one_rank_hidden_bytes
+    made = T * H * (one_rank if tp == 1 else facts.ranks_hidden_bytes)
     made += draft * T * H * facts.one_rank_hidden_bytes
     flush = 0 if tp == 1 else facts.flush_bytes
     return max(peak, int(shape.model.vocab_size * H * 2 // tp + made + flush))
