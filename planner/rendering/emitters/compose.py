@@ -13,7 +13,6 @@ from planner.rendering.emitters.image import (
     ANY_ADDRESS,
     API_PORT,
     gpus_per_node,
-    heading,
     health_command,
     host_needs,
     image,
@@ -23,7 +22,7 @@ from planner.rendering.emitters.image import (
     pinned_companion,
     startup_s,
 )
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 from planner.rendering.multi_node import require_one_node
 
 READS = IN_CONTAINERS
@@ -91,15 +90,8 @@ def _literal(text: str) -> str:
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the Compose file; run it with ``docker compose up``."""
     nvidia = plan.gpus.spec.vendor == "nvidia"
-    return yaml_documents(
-        [compose_file(plan, deployment)],
-        heading=heading(
-            plan,
-            "Docker Compose",
-            mig_note(plan),
-            f"{pin_note(plan)}; the entry point brings it." if pin_note(plan) else "",
-            "podman-compose before 1.1 ignores `deploy`: give it the GPUs with CDI, `devices: [nvidia.com/gpu=all]`."
-            if nvidia
-            else "",
-        ),
+    pin = f"{pin_note(plan)}; the entry point brings it." if pin_note(plan) else ""
+    podman = "podman-compose before 1.1 ignores `deploy`: give it the GPUs with CDI, `devices: [nvidia.com/gpu=all]`."
+    return commented_yaml(
+        plan, "Docker Compose", [compose_file(plan, deployment)], mig_note(plan), pin, podman if nvidia else ""
     )

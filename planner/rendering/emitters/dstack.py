@@ -13,7 +13,6 @@ from planner.rendering.emitters.deployment import EVERYWHERE, SECRETS, Deploymen
 from planner.rendering.emitters.image import (
     cache_gib,
     gpus_per_node,
-    heading,
     host_needs,
     image,
     pin_note,
@@ -22,7 +21,7 @@ from planner.rendering.emitters.image import (
 )
 from planner.rendering.emitters.node_script import serve_lines, servers
 from planner.rendering.emitters.skypilot import accelerator, refuse_local
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = (EVERYWHERE - {"host"}) | {"name", "image", "image_digest"}
 
@@ -80,13 +79,8 @@ def _gpu(plan: Plan) -> dict[str, Any]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the configuration for ``dstack apply -f``."""
-    return yaml_documents(
-        [configuration(plan, deployment)],
-        heading=heading(
-            plan,
-            "dstack",
-            "dstack apply -f FILE; HF_TOKEN and VLLM_API_KEY come from your shell or from dstack's secrets",
-            f"a first start may take {startup_s(plan)} s",
-            pin_note(plan),
-        ),
-    )
+    return commented_yaml(
+        plan, "dstack", [configuration(plan, deployment)],
+        "dstack apply -f FILE; HF_TOKEN and VLLM_API_KEY come from your shell or from dstack's secrets",
+        f"a first start may take {startup_s(plan)} s", pin_note(plan),
+    )  # fmt: skip

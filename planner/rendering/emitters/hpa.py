@@ -9,10 +9,10 @@ from planner.planning.answer import Plan
 from planner.planning.capacity import most_in_flight
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.expectations import IN_FLIGHT
-from planner.rendering.emitters.image import heading, replicas_per_node, resource_name, startup_s
+from planner.rendering.emitters.image import replicas_per_node, resource_name, startup_s
 from planner.rendering.emitters.kubernetes import pods
 from planner.rendering.emitters.pod import metadata
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = frozenset({"name", "namespace", "labels"})
 
@@ -91,14 +91,9 @@ def autoscaler(plan: Plan, deployment: Deployment, limit: int) -> dict[str, Any]
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the object for ``kubectl apply -f -``."""
     limit = threshold(plan, deployment)
-    return yaml_documents(
-        [autoscaler(plan, deployment, limit)],
-        heading=heading(
-            plan,
-            "HorizontalPodAutoscaler",
-            basis(plan, deployment, limit),
-            f"prometheus-adapter must serve {IN_FLIGHT} as the pod metric {IN_FLIGHT.replace(':', '_')}:",
-            f"  seriesQuery: '{IN_FLIGHT}', metricsQuery: 'sum(<<.Series>>{{<<.LabelMatchers>>}}) by (<<.GroupBy>>)'",
-            f"the emitter `prometheus-operator` records that series; at most {pods(plan)} pods, as planned",
-        ),
-    )
+    return commented_yaml(
+        plan, "HorizontalPodAutoscaler", [autoscaler(plan, deployment, limit)], basis(plan, deployment, limit),
+        f"prometheus-adapter must serve {IN_FLIGHT} as the pod metric {IN_FLIGHT.replace(':', '_')}:",
+        f"  seriesQuery: '{IN_FLIGHT}', metricsQuery: 'sum(<<.Series>>{{<<.LabelMatchers>>}}) by (<<.GroupBy>>)'",
+        f"the emitter `prometheus-operator` records that series; at most {pods(plan)} pods, as planned",
+    )  # fmt: skip

@@ -8,10 +8,10 @@ from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.expectations import RUNNING, WAITING, chosen
 from planner.rendering.emitters.hpa import basis, behaviour, threshold
-from planner.rendering.emitters.image import heading, resource_name, startup_s
+from planner.rendering.emitters.image import resource_name, startup_s
 from planner.rendering.emitters.kubernetes import pods
 from planner.rendering.emitters.pod import metadata
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = frozenset({"name", "namespace", "labels", "prometheus"})
 
@@ -48,12 +48,7 @@ def scaled_object(plan: Plan, deployment: Deployment, limit: int) -> dict[str, A
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the object for ``kubectl apply -f -``."""
     limit = threshold(plan, deployment)
-    return yaml_documents(
-        [scaled_object(plan, deployment, limit)],
-        heading=heading(
-            plan,
-            "KEDA ScaledObject",
-            basis(plan, deployment, limit),
-            f"at most {pods(plan)} pods, as planned",
-        ),
-    )
+    return commented_yaml(
+        plan, "KEDA ScaledObject", [scaled_object(plan, deployment, limit)], basis(plan, deployment, limit),
+        f"at most {pods(plan)} pods, as planned",
+    )  # fmt: skip

@@ -6,10 +6,9 @@ from typing import Any
 
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
-from planner.rendering.emitters.image import heading
-from planner.rendering.emitters.kubernetes import claims, pod_command, pods
-from planner.rendering.emitters.pod import metadata, notes, pod_spec
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.kubernetes import claims, node_pod, pods
+from planner.rendering.emitters.pod import metadata, notes
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = IN_CLUSTERS
 
@@ -21,7 +20,7 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
         InvalidRequest: when one server spans nodes.
     """
     count = pods(plan)
-    spec = pod_spec(plan, pod_command(plan, deployment), deployment)
+    spec = node_pod(plan, deployment)
     spec["containers"][0]["name"] = "kserve-container"
     inference = {
         "apiVersion": "serving.kserve.io/v1beta1",
@@ -48,12 +47,5 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``."""
-    return yaml_documents(
-        objects(plan, deployment),
-        heading=heading(
-            plan,
-            "KServe",
-            *notes(plan, deployment),
-            "The mode `Standard` is called `RawDeployment` before KServe 0.16.",
-        ),
-    )
+    renamed = "The mode `Standard` is called `RawDeployment` before KServe 0.16."
+    return commented_yaml(plan, "KServe", objects(plan, deployment), *notes(plan, deployment), renamed)

@@ -7,10 +7,9 @@ from typing import Any
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
-from planner.rendering.emitters.image import heading
-from planner.rendering.emitters.kubernetes import claims, pod_command, pods
-from planner.rendering.emitters.pod import CACHE, from_hub, metadata, notes, pod_spec
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.kubernetes import claims, node_pod, pods
+from planner.rendering.emitters.pod import CACHE, from_hub, metadata, notes
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = IN_CLUSTERS - {"port"}
 
@@ -29,7 +28,7 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
         )
     count = pods(plan)
     settings = plan.settings
-    spec = pod_spec(plan, pod_command(plan, deployment), deployment)
+    spec = node_pod(plan, deployment)
     (container,) = spec["containers"]
     container["name"] = "main"
     # KServe's template keeps the hub's cache in a volume that a restart empties.
@@ -59,12 +58,7 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``."""
-    return yaml_documents(
-        objects(plan, deployment),
-        heading=heading(
-            plan,
-            "KServe LLMInferenceService",
-            *notes(plan, deployment),
-            "The pods serve plain HTTP; KServe's own templates say whether your gateway expects TLS from them.",
-        ),
+    plain = "The pods serve plain HTTP; KServe's own templates say whether your gateway expects TLS from them."
+    return commented_yaml(
+        plan, "KServe LLMInferenceService", objects(plan, deployment), *notes(plan, deployment), plain
     )

@@ -7,9 +7,9 @@ from typing import Any
 from planner.errors import InvalidRequest
 from planner.facts.policy import policy
 from planner.planning.answer import Plan
-from planner.rendering.command import ServeCommand, serve_command
+from planner.rendering.command import serve_command
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
-from planner.rendering.emitters.image import cache_gib, heading, in_container, replicas_per_node, startup_s
+from planner.rendering.emitters.image import cache_gib, in_container, replicas_per_node, startup_s
 from planner.rendering.emitters.pod import (
     checkpoint_claims,
     from_hub,
@@ -20,7 +20,7 @@ from planner.rendering.emitters.pod import (
     pod_spec,
     selector,
 )
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = IN_CLUSTERS
 
@@ -109,12 +109,11 @@ def pods(plan: Plan) -> int:
     return -(-plan.settings.replicas // replicas_per_node(plan))
 
 
-def pod_command(plan: Plan, deployment: Deployment) -> ServeCommand:
-    """What the container of one node runs, local checkpoints under the names that it sees."""
-    inside, _ = in_container(plan)
-    return serve_command(
-        inside, host=pod_host(deployment), port=deployment.port, local_replicas=replicas_per_node(plan)
-    )
+def node_pod(plan: Plan, deployment: Deployment) -> dict[str, Any]:
+    """The pod of one node with its servers behind one port."""
+    inside, servers = in_container(plan)[0], replicas_per_node(plan)
+    command = serve_command(inside, host=pod_host(deployment), port=deployment.port, local_replicas=servers)
+    return pod_spec(plan, command, deployment)
 
 
 def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
@@ -138,7 +137,7 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
             "progressDeadlineSeconds": startup_s(plan) + startup.image_pull_s.value,
             "template": {
                 "metadata": {"labels": labels(plan, deployment)},
-                "spec": pod_spec(plan, pod_command(plan, deployment), deployment),
+                "spec": node_pod(plan, deployment),
             },
         },
     }
@@ -153,4 +152,4 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``."""
-    return yaml_documents(objects(plan, deployment), heading=heading(plan, "Kubernetes", *notes(plan, deployment)))
+    return commented_yaml(plan, "Kubernetes", objects(plan, deployment), *notes(plan, deployment))

@@ -12,10 +12,10 @@ from planner.facts.policy import policy
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
-from planner.rendering.emitters.image import heading, resource_name, startup_s
-from planner.rendering.emitters.kubernetes import claims, pod_command, pods
-from planner.rendering.emitters.pod import notes, pod_spec
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.image import resource_name, startup_s
+from planner.rendering.emitters.kubernetes import claims, node_pod, pods
+from planner.rendering.emitters.pod import notes
+from planner.rendering.emitters.yaml_text import commented_yaml, yaml_documents
 
 READS = IN_CLUSTERS - {"port"}
 CONTAINER = "modelserver"
@@ -49,7 +49,7 @@ def overlay(plan: Plan, deployment: Deployment) -> dict[str, Any]:
 
 def patch(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Return ``patch-vllm.yaml``: our pod over the base's, container and port under the base's names."""
-    spec = pod_spec(plan, pod_command(plan, deployment), deployment)
+    spec = node_pod(plan, deployment)
     (container,) = spec["containers"]
     container["name"] = CONTAINER
     container["ports"] = [{"name": CONTAINER, "containerPort": deployment.port, "protocol": "TCP"}]
@@ -92,7 +92,7 @@ def router(plan: Plan, deployment: Deployment) -> dict[str, Any]:
             "extraServicePorts": [{"name": "http", "port": 80, "protocol": "TCP", "targetPort": 8081}],
             "epp": {
                 "pluginsConfigFile": "plan-plugins.yaml",
-                "pluginsCustomConfig": {"plan-plugins.yaml": yaml_documents([config], heading="") + "\n"},
+                "pluginsCustomConfig": {"plan-plugins.yaml": yaml_documents([config]) + "\n"},
             },
             "modelServers": {"matchLabels": {"llm-d.ai/guide": resource_name(plan, deployment)}},
         }
@@ -106,19 +106,17 @@ def files(plan: Plan, deployment: Deployment) -> dict[str, str]:
         InvalidRequest: when one server spans nodes.
     """
     name = resource_name(plan, deployment)
-    head = heading(
-        plan,
-        "llm-d overlay",
-        *notes(plan, deployment),
+    overlaid = commented_yaml(
+        plan, "llm-d overlay", [overlay(plan, deployment)], *notes(plan, deployment),
         "kubectl apply -k DIR; then the router, beside llm-d's checkout:",
         f"  helm install {name} oci://ghcr.io/llm-d/charts/llm-d-router-standalone-dev \\",
         "    -f guides/recipes/router/base.values.yaml -f DIR/router.values.yaml",
-    )
+    )  # fmt: skip
     return {
-        "kustomization.yaml": yaml_documents([overlay(plan, deployment)], heading=head),
-        "patch-vllm.yaml": yaml_documents([patch(plan, deployment)], heading=""),
-        "claims.yaml": yaml_documents(claims(plan, deployment, pods=pods(plan)), heading=""),
-        "router.values.yaml": yaml_documents([router(plan, deployment)], heading=""),
+        "kustomization.yaml": overlaid,
+        "patch-vllm.yaml": yaml_documents([patch(plan, deployment)]),
+        "claims.yaml": yaml_documents(claims(plan, deployment, pods=pods(plan))),
+        "router.values.yaml": yaml_documents([router(plan, deployment)]),
     }
 
 

@@ -7,10 +7,10 @@ from typing import Any
 from planner.planning.answer import Plan
 from planner.rendering.command import ServeCommand
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
-from planner.rendering.emitters.image import heading, in_container
+from planner.rendering.emitters.image import in_container
 from planner.rendering.emitters.kubernetes import claims, disruption_budget, network_policy, service
 from planner.rendering.emitters.pod import labels, metadata, notes, pod_host, pod_spec
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 from planner.rendering.multi_node import HEAD_ADDRESS, node_commands
 
 READS = IN_CLUSTERS
@@ -69,7 +69,6 @@ def emit(plan: Plan, deployment: Deployment) -> str:
         "NCCL uses TCP between the pods unless your network plug-in gives them RDMA devices; /health of an idle "
         "leader\nstays 200 when a worker dies, and the controller then restarts the group."
     )
-    return yaml_documents(
-        objects(plan, deployment),
-        heading=heading(plan, "LeaderWorkerSet", *notes(plan, deployment), network if spans else ""),
+    return commented_yaml(
+        plan, "LeaderWorkerSet", objects(plan, deployment), *notes(plan, deployment), network if spans else ""
     )

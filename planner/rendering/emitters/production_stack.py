@@ -7,10 +7,10 @@ from typing import Any
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import IN_CLUSTERS, Deployment
-from planner.rendering.emitters.image import heading, host_needs, resource_name
-from planner.rendering.emitters.kubernetes import claims, pod_command, pods
-from planner.rendering.emitters.pod import notes, pod_spec, secret_name
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.image import host_needs, resource_name
+from planner.rendering.emitters.kubernetes import claims, node_pod, pods
+from planner.rendering.emitters.pod import notes, secret_name
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = IN_CLUSTERS - {"host", "namespace"}
 _OURS = {"cache", "shm"}
@@ -45,7 +45,7 @@ def values(plan: Plan, deployment: Deployment) -> dict[str, Any]:
         InvalidRequest: when one server spans nodes.
     """
     count = pods(plan)
-    spec = pod_spec(plan, pod_command(plan, deployment), deployment)
+    spec = node_pod(plan, deployment)
     (engine,) = spec["containers"]
     repository, _, tag = engine["image"].rpartition(":")
     known, rest = _flags(engine["args"])
@@ -116,12 +116,7 @@ def values(plan: Plan, deployment: Deployment) -> dict[str, Any]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the values for ``helm install --values``."""
-    return yaml_documents(
-        [values(plan, deployment)],
-        heading=heading(
-            plan,
-            "vLLM production stack values (chart vllm-stack)",
-            *notes(plan, deployment),
-            "The chart's progress deadline is 1200 s: a longer start is reported as failed, and goes on all the same.",
-        ),
-    )
+    return commented_yaml(
+        plan, "vLLM production stack values (chart vllm-stack)", [values(plan, deployment)], *notes(plan, deployment),
+        "The chart's progress deadline is 1200 s: a longer start is reported as failed, and goes on all the same.",
+    )  # fmt: skip

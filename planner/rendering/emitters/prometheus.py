@@ -5,14 +5,11 @@ from __future__ import annotations
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.expectations import load_note, rule_groups
-from planner.rendering.emitters.image import heading
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = frozenset({"name"})
 
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the file for ``rule_files:``."""
-    return yaml_documents(
-        [rule_groups(plan, deployment)], heading=heading(plan, "Prometheus rules", load_note(deployment))
-    )
+    return commented_yaml(plan, "Prometheus rules", [rule_groups(plan, deployment)], load_note(deployment))

@@ -7,9 +7,8 @@ from typing import Any
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.expectations import load_note, rule_groups
-from planner.rendering.emitters.image import heading
 from planner.rendering.emitters.pod import metadata, selector
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = frozenset({"name", "namespace", "labels"})
 
@@ -36,12 +35,5 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``."""
-    return yaml_documents(
-        objects(plan, deployment),
-        heading=heading(
-            plan,
-            "Prometheus operator",
-            load_note(deployment),
-            "your Prometheus picks monitors and rules by labels: `--label release=NAME` adds the usual one",
-        ),
-    )
+    picked = "your Prometheus picks monitors and rules by labels: `--label release=NAME` adds the usual one"
+    return commented_yaml(plan, "Prometheus operator", objects(plan, deployment), load_note(deployment), picked)

@@ -12,7 +12,6 @@ from planner.rendering.emitters.deployment import EVERYWHERE, SECRETS, Deploymen
 from planner.rendering.emitters.image import (
     cache_gib,
     gpus_per_node,
-    heading,
     host_needs,
     image,
     in_container,
@@ -22,7 +21,7 @@ from planner.rendering.emitters.image import (
     startup_s,
 )
 from planner.rendering.emitters.node_script import serve_lines, servers
-from planner.rendering.emitters.yaml_text import yaml_documents
+from planner.rendering.emitters.yaml_text import commented_yaml
 
 READS = (EVERYWHERE - {"host"}) | {"name", "image", "image_digest", "labels"}
 
@@ -97,7 +96,5 @@ def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the task for ``sky launch``, or ``sky serve up`` where there are several servers."""
     several = servers(plan)[0] > 1
     how = "sky serve up" if several else "sky launch"
-    return yaml_documents(
-        [task(plan, deployment)],
-        heading=heading(plan, "SkyPilot", f"{how} --secret HF_TOKEN --secret VLLM_API_KEY FILE", pin_note(plan)),
-    )
+    typed = f"{how} --secret HF_TOKEN --secret VLLM_API_KEY FILE"
+    return commented_yaml(plan, "SkyPilot", [task(plan, deployment)], typed, pin_note(plan))

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from planner.planning.answer import Plan
+from planner.rendering.emitters.image import heading
 
-def yaml_documents(documents: Iterable[dict[str, Any]], *, heading: str) -> str:
+
+def commented_yaml(plan: Plan, what: str, documents: Iterable[dict[str, Any]], *notes: str) -> str:
+    """Return the documents as one YAML stream below the comment that heads every artefact."""
+    return yaml_documents(documents, heading=heading(plan, what, *notes))
+
+
+def yaml_documents(documents: Iterable[dict[str, Any]], *, heading: str = "") -> str:
     """Return the documents as one YAML stream under comment lines, keys in the order given."""
     import yaml
 

@@ -1,4 +1,4 @@
-"""What a shared plan says, in order: values for the Markdown and the HTML form. It never marks anything up."""
+"""The values that a shared plan shows, for the Markdown and the HTML form. It never marks anything up."""
 
 from __future__ import annotations
 

@@ -8,62 +8,75 @@ from pkgutil import get_data
 
 from planner.rendering.sheet.content import Sheet
 from planner.rendering.sheet.drawing import Line, curve_picture, gpu_picture
+from planner.rendering.sheet.markdown import Markdown
 
 
 def html(sheet: Sheet) -> str:
     """Return the page, whole and self-contained."""
-    plan = sheet.plan
-    verdict = f'<strong class="{plan.verdict}">{_text(sheet.verdict)}</strong>'
-    parts = [f'<p class="verdict">{verdict}: {_text(sheet.headline)}</p>']
-    if sheet.summary:
-        parts.append(f"<p>{_text(sheet.summary)}</p>")
-    parts += ["<h2>One GPU, GiB</h2>", gpu_picture(plan), _memory(sheet)]
-    if sheet.holds:
-        parts.append(f"<p>KV cache: {_text(sheet.holds)}.</p>")
-    parts.append("<h2>Settings</h2>")
-    parts.append(_table(("setting", "value"), [(f"<code>{_text(a)}</code>", _text(b)) for a, b in sheet.settings]))
-    parts.append(_list(sheet.reasons))
-    if sheet.command:
-        parts.append(f'<h2>Command</h2><pre tabindex="0"><code>{_text(sheet.command)}</code></pre>')
-    if sheet.warnings:
-        parts.append(f"<h2>Warnings</h2>{_list(sheet.warnings)}")
-    parts += _curves(sheet)
-    if sheet.levers:
-        rows = [(f"<code>{_text(row.flag)}</code>", row.gib, row.tokens, _text(row.note)) for row in sheet.levers]
-        parts.append("<h2>Levers</h2>" + _table(("change", "GiB", "tokens", "note"), rows, right=(1, 2)))
-    if sheet.layouts:
-        rows = [(_text(row.layout), row.context, row.requests, _text(row.note)) for row in sheet.layouts]
-        parts.append("<h2>Other layouts</h2>" + _table(("layout", "context", "requests", "note"), rows, right=(1, 2)))
-    if sheet.acceptance is not None:
-        told = sheet.acceptance
-        parts.append(f"<h2>Measured</h2><p>Run <code>{_text(told.run)}</code>: {_text(told.verdict)}.</p>")
-        checks = [
-            (_text(check.name), f'<span class="{_text(check.status)}">{_text(check.status)}</span>', _text(check.seen))
-            for check in told.checks
-        ]
-        if checks:
-            parts.append(_table(("check", "status", "seen"), checks))
-    parts.append("<h2>Formulas and sources</h2>" + "".join(_formula(sheet)))
-    facts = "".join(f"<dt>{_text(name)}</dt><dd>{_text(value)}</dd>" for name, value in sheet.facts)
-    parts.append(f"<h2>Versions</h2><dl>{facts}</dl>")
-    body = "\n".join(part for part in parts if part)
+    body = "\n".join(_Page().written(sheet))
     style = (get_data(__package__, "page.css") or b"").decode()
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(sheet.title)}: {_text(sheet.verdict)}</title>\n<style>{style}</style>\n</head>\n"
-        f"<body>\n<main>\n<h1>{_text(sheet.title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{escape(sheet.title)}: {escape(sheet.verdict)}</title>\n<style>{style}</style>\n</head>\n"
+        f"<body>\n<main>\n<h1>{escape(sheet.title)}</h1>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
-def _memory(sheet: Sheet) -> str:
-    measured = any(row.measured for row in sheet.memory)
-    head = ["line", "GiB", "low", "high", *(["measured"] if measured else []), "basis"]
-    rows = [
-        (_text(row.label), row.gib, row.low, row.high, *([row.measured] if measured else []), row.basis)
+class _Page(Markdown):
+    def text(self, words: str) -> str:
+        return escape(words)
+
+    def code(self, words: str) -> str:
+        return f"<code>{escape(words)}</code>"
+
+    def verdict(self, sheet: Sheet) -> str:
+        told = f'<strong class="{sheet.plan.verdict}">{escape(sheet.verdict)}</strong>'
+        return f'<p class="verdict">{told}: {escape(sheet.headline)}</p>'
+
+    def status(self, status: str) -> str:
+        return f'<span class="{escape(status)}">{escape(status)}</span>'
+
+    def heading(self, words: str) -> str:
+        return f"<h2>{words}</h2>"
+
+    def paragraph(self, marked: str) -> str:
+        return f"<p>{marked}</p>"
+
+    def bullets(self, items: Sequence[str]) -> str:
+        return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>" if items else ""
+
+    def command(self, shell: str) -> str:
+        return f'<pre tabindex="0"><code>{escape(shell)}</code></pre>'
+
+    def table(self, head: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int] = ()) -> str:
+        sides = dict.fromkeys(right, ' class="right"')
+        top = "".join(f'<th scope="col"{sides.get(i, "")}>{cell}</th>' for i, cell in enumerate(head))
+        lines = "".join(
+            "<tr>" + "".join(f"<td{sides.get(i, '')}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>"
+            for row in rows
+        )
+        return (
+            f'<div class="wide" tabindex="0" role="region" aria-label="{escape(head[0], quote=True)}"><table>'
+            f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
+        )
+
+    def facts(self, sheet: Sheet) -> str:
+        return f"{self.heading('Versions')}{_pairs(sheet.facts)}"
+
+    def drawn(self, sheet: Sheet, what: str) -> str:
+        if what == "gpu":
+            return f"{self.heading('One GPU, GiB')}\n{gpu_picture(sheet.plan)}"
+        return "\n".join(_curves(sheet)) if what == "load" else self.heading("Formulas and sources") + _sources(sheet)
+
+
+def _sources(sheet: Sheet) -> str:
+    return "".join(
+        f"<details><summary>{escape(row.label)}: {row.gib} GiB, {row.basis}</summary>"
+        + _pairs([("formula", row.formula), ("bounds", row.bounds), ("source", row.source)])
+        + "</details>"
         for row in sheet.memory
-    ]
-    return _table(head, rows, right=range(1, len(head) - 1))
+    )
 
 
 def _curves(sheet: Sheet) -> list[str]:
@@ -87,32 +100,12 @@ def _curves(sheet: Sheet) -> list[str]:
             )
             pictures.append(curve_picture(title, [line], across="requests in flight", up=up))
         load = sheet.speeds[0][1].workload
-        pictures.append(f'<p class="quiet">Forecasts for {_text(load.lengths_in_words)}; the shade is low to high.</p>')
+        pictures.append(
+            f'<p class="quiet">Forecasts for {escape(load.lengths_in_words)}; the shade is low to high.</p>'
+        )
     return ["<h2>Load</h2>", *pictures] if pictures else []
 
 
-def _formula(sheet: Sheet) -> Iterable[str]:
-    for row in sheet.memory:
-        lines = [("formula", row.formula), ("bounds", row.bounds), ("source", row.source)]
-        told = "".join(f"<dt>{name}</dt><dd>{_text(words)}</dd>" for name, words in lines if words)
-        yield (f"<details><summary>{_text(row.label)}: {row.gib} GiB, {row.basis}</summary><dl>{told}</dl></details>")
-
-
-def _list(items: Sequence[str]) -> str:
-    return "<ul>" + "".join(f"<li>{_text(item)}</li>" for item in items) + "</ul>" if items else ""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, right: Iterable[int] = ()) -> str:
-    sides = dict.fromkeys(right, ' class="right"')
-    top = "".join(f'<th scope="col"{sides.get(i, "")}>{cell}</th>' for i, cell in enumerate(head))
-    lines = "".join(
-        "<tr>" + "".join(f"<td{sides.get(i, '')}>{cell}</td>" for i, cell in enumerate(row)) + "</tr>" for row in rows
-    )
-    return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escape(head[0], quote=True)}"><table>'
-        f"<thead><tr>{top}</tr></thead><tbody>{lines}</tbody></table></div>"
-    )
-
-
-def _text(words: str) -> str:
-    return escape(words)
+def _pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    told = "".join(f"<dt>{escape(name)}</dt><dd>{escape(words)}</dd>" for name, words in pairs if words)
+    return f"<dl>{told}</dl>"
