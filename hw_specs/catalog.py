@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
-from typing import Any
 
-from hw_specs.errors import BadFacts, UnknownGpu, shown
+from hw_specs.errors import UnknownGpu, shown
+from hw_specs.facts import index, read, vgpu_facts
 from hw_specs.mig import mig_slice, profile_of, split_profile
 from hw_specs.parts import VgpuType, named_partition, no_card, split_partition, split_vgpu, vgpu
-from hw_specs.spec import Fact, GpuSpec, Link
-from hw_specs.tables import read_toml
+from hw_specs.spec import GpuSpec
 
 _VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
 _COMPARED_CHARACTERS = 60
@@ -34,14 +33,13 @@ def normalise(name: str) -> str:
     return key
 
 
-@cache
-def names() -> dict[str, str]:
+def names() -> Mapping[str, str]:
     """Return every known name, normalised, with the id it stands for.
 
     The table is an index over the GPUs' own files, written by ``scripts/gpu_reference.py``: to look one GPU up
     must not read all files.
     """
-    return {str(name): str(gpu_id) for name, gpu_id in read_toml("names.toml")["names"].items()}
+    return index().names
 
 
 def get_gpu(name: str) -> GpuSpec:
@@ -77,7 +75,7 @@ def get_gpu(name: str) -> GpuSpec:
 
 
 def _vgpu_called(card: str, kind: VgpuType) -> GpuSpec:
-    if kind.series not in read_toml("vgpu.toml")["cuda_series"]:
+    if kind.series not in vgpu_facts().cuda_series:
         raise UnknownGpu(f"`{shown(kind.name)}` is a vGPU type without CUDA", hint="C and Q types run CUDA")
     return _slice_called(card, kind.profile) if kind.profile else vgpu(_load(card), kind)
 
@@ -156,8 +154,8 @@ def larger_gpus(memory_bytes: int) -> Iterator[tuple[GpuSpec, ...]]:
 @cache
 def _ids_by_memory() -> dict[int, list[str]]:
     ids: dict[int, list[str]] = {}
-    for gpu_id, size_bytes in read_toml("names.toml")["engine_memory_bytes"].items():
-        ids.setdefault(int(size_bytes), []).append(str(gpu_id))
+    for gpu_id, size_bytes in index().engine_memory_bytes.items():
+        ids.setdefault(size_bytes, []).append(gpu_id)
     return ids
 
 
@@ -195,16 +193,6 @@ def _nearest(name: str) -> str:
     return f"the nearest names are {nearest}; `m35-plan gpus` lists all; {_WAY_OUT}"
 
 
-_KINDS: dict[str, type | tuple[type, ...]] = {
-    **dict.fromkeys(("id", "name", "vendor", "family", "architecture", "fp8_kind"), str),
-    **dict.fromkeys(("driver_memory_bytes", "engine_memory_bytes", "bandwidth_bytes_per_s", "bf16_flops_per_s"), int),
-    **dict.fromkeys(("engine_memory_low_bytes", "engine_memory_high_bytes", "max_gpus_per_node"), int),
-    **dict.fromkeys(("fp8_flops_per_s", "fp4_flops_per_s", "compute_units"), (int, type(None))),
-    "released": bool,
-}
-"""What each key of a GPU's file must be; unknown and missing keys are refused by the constructors."""
-
-
 @cache
 def _load(gpu_id: str) -> GpuSpec:
     """Read one data file.
@@ -212,23 +200,4 @@ def _load(gpu_id: str) -> GpuSpec:
     Raises:
         BadFacts: for a key too many, one too few or a value of another type, with file and key.
     """
-    file, key = f"{gpu_id}.toml", ""
-    try:
-        raw = dict(read_toml(file))
-        facts = {}
-        for key, fact in raw.pop("facts").items():
-            facts[key] = Fact(**fact)
-        key = ""
-        link: dict[str, Any] = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.pop("link")}
-        fields: dict[str, Any] = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw}
-        for key in ("driver_names", "names", "pci_device_ids", "notes"):
-            fields[key] = tuple(fields[key])
-        key = ""
-        spec = GpuSpec(**fields, link=Link(**link), facts=facts)
-    except (AttributeError, KeyError, TypeError) as error:
-        said = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition(") ")[2] or str(error)
-        raise BadFacts(file, key, said, folder="hw_specs/data") from error
-    for key, kinds in _KINDS.items():
-        if not isinstance(getattr(spec, key), kinds):
-            raise BadFacts(file, key, f"cannot be {getattr(spec, key)!r}", folder="hw_specs/data")
-    return spec
+    return read(f"{gpu_id}.toml", GpuSpec)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cache
 
+from hw_specs.facts import instance_facts
 from hw_specs.frozen import dataclass
 from hw_specs.spec import Fact
-from hw_specs.tables import read_toml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,11 +39,12 @@ def find_instance(name: str) -> Instance | None:
 @cache
 def _table() -> dict[str, Instance]:
     found: dict[str, Instance] = {}
-    for cloud in read_toml("instances.toml")["cloud"]:
-        fact = Fact(source=cloud["source"], basis=cloud["basis"])
-        for name, gpus in cloud["types"].items():
-            count, _, gpu = gpus.partition("x") if gpus[0].isdigit() else (None, "", gpus)
+    for cloud in instance_facts().cloud:
+        fact = Fact(source=cloud.source, basis=cloud.basis)
+        for name, gpus in cloud.types.items():
+            number, _, gpu = gpus.partition("x") if gpus[0].isdigit() else ("", "", gpus)
+            count = int(number) if number else None
             found[name.lower()] = Instance(
-                name=name, cloud=cloud["name"].partition(",")[0], count=count and int(count), gpu=gpu, fact=fact
+                name=name, cloud=cloud.name.partition(",")[0], count=count, gpu=gpu, fact=fact
             )
     return found

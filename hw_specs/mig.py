@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import cache
-from typing import Any
 
+from hw_specs.facts import mig_facts
 from hw_specs.spec import Fact, GpuSpec, Link
-from hw_specs.tables import read_toml
 from hw_specs.units import GIB
 
 _PROFILE = r"(?:\d{1,2}c\.)?(?P<slices>\d{1,2})g\.(?P<gb>\d{1,4})gb(?:[+.-](?:me(?:\.all)?|gfx))?"
 _NAMED = rf"(?P<card>.*?[a-z0-9])[-_ /:]+(?:mig[-_ ]+)?(?P<profile>{_PROFILE})"
 _ALONE = rf"(?:mig[-_ ]+)?(?P<profile>{_PROFILE})"
-_PARTS = {7: 8, 4: 4}
-"""Compute slices of a card → memory slices of it."""
-_SHARES: dict[int, dict[int, tuple[int, ...]]] = {
-    8: {1: (1, 2), 2: (2,), 3: (4,), 4: (4,), 7: (8,)},
-    4: {1: (1,), 2: (2,), 4: (4,)},
-}
-"""Memory slices → compute slices of a profile → memory slices that NVIDIA offers with them."""
-_ROUNDING = 0.35
-"""A label is a rounded figure: how far from a whole number of memory slices it may be."""
 NO_LINK = Link(
     name="none", bytes_per_s=None, pair_bytes_per_s=None, fully_connected=False, domain_gpus=1, topology="MIG slice"
 )
@@ -53,11 +42,6 @@ def _written(profile: str) -> str:
     return re.sub(r"gb\.(me|gfx)", r"gb+\1", profile.lower())
 
 
-@cache
-def _table() -> dict[str, Any]:
-    return read_toml("mig.toml")
-
-
 def mig_slice(
     whole: GpuSpec, profile: str, *, memory_bytes: int | None = None, units: int | None = None
 ) -> GpuSpec | None:
@@ -77,11 +61,11 @@ def mig_slice(
     if memory_bytes is not None:
         memory, fact = memory_bytes, Fact(source="the driver", basis="measured")
     elif listed is not None and listed * GIB <= whole.engine_memory_bytes:
-        memory, fact = round(listed * GIB), Fact(**_table()["memory_fact"])
+        memory, fact = round(listed * GIB), mig_facts().memory_fact
     else:
         memory = round(whole.engine_memory_bytes * share)
         fact = Fact(source=f"the profile's share of {whole.name}'s memory", basis="assumed")
-    of_compute = slices / _table()["slices"][whole.id]
+    of_compute = slices / mig_facts().slices[whole.id]
     if units and whole.compute_units:
         of_compute = min(units / whole.compute_units, 1.0)
     part = share_of(
@@ -107,7 +91,7 @@ def mig_slice(
 
 def profile_with(whole: GpuSpec, memory_bytes: int) -> str | None:
     """Return the profile of `whole` whose listed memory is `memory_bytes`; None where none, or several, have it."""
-    listed: dict[str, float] = _table()["memory_gib"].get(whole.id, {})
+    listed = mig_facts().memory_gib.get(whole.id, {})
     near = [name for name, size in listed.items() if abs(size * GIB - memory_bytes) < 0.02 * memory_bytes]
     return near[0] if len(near) == 1 else None
 
@@ -117,7 +101,7 @@ def _listed_gib(whole: GpuSpec, profile: str, share: float) -> float | None:
 
     A listing counts a whole card's memory a little larger than a process sees it.
     """
-    listed: dict[str, float] = _table()["memory_gib"].get(whole.id, {})
+    listed = mig_facts().memory_gib.get(whole.id, {})
     alike = (size for other, size in listed.items() if _memory_share(whole, other) == share)
     return listed.get(_plain(profile)) or next(alike, None)
 
@@ -129,13 +113,14 @@ def _plain(profile: str) -> str:
 def _memory_share(whole: GpuSpec, profile: str) -> float | None:
     """Memory slices of a profile by its label, over those of the card."""
     found = re.fullmatch(_PROFILE, profile, re.IGNORECASE)
-    slices = _table()["slices"].get(whole.id)
+    facts = mig_facts()
+    slices = facts.slices.get(whole.id)
     if found is None or slices is None or not whole.driver_memory_bytes:
         return None
-    parts = _PARTS[slices]
+    parts = facts.memory_slices[str(slices)]
     exact = int(found["gb"]) * GIB / whole.driver_memory_bytes * parts
-    allowed = _SHARES[parts].get(int(found["slices"]), ())
-    return next((count / parts for count in allowed if abs(exact - count) <= _ROUNDING), None)
+    allowed = facts.with_memory[str(parts)].get(str(int(found["slices"])), ())
+    return next((count / parts for count in allowed if abs(exact - count) <= facts.label.rounding), None)
 
 
 def share_of(

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from hw_specs.errors import UnknownGpu, shown
+from hw_specs.facts import partition_facts, vgpu_facts
 from hw_specs.mig import profile_of, share_of
 from hw_specs.spec import GpuSpec, Link
-from hw_specs.tables import read_toml
 from hw_specs.units import GIB
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ _VGPU = re.compile(
 )
 _PARTITION = re.compile(r"(?P<card>.*?)[-_ /]+(?P<compute>[sdtqc]px)(?:[-_ /]*(?P<memory>nps[1248]))?", re.I)
 _ARCHITECTURE = re.compile(r"(?P<gfx>gfx[0-9a-f]{3,4})(?::.*)?|(?:sm|compute)_?(?P<cuda>\d{2,3})[af]?", re.I)
-_MODES = {"SPX": 1, "DPX": 2, "TPX": 3, "QPX": 4, "CPX": 8}
-_SIX_DIES = {"CPX": 6}
-"""MI300A has six dies where the others have eight."""
 _NO_LINK = Link(
     name="none", bytes_per_s=None, pair_bytes_per_s=None, fully_connected=False, domain_gpus=1, topology="vGPU"
 )
@@ -57,7 +54,7 @@ def split_vgpu(name: str) -> VgpuType | None:
     board = "-".join(re.split(r"[-_ ]+", found["board"].lower()))
     profile = f"{found['slices']}g.{found['gb']}gb" + ("+me" if found["me"] else "") if found["slices"] else None
     gb, series = int(found["gb"]), found["kind"].upper()
-    card = read_toml("vgpu.toml")["boards"].get(board, board)
+    card = vgpu_facts().boards.get(board, board)
     return VgpuType(card=card, gb=gb, profile=profile, series=series, name=f"{board.upper()}-{gb}{series}")
 
 
@@ -90,7 +87,8 @@ def partitions(card_id: str | None, mode: str | None) -> int:
     >>> partitions("mi300x", "CPX"), partitions("mi300a", "CPX")
     (8, 6)
     """
-    return (_SIX_DIES if card_id == "mi300a" else {}).get(mode or "") or _MODES.get(mode or "", 1)
+    facts = partition_facts()
+    return {**facts.devices, **facts.devices_of.get(card_id or "", {})}.get(mode or "", 1)
 
 
 def partition(whole: GpuSpec, name: str, count: int, units: int | None = None) -> GpuSpec:

@@ -13,7 +13,7 @@ from hw_specs.units import format_gib
 TARGET = Path(__file__).parents[1] / "docs/reference/gpus.md"
 DATA = Path(__file__).parents[1] / "hw_specs/data"
 INDEX = DATA / "names.toml"
-_NO_GPU = {"names", "lookalikes", "architectures", "mig", "instances", "vgpu"}
+_NO_GPU = {"names", "lookalikes", "architectures", "mig", "instances", "vgpu", "partitions", "resources"}
 _TERA = 10**12
 
 _INTRODUCTION = """# GPUs

@@ -8,14 +8,13 @@ reports, and every number so found says that it is assumed.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
 
 from hw_specs.catalog import list_gpus, normalise
 from hw_specs.detect.devices import DetectedGpu, MatchedBy
+from hw_specs.facts import architectures, lookalikes
 from hw_specs.mig import NO_LINK, mig_slice, profile_with, scaled, share_of
 from hw_specs.parts import partition
 from hw_specs.spec import Fact, Fp8Kind, GpuSpec, Link, Vendor
-from hw_specs.tables import read_toml
 from hw_specs.units import MIB, format_gib
 
 _SAME_TOTAL_BYTES = 64 * MIB
@@ -43,7 +42,8 @@ def match(gpu: DetectedGpu) -> Match:
 
 def _by_totals_or_name(gpu: DetectedGpu) -> Match:
     named = _by_name(gpu)
-    alike = [] if gpu.name in _lookalikes() else [spec for spec in list_gpus() if _same_totals(gpu, spec)]
+    others = {name for row in lookalikes().lookalike for name in row.names}
+    alike = [] if gpu.name in others else [spec for spec in list_gpus() if _same_totals(gpu, spec)]
     if named is not None and named in alike:
         return Match(spec=named, by="name", notes=("recognised by name and memory; its PCI id is not known",))
     if len(alike) == 1 and gpu.slice_index is None:
@@ -208,25 +208,16 @@ def _order(architecture: str | None) -> float:
 def _units(gpu: DetectedGpu) -> int | None:
     if gpu.cores is None:
         return None
-    table = read_toml("architectures.toml")["nvidia"]
-    per_unit: int = table["cores_per_unit_exceptions"].get(gpu.architecture, table["cores_per_unit"])
-    return gpu.cores // per_unit
+    facts = architectures().nvidia
+    return gpu.cores // facts.cores_per_unit_exceptions.get(gpu.architecture or "", facts.cores_per_unit)
 
 
 def _fp8_kind(vendor: Vendor, architecture: str | None) -> Fp8Kind:
-    table = read_toml("architectures.toml")[vendor]
+    name, level, facts = architecture or "", _order(architecture), architectures()
     if vendor == "amd":
-        name = architecture or ""
-        for kind in ("e4m3fnuz", "e4m3fn"):
-            if name.startswith(tuple(table[kind])):
-                return "e4m3fnuz" if kind == "e4m3fnuz" else "e4m3fn"
-        return "none"
-    level = _order(architecture)
-    if level >= table["native_fp8_from"]:
+        if name.startswith(facts.amd.e4m3fnuz):
+            return "e4m3fnuz"
+        return "e4m3fn" if name.startswith(facts.amd.e4m3fn) else "none"
+    if level >= facts.nvidia.native_fp8_from:
         return "e4m3fn"
-    return "weight-only" if level >= table["weight_only_fp8_from"] else "none"
-
-
-@cache
-def _lookalikes() -> frozenset[str]:
-    return frozenset(name for row in read_toml("lookalikes.toml")["lookalike"] for name in row["names"])
+    return "weight-only" if level >= facts.nvidia.weight_only_fp8_from else "none"

@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hw_specs.errors import M35Error, shown
+from hw_specs.facts import instance_facts
 from hw_specs.gpu_set import parse_gpus
 from hw_specs.instances import find_instance
 from hw_specs.inventory.host import Host, count_of, whole
-
-_ACCELERATED = re.compile(
-    r"(?:ml\.)?(?:p\d|g\d|gr\d|trn|inf|dl\d)[\w-]*\.|(?:standard_)?n[cdgmv]\d|a[2-9]-|a4x|g[2-9]-|ct\d|.*gpu",
-    re.IGNORECASE,
-)
-"""How the clouds name the families that have accelerators, so that a newer one is not taken for a host without."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +86,7 @@ def host_of_instance(instance: Instance) -> Host:
     if found is None and instance.attached is None:
         if not kind:
             return Host(name=name, problem="the list says no type of this instance", out_of_service=away)
-        if _ACCELERATED.match(kind):
+        if re.match(instance_facts().accelerated.pattern, kind, re.IGNORECASE):
             hint = "write its GPUs into a list: `- {host: node-1, gpus: 8xH200}`"
             problem = f"instance type `{kind}` is not in the table of instance types"
             return Host(name=name, problem=problem, hint=hint, out_of_service=away)

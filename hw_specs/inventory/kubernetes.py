@@ -9,6 +9,7 @@ from typing import Any
 
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
+from hw_specs.facts import resource_facts
 from hw_specs.instances import find_instance
 from hw_specs.inventory.host import Found, Host, count_of, device, host_of, identify, mib, unknown_host
 from hw_specs.mig import profile_of
@@ -28,14 +29,6 @@ _PRODUCT_LABELS = (
 )
 """Labels that name a GPU, those of the vendors' own discovery first."""
 _INSTANCE_LABELS = ("node.kubernetes.io/instance-type", "beta.kubernetes.io/instance-type")
-_OTHER_VENDORS = (
-    "gpu.intel.com/",
-    "habana.ai/",
-    "huawei.com/",
-    "cambricon.com/",
-    "google.com/tpu",
-    "aws.amazon.com/neuron",
-)
 _AMD_PARTITION = re.compile(r"(?P<compute>[sdtqc]px)_(?P<memory>nps[1248])")
 _OURS = ("nvidia.com/", "amd.com/")
 _TOLERATED = ("nvidia.com/gpu", "amd.com/gpu")
@@ -62,7 +55,7 @@ class _Node:
 def read_node(item: Mapping[str, Any]) -> Host:
     """Return the host that a Node object describes."""
     node = _node(item)
-    others = sorted(key for key in node.capacity if key.startswith(_OTHER_VENDORS) and node.capacity[key])
+    others = sorted(key for key in node.capacity if key.startswith(resource_facts().others) and node.capacity[key])
     devices: list[DetectedGpu] = []
     unknown: Host | None = None
     for group in (*_nvidia(node), *_amd(node)):

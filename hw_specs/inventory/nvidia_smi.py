@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from hw_specs.detect.devices import DetectedGpu, Driver, GpuProcess
 from hw_specs.errors import BadSnapshot, shown
+from hw_specs.facts import architectures
 from hw_specs.inventory.host import MOST_GPUS, Found, Host, device, host_of, identify, mib
 from hw_specs.mig import profile_with
 
@@ -18,8 +19,6 @@ _LISTED_SLICE = re.compile(
     r"^\s*MIG (?P<profile>\S+)\s+Device\s+(?P<index>\d{1,4}):(?: \(UUID: (?P<uuid>[^)]*)\))?\s*$"
 )
 _COLUMN = re.compile(r"[a-z0-9_.]+(?: \[[A-Za-z%/]+\])?")
-_CAPABILITIES = {"Volta": "7.0", "Turing": "7.5", "Ada Lovelace": "8.9", "Hopper": "9.0"}
-"""Architectures of one compute capability; Ampere and Blackwell have several."""
 _HOSTS = ("host", "hostname", "node", "nodename")
 _TRIED = 8
 """Rows without a head among which one must name a GPU; a long list of another kind is not looked at in whole."""
@@ -55,6 +54,10 @@ def read_xml(text: str, *, where: str, name: str) -> tuple[Host, ...]:
 _HINT = "write it on the host with `nvidia-smi -q -x > host.xml`"
 
 
+def _capability(architecture: str) -> str | None:
+    return architectures().nvidia.of_name.get(architecture)
+
+
 def _of_xml(node: ElementTree.Element, index: int, notes: list[str]) -> Iterator[DetectedGpu]:
     total = mib(node.findtext("fb_memory_usage/total")) or None
     device_id = _hex(node.findtext("pci/pci_device_id"))
@@ -69,7 +72,9 @@ def _of_xml(node: ElementTree.Element, index: int, notes: list[str]) -> Iterator
         vendor="nvidia",
         total_bytes=total,
         reserved_bytes=mib(node.findtext("fb_memory_usage/reserved")) if total else None,
-        architecture=None if found.spec else _CAPABILITIES.get(node.findtext("product_architecture") or ""),
+        architecture=None
+        if found.spec
+        else architectures().nvidia.of_name.get(node.findtext("product_architecture") or ""),
         uuid=_known(node.findtext("uuid")) or "",
         pci_bus_id=bus,
         pci_device_id=device_id,

@@ -1,11 +1,11 @@
 """What vLLM does beside its rules by release: ``vllm.toml``. The rules are resolved in :mod:`planner.facts.release`."""
 
 from collections.abc import Mapping
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
+from hw_specs.facts import Origin as Origin
+from hw_specs.spec import Basis as Basis
 from planner.facts.record import Record, door
-
-Basis = Literal["exact", "derived", "measured", "assumed"]
 
 
 class Required(Record):
@@ -53,13 +53,6 @@ class CacheDtype(Record):
     refused_with_fp8_weights: bool = False
     architectures: tuple[str, ...] = ()
     """Prefixes of the compute capabilities that have a kernel; empty is every one."""
-
-
-class Origin(Record):
-    """Where a table comes from."""
-
-    basis: Basis
-    source: str
 
 
 class KvCacheFacts(Record):

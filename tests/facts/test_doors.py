@@ -11,6 +11,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin
 
 import pytest
 
+from hw_specs.record import required
 from planner.accuracy.rows import NEWEST, OWN, SEVERAL, _Models, _Public, own_starts, published, single_readings
 from planner.errors import BadFacts
 from planner.facts import load
@@ -25,7 +26,7 @@ from planner.facts.models import Notes, described
 from planner.facts.overheads import overhead_facts
 from planner.facts.policy import policy
 from planner.facts.preflight import preflight_facts
-from planner.facts.record import Record, keys, read, read_value, required
+from planner.facts.record import Record, keys, read, read_value
 from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import known_versions, resolve_release
 from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, options, review_facts

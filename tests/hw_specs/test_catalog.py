@@ -22,7 +22,7 @@ from hw_specs.tables import read_compiled, read_toml
 from hw_specs.units import GIB, MIB
 
 DATA = Path(hw_specs.__file__).parent / "data"
-NO_GPU_FILES = {"names", "lookalikes", "architectures", "mig", "instances", "vgpu"}
+NO_GPU_FILES = {"names", "lookalikes", "architectures", "mig", "instances", "vgpu", "partitions", "resources"}
 SPECS = list_gpus()
 ids = [spec.id for spec in SPECS]
 
@@ -288,10 +288,10 @@ def test_an_unlisted_card_is_told_the_way_out() -> None:
         (("max_gpus_per_node = 8", "max_gpus_per_nodes = 8"), "max_gpus_per_nodes"),
         (("domain_gpus = 8", "domain_gpu = 8"), "domain_gpu"),
         (('fp8_kind = "e4m3fn"', 'fp8_kind = "e4m3fn"\nprice = 3'), "price"),
-        (("[facts]", "[facts]\nnames = ['x']"), "`names`"),
-        (("[facts]", "[fact]"), "facts"),
-        (("[link]", "[lnk]"), "link"),
-        (("names =", "nams ="), "names"),
+        (("[facts]", "[facts]\nnames = ['x']"), "`facts.names`"),
+        (("[facts]", "[fact]"), "`fact` is not a known key"),
+        (("[link]", "[lnk]"), "`lnk` is not a known key"),
+        (("names =", "nams ="), "`driver_nams` is not a known key"),
     ],
 )
 def test_a_wrong_key_or_type_in_a_file_is_named(
@@ -299,7 +299,7 @@ def test_a_wrong_key_or_type_in_a_file_is_named(
 ) -> None:
     text = (DATA / "h100-sxm.toml").read_text(encoding="utf-8")
     assert change[0] in text
-    monkeypatch.setattr("hw_specs.catalog.read_toml", lambda _name: tomllib.loads(text.replace(*change)))
+    monkeypatch.setattr("hw_specs.facts.read_toml", lambda _name: tomllib.loads(text.replace(*change)))
     with pytest.raises(BadFacts, match=r"hw_specs/data/h100-sxm\.toml") as caught:
         _load.__wrapped__("h100-sxm")
     assert said in str(caught.value)

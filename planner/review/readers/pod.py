@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from hw_specs.facts import resource_facts
 from planner.review.machine import product_of
 from planner.review.readers.docker import Engine, engine_in, engine_part, known
 from planner.review.readers.image import holds_engine, read_image
@@ -20,10 +21,6 @@ _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
 _MIB = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
 _QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 GPU_RESOURCES = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd"}
-OTHER_RESOURCES = (
-    "gpu.intel.com/", "habana.ai/", "google.com/tpu", "aws.amazon.com/neuron", "huawei.com/", "cambricon.com/",
-    "metax-tech.com/", "mthreads.com/", "iluvatar.ai/", "enflame.com/", "hygon.com/", "furiosa.ai/", "rebellions.ai/",
-)  # fmt: skip
 _PRODUCT_LABEL = re.compile(r"gpu|accelerator|instance-type|node-type|product|machine", re.IGNORECASE)
 _LONGEST_SCRIPT = 1 << 14
 MIG_RESOURCE = "nvidia.com/mig-"
@@ -193,7 +190,7 @@ def gpu_claim(container: Tree, spec: Tree) -> Claim:
                 count = int(number) if number.isdecimal() and len(number) < 6 else None
             elif key.value.startswith(MIG_RESOURCE) and value.value not in ("0", None):
                 part_of = key
-            elif key.value.startswith(OTHER_RESOURCES):
+            elif key.value.startswith(resource_facts().others):
                 other = key
     claims = spec.get("resourceClaims") is not None or (resources is not None and resources.get("claims") is not None)
     product = node_product(spec)
