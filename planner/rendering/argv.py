@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from hw_specs.errors import M35Error, shown
 from hw_specs.parsing import BadJson, parse_json
 from hw_specs.units import parse_count
 from planner.errors import InvalidRequest
+from planner.facts.engine_flags import flags_of
 from planner.facts.serve_flags import flag_of, serve_flags
 from planner.planning.answer import Plan
 from planner.planning.question import Question
 from planner.planning.request import NOT_THE_ENGINES, SETTINGS, PlanRequest
-from planner.planning.setting import flags_of
+from planner.planning.setting import flags_of as engine_flags
 from planner.planning.solve import engine_settings
+from planner.rendering.engine_words import Option, Plain, walk
 from planner.rendering.secrets import API_KEY, HF_TOKEN, is_secret_name, secrets_in
 from planner.settings import Layout
 
@@ -28,7 +30,7 @@ _ENGINES = {
     flag: (name, setting)
     for name, setting in SETTINGS.items()
     if name not in NOT_THE_ENGINES
-    for flag in flags_of(name, setting)
+    for flag in engine_flags(name, setting)
 }
 """Flag of the engine → the field that it sets, and its description."""
 _JSON = frozenset({"speculative-config", "limit-mm-per-prompt"})
@@ -80,37 +82,63 @@ def read_command(text: str, *, plan: Plan) -> ReadCommand:
             f"the command must begin with `vllm serve`, not `{shown(' '.join(words[:2]))}`",
             hint="variables may stand in front of it, as in `NAME=value vllm serve …`",
         )
-    found = _Found()
-    model = _collect(words[2:], found)
+    model, options = _parted(words[2:])
     if model is not None and model != plan.model.name:
         raise InvalidRequest("model", f"the plan is for {plan.model.name}, not `{shown(model)}`")
-    changes = dict(found.changes)
-    changes.setdefault("tensor_parallel_size", 1)
-    changes.setdefault("pipeline_parallel_size", 1)
-    same = plan.settings.layout.split == (changes["tensor_parallel_size"], changes["pipeline_parallel_size"])
-    changes.setdefault("replicas", plan.settings.replicas if same else None)
-    request = dataclasses.replace(_plain(plan.request), **changes)
+    said = read_options(options)
     return ReadCommand(
-        request=_engine_defaults(request, plan, asked=found.asked),
+        request=said.request(plan),
         argv=("vllm", "serve", *words[2:]),
         env=tuple(env),
-        host=found.host,
-        port=found.port,
-        unplanned=tuple(found.unplanned),
+        host=said.host,
+        port=said.port,
+        unplanned=tuple(said.unplanned),
     )
 
 
-class _Found:
-    """What the flags said so far."""
+def _parted(words: Sequence[str]) -> tuple[str | None, list[Option[Plain]]]:
+    """The positional word and the options, each of which must be spelt in full."""
+    model: str | None = None
+    options: list[Option[Plain]] = []
+    for one in walk([Plain(word) for word in words]):
+        if isinstance(one, Option):
+            written = flag_of(one.typed.value)[0].partition(".")[0]
+            if flags_of(None).find(f"--{written}") is None:
+                _refuse(written)
+            if _is_switch(one.name) and one.value is not None:
+                hint = f"write `--{one.name}` or `--no-{one.name}`"
+                raise InvalidRequest(one.name, f"`--{one.name}` takes no value", hint=hint)
+            options.append(one)
+        word = one.truth if isinstance(one, Option) else one
+        if word is not None and model is not None:
+            raise InvalidRequest("command", f"unexpected argument `{shown(word.value)}`: it follows no flag")
+        model = model if word is None else word.value
+    return model, options
 
-    def __init__(self) -> None:
-        self.changes: dict[str, Any] = {}
-        self.asked: set[str] = set()
-        self.unplanned: list[str] = []
-        self.host = "127.0.0.1"
-        self.port = 8000
-        self.layout: dict[str, str] = {}
-        self.draft: dict[str, Any] = {}
+
+def _is_switch(name: str) -> bool:
+    return name in serve_flags().switches or (name in _ENGINES and _ENGINES[name][1].kind == "switch")
+
+
+@dataclass(kw_only=True)
+class Said:
+    """What the options of a command say of a plan."""
+
+    changes: dict[str, Any] = field(default_factory=dict)
+    """Field of a request → its value."""
+    asked: set[str] = field(default_factory=set)
+    """Fields that an option with a value is about, whatever it says."""
+    unplanned: list[str] = field(default_factory=list)
+    """Flags that change nothing in the plan."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+
+    def request(self, plan: Plan) -> PlanRequest:
+        """Return the question whose plan is this command, on the GPUs, the model and the release of `plan`."""
+        changes = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1, **self.changes}
+        same = plan.settings.layout.split == (changes["tensor_parallel_size"], changes["pipeline_parallel_size"])
+        changes.setdefault("replicas", plan.settings.replicas if same else None)
+        return _engine_defaults(dataclasses.replace(_plain(plan.request), **changes), plan, asked=self.asked)
 
 
 def _words(text: str) -> list[str]:
@@ -128,25 +156,24 @@ def _is_assignment(word: str) -> bool:
     return bool(mark) and name.isidentifier()
 
 
-def _collect(words: Sequence[str], found: _Found) -> str | None:
-    """Read every flag into `found`; return the positional word."""
-    facts = serve_flags()
-    model: str | None = None
-    rest = iter(words)
-    for word in rest:
-        if not word.startswith("-") or word == "-":
-            if model is not None:
-                raise InvalidRequest("command", f"unexpected argument `{shown(word)}`: it follows no flag")
-            model = word
-            continue
-        name, value = flag_of(word)
-        on = True
-        if name.startswith("no-") and name[3:] in (*_switches(), *facts.switches):
-            name, on = name[3:], False
-        if name in _switches() or name in facts.switches:
-            if value is not None:
-                raise InvalidRequest(name, f"`--{name}` takes no value", hint=f"write `--{name}` or `--no-{name}`")
-            _switch(name, on, word, found)
+def read_options(options: Iterable[Option[Any]]) -> Said:
+    """Return what `options` say.
+
+    Raises:
+        InvalidRequest: for an option that carries a secret or whose memory is not known, and for a value that the
+            engine does not take.
+    """
+    facts, said = serve_flags(), Said()
+    layouts: dict[str, str] = {}
+    draft: dict[str, Any] = {}
+    for one in options:
+        name = f"{one.name}.{one.key}" if one.key else one.name
+        field, setting = _ENGINES.get(name, (name.replace("-", "_"), None))
+        if _is_switch(name):
+            if setting is not None:
+                said.changes[field] = one.on
+            else:
+                said.unplanned.append(one.typed.value)
             continue
         if name in _SECRETS:
             raise InvalidRequest(
@@ -154,74 +181,51 @@ def _collect(words: Sequence[str], found: _Found) -> str | None:
                 f"`--{name}` must not stand on a command line, where everyone can read it",
                 hint=f"export it as {_SECRETS[name]}",
             )
-        base = name.partition(".")[0]
-        if name not in (*_ENGINES, *_ADDRESS, *facts.values) and base not in _JSON:
-            _refuse(name)
-        if value is None:
-            value = _value_of(name, rest)
+        if name not in (*_ENGINES, *_ADDRESS, *facts.values) and one.name not in _JSON:
+            _refuse(flag_of(one.typed.value)[0])
+        if one.value is None:
+            raise InvalidRequest(name.replace("-", "_"), f"`--{name}` needs a value")
+        value = one.value.value
         if name in facts.values:
-            found.unplanned += [f"--{name}", value]
+            said.unplanned += [f"--{name}", value]
+            continue
+        said.asked.add(field)
+        if setting is not None and name not in (*_JSON, *facts.layouts):
+            said.changes[field] = _READERS[setting.kind](field, value)
+        elif name == "port":
+            said.port = _port(value)
+        elif name == "host":
+            said.host = value
+        elif name in facts.layouts:
+            if means := facts.layouts[name].get(value):
+                layouts[name] = means
+            elif value != "auto":
+                known = ", ".join((*facts.layouts[name], "auto"))
+                raise InvalidRequest(field, f"`--{name} {shown(value)}` is not known", hint=f"one of {known}")
+        elif one.name == "speculative-config":
+            draft.update(_object(name, value))
         else:
-            _setting(name, value, found)
-    _finish(found)
-    return model
+            images = _object(name, value).get("image")
+            if not isinstance(images, int):
+                raise InvalidRequest("limit_mm_per_prompt_image", "`--limit-mm-per-prompt` must say how many images")
+            said.changes["limit_mm_per_prompt_image"] = images
+    if layouts:
+        said.changes["load_format"] = _agreed(layouts)
+    if draft:
+        said.changes |= draft_settings(draft)
+    return said
 
 
-def _value_of(name: str, rest: Iterator[str]) -> str:
-    value = next(rest, None)
-    if value is None or (value.startswith("--") and name != "max-model-len"):
-        raise InvalidRequest(name.replace("-", "_"), f"`--{name}` needs a value")
-    return value
-
-
-def _switch(name: str, on: bool, word: str, found: _Found) -> None:
-    if name in _switches():
-        found.changes[name.replace("-", "_")] = on
-    else:
-        found.unplanned.append(word)
-
-
-def _setting(name: str, value: str, found: _Found) -> None:
-    """Take in one flag with a value that the plan knows."""
-    field, setting = _ENGINES.get(name, (name.replace("-", "_"), None))
-    found.asked.add(field)
-    layouts = serve_flags().layouts
-    if setting is not None and name not in (*_JSON, *layouts):
-        found.changes[field] = _READERS[setting.kind](field, value)
-    elif name == "port":
-        found.port = _port(value)
-    elif name == "host":
-        found.host = value
-    elif name in layouts:
-        means = layouts[name].get(value)
-        if means:
-            found.layout[name] = means
-        elif value != "auto":
-            raise InvalidRequest(
-                field, f"`--{name} {shown(value)}` is not known", hint=f"one of {', '.join((*layouts[name], 'auto'))}"
-            )
-    elif name.startswith("speculative-config"):
-        found.draft.update(_object(name, value))
-    else:
-        images = _object(name, value).get("image")
-        if not isinstance(images, int):
-            raise InvalidRequest("limit_mm_per_prompt_image", "`--limit-mm-per-prompt` must say how many images")
-        found.changes["limit_mm_per_prompt_image"] = images
-
-
-def _finish(found: _Found) -> None:
-    """Settings that several flags say together."""
-    if len(set(found.layout.values())) > 1:
-        said = ", ".join(f"--{name} means {means}" for name, means in found.layout.items())
+def _agreed(layouts: Mapping[str, str]) -> str:
+    """The checkpoint layout that several flags mean."""
+    if len(set(layouts.values())) > 1:
+        said = ", ".join(f"--{name} means {means}" for name, means in layouts.items())
         raise InvalidRequest(
             "load_format",
             f"the checkpoint flags contradict each other: {said}",
             hint="tokenizer mode, config format and load format are all mistral, or all Hugging Face",
         )
-    for means in found.layout.values():
-        found.changes["load_format"] = means
-    if found.draft:
-        found.changes |= draft_settings(found.draft)
+    return next(iter(layouts.values()))
 
 
 def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -308,10 +312,6 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
     "text": lambda _field, value: value,
 }
 """How a flag's value is read, by the kind of its setting."""
-
-
-def _switches() -> tuple[str, ...]:
-    return tuple(flag for flag, (_, setting) in _ENGINES.items() if setting.kind == "switch")
 
 
 def _port(value: str) -> int:

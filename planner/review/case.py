@@ -12,9 +12,9 @@ from hw_specs.errors import M35Error
 from hw_specs.spec import MOST_OF_ONE, GpuSet
 from planner.checkpoint import load_preset, preset_stems
 from planner.errors import PlannerError
+from planner.facts.engine_flags import Flags, flags_of
 from planner.facts.release import newest_version, parse_version
 from planner.model import ModelSpec
-from planner.review.flags import Flags, flags_of
 from planner.review.machine import product_of
 from planner.review.readers.docker import visible_count
 from planner.review.readers.image import release_of, vendor_of

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import shlex
 from dataclasses import dataclass
 
 from planner.errors import InvalidRequest, PlannerError
@@ -13,7 +11,7 @@ from planner.model import ModelSpec
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.request import PlanRequest, planned_flags
-from planner.rendering.argv import read_command
+from planner.rendering.argv import draft_settings, read_options
 from planner.review.case import Case, stored_as
 from planner.review.findings import Verdict
 from planner.review.options import Option, json_option
@@ -62,9 +60,9 @@ def judge_memory(case: Case) -> Memory:
         return _unknown(beyond)
     try:
         base = make_plan(PlanRequest(gpus=gpus, model=model, vllm_version=case.judged_version, replicas=1))
-        answer = _planned_as(case, model, base)
+        answer = _planned_as(case, base)
     except InvalidRequest as refused:
-        every = _every_refusal(case, model, base, refused)
+        every = _every_refusal(case, base, refused)
         return Memory(verdict="does-not-fit", reason=str(refused), refused=every)
     except PlannerError as error:
         return _unknown(str(error))
@@ -74,14 +72,27 @@ def judge_memory(case: Case) -> Memory:
     return Memory(verdict=answer.verdict, reason=reason, plan=answer)
 
 
-def _planned_as(case: Case, model: ModelSpec, base: Plan, left_out: frozenset[str] = frozenset()) -> Plan:
+def _planned_as(case: Case, base: Plan, left_out: frozenset[str] = frozenset()) -> Plan:
     """The plan of a server without some of its options."""
     replicas = 1 if "data-parallel-size" in left_out else case.server.number("data-parallel-size") or 1
-    read = read_command(_line(case, model, left_out), plan=base)
-    return make_plan(dataclasses.replace(read.request, replicas=replicas))
+    said = read_options(one for one in _planned(case) if one.name not in left_out and _decides(one))
+    draft = {key: value for key, value in _draft(case).items() if key != "draft_tensor_parallel_size"}
+    if draft and "speculative-config" not in left_out:
+        said.changes |= draft_settings(draft)
+    return make_plan(dataclasses.replace(said.request(base), replicas=replicas))
 
 
-def _every_refusal(case: Case, model: ModelSpec, base: Plan, first: InvalidRequest) -> tuple[InvalidRequest, ...]:
+def _decides(one: Option) -> bool:
+    """Whether the planner is to read an option as it stands; drafts are read all together."""
+    given = one.value.value if one.value is not None else ""
+    if one.name == "load-format":
+        return given in ("", "mistral", "safetensors")
+    if one.name == "limit-mm-per-prompt":
+        return bool(one.key) or "{" in given
+    return one.name != "speculative-config"
+
+
+def _every_refusal(case: Case, base: Plan, first: InvalidRequest) -> tuple[InvalidRequest, ...]:
     """The first refusal, and those that show once the refused options are left out."""
     found, left_out = [first], frozenset[str]()
     while True:
@@ -90,7 +101,7 @@ def _every_refusal(case: Case, model: ModelSpec, base: Plan, first: InvalidReque
             return tuple(found)
         left_out |= {home}
         try:
-            _planned_as(case, model, base, left_out)
+            _planned_as(case, base, left_out)
         except InvalidRequest as refused:
             if case.server.option(option_of(refused)) is None:
                 return tuple(found)  # it is about what was left out
@@ -146,26 +157,3 @@ def _beyond(case: Case, model: ModelSpec) -> str | None:
 
 def _draft(case: Case) -> dict[str, object]:
     return json_option(case.server.options, "speculative-config")
-
-
-def _line(case: Case, model: ModelSpec, left_out: frozenset[str]) -> str:
-    """The server's planned settings as the line that the planner reads back."""
-    words = ["vllm", "serve", model.name]
-    for one in _planned(case):
-        if one.name == "speculative-config" or one.name in left_out:
-            continue
-        if one.name in ("language-model-only", "enforce-eager"):
-            words.append(f"--{one.name}" if one.on else f"--no-{one.name}")
-            continue
-        if one.name == "limit-mm-per-prompt" and not one.key and "{" not in (one.value.value if one.value else ""):
-            continue
-        if one.value is None:
-            raise InvalidRequest(one.name.replace("-", "_"), f"--{one.name} needs a value")
-        name = f"--{one.name}.{one.key}" if one.key else f"--{one.name}"
-        if one.name == "load-format" and one.value.value not in ("mistral", "safetensors"):
-            continue
-        words += [name, one.value.value]
-    draft = {key: value for key, value in _draft(case).items() if key != "draft_tensor_parallel_size"}
-    if draft and "speculative-config" not in left_out:
-        words += ["--speculative-config", json.dumps(draft)]
-    return shlex.join(words)

@@ -7,7 +7,7 @@ import copy
 import pytest
 
 from oracle import changes, options
-from planner.review.flags import flags_of
+from planner.facts.engine_flags import flags_of
 
 EVERY = changes.load()
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from hw_specs import parse_gpus
+from planner.facts.engine_flags import flags_of
 from planner.facts.start_checks import start_checks
 from planner.review import review
 from planner.review.findings import Review
-from planner.review.flags import flags_of
 from tests.review.start_lines import LATER, LENGTH, REFUSED, TAKEN
 
 MODEL = "mistralai/Mistral-Medium-3.5-128B"

@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import cache, lru_cache, partial
 from itertools import islice
 
+from planner.facts.engine_flags import flags_of
 from planner.rendering.secrets import is_secret_name
-from planner.review.flags import flags_of
 from planner.review.readers.docker import (
     engine_part,
     gpus_count,

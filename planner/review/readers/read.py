@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import PurePath
 
-from planner.review.flags import flags_of
+from planner.facts.engine_flags import flags_of
 from planner.review.options import Arguments, Option
 from planner.review.readers import (
     cloud,

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from hw_specs.parsing import BadJson, parse_json
+from planner.facts.engine_flags import complete, flags_of, takes_value
 from planner.facts.gone_flags import gone
 from planner.facts.release import known_versions, parse_version
 from planner.facts.review import options, review_facts
@@ -15,7 +16,6 @@ from planner.facts.start_checks import start_checks
 from planner.review.case import Case
 from planner.review.edits import replaced, without_option, without_word
 from planner.review.findings import Edit, Finding, Severity, finding
-from planner.review.flags import complete, flags_of, takes_value
 from planner.review.options import Option
 from planner.review.text import Source
 
