@@ -7,10 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 
 from hw_specs.errors import UnknownGpu, shown
-from hw_specs.facts import index, read, vgpu_facts
+from hw_specs.facts import FOLDER, index, vgpu_facts
 from hw_specs.mig import mig_slice, profile_of, split_profile
 from hw_specs.parts import VgpuType, named_partition, no_card, split_partition, split_vgpu, vgpu
+from hw_specs.record import read_value
 from hw_specs.spec import GpuSpec
+from hw_specs.tables import read_toml
 
 _VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
 _COMPARED_CHARACTERS = 60
@@ -200,4 +202,10 @@ def _load(gpu_id: str) -> GpuSpec:
     Raises:
         BadFacts: for a key too many, one too few or a value of another type, with file and key.
     """
-    return read(f"{gpu_id}.toml", GpuSpec)
+    file = f"{gpu_id}.toml"
+    raw = read_toml(file)
+    # TOML has no word for a figure that is not published: it is left out.
+    link = {"bytes_per_s": None, "pair_bytes_per_s": None, **raw.get("link", {})}
+    full = {"fp8_flops_per_s": None, "fp4_flops_per_s": None, "compute_units": None, **raw, "link": link}
+    spec: GpuSpec = read_value(full, GpuSpec, file, folder=FOLDER)
+    return spec

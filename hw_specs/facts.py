@@ -9,6 +9,7 @@ from hw_specs.spec import Basis, Fact
 from hw_specs.tables import read_toml
 
 R = TypeVar("R")
+FOLDER = "hw_specs/data"
 
 
 def read(name: str, kind: type[R]) -> R:
@@ -17,7 +18,7 @@ def read(name: str, kind: type[R]) -> R:
     Raises:
         BadFacts: for a key that `kind` does not have, one that it needs and a value of another type, with file and key.
     """
-    found: R = read_value(read_toml(name), kind, name, folder="hw_specs/data")
+    found: R = read_value(read_toml(name), kind, name, folder=FOLDER)
     return found
 
 

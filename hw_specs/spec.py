@@ -39,9 +39,9 @@ class Link:
 
     name: str
     """``NVLink4``, ``xGMI``, ``PCIe 5.0 x16`` …"""
-    bytes_per_s: int | None = None
+    bytes_per_s: int | None
     """One way, one GPU, all its links together; None where no public figure exists."""
-    pair_bytes_per_s: int | None = None
+    pair_bytes_per_s: int | None
     """One way between two GPUs; on a mesh this is one link, behind a switch it is everything."""
     fully_connected: bool
     """True when every pair of GPUs in a node has a direct or switched high-speed link."""
@@ -73,14 +73,14 @@ class GpuSpec:
     bandwidth_bytes_per_s: int
     bf16_flops_per_s: int
     """Dense, vendor peak."""
-    fp8_flops_per_s: int | None = None
+    fp8_flops_per_s: int | None
     """Dense, vendor peak; None where the hardware has no FP8 arithmetic."""
-    fp4_flops_per_s: int | None = None
+    fp4_flops_per_s: int | None
     fp8_kind: Fp8Kind
     """``weight-only`` loads FP8 weights but computes in BF16; ``none`` cannot load them."""
     link: Link
     max_gpus_per_node: int
-    compute_units: int | None = None
+    compute_units: int | None
     """SMs or CUs."""
     measured_bf16_flops_per_s: int | None = None
     """Best matrix multiplication anyone measured and published; 51 to 80 % of the peak."""

@@ -15,6 +15,11 @@ GIB = 2**30
 TIB = 2**40
 
 _BINARY = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB, "t": TIB, "tib": TIB}
+_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)([KMGTP]i|[kMGTP])?")
+_QUANTITY_SUFFIX = {
+    "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
+    "Ki": KIB, "Mi": MIB, "Gi": GIB, "Ti": TIB, "Pi": 2**50,
+}  # fmt: skip
 _THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(?![\d,])")
 _COUNT = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([kKmMgGtT]?)(?:i?B)?$")
 _COUNT_SUFFIX = {
@@ -95,6 +100,16 @@ def parse_memory(text: str) -> int:
     if size_bytes <= 0:
         raise M35Error(f"a memory size of `{shown(text)}` is not positive", hint="write a size such as `130GiB`")
     return size_bytes
+
+
+def quantity(text: object) -> int | None:
+    """Return the whole number nearest to a quantity as Kubernetes writes them; None for anything else.
+
+    >>> quantity("2Gi"), quantity("1.5k"), quantity(4), quantity("2 GiB")
+    (2147483648, 1500, 4, None)
+    """
+    found = _QUANTITY.fullmatch(str(text).strip())
+    return round(float(found[1]) * _QUANTITY_SUFFIX[found[2] or ""]) if found else None
 
 
 def parse_count(text: str) -> int:

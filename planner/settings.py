@@ -6,6 +6,11 @@ from typing import Literal
 
 from hw_specs.frozen import dataclass
 
+DEFAULT_HOST = "127.0.0.1"
+"""Where a server of ours listens that is told nothing: this machine alone reaches it."""
+DEFAULT_PORT = 8000
+"""The engine's own."""
+
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Layout:

@@ -46,12 +46,25 @@ def _entry(name: str, thing: object) -> Iterator[str]:
         return
     (definition,) = ast.parse(textwrap.dedent(inspect.getsource(thing))).body
     if isinstance(definition, ast.FunctionDef | ast.AsyncFunctionDef):
+        known = {name: value for name, value in thing.__globals__.items() if name.isupper()}
+        definition.args = _Values(known).visit(definition.args)
         yield f"```python\n{_signature(definition, name)}\n```\n"
     text = inspect.getdoc(thing)
     assert text is not None, f"{name} has no docstring"
     yield _markdown(text.replace(f">>> {thing.__name__}(", f">>> {name}("))
     if isinstance(definition, ast.ClassDef):
         yield from _members(definition, thing)
+
+
+class _Values(ast.NodeTransformer):
+    """Puts numbers and texts in the place of the constants that name them."""
+
+    def __init__(self, known: dict[str, object]) -> None:
+        self.known = known
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        value = self.known.get(node.id)
+        return ast.Constant(value) if isinstance(value, int | float | str) else node
 
 
 def _members(definition: ast.ClassDef, cls: object) -> Iterator[str]:

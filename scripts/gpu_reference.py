@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hw_specs import GpuSpec, list_gpus
 from hw_specs.catalog import names, normalise
+from hw_specs.facts import index
 from hw_specs.units import format_gib
 
 TARGET = Path(__file__).parents[1] / "docs/reference/gpus.md"
@@ -136,6 +137,6 @@ def _details(spec: GpuSpec) -> str:
 if __name__ == "__main__":
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     INDEX.write_text(render_index(), encoding="utf-8")
-    names.cache_clear()
+    index.cache_clear()
     TARGET.parent.mkdir(parents=True, exist_ok=True)
     TARGET.write_text(render(), encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from planner import Lever, PlanRequest
 from planner.model import ModelSpec
 from planner.rendering.argv import ReadCommand
-from planner.settings import Layout
+from planner.settings import DEFAULT_PORT, Layout
 
 
 class Step(StrEnum):
@@ -56,7 +56,7 @@ class Answers:
     """A command that was edited by hand; it replaces layout and levers."""
     marked: PlanRequest | None = None
     """A question that was set aside, to compare others with."""
-    port: int = 8000
+    port: int = DEFAULT_PORT
     """Where the server listens on this machine."""
     run_id: str | None = None
     """The server that was started, or found running."""

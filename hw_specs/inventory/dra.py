@@ -11,10 +11,9 @@ from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
 from hw_specs.inventory.host import MOST_GPUS, Found, Host, device, host_of, identify, unknown_host
 from hw_specs.spec import Vendor
+from hw_specs.units import quantity
 
 _DRIVERS: dict[str, Vendor] = {"gpu.nvidia.com": "nvidia", "gpu.amd.com": "amd"}
-_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)([kMGTPE]i?)?")
-_SCALE = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,9 +149,8 @@ def _value(value: Any) -> Any:
 
 
 def _bytes(value: Any) -> int | None:
-    found = _QUANTITY.fullmatch(str(value).strip()) if value is not None else None
-    size = round(float(found[1]) * _SCALE.get(found[2] or "", 0)) if found else 0
-    return size if 0 < size < 2**50 else None
+    size = quantity(value)
+    return size if size is not None and 0 < size < 2**50 else None
 
 
 def _dict(value: Any) -> dict[str, Any]:

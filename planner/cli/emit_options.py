@@ -13,6 +13,7 @@ from hw_specs.errors import reason_of
 from planner.cli.options import Filled, Host
 from planner.errors import InvalidRequest
 from planner.rendering.emitters import EMITTERS
+from planner.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from planner.rendering.emitters.deployment import Deployment
@@ -69,7 +70,7 @@ def emit_options(command: F) -> F:
             help="address the emitted server listens on; a container publishes it (127.0.0.1; pods: all)",
         ),
         click.option(
-            "--port", type=click.IntRange(1, 65535), default=8000, help="port the emitted server is reached on"
+            "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, help="port the emitted server is reached on"
         ),
         *(
             click.option("--" + name.replace("_", "-"), type=Filled(), metavar=metavar, help=text)
@@ -91,7 +92,11 @@ def emit_options(command: F) -> F:
 def take_deployment(options: dict[str, Any]) -> Deployment | None:
     """Take the options of :func:`emit_options` out of `options`; None when every one is as by default."""
     given = {name: options.pop(name) for name in (*PLACED, "host", "port", "env", "labels")}
-    said = {name: value for name, value in given.items() if value not in (None, ()) and (name, value) != ("port", 8000)}
+    said = {
+        name: value
+        for name, value in given.items()
+        if value not in (None, ()) and (name, value) != ("port", DEFAULT_PORT)
+    }
     if not said:
         return None
     from planner.rendering.emitters.deployment import Deployment

@@ -77,6 +77,30 @@ class Docker(Origin):
     short: Mapping[str, str]
 
 
+class ProbeDefaults(Origin):
+    """What a probe is that does not say it."""
+
+    initial_s: int
+    period_s: int
+    failures: int
+
+
+class Spelled(Origin):
+    """Settings of the engine under names of another's."""
+
+    settings: Mapping[str, str]
+    """Its name → the flag, without dashes."""
+    switches: tuple[str, ...] = ()
+    """Those of the flags that take no value."""
+
+
+class Quantization(Origin):
+    """How a checkpoint calls itself that a method can load."""
+
+    names: Mapping[str, str]
+    """Value of ``--quantization`` → a regular expression for the checkpoint's name."""
+
+
 class ReviewFacts(Record):
     """The whole file."""
 
@@ -107,6 +131,14 @@ class ReviewFacts(Record):
     hub_token: HubToken
     shell: Shell
     docker: Docker
+    other_images: Names
+    """Parts of the names of images for accelerators that are not described."""
+    probes: Mapping[Literal["kubernetes", "compose", "production-stack"], ProbeDefaults]
+    production_stack: Spelled
+    """Helm values of vLLM's production stack, under ``vllmConfig``."""
+    kuberay: Spelled
+    """Variables that KubeRay's sample application for vLLM reads."""
+    quantization: Quantization
 
 
 class Provenance(Origin):

@@ -59,6 +59,8 @@ class KvCacheFacts(Record):
     """The KV cache's block and the types it can be stored in."""
 
     block_size: Fact[int]
+    block_step: Fact[int]
+    """Blocks are multiples of this many tokens."""
     dtypes: Mapping[str, CacheDtype]
     dtypes_fact: Origin
 

@@ -13,14 +13,11 @@ from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from hw_specs.units import MOST_COUNT
 from planner.errors import InvalidRequest
+from planner.facts.vllm import vllm_facts
 from planner.memory.rank import Calibration
 from planner.model import ModelSpec
 from planner.planning.setting import Kind, Setting, flags_of, option_of
 from planner.settings import Layout
-
-BLOCK_STEP = 16
-"""Blocks are multiples of this many tokens: vLLM 0.33.0 v1/attention/backends, ``MultipleOf(16)``."""
-
 
 CARD_DRAFT_TOKENS = 3
 """What the model card proposes for the draft; stands here because reading the preset takes longer than the help."""
@@ -145,10 +142,10 @@ class PlanRequest:
             raise InvalidRequest(
                 "gpu_memory_utilization", f"gpu_memory_utilization must be above 0 and at most 1, not `{share}`"
             )
-        if self.block_size is not None and self.block_size % BLOCK_STEP:
+        if self.block_size is not None and self.block_size % (step := vllm_facts().kv_cache.block_step.value):
             raise InvalidRequest(
                 "block_size",
-                f"block_size must be a multiple of {BLOCK_STEP}, not `{self.block_size}`",
+                f"block_size must be a multiple of {step}, not `{self.block_size}`",
                 hint="the attention kernels read whole groups of that many tokens",
             )
 

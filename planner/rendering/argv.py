@@ -24,7 +24,7 @@ from planner.planning.setting import flags_of as engine_flags
 from planner.planning.solve import engine_settings
 from planner.rendering.engine_words import Option, Plain, walk
 from planner.rendering.secrets import API_KEY, HF_TOKEN, is_secret_name, secrets_in
-from planner.settings import Layout
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT, Layout
 
 _ENGINES = {
     flag: (name, setting)
@@ -130,8 +130,8 @@ class Said:
     """Fields that an option with a value is about, whatever it says."""
     unplanned: list[str] = field(default_factory=list)
     """Flags that change nothing in the plan."""
-    host: str = "127.0.0.1"
-    port: int = 8000
+    host: str = DEFAULT_HOST
+    port: int = DEFAULT_PORT
 
     def request(self, plan: Plan) -> PlanRequest:
         """Return the question whose plan is this command, on the GPUs, the model and the release of `plan`."""

@@ -8,6 +8,7 @@ from dataclasses import field
 from hw_specs.frozen import dataclass
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +34,8 @@ class ServeCommand:
 def serve_command(
     plan: Plan,
     *,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
     served_model_name: str | None = None,
     local_replicas: int | None = None,
 ) -> ServeCommand:

@@ -15,6 +15,7 @@ from planner.errors import InvalidRequest
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
 from planner.rendering.command import ServeCommand, serve_command
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT
 
 Executor = Literal["mp", "ray"]
 HEAD_ADDRESS = "HEAD_ADDRESS"
@@ -48,8 +49,8 @@ def node_commands(
     *,
     executor: Executor = "mp",
     head_address: str = HEAD_ADDRESS,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    host: str = DEFAULT_HOST,
+    port: int = DEFAULT_PORT,
 ) -> tuple[NodeCommand, ...]:
     """Return one command per node, in node order."""
     settings, gpus = plan.settings, plan.gpus

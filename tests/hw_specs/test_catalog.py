@@ -299,7 +299,7 @@ def test_a_wrong_key_or_type_in_a_file_is_named(
 ) -> None:
     text = (DATA / "h100-sxm.toml").read_text(encoding="utf-8")
     assert change[0] in text
-    monkeypatch.setattr("hw_specs.facts.read_toml", lambda _name: tomllib.loads(text.replace(*change)))
+    monkeypatch.setattr("hw_specs.catalog.read_toml", lambda _name: tomllib.loads(text.replace(*change)))
     with pytest.raises(BadFacts, match=r"hw_specs/data/h100-sxm\.toml") as caught:
         _load.__wrapped__("h100-sxm")
     assert said in str(caught.value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
+from planner.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from planner.rendering.emitters.deployment import Deployment
@@ -50,7 +51,7 @@ def emit(
     plan: Plan,
     *,
     host: str | None = None,
-    port: int = 8000,
+    port: int = DEFAULT_PORT,
     deployment: Deployment | None = None,
     unfit: bool = False,
 ) -> str:
@@ -82,7 +83,7 @@ def emit_files(kind: str, plan: Plan, deployment: Deployment | None = None, *, u
     return {FILE_NAMES.get(kind, f"{kind}.yaml"): module.emit(plan, deployment)}
 
 
-def _nothing_said(*, host: str | None = None, port: int = 8000) -> Deployment:
+def _nothing_said(*, host: str | None = None, port: int = DEFAULT_PORT) -> Deployment:
     from planner.rendering.emitters.deployment import Deployment
 
     return Deployment(host=host, port=port)

@@ -11,7 +11,6 @@ from planner.rendering.emitters.deployment import IN_CONTAINERS, SECRETS, Deploy
 from planner.rendering.emitters.docker import CACHE_IN_IMAGE, pinned_start, published
 from planner.rendering.emitters.image import (
     ANY_ADDRESS,
-    API_PORT,
     gpus_per_node,
     health_command,
     host_needs,
@@ -24,6 +23,7 @@ from planner.rendering.emitters.image import (
 )
 from planner.rendering.emitters.yaml_text import commented_yaml
 from planner.rendering.multi_node import require_one_node
+from planner.settings import DEFAULT_PORT
 
 READS = IN_CONTAINERS
 
@@ -42,7 +42,7 @@ def compose_file(plan: Plan, deployment: Deployment) -> dict[str, Any]:
         hint="use the emitter `docker`, which gives each node its command, or `lws` on Kubernetes",
     )
     inside, mounts = in_container(plan)
-    command = serve_command(inside, host=ANY_ADDRESS, port=API_PORT)
+    command = serve_command(inside, host=ANY_ADDRESS, port=DEFAULT_PORT)
     variables = {**command.env, **dict(deployment.env)}
     pinned = pinned_companion(plan)
     words = list(command.engine_args)
@@ -64,7 +64,7 @@ def compose_file(plan: Plan, deployment: Deployment) -> dict[str, Any]:
         "restart": "unless-stopped",
         "healthcheck": {
             # As one text: podman-compose 1.0 cuts the words of CMD in the wrong places.
-            "test": ["CMD-SHELL", shlex.join(health_command(API_PORT))],
+            "test": ["CMD-SHELL", shlex.join(health_command(DEFAULT_PORT))],
             "interval": "10s",
             "timeout": "10s",
             "retries": 3,

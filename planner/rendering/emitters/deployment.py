@@ -13,6 +13,7 @@ from hw_specs.errors import shown
 from planner.errors import InvalidRequest
 from planner.rendering.address import check_host
 from planner.rendering.secrets import secrets_in
+from planner.settings import DEFAULT_PORT
 from planner.speed.answer import SpeedSection
 
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
@@ -38,7 +39,7 @@ class Deployment:
 
     host: str | None = None
     """Address the server listens on, or a container publishes; None: 127.0.0.1, and all addresses of a pod."""
-    port: int = 8000
+    port: int = DEFAULT_PORT
     """Port the server is reached on."""
     head_address: str | None = None
     """Address of node 0 that the other nodes of one server reach."""

@@ -11,7 +11,6 @@ from planner.rendering.command import ServeCommand, serve_command, wrapped
 from planner.rendering.emitters.deployment import IN_CONTAINERS, SECRETS, Deployment
 from planner.rendering.emitters.image import (
     ANY_ADDRESS,
-    API_PORT,
     gpus_per_node,
     image,
     in_container,
@@ -20,6 +19,7 @@ from planner.rendering.emitters.image import (
 )
 from planner.rendering.emitters.shell import head_lines, node_heading, nodes_of
 from planner.rendering.multi_node import require_one_node
+from planner.settings import DEFAULT_PORT
 
 READS = IN_CONTAINERS | {"head_address"}
 CACHE_IN_IMAGE = "/root/.cache/huggingface"
@@ -58,7 +58,7 @@ def _one(
         hint="`m35-plan --emit docker` prints a command for each node, `--emit lws` a LeaderWorkerSet",
     )
     inside, _ = in_container(plan)
-    command = serve_command(inside, host=ANY_ADDRESS, port=API_PORT)
+    command = serve_command(inside, host=ANY_ADDRESS, port=DEFAULT_PORT)
     volumes = () if hub_cache is None else ("--volume", f"{hub_cache}:{CACHE_IN_IMAGE}/hub")
     network = ("--publish", published(deployment.host or "127.0.0.1", deployment.port))
     return _argv(plan, command, deployment, network=(*network, *volumes), cache=cache, container=container)
@@ -77,7 +77,7 @@ def published(host: str, port: int) -> str:
             f"docker publishes a port on an IP address, and `{host}` is a name",
             hint="give the address of one of the machine's network cards, or 0.0.0.0 for all",
         )
-    return f"{host_and_port(address, port)}:{API_PORT}"
+    return f"{host_and_port(address, port)}:{DEFAULT_PORT}"
 
 
 def devices(plan: Plan) -> tuple[str, ...]:

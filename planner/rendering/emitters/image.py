@@ -17,8 +17,6 @@ from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import LONGEST_NAME, Deployment
 from planner.rendering.headline import verdict_words, where
 
-API_PORT = 8000
-"""The port inside a container whose port is published under another number."""
 ANY_ADDRESS = "0.0.0.0"
 """Inside a container the server listens on every address; what is published decides who reaches it."""
 MODELS = "/models"

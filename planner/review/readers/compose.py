@@ -9,6 +9,7 @@ from functools import cache, lru_cache, partial
 from itertools import islice
 
 from planner.facts.engine_flags import flags_of
+from planner.facts.review import review_facts
 from planner.rendering.secrets import is_secret_name
 from planner.review.readers.docker import (
     engine_part,
@@ -312,8 +313,10 @@ def _probe(service: Tree) -> list[Probe]:
     at = service.key("healthcheck")
     if check is None or at is None or check.string("disable") == "true":
         return []
-    initial, period = seconds(check.string("start_period"), 0), seconds(check.string("interval"), 30)
-    failures = check.integer("retries") or 3
+    usual = review_facts().probes["compose"]
+    initial = seconds(check.string("start_period"), usual.initial_s)
+    period = seconds(check.string("interval"), usual.period_s)
+    failures = check.integer("retries") or usual.failures
     return [Probe(kind="health", at=at, initial_s=initial, period_s=period, failures=failures)]
 
 

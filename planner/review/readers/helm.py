@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from planner.facts.review import review_facts
 from planner.review.options import Option, read_arguments
 from planner.review.readers import pod as pods
 from planner.review.readers.docker import Engine
@@ -12,22 +13,6 @@ from planner.review.readers.image import read_image
 from planner.review.readers.tree import Elsewhere, Tree, documents
 from planner.review.server import Claim, Mount, Opening, Probe, Server, Variable
 from planner.review.text import Source, Text
-
-_VALUES = {
-    "tensorParallelSize": "tensor-parallel-size",
-    "pipelineParallelSize": "pipeline-parallel-size",
-    "maxModelLen": "max-model-len",
-    "maxNumSeqs": "max-num-seqs",
-    "gpuMemoryUtilization": "gpu-memory-utilization",
-    "dtype": "dtype",
-    "enablePrefixCaching": "enable-prefix-caching",
-    "enableChunkedPrefill": "enable-chunked-prefill",
-    "maxLoras": "max-loras",
-    "enableLoRA": "enable-lora",
-}
-_SWITCHES = ("enable-prefix-caching", "enable-chunked-prefill", "enable-lora")
-_PROBE = (15, 10, 60)
-"""The start-up probe of the vllm-stack chart, helm/values.yaml: seconds before it, between its calls, and failures."""
 
 
 def is_values(root: Tree) -> bool:
@@ -68,15 +53,16 @@ def servers_of(root: Tree) -> list[Server]:
 
 
 def _production(spec: Tree, root: Tree) -> Server:
+    chart = review_facts().production_stack
     options: list[Option] = []
     words: list[Text] = []
     for key, value in spec.entries("vllmConfig"):
         if key.value == "extraArgs":
             words += [one.text for one in value.list() if one.kind == "scalar"]
-        elif key.value in _VALUES and value.kind == "scalar" and value.value is not None:
-            name = _VALUES[key.value]
+        elif key.value in chart.settings and value.kind == "scalar" and value.value is not None:
+            name = chart.settings[key.value]
             on = value.value not in ("false", "False")
-            options.append(Option(name, "", key, None if name in _SWITCHES else value.text, on))
+            options.append(Option(name, "", key, None if name in chart.switches else value.text, on))
     read = read_arguments(words)
     given = root.get("servingEngineSpec")
     assert given is not None
@@ -139,7 +125,7 @@ def _selected(spec: Tree) -> str | None:
 
 def _chart_probe(given: Tree) -> tuple[Probe, ...]:
     """The chart's start-up probe, where the values change it."""
-    found = pods.probe(given, "startup", _PROBE)
+    found = pods.probe(given, "startup", review_facts().probes["production-stack"])
     return (found,) if found is not None else ()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from planner.facts.review import review_facts
 from planner.review.server import Image
 from planner.review.text import Text
 
@@ -14,7 +15,6 @@ _MOVING = re.compile(
 )
 
 _PIN = re.compile(r"""vllm(?:\[[\w,]*\])?==(\d+\.\d+(?:\.\d+)?)""")
-_OTHER_VENDORS = ("xpu", "gaudi", "habana", "hpu", "tpu", "-cpu", "neuron", "ascend", "llm-scaler", "ipex")
 _STANDS_IN = re.compile(r"[<>{}\s]")
 """What no reference holds: somebody is to put one in its place."""
 
@@ -63,7 +63,7 @@ def vendor_of(image: Image) -> str | None:
     name = image.repository.lower()
     if "rocm" in name or "amd" in name.split("/")[0]:
         return "amd"
-    if any(word in name + ":" + image.tag.lower() for word in _OTHER_VENDORS):
+    if any(word in name + ":" + image.tag.lower() for word in review_facts().other_images.names):
         return "other"
     if name.rpartition("/")[2] == "vllm-openai" or "nvcr.io" in name or "cuda" in name:
         return "nvidia"

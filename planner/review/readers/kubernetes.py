@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
+from hw_specs.units import quantity
 from planner.review.options import Option, read_arguments
 from planner.review.readers import pod as pods
 from planner.review.readers.command import variables
@@ -215,7 +216,7 @@ def server_of(
         claim=pods.gpu_claim(container, pod.spec),
         mounts=tuple(mounted),
         shared_memory="host" if host else "mounted" if memory is not None else "none",
-        shared_memory_bytes=pods.quantity_bytes(memory.source) if memory is not None and memory.source else None,
+        shared_memory_bytes=quantity(memory.source) if memory is not None and memory.source else None,
         host_memory=pods.memory_limit(container),
         privileged=pods.privileged(container),
         openings=tuple(pods.openings(container, pod.spec)),

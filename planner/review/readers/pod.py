@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from hw_specs.facts import resource_facts
+from hw_specs.units import quantity
+from planner.facts.review import ProbeDefaults, review_facts
 from planner.review.machine import product_of
 from planner.review.readers.docker import Engine, engine_in, engine_part, known
 from planner.review.readers.image import holds_engine, read_image
@@ -18,8 +20,6 @@ from planner.review.server import Claim, Image, Limit, Mount, Opening, Probe, Va
 from planner.review.text import Text, substituted
 
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
-_MIB = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "": 1}
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|Ti|k|M|G|T|)")
 GPU_RESOURCES = {"nvidia.com/gpu": "nvidia", "amd.com/gpu": "amd"}
 _PRODUCT_LABEL = re.compile(r"gpu|accelerator|instance-type|node-type|product|machine", re.IGNORECASE)
 _LONGEST_SCRIPT = 1 << 14
@@ -262,17 +262,19 @@ def privileged(holder: Tree, *names: str) -> Text | None:
 
 def probes(container: Tree) -> list[Probe]:
     """A container's probes, with the defaults of Kubernetes."""
-    found = (probe(container, kind, (0, 10, 3)) for kind in ("startup", "liveness", "readiness"))
+    facts = review_facts().probes["kubernetes"]
+    found = (probe(container, kind, facts) for kind in ("startup", "liveness", "readiness"))
     return [one for one in found if one is not None]
 
 
-def probe(holder: Tree, kind: str, otherwise: tuple[int, int, int]) -> Probe | None:
-    """One probe; `otherwise` has the seconds before it and between its calls, and the failures, of one without them."""
+def probe(holder: Tree, kind: str, otherwise: ProbeDefaults) -> Probe | None:
+    """One probe; `otherwise` has what it does not say."""
     node, key = holder.get(kind + "Probe"), holder.key(kind + "Probe")
     if node is None or key is None or node.kind != "map":
         return None
     given = (node.integer(name) for name in ("initialDelaySeconds", "periodSeconds", "failureThreshold"))
-    initial, period, failures = (own if one is None else one for one, own in zip(given, otherwise, strict=True))
+    usual = (otherwise.initial_s, otherwise.period_s, otherwise.failures)
+    initial, period, failures = (own if one is None else one for one, own in zip(given, usual, strict=True))
     port = node.scalar("tcpSocket", "port") or node.scalar("httpGet", "port")
     return Probe(kind=kind, at=key, initial_s=initial, period_s=period, failures=failures, port=port)
 
@@ -310,15 +312,5 @@ def numbers(holder: Tree, *keys: str) -> list[Text]:
 def memory_limit(container: Tree) -> Limit | None:
     """What a container may take of the node's memory."""
     value = container.get("resources", "limits", "memory")
-    size = quantity_bytes(value.value) if value is not None and value.text.known else None
+    size = quantity(value.value) if value is not None and value.text.known else None
     return Limit(bytes=size, at=value.text) if value is not None and size is not None else None
-
-
-def quantity_bytes(text: str | None) -> int | None:
-    """Bytes of a Kubernetes quantity.
-
-    >>> quantity_bytes("2Gi")
-    2147483648
-    """
-    match = _QUANTITY.fullmatch((text or "").strip())
-    return int(float(match[1][:15]) * _MIB[match[2]]) if match else None

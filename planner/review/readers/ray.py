@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from planner.facts.review import review_facts
 from planner.review.options import Arguments, Option
 from planner.review.readers import pod as pods
 from planner.review.readers.image import read_image
@@ -79,23 +80,16 @@ def _service(root: Tree, at: Text, arguments: Arguments, claim: Claim, image: Te
     )
 
 
-_VARIABLES = {
-    "TENSOR_PARALLELISM": "tensor-parallel-size",
-    "PIPELINE_PARALLELISM": "pipeline-parallel-size",
-    "MAX_MODEL_LEN": "max-model-len",
-}
-"""What KubeRay's sample application for vLLM reads from its environment."""
-
-
 def _by_variables(one: Tree, whole: Text, claim: Claim, image: Text | None, root: Tree) -> list[Server]:
     """The server of KubeRay's own sample, which is told everything by variables."""
     model = one.scalar("runtime_env", "env_vars", "MODEL_ID")
     if model is None:
         return []
+    variables = review_facts().kuberay.settings
     options = [
-        Option(_VARIABLES[key.value], "", _outer(key, whole), _outer(value.text, whole))
+        Option(variables[key.value], "", _outer(key, whole), _outer(value.text, whole))
         for key, value in one.entries("runtime_env", "env_vars")
-        if key.value in _VARIABLES and value.kind == "scalar"
+        if key.value in variables and value.kind == "scalar"
     ]
     pins = [item.text for item in one.each("runtime_env", "pip") if (item.value or "").startswith("vllm==")]
     at = _outer(model, whole)

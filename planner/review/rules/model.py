@@ -15,16 +15,6 @@ from planner.review.text import Source
 _EXTERNAL = ("data-parallel-hybrid-lb", "data-parallel-external-lb", "data-parallel-rank")
 _MOST_RANKS = 16
 """Sizes that a cure names."""
-_METHODS = {
-    "awq": r"awq",
-    "awq_marlin": r"awq",
-    "gptq": r"gptq|int4|int8|w4a16|4-?bit",
-    "gptq_marlin": r"gptq|int4|int8|w4a16|4-?bit",
-    "gguf": r"gguf",
-    "compressed-tensors": r".",
-    "modelopt": r"nvfp4|fp8|modelopt|fp4",
-    "modelopt_fp4": r"nvfp4|fp4",
-}
 
 
 def find(case: Case, source: Source) -> Iterator[Finding]:
@@ -98,7 +88,7 @@ def _quantization(case: Case, source: Source) -> Iterator[Finding]:
             edits = without_option(case.server, option, source)
             yield finding("quantization", said, option.typed, severity="error", stops=True, cure=cure, edits=edits)
         return
-    pattern = _METHODS.get(method)
+    pattern = review_facts().quantization.names.get(method)
     if pattern is None or name is None or case.hub_name is None or re.search(pattern, name, re.IGNORECASE):
         return
     plain = name.partition("/")[0] in review_facts().publishers.names

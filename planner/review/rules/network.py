@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from planner.review.case import Case
 from planner.review.findings import Finding, Severity, finding
 from planner.review.text import Text
+from planner.settings import DEFAULT_PORT
 
 _LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|::1|\[::1\])$")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]", "*", "")
-DEFAULT_PORT = 8000
 
 
 def find(case: Case) -> Iterator[Finding]:

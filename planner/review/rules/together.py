@@ -10,8 +10,8 @@ from planner.facts.release import resolve_release
 from planner.review.case import Case
 from planner.review.findings import Finding, finding
 from planner.review.rules.memory import place
-from planner.review.rules.network import DEFAULT_PORT
 from planner.review.text import Source, Text
+from planner.settings import DEFAULT_PORT
 
 _SETTINGS = ("shell", "docker", "compose")
 _ELSEWHERE = re.compile(r"\b(ssh|srun|mpirun|pdsh|clush|kubectl|exec)\b")

@@ -48,6 +48,7 @@ from planner.serve.log.remedy import (
     utilization_note,
     weight_cures,
 )
+from planner.settings import DEFAULT_PORT
 
 _MAX_LEVERS = 5
 _START = b"vLLM API server version"
@@ -140,7 +141,7 @@ def diagnose(
     known = causes()[cause.code]
     failures = precise_failures(events)
     values = cure_values(cause, plan=plan, measured=measured)
-    if cause.code == "port-in-use" and (free := free_port_beside(port or 8000)) is not None:
+    if cause.code == "port-in-use" and (free := free_port_beside(port or DEFAULT_PORT)) is not None:
         values["free_port"] = str(free)
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""

@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from planner.errors import InvalidRequest
 from planner.rendering.address import check_host, host_and_port
 from planner.serve.process.engine_argv import option_value, without_options
-
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 8000
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +29,7 @@ class Endpoint:
         """How this machine reaches it."""
         host = self.host
         if host in ("0.0.0.0", "::", ""):
-            host = "127.0.0.1"
+            host = DEFAULT_HOST
         return f"http://{host_and_port(host, self.port)}"
 
 

@@ -18,8 +18,9 @@ from planner.serve.verification.checks import basics, chat, consistency, image, 
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import Server, normal_url
 from planner.serve.verification.smoke import Expectations, SmokeReport
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT
 
-DEFAULT_URL = "http://127.0.0.1:8000"
+DEFAULT_URL = f"http://{DEFAULT_HOST}:{DEFAULT_PORT}"
 DEFAULT_TIMEOUT_S = 120.0
 DEFAULT_CONCURRENCY = 8
 
