@@ -10,7 +10,7 @@ from hw_specs.detect.report import DetectionReport
 from hw_specs.spec import GpuSet
 from hw_specs.units import format_gib
 from planner.cli.diagnostics import say
-from planner.cli.output import style, table
+from planner.cli.output import headed, style, table
 from planner.cli.page import fold, noted_table
 
 _KEY_WIDTH = 10
@@ -36,8 +36,7 @@ def ids_text(report: DetectionReport) -> str:
         [gpu.label, gpu.pci_bus_id, "-" if gpu.pci_device_id is None else f"0x{gpu.pci_device_id:04x}", gpu.uuid]
         for gpu in report.gpus
     ]
-    first, *rest = table(head, rows).splitlines()
-    return "\n".join([style(first, "1"), *rest])
+    return headed(table(head, rows))
 
 
 def narrate(report: DetectionReport, gpus: GpuSet) -> None:
@@ -94,8 +93,7 @@ def _device_table(gpus: Sequence[DetectedGpu], selection: Selection) -> str:
         ]
         for gpu in gpus
     ]
-    first, *rest = noted_table(head, rows, align="<<<>>><").splitlines()
-    return "\n".join([style(first, "1"), *rest])
+    return headed(noted_table(head, rows, align="<<<>>><"))
 
 
 def _facts(report: DetectionReport, selection: Selection) -> list[tuple[str, str]]:

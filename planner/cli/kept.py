@@ -1,4 +1,4 @@
-"""What is kept on this machine, measurements and the plans of runs; it costs nothing where nothing was measured."""
+"""What is kept: measurements of this machine, plans of runs and in files; nothing is imported where there is none."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from planner.state import calibrations_path
 if TYPE_CHECKING:
     from planner.memory.rank import Calibration
     from planner.planning.answer import Plan
+    from planner.rendering.document import PlanDocument
     from planner.serve.process.run import Run
     from planner.speed.answer import SpeedCalibration
 
@@ -48,6 +49,22 @@ def plan_behind(run: Run) -> Plan | None:
     for fault in faults:
         say("warning", f"{fault}; nothing is compared with it")
     return plan
+
+
+def plan_in(path: Path) -> PlanDocument:
+    """Return the document in the file at `path`.
+
+    Raises:
+        PlannerError: naming the file, when it cannot be read or holds no plan.
+    """
+    from hw_specs.reading import read_bytes
+    from planner.errors import UnreadableDocument
+    from planner.rendering.document import read_document
+
+    try:
+        return read_document(read_bytes(path))
+    except UnreadableDocument as error:
+        raise PlannerError(f"`{path}` is {error}", hint=error.hint) from error
 
 
 def _holds_anything(path: Callable[[], Path]) -> bool:

@@ -134,6 +134,17 @@ def _json(document: object, *, indent: int | None) -> str:
     return escaped(json.dumps(document, indent=indent, ensure_ascii=not unicode))
 
 
+def number(value: float | None) -> str:
+    """Return a figure with as many decimals as are read; a dash where there is none."""
+    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
+def headed(rows: str) -> str:
+    """Return a table with its first line in bold."""
+    first, end, rest = rows.partition("\n")
+    return style(first, "1") + end + rest
+
+
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], align: Sequence[Align] = ()) -> str:
     """Return a plain table: two spaces between columns, no rules, nothing after the last character.
 

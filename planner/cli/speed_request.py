@@ -7,7 +7,6 @@ from typing import Any
 from hw_specs.spec import GpuSet
 from planner.cli.kept import known_benchmarks
 from planner.cli.progress import Progress
-from planner.errors import PlannerError
 from planner.planning.answer import Plan
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.planning.load import targets_of, workload_of
@@ -29,15 +28,3 @@ def plan_with_speed(gpus: GpuSet, settings: dict[str, Any], load: dict[str, Any]
             price_per_gpu_hour=load["price_per_gpu_hour"], price_per_kwh=load["price_per_kwh"],
             calibrations=known_benchmarks(), progress=progress.at,
         )  # fmt: skip
-
-
-def require_numpy() -> None:
-    """Say how to install what sweeps need.
-
-    Raises:
-        PlannerError: when numpy is missing.
-    """
-    from importlib.util import find_spec
-
-    if find_spec("numpy") is None:
-        raise PlannerError("sweeps need numpy", hint="pip install numpy")

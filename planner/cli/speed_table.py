@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.cli.output import Align, table
+from planner.cli.output import Align, number, table
 from planner.cli.page import paragraph
 from planner.speed.answer import Cost, Energy, Estimate, LayoutSpeed, SpeedSection
 
@@ -69,11 +69,7 @@ def _figures(section: SpeedSection) -> str:
 
 
 def _bounds(estimate: Estimate) -> list[str]:
-    return [_number(estimate.expected), _number(estimate.low), _number(estimate.high)]
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+    return [number(estimate.expected), number(estimate.low), number(estimate.high)]
 
 
 def _fold(text: str) -> str:

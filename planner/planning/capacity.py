@@ -7,8 +7,8 @@ from dataclasses import replace
 from planner.errors import InvalidRequest
 from planner.facts.policy import policy
 from planner.planning.answer import Plan
-from planner.speed.answer import Figures, SpeedSection, Targets
-from planner.speed.workload import Workload
+from planner.planning.ways import in_time
+from planner.speed.answer import SpeedSection
 
 
 def most_in_flight(plan: Plan, section: SpeedSection) -> int:
@@ -31,13 +31,15 @@ def most_in_flight(plan: Plan, section: SpeedSection) -> int:
             )
         return max(1, min(most, -(-workload.concurrency // plan.settings.replicas)))
 
+    from planner.speed.predict import expected_figures
+
     server = replace(plan, settings=replace(plan.settings, replicas=1))
     if workload.request_rate is not None:
         return _at_rate(server, section, workload.request_rate / plan.settings.replicas)
 
     def meets(concurrency: int) -> bool:
         load = replace(workload, concurrency=concurrency, num_requests=None)
-        return _met(_figures(server, load), targets)
+        return in_time(expected_figures(server, load), targets)
 
     if not meets(1):
         raise _never()
@@ -57,12 +59,14 @@ def most_in_flight(plan: Plan, section: SpeedSection) -> int:
 
 def _at_rate(server: Plan, section: SpeedSection, rate: float) -> int:
     """The mean requests in flight at the largest rate that meets the targets, within a sixteenth."""
+    from planner.speed.predict import expected_figures
+
     most = server.settings.max_num_seqs
 
     def in_flight(rate: float) -> float | None:
         load = replace(section.forecast.workload, concurrency=None, request_rate=rate, num_requests=None)
-        figures = _figures(server, load)
-        return rate * figures.latency_ms / 1000 if _met(figures, section.targets) else None
+        figures = expected_figures(server, load)
+        return rate * figures.latency_ms / 1000 if in_time(figures, section.targets) else None
 
     good, found = rate, in_flight(rate)
     while found is None:
@@ -80,18 +84,6 @@ def _at_rate(server: Plan, section: SpeedSection, rate: float) -> int:
         else:
             good, found = middle, more
     return max(1, min(most, round(found)))
-
-
-def _figures(server: Plan, load: Workload) -> Figures:
-    from planner.speed.predict import expected_figures
-
-    return expected_figures(server, load)
-
-
-def _met(figures: Figures, targets: Targets) -> bool:
-    return (targets.ttft_ms is None or figures.ttft_ms <= targets.ttft_ms) and (
-        targets.tpot_ms is None or figures.tpot_ms <= targets.tpot_ms
-    )
 
 
 def _never() -> InvalidRequest:

@@ -17,6 +17,7 @@ from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.fleet import FleetRow
+from planner.planning.ways import in_time
 from planner.settings import Layout
 from planner.speed.answer import Targets
 from planner.speed.predict import expected_figures
@@ -163,9 +164,7 @@ def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) 
         late_s = requests / figures.requests_per_s - requests / rate
         # Random arrivals alone make a run of n requests longer by about sqrt(n) gaps.
         keeps_up = late_s <= limits.slowed_down.value * alone_s + 2 * math.sqrt(requests) / rate
-        in_time = targets.ttft_ms is None or figures.ttft_ms <= targets.ttft_ms
-        in_step = targets.tpot_ms is None or figures.tpot_ms <= targets.tpot_ms
-        return keeps_up and in_time and in_step
+        return keeps_up and in_time(figures, targets)
 
     low, high = 0.0, 1 / alone_s
     while high <= limits.most_requests_per_s.value and holds(high):

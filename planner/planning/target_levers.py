@@ -18,7 +18,7 @@ from planner.planning.load_search import largest, values
 from planner.planning.pick import pick
 from planner.planning.request import PlanRequest
 from planner.planning.setting import SettingValue
-from planner.planning.ways import Allowance, Candidate, Comparison, PlayedEnough, Way, alone, miss
+from planner.planning.ways import Allowance, Candidate, Comparison, PlayedEnough, Way, alone, in_time, miss
 from planner.speed.answer import Objective, Targets
 from planner.speed.workload import Workload
 
@@ -225,37 +225,32 @@ def _other_load(search: _Search, start: _Start, best: dict[str, int]) -> Iterato
 
 def _too_slow(search: _Search, start: _Start) -> bool:
     """Whether the nearest way misses a time, not only tokens per second."""
-    times = dataclasses.replace(search.targets, tokens_per_s=None)
     try:
         ways = start.comparison.ways(search.workload, search.targets, unasked=False)
     except PlannerError:
         return True
-    return not any(way.miss(times) <= 1 for way in ways)
+    return not any(in_time(way.figures, search.targets) for way in ways)
 
 
 def _largest(search: _Search, start: _Start, name: str, best: dict[str, int]) -> Iterator[Lever]:
     """The largest rate or number in flight; where one request alone is too slow, the length of its prompt."""
     single = alone(search.workload)
     if search.meeting(start, single) is None:
-        found = list(_longest_prompt(search, start, search.workload, {}, best))
+        found = list(_most(search, start, search.workload, "prompt_tokens", {}, best))
         if not found and name == "concurrency":
-            found = list(_longest_prompt(search, start, single, {name: 1}, best))
+            found = list(_most(search, start, single, "prompt_tokens", {name: 1}, best))
         yield from found
         return
     yield from _most(search, start, search.workload, name, {}, best)
 
 
-def _longest_prompt(
-    search: _Search, start: _Start, workload: Workload, load: dict[str, SettingValue], best: dict[str, int]
-) -> Iterator[Lever]:
-    """The longest prompt that meets the targets under that load, which differs by `load` from the asked one."""
-    yield from _most(search, start, workload, "prompt_tokens", load, best)
-
-
 def _most(
     search: _Search, start: _Start, workload: Workload, name: str, load: dict[str, SettingValue], best: dict[str, int]
 ) -> Iterator[Lever]:
-    """The largest value of one part of the load, where it is larger than without the change of `start`."""
+    """The largest value of one part of `workload`, where it is larger than without the change of `start`.
+
+    `workload` differs by `load` from the one that was asked about.
+    """
     steps = values(name, getattr(workload, name))
     loads = [dataclasses.replace(workload, **{name: value}) for value in steps]  # type: ignore[arg-type]
     key = "+".join((name, *load))

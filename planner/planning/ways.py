@@ -103,6 +103,11 @@ def miss(figures: Figures, targets: Targets) -> float:
     return max(factors)
 
 
+def in_time(figures: Figures, targets: Targets) -> bool:
+    """Whether the targets on time are met; tokens per second are not looked at."""
+    return miss(figures, dataclasses.replace(targets, tokens_per_s=None)) <= 1
+
+
 @dataclass(slots=True)
 class Comparison:
     """Every way of one request, under one load or many: each plan is made once, each load played once on it."""
@@ -180,7 +185,7 @@ class Comparison:
             PlayedEnough: when nothing more may be played.
         """
         figures = self.figures(candidate, alone(workload))
-        return figures is None or miss(figures, dataclasses.replace(targets, tokens_per_s=None)) > 1
+        return figures is None or not in_time(figures, targets)
 
     def figures(self, candidate: Candidate, workload: Workload) -> Figures | None:
         """What one candidate would do; None where it cannot hold a request of that load.

@@ -149,10 +149,7 @@ class PlanDocument:
 
 def plan_document(plan: Plan) -> PlanDocument:
     """Return the document of `plan`, with its forecast where one was made."""
-    nodes = node_commands(plan)
-    command = nodes[0].command
-    assert command is not None, "the first node is a head"
-    spec = plan.gpus.spec
+    nodes, spec = node_commands(plan), plan.gpus.spec
     return entry(
         PlanDocument,
         plan,
@@ -183,7 +180,7 @@ def plan_document(plan: Plan) -> PlanDocument:
             )
             for lever in plan.levers
         ),
-        command=entry(Command, command),
+        command=entry(Command, nodes[0].command),
         nodes=tuple(
             entry(Node, one, argv=one.command.argv if one.command else (), env=one.command.env if one.command else {})
             for one in nodes

@@ -61,9 +61,9 @@ def node_commands(
     return _independent(plan, host=host, port=port)
 
 
-def first_command(plan: Plan) -> ServeCommand:
+def first_command(plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) -> ServeCommand:
     """Return what the first node runs, the only one where there are no others."""
-    command = node_commands(plan)[0].command
+    command = node_commands(plan, host=host, port=port)[0].command
     assert command is not None, "the first node is a head"
     return command
 

@@ -277,6 +277,25 @@ def test_an_error_names_the_option_that_was_typed(capsys: pytest.CaptureFixture[
     assert (code, err.splitlines()[0]) == (2, "error: cannot read `x` in --eagle")
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["bench", "--plan", "{file}"], "`{file}` is not a plan"),
+        (["verify", "--plan", "{file}"], "`{file}` is not a plan"),
+        (["diff", "{file}", "8xH200"], "`{file}` is not a plan"), (["review"], "there is no file and no command"),
+        (["sweep", "--gpus", "8xH200", "--plot", "x.y"], "cannot plot to `x.y`"), (["sweep"], "--gpus must be given"),
+        (["--gpus", "8xH200", "--emit", "docker", "--output", "{file}/x"], "cannot write into --output `{file}/x`"),
+    ],
+)  # fmt: skip
+def test_a_word_that_is_also_an_option_is_written_as_it_is_meant(
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "x.json"
+    file.write_text("{}")
+    assert main([word.format(file=file) for word in words]) == 2
+    assert f"error: {said.format(file=file)}" in capsys.readouterr().err
+
+
 ROOT = Path(__file__).parents[2]
 CASES = [
     ("plan", ["plan", "--gpus", "8xH200"]), ("gpus", ["gpus"]), ("gpu", ["gpus", "H200"]), ("runs", ["runs"]),

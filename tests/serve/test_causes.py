@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ def test_every_example_is_named_alone_and_in_a_log(code: str, cause: Cause, line
             expected = set(DEATHS) | {"died"}
         assert found.code in expected, (log, found.code)
         assert found.cures and all(found.cures)
+        assert not re.search(r"\{\w+\}", " ".join(found.cures))
 
 
 @pytest.mark.parametrize(("code", "cause", "line"), STALLS, ids=name)

@@ -55,7 +55,7 @@ def test_a_load_longer_than_the_context_is_said(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
-        (("sweep",), "needs --gpus"),
+        (("sweep",), "--gpus must be given"),
         (("sweep", "--gpus", "8xH200", "--concurrency", "1,a"), "`a`"),
         (("sweep", "--gpus", "8xH200", "--concurrency", "0"), "--concurrency must be at least 1"),
         (("sweep", "--gpus", "8xFOO"), "FOO"),

@@ -11,9 +11,10 @@ import click
 
 from planner.cli.command import Command, quiet
 from planner.cli.diagnostics import say
-from planner.cli.output import table, write, write_document
+from planner.cli.kept import plan_in
+from planner.cli.output import number, table, write, write_document
 from planner.cli.speed_options import workload_options
-from planner.errors import InvalidRequest, UnreadableDocument
+from planner.errors import InvalidRequest
 from planner.planning.load import workload_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def command(
         # As the public benchmark of this model: about three waves and a tail.
         requests = max(100, 3 * (workload.concurrency or 0) + 4)
         workload = dataclasses.replace(workload, num_requests=requests)
-    document = _document(plan_file)
+    document = plan_in(plan_file) if plan_file is not None else None
     name = model or (document.model.name if document else _default_model())
     if print_only:
         commands = [
@@ -82,7 +83,9 @@ def command(
             "keep", "keep needs to know what was measured", hint="name the plan that runs: --plan plan.json"
         )
     if result_file is not None:
-        result = read_result(_text(result_file))
+        from hw_specs.reading import read_text
+
+        result = read_result(read_text(result_file, errors="replace"))
     else:
         # Its own progress goes to the same stream.
         quiet()
@@ -108,23 +111,6 @@ def _default_model() -> str:
     return load_preset().name
 
 
-def _text(path: Path) -> str:
-    from hw_specs.reading import read_text
-
-    return read_text(path, errors="replace")
-
-
-def _document(path: Path | None) -> PlanDocument | None:
-    if path is None:
-        return None
-    from planner.rendering.document import read_document
-
-    try:
-        return read_document(_text(path))
-    except UnreadableDocument as error:
-        raise InvalidRequest("plan", f"`{path}` is {error}", hint=error.hint) from None
-
-
 def _forecast(document: PlanDocument | None, workload: Workload) -> tuple[SpeedForecast | None, Plan | None]:
     """The forecast for the planned settings, and the plan made anew from them."""
     if document is None:
@@ -142,12 +128,12 @@ def _write(result: BenchResult, forecasted: SpeedForecast | None) -> None:
         measured = getattr(result, name)
         if measured is None:
             continue
-        row = [label, _number(measured)]
+        row = [label, number(measured)]
         estimate = getattr(forecasted, name) if forecasted is not None else None
         if estimate is not None:
             inside = estimate.low <= measured <= estimate.high
             row += [
-                _number(estimate.expected), _number(estimate.low), _number(estimate.high),
+                number(estimate.expected), number(estimate.low), number(estimate.high),
                 f"{estimate.expected / measured - 1:+.0%}", "" if inside else "outside the bounds",
             ]  # fmt: skip
         rows.append(row)
@@ -156,7 +142,3 @@ def _write(result: BenchResult, forecasted: SpeedForecast | None) -> None:
     write(
         f"\n{result.completed:,} requests completed" + (f" in {result.duration_s:,.1f} s" if result.duration_s else "")
     )
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"

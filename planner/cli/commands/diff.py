@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import click
 
-from hw_specs.reading import read_bytes
 from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
-from planner.cli.kept import known_calibrations
+from planner.cli.kept import known_calibrations, plan_in
 from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_document
 from planner.cli.page import fold, page_width
@@ -66,38 +66,25 @@ def command(
 
 
 def _side(side: str, gpus: str | None, gpu_memory: str | None, settings: dict[str, Any]) -> PlanRequest:
-    """The first side: GPUs, a release for the GPUs of the options, or a document."""
-    document = _document(side)
-    if document is not None:
-        return document
-    release = _RELEASE.fullmatch(side)
-    if release:
-        machine = resolve_gpus(gpus, gpu_memory=gpu_memory)
-        return PlanRequest(gpus=machine, **(settings | {"vllm_version": release[1]}))
+    """The first side: a document, GPUs, or a release for the GPUs of the options."""
+    if _is_file(side):
+        return plan_in(Path(side)).request
+    if release := _RELEASE.fullmatch(side):
+        settings, side = settings | {"vllm_version": release[1]}, gpus or "auto"
     return PlanRequest(gpus=resolve_gpus(side, gpu_memory=gpu_memory), **settings)
 
 
 def _changed(request: PlanRequest, side: str) -> PlanRequest:
-    """The same question for another release or other GPUs, or that of a document."""
-    document = _document(side)
-    if document is not None:
-        return document
-    release = _RELEASE.fullmatch(side)
-    if release:
+    """The question of a document, or the same one for another release or other GPUs."""
+    if _is_file(side):
+        return plan_in(Path(side)).request
+    if release := _RELEASE.fullmatch(side):
         return dataclasses.replace(request, vllm_version=release[1])
     return dataclasses.replace(request, gpus=resolve_gpus(side))
 
 
-def _document(side: str) -> PlanRequest | None:
-    """The request of a plan's JSON, where `side` is a file."""
-    from pathlib import Path
-
-    path = Path(side)
-    if not (side.endswith(".json") and not side.startswith("@")) and not path.is_file():
-        return None
-    from planner.rendering.document import read_document
-
-    return read_document(read_bytes(path)).request
+def _is_file(side: str) -> bool:
+    return (side.endswith(".json") and not side.startswith("@")) or Path(side).is_file()
 
 
 def _text(found: PlanDifference, *, width: int) -> str:

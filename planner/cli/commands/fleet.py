@@ -12,7 +12,7 @@ import click
 from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
-from planner.cli.output import json_text, style, table, write, write_document
+from planner.cli.output import headed, json_text, table, write, write_document
 from planner.cli.speed_options import workload_options
 from planner.planning.load import WORKLOAD
 
@@ -159,9 +159,7 @@ def _write_table(rows: Sequence[FleetRow]) -> None:
         return
     head = ["host", "GPUs", "verdict", "layout", "context", "requests"]
     cells = [[row.host, *_cells(row)] for row in rows]
-    first, *rest = table(head, cells, align=["<", "<", "<", "<", ">", ">"]).splitlines()
-    write(style(first, "1"))
-    write("\n".join(rest))
+    write(headed(table(head, cells, align=["<", "<", "<", "<", ">", ">"])))
 
 
 def _cells(row: FleetRow) -> list[str]:

@@ -7,7 +7,7 @@ import click
 from hw_specs import GpuSpec, get_gpu, list_gpus
 from hw_specs.units import format_gib
 from planner.cli.command import Command
-from planner.cli.output import style, table, write, write_document
+from planner.cli.output import headed, style, table, write, write_document
 from planner.cli.page import fold
 
 _TERA = 10**12
@@ -51,9 +51,7 @@ def _write_all(specs: tuple[GpuSpec, ...]) -> None:
         ]
         for spec in specs
     ]
-    first, *rest = table(head, rows, align=["<", ">", ">", ">", ">", "<", ">", "<"]).splitlines()
-    write(style(first, "1"))
-    write("\n".join(rest))
+    write(headed(table(head, rows, align=["<", ">", ">", ">", ">", "<", ">", "<"])))
     write("\nGiB: what the engine can use. BF16, FP8: dense peak, TFLOP/s.")
     write("A name shows every number with its source: m35-plan gpus H200")
 

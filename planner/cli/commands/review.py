@@ -98,7 +98,7 @@ def command(
     words: list[str] = ctx.meta.get(_BEHIND, [])
     if not files and not words:
         raise InvalidRequest(
-            "files", "files or a command behind `--` must be given", hint="`m35-plan review -- vllm serve …`"
+            "files", "there is no file and no command behind `--`", hint="`m35-plan review -- vllm serve …`"
         )
     machine = _machine(gpus, gpu_memory)
     if vllm_version is not None:

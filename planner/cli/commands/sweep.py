@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,12 +17,11 @@ from hw_specs.units import format_gib, parse_count
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.options import ModelSource
-from planner.cli.output import Align, json_text, may_colour, table, write, write_document
+from planner.cli.output import Align, json_text, may_colour, number, table, write, write_document
 from planner.cli.page import fold, page_width
 from planner.cli.progress import Progress
 from planner.cli.speed_options import asks_for_speed, workload_options
-from planner.cli.speed_request import require_numpy
-from planner.errors import InvalidRequest
+from planner.errors import InvalidRequest, PlannerError
 from planner.planning.load import WORKLOAD, workload_of
 from planner.planning.request import SETTINGS, option_for
 from planner.settings import Layout
@@ -105,7 +105,8 @@ def command(
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
     flight. Sweeps need numpy: `pip install numpy`. Nothing is written but the table, unless asked.
     """
-    require_numpy()
+    if find_spec("numpy") is None:
+        raise PlannerError("sweeps need numpy", hint="pip install numpy")
     from planner.checkpoint import load_preset
     from planner.facts.release import resolve_release
     from planner.sweep.batches import as_planned
@@ -184,7 +185,7 @@ def _machines(names: tuple[str, ...], counts: tuple[int, ...]) -> tuple[Any, ...
     from hw_specs import parse_gpus
 
     if not names:
-        raise InvalidRequest("gpus", "a sweep needs gpus", hint="name kinds of GPU, such as `--gpus 8xH200,4xB200`")
+        raise InvalidRequest("gpus", "gpus must be given", hint="name kinds of GPU, such as `--gpus 8xH200,4xB200`")
     machines = [parse_gpus(name) for name in names]
     if not counts:
         return tuple(machines)
@@ -223,7 +224,7 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
                 f"{row['concurrency']:,}", row["kv_cache_dtype"], str(row["num_speculative_tokens"] or "-"),
                 f"{row['gpu_memory_utilization']:g}", f"{row['max_num_seqs']:,}",
                 f"{row['max_num_batched_tokens']:,}", row["verdict"], format_gib(row["available_bytes"]), *_held(row),
-                *(_number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),
+                *(number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),
             ]
         )  # fmt: skip
     alike = [i for i, name in enumerate(head) if name in _CHOSEN and len({row[i] for row in cells}) == 1]
@@ -252,10 +253,6 @@ def _held(row: dict[str, Any]) -> tuple[str, str]:
     if row["verdict"] == "does-not-fit" and row["max_concurrency"] >= row["concurrency"]:
         return "-", "-"
     return f"{row['total_kv_cache_tokens']:,}", f"{row['total_concurrency']:,.1f}"
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
 def _plot(rows: list[dict[str, Any]], target: str, x: str | None, y: str | None, *, title: str, narrate: bool) -> None:

@@ -12,7 +12,7 @@ from planner.cli.check_table import result_writer, smoke_summary
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
-from planner.cli.kept import plan_behind
+from planner.cli.kept import plan_behind, plan_in
 from planner.cli.output import write, write_document
 from planner.serve.verification.smoke import VerificationDocument
 from planner.serve.verification.verifier import (
@@ -94,7 +94,13 @@ def command(
     if run_name is not None:
         url, planned = _of_run(run_name)
     else:
-        planned = _expectations(plan_file)
+        from planner.serve.verification.smoke import Expectations
+
+        planned = Expectations()
+        if plan_file is not None:
+            from planner.planning.choose import make_plan
+
+            planned = Expectations.from_plan(make_plan(plan_in(plan_file).request))
     expectations = replace(
         planned,
         model=planned.model if model is None else model,
@@ -151,19 +157,3 @@ def _of_run(name: str) -> tuple[str, Expectations]:
     expectations = Expectations.from_plan(answer) if answer is not None else Expectations()
     served_name = option_value(run.record.argv, "served-model-name") or expectations.model
     return run.url, replace(expectations, model=served_name)
-
-
-def _expectations(plan_file: Path | None) -> Expectations:
-    from hw_specs.reading import read_bytes
-    from planner.errors import PlannerError, UnreadableDocument
-    from planner.serve.verification.smoke import Expectations
-
-    if plan_file is None:
-        return Expectations()
-    from planner.planning.choose import make_plan
-    from planner.rendering.document import read_document
-
-    try:
-        return Expectations.from_plan(make_plan(read_document(read_bytes(plan_file)).request))
-    except UnreadableDocument as error:
-        raise PlannerError(f"`{plan_file}` is {error}", hint=error.hint) from error
