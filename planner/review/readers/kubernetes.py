@@ -9,18 +9,15 @@ from functools import partial
 from itertools import islice
 
 from hw_specs.units import quantity
-from planner.review.options import Option, read_arguments
+from planner.review.readers import kserve
 from planner.review.readers import pod as pods
 from planner.review.readers.command import variables
 from planner.review.readers.pod import Pod
-from planner.review.readers.shell import commands
 from planner.review.readers.tree import Tree
-from planner.review.server import Claim, Image, Opening, Server, Setting
+from planner.review.server import Opening, Server, Setting
 from planner.review.text import Text
 
 _RUNTIMES = ("InferenceService", "ServingRuntime", "ClusterServingRuntime")
-_RUNTIME_FLAGS = ("model-name", "model-id", "model-dir", "backend")
-"""Flags of KServe's own runtime."""
 _STARTED = ("Deployment", "StatefulSet", "Job", "Pod", "ReplicaSet", "DaemonSet")
 """Kinds that start a container with the image's own command; others bring one."""
 _DEEPEST = 12
@@ -69,7 +66,7 @@ def servers_of(roots: Sequence[Tree]) -> list[Server]:
 
             found += [Found(server, {}) for server in ray_servers(one)]
         elif kind in ("LLMInferenceService", "LLMInferenceServiceConfig"):
-            found += _llm_service(one)
+            found += [Found(server, {}) for server in kserve.llm_servers(one)]
         elif kind not in ("Service", "ConfigMap", "Secret"):
             found += _workload(one, kind, maps)
     return [_behind(one, fronts) for one in found]
@@ -178,12 +175,8 @@ def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
                 replicas=1 if replicas is None else replicas,
             )
             found.append(Found(server, pod.labels))
-    predictor = root.get("spec", "predictor")
-    model = predictor.get("model") if predictor is not None else None
-    if kind == "InferenceService" and model is not None and predictor is not None:
-        server = _predictor(model, predictor, name)
-        if server is not None:
-            found.append(Found(server, {}))
+    if kind == "InferenceService":
+        found += [Found(server, {}) for server in kserve.predictors(root)]
     return found
 
 
@@ -212,7 +205,7 @@ def server_of(
         arguments=engine.arguments(),
         env=env,
         image=pods.image_of(container),
-        side_images=_beside(container, pod.spec),
+        side_images=pods.side_images(container, pod.spec),
         claim=pods.gpu_claim(container, pod.spec),
         mounts=tuple(mounted),
         shared_memory="host" if host else "mounted" if memory is not None else "none",
@@ -235,120 +228,3 @@ def server_of(
 
 def _itself(text: Text) -> Text:
     return text
-
-
-def _predictor(model: Tree, predictor: Tree, name: str) -> Server | None:
-    """KServe's own model form: arguments go to a runtime that the cluster holds."""
-    runtime = (model.string("runtime") or "") + (model.string("modelFormat", "name") or "")
-    env = pods.environment(model)
-    words = pods.words_of(model, env, "args")
-    if not any(part in runtime.lower() for part in ("vllm", "huggingface")) and not any(
-        word.value.startswith(("--tensor-parallel", "--max-model-len", "--gpu-memory")) for word in words
-    ):
-        return None
-    arguments = read_arguments(words)
-    weights = arguments.model or model.scalar("storageUri")
-    return Server(
-        kind="InferenceService",
-        setting="kserve",
-        name=name,
-        at=model.key("args") or model.key("modelFormat") or model.text,
-        arguments=replace(
-            arguments,
-            options=tuple(one for one in arguments.options if one.name not in _RUNTIME_FLAGS),
-            model=pods.named(weights) if weights is not None else None,
-            open_ended=(),
-        ),
-        env=env,
-        image=pods.image_of(model),
-        claim=pods.gpu_claim(model, predictor),
-        mounts=tuple(pods.mounts(model, predictor)),
-        shared_memory="given",
-        probed_elsewhere=True,
-        cached_elsewhere=True,
-        inner_port=True,
-        editable="items",
-    )
-
-
-def _llm_service(root: Tree) -> list[Found]:
-    """KServe's LLMInferenceService: one server for decoding, perhaps one for prefill."""
-    name = root.string("metadata", "name") or ""
-    uri = root.get("spec", "model", "uri")
-    found = []
-    spec = root.get("spec")
-    parts = [(spec, "LLMInferenceService")] if spec is not None else []
-    prefill = root.get("spec", "prefill")
-    if prefill is not None:
-        parts.append((prefill, "LLMInferenceService prefill"))
-    for part, kind in parts:
-        template = part.get("template")
-        container = next(iter(pods.containers(template)), None) if template is not None else None
-        size = part.get("parallelism")
-        if container is None and uri is None:
-            continue
-        found.append(Found(_llm_server(part, container, template, size, uri, kind=kind, name=name), {}))
-    return found
-
-
-def _llm_server(
-    part: Tree,
-    container: Tree | None,
-    template: Tree | None,
-    size: Tree | None,
-    uri: Tree | None,
-    *,
-    kind: str,
-    name: str,
-) -> Server:
-    env = pods.environment(container) if container is not None else {}
-    words: list[Text] = []
-    if container is not None:
-        engine = pods.engine_of(container, template if template is not None else container)
-        words += engine.words if engine is not None else pods.words_of(container, env, "args")
-    more = env.get("VLLM_ADDITIONAL_ARGS")
-    if more is not None and more.value is not None:
-        words += [word for command in commands(more.value) for word in command.words]
-    arguments, extra = read_arguments(words), []
-    for key, value in size.items() if size is not None else ():
-        flag = {"tensor": "tensor-parallel-size", "pipeline": "pipeline-parallel-size", "data": "data-parallel-size"}
-        if key.value in flag and value.kind == "scalar":
-            extra.append(Option(flag[key.value], "", key, value.text))
-    claim = Claim(at=part.key("template") or part.key("parallelism"))
-    if container is not None and template is not None:
-        claim = pods.gpu_claim(container, template)
-        if container.get("resources") is None:
-            claim = replace(claim, missing=False)
-    if size is not None and size.integer("data") and size.integer("dataLocal"):
-        claim = replace(claim, nodes=max(1, (size.integer("data") or 1) // (size.integer("dataLocal") or 1)))
-    elif part.get("worker") is not None and size is not None and size.integer("pipeline"):
-        claim = replace(claim, nodes=size.integer("pipeline") or 1)
-    model = pods.named(uri.text) if uri is not None else arguments.model
-    at = uri.text if uri is not None else part.text
-    if container is not None:
-        at = container.key("command") or container.key("args") or container.key("name") or at
-    return Server(
-        kind=kind,
-        setting="kserve",
-        name=name,
-        at=at,
-        arguments=replace(arguments, options=(*arguments.options, *extra), model=model, open_ended=()),
-        env=env,
-        image=pods.image_of(container) if container is not None else None,
-        side_images=_beside(container, template) if container is not None and template is not None else (),
-        claim=claim,
-        shared_memory="given",
-        probes=tuple(pods.probes(container)) if container is not None else (),
-        probed_elsewhere=True,
-        cached_elsewhere=True,
-        inner_port=True,
-        replicas=part.integer("replicas") or 1,
-        editable="words" if more is not None else "items",
-    )
-
-
-def _beside(container: Tree, spec: Tree) -> tuple[Image, ...]:
-    """Images of the other containers of a pod."""
-    others = [*pods.containers(spec, "initContainers"), *pods.containers(spec)]
-    found = [pods.image_of(one) for one in others if one.start != container.start]
-    return tuple(one for one in found if one is not None)

@@ -314,3 +314,10 @@ def memory_limit(container: Tree) -> Limit | None:
     value = container.get("resources", "limits", "memory")
     size = quantity(value.value) if value is not None and value.text.known else None
     return Limit(bytes=size, at=value.text) if value is not None and size is not None else None
+
+
+def side_images(container: Tree, spec: Tree) -> tuple[Image, ...]:
+    """Images of the other containers of a pod."""
+    others = [*containers(spec, "initContainers"), *containers(spec)]
+    found = [image_of(one) for one in others if one.start != container.start]
+    return tuple(one for one in found if one is not None)
