@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 
 from hw_specs.units import format_tokens
-from planner.errors import InvalidRequest, PlannerError
+from planner.errors import InvalidRequest
 from planner.facts.policy import policy
-from planner.facts.release import parse_version, resolve_release
+from planner.facts.release import parse_version
 from planner.facts.review import review_facts
-from planner.facts.serve_flags import serve_flags
 from planner.facts.vllm import vllm_facts
-from planner.memory.layouts import legal_tensor_parallel_sizes
 from planner.planning.answer import Plan
-from planner.planning.choose import make_plan
 from planner.review.case import Case
-from planner.review.edits import with_option, with_value
+from planner.review.edits import with_value
 from planner.review.findings import Edit, Finding, finding
 from planner.review.memory import Memory, option_of
+from planner.review.rules.cures import CURES, legal_sizes, one_layout, single_change, without_draft_length
 from planner.review.text import Source, Text
 
-_CURES = ("max-model-len", "max-num-seqs", "max-num-batched-tokens", "gpu-memory-utilization", "text-only")
-"""Levers that may stand in a command, the least surprising first."""
 _STOPPING = ("fp8-unsupported", "kv-cache-dtype-unsupported", "eagle-broken-release", "vllm-too-old-for-eagle")
 """Warnings of a plan with which the engine does not start."""
 _SIZES = ("tensor-parallel-size", "pipeline-parallel-size", "data-parallel-size")
@@ -96,7 +91,7 @@ def _enough(case: Case, ranks: int, count: int) -> str:
     """GPUs for the ranks, or ranks for the GPUs; no size that the engine refuses of this model."""
     generic = f"ask for {ranks} GPUs, or parallel sizes with a product of {count} at most"
     own = case.server.number("tensor-parallel-size") or 1
-    sizes, others = _legal(case, max(ranks, count)), ranks // own
+    sizes, others = legal_sizes(case, max(ranks, count)), ranks // own
     fitting = [size for size in sizes if size * others <= count]
     if not fitting:
         return generic
@@ -113,12 +108,12 @@ def _refused(case: Case, refused: InvalidRequest) -> Finding:
     hint = refused.hint or ""
     if code == "checkpoint-flags":
         option = option or case.server.option("tokenizer-mode") or case.server.option("config-format")
-        edits = _agreeing(case)
+        edits = one_layout(case)
     elif field == "max-model-len" and option is not None and case.model is not None:
         edits = with_value(case.server, option, str(case.model.max_position_embeddings))
     elif field == "speculative-max-model-len":
         edits = without_draft_length(case)
-    elif field == "tensor-parallel-size" and option is not None and (sizes := _legal(case, case.available)):
+    elif field == "tensor-parallel-size" and option is not None and (sizes := legal_sizes(case, case.available)):
         edits = with_value(case.server, option, str(sizes[-1]))
         hint = f"--tensor-parallel-size {sizes[-1]}; valid sizes: {', '.join(map(str, sizes))}"
     message = str(refused)
@@ -128,49 +123,6 @@ def _refused(case: Case, refused: InvalidRequest) -> Finding:
     return finding(code, message, at, cure=hint, stops=True, edits=edits)
 
 
-def _legal(case: Case, most: int | None) -> list[int]:
-    """The tensor-parallel sizes up to `most` that the model and the GPUs allow, the largest last."""
-    if case.model is None or most is None or case.gpus is None:
-        return []
-    text_only, release = case.server.on("language-model-only"), resolve_release(case.judged_version)
-    sizes = legal_tensor_parallel_sizes(case.model, most, text_only=text_only, gpu=case.gpus.spec, release=release)
-    return [*sizes]
-
-
-def _agreeing(case: Case) -> tuple[Edit, ...]:
-    """All three flags of the layout that most of them name."""
-    means = serve_flags().layouts
-    said: list[str] = []
-    for name in means:
-        text = case.server.text(name)
-        if text is not None and means[name].get(text):
-            said.append(means[name][text])
-    layout = max(("mistral", "hf"), key=said.count)
-    edits: list[Edit] = []
-    for name in means:
-        option = case.server.option(name)
-        text = case.server.text(name)
-        if option is not None and text is not None and means[name].get(text) not in (layout, None):
-            right = next(value for value, meant in means[name].items() if meant == layout)
-            edits += with_value(case.server, option, right)
-    return tuple(edits)
-
-
-def without_draft_length(case: Case) -> tuple[Edit, ...]:
-    """Take ``max_model_len`` out of the draft's JSON, where it stands in the file as it is."""
-    option = case.server.option("speculative-config")
-    if option is None or option.value is None or option.key or not option.value.verbatim:
-        return ()
-    match = re.search(
-        r",\s*\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)|\"max_model_len\"\s*:\s*(\"[^\"]*\"|\d+)\s*,\s*",
-        option.value.value,
-    )
-    if match is None:
-        return ()
-    gone = option.value.cut(match.start(), match.end())
-    return (Edit(gone.start, gone.end, ""),)
-
-
 def _does_not_fit(case: Case, plan: Plan, source: Source) -> Finding:
     settings = plan.settings
     reason = plan.reasons[0] if plan.reasons else "the memory is too little"
@@ -178,76 +130,14 @@ def _does_not_fit(case: Case, plan: Plan, source: Source) -> Finding:
     names: tuple[str, ...] = ("max-model-len", "tensor-parallel-size", "gpu-memory-utilization")
     if settings.max_model_len >= plan.model.max_position_embeddings and case.server.option("max-model-len") is None:
         names = ("tensor-parallel-size", "model")
-    cure, edits = _cure(case, plan, source)
-    return finding("does-not-fit", message, place(case, *names), cure=cure, edits=edits, stops=True)
-
-
-def _cure(case: Case, plan: Plan, source: Source) -> tuple[str, tuple[Edit, ...]]:
-    """The single change that makes it fit: GPUs that stand by, else the first lever that does."""
-    wider = _wider(case, plan)
-    if wider is not None:
-        return f"--tensor-parallel-size {wider}", _set(case, "tensor-parallel-size", str(wider), source)
-    shorter = next((lever for lever in plan.levers if lever.name == "max-model-len" and lever.fits), None)
-    if shorter is None and case.server.option("max-model-len") is None:
-        length = _fitting_length(plan)
-        if length:
-            return f"--max-model-len {length}", _set(case, "max-model-len", str(length), source)
-    # What was asked for is changed late, and images are given up last.
-    for name in sorted(_CURES, key=lambda name: (name == "text-only", case.server.option(name) is not None)):
-        lever = next((one for one in plan.levers if one.name == name and one.fits), None)
-        if lever is not None:
-            flag, _, value = lever.flag.partition(" ")
-            if name == "max-model-len":
-                # The lever steps down by halves; what surely fits may be more.
-                value = str(max(int(value), _fitting_length(plan)))
-            return f"{flag} {value}".strip(), _set(case, flag.removeprefix("--"), value, source)
-    lever = next((one for one in plan.levers if one.fits), None)
-    return (lever.flag if lever is not None else ""), ()
-
-
-def _fitting_length(plan: Plan) -> int:
-    """The longest length that surely fits with the batch as it is."""
-    step = policy().context.round_tokens.value
-    longest = plan.kv_cache.largest_max_model_len_low // step * step
-    return int(longest)
-
-
-def _wider(case: Case, plan: Plan) -> int | None:
-    """A tensor-parallel size over the GPUs that stand by, where that makes it fit."""
-    if case.used is None or plan.settings.pipeline_parallel_size > 1 or plan.settings.replicas > 1:
-        return None
-    count = plan.gpus.count
-    sizes = legal_tensor_parallel_sizes(
-        plan.model,
-        count,
-        text_only=plan.settings.language_model_only,
-        gpu=plan.gpus.spec,
-        release=resolve_release(plan.vllm_version),
-    )
-    for size in sizes:
-        if size <= plan.settings.tensor_parallel_size:
-            continue
-        try:
-            other = make_plan(dataclasses.replace(plan.request, tensor_parallel_size=size))
-        except PlannerError:
-            continue
-        if other.verdict == "fits" and size == count:
-            return size
-    return None
-
-
-def _set(case: Case, name: str, value: str, source: Source) -> tuple[Edit, ...]:
-    """Give a flag its value, or add it."""
-    option = case.server.option(name)
-    if option is not None:
-        return with_value(case.server, option, value)
-    return with_option(case.server, (f"--{name}", value) if value else (f"--{name}",), source)
+    how, edits = single_change(case, plan, source)
+    return finding("does-not-fit", message, place(case, *names), cure=how, edits=edits, stops=True)
 
 
 def _tight(case: Case, plan: Plan) -> Finding:
     length, kv = plan.settings.max_model_len, plan.kv_cache
     sure = f"{format_tokens(kv.largest_max_model_len_low)} are sure"
-    cure = next((lever.flag for lever in plan.levers if lever.name in _CURES and lever.fits), "")
+    cure = next((lever.flag for lever in plan.levers if lever.name in CURES and lever.fits), "")
     at = place(case, "max-model-len")
     if plan.verdict == "tight":
         said = f"it holds {format_tokens(length)} tokens only if every uncertain term is as expected; {sure}"
