@@ -94,7 +94,7 @@ class Case:
         """Whether some of its ranks run in other processes, started on their own."""
         apart = ("data-parallel-size-local", "data-parallel-rank", "nnodes", "headless", "data-parallel-start-rank")
         # In a cluster Ray places ranks in other pods.
-        by_ray = self.server.text("distributed-executor-backend") == "ray" and self.server.setting == "kubernetes"
+        by_ray = self.server.text("distributed-executor-backend") == "ray" and self.server.platform == "kubernetes"
         return self.server.spread or by_ray or any(self.server.option(name) is not None for name in apart)
 
     @cached_property
@@ -206,7 +206,7 @@ class Case:
     @property
     def local(self) -> bool:
         """Whether it runs on the machine itself, not in a container."""
-        return self.server.setting in _LOCAL
+        return self.server.platform in _LOCAL
 
 
 def known_model(name: str | None) -> ModelSpec | None:

@@ -44,7 +44,7 @@ def review(
     """
     source = Source(text, name)
     artefact = read(source, beside)
-    local = [one for one in artefact.servers if one.setting in ("shell", "docker", "compose", "systemd", "python")]
+    local = [one for one in artefact.servers if one.platform in ("shell", "docker", "compose", "systemd", "python")]
     judged: list[ServerReview] = []
     cases: list[Case] = []
     for server in artefact.servers:
@@ -134,7 +134,7 @@ def _open_questions(case: Case) -> list[Finding]:
         names = ", ".join(server.model.unknown)
         said = f"the model is not known: nothing here gives `{names}` a value"
         ask(said, server.model, "put the model's name in its place, and review again")
-    elif server.model is None and server.setting != "kserve" and not server.arguments.open_ended:
+    elif server.model is None and server.platform != "kserve" and not server.arguments.open_ended:
         ask("the model is not known: no argument names it", server.at, "name the model")
     # Only where the value is all that is missing does it help to ask for it.
     planned = planned_flags() if case.model is not None else {}

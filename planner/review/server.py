@@ -11,7 +11,7 @@ from hw_specs.units import parse_count
 from planner.review.options import Arguments, Option
 from planner.review.text import Text
 
-Setting = Literal[
+Platform = Literal[
     "shell", "docker", "image", "compose", "kubernetes", "kserve", "helm", "cloud", "systemd", "python", "config"
 ]  # fmt: skip
 """What starts the server; it decides which surroundings a rule may expect."""
@@ -70,7 +70,7 @@ class Opening:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probe:
+class HealthProbe:
     """How long an orchestrator waits."""
 
     kind: str
@@ -114,7 +114,7 @@ class Server:
 
     kind: str
     """In words for people: ``docker run``, ``Deployment``."""
-    setting: Setting
+    platform: Platform
     name: str
     at: Text
     """Where its command begins."""
@@ -145,7 +145,7 @@ class Server:
     """Ports that its own container declares."""
     front_ports: tuple[Text, ...] = ()
     """Ports of its pod that services of the same file lead to."""
-    probes: tuple[Probe, ...] = ()
+    probes: tuple[HealthProbe, ...] = ()
     probed_elsewhere: bool = False
     """Whether the platform brings probes of its own."""
     cached_elsewhere: bool = False
@@ -209,4 +209,4 @@ class Server:
     @property
     def container(self) -> bool:
         """Whether it runs in a container whose surroundings the artefact describes."""
-        return self.setting in ("docker", "compose", "kubernetes", "kserve", "helm")
+        return self.platform in ("docker", "compose", "kubernetes", "kserve", "helm")

@@ -83,7 +83,7 @@ def _of_scripts(
             if one.value is not None:
                 texts += [one.text, Text("\n", (one.end - 1 if one.end else 0,))]
     whole = joined(texts)
-    found = shell_servers(whole, kind=kind, scope=Scope(outside=values), setting="cloud")
+    found = shell_servers(whole, kind=kind, scope=Scope(outside=values), platform="cloud")
     pinned = pin_of(whole)
     text = root.scalar("image") or root.scalar("resources", "image_id")
     image = None
@@ -98,7 +98,7 @@ def _of_scripts(
             inner_port=True,
             version=one.version or pinned,
             image=one.image or image,
-            shared_memory=one.shared_memory if one.setting == "docker" else "given",
+            shared_memory=one.shared_memory if one.platform == "docker" else "given",
             replicas=root.integer("service", "replicas") or 1,
         )
         for one in found

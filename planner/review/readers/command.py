@@ -13,7 +13,7 @@ from planner.review.readers.image import pin_of
 from planner.review.readers.launch import Launch, launches
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import hide_templates
-from planner.review.server import Claim, Server, Setting, Variable
+from planner.review.server import Claim, Platform, Server, Variable
 from planner.review.text import TEMPLATE, Text
 
 _SBATCH = re.compile(r"^#SBATCH\s+(.*)$", re.MULTILINE)
@@ -25,7 +25,7 @@ def servers_of(
     *,
     kind: str,
     scope: Scope | None = None,
-    setting: Setting = "shell",
+    platform: Platform = "shell",
     beside: Callable[[str], str | None] | None = None,
 ) -> list[Server]:
     """Return the servers that shell text starts, in order; `beside` reads the files that it sources."""
@@ -43,18 +43,18 @@ def servers_of(
             if server is not None:
                 found.append(server)
             continue
-        server = of_launch(launch, kind=kind, setting=setting, claim=claim, version=pinned)
+        server = of_launch(launch, kind=kind, platform=platform, claim=claim, version=pinned)
         # Where it starts Ray on other machines as well, not all ranks are here.
         spread = rays and server.text("distributed-executor-backend") == "ray"
         found.append(replace(server, spread=True) if spread else server)
     return found
 
 
-def of_launch(launch: Launch, *, kind: str, setting: Setting, claim: Claim, version: Text | None = None) -> Server:
+def of_launch(launch: Launch, *, kind: str, platform: Platform, claim: Claim, version: Text | None = None) -> Server:
     """Return the server of one start of the engine itself."""
     return Server(
         kind=kind,
-        setting=setting,
+        platform=platform,
         name="",
         at=launch.at,
         arguments=read_arguments(launch.words, behind=launch.at),

@@ -25,7 +25,7 @@ from planner.review.readers.image import read_image, vendor_of
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.shell import Scope, commands
 from planner.review.readers.tree import Elsewhere, Together, Tree, assigned, documents
-from planner.review.server import Claim, Image, Limit, Mount, Opening, Probe, Server, Variable
+from planner.review.server import Claim, HealthProbe, Image, Limit, Mount, Opening, Server, Variable
 from planner.review.text import Source, Text, made, substituted
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
@@ -122,7 +122,7 @@ def _server(
     network = service.string("network_mode") or ""
     return Server(
         kind="Compose service",
-        setting="compose",
+        platform="compose",
         name=name.value,
         at=command_at,
         arguments=engine.arguments(),
@@ -308,7 +308,7 @@ def _awaited(services: Tree) -> set[str]:
     return found
 
 
-def _probe(service: Tree) -> list[Probe]:
+def _probe(service: Tree) -> list[HealthProbe]:
     check = service.get("healthcheck")
     at = service.key("healthcheck")
     if check is None or at is None or check.string("disable") == "true":
@@ -317,7 +317,7 @@ def _probe(service: Tree) -> list[Probe]:
     initial = seconds(check.string("start_period"), usual.initial_s)
     period = seconds(check.string("interval"), usual.period_s)
     failures = check.integer("retries") or usual.failures
-    return [Probe(kind="health", at=at, initial_s=initial, period_s=period, failures=failures)]
+    return [HealthProbe(kind="health", at=at, initial_s=initial, period_s=period, failures=failures)]
 
 
 def seconds(text: str | None, default: int) -> int:

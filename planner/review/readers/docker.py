@@ -110,7 +110,7 @@ def of_container(
     host_network = any(value.value == "host" for value in container.values("--network", "--net"))
     return Server(
         kind=kind,
-        setting="docker",
+        platform="docker",
         name=next((value.value for value in container.values("--name")), name),
         at=at,
         arguments=engine.arguments(behind=container.image),

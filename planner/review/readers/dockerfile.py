@@ -58,7 +58,7 @@ def servers_of(text: Text) -> list[Server]:
     return [
         Server(
             kind="Dockerfile",
-            setting="image",
+            platform="image",
             name="",
             at=own,
             arguments=engine.arguments(),

@@ -11,7 +11,7 @@ from planner.review.readers import pod as pods
 from planner.review.readers.docker import Engine
 from planner.review.readers.image import read_image
 from planner.review.readers.tree import Elsewhere, Tree, documents
-from planner.review.server import Claim, Mount, Opening, Probe, Server, Variable
+from planner.review.server import Claim, HealthProbe, Mount, Opening, Server, Variable
 from planner.review.text import Source, Text
 
 
@@ -83,7 +83,7 @@ def _production(spec: Tree, root: Tree) -> Server:
         openings.append(Opening(at=how.text, what=f"the router is a {how.value} service: it is open to the network"))
     return Server(
         kind="Helm values (production stack)",
-        setting="helm",
+        platform="helm",
         name=spec.string("name") or "",
         at=(spec.key("vllmConfig") or spec.key("name") or spec.text),
         arguments=replace(read, options=(*options, *read.options), model=spec.scalar("modelURL")),
@@ -123,7 +123,7 @@ def _selected(spec: Tree) -> str | None:
     return pods.named_product(pods.required_labels(spec.get("nodeSelectorTerms"))) or pods.node_product(spec)
 
 
-def _chart_probe(given: Tree) -> tuple[Probe, ...]:
+def _chart_probe(given: Tree) -> tuple[HealthProbe, ...]:
     """The chart's start-up probe, where the values change it."""
     found = pods.probe(given, "startup", review_facts().probes["production-stack"])
     return (found,) if found is not None else ()
@@ -158,7 +158,7 @@ def _modelservice(part: Tree, role: str, root: Tree) -> list[Server]:
         found.append(
             Server(
                 kind=f"Helm values (llm-d {role})",
-                setting="helm",
+                platform="helm",
                 name=name,
                 at=container.key("args") or container.key("modelCommand") or container.key("image") or container.text,
                 arguments=replace(arguments, options=(*arguments.options, *extra), model=weights),

@@ -34,7 +34,7 @@ def predictors(root: Tree) -> Iterator[Server]:
     weights = arguments.model or model.scalar("storageUri")
     yield Server(
         kind="InferenceService",
-        setting="kserve",
+        platform="kserve",
         name=root.string("metadata", "name") or "",
         at=model.key("args") or model.key("modelFormat") or model.text,
         arguments=replace(
@@ -96,7 +96,7 @@ def _llm_server(part: Tree, root: Tree, kind: str) -> Server | None:
         at = container.key("command") or container.key("args") or container.key("name") or at
     return Server(
         kind=kind,
-        setting="kserve",
+        platform="kserve",
         name=root.string("metadata", "name") or "",
         at=at,
         arguments=replace(

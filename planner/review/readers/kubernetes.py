@@ -14,7 +14,7 @@ from planner.review.readers import pod as pods
 from planner.review.readers.command import variables
 from planner.review.readers.pod import Pod
 from planner.review.readers.tree import Tree
-from planner.review.server import Opening, Server, Setting
+from planner.review.server import Opening, Platform, Server
 from planner.review.text import Text
 
 _RUNTIMES = ("InferenceService", "ServingRuntime", "ClusterServingRuntime")
@@ -152,7 +152,7 @@ def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
     name = root.string("metadata", "name") or ""
     size = root.integer("spec", "leaderWorkerTemplate", "size")
     found = []
-    setting: Setting = "kserve" if kind in _RUNTIMES else "kubernetes"
+    platform: Platform = "kserve" if kind in _RUNTIMES else "kubernetes"
     for pod in _pods(root):
         if (
             kind == "LeaderWorkerSet"
@@ -161,7 +161,7 @@ def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
         ):
             continue
         for container in islice(pods.containers(pod.spec), _MOST_SERVERS):
-            server = server_of(container, pod, kind=kind, name=name, setting=setting, maps=maps)
+            server = server_of(container, pod, kind=kind, name=name, platform=platform, maps=maps)
             if server is None or (not server.options and server.model is None and kind not in _STARTED):
                 continue
             nodes = size if kind == "LeaderWorkerSet" and size else 1
@@ -186,7 +186,7 @@ def _starts_ray(container: Tree) -> bool:
 
 
 def server_of(
-    container: Tree, pod: Pod, *, kind: str, name: str, setting: Setting, maps: pods.Maps = pods.NO_MAPS
+    container: Tree, pod: Pod, *, kind: str, name: str, platform: Platform, maps: pods.Maps = pods.NO_MAPS
 ) -> Server | None:
     """Return the server in one container of a pod; None where it holds something else."""
     engine = pods.engine_of(container, pod.spec, maps)
@@ -199,7 +199,7 @@ def server_of(
     at = container.key("command") or container.key("args") or container.key("image") or container.text
     return Server(
         kind=kind,
-        setting=setting,
+        platform=platform,
         name=name,
         at=at,
         arguments=engine.arguments(),
@@ -216,8 +216,8 @@ def server_of(
         declared_ports=tuple(pods.numbers(container, "containerPort")),
         inner_port=True,
         probes=tuple(pods.probes(container)),
-        probed_elsewhere=setting == "kserve",
-        cached_elsewhere=setting == "kserve",
+        probed_elsewhere=platform == "kserve",
+        cached_elsewhere=platform == "kserve",
         hidden_variables=pods.hides_variables(container, maps),
         files={path: partial(_itself, text) for path, text in pods.files(container, pod.spec, maps).items()},
         containers_at=pod.spec.key("containers"),

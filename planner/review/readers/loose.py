@@ -35,10 +35,10 @@ def servers_of(root: Tree) -> list[Server]:
             if server is not None:
                 found.append(server)
         elif node.kind == "scalar" and _STARTED.search(node.value or ""):
-            if any(one.at.start <= node.end and node.start <= one.at.end for one in found if one.setting == "image"):
+            if any(one.at.start <= node.end and node.start <= one.at.end for one in found if one.platform == "image"):
                 continue
             for text in _shown(node.text):
-                found += shell_servers(text, kind="command in YAML", setting="cloud")
+                found += shell_servers(text, kind="command in YAML", platform="cloud")
     return [replace(one, shared_memory="given", inner_port=True) for one in found]
 
 
@@ -90,7 +90,7 @@ def _container(node: Tree, above: Tree) -> Server | None:
     claim = replace(pods.gpu_claim(resources, resources), missing=False) if resources is not None else Claim()
     return Server(
         kind="container in YAML",
-        setting="image",
+        platform="image",
         name=node.string("name") or "",
         at=at,
         arguments=engine.arguments(),

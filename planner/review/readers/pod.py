@@ -16,7 +16,7 @@ from planner.review.readers.image import holds_engine, read_image
 from planner.review.readers.launch import SHELLS, launches, shell_call
 from planner.review.readers.shell import Scope
 from planner.review.readers.tree import Tree
-from planner.review.server import Claim, Image, Limit, Mount, Opening, Probe, Variable
+from planner.review.server import Claim, HealthProbe, Image, Limit, Mount, Opening, Variable
 from planner.review.text import Text, substituted
 
 _REFERENCE = re.compile(r"\$\(([A-Za-z_][\w.-]*)\)")
@@ -260,14 +260,14 @@ def privileged(holder: Tree, *names: str) -> Text | None:
     return None
 
 
-def probes(container: Tree) -> list[Probe]:
+def probes(container: Tree) -> list[HealthProbe]:
     """A container's probes, with the defaults of Kubernetes."""
     facts = review_facts().probes["kubernetes"]
     found = (probe(container, kind, facts) for kind in ("startup", "liveness", "readiness"))
     return [one for one in found if one is not None]
 
 
-def probe(holder: Tree, kind: str, otherwise: ProbeDefaults) -> Probe | None:
+def probe(holder: Tree, kind: str, otherwise: ProbeDefaults) -> HealthProbe | None:
     """One probe; `otherwise` has what it does not say."""
     node, key = holder.get(kind + "Probe"), holder.key(kind + "Probe")
     if node is None or key is None or node.kind != "map":
@@ -276,7 +276,7 @@ def probe(holder: Tree, kind: str, otherwise: ProbeDefaults) -> Probe | None:
     usual = (otherwise.initial_s, otherwise.period_s, otherwise.failures)
     initial, period, failures = (own if one is None else one for one, own in zip(given, usual, strict=True))
     port = node.scalar("tcpSocket", "port") or node.scalar("httpGet", "port")
-    return Probe(kind=kind, at=key, initial_s=initial, period_s=period, failures=failures, port=port)
+    return HealthProbe(kind=kind, at=key, initial_s=initial, period_s=period, failures=failures, port=port)
 
 
 def openings(container: Tree, spec: Tree) -> list[Opening]:

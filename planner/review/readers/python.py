@@ -108,7 +108,7 @@ class _Reader(ast.NodeVisitor):
 
     def _take(self, kind: str, at: Text, arguments: Arguments, *, entry: Literal["serve", "llm"] = "serve") -> None:
         server = Server(
-            kind=kind, setting="python", name="", at=at, arguments=arguments, entry=entry, env=dict(self.env),
+            kind=kind, platform="python", name="", at=at, arguments=arguments, entry=entry, env=dict(self.env),
             editable="none",
         )  # fmt: skip
         self.found.append(server)

@@ -44,7 +44,7 @@ def applications(root: Tree) -> list[Server]:
         for one in _configurations(application):
             claim = Claim(product=one.string("accelerator_type"), at=one.key("accelerator_type"))
             server = _server(one, None, claim, None, root)
-            found.append(replace(server, kind="Ray Serve application", setting="cloud"))
+            found.append(replace(server, kind="Ray Serve application", platform="cloud"))
     return found
 
 
@@ -66,7 +66,7 @@ def _server(one: Tree, whole: Text | None, claim: Claim, image: Text | None, roo
 def _service(root: Tree, at: Text, arguments: Arguments, claim: Claim, image: Text | None) -> Server:
     return Server(
         kind="RayService",
-        setting="kubernetes",
+        platform="kubernetes",
         name=root.string("metadata", "name") or "",
         at=at,
         arguments=arguments,

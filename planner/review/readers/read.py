@@ -201,7 +201,7 @@ def _config(root: Tree) -> Server:
     assert at is not None
     return Server(
         kind="vLLM configuration",
-        setting="config",
+        platform="config",
         name="",
         at=at,
         arguments=Arguments(options=tuple(options), model=model),

@@ -36,7 +36,7 @@ def servers_of(text: Text) -> list[Server]:
         words = text.cut(command.start(2), command.end(2))
         # Lines that are indented belong to the value; a newline in it ends no command.
         words = replace(words, value=words.value.replace("\n", " "))
-        for one in shell_servers(words, kind="supervisord program", setting="systemd"):
+        for one in shell_servers(words, kind="supervisord program", platform="systemd"):
             found.append(replace(one, env={**env, **one.env}, name=section[1].partition(":")[2]))
     return found
 

@@ -79,7 +79,7 @@ def servers_of(text: Text, beside: Callable[[str], str | None]) -> tuple[list[Se
     for line in unit.values("ExecStart"):
         bare = line.cut(len(line.value) - len(line.value.lstrip(" @-:+!|")))
         scope = Scope(outside=outside, exported=dict(outside), beside=beside)
-        servers = shell_servers(bare, kind="systemd unit", scope=scope, setting="systemd")
+        servers = shell_servers(bare, kind="systemd unit", scope=scope, platform="systemd")
         if not servers:
             first = bare.value.split()
             match = _OTHERS.search(bare.value)
@@ -125,7 +125,7 @@ def _quadlet(unit: Unit, beside: Callable[[str], str | None]) -> Server | None:
 
 def _limit(unit: Unit, server: Server) -> Limit | None:
     """What the unit may take; a container of the docker daemon's is outside of it."""
-    if server.setting != "systemd":
+    if server.platform != "systemd":
         return server.host_memory
     values = [value for value in unit.values("MemoryMax") if value.value.strip()]
     return docker.size_limit(values[-1]) if values else None

@@ -13,7 +13,7 @@ from planner.review.case import Case
 from planner.review.edits import line_before, replaced
 from planner.review.findings import Edit, Finding, Severity, finding
 from planner.review.readers.image import moving, serves, vendor_of
-from planner.review.server import Image, Mount, Probe
+from planner.review.server import HealthProbe, Image, Mount
 from planner.review.text import Source, Text
 
 _CACHES = ("cache", "huggingface", "hf", "model", "weight", "hub", "data")
@@ -66,19 +66,19 @@ def _pinned(case: Case, image: Image) -> tuple[Edit, ...]:
 def _privileged(case: Case, at: Text, source: Source) -> Finding:
     edits: tuple[Edit, ...] = ()
     text = source.text
-    if case.server.setting == "docker" and at.verbatim and case.server.claim.at is not None:
+    if case.server.platform == "docker" and at.verbatim and case.server.claim.at is not None:
         start, end = at.start, at.end
         while start > 0 and text[start - 1] in " \t":
             start -= 1
         if text[start - 1 : start] == "\n":
             start, end = at.start, at.end + len(text[at.end :]) - len(text[at.end :].lstrip(" \t"))
         edits = (Edit(start, end, ""),)
-    elif case.server.setting == "compose" and case.server.claim.at is not None:
+    elif case.server.platform == "compose" and case.server.claim.at is not None:
         line_start = text.rfind("\n", 0, at.start) + 1
         line_end = text.find("\n", at.start)
         if text[line_start : at.start].strip() == "" and line_end > 0:
             edits = (Edit(line_start, line_end + 1, ""),)
-    name = "--privileged" if case.server.setting == "docker" else "privileged: true"
+    name = "--privileged" if case.server.platform == "docker" else "privileged: true"
     said, cure = f"{name} gives the container the whole host", "leave it out: the GPU's devices are enough"
     return finding("privileged", said, at, edits=edits, cure=cure)
 
@@ -93,13 +93,13 @@ def _gpus(case: Case) -> Iterator[Finding]:
             "docker": "--gpus all" if image_vendor != "amd" else "--device /dev/kfd --device /dev/dri",
             "compose": "deploy.resources.reservations.devices, or gpus: all",
             "helm": "requestGPU",
-        }.get(server.setting, "resources.limits with nvidia.com/gpu or amd.com/gpu")
+        }.get(server.platform, "resources.limits with nvidia.com/gpu or amd.com/gpu")
         yield finding(
             "no-gpu-request",
             "nothing gives this container a GPU",
             claim.at or server.at,
             # A node whose every container sees its GPUs would start it all the same.
-            stops=server.setting in ("docker", "compose"),
+            stops=server.platform in ("docker", "compose"),
             cure=how,
         )
         return
@@ -123,17 +123,17 @@ def _called(vendor: str | None) -> str:
 
 def _shared_memory(case: Case, source: Source) -> Iterator[Finding]:
     server = case.server
-    if server.setting not in ("docker", "compose", "kubernetes") or case.ranks is None:
+    if server.platform not in ("docker", "compose", "kubernetes") or case.ranks is None:
         return
     here = min(case.ranks, server.claim.count or case.ranks)
     if server.shared_memory == "none" and here > 1:
         how = {"docker": "--ipc=host, or --shm-size 16g", "compose": "ipc: host, or shm_size: 16g"}.get(
-            server.setting, "an emptyDir of medium Memory, mounted at /dev/shm"
+            server.platform, "an emptyDir of medium Memory, mounted at /dev/shm"
         )
         edits: tuple[Edit, ...] = ()
-        if server.setting == "docker":
+        if server.platform == "docker":
             edits = _behind_run(case, source, "--ipc=host")
-        elif server.setting == "compose" and server.image is not None:
+        elif server.platform == "compose" and server.image is not None:
             edits = line_before(source, server.image.name, "image", "ipc: host")
         said = f"its {case.ranks} ranks get no more than 64 MiB of /dev/shm"
         yield finding("shared-memory", said, server.at, cure=how, edits=edits)
@@ -152,7 +152,7 @@ def _behind_run(case: Case, source: Source, flag: str) -> tuple[Edit, ...]:
 
 def _cache(case: Case) -> Iterator[Finding]:
     server = case.server
-    if server.setting not in ("docker", "compose", "kubernetes", "helm") or server.cached_elsewhere:
+    if server.platform not in ("docker", "compose", "kubernetes", "helm") or server.cached_elsewhere:
         return
     if case.hub_name is None:
         return
@@ -167,7 +167,7 @@ def _cache(case: Case) -> Iterator[Finding]:
         "docker": "-v ~/.cache/huggingface:/root/.cache/huggingface",
         "compose": "a volume at /root/.cache/huggingface",
         "helm": "pvcStorage",
-    }.get(server.setting, "a persistent volume claim, mounted at /root/.cache/huggingface")
+    }.get(server.platform, "a persistent volume claim, mounted at /root/.cache/huggingface")
     said = "no volume holds the model cache: the weights are downloaded again at every start"
     yield finding("cache-volume", said, server.at, cure=cure)
 
@@ -209,7 +209,7 @@ def _least_start_s(size_bytes: int) -> int:
     return int(loading + review_facts().least_prepare_s.value)
 
 
-def _short(probe: Probe, needed_s: int) -> Finding:
+def _short(probe: HealthProbe, needed_s: int) -> Finding:
     what = {"health": "healthcheck", "startup": "startupProbe", "liveness": "livenessProbe"}[probe.kind]
     cure = f"a startupProbe with failureThreshold {-(-2 * needed_s // max(1, probe.period_s))}"
     said = f"the {what} gives up after {probe.patience_s} s, before the weights are loaded: a start takes at least"

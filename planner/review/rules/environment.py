@@ -47,7 +47,7 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
         edits = replaced(variable.name, HF_TOKEN) if variable.name.value == key else ()
         yield finding("hub-token-name", said, at, cure=HF_TOKEN, edits=edits)
     # An instruction of a Dockerfile is expanded when the image is built.
-    if value is not None and case.server.setting != "image" and _literal(case, value.value):
+    if value is not None and case.server.platform != "image" and _literal(case, value.value):
         said = f"the value of {key} is the text `{value.value}`: nothing puts a value in its place"
         yield finding("literal-variable", said, value, cure="valueFrom a secret, or $(NAME)")
     elif value is not None and value.known and is_secret_name(key) and not _stands_in(case, key, value.value):
@@ -71,7 +71,7 @@ def _stands_in(case: Case, name: str, value: str) -> bool:
         return True
     a_name = re.fullmatch(r"[A-Z][A-Z_-]+", value) is not None and is_secret_name(value.replace("-", "_"))
     a_name = a_name or (_letters(value) != "" and _letters(name).endswith(_letters(value)))
-    return case.server.setting != "helm" and (a_name or re.search(pattern, value) is not None)
+    return case.server.platform != "helm" and (a_name or re.search(pattern, value) is not None)
 
 
 def _letters(text: str) -> str:
@@ -79,7 +79,7 @@ def _letters(text: str) -> str:
 
 
 def _literal(case: Case, value: str) -> bool:
-    return case.server.setting in ("kubernetes", "kserve", "helm", "image") and bool(_DOLLAR.match(value.strip()))
+    return case.server.platform in ("kubernetes", "kserve", "helm", "image") and bool(_DOLLAR.match(value.strip()))
 
 
 def _links(case: Case, source: Source) -> Iterator[Finding]:
@@ -100,7 +100,7 @@ def _links(case: Case, source: Source) -> Iterator[Finding]:
 def _literals(case: Case) -> Iterator[Finding]:
     """Arguments that no shell sees."""
     server = case.server
-    in_image = server.setting == "image"
+    in_image = server.platform == "image"
     cure = (
         "the shell form of the instruction, without brackets"
         if in_image

@@ -30,7 +30,7 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     if not complete(case.version):
         return
     # KServe's own runtimes have flags beside the engine's: what no release ever had may be theirs.
-    mixed = case.server.setting == "kserve" and case.server.kind == "InferenceService"
+    mixed = case.server.platform == "kserve" and case.server.kind == "InferenceService"
     mixed = mixed or any(one.name in review_facts().extensions.names for one in case.server.options)
     for one in case.server.options:
         found = _missing(case, one, source) if not mixed or gone(one.name) is not None else None

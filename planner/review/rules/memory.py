@@ -155,7 +155,7 @@ def _idle(case: Case) -> Finding | None:
     if used is None or case.elsewhere:
         return None
     available = case.available
-    if server.setting in ("kubernetes", "kserve", "helm"):
+    if server.platform in ("kubernetes", "kserve", "helm"):
         available = server.claim.count
     if available is None or (not case.alone and server.claim.count is None and case.visible is None):
         return None

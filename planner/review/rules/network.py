@@ -29,7 +29,7 @@ def _open(case: Case) -> Iterator[Finding]:
     for opening in server.openings:
         yield finding("open-port", f"{opening.what}, without an API key", opening.at, cure=cure)
     if server.openings or server.inner_port or server.container:
-        if server.setting in ("docker", "compose") and not server.inner_port and _listens(case):
+        if server.platform in ("docker", "compose") and not server.inner_port and _listens(case):
             said = "the host's network is its own: the server listens on all interfaces, without an API key"
             yield finding("open-port", said, server.at, cure=bind)
         return
@@ -38,7 +38,7 @@ def _open(case: Case) -> Iterator[Finding]:
         if server.text("host") in _EVERYWHERE:
             said = f"--host {server.text('host')} listens on all interfaces, without an API key"
             yield finding("open-port", said, host.typed, cure=bind)
-    elif case.script and server.setting in ("shell", "systemd"):
+    elif case.script and server.platform in ("shell", "systemd"):
         said = "without --host the server listens on all interfaces, without an API key"
         yield finding("open-port", said, server.at, severity="info", cure=bind)
 
@@ -55,7 +55,7 @@ def _ports(case: Case) -> Iterator[Finding]:
     server = case.server
     given = server.option("port")
     port = server.number("port") if given is not None else DEFAULT_PORT
-    if port is None or server.setting == "kserve" or server.option("uds") is not None:
+    if port is None or server.platform == "kserve" or server.option("uds") is not None:
         return
 
     def mismatch(said: str, at: Text, cure: str, severity: Severity | None = None) -> Finding:

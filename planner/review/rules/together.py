@@ -13,7 +13,7 @@ from planner.review.rules.memory import place
 from planner.review.text import Source, Text
 from planner.settings import DEFAULT_PORT
 
-_SETTINGS = ("shell", "docker", "compose")
+_PLATFORMS = ("shell", "docker", "compose")
 _ELSEWHERE = re.compile(r"\b(ssh|srun|mpirun|pdsh|clush|kubectl|exec)\b")
 _APART = re.compile(r";;|^\s*(else|elif|wait|kill|pkill|docker (stop|rm|kill)|function)\b|\(\)\s*\{", re.MULTILINE)
 """What stands between two servers that do not run at the same time, or may not."""
@@ -27,9 +27,9 @@ def find(case: Case, before: Sequence[Case], source: Source) -> Iterator[Finding
 
 
 def _at_once(first: Case, second: Case, source: Source) -> bool:
-    if any(one.server.setting not in _SETTINGS or one.elsewhere for one in (first, second)):
+    if any(one.server.platform not in _PLATFORMS or one.elsewhere for one in (first, second)):
         return False
-    if first.server.setting == "compose":
+    if first.server.platform == "compose":
         return first.server.stays and second.server.stays
     start, end = sorted((first.server.at.start, second.server.at.start))
     lines = [source.text[source.text.rfind("\n", 0, at) + 1 : at] for at in (start, end)]
@@ -49,7 +49,7 @@ def _in_background(case: Case, source: Source) -> bool:
 
 def _ports(case: Case) -> list[tuple[str, str, Text]]:
     server = case.server
-    if server.setting != "shell" and server.inner_port:
+    if server.platform != "shell" and server.inner_port:
         return [*server.host_ports]
     port = server.number("port") if server.option("port") is not None else DEFAULT_PORT
     if port is None or server.option("uds") is not None or server.arguments.open_ended or server.entry == "llm":
