@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner import json_schema
+from planner.checkpoint import load_preset
 from planner.cli import COMMANDS, main
 
 
@@ -137,7 +138,9 @@ def test_underscores_as_vllm_allows(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_eagle_takes_the_cards_number_unless_told(capsys: pytest.CaptureFixture[str]) -> None:
-    for argv, tokens in ((["--eagle"], 3), (["--eagle", "2"], 2)):
+    draft = load_preset().draft
+    assert draft is not None
+    for argv, tokens in ((["--eagle"], draft.card_num_speculative_tokens), (["--eagle", "2"], 2)):
         out = call(capsys, "--gpus", "8xH200", *argv, "--json")[1]
         assert json.loads(out)["settings"]["num_speculative_tokens"] == tokens
 
