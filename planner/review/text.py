@@ -50,6 +50,15 @@ class Text:
         unknown = tuple(name for name in self.unknown if name in value or (name == TEMPLATE and HIDDEN in value))
         return Text(value, self.offsets[start:end], unknown, self.verbatim)
 
+    def within(self, whole: Text) -> Text:
+        """The same text, of a document that `whole` is, at its places in the file."""
+        last = len(whole.offsets) - 1
+        if last < 0:
+            return self
+        return Text(
+            self.value, tuple(whole.offsets[min(one, last)] for one in self.offsets), self.unknown, self.verbatim
+        )
+
     def partition(self, mark: str) -> tuple[Text, Text | None]:
         """What stands before the first `mark`, and behind it; None where there is no mark."""
         at = self.value.find(mark)

@@ -26,49 +26,41 @@ from planner.state import append_records, read_kept, state_dir
 
 SCHEMA = 1
 
-_JSON_KEYS = {
-    "duration_s": "duration", "completed": "completed", "total_input_tokens": "total_input_tokens",
-    "total_output_tokens": "total_output_tokens", "requests_per_s": "request_throughput",
-    "output_tokens_per_s": "output_throughput", "total_tokens_per_s": "total_token_throughput",
-    "ttft_ms": "mean_ttft_ms", "ttft_p99_ms": "p99_ttft_ms", "tpot_ms": "mean_tpot_ms", "tpot_p99_ms": "p99_tpot_ms",
-    "itl_ms": "mean_itl_ms", "itl_p99_ms": "p99_itl_ms", "acceptance_length": "spec_decode_acceptance_length",
-}  # fmt: skip
-_TEXT_LABELS = {
-    "duration_s": "Benchmark duration (s)", "completed": "Successful requests",
-    "total_input_tokens": "Total input tokens", "total_output_tokens": "Total generated tokens",
-    "requests_per_s": "Request throughput (req/s)",
-    "output_tokens_per_s": "Output token throughput (tok/s)", "total_tokens_per_s": "Total token throughput (tok/s)",
-    "ttft_ms": "Mean TTFT (ms)", "ttft_p99_ms": "P99 TTFT (ms)", "tpot_ms": "Mean TPOT (ms)",
-    "tpot_p99_ms": "P99 TPOT (ms)",
-    "itl_ms": "Mean ITL (ms)", "itl_p99_ms": "P99 ITL (ms)", "acceptance_length": "Acceptance length",
-}  # fmt: skip
-_REQUIRED = ("completed", "output_tokens_per_s", "ttft_ms")
+
+def _figure(key: str, label: str, *, required: bool = False) -> Any:
+    """A figure under the key of the tool's JSON, and the label of its table."""
+    names = {"key": key, "label": label}
+    return dataclasses.field(metadata=names) if required else dataclasses.field(default=None, metadata=names)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResult:
     """What the benchmark reported; a figure it did not report is None. Times in milliseconds, the run in seconds."""
 
-    completed: int
-    output_tokens_per_s: float
-    ttft_ms: float
-    duration_s: float | None = None
-    total_input_tokens: int | None = None
-    total_output_tokens: int | None = None
-    requests_per_s: float | None = None
-    total_tokens_per_s: float | None = None
-    ttft_p99_ms: float | None = None
-    tpot_ms: float | None = None
-    tpot_p99_ms: float | None = None
-    itl_ms: float | None = None
-    itl_p99_ms: float | None = None
-    acceptance_length: float | None = None
+    completed: int = _figure("completed", "Successful requests", required=True)
+    output_tokens_per_s: float = _figure("output_throughput", "Output token throughput (tok/s)", required=True)
+    ttft_ms: float = _figure("mean_ttft_ms", "Mean TTFT (ms)", required=True)
+    duration_s: float | None = _figure("duration", "Benchmark duration (s)")
+    total_input_tokens: int | None = _figure("total_input_tokens", "Total input tokens")
+    total_output_tokens: int | None = _figure("total_output_tokens", "Total generated tokens")
+    requests_per_s: float | None = _figure("request_throughput", "Request throughput (req/s)")
+    total_tokens_per_s: float | None = _figure("total_token_throughput", "Total token throughput (tok/s)")
+    ttft_p99_ms: float | None = _figure("p99_ttft_ms", "P99 TTFT (ms)")
+    tpot_ms: float | None = _figure("mean_tpot_ms", "Mean TPOT (ms)")
+    tpot_p99_ms: float | None = _figure("p99_tpot_ms", "P99 TPOT (ms)")
+    itl_ms: float | None = _figure("mean_itl_ms", "Mean ITL (ms)")
+    itl_p99_ms: float | None = _figure("p99_itl_ms", "P99 ITL (ms)")
+    acceptance_length: float | None = _figure("spec_decode_acceptance_length", "Acceptance length")
     """Mean tokens of a step with a draft, as the tool read it off the server's ``/metrics``; None without a draft."""
 
     def figures(self) -> dict[str, float]:
         """The figures that a forecast has too, by its names."""
         values = dataclasses.asdict(self)
         return {name: float(value) for name, value in values.items() if value is not None and "total_" not in name[:6]}
+
+
+_FIGURES = dataclasses.fields(BenchResult)
+_COUNTS = ("completed", "total_input_tokens", "total_output_tokens")
 
 
 def bench_argv(
@@ -178,7 +170,8 @@ def read_result(text: str) -> BenchResult:
         LogNotUnderstood: when it is neither, or lacks the figures every release has.
     """
     values = _from_json(text) if text.lstrip().startswith("{") else _from_table(text)
-    missing = [name for name in _REQUIRED if values.get(name) is None]
+    needed = [one.name for one in _FIGURES if one.default is dataclasses.MISSING]
+    missing = [name for name in needed if values.get(name) is None]
     if missing:
         raise LogNotUnderstood(
             f"the benchmark's result lacks {' and '.join(missing)}",
@@ -202,18 +195,19 @@ def _from_json(text: str) -> dict[str, Any]:
         raise LogNotUnderstood("the benchmark's result is not JSON", hint="was the run cut short?") from None
     if not isinstance(document, dict):
         return {}
-    found = {name: document[key] for name, key in _JSON_KEYS.items() if isinstance(document.get(key), int | float)}
-    return {name: value for name, value in found.items() if abs(value) <= MOST}
+    found = {one.name: document.get(one.metadata["key"]) for one in _FIGURES}
+    return {name: value for name, value in found.items() if isinstance(value, int | float) and abs(value) <= MOST}
 
 
 def _from_table(text: str) -> dict[str, Any]:
     found: dict[str, Any] = {}
-    for name, label in _TEXT_LABELS.items():
-        number = r"([0-9][0-9,]{0,20}(?:\.[0-9]{0,20})?)"
-        match = re.search(rf"^\s*{re.escape(label)}:\s+{number}\s*$", text, re.MULTILINE | re.IGNORECASE)
+    number = r"([0-9][0-9,]{0,20}(?:\.[0-9]{0,20})?)"
+    for one in _FIGURES:
+        label = re.escape(one.metadata["label"])
+        match = re.search(rf"^\s*{label}:\s+{number}\s*$", text, re.MULTILINE | re.IGNORECASE)
         if match:
             value = float(match[1].replace(",", ""))
-            found[name] = int(value) if name in ("completed", "total_input_tokens", "total_output_tokens") else value
+            found[one.name] = int(value) if one.name in _COUNTS else value
     return found
 
 

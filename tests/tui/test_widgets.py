@@ -181,9 +181,9 @@ def test_numbers_stand_right_and_the_flexible_column_gives_way() -> None:
 def test_gauges_need_two_looks_for_rates_and_survive_a_restart() -> None:
     page = 'vllm:generation_tokens_total{{engine="0"}} {n}\nvllm:kv_cache_usage_perc{{engine="0"}} 0.5\n'
     first, second = read_counters(page.format(n=100), at_s=1.0), read_counters(page.format(n=300), at_s=3.0)
-    assert live_metrics(first, None).generated_tokens_per_s is None
-    assert live_metrics(second, first).generated_tokens_per_s == 100.0
-    assert live_metrics(first, second).generated_tokens_per_s is None
+    assert live_metrics(first, None).output_tokens_per_s is None
+    assert live_metrics(second, first).output_tokens_per_s == 100.0
+    assert live_metrics(first, second).output_tokens_per_s is None
     assert live_metrics(second, first).kv_use_fraction == 0.5
     assert live_metrics(second, first).running is None
 

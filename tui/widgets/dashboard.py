@@ -153,7 +153,7 @@ def _figures(sample: Sample, serving: Serving, *, with_running: bool) -> list[_F
     return [
         *([running] if with_running else []),
         _Figure("KV cache, %", _number(use), [_percent(one.kv_use_fraction) for one in history], pool),
-        _beside("tokens/s out", sample.output_tokens_per_s, [one.generated_tokens_per_s for one in history],
+        _beside("tokens/s out", sample.output_tokens_per_s, [one.output_tokens_per_s for one in history],
                 forecast.output_tokens_per_s if forecast else None, low=True),
         _beside("tokens/s in", sample.prompt_tokens_per_s, [one.prompt_tokens_per_s for one in history], None),
         _beside("TTFT mean, ms", sample.ttft_ms, [one.ttft_ms for one in history],

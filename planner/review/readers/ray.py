@@ -99,11 +99,7 @@ def _by_variables(one: Tree, whole: Text, claim: Claim, image: Text | None, root
 
 def _outer(text: Text, whole: Text | None) -> Text:
     """Places inside the scalar as places in the file; None where there is no scalar around it."""
-    if whole is None:
-        return text
-    last = len(whole.offsets) - 1
-    offsets = tuple(whole.offsets[min(offset, last)] for offset in text.offsets) if whole.offsets else ()
-    return Text(text.value, offsets, text.unknown, text.verbatim)
+    return text if whole is None else text.within(whole)
 
 
 def _workers(root: Tree) -> tuple[Claim, Text | None]:

@@ -258,8 +258,17 @@ def _with_config(server: Server, beside: Callable[[str], str | None]) -> Server:
         if root.kind == "map":
             more, model = _config_options(root)
             options += more
-    moved = [Option(one.name, one.key, _at(one.typed, content), _at(one.value, content), one.on) for one in options]
-    model = server.model or (_at(model, content) if model else None)
+
+    def placed(text: Text) -> Text:
+        """At its place in the artefact, where it is not to be edited."""
+        return replace(text.within(content), verbatim=False)
+
+    nothing = Text("", content.offsets[:1])
+    moved = [
+        Option(one.name, one.key, placed(one.typed), placed(one.value) if one.value is not None else nothing, one.on)
+        for one in options
+    ]
+    model = server.model or (placed(model) if model is not None else None)
     return replace(server, arguments=replace(server.arguments, options=(*moved, *server.options), model=model))
 
 
@@ -270,11 +279,3 @@ def _config_text(server: Server, path: str, place: int, beside: Callable[[str], 
         return mounted()
     content = beside(path)
     return None if content is None else made(content, place)
-
-
-def _at(text: Text | None, whole: Text) -> Text:
-    """Text of an inner document at its place in the file, where it is not to be edited."""
-    if text is None:
-        return Text("", whole.offsets[:1])
-    last = len(whole.offsets) - 1
-    return Text(text.value, tuple(whole.offsets[min(one, last)] for one in text.offsets), text.unknown, False)

@@ -37,7 +37,7 @@ class LiveMetrics:
     waiting: int | None
     kv_use_fraction: float | None
     """Of the fullest engine."""
-    generated_tokens_per_s: float | None
+    output_tokens_per_s: float | None
     prompt_tokens_per_s: float | None
     ttft_ms: float | None
     """Mean over the requests that got their first token since the last look."""
@@ -72,7 +72,7 @@ def live_metrics(now: Counters, before: Counters | None) -> LiveMetrics:
         running=_whole(now.get(RUNNING)),
         waiting=_whole(now.get(WAITING)),
         kv_use_fraction=now.get(KV_USE),
-        generated_tokens_per_s=_rate(now, before, GENERATED_TOKENS),
+        output_tokens_per_s=_rate(now, before, GENERATED_TOKENS),
         prompt_tokens_per_s=_rate(now, before, PROMPT_TOKENS),
         ttft_ms=1000 * waited_s / first_tokens if first_tokens and waited_s is not None else None,
         finished=_whole(now.get(FINISHED)),

@@ -191,7 +191,7 @@ class Window:
             running=live.running,
             waiting=live.waiting,
             kv_use_fraction=live.kv_use_fraction,
-            output_tokens_per_s=live.generated_tokens_per_s,
+            output_tokens_per_s=live.output_tokens_per_s,
             prompt_tokens_per_s=live.prompt_tokens_per_s,
             ttft_ms=_ms(ttft.mean),
             ttft_p50_ms=_ms(ttft.quantile(0.5)),
