@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from hw_specs.detect.devices import DetectedGpu, Driver
-from hw_specs.inventory.host import MOST_GPUS, Host, device, host_of, identify, mib, whole
+from hw_specs.inventory.host import MOST_GPUS, Host, device, host_of, identify, mib, table, whole
 
 _CARD = re.compile(r"card\d{1,4}")
 _UUID_DEVICE = re.compile(r"[0-9a-f]{4}([0-9a-f]{4})-", re.IGNORECASE)
@@ -36,9 +36,9 @@ def read_amd_smi(entries: list[Any], *, name: str) -> tuple[Host, ...]:
     described, others = whole(entries[: MOST_GPUS + 1], name=name, what="a GPU")
     notes += [str(other.problem) for other in others]
     for number, entry in enumerate(described):
-        asic, board = _section(entry, "asic"), _section(entry, "board")
-        vram, parts = _section(entry, "vram"), _section(entry, "partition")
-        version = version or _text(_section(entry, "driver").get("version"))
+        asic, board = table(entry.get("asic")), table(entry.get("board"))
+        vram, parts = table(entry.get("vram")), table(entry.get("partition"))
+        version = version or _text(table(entry.get("driver")).get("version"))
         uuid = _text(entry.get("uuid")) or ""
         device_id = _number(asic.get("device_id"))
         if device_id is None and (found_id := _UUID_DEVICE.match(uuid)):
@@ -59,7 +59,7 @@ def read_amd_smi(entries: list[Any], *, name: str) -> tuple[Host, ...]:
                 reserved_bytes=0 if total else None,
                 architecture=_text(asic.get("target_graphics_version")),
                 uuid=uuid,
-                pci_bus_id=_text(_section(entry, "bus").get("bdf")) or _text(entry.get("bdf")) or "",
+                pci_bus_id=_text(table(entry.get("bus")).get("bdf")) or _text(entry.get("bdf")) or "",
                 pci_device_id=device_id,
                 compute_units=_number(asic.get("num_compute_units")),
                 compute_partition=_text(parts.get("compute_partition") or parts.get("accelerator_partition")),
@@ -76,8 +76,7 @@ def read_rocm_smi(value: Mapping[str, Any], *, name: str) -> tuple[Host, ...]:
     notes: list[str] = []
     cards = sorted((str(key) for key in value if _CARD.fullmatch(str(key))), key=lambda key: int(key[4:]))
     for card in cards[: MOST_GPUS + 1]:
-        raw = value[card] if isinstance(value[card], dict) else {}
-        shown = {str(key).strip().lower(): text for key, text in raw.items()}
+        shown = {str(key).strip().lower(): text for key, text in table(value[card]).items()}
         total = _bytes(shown.get("vram total memory (b)"))
         used = _bytes(shown.get("vram total used memory (b)"))
         device_id = next(
@@ -110,11 +109,6 @@ def read_rocm_smi(value: Mapping[str, Any], *, name: str) -> tuple[Host, ...]:
             )
         )
     return (host_of(name, devices, notes=notes),)
-
-
-def _section(entry: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = entry.get(key)
-    return value if isinstance(value, dict) else {}
 
 
 def _size(value: Any) -> int | None:

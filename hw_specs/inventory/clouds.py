@@ -10,7 +10,7 @@ from hw_specs.errors import M35Error, shown
 from hw_specs.facts import instance_facts
 from hw_specs.gpu_set import parse_gpus
 from hw_specs.instances import find_instance
-from hw_specs.inventory.host import Host, count_of, whole
+from hw_specs.inventory.host import Host, count_of, table, tables, whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,17 +41,16 @@ def instances_of(value: Any, *, name: str) -> tuple[list[Instance], tuple[Host, 
 
 
 def _of_aws(one: dict[str, Any]) -> Instance:
-    names = [tag.get("Value") for tag in _dicts(one.get("Tags")) if tag.get("Key") == "Name"]
-    state = one.get("State")
+    names = [tag.get("Value") for tag in tables(one.get("Tags")) if tag.get("Key") == "Name"]
     return Instance(
         name=str((names or [one.get("InstanceId")])[0]),
         kind=str(one.get("InstanceType") or ""),
-        state=str(state.get("Name", "")) if isinstance(state, dict) else "",
+        state=str(table(one.get("State")).get("Name", "")),
     )
 
 
 def _of_others(one: dict[str, Any]) -> Instance:
-    attached = next(iter(_dicts(one.get("guestAccelerators"))), {})
+    attached = next(iter(tables(one.get("guestAccelerators"))), {})
     return Instance(
         name=str(one.get("name") or one.get("display-name") or one.get("id") or "unnamed"),
         kind=_kind(one),
@@ -65,13 +64,8 @@ def _of_others(one: dict[str, Any]) -> Instance:
 def _kind(one: Any) -> str:
     if not isinstance(one, dict):
         return ""
-    profile = one.get("hardwareProfile")
-    kind = one.get("machineType") or one.get("shape") or (profile.get("vmSize") if isinstance(profile, dict) else None)
+    kind = one.get("machineType") or one.get("shape") or table(one.get("hardwareProfile")).get("vmSize")
     return kind if isinstance(kind, str) else ""
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def host_of_instance(instance: Instance) -> Host:

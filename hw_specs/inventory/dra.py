@@ -9,7 +9,7 @@ from typing import Any
 
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
-from hw_specs.inventory.host import MOST_GPUS, Found, Host, device, host_of, identify, unknown_host
+from hw_specs.inventory.host import MOST_GPUS, Found, Host, device, host_of, identify, table, tables, unknown_host
 from hw_specs.spec import Vendor
 from hw_specs.units import quantity
 
@@ -36,9 +36,9 @@ def read_slices(items: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:
     newest: dict[tuple[str, str], int] = {}
     slices = []
     for item in items:
-        spec = _dict(item.get("spec"))
+        spec = table(item.get("spec"))
         vendor = _DRIVERS.get(str(spec.get("driver")))
-        pool = _dict(spec.get("pool"))
+        pool = table(spec.get("pool"))
         node = str(spec.get("nodeName") or pool.get("name") or "")
         if vendor is None or not node:
             continue
@@ -57,17 +57,16 @@ def read_slices(items: Iterable[Mapping[str, Any]]) -> tuple[Host, ...]:
 def _devices(spec: Mapping[str, Any], vendor: Vendor) -> Iterator[_Device]:
     devices = spec.get("devices")
     for raw in devices if isinstance(devices, list) else []:
-        one = _dict(raw)
+        one = table(raw)
         # `basic` held everything up to v1beta1.
-        inner = _dict(one.get("basic")) or one
-        taints = [_dict(taint) for taint in inner.get("taints") or [] if isinstance(taint, dict)]
-        keys = [str(taint.get("key")) for taint in taints if taint.get("effect") in ("NoSchedule", "NoExecute")]
+        inner = table(one.get("basic")) or one
+        stopping = [one for one in tables(inner.get("taints")) if one.get("effect") in ("NoSchedule", "NoExecute")]
         yield _Device(
             name=shown(str(one.get("name", ""))),
             vendor=vendor,
-            attributes={_plain(key): _value(value) for key, value in _dict(inner.get("attributes")).items()},
-            capacity={_plain(key): _value(value) for key, value in _dict(inner.get("capacity")).items()},
-            tainted=keys[0] if keys else None,
+            attributes={_plain(key): _value(value) for key, value in table(inner.get("attributes")).items()},
+            capacity={_plain(key): _value(value) for key, value in table(inner.get("capacity")).items()},
+            tainted=str(stopping[0].get("key")) if stopping else None,
         )
 
 
@@ -151,7 +150,3 @@ def _value(value: Any) -> Any:
 def _bytes(value: Any) -> int | None:
     size = quantity(value)
     return size if size is not None and 0 < size < 2**50 else None
-
-
-def _dict(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {}

@@ -227,6 +227,16 @@ def whole(entries: Iterable[Any], *, name: str, what: str) -> tuple[list[dict[st
     return found, (Host(name=shown(name) or "unnamed", problem=problem, hint="the others are planned"),)
 
 
+def table(value: object) -> dict[str, Any]:
+    """Return an object of a listing; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def tables(value: object) -> list[dict[str, Any]]:
+    """Return the first objects of a list of a listing; none of anything else."""
+    return [one for one in value if isinstance(one, dict)][:MOST_GPUS] if isinstance(value, list) else []
+
+
 def count_of(text: object) -> int:
     """Return a count that a listing writes as a number or as text; 0 for anything else, and never an absurd one."""
     if isinstance(text, bool):

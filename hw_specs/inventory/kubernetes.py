@@ -11,7 +11,7 @@ from hw_specs.detect.devices import DetectedGpu
 from hw_specs.errors import shown
 from hw_specs.facts import resource_facts
 from hw_specs.instances import find_instance
-from hw_specs.inventory.host import Found, Host, count_of, device, host_of, identify, mib, unknown_host
+from hw_specs.inventory.host import Found, Host, count_of, device, host_of, identify, mib, table, tables, unknown_host
 from hw_specs.mig import profile_of
 from hw_specs.spec import Vendor
 
@@ -84,23 +84,23 @@ def read_node(item: Mapping[str, Any]) -> Host:
 
 
 def _node(item: Mapping[str, Any]) -> _Node:
-    metadata, spec, status = (_section(item, key) for key in ("metadata", "spec", "status"))
-    labels = {str(key): str(value) for key, value in _section(metadata, "labels").items()}
+    metadata, spec, status = (table(item.get(key)) for key in ("metadata", "spec", "status"))
+    labels = {str(key): str(value) for key, value in table(metadata.get("labels")).items()}
     node = _Node(
         name=shown(str(metadata.get("name") or "unnamed")),
         labels=labels,
-        capacity=_counts(_section(status, "capacity")),
-        allocatable=_counts(_section(status, "allocatable")),
+        capacity=_counts(table(status.get("capacity"))),
+        allocatable=_counts(table(status.get("allocatable"))),
     )
-    for key, count in _section(status, "capacity").items():
+    for key, count in table(status.get("capacity")).items():
         if str(key).startswith(_OURS) and not re.fullmatch(r"\d{1,9}", str(count)):
             node.garbled = f"`{shown(f'{key}: {count}', characters=80)}`"
-    ready = [one for one in _dicts(status.get("conditions")) if one.get("type") == "Ready"]
+    ready = [one for one in tables(status.get("conditions")) if one.get("type") == "Ready"]
     if ready and str(ready[0].get("status")) != "True":
         node.away = "not ready"
     elif spec.get("unschedulable") is True:
         node.away = "cordoned"
-    for taint in _dicts(spec.get("taints")):
+    for taint in tables(spec.get("taints")):
         key, value, effect = (str(taint.get(name) or "") for name in ("key", "value", "effect"))
         if (
             effect in ("NoSchedule", "NoExecute")
@@ -275,12 +275,3 @@ def _allocatable(node: _Node, key: str, replicas: int) -> int:
 
 def _counts(section: Mapping[str, Any]) -> dict[str, int]:
     return {str(key): count_of(value) for key, value in section.items() if "/" in str(key)}
-
-
-def _section(item: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = item.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _dicts(value: Any) -> list[dict[str, Any]]:
-    return [one for one in value if isinstance(one, dict)][:256] if isinstance(value, list) else []
