@@ -112,6 +112,8 @@ class Cause(Record):
     """The only phase in which it happens; empty for several."""
     any_phase: bool = False
     """Whether it may happen in every phase, so that only a proven one is said."""
+    over: tuple[str, ...] = ()
+    """Steps of a pod behind which it no longer stands in the way."""
     beside: bool = False
     """Whether what else is on the GPUs matters, which is then said first."""
     silent_cures: tuple[str, ...] = ()

@@ -102,3 +102,35 @@ def test_a_service_of_nccl_that_finds_no_port_ends_nothing() -> None:
     said = "host:1:1 [0] ras/client_support.cc:160 NCCL WARN Call to bind failed: Address already in use"
     assert diagnose(log(said)).code == "none"
     assert diagnose(log(said.replace("ras/client_support", "misc/socket"))).code == "rendezvous-port"
+
+
+EVENTS = """Events:
+  Warning  FailedScheduling  12m (x2 over 13m)  default-scheduler  0/4 nodes are available: 4 Insufficient nvidia.com/gpu.
+  Normal   Scheduled         9m                 default-scheduler  Successfully assigned default/vllm-0 to gpu-1
+  Warning  FailedMount       9m                 kubelet            MountVolume.SetUp failed for volume "models" : timed out
+  Normal   Started           2m (x5 over 8m)    kubelet            Started container vllm
+"""
+REFUSED = "ValueError: No available memory for the cache blocks. Try increasing"
+
+
+def test_what_a_later_step_of_the_pod_shows_to_be_over_is_no_cause() -> None:
+    assert diagnose(EVENTS.encode()).code == "none"
+    back_off = "  Warning  BackOff  8s  kubelet  Back-off restarting failed container vllm in pod vllm-0\n"
+    assert diagnose((EVENTS + back_off).encode()).code == "restarts"
+    assert diagnose((EVENTS + f"{LOGGED}{REFUSED}\n").encode()).code == "no-kv-memory"
+
+
+@pytest.mark.parametrize(("lines", "code"), [(2, "unschedulable"), (4, "mount")])
+def test_what_no_step_has_followed_is_the_cause(lines: int, code: str) -> None:
+    assert diagnose("".join(EVENTS.splitlines(keepends=True)[:lines]).encode()).code == code
+
+
+def test_a_probe_that_failed_while_the_start_went_on_is_not_the_cause_of_its_end() -> None:
+    failed = "  Warning  Unhealthy  3m (x20 over 8m)  kubelet  Startup probe failed: connection refused\n"
+    assert diagnose((EVENTS + failed + f"{LOGGED}{REFUSED}\n").encode()).code == "no-kv-memory"
+    ended = "  Normal  Killing  2m  kubelet  Container vllm failed startup probe, will be restarted\n"
+    assert diagnose((EVENTS + failed + ended).encode()).code == "probe"
+
+
+def test_a_logger_s_head_without_a_date_is_read() -> None:
+    assert diagnose(f"vllm\nERROR [multiproc_executor.py:511] {REFUSED}\n".encode()).evidence[0].text == REFUSED

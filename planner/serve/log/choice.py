@@ -97,18 +97,29 @@ def _block_of(failure: FailureSeen, events: Sequence[Event]) -> TracebackSeen | 
 def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
     """Return the failures of `events` with the keys that phase, traceback and exit code give them.
 
-    What was said before the server became ready did not stop it.
+    What was said before the server became ready did not stop it, nor what a later step of its pod shows to be over.
     """
     ready = ready_line(events)
+    steps = pod_steps(events)
     blocks = [event for event in events if isinstance(event, TracebackSeen)]
     found = []
     for event in events:
         # Line 0 is the kernel's, of any time.
-        if isinstance(event, FailureSeen) and (event.line >= ready or not event.line):
+        if isinstance(event, FailureSeen) and (event.line >= ready or not event.line) and not _is_over(event, steps):
             precise = _precise(event, blocks)
             if precise is not None:
                 found.append(precise)
     return found
+
+
+def pod_steps(events: Sequence[Event]) -> list[Figure]:
+    """Return what Kubernetes says to have done for the pod, in order."""
+    return [event for event in events if isinstance(event, Figure) and event.name == "pod_step"]
+
+
+def _is_over(failure: FailureSeen, steps: Sequence[Figure]) -> bool:
+    over = causes()[failure.code].over
+    return any(step.line > failure.line > 0 and step.value in over for step in steps)
 
 
 def working_phase(events: Sequence[Event]) -> str:

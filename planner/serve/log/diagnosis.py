@@ -18,6 +18,7 @@ from planner.serve.log.choice import (
     CALM_EXITS,
     find_cause,
     has_failed,
+    pod_steps,
     precise_failures,
     proved_phase,
     raised_at,
@@ -214,10 +215,11 @@ def _anyones(failure: FailureSeen) -> bool:
 
 
 def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> bool:
-    """Whether anything but the words of a failure says that vLLM wrote it."""
+    """Whether anything but the words of a failure, or of Kubernetes, says that vLLM wrote it."""
+    steps = pod_steps(events)
     return (
         bool(reader.stamp)
-        or any(isinstance(event, (PhaseStarted, Figure)) or event.rank for event in events)
+        or any(isinstance(event, (PhaseStarted, Figure)) or event.rank for event in events if event not in steps)
         or b"vllm" in log
         or b"vLLM" in log
     )
@@ -261,10 +263,10 @@ def _unknown(log: bytes, events: Sequence[Event], measured: Measured, exit_code:
     failed = exit_code not in (None, *CALM_EXITS) or has_failed(events) or _ends_in_an_error(log, events)
     failed = failed or _raised_since_it_worked(log, events)
     reached = working_phase(events)
-    if not failed and (phases or exit_code == 0):
+    if not failed and (phases or exit_code == 0 or pod_steps(events)):
         errors = _errors_since_ready(log, events)
         title = "the log shows no failure" + (
-            "; the server was ready" if "ready" in phases else f"; it ends in {reached}"
+            "; the server was ready" if "ready" in phases else f"; it ends in {reached}" if reached else ""
         )
         if errors:
             many = "1 error" if len(errors) == 1 else f"{len(errors)} errors"

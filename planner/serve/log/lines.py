@@ -28,7 +28,7 @@ _CARRIER = re.compile(
 _MOST_CARRIERS = 3
 _PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w=-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
 _HEAD = re.compile(
-    r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[?[\w./<>-]+:\d+\] ?"
+    r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?:(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[?|\[)[\w./<>-]+:\d+\] ?"
 )
 _NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-]+\.(?:cpp|cc|cuh?|hpp|h):\d+\] ?")
 """The head that torch's own C++ code writes; the brackets stay in the text, for the file in them tells something."""
@@ -46,11 +46,13 @@ class Message:
     """Empty where the line has no head."""
     stamp: str
     text: str
+    logged: bool = False
+    """Whether vLLM's logger wrote it: the line has its head."""
 
     @property
     def stream(self) -> str:
         """What only one writer writes to, line by line: a process's logger and its bare output are two."""
-        return f"{self.rank} {self.pid} {bool(self.stamp)}"
+        return f"{self.rank} {self.pid} {self.logged}"
 
     @property
     def calm(self) -> bool:
@@ -88,7 +90,8 @@ def _message(rank: str, pid: str, text: str) -> Message:
         native = _NATIVE.match(text)
         level = _LETTERS[native["letter"]] if native is not None else ""
         return Message(rank=rank, pid=pid, level=level, stamp="", text=text)
-    return Message(rank=rank, pid=pid, level=head["level"], stamp=head["stamp"], text=text[head.end() :])
+    said = text[head.end() :]
+    return Message(rank=rank, pid=pid, level=head["level"], stamp=head["stamp"] or "", text=said, logged=True)
 
 
 def _docker_json(text: str) -> str:
