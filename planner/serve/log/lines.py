@@ -28,7 +28,8 @@ _CARRIER = re.compile(
 _MOST_CARRIERS = 3
 _PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w=-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
 _HEAD = re.compile(
-    r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(?:(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[?|\[)[\w./<>-]+:\d+\] ?"
+    r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+"
+    r"(?:(?P<stamp>\d\d-\d\d \d\d:\d\d:\d\d)\s+\[?|\[)[\w./<>-]+:\d+\] ?"
 )
 _NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-]+\.(?:cpp|cc|cuh?|hpp|h):\d+\] ?")
 """The head that torch's own C++ code writes; the brackets stay in the text, for the file in them tells something."""
