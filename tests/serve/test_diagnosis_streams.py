@@ -134,3 +134,33 @@ def test_a_probe_that_failed_while_the_start_went_on_is_not_the_cause_of_its_end
 
 def test_a_logger_s_head_without_a_date_is_read() -> None:
     assert diagnose(f"vllm\nERROR [multiproc_executor.py:511] {REFUSED}\n".encode()).evidence[0].text == REFUSED
+
+
+def test_a_wait_for_a_worker_that_has_raised_is_no_hang() -> None:
+    wait = (
+        CORE
+        + "INFO 11-20 09:1%d:39 [shm_broadcast.py:542] No available shared memory broadcast block found in 60 seconds."
+    )
+    waits = [wait % minute for minute in range(4)]
+    worker = "(Worker_TP3 pid=310) ERROR 11-20 09:09:30 [multiproc_executor.py:822] "
+    found = diagnose(log(*block(worker, "RuntimeError: odd thing"), *waits))
+    assert (found.code, found.evidence[0].text) == ("unknown", "RuntimeError: odd thing")
+    assert diagnose(log(*waits)).code == "workers-hang"
+
+
+def test_what_the_core_tells_of_a_worker_s_exception_is_read() -> None:
+    told = REPORT.replace("'it'", "'shape mismatch: value tensor of shape [5] cannot be broadcast'")
+    assert diagnose(log(*block(LOGGED, told))).code == "engine-defect"
+    assert diagnose(log(*block(LOGGED, REPORT))).code == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("vllm/platforms/cpu.py", "unknown"), ("vllm/transformers_utils/config.py", "damaged-checkpoint")],
+)
+def test_words_about_a_file_are_not_about_what_another_part_reads(path: str, code: str) -> None:
+    frames = [f'  File "/usr/lib/python3/{one}", line 9, in read' for one in (path, "json/decoder.py")]
+    said = ["Traceback (most recent call last):", *frames, "json.decoder.JSONDecodeError: Expecting value: line 1"]
+    found = diagnose(log(*(LOGGED + line for line in said)))
+    assert found.code == code
+    assert found.known or found.note.endswith(f"json/decoder.py line 9, for /usr/lib/python3/{path} line 9")

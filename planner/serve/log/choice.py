@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
+from planner.facts.log_lines import Cause
 from planner.serve.log.causes import cause_of_signal, causes, signal_of
 from planner.serve.log.events import (
     ENDINGS,
@@ -61,10 +62,11 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
         strong = [_told(cause_of_signal(signal), events, f"exit code {exit_code}, no last words")]
     if strong:
         return strong[0]
+    raised = has_failed(events) and _says_why(events)
     hang = _hang(events, timed_out, last_text)
-    if hang is not None:
+    if hang is not None and not raised:
         return hang
-    if timed_out is not None:
+    if timed_out is not None and not raised:
         return FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
     if (exit_code not in (None, *CALM_EXITS) or has_failed(events)) and (place := _by_place(events)) is not None:
         return place
@@ -162,6 +164,11 @@ def raised_at(block: TracebackSeen) -> Frame | None:
     return next(iter(_frames(block)), None)
 
 
+def own_frame(block: TracebackSeen) -> Frame | None:
+    """Return the innermost frame of vLLM's own code; None where none is left of it."""
+    return next((frame for frame in _frames(block) if "vllm/" in frame.path), None)
+
+
 def _frames(block: TracebackSeen) -> list[Frame]:
     """The frames before the exception, innermost first."""
     exception = block.exception.strip()
@@ -202,6 +209,8 @@ def ready_line(events: Sequence[Event]) -> int:
 def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSeen | None:
     cause = causes()[failure.code]
     block = next((block for block in blocks if failure.line in block.numbers), None)
+    if block is not None and _is_elsewhere(cause, block):
+        return None
     proved = cause.phase or (_frame_phase(block) if block is not None else None)
     phase = proved or failure.phase
     if cause.by_phase:
@@ -217,6 +226,12 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
     if (cause.any_phase or failure.weight == "consequence") and not proved and phase in _PHASE_UNPROVED:
         return replace(failure, phase="")
     return replace(failure, phase=phase)
+
+
+def _is_elsewhere(cause: Cause, block: TracebackSeen) -> bool:
+    """Whether the innermost of vLLM's own frames is one in which the words of `cause` are about something else."""
+    own = own_frame(block)
+    return own is not None and any(place in own.path for place in cause.elsewhere)
 
 
 def _bare_signal(text: str, number: int) -> int:

@@ -18,6 +18,7 @@ from planner.serve.log.choice import (
     CALM_EXITS,
     find_cause,
     has_failed,
+    own_frame,
     pod_steps,
     precise_failures,
     proved_phase,
@@ -351,7 +352,11 @@ def _raised(events: Sequence[Event]) -> str:
     """Where the root of the failure was raised, in words; empty where the log does not say."""
     block = root_block(events)
     frame = raised_at(block) if block is not None else None
-    return f"raised in `{frame.function}`, {_plain(frame.path)} line {frame.line}" if frame is not None else ""
+    if block is None or frame is None:
+        return ""
+    own = own_frame(block)
+    words = f"raised in `{frame.function}`, {_plain(frame.path)} line {frame.line}"
+    return words if own in (None, frame) else f"{words}, for {_plain(own.path)} line {own.line}"
 
 
 def _last_words(root: Sequence[LogLine], events: Sequence[Event]) -> tuple[LogLine, ...]:

@@ -14,6 +14,8 @@ from planner.facts.log_lines import raised_texts
 from planner.serve.log.causes import causes
 
 _FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d{1,9}), in (?P<function>\S+)')
+_WORKER = re.compile(r"^RuntimeError: Worker failed with error '(?P<text>.*)', please check")
+"""How the engine's core tells what a worker raised."""
 _NEAR = 12
 """Frames from the innermost outwards in which a part of the software is looked for."""
 
@@ -41,7 +43,9 @@ def is_defect(exception: str) -> bool:
     >>> is_defect("AttributeError: 'NoneType' object has no attribute 'dtype'")
     True
     """
-    return any(regex.match(exception) for regex in _defects())
+    inner = _WORKER.match(exception)
+    said = (exception, f"RuntimeError: {inner['text']}") if inner is not None else (exception,)
+    return any(regex.match(one) for regex in _defects() for one in said)
 
 
 def frames_of(lines: Iterable[str]) -> list[Frame]:
