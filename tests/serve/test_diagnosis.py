@@ -148,7 +148,9 @@ def test_where_it_was_raised_speaks_weakly_where_nothing_else_does() -> None:
     assert told.code == "device-number" and not told.note
     elsewhere = diagnose(raised(PLACE.replace("/aiter/", "/nowhere/")))
     assert elsewhere.code == "unknown" and "nobody has seen this" in elsewhere.evidence[0].text
-    assert elsewhere.note.startswith("it was raised in `rms_norm`, /usr/lib/nowhere/ops/norm.py line 7, for /usr/lib/vllm/")
+    assert elsewhere.note.startswith(
+        "it was raised in `rms_norm`, /usr/lib/nowhere/ops/norm.py line 7, for /usr/lib/vllm/"
+    )
 
 
 def test_an_answer_of_a_kind_alone_says_so() -> None:
