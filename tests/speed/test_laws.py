@@ -1,7 +1,8 @@
 """What more of something must do to a forecast, whatever the numbers of a build are.
 
 A load that is replayed request by request has ends and waves that fall here or there, so a figure may go the wrong way
-by what one such step is worth.
+by what one such step is worth. The table of tiles that FP8 products fill badly is left out: with it a step of 17
+requests takes longer than one of 64, as measured.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from planner.speed.trace import mean
 from planner.speed.work import rank_work
 from planner.speed.workload import Workload
 
-CHANCE = 1.03
+CHANCE = 1.01
 BUILDS = {"mi300x": "rocm-2026-05", "h200": "cuda-fp8-hopper", "b200": "cuda"}
 LIMITS = EngineLimits(max_num_seqs=256, max_num_batched_tokens=8192, num_blocks=40_000)
 MODEL = load_preset()
@@ -33,7 +34,7 @@ gpus = st.sampled_from(sorted(BUILDS))
 loads = st.builds(
     lambda prompt, output, most, rate: Workload(
         prompt_tokens=prompt, output_tokens=output, concurrency=None if rate else most, request_rate=rate,
-        num_requests=4 * most,
+        num_requests=100 if rate else 4 * most,
     ),
     st.sampled_from([128, 500, 1024, 3000, 20_000]), st.sampled_from([16, 128, 512]), st.sampled_from([1, 2, 8, 32]),
     st.sampled_from([None, 0.1, 1.0]),
@@ -48,7 +49,8 @@ def model(gpu: str, tp: int = 4, *, faster: float = 1.0, max_num_seqs: int = 256
     )  # fmt: skip
     return StepModel(
         work=rank_work(MODEL, tensor_parallel_size=tp, language_model_only=True), hardware=hardware,
-        profile=engine_profile(BUILDS[gpu]), tensor_parallel_size=tp, graph_tokens=captured_tokens(512, max_num_seqs),
+        profile=replace(engine_profile(BUILDS[gpu]), row_excess=()), tensor_parallel_size=tp,
+        graph_tokens=captured_tokens(512, max_num_seqs),
     )  # fmt: skip
 
 
