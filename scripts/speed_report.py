@@ -199,6 +199,8 @@ def groups(found: dict[str, tuple[Comparison, ...]]) -> str:
         "32B on H200 and RTX PRO 6000 at the rate they keep up with": ("SY",),
         "70B FP8 on MI300X, 1 in flight": ("RU",),
         "32B FP8 on L40S, 1,000 at once": ("V29217",),
+        "70B BF16 on four B200 with 0.9.2, 1 to 10 requests/s": ("V20759", "V20691"),
+        "70B AWQ on L40S, RTX PRO 6000, and two stages of RTX 4090 and 5090": ("CR/",),
         "this model, NVFP4, on GB10": ("T1-05", "T1-06", "T1-07", "T1-08"),
     }
     rows = []

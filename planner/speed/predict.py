@@ -21,7 +21,7 @@ from planner.speed.profile import Case, engine_profile, profile_id_for
 from planner.speed.scheduler import EngineLimits
 from planner.speed.served import Served
 from planner.speed.simulation import simulate
-from planner.speed.step import Batch, StepModel
+from planner.speed.step import StepModel
 from planner.speed.territory import spread, territory_of
 from planner.speed.trace import Trace, mean, percentile
 from planner.speed.work import main_arithmetic, rank_work
@@ -56,7 +56,6 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         notes += ("each chat is taken to stay on one server: elsewhere its next turn finds nothing in the cache",)
     if served.settings.num_speculative_tokens:
         notes += (_draft_note(served, workload),)
-    notes += _launch_notes(served, workload)
     basis: Basis = "assumed" if territory == "far" else "derived"
     ratios = dict.fromkeys(ESTIMATED, 1.0)
     if calibration is not None:
@@ -157,20 +156,6 @@ def _draft_note(served: Served, workload: Workload) -> str:
     if workload.acceptance_length is None:
         gives += f" ({low:.2f} to {high:.2f}) by what drafts on other models showed"
     return f"{gives}: {alone:+.0%} for one request, and {crowd}"
-
-
-def _launch_notes(served: Served, workload: Workload) -> tuple[str, ...]:
-    """Whether launching the kernels of a prompt's step takes longer than what they do, because no graph covers it."""
-    model, settings = step_model_for(served), served.settings
-    tokens = min(round(workload.mean_prompt_tokens), settings.max_num_batched_tokens)
-    batch = Batch(prefill_tokens=tokens, prefill_pairs=tokens * (tokens + 1) / 2, sampled_rows=1)
-    launching_s, working_s = model.launch_floor(batch), sum(model.parts(batch).values())
-    if settings.enforce_eager or launching_s <= working_s:
-        return ()
-    return (
-        f"a prompt's step of {tokens:,} tokens is beyond the graphs, which end at {model.graph_tokens:,}: launching its"
-        f" kernels takes {launching_s * 1e3:.0f} ms and its work {working_s * 1e3:.0f}; few runs tell the former",
-    )
 
 
 def _facts_for(served: Served) -> tuple[str, Release]:

@@ -55,6 +55,8 @@ class EngineProfile:
     """Launch time per layer, a floor for steps that no graph covers."""
     eager_allreduce_s: float
     """Launch time per collective in such a step, beside its layer's."""
+    compiled_launch: float
+    """Share of both that is left where the step is compiled: it launches fewer kernels, and them from less Python."""
     frontend_s: float
     """HTTP, tokenising and hand-over: work of the front end per request, which it does on all of them by turns."""
     first_token_s: float

@@ -53,9 +53,11 @@ class StepModel:
     def launch_floor(self, batch: Batch) -> float:
         """Return the least seconds that launching the kernels takes; 0 where a graph covers the step."""
         tokens = self._tokens(batch)
-        eager = self.enforce_eager or tokens > self.graph_tokens
         work, eff = self.work, self.profile
-        return work.num_layers * eff.eager_layer_s + work.allreduces * eff.eager_allreduce_s if eager else 0.0
+        if not self.enforce_eager and tokens <= self.graph_tokens:
+            return 0.0
+        eager = work.num_layers * eff.eager_layer_s + work.allreduces * eff.eager_allreduce_s
+        return eager if self.enforce_eager else eager * eff.compiled_launch
 
     def parts(self, batch: Batch) -> dict[str, float]:
         """Return the seconds of the step by cause; they sum to the step unless a launch floor bounds it."""

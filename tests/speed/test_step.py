@@ -110,6 +110,14 @@ def test_eager_steps_have_a_floor() -> None:
     assert graphs.seconds(batch(decode=1, context=100)) < 88e-3
 
 
+def test_a_compiled_step_beyond_the_graphs_launches_less_than_an_eager_one() -> None:
+    step = replace(model(8), graph_tokens=512)
+    step = replace(step, profile=replace(step.profile, eager_layer_s=1e-3, compiled_launch=0.5))
+    eager = replace(step, enforce_eager=True)
+    assert step.launch_floor(batch(prefill=512)) == 0
+    assert step.launch_floor(batch(prefill=513)) == pytest.approx(0.5 * eager.launch_floor(batch(prefill=513)))
+
+
 def test_a_format_the_hardware_lacks_is_unpacked_and_computes_in_bf16() -> None:
     a100 = hardware_of(get_gpu("a100-sxm"))
     step = replace(model(8), hardware=a100)
