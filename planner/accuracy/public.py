@@ -52,16 +52,15 @@ def public_groups() -> tuple[Group, ...]:
 def public_comparisons(row: PublicStart) -> list[Comparison]:
     """Weights, KV pool with the measured weights given where they were printed, and captured graphs of one start.
 
-    A start that does not say whether it compiled is compared with the nearer of a first and a later one.
+    A start that does not say whether it compiled is compared as a first one, which is what a plan answers for.
     """
     kv = row.kv
     assert kv is not None, "a row that can be planned has it"
     startup = public_startup(row)
     ranks = budgets(startup)
     rank = ranks[0]
-    first, later = (smallest([_pool(one, row.load, later=said) for one in ranks]) for said in (False, True))
-    pools = {"": (first, later), "cached": (later,)}.get(row.compile.partition(":")[0], (first,))
-    pool = min(pools, key=lambda one: abs(one[0] - kv))
+    later = row.compile.partition(":")[0] == "cached"
+    pool = smallest([_pool(one, row.load, later=later) for one in ranks])
     found = [Comparison.of(startup, "kv_pool", pool, kv)]
     if row.load is not None:
         found.append(Comparison.of(startup, "weights", weights_gib(rank), row.load))
