@@ -284,9 +284,14 @@ def _one_line(message: str) -> str:
 def _usage_hint(error: click.ClickException) -> str | None:
     if isinstance(error, click.NoSuchOption):
         from planner.facts.serve_flags import flag_of, serve_flags
+        from planner.planning.request import planned_flags
 
-        if cost := serve_flags().unmodelled.get(flag_of(error.option_name)[0]):
+        name = flag_of(error.option_name)[0]
+        if cost := serve_flags().unmodelled.get(name):
             return f"`vllm serve` has it, and no plan counts what it brings: {cost}"
+        taken = error.ctx is not None and any(f"--{name}" in option.opts for option in error.ctx.command.params)
+        if ours := f"--{name}" if taken else planned_flags().get(name):
+            return f"it is `{ours}` here"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"`{error.ctx.command_path} --help` lists the options"
     return None

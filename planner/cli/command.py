@@ -26,6 +26,16 @@ def quiet() -> None:
 class Command(click.Command):
     """A command whose help page is drawn by :mod:`planner.cli.help_page`, which a run never loads."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the words; an unknown ``-dcp`` is named as typed, where click names the letter that it stopped at."""
+        words = list(args)
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            short = not error.option_name.startswith("--")
+            whole = [word for word in words if short and word.startswith(error.option_name)]
+            raise click.NoSuchOption(whole[0].partition("=")[0], ctx=ctx) if whole else error from None
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; where it says nothing for long, a note does."""
         with Company(ctx.info_name or "") as company:

@@ -70,7 +70,7 @@ def noted_table(
         left = "  ".join(cells).rstrip() if len(row[0]) > widths[0] else "  ".join(cells)
         if not row[count]:
             lines.append(left.rstrip())
-        elif width - len(left) < min(NARROWEST_NOTE, len(row[count]) + 2):
+        elif width - len(left) - 2 < min(NARROWEST_NOTE, len(row[count])):
             lines += [left.rstrip(), paragraph(row[count], width=width, indent="      ")]
         else:
             lines.append(fold(left, row[count], width=width, column=len(left) + 2))

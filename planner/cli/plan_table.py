@@ -14,7 +14,8 @@ from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.multi_node import first_command, nodes_note
 from planner.rendering.picture import LEGEND, MARKS, Bar, gpu_bar, group_rows
 
-NAME_WIDTH = 42
+WIDE_PAGE = 80
+"""A narrower page has no air around the ledger's columns."""
 GROUP_WIDTH = 24
 VERDICT_STYLE = {"fits": "32;1", "tight": "33;1", "does-not-fit": "31;1"}
 CUT_STYLE = "33;1"
@@ -29,6 +30,8 @@ BAR_STYLES = {
     "missing": "31;1",
 }
 """Group → its colour in the bar."""
+NO_BREAK = "\u00a0"
+"""Keeps a mark beside its name where the legend folds."""
 FEW_LEVERS = 2
 ROOM = 22
 """Lines of a terminal's 24 that the page may take beside a warning and the prompt."""
@@ -37,7 +40,7 @@ MOST_LEVERS = 8
 
 def short_text(plan: Plan, *, width: int) -> str:
     """Return the answer on one screen: verdict, memory, what it holds, the best levers and the command."""
-    lines = [_head(plan, width, brief=True), _groups(plan, width)]
+    lines = [_head(plan, width), _groups(plan, width)]
     if plan.feasible:
         lines.append(fold("holds", report.holds(plan), width=width))
     lines.append(fold("choice" if plan.feasible else "tried", report.choice_line(plan), width=width))
@@ -80,10 +83,10 @@ def full_text(plan: Plan, *, width: int, explain: bool) -> str:
     return "\n\n".join(parts)
 
 
-def _head(plan: Plan, width: int, *, brief: bool = False) -> str:
+def _head(plan: Plan, width: int) -> str:
     words = verdict_words(plan)
     colour = CUT_STYLE if plan.verdict == "fits" and words != "fits" else VERDICT_STYLE[plan.verdict]
-    lines = [paragraph(f"{words}: {headline(plan, brief=brief)}", width=width, indent="  ").lstrip()]
+    lines = [paragraph(f"{words}: {headline(plan)}", width=width, indent="  ").lstrip()]
     if second := summary(plan):
         lines.append(paragraph(second, width=width))
     first, *rest = "\n".join(lines).split("\n")
@@ -124,16 +127,22 @@ def _piece(name: str, count: int, code: str) -> str:
 
 
 def _ledger(plan: Plan, width: int) -> str:
-    lines = [f"{_title(plan):<{NAME_WIDTH}}{'GiB':>9}{'low':>9}{'high':>9}  basis"]
+    names, numbers, gap = (42, 9, "  ") if width >= WIDE_PAGE else (30, 7, "")
+
+    def line(name: str, size: str, low: str, high: str, basis: str) -> str:
+        return f"{name:<{names}}{size:>{numbers}}{low:>{numbers}}{high:>{numbers}}{gap or ' '}{basis}"
+
+    lines = [line(_title(plan), "GiB", "low", "high", "basis")]
     for row in report.ledger_rows(plan):
         if row.name == "slack":
             share = plan.settings.gpu_memory_utilization
             by_hand = plan.settings.kv_cache_memory_bytes is not None
             label = "── budget, the whole GPU" if by_hand else f"── budget, {share:g} of the GPU"
-            lines.append(f"  {label:<{NAME_WIDTH - 2}}{format_gib(plan.ledger.budget_bytes):>9}{'':>18}  exact")
-        lines.append(f"  {row.label:<{NAME_WIDTH - 2}}{row.gib:>9}{row.low:>9}{row.high:>9}  {row.basis}")
-    lines += ["  " + _coloured(gpu_bar(plan, width=min(width, 100) - 5)), "  " + LEGEND]
-    return "\n".join(line.rstrip() for line in lines)
+            lines.append(line(gap + label, format_gib(plan.ledger.budget_bytes), "", "", "exact"))
+        lines.append(line(gap + row.label, row.gib, row.low, row.high, row.basis))
+    legend = "  ".join(words.replace(" ", NO_BREAK) for words in LEGEND.split("  "))
+    lines += ["  " + _coloured(gpu_bar(plan, width=min(width, 100) - 5)), paragraph(legend, width=width)]
+    return "\n".join(one.rstrip() for one in lines).replace(NO_BREAK, " ")
 
 
 def _explained(plan: Plan, width: int) -> str:

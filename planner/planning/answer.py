@@ -143,6 +143,7 @@ class Plan:
     request: PlanRequest
     model: ModelSpec
     gpus: GpuSet
+    """Those that are planned on; see :attr:`gpus_left_out`."""
     vllm_version: str
     rules_version: str
     """Newest known release whose rules were used; differs from `vllm_version` for unknown releases."""
@@ -171,6 +172,11 @@ class Plan:
     def rejected(self) -> tuple[Rejected, ...]:
         """The other layouts that cannot run."""
         return self.other_layouts.look()[1]
+
+    @property
+    def gpus_left_out(self) -> int:
+        """GPUs of the request that are not planned on, because others hold memory of them."""
+        return self.request.gpus.total_gpus - self.gpus.total_gpus
 
     @property
     def feasible(self) -> bool:

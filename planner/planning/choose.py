@@ -40,10 +40,14 @@ def make_plan(request: PlanRequest) -> Plan:
         levers = find_levers(outcome)
         if out := ways_out(outcome, levers):
             reasons[0] += f"; {out}"
+    elif outcome.question.gpus.total_gpus < request.gpus.total_gpus:
+        from planner.planning.levers import levers_of_the_rest
+
+        levers = tuple(levers_of_the_rest(outcome))
     return Plan(
         request=request,
         model=question.model,
-        gpus=question.gpus,
+        gpus=outcome.question.gpus,
         vllm_version=question.release.version,
         rules_version=question.release.rules_version,
         verdict=outcome.verdict,

@@ -17,6 +17,25 @@ from planner.settings import Layout
 def chosen_outcome(question: Question) -> Outcome:
     """Return the layout that the user forces or a careful engineer would take, solved.
 
+    Where others hold memory of some of the GPUs, so that nothing starts on all of them, it is planned on the rest.
+
+    Raises:
+        InvalidRequest: when the model or the GPUs cannot be split as the request says.
+    """
+    best = outcome_on_all(question)
+    unheld = question.gpus.unheld
+    if unheld is None or best.verdict == "fits":
+        return best
+    try:
+        rest = outcome_on_all(dataclasses.replace(question, gpus=unheld))
+    except InvalidRequest:
+        return best  # a layout that was asked for, and needs more of them
+    return rest if VERDICTS.index(rest.verdict) > VERDICTS.index(best.verdict) else best
+
+
+def outcome_on_all(question: Question) -> Outcome:
+    """Return the layout of all GPUs of `question`, whoever holds memory of them.
+
     The largest tensor-parallel size of a node is the default, one server per node. Where it does not fit, or cuts the
     context and another layout of the same GPUs has several times as much (``facts/policy.toml``), that one is taken;
     one over nodes, with fewer servers, must hold more times as much, each and in all. Where no node holds the model, a

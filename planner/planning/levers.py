@@ -12,7 +12,7 @@ from hw_specs.units import MIB, format_tokens
 from planner.facts.policy import policy
 from planner.memory.term import Bound
 from planner.planning.answer import LEVER_COSTS, VERDICTS, Lever, LeverCost
-from planner.planning.layout_choice import chosen_outcome
+from planner.planning.layout_choice import chosen_outcome, outcome_on_all
 from planner.planning.outcome import Outcome
 from planner.planning.setting import SettingValue
 from planner.planning.solve import solve
@@ -39,7 +39,7 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
         after = chosen_outcome(question.but(**{change.setting: change.value}))
         if _helps(outcome, after):
             found.append(_lever(outcome, after, change.name, {change.setting: change.value}, change.cost, change.note))
-    found += _idle_gpus(outcome)
+    found += [*_idle_gpus(outcome), *levers_of_the_rest(outcome)]
     wanting = outcome.verdict != "fits"
     free = [chosen_outcome(question.but(**one.change)) for one in found if one.fits and one.cost == "nothing"]
     fitting = [one.settings.max_model_len for one in (outcome, *free) if one.verdict == "fits"]
@@ -242,6 +242,30 @@ def _idle_gpus(outcome: Outcome) -> Iterator[Lever]:
     yield _lever(outcome, after, "idle-gpus", shape, "speed", note)
 
 
+def levers_of_the_rest(outcome: Outcome) -> Iterator[Lever]:
+    """All GPUs of the request, where the plan leaves out those that others hold: with what is free, or once all is."""
+    question = outcome.question
+    asked = question.request.gpus
+    if question.gpus.total_gpus == asked.total_gpus:
+        return
+    busy = outcome_on_all(dataclasses.replace(question, gpus=asked))
+    for change in _budgets(busy):
+        after = chosen_outcome(question.but(gpus=asked, **{change.setting: change.value}))
+        if after.question.gpus.total_gpus == asked.total_gpus and _helps(outcome, after):
+            note = f"all {asked.total_gpus} GPUs, {change.note}"
+            yield _lever(outcome, after, change.name, {change.setting: change.value}, change.cost, note)
+    if found := _once_free(outcome, asked):
+        yield found
+
+
+def _once_free(outcome: Outcome, gpus: GpuSet) -> Lever | None:
+    """A lever where the plan fits once nothing else holds memory of `gpus`, and holds more then."""
+    emptied = dataclasses.replace(gpus, free_memory_bytes=None, holders=(), unheld=None)
+    found = _with_gpus(outcome, emptied, 0)
+    note = f"once all are free: {found.note}" if found else ""
+    return found and dataclasses.replace(found, cost="nothing", note=note)
+
+
 def _more_gpus(outcome: Outcome, *, longest_tokens: int) -> Iterator[Lever]:
     """GPUs of the host that nobody holds, and all once they are free; else more of them, and the smallest product.
 
@@ -254,12 +278,13 @@ def _more_gpus(outcome: Outcome, *, longest_tokens: int) -> Iterator[Lever]:
             where = " ".join(f"{name}={value}" for name, value in gpus.unheld.env)
             note = f"those that nobody holds{f', {where}' if where else ''}: {found.note}"
             yield dataclasses.replace(found, cost="nothing", note=note)
-        found = _with_gpus(outcome, dataclasses.replace(gpus, free_memory_bytes=None, holders=(), unheld=None), 0)
-        if found is not None:
-            note = f"once nothing else holds their memory: {found.note}"
-            yield dataclasses.replace(found, cost="nothing", note=note)
+        if found := _once_free(outcome, gpus):
+            yield found
             return
-    count, most = gpus.count, min(gpus.spec.max_gpus_per_node, policy().levers.most_gpus_per_node.value)
+    count, most = (
+        outcome.question.request.gpus.count,
+        min(gpus.spec.max_gpus_per_node, policy().levers.most_gpus_per_node.value),
+    )
     while (count := 1 << count.bit_length()) <= most:
         larger = GpuSet(spec=gpus.spec, count=count, nodes=gpus.nodes, memory_override_bytes=gpus.memory_override_bytes)
         found = _with_gpus(outcome, larger, longest_tokens)

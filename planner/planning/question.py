@@ -31,6 +31,7 @@ class Question:
     request: PlanRequest
     model: ModelSpec
     gpus: GpuSet
+    """Those that are planned on: the request's, or the ones among them that nobody holds."""
     release: Release
     text_only: bool
     """Whether no image can be sent: asked for, or a model without a vision tower."""
@@ -67,8 +68,12 @@ class Question:
         )
 
     def but(self, **changes: Any) -> Question:
-        """Return the question with other values in some fields of its request; the engine's checks are not repeated."""
-        return self.unchecked(replace(self.request, **changes))
+        """Return the question with other values in some fields of its request; the engine's checks are not repeated.
+
+        It stays on the GPUs that it is about, unless `changes` name others.
+        """
+        changed = self.unchecked(replace(self.request, **changes))
+        return changed if "gpus" in changes else replace(changed, gpus=self.gpus)
 
     @property
     def sequences(self) -> int:

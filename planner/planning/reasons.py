@@ -95,21 +95,13 @@ def explain(outcome: Outcome) -> list[str]:
     said = [
         f"weights leave {format_gib(rank.available.expected)} GiB per GPU for KV cache; one token takes {per_token}"
     ]
-    across = settings.layout.gpus_per_replica > outcome.question.gpus.count
-    if across and request.layout_open and not _a_node_holds_it(outcome):
-        said.append(f"no single node holds the model with these settings, so {settings.layout} spans nodes")
-    elif across and request.layout_open:
+    if request.layout_open:
+        said += _why_this_layout(outcome)
+    if outcome.question.gpus.total_gpus < request.gpus.total_gpus:
         said.append(
-            f"{settings.layout} spans nodes: it holds several times what a server on each node would, in one request "
-            f"and in all"
+            f"planned on the {outcome.question.gpus.total_gpus} of {request.gpus.total_gpus} GPUs on which nobody else "
+            f"holds memory; on all of them it would not start"
         )
-    elif settings.layout.pipeline_parallel_size > 1 and request.layout_open:
-        said.append(
-            f"{settings.layout} holds several times what tensor parallelism alone would on these GPUs; single requests "
-            f"are slower with pipeline stages"
-        )
-    elif settings.layout.gpus_per_replica > 1 and request.tensor_parallel_size is None:
-        said.append("one server over the largest tensor-parallel size has the most room and the shortest steps")
     if settings.max_model_len < outcome.question.wanted_length:
         said.append(
             f"{format_tokens(settings.max_model_len)} tokens is the longest length that fits even if every uncertain "
@@ -138,6 +130,27 @@ def explain(outcome: Outcome) -> list[str]:
     return said
 
 
-def _a_node_holds_it(outcome: Outcome) -> bool:
-    question = outcome.question
-    return solve(question, question.layouts()[0]).verdict == outcome.verdict
+def _why_this_layout(outcome: Outcome) -> list[str]:
+    """Why an open layout became this one."""
+    question, layout = outcome.question, outcome.settings.layout
+    across = layout.gpus_per_replica > question.gpus.count
+    if not across and layout.pipeline_parallel_size == 1:
+        if layout.gpus_per_replica == 1:
+            return []
+        return ["the largest tensor-parallel size has the shortest steps, and the most room without pipeline stages"]
+    if solve(question, question.layouts()[0]).verdict != outcome.verdict:
+        if across:
+            return [f"no single node holds the model with these settings, so {layout} spans nodes"]
+        return [
+            f"tensor parallelism alone does not hold the model on these GPUs; single requests are slower in {layout}"
+        ]
+    ours = policy().layout
+    if layout.replicas < question.gpus.nodes:
+        return [
+            f"{layout} spans nodes: it holds at least {ours.worth_joining_nodes.value:g} times what a server on each "
+            f"node would, in one request and in all"
+        ]
+    return [
+        f"{layout} holds requests at least {ours.worth_leaving.value:g} times as long as tensor parallelism alone on "
+        f"these GPUs; single requests are slower with pipeline stages"
+    ]

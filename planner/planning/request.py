@@ -55,7 +55,7 @@ class PlanRequest:
         flags=("data-parallel-size",), least=1,
     )  # fmt: skip
     max_model_len: int | None = _setting(
-        None, "tokens of prompt and answer together; the largest that safely fits by default", "length",
+        None, "tokens of one request, prompt and answer together; the most that safely fit by default", "length",
         metavar="N|auto", label="context, tokens", placeholder="longest that fits", least=1, logged=True,
     )  # fmt: skip
     concurrency: int | None = _setting(

@@ -304,8 +304,8 @@ def places(request: PlanRequest, first: Plan) -> list[Layout]:
         return [first.settings.layout]
     found = [
         layout
-        for layout in Question.unchecked(request).layouts()
-        if layout.pipeline_parallel_size == 1 or layout.gpus_per_replica > request.gpus.count
+        for layout in dataclasses.replace(Question.unchecked(request), gpus=first.gpus).layouts()
+        if layout.pipeline_parallel_size == 1 or layout.gpus_per_replica > first.gpus.count
     ]
     return found if first.settings.layout in found else [*found, first.settings.layout]
 

@@ -51,13 +51,13 @@ def misses(forecast: SpeedForecast, targets: Targets) -> tuple[str, ...]:
     return tuple(found)
 
 
-def headline(plan: Plan, *, brief: bool = False) -> str:
-    """Length and machine in one line, idle GPUs named; a `brief` one does not say that images are served."""
+def headline(plan: Plan) -> str:
+    """Length and machine in one line, idle GPUs named, and whether images are served."""
     settings, kv = plan.settings, plan.kv_cache
     limit = plan.model.max_position_embeddings
     length = format_tokens(settings.max_model_len)
     of = f" of {format_tokens(limit)}" if settings.max_model_len < limit else ""
-    sight = ", text only" if settings.language_model_only else "" if brief else ", vision on"
+    sight = ", text only" if settings.language_model_only else ", vision on"
     if plan.model.vision is None:
         sight = ""
     ending = f"on {where(plan)}{sight}, vLLM {plan.vllm_version}"
@@ -73,14 +73,14 @@ def headline(plan: Plan, *, brief: bool = False) -> str:
 
 
 def where(plan: Plan) -> str:
-    """The GPUs of a plan: ``8 x H200``, ``4 of 7 x H200 (3 idle)``."""
-    gpus, settings = plan.gpus, plan.settings
-    used = settings.layout.gpus_per_replica * settings.replicas
-    idle = gpus.total_gpus - used
+    """The GPUs of a plan: ``8 x H200``, ``4 of 7 x H200 (3 idle)``, ``4 of 8 x H200 (3 idle, 1 held by others)``."""
+    gpus, used = plan.request.gpus, plan.settings.layout.total_gpus
+    idle, held = plan.gpus.total_gpus - used, plan.gpus_left_out
     machine = f"{gpus.count} x {gpus.spec.name}"
     if gpus.nodes > 1:
         machine = f"{gpus.nodes} x {machine}"
-    return f"{used} of {machine} ({idle} idle)" if idle > 0 else machine
+    rest = ", ".join(f"{count} {word}" for count, word in ((idle, "idle"), (held, "held by others")) if count > 0)
+    return f"{used} of {machine} ({rest})" if rest else machine
 
 
 def held_bytes(plan: Plan) -> int:
@@ -94,7 +94,7 @@ def held_bytes(plan: Plan) -> int:
 
 
 def summary(plan: Plan) -> str:
-    """The second line: what is missing, or what is safe."""
+    """The second line: what is missing, what is safe, and who holds the GPUs that are left out."""
     if held := held_bytes(plan):
         holders = f": {'; '.join(plan.gpus.holders[:3])}" if plan.gpus.holders else ""
         return (
@@ -105,6 +105,7 @@ def summary(plan: Plan) -> str:
     if not plan.feasible:
         missing = f"{format_gib(plan.shortfall_bytes)} GiB per GPU are missing: "
         return f"{missing if plan.shortfall_bytes > GIB // 200 else ''}{plan.reasons[0]}"
+    said = []
     if plan.verdict == "tight":
         low, length = plan.kv_cache.largest_max_model_len_low, format_tokens(plan.settings.max_model_len)
         safe = (
@@ -112,5 +113,7 @@ def summary(plan: Plan) -> str:
             if low
             else "at its worst, memory outside this share of the GPU stops it at any length"
         )
-        return f"{length} fits if every uncertain term is as expected; {safe}"
-    return ""
+        said.append(f"{length} fits if every uncertain term is as expected; {safe}")
+    if plan.gpus_left_out and plan.request.gpus.holders:
+        said.append(f"left out: {'; '.join(plan.request.gpus.holders[:3])}")
+    return ". ".join(said)

@@ -56,20 +56,29 @@ def judge_memory(case: Case) -> Memory:
     if open_value is not None:
         return _unknown(f"the value of --{open_value.name} is not known")
     beyond = _beyond(case, model)
-    if beyond is not None:
-        return _unknown(beyond)
     try:
         base = make_plan(PlanRequest(gpus=gpus, model=model, vllm_version=case.judged_version, replicas=1))
         answer = _planned_as(case, base)
     except InvalidRequest as refused:
         every = _every_refusal(case, base, refused)
-        return Memory(verdict="does-not-fit", reason=str(refused), refused=every)
+        if beyond is not None:
+            every = tuple(one for one in every if _in_any_case(case, one))
+            if not every:
+                return _unknown(beyond)
+        return Memory(verdict="does-not-fit", reason=str(every[0]), refused=every)
     except PlannerError as error:
-        return _unknown(str(error))
+        return _unknown(str(error) if beyond is None else beyond)
+    if beyond is not None:
+        return _unknown(beyond)
     reason = answer.reasons[0] if answer.reasons else answer.verdict
     if answer.verdict == "does-not-fit" and on_the_edge(answer):
         return Memory(verdict="tight", reason="what is missing is less than what is uncertain", plan=answer)
     return Memory(verdict=answer.verdict, reason=reason, plan=answer)
+
+
+def _in_any_case(case: Case, refused: InvalidRequest) -> bool:
+    """Whether the engine refuses this whatever the flags do that no plan knows: heads must divide by the ranks."""
+    return refused.field == "tensor_parallel_size" and case.server.option("hf-overrides") is None
 
 
 def _planned_as(case: Case, base: Plan, left_out: frozenset[str] = frozenset()) -> Plan:

@@ -72,6 +72,7 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
             high=max(*seen, value * by.above) * ratios[name],
             basis=basis,
         )
+    estimates |= _held_together(estimates, arrives=workload.request_rate is not None)
     out = estimates["output_tokens_per_s"]
     return SpeedForecast(
         workload=workload,
@@ -89,6 +90,28 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         notes=notes,
         **estimates,
     )
+
+
+def _held_together(estimates: dict[str, Estimate], *, arrives: bool) -> dict[str, Estimate]:
+    """Return the estimates whose own bounds contradict those of TTFT and TPOT, widened until they do not.
+
+    An answer takes its TTFT and a TPOT for each further token. Where requests in flight are replaced as they end, their
+    rate is as many times lower as they take longer (Little's law).
+    """
+    ttft, tpot, latency = (estimates[name] for name in ("ttft_ms", "tpot_ms", "latency_ms"))
+    further = (latency.expected - ttft.expected) / tpot.expected if tpot.expected else 0.0
+    wide = replace(
+        latency,
+        low=min(latency.low, ttft.low + further * tpot.high),
+        high=max(latency.high, ttft.high + further * tpot.low),
+    )
+    found = {"latency_ms": wide}
+    if not arrives:
+        longer, shorter = wide.high / latency.high, latency.low / wide.low
+        for name in _RATES:
+            rate = estimates[name]
+            found[name] = replace(rate, low=rate.low / longer, high=rate.high * shorter)
+    return found
 
 
 def expected_figures(served: Served, workload: Workload, *, case: Case = "expected") -> Figures:

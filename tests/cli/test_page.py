@@ -54,6 +54,16 @@ def test_the_same_words_stand_on_every_page_and_none_is_cut(
     assert words[60] == words[80] == words[120] == words[200]
 
 
+@pytest.mark.parametrize("gpus", ["8xH200", "2x4xL40S", "1xH200", "1xMI300X"])
+@pytest.mark.parametrize("more", ["", " -v"])
+def test_a_narrow_page_holds_the_whole_plan(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, gpus: str, more: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    rows = page(capsys, f"plan --gpus {gpus}{more}").splitlines()
+    assert [row for row in rows if len(row) > 60] == []
+
+
 def test_a_pipe_has_80_columns_until_the_variable_says_otherwise(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

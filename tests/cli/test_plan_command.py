@@ -175,6 +175,24 @@ def test_a_flag_of_the_engine_that_no_plan_counts_is_named(flag: str, capsys: py
     assert code == 2 and "`vllm serve` has it" in err
 
 
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["-tp", "6", "-dcp", "2"], "`vllm serve` has it, and no plan counts what it brings"),
+        (["-dp", "2"], "it is `--replicas` here"),
+        (["-sc", "{}"], "it is `--speculative-config` here"),
+        (["-q"], "`m35-plan plan --help` lists the options"),
+    ],
+)
+def test_an_unknown_short_option_is_named_as_typed(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = call(capsys, "--gpus", "8xH200", *words)
+    assert (code, out) == (2, "")
+    assert f"no such option '{next(word for word in words if word not in ('-tp', '6'))}'" in err
+    assert hint in err
+
+
 def test_a_closed_pipe_is_no_error() -> None:
     script = f"{sys.executable} -m planner --gpus 8xH200 --json | head -1"
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {script}"], capture_output=True, text=True, check=False)

@@ -58,3 +58,9 @@ def test_what_is_not_refused_alone_is_not_accused_beside_a_refused_one(name: str
 def test_too_few_gpus_hide_no_refused_setting() -> None:
     found = stopping("-tp 6 --max-model-len 300000", "4xH200")
     assert [(one.code, one.at.value) for one in found] == [("too-few-gpus", "-tp"), ("refused", "--max-model-len")]
+
+
+@pytest.mark.parametrize("beside", ["-dcp 2", "--cpu-offload-gb 4", "--enable-lora"])
+def test_a_flag_that_no_plan_counts_hides_no_impossible_size(beside: str) -> None:
+    assert "-tp" in {one.at.value for one in stopping(f"-tp 6 {beside}")}
+    assert not stopping("-tp 8 --cpu-offload-gb 4 --hf-overrides '{\"max_position_embeddings\": 9}'")

@@ -179,7 +179,9 @@ class GpusScreen(StepScreen):
         counts = sorted({gpus.count, *(int(word) for word in COUNTS if int(word) <= gpus.spec.max_gpus_per_node)})
         for count in counts:
             # No probe saw other numbers of these GPUs, and another layout is open to them.
-            other = gpus if count == gpus.count else dataclasses.replace(gpus, count=count, origin="catalogue", env=())
+            other = gpus if count == gpus.count else GpuSet(
+                spec=gpus.spec, count=count, nodes=gpus.nodes, memory_override_bytes=gpus.memory_override_bytes
+            )  # fmt: skip
             try:
                 plans.append(self.backend.plan(dataclasses.replace(request, gpus=other).with_layout(None)))
             except M35Error:
@@ -248,7 +250,9 @@ class GpusScreen(StepScreen):
         if labels is None or self._report is None:
             return
         self._picked = labels
-        self._here = self._report.only(labels).gpu_set
+        gpus = self._report.only(labels).gpu_set
+        # Those are planned on that were picked, whoever holds them.
+        self._here = gpus and dataclasses.replace(gpus, unheld=None)
         if self._here is None:
             self._picked = ()
             self.notify("none of them can be used", severity="error")
