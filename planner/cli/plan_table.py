@@ -40,7 +40,7 @@ MOST_LEVERS = 8
 
 def short_text(plan: Plan, *, width: int) -> str:
     """Return the answer on one screen: verdict, memory, what it holds, the best levers and the command."""
-    lines = [_head(plan, width), _groups(plan, width)]
+    lines = [_head(plan, width, brief=True), _groups(plan, width)]
     if plan.feasible:
         lines.append(fold("holds", report.holds(plan), width=width))
     lines.append(fold("choice" if plan.feasible else "tried", report.choice_line(plan), width=width))
@@ -83,10 +83,10 @@ def full_text(plan: Plan, *, width: int, explain: bool) -> str:
     return "\n\n".join(parts)
 
 
-def _head(plan: Plan, width: int) -> str:
+def _head(plan: Plan, width: int, *, brief: bool = False) -> str:
     words = verdict_words(plan)
     colour = CUT_STYLE if plan.verdict == "fits" and words != "fits" else VERDICT_STYLE[plan.verdict]
-    lines = [paragraph(f"{words}: {headline(plan)}", width=width, indent="  ").lstrip()]
+    lines = [paragraph(f"{words}: {headline(plan, brief=brief)}", width=width, indent="  ").lstrip()]
     if second := summary(plan):
         lines.append(paragraph(second, width=width))
     first, *rest = "\n".join(lines).split("\n")
@@ -102,7 +102,8 @@ def _title(plan: Plan) -> str:
 def _groups(plan: Plan, width: int) -> str:
     lines = [f"{_title(plan):<{GROUP_WIDTH + 2}}{'GiB':>8}  {'low to high':<16}"]
     for row in group_rows(plan):
-        name = f"{MARKS[row.label]} {row.label}"
+        sees = row.label == "weights" and plan.model.vision is not None and not plan.settings.language_model_only
+        name = f"{MARKS[row.label]} {row.label}{' with vision' if sees else ''}"
         lines.append(f"  {name:<{GROUP_WIDTH}}{row.gib:>8}  {row.bounds:<16}")
     lines.append("  " + _coloured(gpu_bar(plan, width=min(width, 100) - 5)))
     return "\n".join(line.rstrip() for line in lines)

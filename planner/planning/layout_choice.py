@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 from planner.errors import InvalidRequest
 from planner.facts.policy import policy
@@ -10,7 +11,7 @@ from planner.memory.layouts import most_replicas, tensor_parallel_limit
 from planner.planning.answer import VERDICTS
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
-from planner.planning.solve import solve
+from planner.planning.solve import may_hold, solve
 from planner.settings import Layout
 
 
@@ -56,13 +57,15 @@ def outcome_on_all(question: Question) -> Outcome:
     fewer = [one for one in staged if one.replicas < here.replicas]
     ours = policy().layout
     for layouts, times in ((as_many, ours.worth_leaving.value), (fewer, ours.worth_joining_nodes.value)):
-        if not _whole(best):
-            best = _left_for(best, [solve(question, layout) for layout in layouts], times)
+        least = int(best.settings.max_model_len * times) if best.verdict == "fits" else 0
+        if least <= question.wanted_length:
+            hopeful = (layout for layout in layouts if not least or may_hold(question, layout, least))
+            best = _left_for(best, (solve(question, layout) for layout in hopeful), times)
     for layouts in (joined, [*question.stretched_layouts()]):
         # Stages and fast links come first: tensor parallelism over slow ones must hold several times as much.
         spans = best.settings.layout.gpus_per_replica > question.gpus.count and default.verdict != "fits"
         if best.verdict != "fits" or (spans and not _whole(best)):
-            best = _left_for(best, [solve(question, layout) for layout in layouts], ours.worth_leaving.value)
+            best = _left_for(best, (solve(question, layout) for layout in layouts), ours.worth_leaving.value)
     return best
 
 
@@ -70,9 +73,16 @@ def _whole(outcome: Outcome) -> bool:
     return outcome.verdict == "fits" and outcome.settings.max_model_len == outcome.question.wanted_length
 
 
-def _left_for(here: Outcome, others: list[Outcome], times: float) -> Outcome:
+def _left_for(here: Outcome, others: Iterable[Outcome], times: float) -> Outcome:
     """The best of `others` where it fits better, or holds `times` as much as `here`; else `here`."""
-    best = max(others, key=_worth, default=here)
+    best = None
+    for other in others:
+        if best is None or _worth(other) > _worth(best):
+            best = other
+        if _whole(best):
+            break  # none is worth more
+    if best is None:
+        return here
     if _worth(best)[0] != _worth(here)[0]:
         return max(here, best, key=_worth)
     longer = best.settings.max_model_len >= times * here.settings.max_model_len

@@ -88,6 +88,9 @@ def _served(before: Outcome, after: Outcome, name: str, change: Mapping[str, Set
 def combined(outcome: Outcome) -> Iterator[Lever]:
     """The cheapest sets of two or three changes that fit together, where no cheap one does; each proven by a plan."""
     question, layout = outcome.question, outcome.settings.layout
+    lightest = solve(question.but(language_model_only=True), layout)
+    if lightest.blocker(Bound.WORST) == "load":
+        return  # the weights alone are too large, and no other change makes them smaller
     singles = [change for change in changes(outcome, alone=False) if change.setting != "num_speculative_tokens"]
     groups = [group for size in (1, 2, 3) for group in combinations(singles, size)]
     found: list[set[str]] = []

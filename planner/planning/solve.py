@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from dataclasses import field
 
 from hw_specs.frozen import dataclass
 from planner.facts.policy import Batch, policy
@@ -29,12 +29,32 @@ def solve(question: Question, layout: Layout) -> Outcome:
     of an idle GPU is not surely free: then it is what is.
     """
     trial = _Trial(question=question, layout=layout)
+    lower, open_share = dataclasses.replace(trial, only_what_is_free=True), _share_is_open(question)
+    if open_share and trial.outcome(trial.settings()).blocker(Bound.WORST) == "free":
+        # No batch starts with that share.
+        lowered = _with_some_batch(lower)
+        if lowered.verdict == "fits":
+            return lowered
     best = _with_some_batch(trial)
-    open_share = question.request.gpu_memory_utilization is None and not question.gpus.held
     if open_share and best.verdict != "fits":
-        lowered = _with_some_batch(dataclasses.replace(trial, only_what_is_free=True))
+        lowered = _with_some_batch(lower)
         best = lowered if best.blocker(Bound.EXPECTED) in _OUTSIDE or _better(lowered, best) else best
     return best
+
+
+def may_hold(question: Question, layout: Layout, length_tokens: int) -> bool:
+    """Whether the smallest batch surely holds so long a request in this layout; without it no settings of ours do."""
+    trial = _Trial(question=question, layout=layout)
+    found = trial.at(trial.settings(policy().batches[-1]), length_tokens)
+    share = found.surely_free_share
+    lowered = 0 < share < found.settings.gpu_memory_utilization and _share_is_open(question)
+    if lowered and found.blocker(Bound.WORST) in _OUTSIDE:
+        found = trial.at(dataclasses.replace(found.settings, gpu_memory_utilization=share), length_tokens)
+    return found.verdict == "fits"
+
+
+def _share_is_open(question: Question) -> bool:
+    return question.request.gpu_memory_utilization is None and not question.gpus.held
 
 
 def _with_some_batch(trial: _Trial) -> Outcome:
@@ -85,6 +105,8 @@ class _Trial:
     layout: Layout
     only_what_is_free: bool = False
     """Whether a share that is not surely free is lowered to what is."""
+    known: dict[Settings, Outcome] = field(default_factory=dict, compare=False)
+    """What was solved already."""
 
     def settings(self, batch: Batch | None = None) -> Settings:
         """Settings before the length is solved: the engine's batch sizes, or those of `batch` where smaller."""
@@ -120,7 +142,8 @@ class _Trial:
 
     def outcome(self, settings: Settings) -> Outcome:
         """Solve the length where the user left it open, and judge."""
-        found = self._solved(settings)
+        found = self.known.get(settings) or self._solved(settings)
+        self.known[settings] = found
         if self.only_what_is_free and found.blocker(Bound.WORST) in _OUTSIDE:
             share = found.surely_free_share
             if 0 < share < settings.gpu_memory_utilization:
@@ -129,21 +152,34 @@ class _Trial:
 
     def _solved(self, settings: Settings) -> Outcome:
         if self.question.request.max_model_len is not None:
-            return self._at(settings, self.question.wanted_length)
-        full = self._at(settings, self.question.wanted_length)
+            return self.at(settings, self.question.wanted_length)
+        wanted, context = self.question.wanted_length, policy().context
+        full = self.at(settings, wanted)
         if full.verdict == "fits":
             return full
-        context = policy().context
-        shortest = self._at(settings, min(context.shortest_unasked_tokens.value, self.question.wanted_length))
-        # A shorter length never hurts, so where the shortest does not fit there is none to look for.
-        longest = self._longest(settings, full) if shortest.verdict == "fits" else 0
-        step = context.round_tokens.value
-        rounded = longest // step * step
-        if rounded < context.shortest_unasked_tokens.value:
-            return dataclasses.replace(shortest, too_short=True)
-        return self._at(settings, rounded)
+        step, least = context.round_tokens.value, min(context.shortest_unasked_tokens.value, wanted)
+        guess = least if full.stopped_otherwise(Bound.WORST) else max(least, self._room(full) // step * step)
+        best, longest = self.at(settings, guess), wanted
+        if self._is_held(best):
+            # Some terms shrink with the length (block tables, profiled images): there may be more room than at first.
+            longest = self._room(best)
+        elif guess > least:
+            best, longest = self.at(settings, least), guess - 1
+        if not self._is_held(best):
+            return dataclasses.replace(best, too_short=True)  # a shorter length never hurts: there is none to look for
+        low, high = best.settings.max_model_len // step, min(longest, wanted) // step
+        while low < high:
+            middle = (low + high + 1) // 2
+            longer = self.at(settings, middle * step)
+            low, high, best = (middle, high, longer) if self._is_held(longer) else (low, middle - 1, best)
+        return best
 
-    def _at(self, settings: Settings, length_tokens: int) -> Outcome:
+    def _is_held(self, outcome: Outcome) -> bool:
+        """Whether its length fits at the low bound with a block to spare."""
+        return outcome.verdict == "fits" and outcome.settings.max_model_len <= self._room(outcome)
+
+    def at(self, settings: Settings, length_tokens: int) -> Outcome:
+        """Judge the settings at that length."""
         settings = dataclasses.replace(settings, max_model_len=length_tokens)
         question = self.question
         calibration = pick_calibration(question, settings)
@@ -153,33 +189,9 @@ class _Trial:
             ranks=rank_budgets(question.model, question.gpus, settings, question.release, calibration),
         )
 
-    def _longest(self, settings: Settings, full: Outcome) -> int:
-        """Longest length that fits at the low bound with a block to spare; 0 when none does."""
-        guess = self._room(full)
-        if guess <= 0:
-            return 0
-        # Some terms shrink with the length (block tables, profiled images): look once more from there.
-        upper = self._room(self._at(settings, guess))
-        return _bisect(
-            guess, min(upper, self.question.wanted_length), lambda length: self._at(settings, length).verdict == "fits"
-        )
-
     def _room(self, outcome: Outcome) -> int:
         spare = policy().context.spare_blocks.value
         return min(
             room_tokens(rank.geometry, rank.available.worst, outcome.question.sequences, spare)
             for rank in outcome.ranks
         )
-
-
-def _bisect(low: int, high: int, fits: Callable[[int], bool]) -> int:
-    """Largest multiple of 16 in ``[low, high]`` for which `fits` holds; 0 when not even `low` does."""
-    if not fits(low):
-        return 0
-    while high - low >= 16:
-        middle = (low + high + 16) // 2 // 16 * 16
-        if fits(middle):
-            low = middle
-        else:
-            high = middle - 16
-    return low

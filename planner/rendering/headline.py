@@ -51,13 +51,13 @@ def misses(forecast: SpeedForecast, targets: Targets) -> tuple[str, ...]:
     return tuple(found)
 
 
-def headline(plan: Plan) -> str:
-    """Length and machine in one line, idle GPUs named, and whether images are served."""
+def headline(plan: Plan, *, brief: bool = False) -> str:
+    """Length and machine in one line, idle GPUs named; a `brief` one does not say that images are served."""
     settings, kv = plan.settings, plan.kv_cache
     limit = plan.model.max_position_embeddings
     length = format_tokens(settings.max_model_len)
     of = f" of {format_tokens(limit)}" if settings.max_model_len < limit else ""
-    sight = ", text only" if settings.language_model_only else ", vision on"
+    sight = ", text only" if settings.language_model_only else "" if brief else ", vision on"
     if plan.model.vision is None:
         sight = ""
     ending = f"on {where(plan)}{sight}, vLLM {plan.vllm_version}"
