@@ -16,8 +16,9 @@ PATIENCE_S = 0.5
 class Progress:
     """Counts steps; the line is gone when the work is done, interrupted or failed."""
 
-    def __init__(self, title: str, *, total: int) -> None:
-        self._title = title
+    def __init__(self, title: str, *, total: int, even: bool = True) -> None:
+        """Steps that are not `even` tell what is spent; what is left would be a guess."""
+        self._title, self._even = title, even
         self._total = total
         self._done = 0
         self._begun_s = time.monotonic()
@@ -48,6 +49,7 @@ class Progress:
             return
         heard()
         left_s = spent_s / self._done * (self._total - self._done)
-        sys.stderr.write(f"\r\x1b[2K{self._title} {self._done}/{self._total}, about {left_s:.0f} s left")
+        said = f"about {left_s:.0f} s left" if self._even else f"{spent_s:.0f} s so far"
+        sys.stderr.write(f"\r\x1b[2K{self._title} {self._done}/{self._total}, {said}")
         sys.stderr.flush()
         self._drawn = True

@@ -22,7 +22,7 @@ def plan_with_speed(gpus: GpuSet, settings: dict[str, Any], load: dict[str, Any]
     """
     workload = workload_of(load, concurrency=settings["concurrency"])
     request = PlanRequest(gpus=gpus, **(settings | {"concurrency": None}))
-    with Progress("forecast", total=1) as progress:
+    with Progress("forecast", total=1, even=False) as progress:
         return plan_for_workload(
             request, workload, objective=load["objective"] or "balanced", targets=targets_of(load),
             price_per_gpu_hour=load["price_per_gpu_hour"], price_per_kwh=load["price_per_kwh"],

@@ -15,11 +15,12 @@ from planner.planning.solve import solve
 from planner.settings import Layout
 
 
-def make_plan(request: PlanRequest) -> Plan:
+def make_plan(request: PlanRequest, *, with_levers: bool = True) -> Plan:
     """Answer `request`: the settings to run, whether they fit, and why.
 
     What the request leaves open is chosen so that it fits at the low bound. When nothing fits, the plan says so
-    (``feasible`` is false) and carries the ledger, the shortfall and the levers.
+    (``feasible`` is false) and carries the ledger, the shortfall and the levers; a plan that is one of many to compare
+    may leave those out, which take most of its time.
 
     Raises:
         InvalidRequest: when the engine would refuse the settings before looking at memory.
@@ -31,19 +32,10 @@ def make_plan(request: PlanRequest) -> Plan:
     """
     question = Question.of(request)
     outcome = chosen_outcome(question)
-    short = outcome.settings.max_model_len < question.wanted_length
-    levers: tuple[Lever, ...] = ()
     reasons = explain(outcome)
-    if short or outcome.verdict != "fits":
-        from planner.planning.levers import find_levers, ways_out  # a plan that is whole pays for none
-
-        levers = find_levers(outcome)
-        if out := ways_out(outcome, levers):
-            reasons[0] += f"; {out}"
-    elif outcome.question.gpus.total_gpus < request.gpus.total_gpus:
-        from planner.planning.levers import levers_of_the_rest
-
-        levers = tuple(levers_of_the_rest(outcome))
+    levers, out = _levers(outcome) if with_levers else ((), "")
+    if out:
+        reasons[0] += f"; {out}"
     return Plan(
         request=request,
         model=question.model,
@@ -63,6 +55,21 @@ def make_plan(request: PlanRequest) -> Plan:
         levers=levers,
         warnings=find_warnings(outcome),
     )
+
+
+def _levers(outcome: Outcome) -> tuple[tuple[Lever, ...], str]:
+    """The levers, and the ways out in words; a plan that is whole on all its GPUs pays for none."""
+    question, settings = outcome.question, outcome.settings
+    if outcome.verdict != "fits" or settings.max_model_len < question.wanted_length:
+        from planner.planning.levers import find_levers, ways_out
+
+        levers = find_levers(outcome)
+        return levers, ways_out(outcome, levers)
+    if question.gpus.total_gpus < question.request.gpus.total_gpus:
+        from planner.planning.levers import levers_of_the_rest
+
+        return tuple(levers_of_the_rest(outcome)), ""
+    return (), ""
 
 
 def all_levers(request: PlanRequest) -> tuple[Lever, ...]:

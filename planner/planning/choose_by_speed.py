@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from hw_specs.units import format_excess
 from planner.errors import InvalidRequest
-from planner.planning.answer import Plan
+from planner.planning.answer import Lever, Plan
+from planner.planning.choose import make_plan
 from planner.planning.pick import nearest, pick
 from planner.planning.request import PlanRequest
 from planner.planning.target_levers import target_levers
@@ -58,15 +59,17 @@ def plan_for_workload(
     comparison = Comparison(request, calibrations)
     first = comparison.first(workload)
     if not first.feasible:
-        return first
+        return make_plan(first.request)
     if not request.num_speculative_tokens and first.model.draft is not None:
         check_acceptance(first.model.draft.card_num_speculative_tokens, workload.acceptance_length)
     candidates = comparison.ways(workload, targets, progress=progress)
     chosen = pick(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
     reasons = _reasons(chosen, candidates, workload, objective, targets)
-    meets, levers = chosen.miss(targets) <= 1, chosen.plan.levers
-    if not meets:
+    meets = chosen.miss(targets) <= 1
+    if meets:
+        levers = tuple(lever for lever in make_plan(chosen.plan.request).levers if not _may_miss(lever, targets))
+    else:
         reasons += _limits(chosen, comparison, workload, targets)
         played = len(candidates)
 
@@ -75,7 +78,7 @@ def plan_for_workload(
                 progress(played + done, played + total)
 
         others = target_levers(comparison, workload, objective, targets, progress=further)
-        levers = (*others.levers, *levers)
+        levers = others.levers  # what holds more is no cure of a missed target
         if not others.complete:
             reasons.append("this load is long to play, so not every lever was tried; --num-requests shortens it")
     section = SpeedSection(
@@ -88,6 +91,11 @@ def plan_for_workload(
         ),
     )  # fmt: skip
     return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), levers=levers, speed=section)
+
+
+def _may_miss(lever: Lever, targets: Targets) -> bool:
+    """Whether a lever that makes room takes speed, which nobody forecast against the targets that are met."""
+    return lever.cost == "speed" and any(value is not None for value in dataclasses.astuple(targets))
 
 
 def _check(

@@ -99,13 +99,21 @@ def target_levers(
     search = _Search(comparison=comparison, workload=workload, objective=objective, targets=targets)
     found: list[Lever] = []
     complete, limits = True, policy().target_levers
-    searches = (
-        (_here(search, progress), limits.most_played.value),
-        (_more_gpus(search), limits.most_played_elsewhere.value),
-        (_faster_gpus(search), limits.most_played_elsewhere.value),
-    )
-    for levers, most in searches:
-        comparison.allowance = Allowance(most)
+    comparison.allowance = Allowance(limits.most_played.value)
+    starts: list[_Start] = []
+    try:
+        starts += (start for start in _starts(search) if start is not None)
+    except PlayedEnough:
+        complete = False
+    here, total = 2 * len(starts), 2 * len(starts) + 2
+
+    def at(done: int) -> None:
+        progress(done, total)
+
+    for done, levers in ((0, _here(search, starts, at)), (here, _more_gpus(search)), (here + 1, _faster_gpus(search))):
+        at(done)
+        if done >= here:
+            comparison.allowance = Allowance(limits.most_played_elsewhere.value)
         try:
             for lever in levers:
                 found.append(lever)
@@ -115,20 +123,18 @@ def target_levers(
     return TargetLevers(levers=tuple(ordered), complete=complete)
 
 
-def _here(search: _Search, progress: Callable[[int, int], None]) -> Iterator[Lever]:
+def _here(search: _Search, starts: list[_Start], at: Callable[[int], None]) -> Iterator[Lever]:
     """What the same GPUs offer: another setting, then another load."""
-    starts = [start for start in _starts(search) if start is not None]
-    total = 2 * len(starts)
     unmet = []
     for number, start in enumerate(starts):
-        progress(number, total)
+        at(number)
         if start.change and (way := search.meeting(start, search.workload)):
             yield _lever(start, way)
         else:
             unmet.append(start)
     best: dict[str, int] = {}
     for number, start in enumerate(unmet):
-        progress(len(starts) + number, total)
+        at(len(starts) + number)
         yield from _other_load(search, start, best)
 
 

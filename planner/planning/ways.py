@@ -121,14 +121,14 @@ class Comparison:
     _played: dict[tuple[int, Workload], Figures | InvalidRequest] = field(default_factory=dict)
 
     def first(self, workload: Workload) -> Plan:
-        """The plan that does not look at speed.
+        """The plan that does not look at speed, without levers.
 
         Raises:
             InvalidRequest: when the engine would refuse the settings.
         """
         request = sized(self.request, workload)
         if request.max_num_seqs not in self._first:
-            self._first[request.max_num_seqs] = make_plan(request)
+            self._first[request.max_num_seqs] = make_plan(request, with_levers=False)
         return self._first[request.max_num_seqs]
 
     def ways(
@@ -284,7 +284,7 @@ def _planned(request: PlanRequest, first: Plan, sizes: tuple[int, ...]) -> list[
     found = []
     for variant in _variants(request, first, sizes):
         try:
-            answer = make_plan(variant)
+            answer = make_plan(variant, with_levers=False)
         except InvalidRequest:
             continue
         if not answer.feasible or (first.verdict == "fits" and answer.verdict != "fits"):
