@@ -15,7 +15,7 @@ from planner.planning.choose import make_plan
 from planner.planning.pick import nearest, pick
 from planner.planning.request import PlanRequest
 from planner.planning.target_levers import target_levers
-from planner.planning.ways import Comparison, Way, alone, benchmark_for
+from planner.planning.ways import Comparison, Way, after, alone, benchmark_for
 from planner.speed.answer import (
     Cost,
     LayoutSpeed,
@@ -62,7 +62,15 @@ def plan_for_workload(
         return make_plan(first.request)
     if not request.num_speculative_tokens and first.model.draft is not None:
         check_acceptance(first.model.draft.card_num_speculative_tokens, workload.acceptance_length)
-    candidates = comparison.ways(workload, targets, progress=progress)
+    steps = 0
+
+    def heard(done: int, total: int) -> None:
+        nonlocal steps
+        steps = total
+        if progress is not None:
+            progress(done, total)
+
+    candidates = comparison.ways(workload, targets, progress=heard)
     chosen = pick(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
     reasons = _reasons(chosen, candidates, workload, objective, targets)
@@ -71,13 +79,7 @@ def plan_for_workload(
         levers = tuple(lever for lever in make_plan(chosen.plan.request).levers if not _may_miss(lever, targets))
     else:
         reasons += _limits(chosen, comparison, workload, targets)
-        played = len(candidates)
-
-        def further(done: int, total: int) -> None:
-            if progress is not None:
-                progress(played + done, played + total)
-
-        others = target_levers(comparison, workload, objective, targets, progress=further)
+        others = target_levers(comparison, workload, objective, targets, progress=after(steps, progress))
         levers = others.levers  # what holds more is no cure of a missed target
         if not others.complete:
             reasons.append("this load is long to play, so not every lever was tried; --num-requests shortens it")

@@ -90,7 +90,7 @@ def target_levers(
     objective: Objective,
     targets: Targets,
     *,
-    progress: Callable[[int, int], None],
+    progress: Callable[[int, int], None] | None = None,
 ) -> TargetLevers:
     """Return what would meet `targets`, which no way of `comparison` does: cheapest first, each as it would be planned.
 
@@ -108,7 +108,8 @@ def target_levers(
     here, total = 2 * len(starts), 2 * len(starts) + 2
 
     def at(done: int) -> None:
-        progress(done, total)
+        if progress is not None:
+            progress(done, total)
 
     for done, levers in ((0, _here(search, starts, at)), (here, _more_gpus(search)), (here + 1, _faster_gpus(search))):
         at(done)

@@ -151,7 +151,7 @@ class Comparison:
         nearest = min((way.miss(targets) for way in found if way.asked), default=1.0)
         if 1 < nearest <= limits.within_reach.value:
             further = self.candidates(workload, limits.further_batched_tokens.value)
-            found += self.forecast(further, workload, progress)
+            found += self.forecast(further, workload, after(len(candidates), progress))
         if not found:
             raise self._refusal(candidates, workload)
         return found
@@ -226,6 +226,11 @@ class Comparison:
             if isinstance(known, InvalidRequest):
                 return known
         return InvalidRequest("gpus", f"no layout of {self.request.gpus} can be planned for this load")
+
+
+def after(done: int, progress: Callable[[int, int], None] | None) -> Callable[[int, int], None] | None:
+    """What hears the progress of a second part, once `done` steps were made."""
+    return progress and (lambda more, total: progress(done + more, done + total))
 
 
 def alone(workload: Workload) -> Workload:

@@ -172,3 +172,33 @@ def test_a_request_longer_than_the_model_asks_for_no_memory(load: dict[str, int]
         ask(PlanRequest(gpus=parse_gpus("8xH200")), Workload(concurrency=1, **load), Targets())
     assert refusal.value.field == field
     assert "memory" not in (refusal.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("gpus", "targets"),
+    [("8xL40S", Targets(tpot_ms=20)), ("8xL4", Targets(tpot_ms=30)), ("1xMI300X", Targets(ttft_ms=900))],
+)
+def test_what_makes_room_is_no_cure_of_a_missed_target(gpus: str, targets: Targets) -> None:
+    found = ask(PlanRequest(gpus=parse_gpus(gpus)), Workload(prompt_tokens=1000, output_tokens=50), targets)
+    assert found.settings.max_model_len < found.model.max_position_embeddings, "it has levers without targets"
+    assert found.speed is not None
+    if found.speed.meets_targets:
+        assert all(lever.cost != "speed" for lever in found.levers)
+    else:
+        assert all(lever.meets_targets for lever in found.levers)
+
+
+def test_a_load_without_targets_keeps_the_levers_of_its_plan() -> None:
+    found = ask(PlanRequest(gpus=parse_gpus("8xL40S")), Workload(prompt_tokens=1000, output_tokens=50), Targets())
+    assert {"enforce-eager", "text-only"} <= {lever.name for lever in found.levers}
+
+
+def test_progress_counts_every_kind_of_change_and_never_runs_back() -> None:
+    heard: list[tuple[int, int]] = []
+    plan_for_workload(
+        PlanRequest(gpus=parse_gpus("4xH200")), CHAT, targets=Targets(tpot_ms=15),
+        progress=lambda done, total: heard.append((done, total)),
+    )  # fmt: skip
+    assert all(done < total for done, total in heard)
+    assert [done for done, _ in heard] == sorted(done for done, _ in heard)
+    assert heard[-1][0] == heard[-1][1] - 1, "faster GPUs are tried last"
