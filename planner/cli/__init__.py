@@ -289,9 +289,10 @@ def _usage_hint(error: click.ClickException) -> str | None:
         name = flag_of(error.option_name)[0]
         if cost := serve_flags().unmodelled.get(name):
             return f"`vllm serve` has it, and no plan counts what it brings: {cost}"
-        taken = error.ctx is not None and any(f"--{name}" in option.opts for option in error.ctx.command.params)
-        if ours := f"--{name}" if taken else planned_flags().get(name):
-            return f"it is `{ours}` here"
+        own = [flag for option in error.ctx.command.params for flag in option.opts] if error.ctx is not None else []
+        for ours in (f"--{name}", planned_flags().get(name)):
+            if ours in own:
+                return f"it is `{ours}` here"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"`{error.ctx.command_path} --help` lists the options"
     return None

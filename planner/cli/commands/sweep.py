@@ -100,7 +100,8 @@ def command(
 ) -> int:  # fmt: skip
     """Judge every combination of the given values by the rules of a plan.
 
-    A batch that is not given is the release's default, or the smaller one that a plan would take to fit.
+    A batch that is not given is the release's default, or the smaller one that a plan would take to fit. Rows have no
+    pipeline stages: `m35-plan -pp N` plans those.
 
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
     flight. Sweeps need numpy: `pip install numpy`. Nothing is written but the table, unless asked.
