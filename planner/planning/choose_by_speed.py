@@ -80,7 +80,7 @@ def plan_for_workload(
     else:
         reasons += _limits(chosen, comparison, workload, targets)
         others = target_levers(comparison, workload, objective, targets, progress=after(steps, progress))
-        levers = others.levers  # what holds more is no cure of a missed target
+        levers = others.levers  # what holds more does not cure a missed target
         if not others.complete:
             reasons.append("this load is long to play, so not every lever was tried; --num-requests shortens it")
     section = SpeedSection(

@@ -139,11 +139,13 @@ SEVERAL = 2.0
 
 def remarks(plan: Plan) -> tuple[str, ...]:
     """What another layout of the same GPUs would hold, with what it costs: several times more, or on GPUs left idle."""
-    best = max(plan.alternatives, key=_tokens_held, default=None)
-    if best is None or not plan.feasible:
-        return ()
     settings = plan.settings
     here = plan.kv_cache.max_concurrency * settings.replicas * settings.max_model_len
+    if not plan.feasible or not _another_may_hold_more(plan, here):
+        return ()
+    best = max(plan.alternatives, key=_tokens_held, default=None)
+    if best is None:
+        return ()
     several = _tokens_held(best) >= SEVERAL * here or best.max_model_len >= SEVERAL * settings.max_model_len
     idle = settings.layout.total_gpus < plan.gpus.total_gpus == best.layout.total_gpus and _tokens_held(best) > here
     if not several and not idle:
@@ -154,6 +156,23 @@ def remarks(plan: Plan) -> tuple[str, ...]:
         cost = best.reason
     requests = best.max_concurrency * best.layout.replicas
     return (f"{best.layout} would hold {requests:.1f} x {format_tokens(best.max_model_len)} tokens: {cost}",)
+
+
+def _another_may_hold_more(plan: Plan, here_tokens: float) -> bool:
+    """Whether GPUs are idle or cut the context, or twice the tokens of `here_tokens` would fill less than all GPUs.
+
+    A token takes no less on all GPUs of another layout, and no layout has more than every byte of them: where that is
+    too little, the others need not be planned.
+    """
+    settings, kv = plan.settings, plan.kv_cache
+    ranks = settings.layout.gpus_per_replica
+    if settings.layout.total_gpus < plan.gpus.total_gpus or settings.pipeline_parallel_size > 1:
+        return True
+    if SEVERAL * settings.max_model_len <= plan.model.max_position_embeddings:
+        return True
+    room_bytes = plan.gpus.total_gpus * plan.ledger.total_bytes - sum(plan.weights_bytes_per_gpu)
+    shared = max(1, settings.tensor_parallel_size // plan.model.num_key_value_heads)  # copies of one KV head
+    return room_bytes >= SEVERAL * here_tokens * kv.bytes_per_token_per_gpu * ranks / shared
 
 
 def _tokens_held(one: Alternative) -> float:
