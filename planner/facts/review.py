@@ -43,8 +43,25 @@ class KnownModel(Record):
     """A regular expression for its name."""
     max_position_embeddings: int | None = None
     num_attention_heads: int | None = None
+    refused_dtypes: tuple[str, ...] = ()
+    """Values of --dtype that the engine refuses for it."""
     basis: Basis | Literal["reported"]
     source: str
+
+
+class ContainerUser(Origin):
+    """Users that an image may not know."""
+
+    least: int
+    """Numbers below are the system's."""
+    surely: int
+    """From here on no image has a name."""
+    named: tuple[int, ...]
+    """Numbers that the images have names for."""
+    names: tuple[str, ...]
+    """Variables that stand for the name, or make it needless."""
+    homes: tuple[str, ...]
+    """Variables that say where a home is."""
 
 
 class Secrets(Record):
@@ -115,6 +132,9 @@ class ReviewFacts(Record):
     first_release: Mapping[str, Fact[str]]
     """By a part of the model's name, the first release that loads it."""
     known_models: tuple[KnownModel, ...]
+    container_user: ContainerUser
+    slow_transport: Names
+    """Variables of NCCL and RCCL that switch a way between GPUs off."""
     publishers: Names
     """Who marks a quantised copy in its name."""
     few_sequences_per_gpu: Fact[int]

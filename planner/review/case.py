@@ -16,7 +16,7 @@ from planner.facts.engine_flags import Flags, flags_of
 from planner.facts.release import newest_version, parse_version
 from planner.model import ModelSpec
 from planner.review.machine import product_of
-from planner.review.readers.docker import visible_count
+from planner.review.readers.docker import visible, visible_count
 from planner.review.readers.image import release_of, vendor_of
 from planner.review.server import Server
 from planner.review.text import Text
@@ -131,6 +131,17 @@ class Case:
                 assert at is not None
                 return count, at
         return None
+
+    @cached_property
+    def devices(self) -> frozenset[str]:
+        """The GPUs of the machine that it is given one by one; empty where they are only counted."""
+        if self.server.claim.devices:
+            return frozenset(self.server.claim.devices)
+        if self.server.container and self.server.platform not in ("docker", "compose"):
+            return frozenset()
+        # Within a container that sees some of them, they are counted anew.
+        names = _VISIBLE if not self.server.container else _VISIBLE[-1:]
+        return frozenset(next((found for name in names if (found := visible(self.server.env, name))), ()))
 
     @cached_property
     def product(self) -> str | None:

@@ -44,6 +44,8 @@ class Claim:
     """Whether it names several kinds of machines to choose from."""
     missing: bool = False
     """Whether a container must ask for GPUs and does not."""
+    devices: tuple[str, ...] = ()
+    """The GPUs themselves, as the machine numbers or names them, where it says them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,18 @@ class Opening:
     """Port of the container behind it."""
     exact: bool = True
     """Whether `port` must be the server's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostPort:
+    """A port of the machine that leads to one of the container."""
+
+    address: str
+    """Empty for every one."""
+    number: str
+    inner: int | None
+    """Port of the container; None where it is not known."""
+    at: Text
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +148,15 @@ class Server:
     host_memory: Limit | None = None
     """What it may take of the host's memory; None where nothing limits it, or the limit is not known."""
     privileged: Text | None = None
+    user: Text | None = None
+    """The number of the user that it runs as, where the artefact has one."""
+    read_only: Text | None = None
+    """Where its root file system is made read-only."""
     openings: tuple[Opening, ...] = ()
     inner_port: bool = False
     """Whether only what `openings` names leads to its port."""
-    host_ports: tuple[tuple[str, str, Text], ...] = ()
-    """Address (empty: every one), number and place of each port of the machine that leads to it."""
+    host_ports: tuple[HostPort, ...] = ()
+    """Ports of the machine that lead to it."""
     stays: bool = False
     """Whether what stands behind it in the file starts while it runs."""
     declared_ports: tuple[Text, ...] = ()

@@ -16,8 +16,10 @@ from planner.review.readers.docker import (
     gpus_count,
     host_port,
     known,
+    listed,
     published,
     size_limit,
+    user_number,
     visible_count,
 )
 from planner.review.readers.env_file import assignments, variables_of
@@ -25,7 +27,7 @@ from planner.review.readers.image import read_image, vendor_of
 from planner.review.readers.limits import Unreadable
 from planner.review.readers.shell import Scope, commands
 from planner.review.readers.tree import Elsewhere, Together, Tree, assigned, documents
-from planner.review.server import Claim, HealthProbe, Image, Limit, Mount, Opening, Server, Variable
+from planner.review.server import Claim, HealthProbe, HostPort, Image, Limit, Mount, Opening, Server, Variable
 from planner.review.text import Source, Text, made, substituted
 
 _REFERENCE = re.compile(r"\$\$|\$\{([A-Za-z_]\w*)(?:(:?[-?+])([^{}]*))?\}|\$([A-Za-z_]\w*)")
@@ -133,6 +135,8 @@ def _server(
         shared_memory=_shared_memory(service),
         host_memory=_memory_limit(service, outside),
         privileged=_privileged(service),
+        user=_user(service, outside),
+        read_only=service.key("read_only") if service.string("read_only") == "true" else None,
         openings=tuple(_openings(service, outside)),
         host_ports=tuple(_host_ports(service, outside)),
         stays=service.get("profiles") is None,
@@ -219,12 +223,14 @@ def _claim(service: Together, image: Image | None, env: Mapping[str, Variable]) 
     for device in service.each("deploy", "resources", "reservations", "devices"):
         ids = device.get("device_ids")
         count = device.integer("count")
+        named = tuple(name for each in (ids.list() if ids is not None else ()) for name in listed(each.value or ""))
         if ids is not None:
-            count = sum(len([one for one in (each.value or "").split(",") if one.strip()]) for each in ids.list())
+            count = len(named)
         driver = device.string("driver")
         asks = [one.value for one in (device.get("capabilities") or device).list()]
         if "gpu" in asks or driver in ("nvidia", "amd", "cdi"):
-            return Claim(count=count, vendor="amd" if driver == "amd" else "nvidia", at=device.text)
+            vendor = "amd" if driver == "amd" else "nvidia"
+            return Claim(count=count, vendor=vendor, at=device.text, devices=named)
     gpus = service.get("gpus")
     if gpus is not None:
         return Claim(count=gpus_count(gpus.value or "all"), vendor="nvidia", at=service.key("gpus"))
@@ -270,6 +276,11 @@ def _privileged(service: Tree) -> Text | None:
     return service.key("privileged") if service.string("privileged") == "true" else None
 
 
+def _user(service: Tree, outside: Mapping[str, str]) -> Text | None:
+    user = service.get("user")
+    return user_number(interpolated(user.text, outside)) if user is not None and user.value is not None else None
+
+
 def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
     found: list[Opening] = []
     for one in service.each("ports"):
@@ -287,7 +298,7 @@ def _openings(service: Tree, outside: Mapping[str, str]) -> list[Opening]:
     return found
 
 
-def _host_ports(service: Tree, outside: Mapping[str, str]) -> Iterator[tuple[str, str, Text]]:
+def _host_ports(service: Tree, outside: Mapping[str, str]) -> Iterator[HostPort]:
     for one in service.each("ports"):
         if one.kind != "map":
             found = host_port(interpolated(one.text, outside))
@@ -295,7 +306,8 @@ def _host_ports(service: Tree, outside: Mapping[str, str]) -> Iterator[tuple[str
                 yield found
         elif (outer := one.get("published")) is not None and (outer.value or "").isdecimal():
             address = one.string("host_ip") or ""
-            yield ("" if address in ("0.0.0.0", "::") else address), outer.value or "", outer.text
+            address = "" if address in ("0.0.0.0", "::") else address
+            yield HostPort(address=address, number=outer.value or "", inner=one.integer("target"), at=outer.text)
 
 
 def _awaited(services: Tree) -> set[str]:

@@ -12,7 +12,7 @@ from planner.review.readers.env_file import variables_of
 from planner.review.readers.image import holds_engine, read_image, serves, vendor_of
 from planner.review.readers.launch import Launch, engine_words, launches, shell_call
 from planner.review.readers.shell import Scope
-from planner.review.server import Claim, Image, Limit, Mount, Opening, Server, Variable
+from planner.review.server import Claim, HostPort, Image, Limit, Mount, Opening, Server, Variable
 from planner.review.text import Text
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([bkmgt]?)(?:i?b)?", re.IGNORECASE)
@@ -121,6 +121,8 @@ def of_container(
         shared_memory=_shared_memory(container),
         host_memory=next((size_limit(text) for text in container.values("--memory")), None),
         privileged=_privileged(container),
+        user=next((user_number(text) for text in container.values("--user")), None),
+        read_only=container.at("--read-only"),
         openings=tuple(_openings(container)),
         host_ports=tuple(one for text in container.values("--publish") if (one := host_port(text)) is not None),
         stays=container.at("--detach") is not None,
@@ -194,7 +196,7 @@ def _claim(container: Container, image: Image, env: Mapping[str, Variable]) -> C
     vendor = vendor_of(image)
     devices = container.values("--device")
     for text in container.values("--gpus"):
-        return Claim(count=gpus_count(text.value), vendor="nvidia", at=text)
+        return Claim(count=gpus_count(text.value), vendor="nvidia", at=text, devices=device_ids(text.value))
     cdi = [one for one in devices if one.value.startswith(("nvidia.com/gpu", "amd.com/gpu"))]
     if cdi:
         every = any(one.value.endswith("=all") for one in cdi)
@@ -221,20 +223,39 @@ def gpus_count(text: str) -> int | None:
     if text.isdecimal():
         return int(text)
     if text.startswith("device="):
-        return len([one for one in text.removeprefix("device=").split(",") if one.strip()])
+        return len(device_ids(text))
     match = re.search(r"count=(\d+)", text)
     return int(match[1]) if match else None
 
 
-def visible_count(env: Mapping[str, Variable], name: str) -> int | None:
-    """How many GPUs a variable such as ``CUDA_VISIBLE_DEVICES`` leaves; None where it does not say."""
+def device_ids(text: str) -> tuple[str, ...]:
+    """The GPUs that docker's ``--gpus`` names one by one; none where it counts them, or says all.
+
+    >>> device_ids('"device=0,1"'), device_ids("all")
+    (('0', '1'), ())
+    """
+    text = text.strip().strip("'\"")
+    return listed(text.removeprefix("device=")) if text.startswith("device=") else ()
+
+
+def listed(text: str) -> tuple[str, ...]:
+    """The parts of a list with commas."""
+    return tuple(one.strip() for one in text.split(",") if one.strip())
+
+
+def visible(env: Mapping[str, Variable], name: str) -> tuple[str, ...] | None:
+    """The GPUs that a variable such as ``CUDA_VISIBLE_DEVICES`` leaves; None where it does not say."""
     variable = env.get(name)
     if variable is None or variable.value is None or not variable.value.known:
         return None
     text = variable.value.value.strip()
-    if not text or text in ("all", "none", "void"):
-        return None
-    return len([one for one in text.split(",") if one.strip()])
+    return None if not text or text in ("all", "none", "void") else listed(text)
+
+
+def visible_count(env: Mapping[str, Variable], name: str) -> int | None:
+    """How many GPUs a variable leaves; None where it does not say."""
+    found = visible(env, name)
+    return len(found) if found is not None else None
 
 
 def _mounts(container: Container) -> list[Mount]:
@@ -293,18 +314,31 @@ def _openings(container: Container) -> list[Opening]:
     return found
 
 
-def host_port(text: Text) -> tuple[str, str, Text] | None:
+def host_port(text: Text) -> HostPort | None:
     """The address and the port of the machine that ``-p 8000:8000`` takes; None where it is not one known number.
 
     >>> from planner.review.text import plain
-    >>> host_port(plain("127.0.0.1:8001:8000", 0))[:2]
-    ('127.0.0.1', '8001')
+    >>> found = host_port(plain("127.0.0.1:8001:8000", 0))
+    >>> found.address, found.number, found.inner
+    ('127.0.0.1', '8001', 8000)
     """
-    head = text.value.partition("/")[0].rpartition(":")[0]
+    head, _, inner = text.value.partition("/")[0].rpartition(":")
     address, _, outer = head.rpartition(":")
     if not text.known or not outer.isdecimal():
         return None
-    return ("" if address in ("0.0.0.0", "[::]") else address), outer, text
+    address = "" if address in ("0.0.0.0", "[::]") else address
+    return HostPort(address=address, number=outer, inner=port_number(inner), at=text)
+
+
+def port_number(text: str) -> int | None:
+    """The one port that `text` names; None for a range, a variable, or none."""
+    return int(text) if text.isdecimal() and len(text) < 6 else None
+
+
+def user_number(text: Text) -> Text | None:
+    """The number in ``--user 1000:1000``; None for a name or a variable."""
+    number = text.partition(":")[0]
+    return number if number.known and number.value.isdecimal() else None
 
 
 def published(text: Text) -> Opening | None:
@@ -316,7 +350,7 @@ def published(text: Text) -> Opening | None:
     """
     value = text.value.partition("/")[0]
     head, _, inner = value.rpartition(":")
-    port = int(inner) if inner.isdecimal() and len(inner) < 6 else None
+    port = port_number(inner)
     address, colon, outer = head.rpartition(":")
     if not colon:
         outer = head

@@ -260,6 +260,23 @@ def privileged(holder: Tree, *names: str) -> Text | None:
     return None
 
 
+def runs_as(container: Tree, spec: Tree) -> Text | None:
+    """The number of the user that a container runs as: its own, else the pod's."""
+    for holder in (container, spec):
+        user = holder.scalar("securityContext", "runAsUser")
+        if user is not None:
+            return user if user.known and user.value.isdecimal() else None
+    return None
+
+
+def read_only(container: Tree) -> Text | None:
+    """Where a container's root file system is made read-only."""
+    security = container.get("securityContext")
+    if security is None or security.string("readOnlyRootFilesystem") != "true":
+        return None
+    return security.key("readOnlyRootFilesystem")
+
+
 def probes(container: Tree) -> list[HealthProbe]:
     """A container's probes, with the defaults of Kubernetes."""
     facts = review_facts().probes["kubernetes"]

@@ -35,6 +35,7 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
         yield from _gpus(case)
     yield from _shared_memory(case, source)
     yield from _cache(case)
+    yield from _user(case)
     yield from _probes(case)
 
 
@@ -152,7 +153,7 @@ def _behind_run(case: Case, source: Source, flag: str) -> tuple[Edit, ...]:
 
 def _cache(case: Case) -> Iterator[Finding]:
     server = case.server
-    if server.platform not in ("docker", "compose", "kubernetes", "helm") or server.cached_elsewhere:
+    if not server.container or server.cached_elsewhere:
         return
     if case.hub_name is None:
         return
@@ -185,6 +186,31 @@ def _keeps(case: Case, mount: Mount) -> bool:
     if folder is not None and folder.startswith(mount.target):
         return True
     return target in ("/root", "/home", "/mnt") or any(word in target for word in _CACHES)
+
+
+def _user(case: Case) -> Iterator[Finding]:
+    """A user that the image does not know, and folders that it cannot write."""
+    server, facts = case.server, review_facts().container_user
+    user, env = server.user, server.env
+    number = int(user.value[:12]) if user is not None else 0
+    nameless = number >= facts.least and number not in facts.named and not any(name in env for name in facts.names)
+    if user is not None and nameless and not server.hidden_variables:
+        homeless = "" if any(name in env for name in facts.homes) else ", and HOME to a folder that it can write"
+        surely: Severity | None = None if number >= facts.surely else "warn"
+        said = f"user {number} has neither a name nor a home in the image"
+        yield finding("nameless-user", said, user, severity=surely, cure=f"set USER to any name{homeless}")
+    variable = server.variable("TMPDIR")
+    folder = variable.value.value if variable is not None and variable.value is not None else "/tmp"
+    if server.read_only is not None and not any(_covers(mount, folder) for mount in server.mounts):
+        said = f"the root file system is read-only, and nothing is mounted at {folder}"
+        yield finding(
+            "read-only-root", said, server.read_only, cure=f"a writable volume at {folder}, such as an emptyDir"
+        )
+
+
+def _covers(mount: Mount, folder: str) -> bool:
+    target = mount.target.rstrip("/")
+    return folder == target or folder.startswith(f"{target}/")
 
 
 def _probes(case: Case) -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from planner.review.edits import line_before, replaced
 from planner.review.findings import Finding, finding
 from planner.review.server import Variable
 from planner.review.text import Source
+from planner.settings import DEFAULT_PORT
 
 _DOLLAR = re.compile(r"^\$\{?[A-Za-z_]\w*\}?$")
 
@@ -22,6 +23,8 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     yield from _secrets(case)
     for variable in case.server.env.values():
         yield from _one(case, variable)
+    yield from _own_port(case)
+    yield from _slow(case)
     yield from _links(case, source)
     yield from _literals(case)
 
@@ -61,6 +64,31 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
     if key == "VLLM_PORT" and value is not None and value.known and not re.fullmatch(r"\d+", value.value.strip()):
         said = f"VLLM_PORT must be a number, not `{value.value[:40]}`"
         yield finding("variable-stops-start", said, at, stops=True, cure="leave VLLM_PORT out; --port is the server's")
+
+
+def _own_port(case: Case) -> Iterator[Finding]:
+    """VLLM_PORT is not the port that the server listens at."""
+    variable, given = case.server.variable("VLLM_PORT"), case.server.option("port")
+    value = variable.value if variable is not None else None
+    if value is None or not value.known or not value.value.isdecimal() or case.elsewhere or case.server.entry == "llm":
+        return
+    port = case.server.text("port") if given is not None else str(DEFAULT_PORT)
+    if given is None or port == value.value:
+        said = f"VLLM_PORT is for the engine's processes among themselves; the server listens on {port}"
+        cure = "leave VLLM_PORT out; --port is the server's"
+        yield finding("variable-misread", said, value, cure=cure)
+
+
+def _slow(case: Case) -> Iterator[Finding]:
+    """Ways between GPUs that are switched off."""
+    if (case.ranks or 1) < 2:
+        return
+    for name in review_facts().slow_transport.names:
+        variable = case.server.variable(name)
+        value = variable.value if variable is not None else None
+        if value is not None and value.known and value.value.strip() == "1":
+            said = f"{name}=1 makes the GPUs talk over a slower way"
+            yield finding("slow-transport", said, value, cure=f"leave {name} out where the faster way works")
 
 
 def _stands_in(case: Case, name: str, value: str) -> bool:

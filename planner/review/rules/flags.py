@@ -32,6 +32,7 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     # KServe's own runtimes have flags beside the engine's: what no release ever had may be theirs.
     mixed = case.server.platform == "kserve" and case.server.kind == "InferenceService"
     mixed = mixed or any(one.name in review_facts().extensions.names for one in case.server.options)
+    yield from _two_models(case)
     for one in case.server.options:
         found = _missing(case, one, source) if not mixed or gone(one.name) is not None else None
         if found is not None:
@@ -41,6 +42,18 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
             yield from _truth(case, one, source)
             yield from _bare(case, one, source)
             yield from _value(case, one)
+
+
+def _two_models(case: Case) -> Iterator[Finding]:
+    """A model as a word, and another as a flag."""
+    server, option = case.server, case.server.option("model")
+    if option is None or option.value is None or server.model is None or server.model == option.value:
+        return
+    if server.platform in ("kserve", "helm", "config", "python") or server.entry == "llm":
+        return  # the name may stand in a place of its own
+    said = f"the model is named twice, as `{server.model.value[:60]}` and by --model: the parser takes the flag's and "
+    said += "refuses the other word"
+    yield finding("refused", said, option.typed, cure="name it once, without --model", stops=True)
 
 
 def _missing(case: Case, one: Option, source: Source) -> Finding | None:

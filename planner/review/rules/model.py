@@ -33,6 +33,11 @@ def _known(case: Case) -> Iterator[Finding]:
     facts = next((one for one in review_facts().known_models if re.search(one.name, name)), None)
     if facts is None:
         return
+    dtype, asked_dtype = case.server.option("dtype"), case.server.text("dtype")
+    if dtype is not None and asked_dtype in facts.refused_dtypes:
+        said = f"--dtype {asked_dtype} is refused: this model is not stable in it"
+        edits = with_value(case.server, dtype, "bfloat16")
+        yield finding("refused", said, dtype.typed, cure="--dtype bfloat16", stops=True, edits=edits)
     limit, asked = facts.max_position_embeddings, case.server.number("max-model-len")
     stretched = any(case.server.option(one) is not None for one in ("rope-scaling", "hf-overrides"))
     allowed = case.server.variable("VLLM_ALLOW_LONG_MAX_MODEL_LEN") is not None
@@ -65,6 +70,10 @@ def _parsers(case: Case, source: Source) -> Iterator[Finding]:
         )
         edits = with_option(server, ("--tool-call-parser", name), source) if name else ()
         yield finding("parser-missing", said, choice.typed, stops=True, cure=cure, edits=edits)
+    if parser is not None and (choice is None or not choice.on) and not server.arguments.open_ended:
+        said = "without --enable-auto-tool-choice no tool is called of itself: such requests are refused"
+        cure, edits = "--enable-auto-tool-choice", with_option(server, ("--enable-auto-tool-choice",), source)
+        yield finding("flag-without-effect", said, parser.typed, severity="warn", cure=cure, edits=edits)
     if not _mistral(case):
         return
     parsers = (parser, wanted.tool_call_parser), (server.option("reasoning-parser"), wanted.reasoning_parser)

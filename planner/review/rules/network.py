@@ -12,6 +12,8 @@ from planner.settings import DEFAULT_PORT
 
 _LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|::1|\[::1\])$")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]", "*", "")
+_KSERVE_PORT = 8080
+"""Where KServe leads requests and asks for readiness when a container declares no port."""
 
 
 def find(case: Case) -> Iterator[Finding]:
@@ -55,18 +57,22 @@ def _ports(case: Case) -> Iterator[Finding]:
     server = case.server
     given = server.option("port")
     port = server.number("port") if given is not None else DEFAULT_PORT
-    if port is None or server.platform == "kserve" or server.option("uds") is not None:
+    if port is None or server.option("uds") is not None:
+        return
+    if server.platform == "kserve":
+        yield from _behind_kserve(case, port)
         return
 
     def mismatch(said: str, at: Text, cure: str, severity: Severity | None = None) -> Finding:
         said = f"{said}, and the server listens on {port}"
         return finding("port-mismatch", said, at, severity=severity, cure=cure)
 
-    wrong = [one for one in server.openings if one.exact and one.port is not None and server.inner_port]
-    if wrong and all(one.port != port for one in wrong):
-        other = wrong[0].port
+    led = [(one.port, one.at) for one in server.openings if one.exact]
+    led += [(one.inner, one.at) for one in server.host_ports]
+    if server.inner_port and led and all(inner not in (port, None) for inner, _ in led):
+        other, at = led[0]
         said, cure = f"port {other} of the container is published", f"publish {port}, or --port {other}"
-        yield mismatch(said, wrong[0].at, cure, "error")
+        yield mismatch(said, at, cure, "error")
     leading, declared = server.front_ports, server.declared_ports
     if leading and all(one.value != str(port) for one in leading):
         to = leading[0].value
@@ -78,3 +84,16 @@ def _ports(case: Case) -> Iterator[Finding]:
     for probe in server.probes:
         if probe.port is not None and probe.port.value.isdecimal() and probe.port.value != str(port):
             yield mismatch(f"the {probe.kind}Probe asks port {probe.port.value}", probe.port, f"port: {port}")
+
+
+def _behind_kserve(case: Case, port: int) -> Iterator[Finding]:
+    """KServe leads to the first port that a container of its own declares."""
+    server = case.server
+    if server.kind != "InferenceService" or server.containers_at is None or case.server.arguments.open_ended:
+        return
+    declared = server.declared_ports
+    led = declared[0].value if declared else str(_KSERVE_PORT)
+    if led != str(port):
+        said = f"KServe leads to port {led}, and the server listens on {port}"
+        cure = f"ports: [containerPort: {port}], or --port {led}"
+        yield finding("port-mismatch", said, declared[0] if declared else server.at, severity="error", cure=cure)

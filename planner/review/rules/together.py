@@ -50,7 +50,7 @@ def _in_background(case: Case, source: Source) -> bool:
 def _ports(case: Case) -> list[tuple[str, str, Text]]:
     server = case.server
     if server.platform != "shell" and server.inner_port:
-        return [*server.host_ports]
+        return [(one.address, one.number, one.at) for one in server.host_ports]
     port = server.number("port") if server.option("port") is not None else DEFAULT_PORT
     if port is None or server.option("uds") is not None or server.arguments.open_ended or server.entry == "llm":
         return []
@@ -66,17 +66,35 @@ def _port(case: Case, beside: Sequence[Case]) -> Iterator[Finding]:
             return
 
 
-def _share(case: Case) -> float | None:
-    """How many GPUs' worth of memory it takes; None where that is not known."""
+def _part(case: Case) -> float | None:
+    """The part of each of its GPUs that it takes; None where that is not known."""
     text = case.server.text("gpu-memory-utilization")
     try:
         part = float(text) if text is not None else resolve_release(case.judged_version).gpu_memory_utilization
     except (ValueError, PlannerError):
         return None
-    return case.used * part if case.used is not None and 0 < part <= 1 else None
+    return part if 0 < part <= 1 and case.server.option("kv-cache-memory-bytes") is None else None
+
+
+def _share(case: Case) -> float | None:
+    """How many GPUs' worth of memory it takes; None where that is not known."""
+    part = _part(case)
+    return case.used * part if case.used is not None and part is not None else None
 
 
 def _gpus(case: Case, beside: Sequence[Case]) -> Iterator[Finding]:
+    part = _part(case)
+    for device in sorted(case.devices) if part is not None else ():
+        others = [other for one in beside if device in one.devices and (other := _part(one)) is not None]
+        total = (part or 0) + sum(others)
+        if others and total > 1:
+            said = (
+                f"this server and another of the file share GPU {device}, and ask for {total:.2f} times its memory "
+                "together"
+            )
+            cure = "a smaller --gpu-memory-utilization for each, or a GPU for each"
+            yield finding("too-few-gpus", said, place(case, "gpu-memory-utilization"), cure=cure, stops=True)
+            return
     machine, own = case.machine, _share(case)
     shares = [share for one in beside if (share := _share(one)) is not None]
     if machine is None or own is None or not shares or machine.nodes > 1 or (case.used or 0) > machine.count:
