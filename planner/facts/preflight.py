@@ -49,6 +49,12 @@ class Commands(Origin):
     parser_timeout_s: float
 
 
+class DeviceUuids(Origin):
+    """The release from which on CUDA_VISIBLE_DEVICES may hold the names that the driver gives to GPUs."""
+
+    since: str
+
+
 class LimitFacts(Origin):
     """What the host's limits must allow."""
 
@@ -88,6 +94,7 @@ class PreflightFacts(Record):
     host_memory: HostMemory
     commands: Commands
     limits: LimitFacts
+    device_uuids: DeviceUuids
     cuda_drivers: CudaDrivers
     rocm_drivers: RocmDrivers
     rocm_modules: RocmModules

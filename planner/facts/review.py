@@ -64,6 +64,13 @@ class ContainerUser(Origin):
     """Variables that say where a home is."""
 
 
+class SlowTransport(Origin):
+    """Ways between GPUs that are switched off."""
+
+    off: Mapping[str, tuple[str, ...]]
+    """By variable, the values that do."""
+
+
 class Secrets(Record):
     """A regular expression for values that stand where a secret would, and are none."""
 
@@ -133,8 +140,7 @@ class ReviewFacts(Record):
     """By a part of the model's name, the first release that loads it."""
     known_models: tuple[KnownModel, ...]
     container_user: ContainerUser
-    slow_transport: Names
-    """Variables of NCCL and RCCL that switch a way between GPUs off."""
+    slow_transport: SlowTransport
     publishers: Names
     """Who marks a quantised copy in its name."""
     few_sequences_per_gpu: Fact[int]

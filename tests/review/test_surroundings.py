@@ -152,6 +152,7 @@ def test_servers_on_gpus_of_their_own_do_not_meet() -> None:
         ("VLLM_PORT=8000 vllm serve a/b --port 8000", "variable-misread", "listens on 8000"),
         ("VLLM_PORT=9000 vllm serve a/b", "variable-misread", "listens on 8000"),
         ("NCCL_P2P_DISABLE=1 vllm serve a/b -tp 2", "slow-transport", "NCCL_P2P_DISABLE=1"),
+        ("NCCL_P2P_LEVEL=LOC vllm serve a/b -tp 2", "slow-transport", "NCCL_P2P_LEVEL=LOC"),
     ],
 )
 def test_what_a_command_gets_wrong_is_found(text: str, code: str, said: str) -> None:

@@ -445,6 +445,7 @@ def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
         "variable_ports",
         "proxy",
         "gpu_override",
+        "logging",
         "unplanned_flags",
     }
     assert {result.name for result in results} >= set(CHECKS.names) - {"docker", "configuration"} - quiet

@@ -83,11 +83,11 @@ def _slow(case: Case) -> Iterator[Finding]:
     """Ways between GPUs that are switched off."""
     if (case.ranks or 1) < 2:
         return
-    for name in review_facts().slow_transport.names:
+    for name, values in review_facts().slow_transport.off.items():
         variable = case.server.variable(name)
         value = variable.value if variable is not None else None
-        if value is not None and value.known and value.value.strip() == "1":
-            said = f"{name}=1 makes the GPUs talk over a slower way"
+        if value is not None and value.known and value.value.strip() in values:
+            said = f"{name}={value.value.strip()} makes the GPUs talk over a slower way"
             yield finding("slow-transport", said, value, cure=f"leave {name} out where the faster way works")
 
 

@@ -43,6 +43,7 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="gpu_override", title="ROCm takes the GPU for itself", run=variables.check_override),
         NamedCheck(name="variable_ports", title="port variables hold ports", run=variables.check_ports),
         NamedCheck(name="gone_variables", title="every variable is still read", run=variables.check_gone),
+        NamedCheck(name="logging", title="the log tells of the start", run=variables.check_logging),
         NamedCheck(name="proxy", title="no proxy catches this machine", run=variables.check_proxy),
         NamedCheck(name="user", title="the user has a name and a home", run=host.check_user),
         NamedCheck(name="limits", title="the limits suffice", run=host.check_limits),

@@ -8,13 +8,16 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from planner.facts.preflight import preflight_facts
+from planner.facts.release import parse_version
+from planner.facts.review import gone_variables, review_facts
 from planner.serve.check import Doubtful, Failed
 from planner.serve.preflight.subject import Subject
 
 _ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _PORTS = ("VLLM_PORT", "MASTER_PORT", "VLLM_DP_MASTER_PORT")
 _INTERFACES = ("NCCL_SOCKET_IFNAME", "GLOO_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
-_SLOW_NCCL = ("NCCL_P2P_DISABLE", "NCCL_SHM_DISABLE", "NCCL_IB_DISABLE")
+_QUIET = ("WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -71,18 +74,30 @@ def check_visible_devices(subject: Subject) -> str | None:
     devices = [part.strip() for part in value.split(",")]
     if not value.strip() or devices[0] in ("-1", "NoDevFiles", "none", "void"):
         raise Failed(f"{name} is `{value}`: no GPU is visible", f"unset {name}, or name the GPUs: {name}=0,1")
-    if any(part.startswith(("MIG-", "GPU-")) for part in devices):
+    uuids = [part for part in devices if part.startswith(("MIG-", "GPU-"))]
+    if uuids and not _reads_uuids(subject, name):
+        release = f"vLLM {subject.plan.vllm_version}" if subject.plan is not None else "this engine"
+        raise Failed(f"{name} names `{uuids[0][:40]}`: {release} reads numbers only", f"numbers: {name}=0,1")
+    if any(part.startswith("MIG-") for part in uuids):
         raise Doubtful(
-            f"{name} names `{devices[0][:40]}`: releases of vLLM read numbers only, and stop at a MIG slice's name",
+            f"{name} names `{uuids[0][:40]}`: vLLM takes the number of the slice for that of a GPU",
             f"in a container that sees one slice: {name}=0",
         )
-    if not all(part.isdecimal() for part in devices):
+    if not all(part.isdecimal() or part in uuids for part in devices):
         raise Failed(f"{name} is `{value[:60]}`", f"numbers with commas: {name}=0,1")
     if len(set(devices)) < len(devices):
         raise Failed(f"{name} is `{value[:60]}`: a GPU is named twice", "two ranks on one GPU are refused by NCCL")
     if len(devices) < _ranks(subject):
         raise Failed(f"{name} leaves {len(devices)} GPUs, {_ranks(subject)} are needed", f"name more in {name}")
     return f"{name}={value}"
+
+
+def _reads_uuids(subject: Subject, name: str) -> bool:
+    """Whether the planned release finds a GPU by the name that the driver gives it; no release does on ROCm."""
+    since = preflight_facts().device_uuids.since
+    return name.startswith("CUDA") and (
+        subject.plan is None or parse_version(subject.plan.vllm_version) >= parse_version(since)
+    )
 
 
 def check_nccl(subject: Subject) -> str | None:
@@ -107,7 +122,11 @@ def check_nccl(subject: Subject) -> str | None:
         )
     _check_adapters(environment.get("NCCL_IB_HCA", ""), in_container=subject.order.in_container)
     if _ranks(subject) > 1:
-        off = [name for name in _SLOW_NCCL if environment.get(name) == "1"]
+        off = [
+            name
+            for name, values in review_facts().slow_transport.off.items()
+            if environment.get(name, "").strip() in values
+        ]
         if off:
             raise Doubtful(
                 f"{', '.join(off)} is set: the GPUs talk over a slower way", f"unset {off[0]} where it is not needed"
@@ -153,6 +172,19 @@ def check_override(subject: Subject) -> str | None:
     )
 
 
+def check_logging(subject: Subject) -> str | None:
+    """Whether the engine's log says what a start is at."""
+    environment = _environment(subject)
+    level, configured = environment.get("VLLM_LOGGING_LEVEL", ""), environment.get("VLLM_CONFIGURE_LOGGING", "")
+    if level.upper() not in _QUIET and configured != "0":
+        return f"VLLM_LOGGING_LEVEL={level}" if level else None
+    silent = f"VLLM_LOGGING_LEVEL is {level}" if level.upper() in _QUIET else "VLLM_CONFIGURE_LOGGING is 0"
+    raise Doubtful(
+        f"{silent}: the log has none of the lines that tell the phases of a start, its memory and why it failed",
+        f"unset {silent.split()[0]} until it is up",
+    )
+
+
 def check_proxy(subject: Subject) -> str | None:
     """Whether a proxy catches what is meant for this machine itself."""
     environment = {name.lower(): value for name, value in _environment(subject).items()}
@@ -185,8 +217,6 @@ def _is_port(text: str) -> bool:
 
 def check_gone(subject: Subject) -> str | None:
     """Whether a variable is set that the release no longer reads."""
-    from planner.facts.release import parse_version
-    from planner.facts.review import gone_variables
 
     if subject.plan is None:
         return None
