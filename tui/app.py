@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import os
+import signal
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -46,6 +48,8 @@ SCREENS: dict[Step, Callable[..., StepScreen]] = {
 
 
 CONTINUE = "continue"
+CUT_OFF = tuple(getattr(signal, name) for name in ("SIGHUP", "SIGTERM") if hasattr(signal, name))
+"""How a terminal that is closed, and a session that ends, end what runs in it."""
 DAMAGE_S = 20
 """How long it stands on the screen that records are left out; the palette shows it again."""
 MOST_RUNS = 8
@@ -105,7 +109,19 @@ class M35App(App[int]):
         self._drawn = True
         self.say_damaged(self.kept.faults)
         self._look_for_damage()
+        for one in CUT_OFF:
+            # Not every system has them, and only the main thread hears them.
+            with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+                asyncio.get_running_loop().add_signal_handler(one, self._cut_off)
         self.run_wizard()
+
+    def _cut_off(self) -> None:
+        """Keep what was answered so far where the window is closed or the session ends."""
+        step = next((screen for screen in reversed(self.screen_stack) if isinstance(screen, StepScreen)), None)
+        if step is not None and not self._backend.readonly:
+            self.kept = self._session(step.answers, step.STEP)
+            self._write_down(self.kept)
+        self.exit(0)
 
     @work(thread=True)
     def _look_for_damage(self) -> None:
@@ -149,7 +165,7 @@ class M35App(App[int]):
         """Write down where one is, one after the other and while the next step is drawn already."""
         if self._backend.readonly:
             return
-        self.kept = dataclasses.replace(self.kept, answers=answers, step=step, program=self._backend.program)
+        self.kept = self._session(answers, step)
         before, kept = self._keeping, self.kept
 
         async def write() -> None:
@@ -158,6 +174,10 @@ class M35App(App[int]):
             await asyncio.to_thread(self._write_down, kept)
 
         self._keeping = asyncio.create_task(write())
+
+    def _session(self, answers: Answers, step: Step) -> Remembered:
+        """This session, as the next one finds it."""
+        return dataclasses.replace(self.kept, answers=answers, step=step, program=self._backend.program)
 
     def _write_down(self, kept: Remembered) -> None:
         """A session that cannot be kept goes on."""

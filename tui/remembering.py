@@ -70,6 +70,7 @@ def remember(kept: Remembered, plan: Plan | None) -> None:
         document |= {
             "step": kept.step.value,
             "plan": to_json_value(plan_document(plan)),
+            "vllm_version": answers.request.vllm_version,
             "gpus_from": answers.gpus_from,
             "load": load,
             "concurrency": in_flight,
@@ -132,7 +133,11 @@ def _answers(document: dict[str, Any]) -> Answers:
     request = read_document(json.dumps(document["plan"])).request
     # How full the GPUs were is another day's; this machine is looked at again.
     gpus = dataclasses.replace(request.gpus, free_memory_bytes=None, holders=(), unheld=None)
-    request = dataclasses.replace(request, gpus=gpus, calibrations=calibrations())
+    # A plan names its release; where none was asked for, the newest is meant, today's as well as tomorrow's.
+    version = document.get("vllm_version")
+    request = dataclasses.replace(
+        request, gpus=gpus, calibrations=calibrations(), vllm_version=None if version is None else str(version)
+    )
     if document["concurrency"] is not None:
         request = dataclasses.replace(request, concurrency=document["concurrency"])
     load = tuple((name, document["load"][name]) for name in LOAD if document["load"].get(name) is not None)

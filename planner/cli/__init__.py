@@ -233,12 +233,9 @@ def _run(argv: list[str] | None, wizard: Wizard | None) -> int:
         sys.stdout.flush()
         return int(result or 0)
     except InvalidRequest as error:
-        from planner.planning.request import option_for
+        from planner.planning.request import in_options
 
-        # A field of one word is a word of English, too: it is an option as the first word and before a value.
-        word = re.escape(error.field)
-        named = rf"(?<![\w`-]){word}(?!\w)" if "_" in error.field else rf"^{word}(?!\w)|(?<![\w`-]){word}(?= `)"
-        report_error(re.sub(named, option_for(error.field), str(error)), error.hint)
+        report_error(in_options(error), error.hint)
         return ExitCode.USAGE
     except LaunchFailed as error:
         report_error(str(error), error.hint)

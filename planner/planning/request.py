@@ -5,6 +5,7 @@ It validates single fields and their plain contradictions; whether they fit is t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
 from typing import Any, Literal, TypeGuard
@@ -12,7 +13,7 @@ from typing import Any, Literal, TypeGuard
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from hw_specs.units import MOST_COUNT
-from planner.errors import InvalidRequest
+from planner.errors import InvalidRequest, M35Error
 from planner.facts.vllm import vllm_facts
 from planner.memory.rank import Calibration
 from planner.model import ModelSpec
@@ -182,6 +183,22 @@ def option_for(name: str) -> str:
     ('--eagle', '--limit-mm-per-prompt.image', '--prompt-tokens')
     """
     return option_of(name, SETTINGS[name]) if name in SETTINGS else "--" + name.replace("_", "-")
+
+
+def in_options(refusal: M35Error) -> str:
+    """Return the words of a refusal with options where they name fields of a request.
+
+    >>> in_options(InvalidRequest("max_num_seqs", "max_num_seqs (8) is more than max_num_batched_tokens (4)"))
+    '--max-num-seqs (8) is more than --max-num-batched-tokens (4)'
+    """
+    said = str(refusal)
+    if isinstance(refusal, InvalidRequest):
+        # A field of one word is a word of English, too: it is an option as the first word and before a value.
+        for name in {refusal.field, *(name for name in SETTINGS if "_" in name)}:
+            word = re.escape(name)
+            named = rf"(?<![\w`-]){word}(?!\w)" if "_" in name else rf"^{word}(?!\w)|(?<![\w`-]){word}(?= `)"
+            said = re.sub(named, option_for(name), said)
+    return said
 
 
 def planned_flags() -> dict[str, str]:

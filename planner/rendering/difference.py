@@ -62,7 +62,9 @@ def difference(before: Plan, after: Plan) -> PlanDifference:
         if (old := getattr(before.settings, name)) != (new := getattr(after.settings, name))
     )
     terms = _terms(before, after)
-    old_flags, new_flags = _flags(before), _flags(after)
+    # What cannot be started has no command: every flag of the other one would look new.
+    startable = before.feasible and after.feasible
+    old_flags, new_flags = (_flags(before), _flags(after)) if startable else ((), ())
     old_warnings = {warning.code: warning.message for warning in before.warnings}
     new_warnings = {warning.code: warning.message for warning in after.warnings}
     found = PlanDifference(
@@ -105,9 +107,7 @@ def _requests(plan: Plan) -> float:
 
 
 def _flags(plan: Plan) -> tuple[str, ...]:
-    """Every flag with its value, as one text each; none for a plan that cannot be started."""
-    if not plan.feasible:
-        return ()
+    """Every flag of a plan that can be started with its value, as one text each."""
     command = first_command(plan)
     flags = [f"{name}={value}" for name, value in command.env.items()]
     for word in command.argv[3:]:

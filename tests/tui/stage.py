@@ -85,7 +85,7 @@ def staged(gpus: str = "8xH200", **changes: Any) -> Backend:
         "plan": lambda request: dataclasses.replace(kept.plan, request=request),
         "levers": lambda _request: kept.levers,
         "curve": lambda _plan: kept.curve,
-        "speed": lambda _plan, workload: dataclasses.replace(kept.speed, workload=workload),
+        "speed": lambda _plan, workload: dataclasses.replace(cast(SpeedForecast, kept.speed), workload=workload),
         "best": lambda _request, _load, _concurrency: kept.plan,
         "now": lambda: BORN_S + 161,
         "look_every_s": None,

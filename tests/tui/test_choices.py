@@ -14,7 +14,7 @@ from tui.wizard import Step
 
 from . import stage
 from .test_load import faster
-from .test_steps import TWO_H200, answer, problem, step
+from .test_steps import TWO_H200, answer, step
 from .world import app_at, backend, text_of, typed, until
 
 
@@ -76,8 +76,8 @@ async def test_a_refusal_names_the_option_and_the_palette_stands_in_the_footer()
     app = app_at(Step.WORKLOAD)
     async with app.run_test(size=(120, 40)) as pilot:
         app.screen.query_one("#max_model_len", Line).value = "999999"
-        await until(pilot, lambda: "--max-model-len" in problem(app))
-        assert "max_model_len" not in problem(app)
+        await until(pilot, lambda: "✗ --max-model-len 999,999 is" in text_of(app))
+        assert "max_model_len" not in text_of(app)
         await until(pilot, lambda: "palette" in text_of(app))
 
 

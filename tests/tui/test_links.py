@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ async def test_every_step_shows_its_command_line_and_copies_it() -> None:
             (Step.LAUNCH, "m35-plan launch --gpus 8xH200 --language-model-only"),
         ):
             await pilot.press("enter")
-            await until(pilot, lambda step=step: at(app, step))
+            await until(pilot, partial(at, app, step))
             await pilot.pause()
             await pilot.press("y")
             assert words in app.clipboard

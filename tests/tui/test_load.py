@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import threading
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,7 @@ from tui.screens.plan import PlanScreen
 from tui.screens.workload import WorkloadScreen
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_panel import PlanPanel
+from tui.widgets.speed_lines import SpeedShown, speed_lines
 from tui.wizard import Answers, Step
 
 from . import stage
@@ -34,7 +36,7 @@ def faster(factor: float, workload: Workload) -> SpeedForecast:
     return dataclasses.replace(base, workload=workload, tpot_ms=tpot)
 
 
-def doors(**changes: object) -> Backend:
+def doors(**changes: Any) -> Backend:
     """Small layouts answer fast."""
     return stage.staged(
         plan=plan,
@@ -63,11 +65,38 @@ async def test_a_load_is_asked_forecast_and_said_on_the_command_line() -> None:
             "--max-num-batched-tokens 8192 ", ""
         )
         app.screen.query_one("#price_per_gpu_hour", Line).value = "2.5"
-        await until(pilot, lambda: "cost, M tokens" in text_of(app))
+        await until(pilot, lambda: "cost per M" in text_of(app))
         app.screen.query_one("#objective", Choice).action_turn(1)
         await until(pilot, lambda: dict(app.screen.answers.load).get("objective") == "latency")  # type: ignore[attr-defined]
         app.screen.query_one("#request_rate", Line).value = "-1"
         await until(pilot, lambda: "is not a number above 0" in text_of(app))
+
+
+async def test_requests_without_a_load_are_no_forecast_and_what_was_told_goes_with_the_next_key() -> None:
+    app = app_at(Step.WORKLOAD)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        app.screen.query_one("#concurrency", Line).value = "50000"
+        await until(pilot, lambda: "does not fit" in text_of(app))
+        app.screen.query_one("#max_num_seqs", Line).value = "8"
+        app.screen.query_one("#max_num_batched_tokens", Line).value = "4"
+        await until(pilot, lambda: "✗ --max-num-batched-tokens (4)" in text_of(app))
+        await pilot.press("enter")
+        await until(pilot, lambda: len(app._notifications) == 1)
+        assert "max_num_seqs" not in text_of(app), "options are named as people type them"
+        app.screen.query_one("#max_num_batched_tokens", Line).value = "4096"
+        await until(pilot, lambda: not app._notifications)
+
+
+@pytest.mark.parametrize("factor", [0.001, 1.0, 1e9])
+def test_a_speed_is_read_whole_in_the_narrowest_panel(factor: float) -> None:
+    base = stage.recording("8xH200").speed
+    assert base is not None
+    found = dataclasses.replace(base, output_tokens_per_s=base.output_tokens_per_s.scaled(factor))
+    load = Workload(prompt_tokens=1000, output_tokens=200, turns=3, concurrency=16)
+    shown = SpeedShown(workload=load, forecast=found, misses=("TTFT " * 9,))
+    lines = speed_lines(shown, width=34)
+    assert max(line.cell_length for line in lines) <= 34
+    assert "each 1,000 tokens" in " ".join(line.plain for line in lines)
 
 
 async def test_layouts_show_their_speed_and_what_misses_is_marked() -> None:

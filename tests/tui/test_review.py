@@ -109,6 +109,8 @@ async def test_what_cannot_be_planned_says_why_and_a_text_without_a_server_says_
     async with app.run_test(size=(100, 30), notifications=True) as pilot:
         await pilot.press("f2")
         await until(pilot, lambda: isinstance(app.screen, ReviewScreen))
+        app.screen.query_one("#review-gpus", Line).value = "8xH2000"
+        await until(pilot, lambda: "✗ no GPU is called `H2000`" in text_of(app))
         app.screen.query_one("#review-gpus", Line).value = ""
         text(app).text = "hello"
         await until(pilot, lambda: "no vLLM server found in this text" in text_of(app))

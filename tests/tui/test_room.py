@@ -10,6 +10,7 @@ from tui.app import M35App
 from tui.wizard import Step
 
 from . import stage
+from .scenes import scene
 from .world import app_at, backend, text_of, until
 
 LARGE = (200, 60)
@@ -29,6 +30,18 @@ async def test_no_third_of_a_large_terminal_is_empty(step: Step) -> None:
         together = text_of(app)
         for part in ("requests  tokens each", "basis", "! pin", "why", "TP4 PP2"):
             assert part in together, part
+
+
+async def test_checks_measured_and_dashboard_of_a_server_stand_together() -> None:
+    app, act = scene("verify-checks")
+    async with app.run_test(size=LARGE) as pilot:
+        await act(pilot)
+        for part in ("✓ health", "memory outside torch", "k` keeps these figures", "GPU, use in %", "KV cache, %"):
+            await until(pilot, lambda part=part: part in text_of(app), part)  # type: ignore[misc]
+        await pilot.press("4")
+        await until(pilot, lambda: "say something" in text_of(app) and "KV cache, %" in text_of(app))
+        await pilot.resize_terminal(120, 40)
+        await until(pilot, lambda: "KV cache, %" not in text_of(app))
 
 
 async def test_the_first_step_answers_how_many() -> None:

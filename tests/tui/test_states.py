@@ -24,7 +24,7 @@ from .world import request
 RUN = cast(Run, object())  # opaque to a state: it is only carried
 UP = ServerReady(url="http://127.0.0.1:8000", after_s=9.0, evidence="health")
 DOWN = ServerEnded(exit_code=1, after_s=99.0, was_ready=True)
-DIAGNOSIS = Diagnosis(code="x", title="it broke", phase="kv", term=None, evidence=(), cures=(), measured=Measured())
+DIAGNOSIS = Diagnosis(code="x", title="it broke", phase="kv", term="", evidence=(), cures=(), measured=Measured())
 FAILED = StartReport(outcome="failed", measured=Measured(), diagnosis=DIAGNOSIS)
 STOPPED = StartReport(outcome="stopped", measured=Measured())
 METRICS = 'vllm:generation_tokens_total{engine="0"} %s\n'

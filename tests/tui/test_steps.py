@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -312,10 +313,10 @@ async def test_forth_back_and_anywhere() -> None:
     async with app.run_test() as pilot:
         for there in (Step.WORKLOAD, Step.PLAN, Step.COMMAND, Step.LAUNCH):
             await pilot.press("enter")
-            await until(pilot, lambda there=there: at(app, there))
+            await until(pilot, partial(at, app, there))
         for there in (Step.COMMAND, Step.PLAN, Step.WORKLOAD, Step.GPUS):
             await pilot.press("escape")
-            await until(pilot, lambda there=there: at(app, there))
+            await until(pilot, partial(at, app, there))
         await pilot.press("alt+3")
         await until(pilot, lambda: at(app, Step.PLAN))
         await pilot.press("alt+6")
@@ -328,8 +329,15 @@ async def test_a_small_terminal_says_how_large_it_must_be() -> None:
     app = app_at(Step.PLAN)
     async with app.run_test(size=(60, 20)) as pilot:
         await until(pilot, lambda: "the wizard needs 80 × 24" in text_of(app).replace("\n", " "))
+        before = app.screen
+        await pilot.press("enter", "escape", "d", "alt+2", "y")
+        assert app.screen is before and not app.clipboard, "nothing is done that cannot be seen"
         await pilot.resize_terminal(100, 30)
         await until(pilot, lambda: "one GPU of 8" in text_of(app))
+        await pilot.resize_terminal(60, 20)
+        await until(pilot, lambda: "q quits" in text_of(app))
+        await pilot.press("q")
+        await until(pilot, lambda: not app.is_running or app.return_code == 0)
 
 
 async def test_the_palette_knows_steps_and_light_and_dark() -> None:
@@ -358,14 +366,14 @@ async def test_a_window_that_was_too_small_gives_the_keys_back() -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "catalogue" in text_of(app))
         await pilot.resize_terminal(40, 10)
-        await pilot.press("q")
-        assert app.is_running and app.return_code is None
+        await pilot.press("z")
         await pilot.resize_terminal(100, 30)
         await until(pilot, lambda: app.screen.focused is not None)
         await typed(pilot, "zzz")
-        await until(pilot, lambda: "no GPU is called" in text_of(app))
+        await until(pilot, lambda: "no GPU is called `zzz`" in text_of(app))
         await pilot.press("enter")
         assert at(app, Step.GPUS), "there is no answer to go on with"
+        assert "$ m35-plan" not in text_of(app), "no command line says the same"
 
 
 async def test_a_large_terminal_shows_ledger_curve_warnings_and_layouts_together() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
-from planner import plan
+from planner import Estimate, plan
 from planner.rendering import picture as drawn
 from planner.serve.process.progress import PhaseView, StartView
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
@@ -23,6 +23,7 @@ from tui.serving import Serving, take
 from tui.start import beginning
 from tui.widgets.columns import Column, Row, fit, lay_out
 from tui.widgets.dashboard import dashboard_lines
+from tui.widgets.history import ceiling, history
 from tui.widgets.log_lines import LogLines
 from tui.widgets.log_view import LogView
 from tui.widgets.phases import phase_lines
@@ -206,6 +207,22 @@ def test_a_dashboard_says_what_is_not_as_planned_at_any_width() -> None:
     state = take(state, news.Forecasted(plan(request()), load, dataclasses.replace(speed, workload=load)))
     text = "\n".join(line.plain for line in dashboard_lines(state, width=116))
     assert "forecast 111 (82.0 to 149)" in text and "forecast for what it is asked now" in text
+
+
+@given(st.lists(st.floats(0, 1e7), min_size=1, max_size=40), st.integers(1, 6))
+def test_a_history_ends_above_what_it_shows_and_keeps_its_size(values: list[float], height: int) -> None:
+    top = ceiling(values)
+    assert max(values) < top
+    lines = history(values, height=height, top=top)
+    assert [line.cell_length for line in lines] == [len(values)] * height
+    if height > 1 and max(values) > 0:
+        assert lines[0].plain.strip("█"), "what stays the same does not fill it"
+
+
+def test_a_forecast_is_a_line_in_the_history_with_its_bounds() -> None:
+    forecast = Estimate(expected=60.0, low=30.0, high=80.0, basis="derived")
+    drawn = [line.plain for line in history([1.0] * 4 + [99.0], height=4, top=100.0, forecast=forecast)]
+    assert drawn == ["┄┄┄┄█", "─────", "┄┄┄┄┄", "▁▁▁▁█"]
 
 
 def test_snippets_hold_no_key_and_compile() -> None:

@@ -15,6 +15,7 @@ from textual.widgets import Static, TextArea
 
 from hw_specs import M35Error
 from planner import EMITTERS, Plan, emit, serve_command
+from planner.planning.request import in_options
 from planner.rendering.argv import read_command
 from planner.rendering.emitters.shell import command_lines
 from planner.rendering.headline import headline
@@ -37,6 +38,8 @@ SUFFIXES = {
     "shell": "sh", "docker": "sh", "env": "env", "argv": "txt", "systemd": "service", "markdown": "md", "html": "html",
 }  # fmt: skip
 """File suffix of each target; what is not here is YAML."""
+LETTERS = ("edit", "copy", "copy_line", "save", "reset", "turn", "next", "warnings", "leave", "help")
+"""What keys do that are text while a command is edited."""
 
 
 class CommandScreen(StepScreen):
@@ -142,7 +145,7 @@ class CommandScreen(StepScreen):
         line.set_class(self._refusal is not None, "refused")
         if self._refusal is not None:
             hint = f" ({self._refusal.hint})" if self._refusal.hint else ""
-            line.update(f"✗ {self._refusal}{hint}")
+            line.update(f"✗ {in_options(self._refusal)}{hint}")
         elif self.answers.edited is not None and isinstance(self.answer, Plan):
             kept = " ".join(self.answers.edited.unplanned)
             told = f"✓ read back as {self.answer.verdict}: {headline(self.answer)}"
@@ -245,21 +248,8 @@ class CommandScreen(StepScreen):
         else:
             self.notify(str(path), title="saved")
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def offers(self, action: str) -> bool:
         """While editing, letters are text."""
         if action == "save" and self.backend.readonly:
             return False
-        if self._editing and action in (
-            "edit",
-            "copy",
-            "copy_line",
-            "save",
-            "reset",
-            "turn",
-            "next",
-            "warnings",
-            "leave",
-            "help",
-        ):
-            return False
-        return super().check_action(action, parameters)
+        return not self._editing or action not in LETTERS

@@ -10,9 +10,9 @@ from textual.widgets import Static
 from planner import Plan, SpeedForecast
 from planner.rendering.difference import PlanDifference, difference, rows
 from tui.screens.dialogues import Dialogue
-from tui.widgets.columns import Column, Row, lay_out
+from tui.widgets.columns import Column, Row, lay_out, wrapped
 from tui.widgets.keys import Keys
-from tui.widgets.plan_panel import gpu_bar, wrapped
+from tui.widgets.plan_panel import gpu_bar
 from tui.widgets.speed_lines import number
 
 COLUMNS = (Column("", flex=True), Column("marked", right=True), Column("now", right=True), Column("change", right=True))

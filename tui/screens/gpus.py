@@ -200,6 +200,8 @@ class GpusScreen(StepScreen):
                     choice.words = (*choice.words, str(number))
                 choice.value = str(number)
         self._wanted = count or self._wanted
+        # A refusal that was told is answered, and stands over the list.
+        self.app.clear_notifications()
         self._fill()
         if not event.value.strip():
             return
@@ -217,6 +219,7 @@ class GpusScreen(StepScreen):
         except M35Error as refusal:
             near = [part for part in (refusal.hint or "").split("; ") if part.startswith("the nearest")]
             self._problem = M35Error(str(refusal), hint="; ".join([*near, NOT_LISTED]))
+            self.show_line()
             self.show_answer(self._problem)
 
     @on(Input.Changed, "#memory")
@@ -261,11 +264,13 @@ class GpusScreen(StepScreen):
         self._fill()
         self._pick(HERE)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def offers(self, action: str) -> bool:
         """There is something to pick once GPUs are seen."""
-        if action == "pick":
-            return self._report is not None and bool(self._report.gpus)
-        return super().check_action(action, parameters)
+        return action != "pick" or (self._report is not None and bool(self._report.gpus))
+
+    def own_line(self) -> str:
+        """The command line that says the same; none where nothing can be planned for what stands here."""
+        return "" if self._problem is not None else super().own_line()
 
     def action_review(self) -> None:
         """Begin with a command or a file that exists already."""

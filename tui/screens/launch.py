@@ -31,7 +31,7 @@ from tui.widgets.plan_side import PlanSide
 from tui.widgets.startup import left_lines, phase_block, startup_title
 from tui.widgets.step_bar import StepBar
 from tui.widgets.table import RetryRows, Table
-from tui.wizard import Answers, Step
+from tui.wizard import Answers, Move, Step
 
 TICK_S = 0.25
 """How often the sign turns beside what takes long."""
@@ -328,7 +328,7 @@ class LaunchScreen(StepScreen):
 
     def action_detach(self) -> None:
         """Quit and leave the server running."""
-        self.app.exit(0)
+        self.leave_to(Move(to="quit", answers=self.answers))
 
     def action_search(self) -> None:
         """Ask for a text and go to where it last occurs."""
@@ -349,13 +349,11 @@ class LaunchScreen(StepScreen):
         elif self.start.state == "failed" and not self.backend.readonly:
             self.action_retry()
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def offers(self, action: str) -> bool:
         """Only what makes sense now stands in the footer."""
         if self.backend.readonly and action in ("launch", "rehearse", "retry", "stop"):
             return False
-        if action in self.STATES_OF:
-            return self.start.state in self.STATES_OF[action]
-        return super().check_action(action, parameters)
+        return action not in self.STATES_OF or self.start.state in self.STATES_OF[action]
 
     # GPU memory
 

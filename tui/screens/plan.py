@@ -261,11 +261,11 @@ class PlanScreen(SpeedStep):
         found = self.speed_of(plan)
         return found if isinstance(found, SpeedForecast) else None
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def offers(self, action: str) -> bool:
         """The best way can be taken once it is known, and two plans compared once one is marked."""
         if action == "compare":
             return self.answers.marked is not None
-        return self._best is not None if action == "best" else super().check_action(action, parameters)
+        return action != "best" or self._best is not None
 
     def on_resize(self) -> None:
         """Other columns may fit now."""

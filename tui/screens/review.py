@@ -22,10 +22,9 @@ from tui.backend import Backend
 from tui.reviewing import answers_of_server, cure, judge, read_artefact
 from tui.screens.dialogues import AskText, Help
 from tui.screens.told import Told
-from tui.widgets.columns import Column, Row
+from tui.widgets.columns import Column, Row, wrapped
 from tui.widgets.fields import Line
 from tui.widgets.keys import Keys
-from tui.widgets.plan_panel import wrapped
 from tui.widgets.table import Table
 from tui.wizard import Answers
 
@@ -67,7 +66,10 @@ class ReviewScreen(Screen[Answers | None]):
         super().__init__()
         self._backend = backend
         self._gpus = gpus
+        """What the text is judged on; None is what it says itself."""
         self._path = path
+        self._problem: M35Error | None = None
+        """What is wrong with the GPUs that were typed."""
         self._calm: Timer | None = None
         self._findings: tuple[Finding, ...] = ()
         self.review: Review | None = None
@@ -132,10 +134,14 @@ class ReviewScreen(Screen[Answers | None]):
         review = self.review
         table = self.query_one("#findings", Table)
         box = self.query_one("#verdicts", Static)
+        width = max(24, box.content_size.width or 30)
+        if self._problem is not None:
+            lines = wrapped(f"✗ {self._problem}", width=width, style="bold $text-error", indent="  ")
+            box.update(Content("\n").join([*lines, *wrapped(self._problem.hint or "", width=width)]))
+            return
         if review is None:
             return
-        width = max(24, box.content_size.width or 30)
-        lines: list[Content] = []
+        lines = []
         for server in review.servers:
             words, style = VERDICTS[server.verdict]
             name = " ".join(part for part in (server.kind, server.name, server.gpus or "") if part)
@@ -192,17 +198,18 @@ class ReviewScreen(Screen[Answers | None]):
             self._calm.stop()
         self._calm = self.set_timer(CALM_S, self._judge_text)
 
-    def _machine(self) -> GpuSet | None:
-        typed = self.query_one("#review-gpus", Line).value.strip()
-        try:
-            return parse_gpus(typed) if typed else None
-        except M35Error:
-            return None
-
     def _judge_text(self) -> None:
         text = self.query_one("#artefact", TextArea).text
+        typed = self.query_one("#review-gpus", Line).value.strip()
+        try:
+            self._gpus = parse_gpus(typed) if typed else None
+            self._problem = None
+        except M35Error as refusal:
+            self._problem = refusal
+            self._draw()
+            return
         if text.strip():
-            self._judge(text, self._path.name if self._path else "", self._machine())
+            self._judge(text, self._path.name if self._path else "", self._gpus)
 
     @work(thread=True, exclusive=True, group="review")
     def _judge(self, text: str, name: str, gpus: GpuSet | None) -> None:
@@ -218,12 +225,12 @@ class ReviewScreen(Screen[Answers | None]):
         """Cure the finding under the cursor."""
         cursor = self.query_one("#findings", Table).cursor
         if self.review is not None and cursor is not None and cursor < len(self._findings):
-            self._cure(self.review, self._findings[cursor], self._machine())
+            self._cure(self.review, self._findings[cursor], self._gpus)
 
     def action_fix_all(self) -> None:
         """Cure everything whose cure is sure."""
         if self.review is not None:
-            self._cure(self.review, None, self._machine())
+            self._cure(self.review, None, self._gpus)
 
     def action_open(self) -> None:
         """Ask for a file."""

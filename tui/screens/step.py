@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -18,8 +17,8 @@ from textual.widgets import Static
 from textual.worker import Worker
 
 from hw_specs import M35Error
-from planner import InvalidRequest, Plan
-from planner.planning.request import SETTINGS, option_for
+from planner import Plan
+from planner.planning.request import in_options
 from tui.backend import Backend
 from tui.links import step_line
 from tui.news import News
@@ -40,14 +39,6 @@ MAC_KEYS = (
     "inverted_exclamation_mark", "trade_mark_sign", "pound_sign", "cent_sign", "infinity", "section_sign",
 )  # fmt: skip
 """What Textual makes of Escape followed by 1 to 6, which is how most terminals send Alt and a digit."""
-
-
-def _as_option(refusal: M35Error) -> M35Error:
-    """Let a refusal name an option as people type it, not a field of the request."""
-    if isinstance(refusal, InvalidRequest) and refusal.field in SETTINGS:
-        named = re.sub(rf"(?<![\w`-]){re.escape(refusal.field)}(?!\w)", option_for(refusal.field), str(refusal))
-        return InvalidRequest(refusal.field, named, hint=refusal.hint)
-    return refusal
 
 
 class StepScreen(Screen[Move]):
@@ -129,7 +120,7 @@ class StepScreen(Screen[Move]):
         try:
             self.answer = self.backend.plan(effective_request(self.answers)) if self.answers.request else None
         except M35Error as refusal:
-            self.answer = _as_option(refusal)
+            self.answer = refusal
         self.show_line()
         bar = self.query_one(StepBar)
         bar.answers = self.answers
@@ -181,9 +172,16 @@ class StepScreen(Screen[Move]):
             self.leave_to(Move(to=Step(step), answers=self.answers))
 
     def action_leave(self) -> None:
-        """Quit the wizard; a running server is asked about. Where nothing can be seen, only Ctrl-Q quits."""
-        if not self.has_class("-too-small"):
-            self.post_message(self.Leaving(self))
+        """Quit the wizard; a running server is asked about."""
+        self.post_message(self.Leaving(self))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
+        """Where nothing of a step can be seen, nothing of it can be done but to quit."""
+        return action == "leave" if self.has_class("-too-small") else self.offers(action)
+
+    def offers(self, action: str) -> bool:  # noqa: ARG002 - a step says what of its own makes no sense now
+        """Whether `action` makes sense now."""
+        return True
 
     def action_help(self) -> None:
         """Say what this step is for and which keys it has."""
@@ -201,7 +199,7 @@ class StepScreen(Screen[Move]):
 
     def say_refused(self, error: M35Error) -> None:
         """Show an expected failure without leaving the step."""
-        self.notify(error.hint or "", title=str(error), severity="error", timeout=8)
+        self.notify(error.hint or "", title=in_options(error), severity="error", timeout=8)
 
     @on(Resize)
     def _measure(self, event: Resize) -> None:
@@ -211,7 +209,9 @@ class StepScreen(Screen[Move]):
         elif not small and self.has_class("-too-small") and self._focus_before is not None:
             # A hidden widget loses the keys; typing must not become commands.
             self.call_after_refresh(self._focus_before.focus)
-        self.set_class(small, "-too-small")
+        if small != self.has_class("-too-small"):
+            self.set_class(small, "-too-small")
+            self.refresh_bindings()
         self.set_class(event.size.width >= WIDE, "-wide")
         self.set_class(event.size.width >= VAST, "-vast")
         self.set_class(event.size.height >= TALL, "-tall")
@@ -221,5 +221,6 @@ class StepScreen(Screen[Move]):
         if small:
             self.query_one("#too-small", Static).update(
                 f"this terminal is {event.size.width} × {event.size.height}\n\n"
-                f"the wizard needs {MIN_WIDTH} × {MIN_HEIGHT}: make the window larger or the font smaller"
+                f"the wizard needs {MIN_WIDTH} × {MIN_HEIGHT}: make the window larger or the font smaller\n\n"
+                "your answers are kept; q quits"
             )

@@ -9,6 +9,7 @@ from typing import ClassVar, Protocol, runtime_checkable
 from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import ContentSwitcher, Static
 
@@ -22,6 +23,7 @@ from tui.backend import Backend
 from tui.remembering import WINDOWS_S, Remembered
 from tui.screens.step import StepScreen
 from tui.serving import Serving, take
+from tui.views.beside import BESIDE, Beside
 from tui.views.chat import ChatView
 from tui.views.checks import ChecksView
 from tui.views.client import ClientView
@@ -79,9 +81,11 @@ class VerifyScreen(StepScreen):
         """The names of the views above one of them."""
         yield Static(id="views")
         yield Static(id="server", markup=False)
-        with ContentSwitcher(initial="view-checks"):
-            for name, view in VIEWS.items():
-                yield view(id=f"view-{name}")
+        with Horizontal(id="shown"):
+            with ContentSwitcher(initial="view-checks"):
+                for name, view in VIEWS.items():
+                    yield view(id=f"view-{name}")
+            yield Beside()
 
     def on_mount(self) -> None:
         """Find the server and begin to check it."""
@@ -137,6 +141,7 @@ class VerifyScreen(StepScreen):
     def action_view(self, name: str) -> None:
         """Show one view."""
         self.view = name
+        self.set_class(name not in BESIDE, "-alone")
         self.show_line()
         parts = []
         for number, view in enumerate(VIEWS, 1):
@@ -166,9 +171,10 @@ class VerifyScreen(StepScreen):
         if serving.run is not None:
             told = f"{serving.run.url}   run {serving.run.id}"
             line.update(f"✗ {serving.trouble}" if serving.trouble else told)
-        width = max(40, self.size.width - 4)
+        width = max(40, self.query_one(ContentSwitcher).content_size.width - 2)
         view: View = self.query_one(f"#view-{self.view}", VIEWS[self.view])
         view.show(serving, width=width)
+        self.query_one(Beside).show(serving, view=self.view)
 
     # What can be done
 
@@ -252,11 +258,11 @@ class VerifyScreen(StepScreen):
     def _stop(self, run: Run) -> None:
         watching.stop_server(self.backend, run, post=self.tell)
 
-    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+    def offers(self, action: str) -> bool:
         """Nothing follows this step; whoever only looks asks nothing and ends nothing."""
         if self.backend.readonly and action in ("verify", "keep", "stop"):
             return False
         if action == "keep":
             # Offered where it can be done; the view says why it cannot.
             return isinstance(self.serving.to_keep, Calibration)
-        return False if action == "next" else super().check_action(action, parameters)
+        return action != "next"

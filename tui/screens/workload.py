@@ -225,6 +225,8 @@ class WorkloadScreen(SpeedStep):
     @on(Choice.Changed)
     @on(Input.Changed)
     def _changed(self) -> None:
+        # A refusal that was told is answered, and stands over the form.
+        self.app.clear_notifications()
         self._update()
 
     def _update(self) -> None:
@@ -234,7 +236,8 @@ class WorkloadScreen(SpeedStep):
         try:
             self._problem = None
             request, load = self._read(request)
-            workload_of(dict(load), concurrency=request.concurrency)
+            if load:
+                workload_of(dict(load), concurrency=request.concurrency)
             self.answers = with_load(with_request(self.answers, request), load)
             self.replan()
         except M35Error as refusal:

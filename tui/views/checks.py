@@ -13,6 +13,19 @@ from textual.widgets import Static
 from tui.serving import Serving
 from tui.widgets.checks import check_lines, summary
 
+WIDEST = 110
+
+
+def smoke_lines(serving: Serving, *, width: int, height: int = 0) -> list[Content]:  # noqa: ARG001 - every text alike
+    """Return the checks with what they saw, and the verdict below."""
+    lines = check_lines(serving.results, width=min(width, WIDEST), running=serving.checking)
+    if serving.report is None:
+        return lines
+    words, style = "✗ the server does not do what was planned", "bold $text-error"
+    if serving.report.passed:
+        words, style = "✓ the server does what was planned", "bold $text-success"
+    return [*lines, Content(""), Content.assemble((words, style), f"  {summary(serving.results)}")]
+
 
 class ChecksView(VerticalScroll):
     """Named checks with what they saw, and the verdict below."""
@@ -21,7 +34,7 @@ class ChecksView(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         """One text."""
-        yield Static(id="smoke")
+        yield Static(classes="text")
 
     def __init__(self, *, id: str) -> None:
         super().__init__(id=id)
@@ -29,13 +42,7 @@ class ChecksView(VerticalScroll):
 
     def show(self, serving: Serving, *, width: int) -> None:
         """Draw the state."""
-        lines = check_lines(serving.results, width=min(width, 110), running=serving.checking)
-        if serving.report is not None:
-            passed = serving.report.passed
-            words = "✓ the server does what was planned" if passed else "✗ the server does not do what was planned"
-            style = "bold $text-success" if passed else "bold $text-error"
-            lines += [Content(""), Content.assemble((words, style), f"  {summary(serving.results)}")]
-        self.query_one("#smoke", Static).update(Content("\n").join(lines))
+        self.query_one(Static).update(Content("\n").join(smoke_lines(serving, width=width)))
         drawn = (serving.results, serving.report, self.size)
         if drawn != self._drawn:
             # The verdict stands below, and there are more checks than a small terminal has rows.

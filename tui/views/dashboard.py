@@ -21,9 +21,9 @@ class DashboardView(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         """One text."""
-        yield Static(id="dashboard")
+        yield Static(classes="text")
 
     def show(self, serving: Serving, *, width: int) -> None:
         """Draw the state."""
         lines = dashboard_lines(serving, width=width, height=self.size.height)
-        self.query_one("#dashboard", Static).update(Content("\n").join(lines))
+        self.query_one(Static).update(Content("\n").join(lines))

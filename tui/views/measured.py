@@ -12,8 +12,24 @@ from textual.widgets import Static
 
 from hw_specs import M35Error
 from tui.serving import Serving
+from tui.widgets.columns import wrapped
 from tui.widgets.comparison import comparison_lines
-from tui.widgets.plan_panel import wrapped
+
+WIDEST = 100
+
+
+def measured_lines(serving: Serving, *, width: int, height: int = 0) -> list[Content]:  # noqa: ARG001 - every text alike
+    """Return predicted against measured, and whether it can be kept."""
+    if serving.start_report is None:
+        return [Content("reading the log …")]
+    if serving.start_report.comparison is None:
+        return wrapped("this server was started without a plan: there is nothing to compare", width=width)
+    found = serving.to_keep
+    told = "`k` keeps these figures: later plans for these GPUs rest on them"
+    if isinstance(found, M35Error):
+        told = f"nothing is kept of it: {found}"
+    hint = wrapped(told, width=min(width, WIDEST), style="$secondary", indent="  ")
+    return [*comparison_lines(serving.start_report.comparison, width=width), Content(""), *hint]
 
 
 class MeasuredView(VerticalScroll):
@@ -23,20 +39,8 @@ class MeasuredView(VerticalScroll):
 
     def compose(self) -> ComposeResult:
         """One text."""
-        yield Static("reading the log …", id="comparison")
+        yield Static(classes="text")
 
     def show(self, serving: Serving, *, width: int) -> None:
         """Draw the state."""
-        if serving.start_report is None:
-            return
-        box = self.query_one("#comparison", Static)
-        if serving.start_report.comparison is None:
-            box.update("this server was started without a plan: there is nothing to compare")
-            return
-        lines = comparison_lines(serving.start_report.comparison, width=width)
-        found = serving.to_keep
-        if isinstance(found, M35Error):
-            hint = wrapped(f"nothing is kept of it: {found}", width=min(width, 100), style="$secondary", indent="  ")
-        else:
-            hint = [Content.styled("k keeps these figures: later plans for these GPUs rest on them", "$secondary")]
-        box.update(Content("\n").join([*lines, Content(""), *hint]))
+        self.query_one(Static).update(Content("\n").join(measured_lines(serving, width=width)))

@@ -12,8 +12,8 @@ from planner import Lever, Plan
 from planner.planning.request import SETTINGS, option_for
 from planner.rendering import report
 from planner.rendering.headline import verdict_words
-from tui.widgets.columns import Column, Row, lay_out
-from tui.widgets.plan_panel import VERDICTS, wrapped
+from tui.widgets.columns import Column, Row, lay_out, wrapped
+from tui.widgets.plan_panel import VERDICTS
 
 LEVERS = (
     Column("what would make room", flex=True, valued=True),

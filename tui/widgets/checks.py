@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textual.content import Content
 
 from planner.serve.check import CheckResult, Status
-from tui.widgets.columns import fit
+from tui.widgets.columns import fit, wrapped
 
 MARKS: dict[Status, str] = {"pass": "✓", "warn": "!", "fail": "✗", "skip": "–", "unknown": "?"}
 STYLES: dict[Status, str] = {
@@ -28,7 +28,6 @@ def check_lines(
 
     With `loud` only results of those statuses are shown.
     """
-    from tui.widgets.plan_panel import wrapped
 
     names = max([len(result.name) for result in results] + [len(running), 8])
     lines = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
@@ -47,6 +48,12 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
         return set_cell_size(text, width - 1) + "…"
     pad = " " * (width - length)
     return pad + text if right else text + pad
+
+
+def wrapped(text: str, *, width: int, style: str = "", indent: str = "") -> list[Content]:
+    """Return `text` over as many lines as it takes."""
+    lines = wrap(text, max(10, width), subsequent_indent=indent, break_on_hyphens=False)
+    return [Content.styled(line, style) for line in lines]
 
 
 def fit_value(text: str, width: int) -> str:

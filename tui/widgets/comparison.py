@@ -6,8 +6,7 @@ from textual.content import Content
 
 from hw_specs.units import format_gib
 from planner.serve.log.comparison import Comparison, Difference
-from tui.widgets.columns import Column, Row, lay_out
-from tui.widgets.plan_panel import wrapped
+from tui.widgets.columns import Column, Row, lay_out, wrapped
 
 SIZES = (
     Column("one GPU, GiB", flex=True),

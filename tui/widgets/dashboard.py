@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from textual.content import Content
 
@@ -12,11 +13,11 @@ from hw_specs.units import GIB, format_tokens
 from planner import Estimate, Plan
 from planner.serve.verification.window import Sample
 from tui.serving import Serving
-from tui.widgets.columns import fit
-from tui.widgets.plan_panel import blocks, wrapped
+from tui.widgets.columns import fit, wrapped
+from tui.widgets.history import ceiling, history, over_time
+from tui.widgets.plan_panel import blocks
 from tui.widgets.speed_lines import load_words, number
 
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
 LABEL, FIGURE, LEAST_CHART = 14, 11, 8
 HIGH, MOST_ROWS = 28, 6
 """Lines from which what runs has a history of its own, and the most that one history takes."""
@@ -36,48 +37,14 @@ class _Figure:
     past: Sequence[float | None]
     planned: str
     loud: bool = False
+    top: float | None = None
+    """Where its history ends; None is the next round number above everything that is drawn."""
+    forecast: Estimate | None = None
 
     @property
     def drawn(self) -> bool:
         """Whether there is a history to draw."""
         return any(value is not None for value in self.past)
-
-
-def chart(values: Sequence[float | None], *, width: int, height: int, most: float | None = None) -> list[str]:
-    """Return values as columns of small bars, `height` lines, the top one first.
-
-    `most` fills them all; where it is not given, the largest value does.
-
-    >>> chart([1, None, 4, 2], width=4, height=2)
-    ['  █ ', '▄ ██']
-    """
-    shown = list(values[-width:])
-    most = most or max((value for value in shown if value is not None), default=0) or 1
-    eighths = [None if value is None else max(1, round(value / most * 8 * height)) for value in shown]
-    return [
-        "".join(" " if cell is None else _EIGHTHS[max(0, min(8, cell - 8 * row))] for cell in eighths)
-        for row in reversed(range(height))
-    ]
-
-
-def over_time(
-    times_s: Sequence[float], values: Sequence[float | None], *, span_s: float, cells: int
-) -> list[float | None]:
-    """Return the mean of each of `cells` equal parts of the last `span_s` seconds; None before the first value.
-
-    A part without a look of its own is as the one before it.
-    """
-    if not times_s:
-        return [None] * cells
-    begin_s = times_s[-1] - span_s
-    parts: list[list[float]] = [[] for _ in range(cells)]
-    for at_s, value in zip(times_s, values, strict=True):
-        if value is not None and at_s >= begin_s:
-            parts[min(cells - 1, int((at_s - begin_s) / span_s * cells))].append(value)
-    found: list[float | None] = []
-    for part in parts:
-        found.append(sum(part) / len(part) if part else found[-1] if found else None)
-    return found
 
 
 def dashboard_lines(serving: Serving, *, width: int, height: int = 0) -> list[Content]:
@@ -140,28 +107,26 @@ def _requests(sample: Sample, span_s: int, width: int, *, running: bool) -> Cont
 
 
 def _figures(sample: Sample, serving: Serving, *, with_running: bool) -> list[_Figure]:
-    plan, forecast, history = serving.plan, serving.forecast, serving.shown.rates()
+    plan, forecast, past = serving.plan, serving.forecast, serving.shown.rates()
     pool = f"of {format_tokens(plan.kv_cache.tokens)} planned tokens" if plan else ""
     use = None if sample.kv_use_fraction is None else 100 * sample.kv_use_fraction
     seats = f"of {plan.settings.max_num_seqs:,} at most" if plan else ""
     runs = "–" if sample.running is None else f"{sample.running:,}"
-    running = _Figure("running", runs, [one.running for one in history], seats)
+    running = _Figure("running", runs, [one.running for one in past], seats)
     busy = [_mean_use(look.gpus) for look in serving.shown.looks]
-    gpus = (
-        [_Figure("GPU use, %", _number(busy[-1]), busy, "mean of all")] if with_running and busy[-1] is not None else []
-    )
+    gpus = [_Figure("GPU use, %", _number(busy[-1]), busy, "mean of all", top=100.0)]
     return [
         *([running] if with_running else []),
-        _Figure("KV cache, %", _number(use), [_percent(one.kv_use_fraction) for one in history], pool),
-        _beside("tokens/s out", sample.output_tokens_per_s, [one.output_tokens_per_s for one in history],
+        _Figure("KV cache, %", _number(use), [_percent(one.kv_use_fraction) for one in past], pool, top=100.0),
+        _beside("tokens/s out", sample.output_tokens_per_s, [one.output_tokens_per_s for one in past],
                 forecast.output_tokens_per_s if forecast else None, low=True),
-        _beside("tokens/s in", sample.prompt_tokens_per_s, [one.prompt_tokens_per_s for one in history], None),
-        _beside("TTFT mean, ms", sample.ttft_ms, [one.ttft_ms for one in history],
+        _beside("tokens/s in", sample.prompt_tokens_per_s, [one.prompt_tokens_per_s for one in past], None),
+        _beside("TTFT mean, ms", sample.ttft_ms, [one.ttft_ms for one in past],
                 forecast.ttft_ms if forecast else None),
         _pair("TTFT p50, p99", sample.ttft_p50_ms, sample.ttft_p99_ms, forecast.ttft_p99_ms if forecast else None),
         _beside("ITL mean, ms", sample.itl_ms, (), forecast.itl_ms if forecast else None),
         _pair("ITL p50, p99", sample.itl_p50_ms, sample.itl_p99_ms, forecast.itl_p99_ms if forecast else None),
-        *gpus,
+        *(gpus if with_running and busy[-1] is not None else []),
     ]  # fmt: skip
 
 
@@ -175,25 +140,28 @@ def _figure(figure: _Figure, times_s: Sequence[float], span_s: float, *, width: 
     """One figure: what it is now, how it went, what was planned; with more rows its history is higher."""
     room = _room(width)
     style = "bold $text-warning" if figure.loud else "bold"
-    drawn, most = [""], 0.0
+    drawn, told = [Content(" " * room)], [""]
     if figure.drawn:
-        most = max(value for value in figure.past if value is not None)
+        seen = [value for value in figure.past if value is not None]
+        expected = [figure.forecast.expected] if figure.forecast is not None else []
+        top = figure.top or ceiling([*seen, *expected])
         values = over_time(times_s, figure.past, span_s=span_s, cells=room)
         # High ones would run into each other.
-        drawn = chart(values, width=room, height=rows - (rows > 2), most=most) + [""] * (rows > 2)
+        height = rows - (rows > 2)
+        drawn = history(values, height=height, top=top, forecast=figure.forecast) + [Content("")] * (rows > 2)
+        told = ["", f"max {number(max(seen))}", f"from 0 to {number(top)}"][:height]
     lines = [
         Content.assemble(
             (f"{figure.label:<{LABEL}}", "$secondary"),
             (f"{figure.now:>{FIGURE}}", style),
             " ",
-            (fit(drawn[0], room), "$accent"),
+            drawn[0],
             "  ",
             (fit(figure.planned, PLANNED), "$text-warning" if figure.loud else "$secondary"),
         )
     ]
-    for place, row in enumerate(drawn[1:]):
-        told = f"max {number(most)}" if most and not place else ""
-        lines.append(Content.assemble((f"{told:>{LABEL + FIGURE}} ", "$secondary"), (row, "$accent")))
+    for words, row in list(zip_longest(told, drawn, fillvalue=""))[1:]:
+        lines.append(Content.assemble((f"{words:>{LABEL + FIGURE}} ", "$secondary"), row))
     return lines
 
 
@@ -205,7 +173,7 @@ def _beside(
         return _Figure(label, _number(value), past, "")
     words = f"forecast {number(planned.expected)} ({number(planned.low)} to {number(planned.high)})"
     loud = value is not None and (value < planned.low if low else value > planned.high)
-    return _Figure(label, _number(value), past, words, loud)
+    return _Figure(label, _number(value), past, words, loud, forecast=planned)
 
 
 def _pair(label: str, half: float | None, most: float | None, planned: Estimate | None) -> _Figure:

@@ -7,8 +7,7 @@ from textual.content import Content
 from hw_specs import DetectionReport
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.units import format_gib
-from tui.widgets.columns import fit
-from tui.widgets.plan_panel import wrapped
+from tui.widgets.columns import fit, wrapped
 
 BUSY = 0.05
 """Share of a GPU's memory from which another process is at work on it."""

@@ -7,8 +7,8 @@ from textual.content import Content
 from planner.rendering.report import LABELS
 from planner.serve import Diagnosis
 from planner.serve.process.progress import TITLES
+from tui.widgets.columns import wrapped
 from tui.widgets.log_lines import clean
-from tui.widgets.plan_panel import wrapped
 
 MOST_EVIDENCE = 6
 

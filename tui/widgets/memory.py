@@ -11,9 +11,9 @@ from hw_specs import DetectionReport
 from hw_specs.detect.devices import DetectedGpu
 from hw_specs.units import format_gib
 from planner import Plan
-from tui.widgets.columns import fit
-from tui.widgets.dashboard import chart
-from tui.widgets.plan_panel import blocks, gpu_bar, wrapped
+from tui.widgets.columns import fit, wrapped
+from tui.widgets.history import chart
+from tui.widgets.plan_panel import blocks, gpu_bar
 
 HISTORY = 24
 """Looks that are remembered of each GPU."""
@@ -70,14 +70,15 @@ class MemoryFill(Widget):
     def _line(self, gpu: DetectedGpu, plan: Plan, width: int) -> Content:
         used = gpu.used_bytes or 0
         room = _bar(width)
-        full = min(1.0, used / max(1, gpu.engine_total_bytes or plan.ledger.total_bytes)) * room
+        total = gpu.engine_total_bytes or plan.ledger.total_bytes
+        full = min(1.0, used / total) * room
         over = used > plan.ledger.total_bytes
         solid = blocks(full)
         bar = Content.assemble(
             (solid, "$text-warning" if over else "$accent"), ("·" * (room - len(solid)), "$secondary")
         )
         past = self._past.get(gpu.label, [])[-SPARK:]
-        history = f" {fit(chart(past, width=SPARK, height=1)[0], SPARK)}" if width >= ROOMY else ""
+        history = f" {fit(chart(past, width=SPARK, height=1, most=total)[0], SPARK)}" if width >= ROOMY else ""
         return Content.assemble(self._row(gpu.label, bar, used), (history, "$secondary"))
 
     @staticmethod

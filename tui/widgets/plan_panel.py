@@ -11,11 +11,12 @@ from textual.widget import Widget
 from hw_specs import M35Error
 from hw_specs.units import format_gib
 from planner import Plan
+from planner.planning.request import in_options
 from planner.rendering import report
 from planner.rendering.headline import headline, summary, verdict_words
 from planner.rendering.picture import MARKS, group_rows
 from planner.rendering.picture import gpu_bar as picture_bar
-from tui.widgets.columns import Column, Row, fit, lay_out
+from tui.widgets.columns import Column, Row, fit, lay_out, wrapped
 from tui.widgets.speed_lines import SpeedShown, speed_lines
 
 VERDICTS = {
@@ -93,14 +94,6 @@ def gpu_bar(plan: Plan, *, width: int) -> Content:
     )
 
 
-def wrapped(text: str, *, width: int, style: str = "", indent: str = "") -> list[Content]:
-    """Return `text` over as many lines as it takes."""
-    from textwrap import wrap
-
-    lines = wrap(text, max(10, width), subsequent_indent=indent, break_on_hyphens=False)
-    return [Content.styled(line, style) for line in lines]
-
-
 def reason_lines(plan: Plan, *, width: int) -> list[Content]:
     """Return why the plan is as it is."""
     head = Content.styled("why", "$secondary")
@@ -137,7 +130,7 @@ class PlanPanel(Widget):
         """The column, as long as the widget is high."""
         width = max(20, self.content_size.width)
         if self.problem is not None:
-            lines = wrapped(f"✗ {self.problem}", width=width, style="bold $text-error", indent="  ")
+            lines = wrapped(f"✗ {in_options(self.problem)}", width=width, style="bold $text-error", indent="  ")
             if self.problem.hint:
                 lines += [Content(""), *wrapped(self.problem.hint, width=width)]
             return Content("\n").join(lines)
@@ -169,8 +162,7 @@ class PlanPanel(Widget):
                 f"{fit(head, 13)}{'GiB':>8} of {format_gib(plan.ledger.total_bytes, decimals=1)}", "$secondary"
             ),
             *picture(plan, width=width),
-            Content(""),
-            *([] if tight else [gpu_bar(plan, width=width), Content("")]),
+            *([] if tight else [Content(""), gpu_bar(plan, width=width), Content("")]),
         ]
         lines += [*speed, *([] if tight or not speed else [Content("")])]
         if plan.feasible:

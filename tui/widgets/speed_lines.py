@@ -8,7 +8,12 @@ from textual.content import Content
 
 from planner import Estimate, SpeedForecast, Workload
 from planner.speed.answer import Cost
-from tui.widgets.columns import fit
+from tui.widgets.columns import wrapped
+
+LABEL = 10
+"""Cells of a name, so that a figure with its bounds stands in one line of the narrowest panel."""
+MOST = 10_000_000
+"""From here on a figure is told by its power of ten."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,25 +32,26 @@ class SpeedShown:
 
 def speed_lines(shown: SpeedShown, *, width: int) -> list[Content]:
     """Return the load, the three figures with their bounds, cost and misses."""
-    head = Content.styled(fit(load_words(shown.workload), width), "$secondary")
+    head = wrapped(load_words(shown.workload), width=width, style="$secondary")
     if shown.trouble:
-        return [head, Content.styled(fit(f"no forecast: {shown.trouble}", width), "$text-warning")]
+        return [*head, *wrapped(f"no forecast: {shown.trouble}", width=width, style="$text-warning")]
     if shown.forecast is None:
-        return [head, Content.styled("forecasting …", "$secondary")]
+        return [*head, Content.styled("forecasting …", "$secondary")]
     found = shown.forecast
     missed = {text.split()[0] for text in shown.misses}
     lines = [
-        head,
+        *head,
         _figure("tokens/s", found.output_tokens_per_s, bad=any("tokens/s" in text for text in shown.misses)),
         _figure("TTFT, ms", found.ttft_ms, bad="TTFT" in missed),
         _figure("TPOT, ms", found.tpot_ms, bad="TPOT" in missed),
     ]
     if shown.cost is not None:
-        lines.append(_figure("cost, M tokens", shown.cost.per_million_output_tokens))
-    lines += [Content.styled(fit(f"✗ misses {text}", width), "bold $text-error") for text in shown.misses]
+        lines.append(_figure("cost per M", shown.cost.per_million_output_tokens))
+    for text in shown.misses:
+        lines += wrapped(f"✗ misses {text}", width=width, style="bold $text-error", indent="  ")
     if found.preemptions:
         words = f"! {found.preemptions:,} requests are preempted and recomputed: the cache is too small for this load"
-        lines.append(Content.styled(fit(words, width), "$text-warning"))
+        lines += wrapped(words, width=width, style="$text-warning", indent="  ")
     return lines
 
 
@@ -59,10 +65,12 @@ def load_words(load: Workload) -> str:
 
 def number(value: float) -> str:
     """Return a figure as precise as it deserves."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+    return f"{value:.0e}" if value >= MOST else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
 
 
 def _figure(label: str, estimate: Estimate, *, bad: bool = False) -> Content:
     spread = f"{number(estimate.low)} to {number(estimate.high)}"
     style = "bold $text-error" if bad else "bold"
-    return Content.assemble(f"{label:<14}", (f"{number(estimate.expected):>7}", style), (f"  {spread}", "$secondary"))
+    return Content.assemble(
+        f"{label:<{LABEL}}", (f"{number(estimate.expected):>7}", style), (f"  {spread}", "$secondary")
+    )

@@ -12,9 +12,8 @@ from planner.serve import RehearsalReport, StartOrder
 from planner.serve.process.progress import duration
 from tui.starting import Start
 from tui.widgets.checks import URGENCY, check_lines, summary, tally
-from tui.widgets.columns import fit
+from tui.widgets.columns import fit, wrapped
 from tui.widgets.phases import SPIN, phase_lines
-from tui.widgets.plan_panel import wrapped
 
 SLOW_S = 1.0
 """A check that takes longer shows its seconds."""
