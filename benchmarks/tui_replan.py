@@ -3,7 +3,7 @@
     python benchmarks/tui_replan.py
 
 Processor time is counted, so that other programs of the machine change nothing. The promise is 50 ms for the median
-key and 100 ms for the longest step of the loop; exit code 1 says that one was broken.
+key and 100 ms for the worst one, with every step of the loop that it takes; exit code 1 says that one was broken.
 """
 
 from __future__ import annotations
@@ -32,6 +32,16 @@ MACHINES = ("1xMI300X", "8xH200", "2xH100", "2x8xB200", "1xH100")
 SIZES = ((80, 24), (120, 40), (200, 60))
 """Columns and rows; a larger terminal shows more that must be computed."""
 KEYS = "131072" * 5
+REST_MS = 5.0
+"""Less work than that in half a second is none."""
+
+
+async def rested(work: LoopWork) -> None:
+    """Wait until the first drawing is over: nobody types before there is something to type in."""
+    before = -REST_MS
+    while work.total_ms - before >= REST_MS:
+        before = work.total_ms
+        await asyncio.sleep(0.5)
 
 
 async def measure(gpus: str, size: tuple[int, int], work: LoopWork) -> tuple[list[float], list[float]]:
@@ -53,6 +63,7 @@ async def measure(gpus: str, size: tuple[int, int], work: LoopWork) -> tuple[lis
         while not isinstance(app.screen, WorkloadScreen):
             await pilot.pause()
         line = app.screen.query_one("#max_model_len", Line)
+        await rested(work)
         planning.clear()
         # Of many wizards in one process this one is the only one that a person has; it freezes what is loaded.
         gc.collect()
@@ -77,7 +88,7 @@ def main() -> int:
         with LoopWork() as work:
             whole, planning = asyncio.run(measure(gpus, size, work))
         median = statistics.median(whole)
-        slow |= median > PROMISE_MS or work.longest_ms > LOOP_MS
+        slow |= median > PROMISE_MS or max(whole) > LOOP_MS
         print(
             f"{gpus:<12}{size[0]:>5}x{size[1]}{median:>20.1f}{max(whole):>8.1f}{work.longest_ms:>14.1f}{statistics.median(planning):>13.1f}"
         )

@@ -22,8 +22,8 @@ from .scenes import SCENES, idle, scene
 from .world import text_of, until
 
 SMALL, LARGE, ODD = (80, 24), (200, 60), (103, 37)
-KEEPS_ITS_LINES = ("command-editing", "compare")
-"""What a person typed keeps its lines; the page behind the comparison stands a line lower until that is closed."""
+KEEPS_ITS_LINES = ("command-editing",)
+"""What a person typed keeps its lines."""
 STILL = 3
 """So often in a row a screen is the same before it is taken for what it looks like: what is drawn in several rounds
 is not compared with a round of its own."""
@@ -80,6 +80,18 @@ async def whole(pilot: Pilot[int], name: str) -> str:
 
 async def same(pilot: Pilot[int], fresh: str) -> None:
     await until(pilot, lambda: text_of(pilot.app) == fresh, f"\n{fresh}")
+
+
+async def test_reading_a_screen_under_a_dialogue_leaves_it_as_it_is() -> None:
+    app, act = scene("plan-asked")
+    async with app.run_test(size=SMALL) as pilot:
+        await act(pilot)
+        before = text_of(app)
+        assert "layout" in before
+        app.screen.refresh()
+        assert text_of(app) == before
+        await pilot.pause()
+        assert text_of(app) == before
 
 
 @pytest.mark.parametrize("name", SCENES)

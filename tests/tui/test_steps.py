@@ -403,6 +403,24 @@ async def test_values_of_levers_are_read_whole_in_a_small_terminal(gpus: str) ->
             assert value in line
 
 
+async def test_the_terminals_cursor_stands_where_one_is() -> None:
+    app = app_at(Step.PLAN)
+    async with app.run_test(size=(80, 24)) as pilot:
+
+        def line() -> str:
+            return text_of(app).splitlines()[app.cursor_position.y]
+
+        await until(pilot, lambda: "▸ TP8" in line())
+        await pilot.press("down")
+        await until(pilot, lambda: "▸ TP4 x 2" in line())
+        await pilot.press("tab")
+        await until(pilot, lambda: "[ ] gpu-memory-utiliz" in line())
+        await pilot.press("escape")
+        await until(pilot, lambda: at(app, Step.WORKLOAD) and "text only" in line())
+        await pilot.press("down")
+        await until(pilot, lambda: "context, tokens" in line())
+
+
 async def test_what_can_be_pointed_at_says_what_it_is() -> None:
     app = app_at(Step.GPUS)
     async with app.run_test(size=(100, 30)) as pilot:

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from textual._context import visible_screen_stack
 from textual.pilot import Pilot
 
 from hw_specs import DetectionReport, parse_gpus
@@ -109,6 +110,8 @@ async def until(pilot: Pilot[Any], true: Callable[[], bool], what: str = "") -> 
 
 def text_of(app: Any) -> str:
     """What stands on the screen, as plain text."""
+    # As Textual does before it renders: a dialogue that is rendered without the screens under it stays without them.
+    visible_screen_stack.set(app._background_screens)
     return "\n".join(
         "".join(segment.text for segment in strip).rstrip() for strip in app.screen._compositor.render_strips()
     )

@@ -58,9 +58,9 @@ def check_lines(
 
 
 def tally(results: Sequence[CheckResult]) -> str:
-    """Return the same as :func:`summary` in marks: ``12 ✓ 1 !``."""
+    """Return the same as :func:`summary` in marks: ``12✓ 1!``."""
     counts = {mark: sum(result.status == status for result in results) for status, mark in MARKS.items()}
-    return "  ".join(f"{number} {mark}" for mark, number in counts.items() if number)
+    return " ".join(f"{number}{mark}" for mark, number in counts.items() if number)
 
 
 def summary(results: Sequence[CheckResult]) -> str:

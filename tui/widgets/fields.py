@@ -65,6 +65,14 @@ class Choice(Widget, can_focus=True):
         self.index = (self.index + by) % len(self.words)
         self.post_message(self.Changed(self))
 
+    def on_focus(self) -> None:
+        """Put the terminal's own cursor here, for those who follow it, once it is drawn."""
+        self.call_after_refresh(self._point)
+
+    def _point(self) -> None:
+        if self.has_focus:
+            self.app.cursor_position = self.region.offset
+
     def on_click(self, event: events.Click) -> None:
         """Left half back, right half on."""
         self.action_turn(-1 if event.x < 2 else 1)

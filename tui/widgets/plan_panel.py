@@ -47,6 +47,8 @@ CELL_STYLES = {
     "free": "$secondary",
 }
 OTHER_LAYOUTS = (Column("other layouts", flex=True), Column("context", right=True), Column("requests", right=True))
+NAMES = 13
+"""Cells of a row's name, unless one is longer."""
 ROOMY = 30
 """Rows from which the bar of the whole GPU has room beside a forecast."""
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -66,8 +68,9 @@ def blocks(size: float, *, mark: str = "█") -> str:
 
 def picture(plan: Plan, *, width: int) -> list[Content]:
     """One row per group of the ledger, `width` cells: name, GiB, bar; what may come on top is hatched."""
-    room = max(4, width - 22)
     groups = group_rows(plan)
+    names = max(NAMES, *(len(row.label) for row in groups))
+    room = max(4, width - names - 9)
     scale = room / max(max(row.bytes, row.high_bytes) for row in groups)
     rows = []
     for row in groups:
@@ -80,7 +83,7 @@ def picture(plan: Plan, *, width: int) -> list[Content]:
             # Eighths only where nothing follows: a part of a cell before the hatching would look like a gap.
             solid = blocks(expected) if full <= expected + 1 else "█" * round(expected)
             bar = Content.assemble((solid, style), ("▒" * (full - cell_len(solid)), style))
-        rows.append(Content.assemble(fit(row.label, 13), fit(row.gib, 8, right=True), " ", bar))
+        rows.append(Content.assemble(fit(row.label, names), fit(row.gib, 8, right=True), " ", bar))
     return rows
 
 
@@ -159,7 +162,7 @@ class PlanPanel(Widget):
         lines += [
             Content(""),
             Content.styled(
-                f"{fit(head, 13)}{'GiB':>8} of {format_gib(plan.ledger.total_bytes, decimals=1)}", "$secondary"
+                f"{fit(head, NAMES)}{'GiB':>8} of {format_gib(plan.ledger.total_bytes, decimals=1)}", "$secondary"
             ),
             *picture(plan, width=width),
             *([] if tight else [Content(""), gpu_bar(plan, width=width), Content("")]),

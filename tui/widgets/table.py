@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.events import Resize
+from textual.geometry import Offset
 from textual.message import Message
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
@@ -18,13 +19,29 @@ from tui.widgets.columns import Column, Row, lay_out, natural_width
 
 
 class Rows(OptionList):
-    """The rows: enter belongs to the screen."""
+    """The rows: enter belongs to the screen. The terminal's own cursor stands on the row that is looked at.
+
+    Magnifiers, braille displays and screen readers follow that cursor, not a colour.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "cursor_down", "choose", key_display="↑↓"),
         Binding("up", "cursor_up", "choose", show=False),
         Binding("enter", "screen.next", "next"),
     ]
+
+    def watch_highlighted(self, highlighted: int | None) -> None:
+        """Take the cursor along."""
+        super().watch_highlighted(highlighted)
+        self.on_focus()
+
+    def on_focus(self) -> None:
+        """Put the cursor where the eyes are, once it is drawn."""
+        self.call_after_refresh(self._point)
+
+    def _point(self) -> None:
+        if self.has_focus and self.highlighted is not None:
+            self.app.cursor_position = self.region.offset + Offset(0, self.highlighted - self.scroll_offset.y)
 
 
 class SwitchRows(Rows):
