@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import ClassVar
 
 from textual import on, work
@@ -17,7 +16,6 @@ from textual.worker import get_current_worker
 from hw_specs import DetectionReport, GpuSet, M35Error, get_gpu, parse_gpus
 from hw_specs.catalog import find_gpus
 from hw_specs.gpu_set import split_counts
-from hw_specs.spec import GpuSpec
 from hw_specs.units import format_gib, parse_memory
 from planner import Plan, PlanRequest
 from tui.backend import Backend
@@ -26,7 +24,8 @@ from tui.screens.pick_gpus import PickGpus
 from tui.screens.review import ReviewScreen
 from tui.screens.step import StepScreen
 from tui.widgets.about import count_lines, gpu_lines
-from tui.widgets.columns import Column, Row
+from tui.widgets.catalogue import CATALOGUE, gpu_row, nearest
+from tui.widgets.columns import Row
 from tui.widgets.detected import detected_lines
 from tui.widgets.fields import Choice, Line
 from tui.widgets.plan_side import PlanSide
@@ -45,18 +44,6 @@ TIPS = {
     "#catalogue": "memory of one GPU as the engine sees it, and what links the GPUs of a node",
 }
 """What stands beside the pointer."""
-
-
-def _link(spec: GpuSpec) -> str:
-    """How the GPUs of a node are linked, short enough for a narrow list: every PCIe slot of a server has 16 lanes."""
-    return spec.link.name.removesuffix(" x16") if spec.released else "not out yet"
-
-
-def _distance(text: str, name: str) -> tuple[bool, bool, bool]:
-    """How far a name of the catalogue is from what was typed: one that cannot be planned, then one that goes on."""
-    spec, typed = get_gpu(name), text.strip().casefold()
-    known = spec.name.casefold()
-    return not spec.engine_memory_bytes, known != typed, not known.startswith(typed)
 
 
 class GpusScreen(StepScreen):
@@ -111,7 +98,7 @@ class GpusScreen(StepScreen):
                     yield Static("memory", classes="label")
                     yield Line(placeholder="as listed", id="memory")
                 yield Static(id="nothing-found", classes="note", markup=False)
-                yield Table(Column("GPU"), Column("GiB", right=True), Column("link"), id="catalogue")
+                yield Table(*CATALOGUE, id="catalogue")
                 yield Static(id="gpu-counts")
                 yield Static(id="gpu-about")
             yield PlanSide(classes="answer")
@@ -208,7 +195,7 @@ class GpusScreen(StepScreen):
         self._chosen = True
         names = [row for row in self._found if row != HERE]
         if names:
-            self._pick(min(names, key=partial(_distance, split_counts(event.value)[2])))
+            self._pick(nearest(split_counts(event.value)[2], names))
         else:
             self._refuse(event.value)
 
@@ -310,8 +297,7 @@ class GpusScreen(StepScreen):
             rows.append(Row(cells=(f"{HERE}: {self._here}", memory, "detected"), style="bold"))
             self._found.append(HERE)
         for spec in find_gpus(text):
-            memory = format_gib(spec.engine_memory_bytes, decimals=1) if spec.engine_memory_bytes else "?"
-            rows.append(Row(cells=(spec.name, memory, _link(spec))))
+            rows.append(gpu_row(spec))
             self._found.append(spec.id)
         table.show(rows, cursor=self._found.index(current) if current in self._found else None)
         nothing = self.query_one("#nothing-found", Static)

@@ -24,9 +24,9 @@ from tui.screens.compare import Compare
 from tui.screens.dialogues import Ask, Curve, Explain
 from tui.screens.speed_step import SpeedStep
 from tui.widgets.columns import Column, Row
+from tui.widgets.layouts import BY_MEMORY, BY_SPEED, LEVERS, WITH_BOUNDS, layout_row, lever_row
 from tui.widgets.plan_panel import PlanPanel
 from tui.widgets.plan_side import PlanSide
-from tui.widgets.speed_lines import number
 from tui.widgets.table import SwitchRows, Table
 from tui.wizard import (
     Step,
@@ -35,25 +35,6 @@ from tui.wizard import (
     offered_levers,
     with_layout,
     with_lever,
-)
-
-LAYOUT = Column("layout", flex=True)
-BY_MEMORY = (LAYOUT, Column("context", right=True), Column("requests", right=True))
-BY_SPEED = (
-    LAYOUT,
-    Column("context", right=True),
-    Column("tok/s", right=True),
-    Column("TTFT", right=True),
-    Column("TPOT", right=True),
-)
-WITH_BOUNDS = (
-    LAYOUT,
-    Column("context", right=True),
-    Column("requests", right=True),
-    Column("tok/s", right=True),
-    Column("low to high", right=True),
-    Column("TTFT", right=True),
-    Column("TPOT", right=True),
 )
 
 
@@ -82,13 +63,7 @@ class PlanScreen(SpeedStep):
             with Vertical(classes="question"):
                 yield Table(*BY_MEMORY, id="layouts", tip="every way to share the GPUs out")
                 yield Static(id="layout-note", classes="note", markup=False)
-                yield Table(
-                    Column("levers", flex=True, valued=True),
-                    Column("tokens", right=True),
-                    id="levers",
-                    rows=SwitchRows,
-                    tip="changes that give the KV cache more room",
-                )
+                yield Table(*LEVERS, id="levers", rows=SwitchRows, tip="changes that give the KV cache more room")
                 yield Static(id="lever-note", classes="note", markup=False)
             yield PlanSide(classes="answer")
 
@@ -146,25 +121,10 @@ class PlanScreen(SpeedStep):
         self.query_one("#layout-note", Static).update(note)
 
     def _layout_row(self, one: LayoutChoice, columns: tuple[Column, ...]) -> Row:
-        style = "" if one.verdict == "fits" else "$text-warning" if one.verdict == "tight" else "$secondary"
         speed = self._speed_in(one) if columns is not BY_MEMORY else None
-        if isinstance(speed, SpeedForecast):
-            missed = bool(self.misses_of(speed))
-            rate = speed.output_tokens_per_s
-            cells = {
-                "tok/s": number(rate.expected),
-                "low to high": f"{number(rate.low)} to {number(rate.high)}",
-                "TTFT": number(speed.ttft_ms.expected),
-                "TPOT": number(speed.tpot_ms.expected),
-            }
-            style = "$text-error" if missed else style
-        else:
-            missed = False
-            cells = {"tok/s": "–" if speed is not None or one.verdict == "does-not-fit" else "…"}
+        missed = isinstance(speed, SpeedForecast) and bool(self.misses_of(speed))
         best = self._best is not None and self._best.settings.layout == one.layout
-        name = ("▸" if one.chosen else " ") + ("✗" if missed else "★" if best else " ") + one.row.layout
-        told = {"layout": name, "context": one.row.context, "requests": one.row.requests, **cells}
-        return Row(cells=tuple(told.get(column.head, "") for column in columns), style=style)
+        return layout_row(one, columns, speed=speed, missed=missed, best=best)
 
     def _speed_in(self, one: LayoutChoice) -> SpeedForecast | M35Error | None:
         plan = self._planned(one)
@@ -283,16 +243,7 @@ class PlanScreen(SpeedStep):
         if self._meeting() and not any(lever.meets_targets for lever in before):
             # What meets the targets comes first, when it becomes known.
             self._levers = tuple(sorted(self._levers, key=lambda lever: not lever.meets_targets))
-        rows = []
-        for lever in self._levers:
-            on = lever in self.answers.levers
-            gain = "✓ targets" if lever.meets_targets else f"{lever.gain_tokens:+,}" if lever.gain_tokens else ""
-            rows.append(
-                Row(
-                    cells=(f"[{'x' if on else ' '}] {lever.flag.removeprefix('--')}", gain),
-                    style="bold" if on else "$text-success" if lever.meets_targets else "",
-                )
-            )
+        rows = [lever_row(lever, on=lever in self.answers.levers) for lever in self._levers]
         flags = [lever.flag for lever in self._levers]
         table.show(rows, cursor=flags.index(here) if here in flags else (table.cursor or 0) if looked_at else 0)
         self._say_lever(table.cursor)
