@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
+from operator import itemgetter
 
 from textual.content import Content
 
@@ -14,7 +16,7 @@ ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 """What a history may end at, times a power of ten."""
 BODY = "$accent 45%"
 """What is under the edge of a history."""
-LEAST_MARKED = 3
+LEAST_MARKED = 2
 """Lines from which a history has room for the forecast's."""
 
 
@@ -61,14 +63,15 @@ def history(
     drawn = []
     for row, line in enumerate(lines):
         above = lines[row - 1] if row else " " * len(line)
-        parts: list[tuple[str, str]] = []
+        cells = []
         for cell, over in zip(line, above, strict=True):
             buried = cell == "█" and over != " "
             if row in marks and (buried or cell == " "):
-                parts.append((marks[row], f"$foreground on {BODY}" if buried else "$secondary"))
+                cells.append((f"$foreground on {BODY}" if buried else "$secondary", marks[row]))
             else:
-                parts.append((cell, BODY if buried else "$accent"))
-        drawn.append(Content.assemble(*parts))
+                cells.append((BODY if buried else "$accent", cell))
+        runs = groupby(cells, key=itemgetter(0))
+        drawn.append(Content.assemble(*(("".join(cell for _, cell in run), style) for style, run in runs)))
     return drawn
 
 
