@@ -54,12 +54,8 @@ def read_xml(text: str, *, where: str, name: str) -> tuple[Host, ...]:
 _HINT = "write it on the host with `nvidia-smi -q -x > host.xml`"
 
 
-def _capability(architecture: str) -> str | None:
-    return architectures().nvidia.of_name.get(architecture)
-
-
 def _of_xml(node: ElementTree.Element, index: int, notes: list[str]) -> Iterator[DetectedGpu]:
-    total = mib(node.findtext("fb_memory_usage/total")) or None
+    total, capabilities = mib(node.findtext("fb_memory_usage/total")) or None, architectures().nvidia.of_name
     device_id = _hex(node.findtext("pci/pci_device_id"))
     found = identify(node.findtext("product_name") or "unnamed GPU", total_bytes=total, device_id=device_id)
     notes += found.notes
@@ -72,9 +68,7 @@ def _of_xml(node: ElementTree.Element, index: int, notes: list[str]) -> Iterator
         vendor="nvidia",
         total_bytes=total,
         reserved_bytes=mib(node.findtext("fb_memory_usage/reserved")) if total else None,
-        architecture=None
-        if found.spec
-        else architectures().nvidia.of_name.get(node.findtext("product_architecture") or ""),
+        architecture=None if found.spec else capabilities.get(node.findtext("product_architecture") or ""),
         uuid=_known(node.findtext("uuid")) or "",
         pci_bus_id=bus,
         pci_device_id=device_id,

@@ -69,9 +69,11 @@ class Segments(Bounded):
     text: Spread
     snapshot_vendor: str
     free_at_snapshot_bytes: int
-    held_until: str
-    held_formats: tuple[str, ...]
     """With tensor parallelism over a fast link torch has this much reserved and free when the engine takes stock."""
+    held_until: str
+    """From this release on the copy of the embedding is kept only where a hidden state holds no GEMM workspace."""
+    held_formats: tuple[str, ...]
+    """Weight formats with which it was seen at all."""
 
 
 class Kept(Record):

@@ -162,6 +162,8 @@ class ReviewFacts(Record):
     probes: Mapping[Literal["kubernetes", "compose", "production-stack"], ProbeDefaults]
     production_stack: Spelled
     """Helm values of vLLM's production stack, under ``vllmConfig``."""
+    kserve_port: Fact[int]
+    """Where KServe leads requests, and asks whether a container is ready, when that declares no port."""
     kuberay: Spelled
     """Variables that KubeRay's sample application for vLLM reads."""
     quantization: Quantization

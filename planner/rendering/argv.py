@@ -187,7 +187,7 @@ def read_options(options: Iterable[Option[Any]]) -> Said:
             raise InvalidRequest(name.replace("-", "_"), f"`--{name}` needs a value")
         value = one.value.value
         if name in facts.values:
-            said.unplanned += [f"--{name}", value]
+            said.unplanned += [f"--{name}", value, *(word.value for word in one.more)]
             continue
         said.asked.add(field)
         if setting is not None and name not in (*_JSON, *facts.layouts):

@@ -62,6 +62,8 @@ class Option(Generic[W]):
     """The whole word where they are one."""
     truth: W | None = None
     """A word such as ``False`` behind a switch, which takes none."""
+    more: tuple[W, ...] = ()
+    """Values behind the first one."""
 
 
 def walk(words: Sequence[W]) -> Iterator[Option[W] | W]:
@@ -91,9 +93,11 @@ def walk(words: Sequence[W]) -> Iterator[Option[W] | W]:
         elif following is not None and how != "none" and not _is_flag(following.value):
             value = following
             index += 1
+        more: list[W] = []
         while how == "many" and index < len(words) and not _is_flag(words[index].value):
+            more.append(words[index])
             index += 1
-        yield Option(name, key, typed, value, on, truth=truth)
+        yield Option(name, key, typed, value, on, truth=truth, more=tuple(more))
 
 
 def canonical(typed: str, flags: Flags) -> tuple[str, str, bool]:

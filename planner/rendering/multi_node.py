@@ -61,7 +61,7 @@ def node_commands(
     return _independent(plan, host=host, port=port)
 
 
-def first_command(plan: Plan, *, host: str = "127.0.0.1", port: int = 8000) -> ServeCommand:
+def first_command(plan: Plan, *, host: str = DEFAULT_HOST, port: int = DEFAULT_PORT) -> ServeCommand:
     """Return what the first node runs, the only one where there are no others."""
     command = node_commands(plan, host=host, port=port)[0].command
     assert command is not None, "the first node is a head"

@@ -134,14 +134,17 @@ class Case:
 
     @cached_property
     def devices(self) -> frozenset[str]:
-        """The GPUs of the machine that it is given one by one; empty where they are only counted."""
-        if self.server.claim.devices:
-            return frozenset(self.server.claim.devices)
-        if self.server.container and self.server.platform not in ("docker", "compose"):
-            return frozenset()
-        # Within a container that sees some of them, they are counted anew.
-        names = _VISIBLE if not self.server.container else _VISIBLE[-1:]
-        return frozenset(next((found for name in names if (found := visible(self.server.env, name))), ()))
+        """The GPUs of the machine that its ranks run on, where it is given them one by one; empty elsewhere."""
+        server = self.server
+        if server.container and (
+            server.platform not in ("docker", "compose") or any(visible(server.env, name) for name in _VISIBLE[:-1])
+        ):
+            return frozenset()  # within a container that sees some of them, they are counted anew
+        names = _VISIBLE if not server.container else _VISIBLE[-1:]
+        given = server.claim.devices or next((found for name in names if (found := visible(server.env, name))), ())
+        if server.container:
+            given = tuple(sorted(given, key=lambda name: (len(name), name)))  # as the driver lists them
+        return frozenset(given[: self.used or 0])
 
     @cached_property
     def product(self) -> str | None:

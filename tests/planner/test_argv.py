@@ -63,6 +63,11 @@ def test_spellings_of_the_engine(eight: PlanRequest) -> None:
     assert (read.port, read.env, read.unplanned) == (9000, (("A_B", "1"),), ("--seed", "7"))
 
 
+def test_every_value_of_a_flag_that_takes_several_is_kept(eight: PlanRequest) -> None:
+    text = f"vllm serve {MODEL} -tp 8 --served-model-name a b --seed 7"
+    assert read_command(text, plan=plan(eight)).unplanned == ("--served-model-name", "a", "b", "--seed", "7")
+
+
 def test_what_is_left_out_is_what_the_engine_does(eight: PlanRequest) -> None:
     read = read_command(f"vllm serve {MODEL}", plan=plan(eight))
     assert (read.request.tensor_parallel_size, read.request.max_model_len) == (1, 262144)

@@ -136,10 +136,29 @@ def test_two_servers_on_one_gpu_must_leave_each_other_room(first: str, second: s
     assert ["share GPU 0" in one.message for one in found] == [True] * wrong
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("CUDA_VISIBLE_DEVICES=0,1 vllm serve a/b", "CUDA_VISIBLE_DEVICES=1 vllm serve a/b"),
+        ("CUDA_VISIBLE_DEVICES=3,0 vllm serve a/b", "CUDA_VISIBLE_DEVICES=0,3 vllm serve a/b"),
+        (f"docker run --gpus device=1,0 {IMAGE} a/b", f"docker run --gpus device=1 {IMAGE} a/b"),
+        (
+            f"docker run --gpus device=0,1 -e CUDA_VISIBLE_DEVICES=1 {IMAGE} a/b",
+            f"docker run --gpus device=0 {IMAGE} a/b",
+        ),
+    ],
+)
+def test_gpus_that_are_given_and_not_used_are_shared_by_nobody(first: str, second: str) -> None:
+    second = second.replace("a/b", "a/b --port 8001").replace("run ", "run -p 8001:8001 ")
+    assert of(f"#!/bin/bash\n{first} &\n{second} &\n", "too-few-gpus") == []
+
+
 def test_servers_on_gpus_of_their_own_do_not_meet() -> None:
     lines = "".join(f"CUDA_VISIBLE_DEVICES={gpu} vllm serve Qwen/Qwen3-8B --port 800{gpu} &\n" for gpu in (0, 1))
     assert of("#!/bin/bash\n" + lines, "too-few-gpus") == []
     assert of("#!/bin/bash\n" + lines.replace("DEVICES=1", "DEVICES=0"), "too-few-gpus")
+    wider = lines.replace("DEVICES=0", "DEVICES=0,1").replace("8000", "8000 -tp 2")
+    assert ["GPU 1" in one.message for one in of("#!/bin/bash\n" + wider, "too-few-gpus")] == [True]
 
 
 @pytest.mark.parametrize(

@@ -90,6 +90,28 @@ def test_a_variable_is_judged(
         assert bool(result.hint) == (status != "pass")
 
 
+@pytest.mark.parametrize(
+    ("gpus", "release", "variable", "reads"),
+    [
+        ("1xH200", "0.33.0", "CUDA_VISIBLE_DEVICES", True),
+        ("1xH200", "0.23.0", "CUDA_VISIBLE_DEVICES", False),
+        ("1xMI300X", "0.33.0", "CUDA_VISIBLE_DEVICES", False),
+        ("1xMI300X", "0.33.0", "HIP_VISIBLE_DEVICES", False),
+        ("1xMI300X", "0.33.0", "ROCR_VISIBLE_DEVICES", True),
+    ],
+)
+def test_a_gpu_by_the_name_of_its_driver_is_for_those_that_read_it(
+    gpus: str, release: str, variable: str, reads: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CUDA", "HIP", "ROCR"):
+        monkeypatch.delenv(f"{name}_VISIBLE_DEVICES", raising=False)
+    answer = plan(PlanRequest(gpus=parse_gpus(gpus), vllm_version=release))
+    order = StartOrder.of_command(serve_command(answer).argv, env={variable: "GPU-1111-22"}, port=8000)
+    result = check("visible_devices", Subject(order=order, plan=answer))
+    assert result is not None and result.status == ("pass" if reads else "fail")
+    assert reads or f"vLLM {release} reads numbers only" in result.seen
+
+
 def test_one_gpu_or_nccl_alone_may_have_growing_segments() -> None:
     env = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     for given in (subject(env, gpus="1xMI300X"), subject(env, "--disable-custom-all-reduce")):

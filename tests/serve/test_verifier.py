@@ -162,6 +162,7 @@ DOUBTS = [
     ("misrouted", "chat", "other/model answered"),
     ("seedless", "seed", "with one seed 'Rome"),
     ("leaves-out", "counting", "100 came where 4 was next"),
+    ("babbles", "counting", "it ended after 0"),
     ("stream-held", "counting", "all 100 tokens of the stream came at once"),
 ]
 

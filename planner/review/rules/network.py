@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from planner.facts.review import review_facts
 from planner.review.case import Case
 from planner.review.findings import Finding, Severity, finding
 from planner.review.text import Text
@@ -12,8 +13,6 @@ from planner.settings import DEFAULT_PORT
 
 _LOOPBACK = re.compile(r"^(127\.\d+\.\d+\.\d+|localhost|::1|\[::1\])$")
 _EVERYWHERE = ("0.0.0.0", "::", "[::]", "*", "")
-_KSERVE_PORT = 8080
-"""Where KServe leads requests and asks for readiness when a container declares no port."""
 
 
 def find(case: Case) -> Iterator[Finding]:
@@ -92,7 +91,7 @@ def _behind_kserve(case: Case, port: int) -> Iterator[Finding]:
     if server.kind != "InferenceService" or server.containers_at is None or case.server.arguments.open_ended:
         return
     declared = server.declared_ports
-    led = declared[0].value if declared else str(_KSERVE_PORT)
+    led = declared[0].value if declared else str(review_facts().kserve_port.value)
     if led != str(port):
         said = f"KServe leads to port {led}, and the server listens on {port}"
         cure = f"ports: [containerPort: {port}], or --port {led}"

@@ -93,11 +93,13 @@ def check_visible_devices(subject: Subject) -> str | None:
 
 
 def _reads_uuids(subject: Subject, name: str) -> bool:
-    """Whether the planned release finds a GPU by the name that the driver gives it; no release does on ROCm."""
-    since = preflight_facts().device_uuids.since
-    return name.startswith("CUDA") and (
-        subject.plan is None or parse_version(subject.plan.vllm_version) >= parse_version(since)
-    )
+    """Whether the planned release finds a GPU by the name that the driver gives it; on ROCm the runtime alone does."""
+    plan, since = subject.plan, preflight_facts().device_uuids.since
+    if name.startswith("ROCR"):
+        return True
+    if name.startswith("HIP") or (plan is not None and plan.gpus.spec.vendor == "amd"):
+        return False
+    return plan is None or parse_version(plan.vllm_version) >= parse_version(since)
 
 
 def check_nccl(subject: Subject) -> str | None:

@@ -231,7 +231,7 @@ class Handler(BaseHTTPRequestHandler):
         fault, content = self.server.fault, message["content"]
         if not isinstance(content, str) or fault in GARBAGE:
             return finish
-        if fault == "never-ends":
+        if fault in ("never-ends", "babbles"):
             return "length"
         if fault == "aborted":
             return "abort"
@@ -309,6 +309,8 @@ class Handler(BaseHTTPRequestHandler):
             return known.replace(" 40 41 42 ", " 40 40 82 ")
         if fault == "leaves-out" and "every number" in question:
             return "1 2 3 ... 100"
+        if fault == "babbles" and "every number" in question:
+            return "Well, that would be a rather long list, and who would ever read it?"
         if fault == "cross-talk" and "Repeat this" in question:
             return "4100"
         if fault == "seedless" and "whichever you like" in question:

@@ -64,7 +64,7 @@ def counting(probe: Probe) -> str:
         if "..." in told.text or "\N{HORIZONTAL ELLIPSIS}" in told.text:
             raise Doubtful(seen, "the model left numbers out of itself: ask it by hand for a long answer")
         raise Failed(seen, f"a long answer goes wrong while it grows: {BROKEN_HINT}")
-    if len(said) < COUNT_TO and told.finish_reason != "length":
+    if not said or (len(said) < COUNT_TO and told.finish_reason != "length"):
         raise Doubtful(f"counting to {COUNT_TO}, it ended after {len(said)}")
     spread_s = told.last_s - told.first_s
     if told.completion_tokens > FASTEST_TOKENS_PER_S * spread_s:
