@@ -29,7 +29,8 @@ def _fault(outcome: Outcome) -> str:
     if blocker == "load" and rank.weights.total_bytes > rank.total_bytes:
         return f"{weights} GiB of weights per GPU are more than the {format_gib(rank.total_bytes)} GiB of the GPU"
     if blocker == "load" and rank.weights.total_bytes > free:
-        return f"{weights} GiB of weights per GPU are more than the {format_gib(free)} GiB that are free of it"
+        left = f"the {format_gib(free)} GiB that are free of it" if free > 0 else "others leave free of it"
+        return f"{weights} GiB of weights per GPU are more than {left}"
     if blocker == "load":
         said = f"loading {weights} GiB of weights needs {format_gib(rank.loading_peak_bytes)} GiB for a moment"
         return said if rank.gpus.free_memory_bytes is None else f"{said}; only {format_gib(free)} GiB are free"

@@ -93,7 +93,12 @@ def test_a_plan_from_a_snapshot_equals_the_plan_on_the_machine(
 
 def test_a_busy_gpu_is_said_with_what_would_pass(machine: Machine, capsys: pytest.CaptureFixture[str]) -> None:
     machine("8xh200-busy")
-    assert main([]) == 3
+    assert main([]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert out.startswith("fits") and "1 held by others" in out
+    assert "left out: python3 (pid 4242) holds 40.00 GiB on GPU 3" in out
+    assert "--gpu-memory-utilization 0.69" in out
+    assert main(["--tensor-parallel-size", "8"]) == 3
     out, err = capsys.readouterr()
     assert out.startswith("does not fit")
     assert "python3 (pid 4242) holds 40.00 GiB on GPU 3" in err

@@ -226,6 +226,13 @@ def test_gpus_that_something_else_fills_are_to_be_emptied_before_others_are_boug
     assert short.levers and all("once all" not in lever.note for lever in short.levers)
 
 
+@pytest.mark.parametrize(("free_gib", "said"), [(0, "than others leave free of it"), (3, "that are free of it")])
+def test_gpus_that_are_full_leave_no_negative_size(free_gib: int, said: str) -> None:
+    full = dataclasses.replace(parse_gpus("1xH200"), free_memory_bytes=free_gib * 2**30, holders=("python (17)",))
+    (reason, *_) = plan(PlanRequest(gpus=full)).reasons
+    assert said in reason and "-" not in reason
+
+
 def held(gpus: str, *, free: int, holders: int, free_gib: int = 100) -> GpuSet:
     """GPUs of which others hold memory on some, and `free` on which nobody does."""
     every = parse_gpus(gpus)

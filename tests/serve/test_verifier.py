@@ -163,7 +163,7 @@ DOUBTS = [
     ("seedless", "seed", "with one seed 'Rome"),
     ("leaves-out", "counting", "100 came where 4 was next"),
     ("babbles", "counting", "it ended after 0"),
-    ("stream-held", "counting", "all 100 tokens of the stream came at once"),
+    ("stream-held", "counting", "all 100000 tokens of the stream came at once"),
 ]
 
 

@@ -365,7 +365,10 @@ class Handler(BaseHTTPRequestHandler):
             end["choices"][0]["finish_reason"] = finish  # type: ignore[index]
         event(end)
         if fault != "stream-uncounted":
-            event({"choices": [], "usage": {"completion_tokens": len(content.split()) or 4}})
+            made = (
+                len(content.split()) or 4
+            )  # held back: more than anything makes in the time a busy machine reads them
+            event({"choices": [], "usage": {"completion_tokens": made * (1000 if fault == "stream-held" else 1)}})
         event("[DONE]")
 
     def drip(self) -> None:
