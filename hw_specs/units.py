@@ -66,13 +66,13 @@ def format_tokens(tokens: int) -> str:
 def format_excess(factor: float) -> str:
     """Return how far a factor above 1 is from it, in the words that follow "by".
 
-    >>> format_excess(1.004), format_excess(1.06), format_excess(5.67)
-    ('less than 1 %', '6 %', '5.7 x')
+    >>> format_excess(1.004), format_excess(1.06), format_excess(5.67), format_excess(2516)
+    ('less than 1 %', '6 %', '5.7 x', '2,516.0 x')
     """
     if factor < SAID_AS_FACTOR:
         percent = (factor - 1) * 100
         return f"{percent:.0f} %" if percent >= 1 else "less than 1 %"
-    return f"{factor:.1f} x"
+    return f"{factor:,.1f} x"
 
 
 def parse_memory(text: str) -> int:

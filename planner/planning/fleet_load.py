@@ -7,7 +7,6 @@ Capacities are expected values, without bounds: hold a margin where the forecast
 from __future__ import annotations
 
 import dataclasses
-import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from planner.planning.fleet import FleetRow
 from planner.planning.ways import in_time
 from planner.settings import Layout
 from planner.speed.answer import Targets
-from planner.speed.predict import expected_figures
+from planner.speed.predict import figures_alone, steady_run
 from planner.speed.workload import Workload
 
 
@@ -149,24 +148,14 @@ def _layouts(answer: Plan) -> list[Plan]:
 
 
 def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) -> float:
-    """Return the largest request rate that `answer` keeps up with inside `targets`; 0 when none does.
-
-    A rate is kept up with when a run of several answers' length ends one slowed-down answer after the last arrival:
-    a queue that grows would end later.
-    """
-    alone = expected_figures(answer, dataclasses.replace(workload, request_rate=None, concurrency=1, num_requests=2))
-    alone_s, limits = alone.latency_ms / 1000, policy().capacity
+    """Return the largest request rate that `answer` keeps up with inside `targets`; 0 when none does."""
+    alone, limits = figures_alone(answer, workload), policy().capacity
 
     def holds(rate: float) -> bool:
-        requests = max(limits.fewest_requests.value, math.ceil(rate * alone_s * limits.run_in_answers.value))
-        load = dataclasses.replace(workload, request_rate=rate, concurrency=None, num_requests=requests)
-        figures = expected_figures(answer, load)
-        late_s = requests / figures.requests_per_s - requests / rate
-        # Random arrivals alone make a run of n requests longer by about sqrt(n) gaps.
-        keeps_up = late_s <= limits.slowed_down.value * alone_s + 2 * math.sqrt(requests) / rate
-        return keeps_up and in_time(figures, targets)
+        figures = steady_run(answer, dataclasses.replace(workload, request_rate=rate), alone=alone)
+        return figures is not None and in_time(figures, targets)
 
-    low, high = 0.0, 1 / alone_s
+    low, high = 0.0, 1000 / alone.latency_ms
     while high <= limits.most_requests_per_s.value and holds(high):
         low, high = high, high * 2
     for _ in range(limits.halvings.value):

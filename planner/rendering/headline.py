@@ -33,12 +33,12 @@ def verdict_words(plan: Plan) -> str:
 
 def missed_targets(speed: SpeedSection | None) -> tuple[str, ...]:
     """Every target that the forecast does not meet, with the factor: ``TTFT 100 ms by 5.7 x``."""
-    return () if speed is None or speed.meets_targets else misses(speed.forecast, speed.targets)
+    return () if speed is None else misses(speed.forecast, speed.targets)
 
 
 def misses(forecast: SpeedForecast, targets: Targets) -> tuple[str, ...]:
-    """Every one of `targets` that a forecast does not meet, with the factor."""
-    found = []
+    """What a forecast does not meet: a rate at which its queue grows, and every one of `targets`, with the factor."""
+    found = [] if forecast.keeps_up else [f"{forecast.workload.request_rate:g} requests/s (the queue grows)"]
     for name, target, expected in (
         ("TTFT", targets.ttft_ms, forecast.ttft_ms),
         ("TPOT", targets.tpot_ms, forecast.tpot_ms),
@@ -47,7 +47,7 @@ def misses(forecast: SpeedForecast, targets: Targets) -> tuple[str, ...]:
             found.append(f"{name} {target:g} ms by {format_excess(expected.expected / target)}")
     if targets.tokens_per_s is not None and forecast.output_tokens_per_s.expected < targets.tokens_per_s:
         factor = targets.tokens_per_s / forecast.output_tokens_per_s.expected
-        found.append(f"{targets.tokens_per_s:g} tokens/s by {format_excess(factor)}")
+        found.append(f"{targets.tokens_per_s:,g} tokens/s by {format_excess(factor)}")
     return tuple(found)
 
 

@@ -57,8 +57,6 @@ class Figures:
     prefix_cache_hit_rate: float
     """Share of all prompt tokens that are found in the prefix cache."""
     preemptions: int
-    queue_grows: bool
-    """Whether more requests arrive than are served."""
     busy_share: float
     """Share of the time in which a step runs."""
     prefill_share: float
@@ -115,6 +113,8 @@ class SpeedForecast:
     acceptance_length: Estimate | None = None
     """Mean tokens of a step with the draft; None without one."""
     territory: Territory
+    keeps_up: bool = True
+    """Whether as many requests are served as arrive; False: the queue grows, and TTFT with it, as long as they do."""
     profile: str
     """The engine build whose measured efficiencies were used."""
     notes: tuple[str, ...]

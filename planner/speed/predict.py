@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import ceil, sqrt
 
 from hw_specs.spec import Basis
-from planner.errors import PlannerError
+from planner.errors import InvalidRequest, PlannerError
+from planner.facts.policy import policy
 from planner.facts.release import Release, resolve_release
 from planner.facts.vllm import vllm_facts
 from planner.memory.graphs import captured_tokens
@@ -25,7 +27,7 @@ from planner.speed.step import StepModel
 from planner.speed.territory import spread, territory_of
 from planner.speed.trace import Trace, mean, percentile
 from planner.speed.work import main_arithmetic, rank_work
-from planner.speed.workload import Workload
+from planner.speed.workload import MOST_REQUESTS, Workload
 
 _RATES = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s")
 
@@ -47,7 +49,10 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
     cases = [figures]
     if territory == "far" and calibration is None:
         cases += [expected_figures(served, workload, case=case) for case in ("fast", "slow")]
-    if figures.queue_grows:
+    keeps_up = (
+        workload.concurrency is not None or workload.request_rate is None or steady_run(served, workload) is not None
+    )
+    if not keeps_up:
         notes += ("more requests arrive than are served: the queue grows, and TTFT with it, as long as they do",)
     counted_on = workload.turns > 1 or workload.system_tokens > 0 or workload.prefix_cache_hit_rate > 0
     if counted_on and not _caches_prefixes(served):
@@ -86,6 +91,7 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         prefill_share=figures.prefill_share,
         acceptance_length=_acceptance_length(served.settings.num_speculative_tokens, workload),
         territory=territory,
+        keeps_up=keeps_up,
         profile=profile_id,
         notes=notes,
         **estimates,
@@ -256,6 +262,39 @@ def step_model_for(served: Served, *, case: Case = "expected") -> StepModel:
     )  # fmt: skip
 
 
+def figures_alone(served: Served, workload: Workload) -> Figures:
+    """Return the figures of one user after another, who nobody else disturbs.
+
+    Raises:
+        NoSpeedFacts, InvalidRequest: as :func:`expected_figures`.
+    """
+    one = replace(workload, request_rate=None, concurrency=1, num_requests=2 * workload.turns)
+    return expected_figures(served, one)
+
+
+def steady_run(served: Served, workload: Workload, *, alone: Figures | None = None) -> Figures | None:
+    """Return the figures of a run at the workload's rate that is long enough to be judged; None: it falls behind.
+
+    A rate is kept up with when a run of several chats' length ends one slowed-down chat after the last arrival, a chat
+    of one turn being one answer: a queue that grows would end later. The pauses of a chat are not slowed down.
+
+    Raises:
+        NoSpeedFacts, InvalidRequest: as :func:`expected_figures`; also when the workload has no rate.
+    """
+    if workload.request_rate is None:
+        raise InvalidRequest("request_rate", "request_rate must be given", hint="how many requests arrive each second")
+    alone, limits, turns = alone or figures_alone(served, workload), policy().capacity, workload.turns
+    answers_s, pauses_s = turns * alone.latency_ms / 1000, (turns - 1) * workload.pause_s
+    chats_per_s = workload.request_rate / turns
+    length_s = limits.run_in_answers.value * (answers_s + pauses_s)
+    chats = min(max(limits.fewest_requests.value, ceil(chats_per_s * length_s)), MOST_REQUESTS // turns)
+    figures = expected_figures(served, replace(workload, concurrency=None, num_requests=chats * turns))
+    late_s = chats * turns / figures.requests_per_s - chats / chats_per_s
+    # Random arrivals alone make a run of n chats longer by about sqrt(n) gaps.
+    in_time_s = limits.slowed_down.value * answers_s + pauses_s + 2 * sqrt(chats) / chats_per_s
+    return figures if late_s <= in_time_s else None
+
+
 def _figures(traces: Sequence[Trace]) -> Figures:
     """Read the figures off the runs of all replicas."""
     ttft = [value for trace in traces for value in trace.ttft_s]
@@ -281,7 +320,6 @@ def _figures(traces: Sequence[Trace]) -> Figures:
         kv_cache_mean_use=mean([trace.kv_mean_blocks / trace.num_blocks for trace in traces]),
         prefix_cache_hit_rate=sum(trace.prefix_cache_hit_rate * sum(trace.prompt_tokens) for trace in traces) / prompt,
         preemptions=sum(trace.preemptions for trace in traces),
-        queue_grows=any(trace.queue_grows for trace in traces) and traces[0].arrives,
         busy_share=mean([trace.busy_s / longest for trace in traces]),
         prefill_share=mean([trace.prefill_s / longest for trace in traces]),
     )

@@ -119,7 +119,7 @@ class Scheduler:
             sent_s=requests.sent_s, first_token_s=requests.first_s, finished_s=requests.finished_s,
             prompt_tokens=requests.prompt, output_tokens=requests.output, gaps=self._gaps, steps=self._steps,
             preemptions=self._preemptions, kv_peak_blocks=self._pool.peak, busy_s=self._busy_s,
-            prefill_s=self._prefill_s, arrives=any(requests.ready_s),
+            prefill_s=self._prefill_s,
             kv_mean_blocks=self._block_seconds / self._busy_s if self._busy_s else 0.0,
             num_blocks=self._limits.num_blocks,
             prefix_cache_hit_rate=self._found_tokens / self._asked_tokens,

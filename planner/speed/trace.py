@@ -63,8 +63,6 @@ class Trace:
     """Time in which a step with prompt tokens ran."""
     prefix_cache_hit_rate: float
     """Share of all prompt tokens that were found in the prefix cache."""
-    arrives: bool
-    """Whether requests arrive at a rate."""
 
     @property
     def duration_s(self) -> float:
@@ -89,13 +87,6 @@ class Trace:
             for finished, first, tokens in zip(self.finished_s, self.first_token_s, self.output_tokens, strict=True)
             if tokens > 1
         ]
-
-    @property
-    def queue_grows(self) -> bool:
-        """Whether more than a tenth of all requests still wait for their first token when the last one arrives."""
-        last = max(self.sent_s)
-        waiting = sum(first > last for first in self.first_token_s)
-        return waiting > 10 and waiting > len(self.sent_s) / 10
 
     @property
     def output_tokens_per_s(self) -> float:

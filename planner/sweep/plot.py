@@ -63,8 +63,8 @@ def lines_of(rows: Sequence[dict[str, Any]], *, x: str | None = None, y: str | N
     varying = [axis for axis in _LABEL_ORDER if _varies(rows, axis)]
     x = x or max((axis for axis in _NUMBERS), key=lambda axis: len({row[axis] for row in rows}))
     for option, name, known in (("x", x, _NUMBERS), ("y", y, MEASURES)):
-        if name not in known or name not in rows[0]:
-            there = [column for column in known if column in rows[0]]
+        there = [column for column in known if column in rows[0] and (column != x or rows[0][column] is not None)]
+        if name not in there:
             raise InvalidRequest(option, f"there is no column `{name}` to plot", hint=f"there are: {', '.join(there)}")
     groups: dict[str, dict[float, float]] = {}
     others = [axis for axis in varying if axis not in (x, "gpu_count")]

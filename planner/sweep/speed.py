@@ -22,11 +22,11 @@ def rows_with_speed(
     blocks: Iterable[MemoryBlock],
     workload: Workload,
     *,
-    concurrencies: Sequence[int],
+    concurrencies: Sequence[int | None],
     model: ModelSpec,
     vllm_version: str,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row per configuration of `blocks` and number of requests in flight over all replicas.
+    """Yield a row per configuration of `blocks` and number of requests in flight over all replicas; None: uncapped.
 
     The blocks say whether a server starts, so their own concurrency should be 1. The columns of the forecast are None
     where it does not, or where one request of the load is longer than the cache.

@@ -23,6 +23,18 @@ def test_missed_targets_are_said_everywhere(capsys: pytest.CaptureFixture[str]) 
     assert code == 0 and "misses" not in out + err
 
 
+def test_a_rate_that_is_not_kept_up_with_is_said_everywhere(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ("--gpus", "8xH200", "-tp", "8", "--output-tokens", "128", "--request-rate")
+    code, out, err = call(capsys, *load, "500")
+    assert code == 0 and out.startswith("fits, but misses 500 requests/s (the queue grows)")
+    assert "warning: misses 500 requests/s" in err
+    assert call(capsys, *load, "500", "--strict")[0] == 3
+    code, out, err = call(capsys, *load, "1", "--strict")
+    assert code == 0 and "misses" not in out + err
+    # Where requests in flight are capped, the callers wait, not the server's queue.
+    assert "misses" not in call(capsys, *load, "500", "--concurrency", "8")[1]
+
+
 def test_idle_gpus_are_named_with_the_layout_that_would_use_them(capsys: pytest.CaptureFixture[str]) -> None:
     _, out, _ = call(capsys, "--gpus", "7xH200")
     assert "4 of 7 x H200 (3 idle)" in out and "TP1 PP7 would hold" in " ".join(out.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from planner import InvalidRequest, PlanRequest, plan
 from planner.planning import fleet_load
 from planner.planning.fleet import FleetRow, plan_fleet
 from planner.speed.answer import Targets
+from planner.speed.predict import forecast
 from planner.speed.workload import Workload
 
 NO_LIMIT = Targets()
@@ -120,3 +122,22 @@ def test_a_host_of_nodes_that_hold_the_model_only_together_is_planned(tmp_path: 
     pair, four = plan_fleet([inventory], settings={})
     assert [str(row.plan.settings.layout) for row in (pair, four) if row.plan] == ["TP1 PP2", "TP4"]
     assert pair.feasible and four.feasible
+
+
+@pytest.mark.parametrize("turns", [1, 4])
+def test_a_forecast_and_a_fleet_agree_on_the_rate_that_is_kept_up_with(turns: int) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), replicas=1))
+    load = Workload(prompt_tokens=256, output_tokens=512, turns=turns, request_rate=1.0)
+    most = fleet_load.capacity_requests_per_s(answer, load, NO_LIMIT)
+    below, above = (forecast(answer, dataclasses.replace(load, request_rate=most * part)) for part in (0.8, 1.5))
+    assert below.keeps_up and not above.keeps_up
+    assert any("queue grows" in note for note in above.notes)
+
+
+def test_the_pauses_of_chats_cost_little_capacity() -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), replicas=1))
+    hasty = Workload(prompt_tokens=256, output_tokens=512, turns=2, request_rate=1.0)
+    calm = dataclasses.replace(hasty, pause_s=20.0)
+    most = [fleet_load.capacity_requests_per_s(answer, load, NO_LIMIT) for load in (hasty, calm)]
+    # The run is longer with them, so that a queue which grows slowly is seen in it; nothing else is lost.
+    assert most[1] >= 0.75 * most[0]

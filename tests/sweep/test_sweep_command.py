@@ -43,6 +43,19 @@ def test_a_load_adds_speed(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[1]["output_tokens_per_s"] > rows[0]["output_tokens_per_s"]
 
 
+def test_a_rate_is_held_back_by_nothing_that_was_not_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ("--gpus", "8xH200", "-tp", "8", "--max-model-len", "32K", "--request-rate", "40")
+    _, out, _ = run(capsys, "sweep", *load, "--json")
+    (row,) = json.loads(out)["rows"]
+    _, planned, _ = run(capsys, "plan", *load, "--max-num-batched-tokens", str(row["max_num_batched_tokens"]), "--json")
+    assert row["concurrency"] is None
+    assert row["ttft_ms"] == pytest.approx(json.loads(planned)["speed"]["forecast"]["ttft_ms"]["expected"], rel=1e-3)
+    _, table, _ = run(capsys, "sweep", *load)
+    assert len(table.splitlines()) == 2
+    code, _, err = run(capsys, "sweep", *load, "--plot", "terminal", "-x", "concurrency")
+    assert code == 2 and "no column `concurrency`" in err
+
+
 def test_a_load_longer_than_the_context_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, err = run(
         capsys, "sweep", "--gpus", "8xH200", "-tp", "8", "--max-model-len", "32K,128K", "--prompt-tokens", "100,000"

@@ -146,7 +146,7 @@ def _share(
         head = ["host", "GPUs", "layout", "requests/s", "assigned", ""]
         write(table(head, cells, align=["<", "<", "<", ">", ">", "<"]))
         part = f"{shared.assigned_requests_per_s:.2f} of {shared.request_rate:.2f} requests/s"
-        write(f"\n{'served' if shared.served else 'not served'}: {part}")
+        write(f"\n{'all is' if shared.served else 'not all is'} served: {part}")
     for host in shared.hosts:
         if host.reason:
             say("note", f"{host.host}: {host.reason}")

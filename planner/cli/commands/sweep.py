@@ -104,7 +104,8 @@ def command(
     pipeline stages: `m35-plan -pp N` plans those.
 
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
-    flight. Sweeps need numpy: `pip install numpy`. Nothing is written but the table, unless asked.
+    flight; where it is left out one, or with `--request-rate` as many as arrive. Sweeps need numpy: `pip install
+    numpy`. Nothing is written but the table, unless asked.
     """
     if find_spec("numpy") is None:
         raise PlannerError("sweeps need numpy", hint="pip install numpy")
@@ -115,7 +116,8 @@ def command(
     from planner.sweep.memory import block_rows, sweep_memory
 
     load = {name: options.pop(name) for name in WORKLOAD}
-    in_flight = options["concurrencies"] or (1,)
+    # Requests that arrive at a rate are held back by nothing that was not asked for.
+    in_flight = options["concurrencies"] or (1 if load["request_rate"] is None else None,)
     with_load = asks_for_speed(load)
     if with_load:
         options["concurrencies"] = ()  # the load's own lengths count then, not sequences of full length
@@ -222,7 +224,7 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
         cells.append(
             [
                 row["gpus"], str(layout), f"{row['max_model_len']:,}",
-                f"{row['concurrency']:,}", row["kv_cache_dtype"], str(row["num_speculative_tokens"] or "-"),
+                _in_flight(row["concurrency"]), row["kv_cache_dtype"], str(row["num_speculative_tokens"] or "-"),
                 f"{row['gpu_memory_utilization']:g}", f"{row['max_num_seqs']:,}",
                 f"{row['max_num_batched_tokens']:,}", row["verdict"], format_gib(row["available_bytes"]), *_held(row),
                 *(number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),
@@ -249,9 +251,13 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
         say("note", f"none of up to {grid.largest_size:,} configurations is left")
 
 
+def _in_flight(concurrency: int | None) -> str:
+    return "-" if concurrency is None else f"{concurrency:,}"
+
+
 def _held(row: dict[str, Any]) -> tuple[str, str]:
     """Tokens and requests of all servers; nothing where the pool would do and something else stops the start."""
-    if row["verdict"] == "does-not-fit" and row["max_concurrency"] >= row["concurrency"]:
+    if row["verdict"] == "does-not-fit" and row["max_concurrency"] >= (row["concurrency"] or 1):
         return "-", "-"
     return f"{row['total_kv_cache_tokens']:,}", f"{row['total_concurrency']:,.1f}"
 
