@@ -63,6 +63,17 @@ def format_tokens(tokens: int) -> str:
     return f"{tokens:,}"
 
 
+def format_figure(value: float, *, decimals: int = 1) -> str:
+    """Return a rate or a time with as many decimals as are read; what is not nothing is never shown as 0.
+
+    >>> format_figure(2319.6), format_figure(45.62), format_figure(0.31), format_figure(0.0132), format_figure(0)
+    ('2,320', '45.6', '0.3', '0.013', '0.0')
+    """
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.2g}" if value and not round(value, decimals) else f"{value:.{decimals}f}"
+
+
 def format_excess(factor: float) -> str:
     """Return how far a factor above 1 is from it, in the words that follow "by".
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TextIO
 
+from hw_specs.units import format_figure
 from planner.cli.charset import coloured, encodable, escaped, harmless
 from planner.cli.silence import heard
 from planner.state import without_secrets
@@ -136,7 +137,7 @@ def _json(document: object, *, indent: int | None) -> str:
 
 def number(value: float | None) -> str:
     """Return a figure with as many decimals as are read; a dash where there is none."""
-    return "-" if value is None else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+    return "-" if value is None else format_figure(value)
 
 
 def headed(rows: str) -> str:

@@ -28,7 +28,9 @@ def brief_speed(section: SpeedSection) -> tuple[tuple[str, str], ...]:
     """The load and its forecast in a line each, under their labels."""
     forecast = section.forecast
     rate = _spread(forecast.output_tokens_per_s, "tokens/s")
-    times = f"TTFT {_spread(forecast.ttft_ms, 'ms')}, TPOT {_spread(forecast.tpot_ms, 'ms')}"
+    times = f"TTFT {_spread(forecast.ttft_ms, 'ms')}"
+    if forecast.tpot_ms.expected:
+        times += f", TPOT {_spread(forecast.tpot_ms, 'ms')}"
     return ("load", f"{load_words(section)}: {rate}"), ("speed", times)
 
 
@@ -69,6 +71,8 @@ def _figures(section: SpeedSection) -> str:
 
 
 def _bounds(estimate: Estimate) -> list[str]:
+    if not estimate.expected:  # answers of one token have no time per further token
+        return ["-"] * 3
     return [number(estimate.expected), number(estimate.low), number(estimate.high)]
 
 
@@ -81,9 +85,9 @@ def _layouts(section: SpeedSection) -> str:
         [
             "  " + layout_name(row),
             f"{row.max_num_batched_tokens:,}",
-            f"{row.output_tokens_per_s:,.0f}",
+            number(row.output_tokens_per_s),
             f"{row.ttft_ms:,.0f}",
-            f"{row.tpot_ms:.1f}",
+            number(row.tpot_ms or None),
             _marks(row, section),
         ]
         for row in section.layouts

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
-from hw_specs.units import format_excess
+from hw_specs.units import format_excess, format_figure
 from planner.errors import InvalidRequest
 from planner.planning.answer import Lever, Plan
 from planner.planning.choose import make_plan
@@ -197,11 +197,13 @@ def _reasons(
         "latency": "shortest end-to-end latency", "throughput": "most tokens per second",
         "context": "longest context", "balanced": "best product of tokens per second and answer time",
     }[objective]  # fmt: skip
-    own = f"{chosen.name} has the {aim}: {figures.output_tokens_per_s:,.0f} tok/s, TPOT {figures.tpot_ms:.1f} ms"
+    own = f"{chosen.name} has the {aim}: {format_figure(figures.output_tokens_per_s)} tok/s"
+    own += f", TPOT {figures.tpot_ms:.1f} ms" if figures.tpot_ms else ""
     if rivals:
         rival = rivals[0]
         theirs = rival.figures
-        own += f"; next is {rival.name} with {theirs.output_tokens_per_s:,.0f} and {theirs.tpot_ms:.1f}"
+        own += f"; next is {rival.name} with {format_figure(theirs.output_tokens_per_s)}"
+        own += f" and {theirs.tpot_ms:.1f}" if theirs.tpot_ms else ""
     if meeting:
         said.append(own)
     drafted = [c for c in candidates if not c.asked and c.name.startswith(chosen.name)]

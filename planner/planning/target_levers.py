@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hw_specs.spec import GpuSet
+from hw_specs.units import format_figure
 from planner.errors import InvalidRequest, PlannerError
 from planner.facts.policy import policy
 from planner.planning.answer import LEVER_COSTS, Lever, LeverCost
@@ -202,9 +203,8 @@ def _as_options(request: PlanRequest, way: Way) -> dict[str, SettingValue]:
 
 def _lever(start: _Start, way: Way, load: dict[str, SettingValue] | None = None) -> Lever:
     figures = way.figures
-    told = (
-        f"TTFT {figures.ttft_ms:,.0f} ms, TPOT {figures.tpot_ms:,.1f} ms, {figures.output_tokens_per_s:,.0f} tokens/s"
-    )
+    rate = format_figure(figures.output_tokens_per_s)
+    told = f"TTFT {figures.ttft_ms:,.0f} ms, TPOT {figures.tpot_ms:,.1f} ms, {rate} tokens/s"
     names = [name.replace("_", "-") for name in (*start.change, *(load or {}))]
     cost: LeverCost = max(start.cost, "context", key=LEVER_COSTS.index) if load else start.cost
     return Lever(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from planner.cli import main
@@ -33,6 +35,17 @@ def test_a_rate_that_is_not_kept_up_with_is_said_everywhere(capsys: pytest.Captu
     assert code == 0 and "misses" not in out + err
     # Where requests in flight are capped, the callers wait, not the server's queue.
     assert "misses" not in call(capsys, *load, "500", "--concurrency", "8")[1]
+
+
+def test_no_rate_is_shown_as_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    load = ("--gpus", "8xH200", "-tp", "8", "--request-rate", "0.0003", "--output-tokens")
+    for page in ((), ("-v",)):
+        for tokens in ("1", "40"):
+            out = call(capsys, *load, tokens, *page)[1]
+            shown = out[out.index("load  ") if not page else out.index("speed  ") :]
+            assert not re.search(r"\b0(\.0)? (tok|ms)|\s0(\.0)?\s", shown), shown
+            # An answer of one token has no time per further token.
+            assert ("TPOT" in shown) == (tokens == "40" or bool(page))
 
 
 def test_idle_gpus_are_named_with_the_layout_that_would_use_them(capsys: pytest.CaptureFixture[str]) -> None:

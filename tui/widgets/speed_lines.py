@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from textual.content import Content
 
+from hw_specs.units import format_figure
 from planner import Estimate, SpeedForecast, Workload
 from planner.speed.answer import Cost
 from tui.widgets.columns import wrapped
@@ -65,7 +66,7 @@ def load_words(load: Workload) -> str:
 
 def number(value: float) -> str:
     """Return a figure as precise as it deserves."""
-    return f"{value:.0e}" if value >= MOST else f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+    return f"{value:.0e}" if value >= MOST else format_figure(value)
 
 
 def _figure(label: str, estimate: Estimate, *, bad: bool = False) -> Content:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hw_specs.units import format_figure
 from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
@@ -113,7 +114,7 @@ def _share(
 
     workload = workload_of(load, concurrency=None)
     targets = Targets(ttft_ms=ttft_ms, tpot_ms=tpot_ms)
-    say("note", f"forecasting {len(rows)} hosts")
+    say("note", f"forecasting {len(rows)} {'host' if len(rows) == 1 else 'hosts'}")
     with Progress("forecast", total=len(rows)) as progress:
         shared = share_load(rows, workload, targets, progress=progress.at)
     if as_json:
@@ -137,15 +138,16 @@ def _share(
                 host.host,
                 str(host.plan.gpus) if host.plan else "-",
                 str(host.layout or "-"),
-                f"{host.capacity_requests_per_s:.2f}",
-                f"{host.assigned_requests_per_s:.2f}" if host.assigned_requests_per_s else "",
+                format_figure(host.capacity_requests_per_s, decimals=2),
+                format_figure(host.assigned_requests_per_s, decimals=2) if host.assigned_requests_per_s else "",
                 "unused" if host.unused else "",
             ]
             for host in shared.hosts
         ]
         head = ["host", "GPUs", "layout", "requests/s", "assigned", ""]
         write(table(head, cells, align=["<", "<", "<", ">", ">", "<"]))
-        part = f"{shared.assigned_requests_per_s:.2f} of {shared.request_rate:.2f} requests/s"
+        served, asked = shared.assigned_requests_per_s, shared.request_rate
+        part = f"{format_figure(served, decimals=2)} of {format_figure(asked, decimals=2)} requests/s"
         write(f"\n{'all is' if shared.served else 'not all is'} served: {part}")
     for host in shared.hosts:
         if host.reason:
