@@ -118,6 +118,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "diagnose": (
         ("m35-plan diagnose examples/logs/kv-cache-too-small.log", "a log"),
         ("m35-plan diagnose latest", "a launched run"),
+        ("m35-plan diagnose node-0.log node-1.log", "a start over two nodes"),
         ("kubectl logs POD --previous | m35-plan diagnose -", "from a pod that died"),
     ),
     "calibrate": (

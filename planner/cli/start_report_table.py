@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from hw_specs.errors import shown
 from hw_specs.units import format_gib
 from planner.cli.output import style, table
 from planner.cli.page import paragraph
@@ -47,20 +50,20 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
     lines = [style(line, "1") for line in paragraph(f"{diagnosis.code}: {diagnosis.title}", indent="").split("\n")]
     if diagnosis.code == "none":
         for item in diagnosis.evidence:
-            lines += ["", *_log_line(item)]
-        return "\n".join(lines)
+            lines += ["", _log_line(item)]
+        return "\n".join([*lines, *_each_alone(diagnosis)])
     during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase) or 'the log does not say'}"
     lines.append(f"{during} (ledger line `{diagnosis.term}`)" if diagnosis.term else during)
     if diagnosis.evidence:
         lines.append("")
-        lines += [_log_line(item) for item in diagnosis.evidence]
+        lines += _log_lines(diagnosis.evidence)
     if diagnosis.traceback:
         lines.append("")
-        shown = diagnosis.traceback
-        if len(shown) > _TRACEBACK_LINES:
+        block = diagnosis.traceback
+        if len(block) > _TRACEBACK_LINES:
             half = _TRACEBACK_LINES // 2
-            shown = (*shown[:half], LogLine(number=0, text="…"), *shown[-half:])
-        lines += [f"{item.number or '':>6}  {item.text}" for item in shown]
+            block = (*block[:half], LogLine(number=0, text="…", source=block[0].source), *block[-half:])
+        lines += _log_lines(block, folded=False)
     if diagnosis.cures:
         lines += ["", "what cures it"]  # programs read the text from here: the heading keeps its words
         lines += [paragraph(cure, indent="  * ", rest="    ") for cure in diagnosis.cures]
@@ -68,7 +71,26 @@ def diagnosis_text(diagnosis: Diagnosis) -> str:
         lines += ["", paragraph(diagnosis.note, indent="")]
     if diagnosis.also:
         lines += ["", paragraph(f"the log also names: {', '.join(diagnosis.also)}", indent="")]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_each_alone(diagnosis)])
+
+
+def _each_alone(diagnosis: Diagnosis) -> list[str]:
+    """What each of several logs says by itself."""
+    if not diagnosis.sources:
+        return []
+    rows = [(shown(item.source, characters=120), item.code) for item in diagnosis.sources]
+    return ["", table(("each log alone", ""), rows, ("<", "<"))]
+
+
+def _log_lines(items: Sequence[LogLine], *, folded: bool = True) -> list[str]:
+    """Lines of a log by number; of several logs, under the name of theirs."""
+    lines, source = [], ""
+    for item in items:
+        if item.source != source:
+            source = item.source
+            lines.append(f"in {shown(source, characters=120)}")
+        lines.append(_log_line(item) if folded else f"{item.number or '':>6}  {item.text}")
+    return lines
 
 
 def _log_line(item: LogLine) -> str:

@@ -12,7 +12,7 @@ from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document, entry, to_value
 from planner.serve.log.comparison import Comparison, Difference, Predicted, compare
-from planner.serve.log.diagnosis import Diagnosis, LogLine, diagnose
+from planner.serve.log.diagnosis import Diagnosis, LogLine, SourceSaid, diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
 from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, LogExcerpt, read_excerpt
 from planner.serve.log.measured import Measured, read_measured, with_metrics
@@ -169,12 +169,14 @@ class Failure:
         return entry(cls, diagnosis)
 
 
-@document("diagnosis", "1.0")
+@document("diagnosis", "1.1")
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class DiagnosisDocument(Failure):
     """The cause of a failed start, and what the engine measured before it."""
 
     measured: Measured
+    sources: tuple[SourceSaid, ...]
+    """Each log where several were read together; else empty."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,7 @@ class Compared:
         return entry(cls, comparison)
 
 
-@document("start-report", "1.0")
+@document("start-report", "1.1")
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class StartReportDocument:
     """How a start ended."""

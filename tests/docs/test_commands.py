@@ -62,7 +62,7 @@ NEEDS = {
 """Command → what its examples need that is not here."""
 NEEDED = {
     "m35-plan detect": "gpu", "m35-plan detect --json > host.json": "gpu", "m35-plan diagnose latest": "run",
-    "kubectl get nodes -o json | m35-plan fleet -": "cluster",
+    "m35-plan diagnose node-0.log node-1.log": "cluster", "kubectl get nodes -o json | m35-plan fleet -": "cluster",
     "kubectl logs POD --previous | m35-plan diagnose -": "cluster", "m35-plan calibrate latest": "run",
 }  # fmt: skip
 

@@ -73,7 +73,7 @@ def test_without_a_code_nobody_is_blamed() -> None:
     died = f"{ENGINE}{ERROR}Worker proc VllmWorker-0 died unexpectedly, shutting down executor.\n"
     assert diagnose(died.encode()).code == "died"
     raised = died.replace("unexpectedly,", "unexpectedly (exit code: 1),")
-    assert diagnose(raised.encode(), exit_code=1).code == "unknown"
+    assert diagnose(raised.encode(), exit_code=1).code == "exited"
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_wait_says_how_long_it_lasts() -> None:
 
 
 def test_a_log_of_many_starts_is_a_loop() -> None:
-    start = f"(APIServer pid=1) INFO 05-13 10:40:40 [api_server.py:1] vLLM API server version 0.27.0\n{ENGINE}"
+    start = f"(APIServer pid=1) INFO 05-13 10:40:40 [utils.py:233] non-default args: {{}}\n{ENGINE}"
     died = f"{ERROR}torch.AcceleratorError: CUDA error: invalid device ordinal\n"
     again = diagnose(((start + died) * 5).encode())
     assert again.code == "device-number"
@@ -247,7 +247,7 @@ def test_every_cause_stands_in_the_how_to() -> None:
 
 def test_a_loop_keeps_what_cures_the_start() -> None:
     once = (
-        b"INFO 05-13 10:40:43 [api_server.py:97] vLLM API server version 0.27.0\n"
+        b"INFO 05-13 10:40:43 [utils.py:233] non-default args: {}\n"
         b"ERROR 05-13 10:41:43 [core.py:870] ValueError: No available memory for the cache blocks. Try increasing "
         b"`gpu_memory_utilization` when initializing the engine.\n"
     )

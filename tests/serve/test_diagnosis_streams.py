@@ -164,3 +164,60 @@ def test_words_about_a_file_are_not_about_what_another_part_reads(path: str, cod
     found = diagnose(log(*(LOGGED + line for line in said)))
     assert found.code == code
     assert found.known or found.note.endswith(f"json/decoder.py line 9, for /usr/lib/python3/{path} line 9")
+
+
+DESCRIBE = """Name:             vllm-{name}
+    Ready:          {ready}
+    Restart Count:  0
+Conditions:
+  Type              Status
+  Initialized       True
+  Ready             {ready}
+  ContainersReady   {ready}
+Events:
+  Normal   Started    9m                 kubelet  Started container vllm
+  Warning  Unhealthy  5m (x8 over 9m)    kubelet  Startup probe failed: connection refused
+  Normal   Killing    4m                 kubelet  Container vllm failed startup probe, will be restarted
+"""
+
+
+def test_a_ready_pod_is_not_blamed_for_what_its_events_tell_of_before() -> None:
+    healthy, waiting = (DESCRIBE.format(name=at, ready=ready) for at, ready in enumerate(("True", "False")))
+    found = diagnose(healthy.encode())
+    assert (found.code, found.phase) == ("none", "")
+    assert diagnose(waiting.encode()).code == "probe"
+    assert diagnose((healthy + waiting).encode()).code == diagnose((waiting + healthy).encode()).code == "probe"
+    assert diagnose((healthy + f"{LOGGED}{REFUSED}\n").encode()).code == "no-kv-memory"
+    killed = healthy.replace(
+        "Conditions:", "    Last State:  Terminated  Reason: OOMKilled  Exit Code: 137\nConditions:"
+    )
+    assert diagnose(killed.encode()).code == "oom-killed"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("python3: can't open file '/vllm-workspace/vllm': [Errno 2] No such file or directory", "wrong-program"),
+        ("srun: error: gpu-7: task 0: Exited with exit code 1", "exited"),
+        ("srun: error: gpu-7: tasks 0-3: Exited with exit code 127", "wrong-program"),
+        ("srun: error: gpu-7: task 0: Exited with exit code 139", "segfault"),
+        ("vllm-1 exited with code 2", "exited"),
+        ("/entrypoint.sh: line 67: exec: vllm: not found", "not-installed"),
+        ("/bin/sh: 1: vllm: not found", "not-installed"),
+        ("env: 'vllm': No such file or directory", "not-installed"),
+    ],
+)
+def test_a_bare_last_word_is_named_as_far_as_it_tells(said: str, code: str) -> None:
+    assert diagnose(f"{said}\n".encode()).code == code
+
+
+def test_an_exit_code_yields_to_what_was_raised() -> None:
+    left = "srun: error: gpu-7: task 0: Exited with exit code 1"
+    assert diagnose(log(*block(LOGGED, "RuntimeError: odd thing"), left)).code == "unknown"
+    assert diagnose(log(f"{LOGGED}{REFUSED}", left)).code == "no-kv-memory"
+
+
+def test_what_is_said_again_once_the_server_runs_is_a_cause_then() -> None:
+    said = f"{LOGGED}{REFUSED}\n"
+    assert diagnose(LOADING + said.encode() + READY[len(LOADING) :]).code == "none"
+    assert diagnose(LOADING + said.encode() + READY[len(LOADING) :] + said.encode()).code == "no-kv-memory"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,31 +19,70 @@ from planner.cli.options import engine_options, gpu_options
 from planner.cli.output import write, write_document
 from planner.cli.start_options import planned_here
 from planner.errors import PlannerError
-from planner.serve.log.diagnosis import diagnose
+from planner.planning.answer import Plan
+from planner.serve.log.diagnosis import Diagnosis, diagnose
 from planner.serve.log.excerpt import NOTHING, LogExcerpt, read_excerpt
+from planner.serve.log.sources import diagnose_together
 from planner.serve.process.run import Run
 from planner.serve.process.runs import attach, holds_run
 from planner.serve.start_report import DiagnosisDocument
 
 
 @click.command(cls=Command, short_help="name the cause of a failed start from its log")
-@click.argument("log", default="latest")
+@click.argument("logs", metavar="[LOG]...", nargs=-1)
 @gpu_options
 @engine_options
 @click.option("--exit-code", type=int, metavar="N", help="exit code of the server, where you know it")
 @click.option("--json", "as_json", is_flag=True, help="print the diagnosis as JSON")
 def command(
-    log: str, gpus: str | None, gpu_memory: str | None, exit_code: int | None, as_json: bool, **settings: Any
+    logs: tuple[str, ...],
+    gpus: str | None,
+    gpu_memory: str | None,
+    exit_code: int | None,
+    as_json: bool,
+    **settings: Any,
 ) -> int:
-    """Name the cause of the failure that LOG tells of: a log file, `-` for stdin, or a run.
+    """Name the cause of the failure that LOG tells of: a log file, `-` for stdin, or a run (`latest` where left out).
+
+    Of a start whose logs lie apart (standard output and error, one file per pod, rank or node) name all files: the
+    cause is looked for in all of them together, by time where their lines carry one, else in the order given.
 
     With a run, or with --gpus and the settings of the start, the cures are planned again from what the engine
     measured before it failed. Exit code 0: nothing failed, 5: a failure, named or not.
     """
-    excerpt, run = read_log(log)
-    plan = plan_behind(run) if run is not None else None
-    if gpus is not None:
-        plan = planned_here(gpus, gpu_memory, settings)
+    plan = planned_here(gpus, gpu_memory, settings) if gpus is not None else None
+    found = _together(logs, plan, exit_code) if len(logs) > 1 else _one(logs[0] if logs else "latest", plan, exit_code)
+    if as_json:
+        write_document(DiagnosisDocument.of(found))
+    else:
+        from planner.cli.start_report_table import diagnosis_text
+
+        write(diagnosis_text(found))
+    return ExitCode.OK if found.code == "none" else ExitCode.LAUNCH_FAILED
+
+
+def _together(names: Sequence[str], plan: Plan | None, exit_code: int | None) -> Diagnosis:
+    """The cause that several files tell of.
+
+    Raises:
+        PlannerError: when one is named twice, is not there or is a run.
+    """
+    twice = next((name for at, name in enumerate(names) if name in names[:at]), None)
+    if twice is not None:
+        raise PlannerError(f"`{shown(twice)}` is named twice", hint="name each log once")
+    excerpts = {}
+    for name in names:
+        excerpts[name], run = read_log(name)
+        if run is not None:
+            raise PlannerError(f"`{shown(name)}` is a run: several logs are files", hint=f"its log is `{run.log_path}`")
+    return diagnose_together(excerpts, plan=plan, exit_code=exit_code)
+
+
+def _one(name: str, plan: Plan | None, exit_code: int | None) -> Diagnosis:
+    """The cause that one log tells of; a run knows its plan and its end."""
+    excerpt, run = read_log(name)
+    if plan is None and run is not None:
+        plan = plan_behind(run)
     lost = ""
     if run is not None and exit_code is None and not run.stop_was_asked():
         status = run.status()
@@ -53,13 +93,7 @@ def command(
     if lost and found.code == "none":
         # Nobody saw the end, and a killed server writes nothing.
         found = replace(found, code="died", title=lost)
-    if as_json:
-        write_document(DiagnosisDocument.of(found))
-    else:
-        from planner.cli.start_report_table import diagnosis_text
-
-        write(diagnosis_text(found))
-    return ExitCode.OK if found.code == "none" else ExitCode.LAUNCH_FAILED
+    return found
 
 
 def read_log(name: str) -> tuple[LogExcerpt, Run | None]:

@@ -6,6 +6,7 @@ that a death without words. Among equals the first in the log is the cause: what
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
@@ -29,7 +30,9 @@ from planner.serve.log.places import Frame, cause_of_frames, frames_of, is_defec
 _OOM_BY_PHASE = {"load": "load", "profile": "profile", "ready": "serve"}
 _PHASE_UNPROVED = ("", "configure", "download")
 """Loading has no first line of its own: what comes after these may be anything where no frame tells."""
-_WEAK_DEATHS = ("terminated", "died", "restarts", "ray-actor")
+_UNTOLD = ("died", "exited")
+"""Deaths of which only that is known that they happened."""
+_WEAK_DEATHS = ("terminated", *_UNTOLD, "restarts", "ray-actor")
 """Deaths that a supervisor brings about, or of which nothing is known."""
 
 _OOM = "out-of-memory"
@@ -39,6 +42,7 @@ _OOM_KINDS = ("oom-load", "oom-profile", "oom-capture", "oom-serve")
 CALM_EXITS = (0, 143, 130)
 """Exit codes of a server that ended by itself or because it was asked to."""
 
+_POD_EVENT = re.compile(r"(?:Warning|Normal)\s+[A-Z]\w+\s")
 _TIMES = 3
 _WAITED_S = 180.0
 """A wait that was said so often, or lasted so long, is a hang."""
@@ -70,10 +74,10 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
         return FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
     if (exit_code not in (None, *CALM_EXITS) or has_failed(events)) and (place := _by_place(events)) is not None:
         return place
-    if not any(death.code != "died" for death in deaths) and _says_why(events):
+    if not any(death.code not in _UNTOLD for death in deaths) and _says_why(events):
         return None  # it ended for what it raised, and that has no name here
     if deaths:
-        return next((death for death in deaths if death.code != "died"), deaths[0])
+        return next((death for death in deaths if death.code not in _UNTOLD), deaths[0])
     if signal and working_phase(events) != "ready":
         return _told(cause_of_signal(signal), events, f"exit code {exit_code}, no last words")
     return None
@@ -115,13 +119,19 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
 
 
 def pod_steps(events: Sequence[Event]) -> list[Figure]:
-    """Return what Kubernetes says to have done for the pod, in order."""
-    return [event for event in events if isinstance(event, Figure) and event.name == "pod_step"]
+    """Return what Kubernetes says to have done for the pod, and how it stands, in order."""
+    return [event for event in events if isinstance(event, Figure) and event.name.startswith("pod_")]
 
 
 def _is_over(failure: FailureSeen, steps: Sequence[Figure]) -> bool:
     over = causes()[failure.code].over
-    return any(step.line > failure.line > 0 and step.value in over for step in steps)
+    if any(step.line > failure.line > 0 and step.value in over for step in steps):
+        return True
+    if _POD_EVENT.match(failure.text) is None:
+        return False
+    # `kubectl describe` says how a pod stands above its events, which are of any time before.
+    own = list(takewhile(lambda step: step.name != "pod_name", reversed([s for s in steps if s.line < failure.line])))
+    return {step.value for step in own if step.name == "pod_ready"} == {"True"}
 
 
 def working_phase(events: Sequence[Event]) -> str:
@@ -221,7 +231,8 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
         exit_code = dict(failure.values).get("exit")
         signal = 0 if exit_code is None else signal_of(int(exit_code)) or _bare_signal(failure.text, int(exit_code))
         if exit_code is not None and not signal:
-            return None  # it raised something, and said what above
+            # It raised something, and said what above unless that went elsewhere.
+            return replace(failure, code="exited", phase="") if exit_code else None
         failure = replace(failure, code=cause_of_signal(signal))
     if (cause.any_phase or failure.weight == "consequence") and not proved and phase in _PHASE_UNPROVED:
         return replace(failure, phase="")

@@ -53,8 +53,8 @@ from planner.serve.log.remedy import (
 from planner.settings import DEFAULT_PORT
 
 _MAX_LEVERS = 5
-_START = b"vLLM API server version"
-"""What every server says first."""
+START = b"non-default args:"
+"""What every server says once, among the first."""
 _FEW_STARTS = 2
 _END_BYTES = 16_384
 """The last words of a log."""
@@ -79,6 +79,17 @@ class LogLine:
 
     number: int
     text: str
+    source: str = ""
+    """Which log, where several were read together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceSaid:
+    """What one of several logs says where it is read alone."""
+
+    source: str
+    code: str
+    """As `Diagnosis.code`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +112,8 @@ class Diagnosis:
     also: tuple[str, ...] = ()
     """Other causes that the log names, in order."""
     measured: Measured = field(default_factory=Measured)
+    sources: tuple[SourceSaid, ...] = ()
+    """Each log where several were read together, in the order given; else empty."""
 
     @property
     def known(self) -> bool:
@@ -117,16 +130,18 @@ def diagnose(
     kernel: bytes = b"",
     port: int | None = None,
     held: Sequence[HeldMemory] = (),
+    stretches: Sequence[tuple[int, str]] = (),
 ) -> Diagnosis:
     """Return the cause of the failure that `log` tells of; never raises.
 
     `plan` lets the cures be planned again from what the engine measured. `exit_code` is the server's, as a shell
     gives it, and `timed_out` what a follower saw, for causes that leave no line. `kernel` is what the kernel said
     meanwhile, which counts behind the log's own causes. `port` is the one that was asked for, `held` what was on the
-    GPUs after the server's end.
+    GPUs after the server's end. `stretches` say of a log that was joined from several where a stretch of one begins,
+    and which.
     """
     reader = StartupLog()
-    events: tuple[Event, ...] = reader.feed(log) + reader.finish()
+    events = reader.read(log, stretches)
     measured = read_measured(events)
     if exit_code is None or signal_of(exit_code) or any(_is_death(event) for event in events):
         # A start that ended by itself is not explained by what happened beside it.
@@ -147,7 +162,7 @@ def diagnose(
         values["free_port"] = str(free)
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]
     note = ""
-    again = (_AGAIN.format(starts=starts),) if (starts := log.count(_START)) > _FEW_STARTS else ()
+    again = (_AGAIN.format(starts=starts),) if (starts := log.count(START)) > _FEW_STARTS else ()
     if known.beside and (beside := held_words(held)):
         cures.insert(0, beside)
     if cause.weight == "place":

@@ -36,26 +36,35 @@ class LogExcerpt:
     text: bytes
     head_bytes: int
     """How much of `text` is the unbroken start of the log."""
-    jumps: tuple[tuple[int, int], ...] = ((1, 1),)
-    """(line of `text`, line of the log) where a stretch begins, in order."""
+    jumps: tuple[tuple[int, int, str], ...] = ((1, 1, ""),)
+    """(line of `text`, line of the log, its name where `text` was joined from several) where a stretch begins, in
+    order."""
 
     @property
     def head(self) -> bytes:
         """The start of the log."""
         return self.text[: self.head_bytes]
 
+    def place(self, number: int) -> tuple[int, str]:
+        """Return the 1-based line of the whole log that is line `number` of `text`, and the name of that log."""
+        if number < 1:
+            return number, ""
+        first, line, name = self.jumps[bisect_right(self.jumps, number, key=lambda jump: jump[0]) - 1]
+        return line + number - first, name
+
     def line(self, number: int) -> int:
         """Return the 1-based line of the whole log that is line `number` of `text`."""
-        if number < 1:
-            return number
-        at = bisect_right(self.jumps, number, key=lambda jump: jump[0]) - 1
-        return self.jumps[at][1] + number - self.jumps[at][0]
+        return self.place(number)[0]
 
     def renumbered(self, diagnosis: Diagnosis) -> Diagnosis:
         """Return a diagnosis of `text` with the numbers that its lines have in the whole log."""
 
         def moved(lines: tuple[LogLine, ...]) -> tuple[LogLine, ...]:
-            return tuple(dataclasses.replace(line, number=self.line(line.number)) for line in lines)
+            places = (self.place(line.number) for line in lines)
+            return tuple(
+                dataclasses.replace(line, number=number, source=name)
+                for line, (number, name) in zip(lines, places, strict=True)
+            )
 
         return dataclasses.replace(diagnosis, evidence=moved(diagnosis.evidence), traceback=moved(diagnosis.traceback))
 
@@ -95,7 +104,7 @@ class _Kept:
 
     def __init__(self) -> None:
         self.text = bytearray()
-        self.jumps = [(1, 1)]
+        self.jumps = [(1, 1, "")]
         self._text_lines = 0
         self._log_lines = 0
         self._gap = False
@@ -108,7 +117,7 @@ class _Kept:
             # Ends a line that was cut, or stands as an empty one: no traceback runs over a gap.
             self.text += b"\n"
             self._text_lines += 1
-            self.jumps.append((self._text_lines + 1, self._log_lines + 1))
+            self.jumps.append((self._text_lines + 1, self._log_lines + 1, ""))
             self._gap = False
         self.text += data
         lines = data.count(b"\n")

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from planner.serve.log.events import (
     ENDINGS,
@@ -74,6 +76,7 @@ class StartupLog:
         self._patterns: LogPatterns = log_patterns()
         self._pending = bytearray()
         self._line = 1
+        self._source = ""
         self._stamp = ""
         self._phase = ""
         self._last_work = ""
@@ -104,6 +107,18 @@ class StartupLog:
     def stamp(self) -> str:
         """The newest time that the engine printed."""
         return self._stamp
+
+    def read(self, log: bytes, stretches: Sequence[tuple[int, str]] = ()) -> tuple[Event, ...]:
+        """Return the events of a whole log; of one that was joined from several, `stretches` say at which line a
+        stretch of which log begins: what processes of two logs say at once stays apart."""
+        if not stretches:
+            return self.feed(log) + self.finish()
+        lines = log.split(b"\n")
+        events: tuple[Event, ...] = ()
+        for (begin, source), (end, _) in pairwise([*stretches, (len(lines) + 1, "")]):
+            self._source = source
+            events += self.feed(b"".join(line + b"\n" for line in lines[begin - 1 : end - 1]))
+        return events + self.finish()
 
     def feed(self, data: bytes) -> tuple[Event, ...]:
         """Return the events that the complete lines of `data` bring."""
@@ -182,6 +197,8 @@ class StartupLog:
             if read is None:
                 continue
             key, value, tolerance_bytes = read
+            if key == "pod_name":
+                self._failures_seen.clear()  # the same words are now about another pod
             if key == "vllm_version":
                 self._release = minor_release(str(value))
             events.append(
@@ -245,7 +262,7 @@ class StartupLog:
         for pattern in self._patterns.stalls:
             if pattern.needle not in text or (match := pattern.regex.search(text)) is None:
                 continue
-            stall = self._stalls.setdefault(pattern.code, _Stall(first_stamp=self._stamp))
+            stall = self._stalls.setdefault(f"{self._source} {pattern.code}", _Stall(first_stamp=self._stamp))
             stall.times += 1
             values = dict(_values(match))
             stall.said_s += float(values.get("waited_s", 0.0))
@@ -270,6 +287,8 @@ class StartupLog:
         if self._phase in ENDINGS or _ORDER[phase] <= _ORDER.get(self._phase, -1):
             return []
         self._phase = phase
+        if phase == "ready":
+            self._failures_seen.clear()  # the same words are now about a server that runs
         if phase in PHASES:
             self._last_work = phase
         self._last_progress = None
@@ -277,7 +296,7 @@ class StartupLog:
 
     def _follow_traceback(self, said: Message) -> list[Event]:
         events: list[Event] = []
-        rank, text, key = said.rank, said.text, said.stream
+        rank, text, key = said.rank, said.text, f"{self._source} {said.stream}"
         block = self._tracebacks.get(key)
         if block is not None:
             # Another process may have torn a line of carets in two.
@@ -369,5 +388,4 @@ def _seconds(first: str, last: str) -> float:
 
 def parse_log(data: bytes) -> tuple[Event, ...]:
     """Return all events of a whole log."""
-    log = StartupLog()
-    return log.feed(data) + log.finish()
+    return StartupLog().read(data)
