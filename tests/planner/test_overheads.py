@@ -349,6 +349,13 @@ def test_a_first_compilation_may_leave_its_copy_of_the_embedding(
     assert segments(first).high_bytes >= worst * copy_bytes >= segments(first).low_bytes * worst
 
 
+def test_a_first_compilation_with_images_keeps_no_copy_of_the_embedding() -> None:
+    first = shape("0.28.0", 1, 2048, 256, gpu="rtx-3090", enforce_eager=False)
+    for text_only, kept in ((True, True), (False, False)):
+        one = replace(first, model=replace(sibling(QWEN), vision=MODEL.vision), language_model_only=text_only)
+        assert (held_copy_bytes(one) > 0) == (held_copy_bytes(one, worst=True) > 0) == kept
+
+
 @pytest.mark.parametrize(("tokens", "measured_mib"), [(16384, 2112), (32768, 4226)])
 def test_a_compiled_16_bit_forward_on_ampere_is_inductors_plan(tokens: int, measured_mib: float) -> None:
     """Qwen2.5-7B on one RTX 3090, vLLM 0.29.0: the printed peak less the graph estimate in it."""
