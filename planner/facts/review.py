@@ -5,6 +5,7 @@ from functools import cache
 from typing import Literal
 
 from planner.facts.record import Record, door, read
+from planner.facts.release import parse_version
 from planner.facts.vllm import Basis, Fact, Origin
 
 
@@ -82,6 +83,12 @@ class HubToken(Record):
 
     read: tuple[str, ...]
     mistaken: tuple[str, ...]
+    endpoint: str
+    """Where it asks by default."""
+    offline: tuple[str, ...]
+    """Variables that keep it from asking at all."""
+    true: tuple[str, ...]
+    """Values that switch them on, in capitals."""
 
 
 class Shell(Origin):
@@ -139,6 +146,8 @@ class ReviewFacts(Record):
     first_release: Mapping[str, Fact[str]]
     """By a part of the model's name, the first release that loads it."""
     known_models: tuple[KnownModel, ...]
+    plugin_variables: Names
+    """Beginnings of variables of engines that build on vLLM."""
     container_user: ContainerUser
     slow_transport: SlowTransport
     publishers: Names
@@ -175,13 +184,45 @@ class Provenance(Origin):
     columns: str = ""
 
 
-class GoneVariables(Record):
-    """Variables that releases no longer read."""
+class Variables(Record):
+    """Environment variables by release."""
 
     schema_version: int
     provenance: Provenance
-    gone: Mapping[str, tuple[str, str]]
-    """Variable → the last of the read releases that reads it, the first that does not."""
+    elsewhere: tuple[str, ...]
+    """Names that other modules than ``envs.py`` read."""
+    variables: Mapping[str, tuple[str, str | None, Literal["", "int", "float"]]]
+    """Name → the first of the read releases that has it (empty: an older one), the first that does not any more,
+    and what its text is converted to."""
+
+    def gone_since(self, name: str, release: str | None) -> str | None:
+        """The release from which on nothing reads `name`, where `release` (None: the newest) is not before it."""
+        gone = self.variables[name][1] if name in self.variables else None
+        return gone if gone is not None and (release is None or parse_version(release) >= parse_version(gone)) else None
+
+    def unknown(self, name: str) -> bool:
+        """Whether no read release, and no other engine that builds on it, has a variable of this name."""
+        if not name.startswith("VLLM_") or name in self.variables or name in self.elsewhere:
+            return False
+        return not name.startswith(review_facts().plugin_variables.names)
+
+    def nearest(self, name: str) -> str | None:
+        """The variable that an unknown name is probably a slip of."""
+        from difflib import get_close_matches
+
+        living = [one for one, (_, gone, _kind) in self.variables.items() if gone is None]
+        return next(iter(get_close_matches(name, living, n=1, cutoff=0.9)), None)
+
+    def not_a_number(self, name: str, text: str) -> str | None:
+        """What `text` should be for `name` and is not; None where it is right, or need not be a number."""
+        kind = self.variables[name][2] if name in self.variables else ""
+        if not kind:
+            return None
+        try:
+            int(text) if kind == "int" else float(text)
+        except ValueError:
+            return "a whole number" if kind == "int" else "a number"
+        return None
 
 
 class OlderFlags(Record):
@@ -204,12 +245,8 @@ class Options(Record):
 
 
 review_facts = door("review.toml", ReviewFacts)
-
-
-@cache
-def gone_variables() -> Mapping[str, tuple[str, str]]:
-    """Return the variables of ``gone_variables.json``."""
-    return read("gone_variables.json", GoneVariables).gone
+variables = door("variables.json", Variables)
+"""What ``variables.json`` says of the engine's environment variables."""
 
 
 @cache

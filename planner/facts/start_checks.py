@@ -90,12 +90,6 @@ class Draft(Record):
     """Keys that must be at least 1."""
 
 
-class Connector(Record):
-    """What a KV connector needs."""
-
-    roles: tuple[str, ...]
-
-
 class Names(Record):
     """Names that a value or a key may have, over the read releases."""
 
@@ -128,6 +122,14 @@ class Names(Record):
         dropped = {name for release, names in self.gone.items() if parse_version(release) <= number for name in names}
         first = [*self.names, *(name for names in self.gone.values() for name in names if self.came_with(name) is None)]
         return sorted(name for name in {*first, *brought} if name not in dropped)
+
+
+class Connector(Record):
+    """What a KV connector needs."""
+
+    roles: tuple[str, ...]
+    names: Names
+    """The connectors that the engine finds without a module's path."""
 
 
 class Attention(Record):

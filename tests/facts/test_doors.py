@@ -29,7 +29,7 @@ from planner.facts.preflight import preflight_facts
 from planner.facts.record import Record, keys, read, read_value
 from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import known_versions, resolve_release
-from planner.facts.review import GoneVariables, OlderFlags, gone_variables, older_flags, options, review_facts
+from planner.facts.review import OlderFlags, Variables, older_flags, options, review_facts, variables
 from planner.facts.serve_flags import serve_flags
 from planner.facts.speed import speed_facts
 from planner.facts.start_checks import start_checks
@@ -166,10 +166,10 @@ def test_every_change_of_a_files_shape_is_named(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("gone_variables.json", GoneVariables), ("older_flags.json", OlderFlags), ("raised.json", Raised)],
+    [("variables.json", Variables), ("older_flags.json", OlderFlags), ("raised.json", Raised)],
 )
 def test_so_is_every_change_of_what_releases_dropped(name: str, kind: type[Record]) -> None:
-    assert gone_variables() and older_flags() and options() and raised_texts()
+    assert variables() and older_flags() and options() and raised_texts()
     for broken, path in mutations(load(name), kind):
         with pytest.raises(BadFacts) as caught:
             read_value(broken, kind, name)

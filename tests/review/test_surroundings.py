@@ -192,3 +192,101 @@ def test_what_a_command_gets_wrong_is_found(text: str, code: str, said: str) -> 
 )
 def test_what_is_right_is_left_alone(text: str, code: str) -> None:
     assert of(text, code) == []
+
+
+def variables_of(text: str, image: str = IMAGE) -> str:
+    command = "Qwen/Qwen3-8B" if image == IMAGE else "vllm serve Qwen/Qwen3-8B"
+    return f"services:\n  a:\n    image: {image}\n    command: {command}\n    environment: {{{text}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "image", "code", "severity", "words"),
+    [
+        ('VLLM_LOGING_LEVEL: "DEBUG"', "own:1", "variable-unknown", "warn", "the nearest one is VLLM_LOGGING_LEVEL"),
+        ('VLLM_FLASHINFER_CHECK_SAFE_OPS: "0"', IMAGE, "variable-unknown", "info", "nothing reads it"),
+        ('VLLM_NO_USAGE_STATS: "true"', IMAGE, None, "", ""),
+        ('VLLM_ENGINE_READY_TIMEOUT_S: "10m"', IMAGE, "variable-value", "error", "a whole number, not `10m`"),
+        ('VLLM_USE_FLASHINFER_SAMPLER: "true"', IMAGE, "variable-value", "error", "a whole number"),
+        ('VLLM_FLASHINFER_CHECK_SAFE_OPS: "0"', "own/vllm:1", None, "", ""),
+        ('VLLM_ASCEND_ENABLE_NZ: "yes"', IMAGE, None, "", ""),
+        ('VLLM_ENGINE_READY_TIMEOUT_S: "${LIMIT}"', IMAGE, None, "", ""),
+        ('VLLM_MODEL: a, OTHER: "$$VLLM_MODEL"', IMAGE, None, "", ""),
+    ],
+)
+def test_names_and_numbers_of_variables_are_those_of_the_engine(
+    text: str, image: str, code: str | None, severity: str, words: str
+) -> None:
+    answer = review(variables_of(text, image), name="compose.yaml")
+    found = [one for one in answer.findings if one.code in ("variable-unknown", "variable-value")]
+    assert [(one.code, one.severity) for one in found] == ([(code, severity)] if code else [])
+    assert all(words in one.message for one in found)
+
+
+def connector(name: str, release: str, more: str = "") -> list[Finding]:
+    config = f'{{"kv_connector":"{name}","kv_role":"kv_both"{more}}}'
+    text = f"docker run --gpus all vllm/vllm-openai:v{release} Qwen/Qwen3-8B --kv-transfer-config '{config}'"
+    return of(text, "refused")
+
+
+@pytest.mark.parametrize(
+    ("name", "release", "words"),
+    [
+        ("NixlConector", "0.33.0", "write `NixlConnector`"),
+        ("P2pNcclConnector", "0.33.0", "before 0.24.0"),
+        ("NixlPushConnector", "0.23.0", "take 0.24.0"),
+        ("PyNcclConnector", "0.20.0", "before 0.10.2"),
+    ],
+)
+def test_a_connector_is_one_of_the_release(name: str, release: str, words: str) -> None:
+    (found,) = connector(name, release)
+    assert name in found.message and words in found.cure and found.severity == "error"
+    assert not connector("P2pNcclConnector", "0.23.0") and not connector("LMCacheConnectorV1", release)
+    assert not connector(name, release, ',"kv_connector_module_path":"mine.connector"')
+
+
+def image_of(*lines: str) -> str:
+    return "\n".join([f"FROM {IMAGE}", *lines, 'ENTRYPOINT ["vllm", "serve", "Qwen/Qwen3-8B"]', ""])
+
+
+def test_offline_without_the_model_cannot_load() -> None:
+    (found,) = of(image_of("ENV HF_HUB_OFFLINE=1"), "offline-empty", "Dockerfile")
+    assert (found.line, found.severity) == (2, "warn")
+    assert not of(image_of("ENV HF_HUB_OFFLINE=1", "RUN hf download Qwen/Qwen3-8B"), "offline-empty", "Dockerfile")
+    assert not of(image_of("ENV HF_HUB_OFFLINE=0"), "offline-empty", "Dockerfile")
+    (found,) = of(variables_of('HF_HUB_OFFLINE: "1"'), "offline-empty", "compose.yaml")
+    assert found.severity == "error"
+    assert not of(variables_of('HF_HUB_OFFLINE: "1"'), "cache-volume", "compose.yaml"), "nothing is downloaded"
+    own = variables_of('HF_HUB_OFFLINE: "1"', "own/vllm:1")
+    assert not of(own, "offline-empty", "compose.yaml"), "the model may be in it"
+
+
+def test_a_token_from_the_build_stays_in_the_image() -> None:
+    (found,) = of(image_of("ARG HF_TOKEN", "ENV HF_TOKEN=${HF_TOKEN}"), "secret-in-file", "Dockerfile")
+    assert found.line == 3 and "stays in the image" in found.message
+    assert not of(image_of("ARG HF_HOME", "ENV HF_HOME=${HF_HOME}"), "secret-in-file", "Dockerfile")
+
+
+@pytest.mark.parametrize("text", ["${MODEL:-Qwen/Qwen3-8B}", "${MODEL}", "$MODEL"])
+def test_no_shell_reads_the_exec_form(text: str) -> None:
+    dockerfile = f'FROM {IMAGE}\nENTRYPOINT ["vllm", "serve", "{text}"]\n'
+    assert len(of(dockerfile, "literal-variable", "Dockerfile")) == 1
+    assert not of(f"FROM {IMAGE}\nENTRYPOINT vllm serve {text}\n", "literal-variable", "Dockerfile")
+
+
+def test_random_weights_are_named() -> None:
+    (found,) = of(f"docker run --gpus all {IMAGE} Qwen/Qwen3-8B --load-format dummy", "dummy-weights")
+    assert found.severity == "warn" and not of(f"docker run {IMAGE} a/b --load-format auto", "dummy-weights")
+
+
+def quadlet(*lines: str) -> str:
+    more = "\n".join(lines)
+    return f"[Container]\nImage={IMAGE}\nAddDevice=nvidia.com/gpu=all\nExec=--model /models\n{more}\n"
+
+
+def test_a_container_unit_is_judged_like_its_command() -> None:
+    (found,) = of(quadlet("User=1000910000"), "nameless-user", "vllm.container")
+    assert found.severity == "error" and found.line == 5
+    assert not of(quadlet("ReadOnly=true"), "read-only-root", "vllm.container"), "podman puts memory at /tmp"
+    assert not of(f"podman run --read-only {IMAGE} a/b", "read-only-root")
+    (found,) = of(quadlet("ReadOnly=true", "ReadOnlyTmpfs=false"), "read-only-root", "vllm.container")
+    assert found.line == 5

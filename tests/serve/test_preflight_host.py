@@ -75,6 +75,19 @@ def check(name: str, given: Subject) -> CheckResult | None:
         ("proxy", {"http_proxy": "http://p:1", "no_proxy": ""}, "warn", "lacks localhost and 127.0.0.1"),
         ("proxy", {"HTTP_PROXY": "http://p:1", "NO_PROXY": "localhost,127.0.0.1"}, "pass", "spares"),
         ("gone_variables", {"VLLM_ATTENTION_BACKEND": "FLASH_ATTN"}, "warn", "no longer reads"),
+        ("unknown_variables", {"VLLM_LOGING_LEVEL": "DEBUG"}, "warn", "the nearest one is VLLM_LOGGING_LEVEL"),
+        ("unknown_variables", {"VLLM_MY_TEAM": "a"}, "pass", "VLLM_MY_TEAM"),
+        ("unknown_variables", {"VLLM_ASCEND_ENABLE_NZ": "1", "VLLM_LOGGING_LEVEL": "INFO"}, None, ""),
+        ("variable_numbers", {"VLLM_ENGINE_READY_TIMEOUT_S": "ten minutes"}, "fail", "not a whole number"),
+        ("variable_numbers", {"VLLM_LOG_STATS_INTERVAL": ""}, "fail", "not a number"),
+        ("variable_numbers", {"VLLM_ENGINE_READY_TIMEOUT_S": " 900", "VLLM_LOG_STATS_INTERVAL": "0.5"}, None, ""),
+        ("host_ip", {"VLLM_HOST_IP": "192.0.2.7"}, "warn", "no such address"),
+        ("host_ip", {"VLLM_HOST_IP": "0.0.0.0"}, "warn", "no such address"),
+        ("host_ip", {"VLLM_HOST_IP": "127.0.0.1"}, "pass", "127.0.0.1"),
+        ("hub", {"VLLM_USE_MODELSCOPE": "True"}, "warn", "ModelScope"),
+        ("hub", {"VLLM_USE_MODELSCOPE": "False", "HF_ENDPOINT": "https://huggingface.co/"}, None, ""),
+        ("hub", {"HF_ENDPOINT": "https://mirror.example"}, "warn", "weights come from there"),
+        ("hub", {"HF_ENDPOINT": "mirror.example"}, "fail", "not a URL"),
     ],
 )
 def test_a_variable_is_judged(
@@ -110,6 +123,24 @@ def test_a_gpu_by_the_name_of_its_driver_is_for_those_that_read_it(
     result = check("visible_devices", Subject(order=order, plan=answer))
     assert result is not None and result.status == ("pass" if reads else "fail")
     assert reads or f"vLLM {release} reads numbers only" in result.seen
+
+
+@pytest.mark.parametrize(("address", "words"), [("192.0.2.7", "no such address"), ("127.0.0.1", "cannot reach it")])
+def test_ranks_of_several_nodes_meet_at_an_address_of_this_machine(address: str, words: str) -> None:
+    result = check("host_ip", subject({"VLLM_HOST_IP": address}, gpus="2x8xH100"))
+    assert result is not None and result.status == "fail" and words in result.seen
+
+
+def test_the_stand_in_of_the_driver_s_library_is_for_the_linker_alone(tmp_path: Path) -> None:
+    stubs, own = tmp_path / "lib64" / "stubs", tmp_path / "lib"
+    for folder in (stubs, own):
+        folder.mkdir(parents=True)
+        (folder / "libcuda.so").touch()
+    given = subject({"LD_LIBRARY_PATH": f"{own}:{stubs}:"})
+    assert check("driver_library", given) is None
+    (stubs / "libcuda.so.1").touch()
+    result = check("driver_library", given)
+    assert result is not None and result.status == "fail" and str(stubs) in result.seen
 
 
 def test_one_gpu_or_nccl_alone_may_have_growing_segments() -> None:

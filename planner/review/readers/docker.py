@@ -122,13 +122,21 @@ def of_container(
         host_memory=next((size_limit(text) for text in container.values("--memory")), None),
         privileged=_privileged(container),
         user=next((user_number(text) for text in container.values("--user")), None),
-        read_only=container.at("--read-only"),
+        read_only=_read_only(container, podman=kind.startswith("podman")),
         openings=tuple(_openings(container)),
         host_ports=tuple(one for text in container.values("--publish") if (one := host_port(text)) is not None),
         stays=container.at("--detach") is not None,
         inner_port=not host_network,
         hidden_variables=any(content is None for _, content in files),
     )
+
+
+def _read_only(container: Container, *, podman: bool) -> Text | None:
+    """Where the root is made read-only; podman then puts memory at /tmp of itself, unless it is told not to."""
+    spared = podman and not any(
+        value.value.strip().lower() == "false" for value in container.values("--read-only-tmpfs")
+    )
+    return None if spared else container.at("--read-only")
 
 
 @dataclass(frozen=True, slots=True)

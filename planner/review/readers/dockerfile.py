@@ -38,6 +38,8 @@ class _Stage:
     entry: Text | None = None
     command: Text | None = None
     pin: Text | None = None
+    filled: bool = False
+    """Whether something is put into it, or a volume is mounted over a part of it."""
 
 
 def servers_of(text: Text) -> list[Server]:
@@ -66,6 +68,7 @@ def servers_of(text: Text) -> list[Server]:
             image=image,
             version=stage.pin,
             shared_memory="given",
+            cached_elsewhere=stage.filled,
             inner_port=True,
             # Whoever runs the image may set more.
             hidden_variables=True,
@@ -100,7 +103,9 @@ def _last_stage(text: Text) -> _Stage | None:
         elif name == "CMD":
             stage.command = rest
         elif name == "RUN":
-            stage.pin = pin_of(rest) or stage.pin
+            stage.pin, stage.filled = pin_of(rest) or stage.pin, True
+        elif name in ("COPY", "ADD", "VOLUME"):
+            stage.filled = True
     return stage
 
 

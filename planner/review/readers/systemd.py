@@ -95,6 +95,7 @@ _QUADLET = {
     "PublishPort": "--publish", "Volume": "--volume", "AddDevice": "--device",
     "Memory": "--memory", "EnvironmentFile": "--env-file", "ShmSize": "--shm-size", "Network": "--network",
     "ContainerName": "--name", "Mount": "--mount", "Tmpfs": "--tmpfs", "Entrypoint": "--entrypoint",
+    "User": "--user",
 }  # fmt: skip
 """Settings of podman's container units, and the flags of ``podman run`` that they stand for."""
 
@@ -114,6 +115,10 @@ def _quadlet(unit: Unit, beside: Callable[[str], str | None]) -> Server | None:
             container.flags += [
                 docker.Flag(_QUADLET[key], at, word) for command in commands(value) for word in command.words
             ]
+        elif key in ("ReadOnly", "ReadOnlyTmpfs"):
+            name = "--read-only" if key == "ReadOnly" else "--read-only-tmpfs"
+            if key == "ReadOnlyTmpfs" or value.value.strip().lower() in ("true", "yes", "on", "1"):
+                container.flags.append(docker.Flag(name, at, value))
         elif key == "PodmanArgs":
             words = [word for command in commands(value) for word in command.words]
             container.flags += docker.read_flags(words).flags

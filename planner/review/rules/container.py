@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from hw_specs.units import GIB
 from planner.facts.policy import policy
@@ -153,11 +154,21 @@ def _behind_run(case: Case, source: Source, flag: str) -> tuple[Edit, ...]:
 
 def _cache(case: Case) -> Iterator[Finding]:
     server = case.server
-    if not server.container or server.cached_elsewhere:
-        return
-    if case.hub_name is None:
+    if not (server.container or server.platform == "image") or server.cached_elsewhere or case.hub_name is None:
         return
     if any(mount.kind == "volume" and _keeps(case, mount) for mount in server.mounts):
+        return
+    offline = _offline(case)
+    if offline is not None:
+        # Another image than vLLM's own may have the weights in it.
+        if server.image is not None and serves(server.image):
+            said = f"{offline.value} is on, and nothing here holds the model: the hub is not asked for it"
+            cure = "a volume with the model at HF_HOME, or the model in the image"
+            severity: Severity | None = "warn" if server.platform == "image" else None
+            stops = severity is None
+            yield finding("offline-empty", said, offline, severity=severity, stops=stops, cure=cure)
+        return
+    if server.platform == "image":
         return
     empty = next((mount for mount in server.mounts if mount.kind == "empty" and _keeps(case, mount)), None)
     if empty is not None:
@@ -171,6 +182,17 @@ def _cache(case: Case) -> Iterator[Finding]:
     }.get(server.platform, "a persistent volume claim, mounted at /root/.cache/huggingface")
     said = "no volume holds the model cache: the weights are downloaded again at every start"
     yield finding("cache-volume", said, server.at, cure=cure)
+
+
+def _offline(case: Case) -> Text | None:
+    """The name of the variable that keeps the hub's library from asking the hub."""
+    facts = review_facts().hub_token
+    for name in facts.offline:
+        variable = case.server.variable(name)
+        value = variable.value if variable is not None else None
+        if variable is not None and value is not None and value.known and value.value.strip().upper() in facts.true:
+            return replace(variable.name, value=name)
+    return None
 
 
 def _keeps(case: Case, mount: Mount) -> bool:

@@ -5,24 +5,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from planner.facts.release import parse_version
-from planner.facts.review import gone_variables, review_facts
+from planner.facts.review import review_facts, variables
 from planner.rendering.secrets import API_KEY, HF_TOKEN, is_secret_name
 from planner.review.case import Case
 from planner.review.edits import line_before, replaced
 from planner.review.findings import Finding, finding
+from planner.review.readers.image import serves
 from planner.review.server import Variable
-from planner.review.text import Source
+from planner.review.text import Source, Text
 from planner.settings import DEFAULT_PORT
 
-_DOLLAR = re.compile(r"^\$\{?[A-Za-z_]\w*\}?$")
+_DOLLAR = re.compile(r"^\$(?:[A-Za-z_]\w*|\{[A-Za-z_]\w*(?::?[-+=?][^{}]*)?\})$")
 
 
 def find(case: Case, source: Source) -> Iterator[Finding]:
     """Yield what the environment gets wrong."""
     yield from _secrets(case)
     for variable in case.server.env.values():
-        yield from _one(case, variable)
+        yield from _one(case, variable, source)
     yield from _own_port(case)
     yield from _slow(case)
     yield from _links(case, source)
@@ -39,7 +39,7 @@ def _secrets(case: Case) -> Iterator[Finding]:
             yield finding("secret-in-command", f"--{name} is in the command in plain text", option.typed, cure=cure)
 
 
-def _one(case: Case, variable: Variable) -> Iterator[Finding]:
+def _one(case: Case, variable: Variable, source: Source) -> Iterator[Finding]:
     facts, name = review_facts(), variable.name.value
     key = next((key for key, one in case.server.env.items() if one is variable), name)
     value = variable.value
@@ -57,13 +57,41 @@ def _one(case: Case, variable: Variable) -> Iterator[Finding]:
         place = value if not variable.name.offsets else at
         cure = "a reference to a secret, or a variable of the caller's"
         yield finding("secret-in-file", f"{key} is in plain text", place, cure=cure)
-    history = gone_variables().get(key)
-    if history is not None and (case.version is None or parse_version(case.version) >= parse_version(history[1])):
-        said = f"{key} has no effect: vLLM does not read it any more since {history[1]}"
+    elif value is not None and case.server.platform == "image" and not value.known and is_secret_name(key):
+        said, cure = f"{key} stays in the image: whoever has it can read it", "RUN --mount=type=secret, without ENV"
+        yield finding("secret-in-file", said, value, cure=cure)
+    gone = variables().gone_since(key, case.version)
+    if gone is not None:
+        said = f"{key} has no effect: vLLM does not read it any more since {gone}"
         yield finding("variable-gone", said, at, cure=f"leave {key} out")
-    if key == "VLLM_PORT" and value is not None and value.known and not re.fullmatch(r"\d+", value.value.strip()):
-        said = f"VLLM_PORT must be a number, not `{value.value[:40]}`"
+    elif value is not None and value.known:
+        yield from _number(key, value, at)
+    if variables().unknown(key):
+        yield from _unknown(case, key, at, source)
+
+
+def _number(key: str, value: Text, at: Text) -> Iterator[Finding]:
+    text = value.value.strip()
+    wanted = variables().not_a_number(key, text)
+    if key == "VLLM_PORT" and not text.isdecimal():
+        said = f"VLLM_PORT must be a number, not `{text[:40]}`"
         yield finding("variable-stops-start", said, at, stops=True, cure="leave VLLM_PORT out; --port is the server's")
+    elif wanted is not None:
+        said = f"{key} must be {wanted}, not `{text[:40]}`"
+        yield finding("variable-value", said, at, cure=f"{key} as a number (1 for on, 0 for off), or leave it out")
+
+
+def _unknown(case: Case, key: str, at: Text, source: Source) -> Iterator[Finding]:
+    """A name that the engine has in no release, and that nothing else in the text takes up."""
+    if re.search(rf"\$[{{(]?{key}\b|(?:environ|getenv)\W{{1,4}}{key}\b", source.text):
+        return
+    near, image = variables().nearest(key), case.server.image
+    if near is not None:
+        said, cure = f"no release of vLLM has a variable {key}; the nearest one is {near}", f"write {near}"
+        yield finding("variable-unknown", said, at, severity="warn", cure=cure)
+    elif image is not None and serves(image):
+        said = f"no release of vLLM has a variable {key}: nothing reads it"
+        yield finding("variable-unknown", said, at, cure=f"leave {key} out")
 
 
 def _own_port(case: Case) -> Iterator[Finding]:

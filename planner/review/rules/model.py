@@ -23,6 +23,13 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
     yield from _quantization(case, source)
     yield from _dense(case, source)
     yield from _known(case)
+    option = case.server.option("load-format")
+    if option is not None and case.server.text("load-format") == "dummy":
+        said, edits = (
+            "--load-format dummy fills the model with random numbers",
+            without_option(case.server, option, source),
+        )
+        yield finding("dummy-weights", said, option.typed, cure="leave --load-format out", edits=edits)
 
 
 def _known(case: Case) -> Iterator[Finding]:

@@ -204,7 +204,10 @@ def _connector(case: Case) -> Iterator[Finding]:
     """A KV connector says which side it is."""
     option = case.server.option("kv-transfer-config")
     given = json_option(case.server.options, "kv-transfer-config")
-    roles = start_checks().connector.roles
+    roles, name = start_checks().connector.roles, given.get("kv_connector")
+    if option is not None and isinstance(name, str) and "kv_connector_module_path" not in given:
+        names = start_checks().connector.names
+        yield from unknown_name(case, names, name, option, f"the connector {name[:60]}")
     if option is None or not given.get("kv_connector") or given.get("kv_role") in roles:
         return
     role = given.get("kv_role")

@@ -6,13 +6,15 @@ A container sees none of this process's variables, only those that its command h
 from __future__ import annotations
 
 import socket
+from ipaddress import ip_address
 from pathlib import Path
 
 from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
-from planner.facts.review import gone_variables, review_facts
+from planner.facts.review import review_facts, variables
 from planner.serve.check import Doubtful, Failed
 from planner.serve.preflight.subject import Subject
+from planner.serve.process.engine_argv import option_value
 
 _ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
 _PORTS = ("VLLM_PORT", "MASTER_PORT", "VLLM_DP_MASTER_PORT")
@@ -219,17 +221,99 @@ def _is_port(text: str) -> bool:
 
 def check_gone(subject: Subject) -> str | None:
     """Whether a variable is set that the release no longer reads."""
-
     if subject.plan is None:
         return None
-    release = parse_version(subject.plan.vllm_version)
-    gone = gone_variables()
-    named = [name for name in _environment(subject) if name in gone and parse_version(gone[name][1]) <= release]
+    release = subject.plan.vllm_version
+    named = sorted(name for name in _environment(subject) if variables().gone_since(name, release))
     if named:
         raise Doubtful(
-            f"vLLM {subject.plan.vllm_version} no longer reads {', '.join(sorted(named))}",
-            "`--attention-backend` took its place"
-            if "VLLM_ATTENTION_BACKEND" in named
-            else f"unset {sorted(named)[0]}",
+            f"vLLM {release} no longer reads {', '.join(named)}",
+            "`--attention-backend` took its place" if "VLLM_ATTENTION_BACKEND" in named else f"unset {named[0]}",
         )
+    return None
+
+
+def check_unknown(subject: Subject) -> str | None:
+    """Whether a name that begins like the engine's own is one that some release reads."""
+    unknown = sorted(name for name in _environment(subject) if variables().unknown(name))
+    near = [(name, right) for name in unknown if (right := variables().nearest(name)) is not None]
+    if near:
+        name, right = near[0]
+        raise Doubtful(
+            f"no release of vLLM has a variable {name}; the nearest one is {right}", f"{right}, if it is meant"
+        )
+    return f"vLLM reads nothing from {', '.join(unknown)}"[:200] if unknown else None
+
+
+def check_numbers(subject: Subject) -> str | None:
+    """Whether variables that the engine converts to numbers hold some."""
+    environment, release = _environment(subject), subject.plan.vllm_version if subject.plan is not None else None
+    for name, value in sorted(environment.items()):
+        wanted = variables().not_a_number(name, value) if name not in _PORTS else None
+        if wanted is not None and variables().gone_since(name, release) is None:
+            raise Failed(
+                f"{name} is `{value[:60]}`, not {wanted}: the engine raises where it reads it",
+                f"a number (1 for on, 0 for off), or unset {name}",
+            )
+    return None
+
+
+def check_host_ip(subject: Subject) -> str | None:
+    """Whether the address that the engine's processes find each other at is this machine's."""
+    given = _environment(subject).get("VLLM_HOST_IP", "")
+    if not given:
+        return None
+    several = subject.plan is not None and subject.plan.gpus.nodes > 1
+    several = several or int(option_value(subject.engine_args, "nnodes") or 1) > 1
+    hint = "unset it, or an address of this machine (`ip addr`)"
+    if not _own_address(given):
+        said = f"VLLM_HOST_IP is `{given[:60]}`, and this machine has no such address"
+        raise Failed(said, hint) if several else Doubtful(f"{said}: ranks of several nodes would not meet", hint)
+    if several and ip_address(given).is_loopback:
+        raise Failed(f"VLLM_HOST_IP is {given}: other nodes cannot reach it", hint)
+    return f"VLLM_HOST_IP={given}"
+
+
+def _own_address(text: str) -> bool:
+    """Whether `text` is an address that a socket of this machine can have; ``0.0.0.0`` is none to call."""
+    try:
+        address = ip_address(text)
+        with socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind((text, 0))
+    except (ValueError, OSError):
+        return False
+    return not address.is_unspecified
+
+
+def check_hub(subject: Subject) -> str | None:
+    """Whether the weights come from where the plan's came from."""
+    environment = _environment(subject)
+    endpoint = environment.get("HF_ENDPOINT", "").strip().rstrip("/")
+    if environment.get("VLLM_USE_MODELSCOPE", "").strip().lower() == "true":
+        raise Doubtful(
+            "VLLM_USE_MODELSCOPE is on: names of models are looked up at ModelScope, not at the hub, and the hub's "
+            "cache is not used",
+            "unset it, or give the model as a folder",
+        )
+    if endpoint and "://" not in endpoint:
+        raise Failed(f"HF_ENDPOINT is `{endpoint[:60]}`, not a URL", "unset it, or a URL with https:// before it")
+    if endpoint and endpoint != review_facts().hub_token.endpoint:
+        raise Doubtful(
+            f"HF_ENDPOINT is {endpoint[:80]}: weights come from there, and a token of the hub goes there",
+            "unset it where that mirror is not meant",
+        )
+    return None
+
+
+def check_driver_library(subject: Subject) -> str | None:
+    """Whether libcuda is the driver's own, not the stand-in of the toolkit that programs are only linked with."""
+    if subject.order.in_container:
+        return None
+    for folder in subject.environment.get("LD_LIBRARY_PATH", "").split(":"):
+        library = Path(folder) / "libcuda.so.1"
+        if folder and "stubs" in Path(folder).parts and library.is_file():
+            raise Failed(
+                f"LD_LIBRARY_PATH has {folder[:100]}, whose libcuda.so.1 is a stand-in without a driver behind it",
+                "leave that folder out: it is for the linker alone",
+            )
     return None
