@@ -156,6 +156,11 @@ def test_a_place_that_is_never_freed_is_named(monkeypatch: pytest.MonkeyPatch) -
     assert "1 requests still run" in report.failed[0].seen
 
 
+def test_a_server_of_several_names_answers_with_its_first() -> None:
+    report = run("aliased", checks=selected_checks(only=["chat"]))
+    assert (report.model, statuses(report)["chat"]) == (MODEL, "pass")
+
+
 DOUBTS = [
     ("one-call", "tool-parallel", "one call"),
     ("never-ends", "chat", "only the limit of 1 tokens ended it"),

@@ -157,7 +157,9 @@ class Handler(BaseHTTPRequestHandler):
             return {"object": "list", "data": []}
         name = "other/model" if fault == "other-model" else MODEL
         limits = {"short": 2048, "boundless": 99_999_999_999_999}
-        return {"object": "list", "data": [{"id": name, "max_model_len": limits.get(fault, LIMIT)}]}
+        served = {"id": name, "root": "/models/m", "max_model_len": limits.get(fault, LIMIT)}
+        beside = {"aliased": [served | {"id": "m"}], "misrouted": [served | {"id": "other/model", "root": "/models/o"}]}
+        return {"object": "list", "data": [*beside.get(fault, ()), served]}
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
@@ -223,7 +225,7 @@ class Handler(BaseHTTPRequestHandler):
         choice: dict[str, Any] = {"message": message, "finish_reason": finish}
         if body.get("logprobs"):
             choice["logprobs"] = {"content": logprobs(str(message["content"]), fault)}
-        name = "other/model" if fault == "misrouted" else body["model"]
+        name = {"misrouted": "other/model", "aliased": "m"}.get(fault, body["model"])
         return self.send(200, {"model": name, "choices": [choice], "usage": usage})
 
     def cut(self, message: dict[str, Any], body: dict[str, Any], finish: str) -> str:

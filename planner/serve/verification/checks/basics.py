@@ -42,6 +42,7 @@ def model(probe: Probe) -> str:
     entry = next(one for one in entries if one.get("id") == chosen)
     limit = entry.get("max_model_len")
     probe.model = chosen
+    probe.names = tuple(text_of(one.get("id")) for one in entries if one is entry or _same_model(one, entry))
     probe.max_model_len = limit if isinstance(limit, int) and not isinstance(limit, bool) and limit > 0 else None
     if planned and planned not in names:
         raise Failed(
@@ -49,6 +50,12 @@ def model(probe: Probe) -> str:
             f"start it with --served-model-name {planned}, or name it with --model",
         )
     return brief(chosen)
+
+
+def _same_model(one: dict[str, object], other: dict[str, object]) -> bool:
+    """Whether two entries are names of one checkpoint."""
+    root = text_of(one.get("root"))
+    return bool(root) and root == text_of(other.get("root"))
 
 
 def max_model_len(probe: Probe) -> str:

@@ -26,7 +26,7 @@ def chat(probe: Probe) -> str:
         )
     if answer.finish_reason != "stop":
         raise Failed(f"finish_reason is {brief(answer.finish_reason or 'none', 20)!r}, not 'stop'")
-    if answer.model not in ("", probe.model):
+    if answer.model not in ("", probe.model, *probe.names):
         raise Doubtful(
             f"{brief(probe.model, 40)} was asked, {brief(answer.model, 40)} answered",
             "what stands before the servers sends this name to another one",

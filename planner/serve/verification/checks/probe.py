@@ -26,6 +26,8 @@ class Probe:
     concurrency: int
     model: str = ""
     """Served name, once known."""
+    names: tuple[str, ...] = ()
+    """All names that the server has for it; vLLM answers with the first one, whichever was asked."""
     max_model_len: int | None = None
     """Served limit, once known."""
     scripted: bool | None = None
