@@ -1,8 +1,8 @@
 """Frozen dataclasses that are made fast: the standard ones in every way but the time their classes take.
 
 :func:`dataclasses.dataclass` compiles seven methods for each class. A plan needs about fifty classes, and they took a
-fifth of its cold start. Here only ``__init__`` is compiled; what is the same for all is not. Fields, ``replace``,
-``asdict``, equality, hashes, copies and pickles are those of any dataclass.
+fifth of its cold start. Here nothing is compiled, and a value is made about as fast. Fields, ``replace``, ``asdict``,
+equality, hashes, copies, pickles and signatures are those of any dataclass.
 """
 
 from __future__ import annotations
@@ -21,50 +21,89 @@ else:
         assert frozen and kw_only, "anything else is a dataclass of the standard library"
 
         def decorate(cls):
-            made = dataclasses.dataclass(init=False, repr=False, eq=False, slots=slots, kw_only=True)(cls)
+            made = dataclasses.dataclass(init=False, repr=False, eq=False, kw_only=True)(cls)
             fields = dataclasses.fields(made)
-            made.__init__ = _init(made, fields)
-            made.__repr__ = _repr
-            made.__eq__, made.__hash__ = _comparison(
-                [one.name for one in fields if one.compare],
-                [one.name for one in fields if (one.compare if one.hash is None else one.hash)],
+            compared = [one.name for one in fields if one.compare]
+            equal, hashed = _comparison(
+                compared, [one.name for one in fields if (one.compare if one.hash is None else one.hash)]
             )
+            members = {
+                "__init__": _init(cls, fields), "__signature__": _Signature(), "__repr__": _repr,
+                "__eq__": equal, "__hash__": hashed, "__setattr__": _refuse_setting, "__delattr__": _refuse_deleting,
+            }  # fmt: skip
             if order:
                 for name in ("__lt__", "__le__", "__gt__", "__ge__"):
-                    setattr(made, name, _ordering(getattr(operator, name), [one.name for one in fields if one.compare]))
-            made.__setattr__, made.__delattr__ = _refuse_setting, _refuse_deleting
+                    members[name] = _ordering(getattr(operator, name), compared)
             if slots:
-                made.__getstate__, made.__setstate__ = _state, _restore
+                return _slotted(made, [one.name for one in fields], members)
+            for name, member in members.items():
+                setattr(made, name, member)
             return made
 
         return decorate
 
+    def _slotted(cls, names, members):
+        """The class once more, with a slot for each field: slots are given when a class is made, and only then."""
+        body = {key: value for key, value in vars(cls).items() if key not in (*names, "__dict__", "__weakref__")}
+        inherited = {name for base in cls.__mro__[1:-1] for name in getattr(base, "__slots__", ())}
+        body |= members
+        body |= {
+            "__slots__": tuple(name for name in names if name not in inherited),
+            "__getstate__": _state, "__setstate__": _restore, "__qualname__": cls.__qualname__,
+        }  # fmt: skip
+        return type(cls)(cls.__name__, cls.__bases__, body)
+
     def _init(cls, fields):
-        """The one method that is compiled: its arguments are the fields."""
-        known = {"_set": object.__setattr__, "_missing": dataclasses.MISSING}
-        arguments, lines = [], []
+        """Take the fields by name: what must be given, what has a default, what is made, what nobody may give."""
+        fill, missing = object.__setattr__, dataclasses.MISSING
+        needed, usual, made, fixed = [], [], [], []
         for one in fields:
-            name, value = one.name, one.name
-            if one.default_factory is not dataclasses.MISSING:
-                known[f"_made_{name}"] = one.default_factory
-                value = f"_made_{name}()" + (f" if {name} is _missing else {name}" if one.init else "")
-            elif one.default is not dataclasses.MISSING:
-                known[f"_default_{name}"] = one.default
-                value = name if one.init else f"_default_{name}"
-            elif not one.init:
-                continue
-            if one.init:
-                default = f"_default_{name}" if f"_default_{name}" in known else "_missing"
-                required = default == "_missing" and f"_made_{name}" not in known
-                arguments.append(name if required else f"{name}={default}")
-            lines.append(f" _set(self, {name!r}, {value})")
-        if hasattr(cls, "__post_init__"):
-            lines.append(" self.__post_init__()")
-        head = f"def __init__(self{', *, ' if arguments else ''}{', '.join(arguments)}):"
-        exec("\n".join([head, *(lines or [" pass"])]), known)
-        init = known["__init__"]
-        init.__qualname__ = f"{cls.__qualname__}.__init__"
-        return init
+            if one.default_factory is not missing:
+                made.append((one.name, one.default_factory, one.init))
+            elif one.default is not missing:
+                (usual if one.init else fixed).append((one.name, one.default))
+            elif one.init:
+                needed.append(one.name)
+        checked = hasattr(cls, "__post_init__")
+
+        def __init__(self, /, **given):
+            take = given.pop
+            try:
+                for name in needed:
+                    fill(self, name, take(name))
+            except KeyError as error:
+                raise TypeError(f"{cls.__qualname__}.__init__() needs {error}") from None
+            for name, default in usual:
+                fill(self, name, take(name, default))
+            for name, make, may_be_given in made:
+                fill(self, name, take(name) if may_be_given and name in given else make())
+            for name, value in fixed:
+                fill(self, name, value)
+            if given:
+                raise TypeError(f"{cls.__qualname__}.__init__() takes no {', '.join(map(repr, given))}")
+            if checked:
+                self.__post_init__()
+
+        __init__.__qualname__ = f"{cls.__qualname__}.__init__"
+        return __init__
+
+    class _Signature:
+        """What a class tells of its arguments, put together where somebody asks."""
+
+        def __get__(self, value, cls):
+            import inspect
+
+            empty, arguments = inspect.Parameter.empty, []
+            for one in dataclasses.fields(cls):
+                if one.init:
+                    made = one.default if one.default_factory is dataclasses.MISSING else one.default_factory
+                    default = empty if made is dataclasses.MISSING else made
+                    arguments.append(
+                        inspect.Parameter(
+                            one.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=one.type
+                        )
+                    )
+            return inspect.Signature(arguments)
 
     def _comparison(equal, hashed):
         key, hash_key = _key(equal), _key(hashed)

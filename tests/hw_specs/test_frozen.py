@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import inspect
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -73,6 +74,18 @@ def test_mistakes_are_refused_alike(ours: Any, theirs: Any) -> None:
         with pytest.raises(dataclasses.FrozenInstanceError):
             del value.plain
         assert kind(plain=1).many is not kind(plain=1).many
+
+
+@pytest.mark.parametrize(("ours", "theirs"), KINDS)
+def test_they_tell_of_the_same_arguments(ours: Any, theirs: Any) -> None:
+    told, known = (inspect.signature(kind).parameters.values() for kind in (ours, theirs))
+    optional = [(one.name, one.kind, one.default is not one.empty) for one in told]
+    assert optional == [(one.name, one.kind, one.default is not one.empty) for one in known]
+    assert {one.name: one.default for one in told if one.default == "a"} == {"text": "a"}
+    with pytest.raises(TypeError, match="needs 'plain'"):
+        ours()
+    with pytest.raises(TypeError, match="takes no 'fixed', 'other'"):
+        ours(plain=1, fixed=2, other=3)
 
 
 def test_order_is_that_of_the_fields() -> None:
