@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
+from typing import TYPE_CHECKING
 
 from hw_specs.errors import UnknownGpu, shown
 from hw_specs.facts import FOLDER, index, vgpu_facts
 from hw_specs.mig import mig_slice, profile_of, split_profile
-from hw_specs.parts import VgpuType, named_partition, no_card, split_partition, split_vgpu, vgpu
 from hw_specs.record import read_value
 from hw_specs.spec import GpuSpec
 from hw_specs.tables import read_toml
+
+if TYPE_CHECKING:
+    from hw_specs.parts import VgpuType
 
 _VENDOR_WORDS = ("nvidia-", "amd-", "instinct-")
 _COMPARED_CHARACTERS = 60
@@ -61,6 +64,8 @@ def get_gpu(name: str) -> GpuSpec:
     gpu_id = _id_of(name)
     if gpu_id is not None:
         return _load(gpu_id)
+    from hw_specs.parts import named_partition, no_card, split_partition, split_vgpu  # a whole card needs none of it
+
     name = re.sub(r"[-_ ]shared$", "", name.strip(), flags=re.IGNORECASE)
     alone = profile_of(name)
     if alone is None and (parts := split_profile(name)):
@@ -79,7 +84,11 @@ def get_gpu(name: str) -> GpuSpec:
 def _vgpu_called(card: str, kind: VgpuType) -> GpuSpec:
     if kind.series not in vgpu_facts().cuda_series:
         raise UnknownGpu(f"`{shown(kind.name)}` is a vGPU type without CUDA", hint="C and Q types run CUDA")
-    return _slice_called(card, kind.profile) if kind.profile else vgpu(_load(card), kind)
+    if kind.profile:
+        return _slice_called(card, kind.profile)
+    from hw_specs.parts import vgpu
+
+    return vgpu(_load(card), kind)
 
 
 def _id_of(name: str) -> str | None:

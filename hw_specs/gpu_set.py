@@ -6,7 +6,6 @@ import re
 
 from hw_specs.catalog import get_gpu, names
 from hw_specs.errors import BadGpuString, M35Error, UnknownGpu, shown
-from hw_specs.instances import find_instance
 from hw_specs.mig import NO_LINK, split_profile
 from hw_specs.spec import GpuSet, GpuSpec
 from hw_specs.units import GIB, MIB, TIB, format_gib
@@ -15,11 +14,11 @@ MAX_NODES = 1024
 """More nodes than any one deployment of a 128B model; larger counts are typing errors."""
 
 _NUMBER = r"[+-]?[0-9][0-9_.,]*"
-_GRAMMAR = re.compile(rf"^(?:({_NUMBER})\s*[x×*]\s*)?(?:({_NUMBER})\s*[x×*]\s*)?(.*)$", re.IGNORECASE | re.DOTALL)
-_ONE_MORE_COUNT = re.compile(rf"^{_NUMBER}\s*[x×*]", re.IGNORECASE)
+_GRAMMAR = rf"(?is)^(?:({_NUMBER})\s*[x×*]\s*)?(?:({_NUMBER})\s*[x×*]\s*)?(.*)$"
+_ONE_MORE_COUNT = rf"(?i)^{_NUMBER}\s*[x×*]"
 _NEAR_MISSES = (
-    (re.compile(r"^(?P<name>.*\S)\s*[x×*:]\s*(?P<count>[0-9]{1,4})$", re.I | re.S), "the count stands behind the GPU"),
-    (re.compile(r"^(?P<count>[0-9]{1,4})[\s*-]*(?P<name>[A-Za-z].*)$", re.S), "there is no `x` behind the count"),
+    (r"(?is)^(?P<name>.*\S)\s*[x×*:]\s*(?P<count>[0-9]{1,4})$", "the count stands behind the GPU"),
+    (r"(?s)^(?P<count>[0-9]{1,4})[\s*-]*(?P<name>[A-Za-z].*)$", "there is no `x` behind the count"),
 )
 _EXAMPLES = "write a GPU, a count and a GPU, or nodes too: `H200`, `8xH200`, `2x8xB200`"
 _MAX_DIGITS = 60
@@ -45,7 +44,7 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
     >>> str(parse_gpus("8 x nvidia/h200"))
     '8xH200'
     """
-    match = _GRAMMAR.match(text.strip())
+    match = re.match(_GRAMMAR, text.strip())
     assert match is not None, "every part of the grammar is optional"
     first, second, name = match.groups()
     if not name:
@@ -54,7 +53,7 @@ def parse_gpus(text: str, memory_override_bytes: int | None = None) -> GpuSet:
         raise _several(text)
     if name.isdecimal():  # people call a GeForce by its number
         name = f"RTX-{name}" if f"rtx-{name}" in names() else name
-    if not any(character.isalpha() for character in name) or _ONE_MORE_COUNT.match(name):
+    if not any(character.isalpha() for character in name) or re.match(_ONE_MORE_COUNT, name):
         raise BadGpuString(f"cannot read `{shown(text)}` as GPUs", hint=_EXAMPLES)
     nodes = _count(first, text, what="nodes") if second is not None else 1
     count = _count(second if second is not None else first, text, what="GPUs")
@@ -81,7 +80,7 @@ def split_counts(text: str) -> tuple[int | None, int | None, str]:
     >>> split_counts("2x8xb2"), split_counts("8x"), split_counts("mi3")
     ((2, 8, 'b2'), (None, 8, ''), (None, None, 'mi3'))
     """
-    match = _GRAMMAR.match(text.strip())
+    match = re.match(_GRAMMAR, text.strip())
     assert match is not None, "every part of the grammar is optional"
     first, second, name = match.groups()
     nodes, count = (first, second) if second is not None else (None, first)
@@ -94,6 +93,8 @@ def split_counts(text: str) -> tuple[int | None, int | None, str]:
 
 def _instance(name: str) -> tuple[GpuSpec, int] | None:
     """The card and the count of a cloud's instance type; None for any other name."""
+    from hw_specs.instances import find_instance  # a card's own name needs no table of clouds
+
     found = find_instance(name)
     if found is None:
         return None
@@ -142,7 +143,7 @@ def _spec(name: str, *, ahead: list[str]) -> GpuSpec:
         return get_gpu(name)
     except UnknownGpu:
         for pattern, reason in _NEAR_MISSES:
-            near = pattern.match(name)
+            near = re.match(pattern, name)
             if near:
                 try:
                     spec = get_gpu(near["name"])

@@ -15,11 +15,10 @@ from hw_specs.units import GIB
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_VGPU = re.compile(
-    r"(?:(?:grid|nvidia)[-_ ]+)*(?P<board>.*?)-(?:(?P<slices>\d)-)?(?P<gb>\d{1,3})(?P<kind>[cqba])(?P<me>me)?", re.I
-)
-_PARTITION = re.compile(r"(?P<card>.*?)[-_ /]+(?P<compute>[sdtqc]px)(?:[-_ /]*(?P<memory>nps[1248]))?", re.I)
-_ARCHITECTURE = re.compile(r"(?P<gfx>gfx[0-9a-f]{3,4})(?::.*)?|(?:sm|compute)_?(?P<cuda>\d{2,3})[af]?", re.I)
+# Expressions are compiled where they are needed: a plain card's name needs none of them.
+_VGPU = r"(?i)(?:(?:grid|nvidia)[-_ ]+)*(?P<board>.*?)-(?:(?P<slices>\d)-)?(?P<gb>\d{1,3})(?P<kind>[cqba])(?P<me>me)?"
+_PARTITION = r"(?i)(?P<card>.*?)[-_ /]+(?P<compute>[sdtqc]px)(?:[-_ /]*(?P<memory>nps[1248]))?"
+_ARCHITECTURE = r"(?i)(?P<gfx>gfx[0-9a-f]{3,4})(?::.*)?|(?:sm|compute)_?(?P<cuda>\d{2,3})[af]?"
 _NO_LINK = Link(
     name="none", bytes_per_s=None, pair_bytes_per_s=None, fully_connected=False, domain_gpus=1, topology="vGPU"
 )
@@ -48,7 +47,7 @@ def split_vgpu(name: str) -> VgpuType | None:
     >>> split_vgpu("nvidia_h200x-1-18c").profile
     '1g.18gb'
     """
-    found = _VGPU.fullmatch(name.strip())
+    found = re.fullmatch(_VGPU, name.strip())
     if found is None or not found["board"]:
         return None
     board = "-".join(re.split(r"[-_ ]+", found["board"].lower()))
@@ -77,7 +76,7 @@ def split_partition(name: str) -> tuple[str, str, str | None] | None:
     >>> split_partition("AMD Instinct MI300X CPX NPS4")
     ('AMD Instinct MI300X', 'CPX', 'NPS4')
     """
-    found = _PARTITION.fullmatch(name.strip())
+    found = re.fullmatch(_PARTITION, name.strip())
     return (found["card"], found["compute"].upper(), found["memory"] and found["memory"].upper()) if found else None
 
 
@@ -141,7 +140,7 @@ def no_card(name: str, known: Sequence[GpuSpec], having: Sequence[str]) -> Unkno
         cards = ", ".join(f"`{card} MIG {profile}`" for card in having[:3])
         hint = f"write the card in front of it: {cards}" if cards else "`nvidia-smi mig -lgip` lists a card's profiles"
         return UnknownGpu(f"`{shown(name)}` is a MIG profile, and no card is named", hint=hint)
-    found = _ARCHITECTURE.fullmatch(name.strip())
+    found = re.fullmatch(_ARCHITECTURE, name.strip())
     if found is None:
         return None
     wanted = found["gfx"].lower() if found["gfx"] else f"{found['cuda'][:-1]}.{found['cuda'][-1]}"

@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Mapping
 from importlib.machinery import SourceFileLoader
-from pkgutil import get_data
 from types import CodeType
 from typing import Any
 
@@ -74,6 +73,8 @@ def read_compiled(package: str, name: str) -> dict[str, Any]:
 
 def read_data(name: str) -> bytes:
     """Return the bytes of ``hw_specs/data/<name>``."""
+    from pkgutil import get_data
+
     content = get_data("hw_specs", f"data/{name}")
     if content is None:
         raise FileNotFoundError(f"hw_specs/data/{name}")

@@ -15,13 +15,14 @@ GIB = 2**30
 TIB = 2**40
 
 _BINARY = {"": 1, "b": 1, "k": KIB, "kib": KIB, "m": MIB, "mib": MIB, "g": GIB, "gib": GIB, "t": TIB, "tib": TIB}
-_QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,9})?)([KMGTP]i|[kMGTP])?")
+# Expressions are compiled where they are needed: a plan needs hardly any.
+_QUANTITY = r"(\d{1,18}(?:\.\d{1,9})?)([KMGTP]i|[kMGTP])?"
 _QUANTITY_SUFFIX = {
     "": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "P": 10**15,
     "Ki": KIB, "Mi": MIB, "Gi": GIB, "Ti": TIB, "Pi": 2**50,
 }  # fmt: skip
-_THOUSANDS = re.compile(r"\d{1,3}(,\d{3})+(?![\d,])")
-_COUNT = re.compile(r"^([0-9]+(?:\.[0-9]+)?)([kKmMgGtT]?)(?:i?B)?$")
+_THOUSANDS = r"\d{1,3}(,\d{3})+(?![\d,])"
+_COUNT = r"^([0-9]+(?:\.[0-9]+)?)([kKmMgGtT]?)(?:i?B)?$"
 _COUNT_SUFFIX = {
     "": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12,
     "K": KIB, "M": MIB, "G": GIB, "T": TIB,
@@ -33,7 +34,7 @@ SAID_AS_FACTOR = 1.5
 """From here on an excess is said as a factor, below it in percent."""
 
 _BINARY_ENDINGS = ("KiB", "MiB", "GiB", "TiB")
-_SIZE = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$")
+_SIZE = r"^\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*$"
 
 
 def gib(number: float) -> int:
@@ -96,7 +97,7 @@ def parse_memory(text: str) -> int:
     >>> parse_memory("1.5 GiB")
     1610612736
     """
-    match = _SIZE.match(text)
+    match = re.match(_SIZE, text)
     unit = match.group(2).lower() if match else ""
     if match is None or unit not in _BINARY:
         raise M35Error(
@@ -119,7 +120,7 @@ def quantity(text: object) -> int | None:
     >>> quantity("2Gi"), quantity("1.5k"), quantity(4), quantity("2 GiB")
     (2147483648, 1500, 4, None)
     """
-    found = _QUANTITY.fullmatch(str(text).strip())
+    found = re.fullmatch(_QUANTITY, str(text).strip())
     return round(float(found[1]) * _QUANTITY_SUFFIX[found[2] or ""]) if found else None
 
 
@@ -132,11 +133,11 @@ def parse_count(text: str) -> int:
     >>> parse_count("128k"), parse_count("128K"), parse_count("262,144")
     (128000, 131072, 262144)
     """
-    if "," in text and not _THOUSANDS.match(text.strip()):
+    if "," in text and not re.match(_THOUSANDS, text.strip()):
         raise M35Error(f"`{shown(text)}` is not one count", hint="a comma only parts thousands, as in 262,144")
     plain = text.strip().replace(",", "").replace("_", "")
     unit = next((unit for unit in _BINARY_ENDINGS if plain.endswith(unit)), None)
-    match = _COUNT.match(plain)
+    match = re.match(_COUNT, plain)
     if match is None or (plain.endswith("B") and unit is None):
         raise M35Error(f"`{shown(text)}` is not a count", hint="write 131072, 128k (128,000) or 128K (131,072)")
     number = float(match[1]) * _COUNT_SUFFIX[match[2]]

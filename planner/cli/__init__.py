@@ -57,7 +57,7 @@ COMMANDS: dict[str, str] = {
 """Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""
 
 
-_JOINED = re.compile(r"(-tp|-pp)=?([0-9]+)")
+_JOINED = r"(-tp|-pp)=?([0-9]+)"
 
 
 class LazyGroup(click.Group):
@@ -138,7 +138,7 @@ def _separated(args: list[str]) -> list[str]:
     end = args.index("--") if "--" in args else len(args)
     words: list[str] = []
     for word in args[:end]:
-        joined = _JOINED.fullmatch(word)
+        joined = re.fullmatch(_JOINED, word)
         words += joined.groups() if joined else [word]
     return words + args[end:]
 

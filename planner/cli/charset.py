@@ -11,14 +11,15 @@ import os
 import re
 
 _MARK = "\ufffd"
-_STEERING = re.compile(
+# Expressions are compiled where they are needed: most text has nothing to hide.
+_STEERING = (
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\U000e0000-\U000e007f]"
 )
 """Control characters but tab and line end, and what turns, joins or hides the characters around it."""
 
 _TOKEN = os.urandom(8).hex()
-_CODED = re.compile(f"<{_TOKEN}:([0-9;]*)>")
+_CODED = f"<{_TOKEN}:([0-9;]*)>"
 
 
 def coloured(text: str, code: str) -> str:
@@ -32,13 +33,14 @@ def harmless(text: str) -> str:
     >>> harmless("a\\x1b[31mb\\u202ec\\n")
     'a\ufffd[31mb\ufffdc\\n'
     """
-    text = _STEERING.sub(_MARK, text)
-    return _CODED.sub("\x1b[\\1m", text) if _TOKEN in text else text
+    if not text.replace("\n", "").isprintable():
+        text = re.sub(_STEERING, _MARK, text)
+    return re.sub(_CODED, "\x1b[\\1m", text) if _TOKEN in text else text
 
 
 def escaped(json_text: str) -> str:
     """Return a JSON document with such characters escaped, so that its strings stay what they are."""
-    return _STEERING.sub(_escape, json_text)
+    return re.sub(_STEERING, _escape, json_text)
 
 
 def _escape(found: re.Match[str]) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import textwrap
 from collections.abc import Sequence
 
 PIPE_WIDTH = 80
@@ -39,12 +38,18 @@ def fold(label: str, text: str, *, width: int = 0, column: int = COLUMN) -> str:
     why      because it is so
     """
     room = max(20, (width or page_width()) - column)
-    lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    lines = [text]
+    if len(text) > room or not text.isprintable():
+        import textwrap  # only here: most lines of a plan fit, and it costs more than laying them out
+
+        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
     return "\n".join([f"{label:<{column}}{lines[0]}".rstrip(), *(" " * column + line for line in lines[1:])])
 
 
 def paragraph(text: str, *, width: int = 0, indent: str = "  ", rest: str | None = None) -> str:
     """Return text over as many lines as it takes, the first behind `indent`, the others behind `rest`."""
+    import textwrap
+
     return textwrap.fill(
         text, width or page_width(), initial_indent=indent, subsequent_indent=indent if rest is None else rest,
         break_long_words=False, break_on_hyphens=False,

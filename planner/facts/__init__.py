@@ -7,7 +7,6 @@ version numbers.
 from __future__ import annotations
 
 from functools import cache
-from pkgutil import get_data
 from typing import Any, cast
 
 from hw_specs.tables import read_compiled
@@ -23,6 +22,7 @@ def load(name: str) -> dict[str, Any]:
     if name.endswith(".toml"):
         return read_compiled("planner.facts", name)
     import json
+    from pkgutil import get_data
 
     content = get_data("planner.facts", name)
     if content is None:

@@ -11,7 +11,7 @@ from planner.errors import BadFacts, UnknownVersion
 from planner.facts.record import Record, keys, read_value
 from planner.facts.vllm import vllm_facts
 
-_VERSION = re.compile(r"^v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:[.\-+]?(?:rc|dev|post|a|b|[+])?[\w.+]*)?$")
+_VERSION = r"^v?(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?(?:[.\-+]?(?:rc|dev|post|a|b|[+])?[\w.+]*)?$"
 
 
 class BatchTier(Record):
@@ -120,7 +120,7 @@ def parse_version(text: str) -> tuple[int, int, int]:
     >>> parse_version("0.19.2rc1.dev134")
     (0, 19, 2)
     """
-    match = _VERSION.match(text.strip())
+    match = re.match(_VERSION, text.strip())
     if match is None:
         raise UnknownVersion(f"`{text}` is not a vLLM version", hint=f"write a release such as `{newest_version()}`")
     return int(match[1]), int(match[2]), int(match[3] or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING
 
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet, GpuSpec
@@ -15,7 +16,6 @@ from planner.memory import activation, collectives, graphs, overheads
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.rank import Calibration, RankShape
-from planner.memory.replay import Kept, Rewritten, kept_beside
 from planner.memory.term import Bounds, Term, left, used
 from planner.memory.weights import (
     RankWeights,
@@ -30,6 +30,9 @@ from planner.memory.weights import (
 )
 from planner.model import ModelSpec
 from planner.settings import Settings
+
+if TYPE_CHECKING:
+    from planner.memory.replay import Kept
 
 MATRICES_OF_A_LAYER = 4
 """QKV, attention output, gate and up, down: fused as the engine loads them."""
@@ -71,8 +74,8 @@ class RankBudget:
     rules: WeightRules
     rounding_bytes: int
     """What the allocator adds to the weights' tensors."""
-    kept: Kept
-    """What rewriting weights leaves in torch's segments beside them."""
+    kept: Kept | None
+    """What rewriting weights leaves in torch's segments beside them; None where none is rewritten."""
     geometry: KvGeometry
     calibration: Calibration | None
 
@@ -129,6 +132,8 @@ class RankBudget:
     @property
     def kept_bytes(self) -> int:
         """What rewriting weights leaves, as far as the budget counts it: the cache, or holes in what is reserved."""
+        if self.kept is None:
+            return 0
         if self.shape.release.load_counts_cached:
             return self.kept.cached
         return self.kept.holes if self.shape.release.buffers_counted else 0
@@ -281,11 +286,16 @@ def weight_rules(vendor: str, load_format: str, release: Release) -> WeightRules
     )
 
 
-def _kept(model: ModelSpec, gpu: GpuSpec, rules: WeightRules, layers: int, tp: int) -> Kept:
-    """What is left where FP8 matrices are rewritten after loading, as if every layer were stored like the first."""
+def _kept(model: ModelSpec, gpu: GpuSpec, rules: WeightRules, layers: int, tp: int) -> Kept | None:
+    """What is left where FP8 matrices are rewritten after loading, as if every layer were stored like the first.
+
+    None where none is rewritten.
+    """
     multiple, padding = rules.fp8_row_padding
     if not padding:
-        return Kept(0, 0)
+        return None
+    from planner.memory.replay import Rewritten, kept_beside  # only ROCm rewrites its matrices
+
     other = any(
         row.vendor == gpu.vendor and gpu.architecture.startswith(row.other_dialect)
         for row in overhead_facts().fp8_row_padding

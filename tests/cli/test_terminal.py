@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -39,6 +40,13 @@ def test_no_text_steers(text: str) -> None:
     document = {"said": text.encode("utf-8", "replace").decode()}
     shown = escaped(json.dumps(document, ensure_ascii=False))
     assert steers(shown) == [] and json.loads(shown) == document
+
+
+def test_every_character_that_steers_is_found() -> None:
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert {one for one in everything if harmless(one) != one} == {
+        one for one, shown in zip(everything, harmless(everything), strict=True) if one != shown
+    }
 
 
 @given(st.text(st.sampled_from("\x1b[0;31m<>:abc")), st.sampled_from(["1", "31;1"]))
