@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from hw_specs.errors import BadSnapshot, NoGpuFound, shown
 from hw_specs.gpu_set import check_memory, parse_gpus
-from hw_specs.reading import expanded
 from hw_specs.spec import GpuSet
 
 if TYPE_CHECKING:
@@ -74,6 +73,8 @@ def gpus_of(report: DetectionReport, *, memory_override_bytes: int | None = None
 def _snapshot(path: str) -> DetectionReport:
     if not path:
         raise BadSnapshot("no file is named behind `@`", hint="write `@host.json`, a file of `m35-plan detect --json`")
+    from hw_specs.reading import expanded
+
     return report_in(expanded(path))
 
 

@@ -13,18 +13,15 @@ import os
 import stat
 from collections.abc import Callable
 from dataclasses import fields
-from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from hw_specs.errors import reason_of
 from hw_specs.parsing import BadJson, parse_json
-from hw_specs.reading import expanded
 from planner.errors import PlannerError, UnsafePath
-from planner.rendering.secrets import concealed, secrets_of
+from planner.home import calibrations_file, state_folder, without_secrets
 
 T = TypeVar("T")
-APP = "m35-plan"
 
 MOST_BYTES = 64 << 20
 """No file of ours but a log is larger; a larger one is not read."""
@@ -33,21 +30,12 @@ _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def state_dir() -> Path:
-    """Return ``$XDG_STATE_HOME/m35-plan``, by default ``~/.local/state/m35-plan``; it need not exist.
+    """Return the folder of the state; it need not exist.
 
     Raises:
         PlannerError: when neither variable nor password file names a home.
     """
-    base = os.environ.get("XDG_STATE_HOME", "")
-    # The specification tells programs to ignore relative paths here.
-    if base and Path(base).is_absolute():
-        return Path(base) / APP
-    home = expanded("~")
-    if not home.is_absolute():
-        raise PlannerError(
-            "this user has no home folder, so nothing can be kept", hint="set XDG_STATE_HOME to a folder you can write"
-        )
-    return home / ".local" / "state" / APP
+    return Path(state_folder())
 
 
 def runs_dir() -> Path:
@@ -62,7 +50,7 @@ def history_path() -> Path:
 
 def calibrations_path() -> Path:
     """What engines measured on this machine."""
-    return state_dir() / "calibration.jsonl"
+    return Path(calibrations_file())
 
 
 def make_private(directory: Path) -> None:
@@ -145,16 +133,6 @@ def _require_own(path: Path, found: os.stat_result) -> None:
         raise UnsafePath(
             f"`{path}` can be written by other users", hint=f"if you trust what is in it: `chmod go-w {path}`"
         )
-
-
-def without_secrets(text: str) -> str:
-    """Return `text` without what looks like a secret, and without the values of this process's own secret variables."""
-    return concealed(text, _own_secrets())
-
-
-@cache
-def _own_secrets() -> tuple[str, ...]:
-    return tuple(sorted(set(secrets_of(os.environ).values()), key=len, reverse=True))
 
 
 def write_atomic(path: Path, text: str) -> None:

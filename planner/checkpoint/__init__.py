@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from pathlib import Path
 
 from hw_specs.errors import shown
 from planner.checkpoint.preset import DEFAULT_PRESET, draft_stems, load_preset, preset_stems
@@ -24,6 +23,8 @@ def load_model(name_or_path: str | os.PathLike[str]) -> ModelSpec:
         UnreadableCheckpoint: when it is neither, or the files are broken or contradict themselves.
         UnsupportedModel: for a model outside the scope, by name.
     """
+    from pathlib import Path  # only here: a shipped model needs no path, and a plan waits for the import
+
     name = os.fspath(name_or_path)
     if not name or "\0" in name:
         raise UnreadableCheckpoint("a model needs a name or a path", hint=_presets_hint())

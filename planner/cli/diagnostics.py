@@ -8,7 +8,7 @@ import sys
 from planner.cli.charset import coloured, encodable, harmless
 from planner.cli.output import may_colour
 from planner.cli.silence import heard
-from planner.state import without_secrets
+from planner.home import without_secrets
 
 _COLOURS = {"error": "31;1", "warning": "33;1", "hint": "36", "note": "2"}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -16,6 +15,8 @@ from planner.rendering.emitters import EMITTERS
 from planner.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from planner.rendering.emitters.deployment import Deployment
     from planner.speed.answer import SpeedSection
 
@@ -61,7 +62,7 @@ def emit_options(command: F) -> F:
             help=f"print it for {', '.join(EMITTERS)}; or the plan as json, or as a page to share: markdown, html",
         ),
         click.option(
-            "--output", "output_dir", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+            "--output", "output_dir", type=click.Path(file_okay=False), metavar="DIR",
             help="write what is emitted into this folder instead of stdout",
         ),
         click.option("--emit-unfit", is_flag=True, help="emit a plan that does not fit, too"),
@@ -111,13 +112,15 @@ def with_forecast(deployment: Deployment | None, section: SpeedSection) -> Deplo
     return replace(deployment or Deployment(), forecast=section)
 
 
-def write_files(folder: Path, files: Mapping[str, str]) -> list[Path]:
-    """Write `files` into `folder` and return their paths.
+def write_files(output_dir: str, files: Mapping[str, str]) -> list[Path]:
+    """Write `files` into `output_dir` and return their paths.
 
     Raises:
         InvalidRequest: when the system refuses.
     """
-    paths = []
+    from pathlib import Path  # only here: most plans are not written into files
+
+    folder, paths = Path(output_dir), []
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():

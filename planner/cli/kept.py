@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from planner.errors import PlannerError
-from planner.state import calibrations_path
+from planner.home import calibrations_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from planner.memory.rank import Calibration
     from planner.planning.answer import Plan
     from planner.rendering.document import PlanDocument
@@ -19,12 +22,12 @@ if TYPE_CHECKING:
 
 def known_calibrations() -> tuple[Calibration, ...]:
     """Return the kept calibrations, without importing anything when there are none; warn of those left out."""
-    if not _holds_anything(calibrations_path):
+    if not _holds_anything(calibrations_file):
         return ()
     from planner.calibrate import read_calibrations
 
     kept, faults = read_calibrations()
-    tell_of_damage(faults, calibrations_path(), "a kept measurement")
+    tell_of_damage(faults, calibrations_file(), "a kept measurement")
     return kept
 
 
@@ -67,12 +70,10 @@ def plan_in(path: Path) -> PlanDocument:
         raise PlannerError(f"`{path}` is {error}", hint=error.hint) from error
 
 
-def _holds_anything(path: Callable[[], Path]) -> bool:
+def _holds_anything(path: Callable[[], Path | str]) -> bool:
     """Whether something stands there: an empty file holds nothing, and whatever else has the name is told."""
-    import stat
-
     try:
-        found = path().lstat()
+        found = os.lstat(path())
     except FileNotFoundError:
         return False
     except (OSError, PlannerError):
@@ -81,7 +82,7 @@ def _holds_anything(path: Callable[[], Path]) -> bool:
     return not stat.S_ISREG(found.st_mode) or found.st_size > 0
 
 
-def tell_of_damage(faults: Sequence[str], path: Path, what: str = "a record") -> None:
+def tell_of_damage(faults: Sequence[str], path: Path | str, what: str = "a record") -> None:
     """Warn that records of the file at `path` are left out."""
     if not faults:
         return

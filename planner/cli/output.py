@@ -13,7 +13,7 @@ from typing import Literal, TextIO
 from hw_specs.units import format_figure
 from planner.cli.charset import coloured, encodable, escaped, harmless
 from planner.cli.silence import heard
-from planner.state import without_secrets
+from planner.home import without_secrets
 
 Align = Literal["<", ">"]
 

@@ -38,22 +38,24 @@ def fold(label: str, text: str, *, width: int = 0, column: int = COLUMN) -> str:
     why      because it is so
     """
     room = max(20, (width or page_width()) - column)
-    lines = [text]
-    if len(text) > room or not text.isprintable():
-        import textwrap  # only here: most lines of a plan fit, and it costs more than laying them out
-
-        lines = textwrap.wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]
+    lines = _lines(text, room) or [""]
     return "\n".join([f"{label:<{column}}{lines[0]}".rstrip(), *(" " * column + line for line in lines[1:])])
 
 
 def paragraph(text: str, *, width: int = 0, indent: str = "  ", rest: str | None = None) -> str:
     """Return text over as many lines as it takes, the first behind `indent`, the others behind `rest`."""
-    import textwrap
+    return "\n".join(_lines(text, width or page_width(), indent, indent if rest is None else rest))
 
-    return textwrap.fill(
-        text, width or page_width(), initial_indent=indent, subsequent_indent=indent if rest is None else rest,
-        break_long_words=False, break_on_hyphens=False,
-    )  # fmt: skip
+
+def _lines(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """`text` on lines of at most `width`, but for words that are longer; none where it is empty."""
+    if text and text == text.strip() and text.isprintable() and len(first) + len(text) <= width:
+        return [first + text]
+    import textwrap  # only here: most lines of a plan fit, and it costs more than laying them out
+
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def noted_table(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -43,7 +42,7 @@ def command(
     gpus: str | None,
     gpu_memory: str | None,
     emit_kind: str | None,
-    output_dir: Path | None,
+    output_dir: str | None,
     emit_unfit: bool,
     as_json: bool,
     verbose: bool,
