@@ -123,6 +123,8 @@ class Spelled(Origin):
     """Its name → the flag, without dashes."""
     switches: tuple[str, ...] = ()
     """Those of the flags that take no value."""
+    beside: Mapping[str, str] = {}
+    """Its names that stand one level above the others → the flag."""
 
 
 class Quantization(Origin):

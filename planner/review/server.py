@@ -145,6 +145,10 @@ class Server:
     shared_memory: str = "none"
     """``host``, ``mounted``, ``sized``, ``none``, or ``given`` where the platform sees to it."""
     shared_memory_bytes: int | None = None
+    one_node: Text | None = None
+    """Where it says that a volume of its own is for the pods of one node alone."""
+    unread: tuple[tuple[Text, str], ...] = ()
+    """Keys that nothing reads where they stand: the key, and where it is read."""
     host_memory: Limit | None = None
     """What it may take of the host's memory; None where nothing limits it, or the limit is not known."""
     privileged: Text | None = None

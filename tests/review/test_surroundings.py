@@ -290,3 +290,75 @@ def test_a_container_unit_is_judged_like_its_command() -> None:
     assert not of(f"podman run --read-only {IMAGE} a/b", "read-only-root")
     (found,) = of(quadlet("ReadOnly=true", "ReadOnlyTmpfs=false"), "read-only-root", "vllm.container")
     assert found.line == 5
+
+
+def stack(more: str, config: str = "{maxModelLen: 8192}", replicas: int = 1) -> str:
+    return f"""servingEngineSpec:
+  modelSpec:
+  - name: q
+    repository: vllm/vllm-openai
+    tag: v0.27.0
+    modelURL: Qwen/Qwen3-8B
+    replicaCount: {replicas}
+    requestGPU: 2
+    pvcStorage: 50Gi
+    vllmConfig: {config}
+    {more}
+"""
+
+
+def test_a_setting_of_the_chart_counts_where_the_chart_reads_it() -> None:
+    (found,) = of(stack("tensorParallelSize: 2"), "key-misplaced", "values.yaml")
+    assert found.line == 11 and "vllmConfig" in found.message
+    assert not of(stack("enableLoRA: true", "{tensorParallelSize: 2}"), "key-misplaced", "values.yaml")
+    tools = stack("toolCallParser: hermes", "{tensorParallelSize: 2}")
+    assert of(tools, "flag-without-effect", "values.yaml")
+    assert not of(f"{tools}    enableTool: true\n", "flag-without-effect", "values.yaml")
+
+
+CLAIM = """apiVersion: v1
+kind: PersistentVolumeClaim
+metadata: {name: hf}
+spec: {accessModes: [MODES]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: q}
+spec:
+  replicas: COUNT
+  template:
+    spec:
+      containers:
+      - {name: server, image: "vllm/vllm-openai:v0.27.0", args: [--model, Qwen/Qwen3-8B]}
+      volumes: [{name: hf, persistentVolumeClaim: {claimName: hf}}]
+"""
+
+
+@pytest.mark.parametrize(
+    ("modes", "replicas", "found"),
+    [("ReadWriteOnce", 3, True), ("ReadWriteOnce", 1, False), ("ReadWriteOnce, ReadOnlyMany", 3, False)],
+)
+def test_replicas_do_not_share_a_volume_of_one_node(modes: str, replicas: int, found: bool) -> None:
+    manifest = CLAIM.replace("MODES", modes).replace("COUNT", str(replicas))
+    assert [one.line for one in of(manifest, "volume-one-node", "all.yaml")] == ([4] if found else [])
+    values = stack(f"pvcAccessMode: [{modes}]", replicas=replicas)
+    assert len(of(values, "volume-one-node", "values.yaml")) == found
+
+
+@pytest.mark.parametrize(("mark", "goes_on"), [("EOF", "\\\\"), ("'EOF'", "\\")])
+def test_a_unit_that_a_script_writes_is_what_the_shell_writes(mark: str, goes_on: str) -> None:
+    model = "${DIR}" if mark == "EOF" else "/opt/m"
+    script = f"""#!/bin/bash
+DIR=/opt/m
+cat >/etc/systemd/system/vllm.service <<{mark}
+[Service]
+ExecStart=/opt/vllm/bin/vllm serve {model} {goes_on}
+  --host 127.0.0.1 --port 8080 {goes_on}
+  --enable-auto-tool-choice
+EOF
+systemctl start vllm
+"""
+    answer = review(script, name="setup.sh")
+    assert [(one.code, one.line) for one in answer.findings if one.code != "parser-missing"] == []
+    assert [one.line for one in answer.findings] == [7], "every line of the unit is read, at its own place"
+    assert len(answer.servers) == 1

@@ -56,13 +56,14 @@ def _production(spec: Tree, root: Tree) -> Server:
     chart = review_facts().production_stack
     options: list[Option] = []
     words: list[Text] = []
-    for key, value in spec.entries("vllmConfig"):
-        if key.value == "extraArgs":
-            words += [one.text for one in value.list() if one.kind == "scalar"]
-        elif key.value in chart.settings and value.kind == "scalar" and value.value is not None:
-            name = chart.settings[key.value]
-            on = value.value not in ("false", "False")
-            options.append(Option(name, "", key, None if name in chart.switches else value.text, on))
+    for names, entries in ((chart.settings, spec.entries("vllmConfig")), (chart.beside, spec.items())):
+        for key, value in entries:
+            name = names.get(key.value)
+            if key.value == "extraArgs" and names is chart.settings:
+                words += [one.text for one in value.list() if one.kind == "scalar"]
+            elif name is not None and value.kind == "scalar" and value.value is not None:
+                on = value.value not in ("false", "False")
+                options.append(Option(name, "", key, None if name in chart.switches else value.text, on))
     read = read_arguments(words)
     given = root.get("servingEngineSpec")
     assert given is not None
@@ -91,6 +92,10 @@ def _production(spec: Tree, root: Tree) -> Server:
         image=image,
         claim=_production_claim(spec),
         mounts=tuple(mounts),
+        one_node=_one_node(spec),
+        unread=tuple(
+            (key, "vllmConfig") for key, _ in spec.items() if key.value in chart.settings.keys() - chart.beside.keys()
+        ),
         shared_memory="sized" if spec.get("shmSize") is not None else "given",
         privileged=pods.privileged(given, "containerSecurityContext", "securityContext"),
         openings=tuple(openings),
@@ -101,6 +106,11 @@ def _production(spec: Tree, root: Tree) -> Server:
         spread=spec.get("raySpec") is not None,
         editable="keys",
     )
+
+
+def _one_node(spec: Tree) -> Text | None:
+    """Where the chart's volume is given to one node alone; all replicas have the same one."""
+    return pods.one_node(spec, "pvcAccessMode") if spec.get("pvcStorage") is not None else None
 
 
 def _production_claim(spec: Tree) -> Claim:

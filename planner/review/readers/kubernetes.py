@@ -56,6 +56,11 @@ def servers_of(roots: Sequence[Tree]) -> list[Server]:
     objects = [one for root in roots for one in _unpacked(root)]
     fronts = [front for one in objects if one.string("kind") == "Service" and (front := _front(one)) is not None]
     maps = {name: data for one in objects if (name := one.string("metadata", "name")) and (data := _data(one))}
+    claims = {
+        one.string("metadata", "name"): at
+        for one in objects
+        if one.string("kind") == "PersistentVolumeClaim" and (at := pods.one_node(one, "spec", "accessModes"))
+    }
     found: list[Found] = []
     for one in objects:
         if len(found) >= _MOST_SERVERS:
@@ -68,7 +73,7 @@ def servers_of(roots: Sequence[Tree]) -> list[Server]:
         elif kind in ("LLMInferenceService", "LLMInferenceServiceConfig"):
             found += [Found(server, {}) for server in kserve.llm_servers(one)]
         elif kind not in ("Service", "ConfigMap", "Secret"):
-            found += _workload(one, kind, maps)
+            found += _workload(one, kind, maps, claims)
     return [_behind(one, fronts) for one in found]
 
 
@@ -148,7 +153,7 @@ def _pods(root: Tree) -> Iterator[Pod]:
                 waiting.append((one, named, labels, depth + 1))
 
 
-def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
+def _workload(root: Tree, kind: str, maps: pods.Maps, claims: Mapping[str | None, Text]) -> list[Found]:
     name = root.string("metadata", "name") or ""
     size = root.integer("spec", "leaderWorkerTemplate", "size")
     found = []
@@ -170,6 +175,7 @@ def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
             server = replace(
                 server,
                 claim=claim,
+                one_node=next((at for one in _claimed(pod.spec) if (at := claims.get(one)) is not None), None),
                 # Where Ray is started beside it, the other ranks are other pods.
                 spread=kind.startswith("Ray") or (nodes == 1 and _starts_ray(container)),
                 replicas=1 if replicas is None else replicas,
@@ -178,6 +184,12 @@ def _workload(root: Tree, kind: str, maps: pods.Maps) -> list[Found]:
     if kind == "InferenceService":
         found += [Found(server, {}) for server in kserve.predictors(root)]
     return found
+
+
+def _claimed(spec: Tree) -> Iterator[str | None]:
+    """The claims whose volumes a pod has."""
+    for volume in spec.each("volumes"):
+        yield volume.string("persistentVolumeClaim", "claimName")
 
 
 def _starts_ray(container: Tree) -> bool:

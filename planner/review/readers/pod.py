@@ -177,6 +177,13 @@ def mounts(container: Tree, spec: Tree) -> list[Mount]:
     return found
 
 
+def one_node(holder: Tree, *path: str) -> Text | None:
+    """Where access modes are written that leave a volume to one node; None where none are, or others too."""
+    modes = holder.get(*path)
+    names = [one.value for one in modes.list()] if modes is not None else []
+    return modes.text if modes is not None and names and set(names) <= {"ReadWriteOnce", "ReadWriteOncePod"} else None
+
+
 def gpu_claim(container: Tree, spec: Tree) -> Claim:
     """The GPUs a container asks for, and what the pod says of the node."""
     vendor, count, at = None, None, None

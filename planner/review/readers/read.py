@@ -15,6 +15,7 @@ from planner.review.readers import (
     compose,
     dockerfile,
     helm,
+    heredoc,
     kubernetes,
     kustomize,
     loose,
@@ -94,10 +95,7 @@ def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> A
     if supervisor.is_configuration(text):
         return Artefact("supervisor configuration", supervisor.servers_of(plain(text, 0)))
     if systemd.is_unit(text):
-        whole = plain(text, 0)
-        servers, elsewhere = systemd.servers_of(whole, beside)
-        restarts = systemd.restarts_at_once(whole) if servers else None
-        return Artefact("systemd unit", servers, elsewhere, restarts=restarts)
+        return _units(plain(text, 0), beside)
     wants_yaml = ending in (".yaml", ".yml", ".json")
     if wants_yaml or (
         ending not in (".sh", ".bash", ".slurm", ".sbatch") and not text.startswith("#!") and _KEY_LINE.search(text)
@@ -113,6 +111,17 @@ def _read(source: Source, ending: str, beside: Callable[[str], str | None]) -> A
         if wants_yaml:
             return Artefact("YAML")
     return _shell(source, beside)
+
+
+def _units(whole: Text, beside: Callable[[str], str | None]) -> Artefact:
+    """The servers of a unit, or of those that a script writes."""
+    found = Artefact("systemd unit")
+    for unit in [one for one in heredoc.bodies(whole) if systemd.is_unit(one.value)] or [whole]:
+        servers, elsewhere = systemd.servers_of(unit, beside)
+        found.servers += servers
+        found.asked += elsewhere
+        found.restarts = found.restarts or (systemd.restarts_at_once(unit) if servers else None)
+    return found
 
 
 def _page(source: Source, beside: Callable[[str], str | None]) -> Artefact:

@@ -36,6 +36,10 @@ def find(case: Case, source: Source) -> Iterator[Finding]:
         yield from _gpus(case)
     yield from _shared_memory(case, source)
     yield from _cache(case)
+    yield from _volume(case)
+    for key, place in server.unread:
+        said, cure = f"nothing reads `{key.value}` here: it belongs under {place}", f"{place}.{key.value}"
+        yield finding("key-misplaced", said, key, cure=cure)
     yield from _user(case)
     yield from _probes(case)
 
@@ -208,6 +212,15 @@ def _keeps(case: Case, mount: Mount) -> bool:
     if folder is not None and folder.startswith(mount.target):
         return True
     return target in ("/root", "/home", "/mnt") or any(word in target for word in _CACHES)
+
+
+def _volume(case: Case) -> Iterator[Finding]:
+    """Replicas on several nodes cannot have a volume of one."""
+    server = case.server
+    if server.one_node is not None and server.replicas > 1:
+        said = f"its {server.replicas} replicas share a volume that one node can mount: ReadWriteOnce"
+        cure = "accessModes: [ReadWriteMany], or [ReadOnlyMany] once the weights are there"
+        yield finding("volume-one-node", said, server.one_node, cure=cure)
 
 
 def _user(case: Case) -> Iterator[Finding]:
