@@ -83,7 +83,7 @@ def _number(key: str, value: Text, at: Text) -> Iterator[Finding]:
 
 def _unknown(case: Case, key: str, at: Text, source: Source) -> Iterator[Finding]:
     """A name that the engine has in no release, and that nothing else in the text takes up."""
-    if re.search(rf"\$[{{(]?{key}\b|(?:environ|getenv)\W{{1,4}}{key}\b", source.text):
+    if re.search(rf"\$[{{(]?{key}\b|(?:environ(?:\.get)?|getenv)\W{{1,4}}{key}\b", source.text):
         return
     near, image = variables().nearest(key), case.server.image
     if near is not None:
