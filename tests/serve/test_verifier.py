@@ -165,7 +165,6 @@ DOUBTS = [
     ("one-call", "tool-parallel", "one call"),
     ("never-ends", "chat", "only the limit of 1 tokens ended it"),
     ("misrouted", "chat", "other/model answered"),
-    ("seedless", "seed", "with one seed 'Rome"),
     ("leaves-out", "counting", "100 came where 4 was next"),
     ("babbles", "counting", "it ended after 0"),
     ("stream-held", "counting", "all 100000 tokens of the stream came at once"),

@@ -37,7 +37,6 @@ CHECKS: CheckList[Probe] = CheckList(
         NamedCheck(name="depths", title="a hidden number is found", run=knowledge.depths),
         NamedCheck(name="deterministic", title="the same words twice", run=consistency.deterministic),
         NamedCheck(name="counting", title="a long answer stays right", run=knowledge.counting),
-        NamedCheck(name="seed", title="a seed repeats the words", run=consistency.seed),
         NamedCheck(name="stop", title="a stop word ends an answer", run=consistency.stop),
         NamedCheck(name="logprobs", title="log probabilities are sane", run=consistency.logprobs),
         NamedCheck(name="usage", title="tokens are counted", run=consistency.usage),

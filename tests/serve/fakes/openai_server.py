@@ -315,9 +315,6 @@ class Handler(BaseHTTPRequestHandler):
             return "Well, that would be a rather long list, and who would ever read it?"
         if fault == "cross-talk" and "Repeat this" in question:
             return "4100"
-        if fault == "seedless" and "whichever you like" in question:
-            self.server.drafts += 2
-            return f"Rome, a cat and {('red', 'blue')[self.server.drafts % 2]}."
         if fault == "fickle":
             self.server.drafts += 2
             return f"{('Yes', 'No', 'Maybe', 'Never')[self.server.drafts % 4]}, {known}"

@@ -17,8 +17,6 @@ COLOURS = "Name the three primary colours."
 LONG_STORY = "Count from 1 to 400, one number per line."
 FREED_S = 10.0
 """How long an engine may take to notice that a client has gone."""
-ANYTHING = "Name a city, an animal and a colour, whichever you like."
-SEED = 7
 USAGE_TOKENS = 2
 _ALMOST_ZERO = 1e-6
 _LEAST_LIKELY = -math.log(1e6)
@@ -51,17 +49,6 @@ def must_agree(first: str, second: str, *, seen: str) -> None:
     if first.split()[:1] != second.split()[:1]:
         raise Failed(told, BROKEN_HINT)
     raise Doubtful(told, "a cached prefix may change the last bit; more than a word or two should not differ")
-
-
-def seed(probe: Probe) -> str:
-    """At temperature 1 the same seed gets the same words."""
-    first, second = (probe.chat(ANYTHING, temperature=1.0, seed=SEED).content for _ in range(2))
-    if first != second:
-        raise Doubtful(
-            f"with one seed {brief(first, 40)!r}, then {brief(second, 40)!r}",
-            "clients that count on `seed` get other words each time",
-        )
-    return f"twice {brief(first, 60)!r}"
 
 
 def stop(probe: Probe) -> str:
