@@ -235,7 +235,7 @@ def _run(argv: list[str] | None, wizard: Wizard | None) -> int:
     except InvalidRequest as error:
         from planner.planning.request import in_options
 
-        report_error(in_options(error), error.hint)
+        report_error(*in_options(error))
         return ExitCode.USAGE
     except LaunchFailed as error:
         report_error(str(error), error.hint)

@@ -17,6 +17,7 @@ from planner.errors import InvalidRequest, M35Error
 from planner.facts.vllm import vllm_facts
 from planner.memory.rank import Calibration
 from planner.model import ModelSpec
+from planner.planning.load import LOAD
 from planner.planning.setting import Kind, Setting, flags_of, option_of
 from planner.settings import Layout
 
@@ -185,19 +186,19 @@ def option_for(name: str) -> str:
     return option_of(name, SETTINGS[name]) if name in SETTINGS else "--" + name.replace("_", "-")
 
 
-def in_options(refusal: M35Error) -> str:
-    """Return the words of a refusal with options where they name fields of a request.
+def in_options(refusal: M35Error) -> tuple[str, str]:
+    """Return the words of a refusal and its hint, with options where they name fields of a request or a load.
 
-    >>> in_options(InvalidRequest("max_num_seqs", "max_num_seqs (8) is more than max_num_batched_tokens (4)"))
-    '--max-num-seqs (8) is more than --max-num-batched-tokens (4)'
+    >>> in_options(InvalidRequest("max_num_seqs", "max_num_seqs (8) is too few", hint="raise max_num_seqs to 9"))
+    ('--max-num-seqs (8) is too few', 'raise --max-num-seqs to 9')
     """
-    said = str(refusal)
+    said = (str(refusal), refusal.hint or "")
     if isinstance(refusal, InvalidRequest):
         # A field of one word is a word of English, too: it is an option as the first word and before a value.
-        for name in {refusal.field, *(name for name in SETTINGS if "_" in name)}:
-            word = re.escape(name)
+        for name in {refusal.field, *(name for name in (*SETTINGS, *LOAD) if "_" in name)}:
+            word, option = re.escape(name), option_for(name)
             named = rf"(?<![\w`-]){word}(?!\w)" if "_" in name else rf"^{word}(?!\w)|(?<![\w`-]){word}(?= `)"
-            said = re.sub(named, option_for(name), said)
+            said = (re.sub(named, option, said[0]), re.sub(named, option, said[1]) if "_" in name else said[1])
     return said
 
 

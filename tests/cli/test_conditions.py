@@ -7,6 +7,8 @@ import re
 import pytest
 
 from planner.cli import main
+from planner.planning.load import LOAD
+from planner.planning.request import SETTINGS
 
 LOAD = ("--concurrency", "64", "--ttft-ms", "100", "--tpot-ms", "5")
 
@@ -46,6 +48,20 @@ def test_no_rate_is_shown_as_nothing(capsys: pytest.CaptureFixture[str]) -> None
             assert not re.search(r"\b0(\.0)? (tok|ms)|\s0(\.0)?\s", shown), shown
             # An answer of one token has no time per further token.
             assert ("TPOT" in shown) == (tokens == "40" or bool(page))
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("-tp", "8", "-pp", "8"), ("--eagle", "--acceptance-length", "9"), ("--turns", "1000"),
+        ("--max-model-len", "4096", "--prompt-tokens", "9000"), ("--max-num-seqs", "4", "--concurrency", "9"),
+        ("--language-model-only", "--images-per-request", "1"),
+    ],
+)  # fmt: skip
+def test_a_refusal_and_its_hint_speak_of_options(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
+    code, _, err = call(capsys, "--gpus", "8xH200", *argv)
+    assert code == 2
+    assert not [name for name in (*SETTINGS, *LOAD) if "_" in name and name in err], err
 
 
 def test_idle_gpus_are_named_with_the_layout_that_would_use_them(capsys: pytest.CaptureFixture[str]) -> None:

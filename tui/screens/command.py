@@ -144,8 +144,8 @@ class CommandScreen(StepScreen):
         line = self.query_one("#read-back", Static)
         line.set_class(self._refusal is not None, "refused")
         if self._refusal is not None:
-            hint = f" ({self._refusal.hint})" if self._refusal.hint else ""
-            line.update(f"✗ {in_options(self._refusal)}{hint}")
+            said, hint = in_options(self._refusal)
+            line.update(f"✗ {said} ({hint})" if hint else f"✗ {said}")
         elif self.answers.edited is not None and isinstance(self.answer, Plan):
             kept = " ".join(self.answers.edited.unplanned)
             told = f"✓ read back as {self.answer.verdict}: {headline(self.answer)}"

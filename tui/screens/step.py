@@ -199,7 +199,8 @@ class StepScreen(Screen[Move]):
 
     def say_refused(self, error: M35Error) -> None:
         """Show an expected failure without leaving the step."""
-        self.notify(error.hint or "", title=in_options(error), severity="error", timeout=8)
+        said, hint = in_options(error)
+        self.notify(hint, title=said, severity="error", timeout=8)
 
     @on(Resize)
     def _measure(self, event: Resize) -> None:

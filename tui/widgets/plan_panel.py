@@ -133,9 +133,10 @@ class PlanPanel(Widget):
         """The column, as long as the widget is high."""
         width = max(20, self.content_size.width)
         if self.problem is not None:
-            lines = wrapped(f"✗ {in_options(self.problem)}", width=width, style="bold $text-error", indent="  ")
-            if self.problem.hint:
-                lines += [Content(""), *wrapped(self.problem.hint, width=width)]
+            said, hint = in_options(self.problem)
+            lines = wrapped(f"✗ {said}", width=width, style="bold $text-error", indent="  ")
+            if hint:
+                lines += [Content(""), *wrapped(hint, width=width)]
             return Content("\n").join(lines)
         if self.plan is None:
             return Content.styled("choose GPUs to see a plan", "$secondary")
