@@ -64,6 +64,15 @@ def format_tokens(tokens: int) -> str:
     return f"{tokens:,}"
 
 
+def counted(number: int, thing: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "token"), counted(8192, "token")
+    ('1 token', '8,192 tokens')
+    """
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 def format_figure(value: float, *, decimals: int = 1) -> str:
     """Return a rate or a time with as many decimals as are read; what is not nothing is never shown as 0.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hw_specs.units import KIB, format_gib, format_tokens
+from hw_specs.units import KIB, counted, format_gib, format_tokens
 from planner.facts.policy import policy
 from planner.facts.vllm import vllm_facts
 from planner.memory.term import Bound
@@ -63,10 +63,11 @@ def _fault(outcome: Outcome) -> str:
         worst = " with every uncertain term at its worst" if outcome.too_short else ""
         count = outcome.sequences_that_fit(outcome.settings.max_model_len, bound)
         each = format_tokens(outcome.length_per_sequence(bound))
-        held = f"{count} sequence{'' if count == 1 else 's'}" if count else "no sequence"
+        held = counted(count, "sequence") if count else "no sequence"
+        asked = f"{outcome.question.sequences:,}"
         return (
             f"{format_gib(rank.available[bound])} GiB of KV cache hold {held} of {wanted} tokens{worst}, not "
-            f"{outcome.question.sequences}; {outcome.question.sequences} sequences would have {each} tokens each"
+            f"{asked}; {asked} sequences would have {each} tokens each"
         )
     if outcome.too_short:
         longest_safe = outcome.kv_cache.largest_max_model_len_low

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hw_specs.frozen import dataclass
-from hw_specs.units import GIB, format_gib, format_tokens
+from hw_specs.units import GIB, counted, format_gib, format_tokens
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, Plan, Rejected
 from planner.settings import Layout
@@ -127,10 +127,10 @@ def choice(plan: Plan) -> tuple[tuple[str, str], ...]:
 def choice_line(plan: Plan) -> str:
     """The chosen settings in one line."""
     settings = plan.settings
-    return (
-        f"{settings.layout}, {format_tokens(settings.max_model_len)} tokens, {settings.max_num_seqs:,} sequences and "
-        f"{settings.max_num_batched_tokens:,} tokens a step"
+    step = (
+        f"{counted(settings.max_num_seqs, 'sequence')} and {counted(settings.max_num_batched_tokens, 'token')} a step"
     )
+    return f"{settings.layout}, {counted(settings.max_model_len, 'token')}, {step}"
 
 
 SEVERAL = 2.0

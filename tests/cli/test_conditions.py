@@ -7,7 +7,7 @@ import re
 import pytest
 
 from planner.cli import main
-from planner.planning.load import LOAD
+from planner.planning.load import LOAD as OF_A_LOAD
 from planner.planning.request import SETTINGS
 
 LOAD = ("--concurrency", "64", "--ttft-ms", "100", "--tpot-ms", "5")
@@ -61,7 +61,14 @@ def test_no_rate_is_shown_as_nothing(capsys: pytest.CaptureFixture[str]) -> None
 def test_a_refusal_and_its_hint_speak_of_options(capsys: pytest.CaptureFixture[str], argv: tuple[str, ...]) -> None:
     code, _, err = call(capsys, "--gpus", "8xH200", *argv)
     assert code == 2
-    assert not [name for name in (*SETTINGS, *LOAD) if "_" in name and name in err], err
+    assert not [name for name in (*SETTINGS, *OF_A_LOAD) if "_" in name and name in err], err
+
+
+def test_one_of_a_thing_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    out = call(capsys, "--gpus", "8xH200", "--max-num-batched-tokens", "1")[1]
+    assert "1 sequence and 1 token a step" in out
+    out = call(capsys, "--gpus", "8xH200", "--concurrency", "10000")[1]
+    assert "not 10,000; 10,000 sequences would have" in " ".join(out.split())
 
 
 def test_idle_gpus_are_named_with_the_layout_that_would_use_them(capsys: pytest.CaptureFixture[str]) -> None:

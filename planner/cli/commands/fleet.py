@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hw_specs.units import format_figure
+from hw_specs.units import counted, format_figure
 from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
@@ -114,7 +114,7 @@ def _share(
 
     workload = workload_of(load, concurrency=None)
     targets = Targets(ttft_ms=ttft_ms, tpot_ms=tpot_ms)
-    say("note", f"forecasting {len(rows)} {'host' if len(rows) == 1 else 'hosts'}")
+    say("note", f"forecasting {counted(len(rows), 'host')}")
     with Progress("forecast", total=len(rows)) as progress:
         shared = share_load(rows, workload, targets, progress=progress.at)
     if as_json:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hw_specs.units import counted
 from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
@@ -117,6 +118,6 @@ def _checks_pass(order: StartOrder, plan: Plan | None) -> bool:
             narrate("\n".join(check_lines(result)))
         failed += result.status == "fail"
     if failed:
-        say("error", f"{failed} preflight check{'s' if failed > 1 else ''} failed")
+        say("error", f"{counted(failed, 'preflight check')} failed")
         say("hint", "--no-check starts it anyway; `m35-plan check` shows every check")
     return not failed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hw_specs.units import counted
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
 from planner.planning.capacity import most_in_flight
@@ -95,5 +96,5 @@ def emit(plan: Plan, deployment: Deployment) -> str:
         plan, "HorizontalPodAutoscaler", [autoscaler(plan, deployment, limit)], basis(plan, deployment, limit),
         f"prometheus-adapter must serve {IN_FLIGHT} as the pod metric {IN_FLIGHT.replace(':', '_')}:",
         f"  seriesQuery: '{IN_FLIGHT}', metricsQuery: 'sum(<<.Series>>{{<<.LabelMatchers>>}}) by (<<.GroupBy>>)'",
-        f"the emitter `prometheus-operator` records that series; at most {pods(plan)} pods, as planned",
+        f"the emitter `prometheus-operator` records that series; at most {counted(pods(plan), 'pod')}, as planned",
     )  # fmt: skip

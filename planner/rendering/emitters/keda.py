@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from hw_specs.units import counted
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.expectations import RUNNING, WAITING, chosen
@@ -50,5 +51,5 @@ def emit(plan: Plan, deployment: Deployment) -> str:
     limit = threshold(plan, deployment)
     return commented_yaml(
         plan, "KEDA ScaledObject", [scaled_object(plan, deployment, limit)], basis(plan, deployment, limit),
-        f"at most {pods(plan)} pods, as planned",
+        f"at most {counted(pods(plan), 'pod')}, as planned",
     )  # fmt: skip

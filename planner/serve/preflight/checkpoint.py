@@ -12,7 +12,7 @@ from typing import Any
 
 from hw_specs.parsing import parse_json
 from hw_specs.reading import UnreadableInput, read_text
-from hw_specs.units import format_gib
+from hw_specs.units import counted, format_gib
 from planner.checkpoint.document import INDEX_LIMIT_BYTES, read_object
 from planner.checkpoint.headers import read_header, read_index
 from planner.errors import UnreadableCheckpoint
@@ -186,7 +186,7 @@ def _describe(name: str, subject: Subject, layout: str, *, planned_bytes: int | 
             f"it is another model, or a part of one: `hf download --force-download {name} {_FETCH[layout]}`",
         )
     if state is not None and state.complete:
-        files = f"{state.files} file{'s' if state.files > 1 else ''}"
+        files = counted(state.files, "file")
         return f"{layout} layout complete: {files}, {format_gib(state.size_bytes)} GiB"
     other = "hf" if layout == "mistral" else "mistral"
     fetch = f"`hf download {name} {_FETCH[layout]}` fetches this layout alone"
