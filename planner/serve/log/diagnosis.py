@@ -33,6 +33,7 @@ from planner.serve.log.events import (
     Figure,
     PhaseStarted,
     Progress,
+    StallSeen,
     TimedOut,
     TracebackSeen,
 )
@@ -235,7 +236,9 @@ def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> b
     steps = pod_steps(events)
     return (
         bool(reader.stamp)
-        or any(isinstance(event, (PhaseStarted, Figure)) or event.rank for event in events if event not in steps)
+        or any(
+            isinstance(event, (PhaseStarted, Figure, StallSeen)) or event.rank for event in events if event not in steps
+        )
         or b"vllm" in log
         or b"vLLM" in log
     )
