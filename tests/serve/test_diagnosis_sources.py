@@ -117,6 +117,15 @@ def test_standard_error_alone_says_that_the_server_was_ready(files: Files) -> No
     assert files.document("m35.err", "died.out")["code"] == "no-kv-memory"
 
 
+def test_a_ready_line_without_a_time_excuses_nobody(files: Files) -> None:
+    refused = "(EngineCore pid=293) ERROR [core.py:9] ValueError: No available memory for the cache blocks."
+    files.write(m35_err=[READY], m35_out=[refused], quiet_out=[*LOADING, *node_one()])
+    for names in (("m35.err", "m35.out"), ("m35.out", "m35.err")):
+        assert files.document(*names)["code"] == "no-kv-memory"
+    for names in (("m35.err", "quiet.out"), ("quiet.out", "m35.err")):
+        assert str(files.document(*names)["code"]).startswith("oom-")
+
+
 def test_a_replica_that_came_up_does_not_excuse_another_one(files: Files) -> None:
     late = [line.replace("11-20 09:", "11-20 10:") for line in LINES]
     failed = [*LOADING, *node_one()]

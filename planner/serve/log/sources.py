@@ -26,8 +26,10 @@ _SYSLOG = re.compile(rb"(?m)^([A-Z][a-z]{2}) ([ \d]\d \d\d:\d\d:\d\d) ")
 _ENGINE = re.compile(rb"\b(?:DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+(\d\d-\d\d \d\d:\d\d:\d\d)\s")
 _CLOCKS = (_ISO, _SYSLOG, _ENGINE)
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-_FIRST, _LAST = (0, ""), (2, "")
-"""Where lines stand to which no time can be given: before all others or behind them."""
+_BEFORE, _FIRST, _LAST = (0, ""), (1, ""), (3, "")
+_TIMED = 2
+"""Where lines stand to which no time can be given: up to a ready line whose time nothing tells before all others, so
+that it excuses nobody; else before those with a time, or behind them."""
 _READY = b"Application startup complete."
 """uvicorn says it on standard error, without a time."""
 _SERVES = b"Starting vLLM "
@@ -102,15 +104,15 @@ def join_logs(logs: Mapping[str, LogExcerpt]) -> LogExcerpt:
     lines = [log.text.removesuffix(b"\n").split(b"\n") for log in logs.values()]
     times = [_times(one, clock) for one in lines]
     serves = min((time for at, one in zip(times, lines, strict=True) for time, line in zip(at, one, strict=True)
-                  if time[0] == 1 and _SERVES in line), default=None)  # fmt: skip
+                  if time[0] == _TIMED and _SERVES in line), default=None)  # fmt: skip
     timed = False
     for index, (at, one) in enumerate(zip(times, lines, strict=True)):
-        if any(time[0] == 1 for time in at):
+        if any(time[0] == _TIMED for time in at):
             timed = True
             continue
-        ready = next((number for number, line in enumerate(one, 1) if _READY in line), 0) if serves is not None else 0
-        behind = _LAST if timed or ready else _FIRST
-        times[index] = [serves or _LAST] * ready + [behind] * (len(one) - ready)
+        ready = next((number for number, line in enumerate(one, 1) if _READY in line), 0)
+        behind = _LAST if timed or (ready and serves) else _FIRST
+        times[index] = [serves or _BEFORE] * ready + [behind] * (len(one) - ready)
     order = sorted((time, index, number) for index, at in enumerate(times) for number, time in enumerate(at, 1))
     excerpts = list(logs.items())
     text: list[bytes] = []
@@ -134,7 +136,7 @@ def _times(lines: list[bytes], clock: re.Pattern[bytes]) -> list[tuple[int, str]
         said = clock.search(line)
         time = _clocked(said, clock) if said is not None else ""
         before = found[-1] if found else _FIRST
-        found.append(max(before, (1, time)) if time else before)
+        found.append(max(before, (_TIMED, time)) if time else before)
     first = next((time for time in found if time != _FIRST), _FIRST)
     return [first if time == _FIRST else time for time in found]
 
