@@ -52,7 +52,7 @@ def plan_for_workload(
     """
     from planner.speed.drafting import check_acceptance
     from planner.speed.energy import energy_of
-    from planner.speed.predict import forecast
+    from planner.speed.predict import forecast, steady_run
 
     targets = targets or Targets()
     _check(request, workload, price_per_gpu_hour, price_per_kwh)
@@ -73,7 +73,20 @@ def plan_for_workload(
     candidates = comparison.ways(workload, targets, progress=heard)
     chosen = pick(candidates, objective, targets)
     speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
-    reasons = _reasons(chosen, candidates, workload, objective, targets)
+    compared, queues = candidates, []
+    if not speed.keeps_up:
+        asked = [way for way in candidates if way.asked]
+        steady = [way for way in asked if way is not chosen and steady_run(way.plan, workload) is not None]
+        rate = f"{workload.request_rate:g} requests/s"
+        queues.append(f"{len(asked) - len(steady)} of {len(asked)} ways compared fall behind {rate}")
+        if steady:
+            # A queue that grows meets no target for long.
+            chosen, compared = (
+                pick(steady, objective, targets),
+                [*steady, *(way for way in candidates if not way.asked)],
+            )
+            speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
+    reasons = [*_reasons(chosen, compared, workload, objective, targets), *queues]
     meets = chosen.miss(targets) <= 1
     if meets:
         levers = tuple(lever for lever in make_plan(chosen.plan.request).levers if not _may_miss(lever, targets))
@@ -191,7 +204,11 @@ def _reasons(
         )
     elif wanted:
         said.append(f"{len(meeting)} of {len(asked)} ways meet every target")
-    rivals = sorted((c for c in (meeting or asked) if c.name != chosen.name), key=lambda c: c.figures.latency_ms)
+    # A batch size that the user did not ask for wins by a lead only, so that it is no rival of the engine's own.
+    rivals = sorted(
+        (c for c in (meeting or asked) if c.name != chosen.name and c.default_batch >= chosen.default_batch),
+        key=lambda c: c.figures.latency_ms,
+    )
     figures = chosen.figures
     aim = {
         "latency": "shortest end-to-end latency", "throughput": "most tokens per second",

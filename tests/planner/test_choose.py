@@ -300,7 +300,7 @@ def test_too_large_a_share_is_cured_by_a_smaller_one() -> None:
 def test_too_many_sequences_are_named_with_the_number_that_fits(gpus: str, settings: dict[str, int]) -> None:
     found = answer(gpus, **settings)
     assert found.verdict == "does-not-fit"
-    assert f"not {settings['concurrency']}" in found.reasons[0]
+    assert f"not {settings['concurrency']:,}" in found.reasons[0]
     lever = next(lever for lever in found.levers if lever.name == "concurrency")
     fitting = int(lever.flag.split()[1])
     length = settings.get("max_model_len", found.settings.max_model_len)

@@ -41,6 +41,14 @@ def test_latency_picks_the_fastest_and_context_the_longest() -> None:
     )
 
 
+@pytest.mark.parametrize("rate", (12.5, 14.0, 15.5))
+def test_a_layout_whose_queue_grows_is_taken_only_where_every_queue_does(rate: float) -> None:
+    workload = Workload(prompt_tokens=1024, output_tokens=1024, request_rate=rate)
+    layouts = ({"tensor_parallel_size": size} for size in (2, 4, 8))
+    alone = [ask("8xH200", workload, request=request).forecast.keeps_up for request in layouts]
+    assert ask("8xH200", workload).forecast.keeps_up == any(alone)
+
+
 def test_the_front_holds_nothing_that_is_beaten() -> None:
     rows = ask().section.layouts
     for row in (row for row in rows if row.on_front):

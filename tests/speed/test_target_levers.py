@@ -7,6 +7,7 @@ import dataclasses
 import pytest
 
 from hw_specs import parse_gpus
+from hw_specs.units import format_figure
 from planner import PlanRequest
 from planner.cli import main
 from planner.errors import InvalidRequest
@@ -62,7 +63,7 @@ def test_each_lever_is_the_plan_that_one_gets_with_it(missed: tuple[Plan, Worklo
         said = again.forecast
         assert lever.note.startswith(
             f"TTFT {said.ttft_ms.expected:,.0f} ms, TPOT {said.tpot_ms.expected:,.1f} ms, "
-            f"{said.output_tokens_per_s.expected:,.0f} tokens/s"
+            f"{format_figure(said.output_tokens_per_s.expected)} tokens/s"
         ), lever.flag
 
 
