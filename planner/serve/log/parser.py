@@ -164,7 +164,7 @@ class StartupLog:
         rank, text = said.rank, said.text
         events = self._follow_traceback(said)
         needles = self._patterns.needles_once_ready if self._phase == "ready" else self._patterns.needles
-        if not any(needle in text for needle in needles):
+        if not needles.in_line(text):
             return events
         for pattern in self._patterns.lines:
             if pattern.needle in text and pattern.printed_by(self._release):

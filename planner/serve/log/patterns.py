@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 
 from planner.errors import UnknownVersion
 from planner.facts.log_lines import FailureLine, Weight, log_lines
@@ -13,7 +13,10 @@ from planner.serve.log.causes import WEIGHTS, causes
 from planner.serve.log.events import ENDINGS
 from planner.serve.prometheus import MOST
 
+LONGEST_KEPT = 400
+"""Characters of a line of which it is kept whether it holds something."""
 _GIB = 2**30
+_NUMBER = re.compile(r"\d+")
 _SUFFIX = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -59,6 +62,31 @@ class FatalPattern:
     regex: re.Pattern[str]
 
 
+class Needles:
+    """Texts, and whether a line holds one of them. A server that runs prints lines that differ in their numbers only:
+    what was found of one is kept for the others."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = tuple(sorted(texts))
+        shapes = tuple((text, _shape(text)) for text in self.texts)
+
+        @lru_cache(maxsize=4096)
+        def near(shape: str) -> tuple[str, ...]:
+            return tuple(text for text, own in shapes if own in shape)
+
+        self._near = near
+
+    def in_line(self, text: str) -> bool:
+        """Whether `text` holds one of them."""
+        near = self._near(_shape(text)) if len(text) <= LONGEST_KEPT else self.texts
+        return any(one in text for one in near)
+
+
+def _shape(text: str) -> str:
+    """A text without its numbers; what stands in another text, stands in its shape too."""
+    return _NUMBER.sub("0", text)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogPatterns:
     """Everything the parser looks for."""
@@ -68,9 +96,9 @@ class LogPatterns:
     """The telling ones first: of one line only the first that matches counts."""
     stalls: tuple[FailurePattern, ...]
     fatal: tuple[FatalPattern, ...]
-    needles: tuple[str, ...]
+    needles: Needles
     """Texts of which a line that can matter holds at least one."""
-    needles_once_ready: tuple[str, ...]
+    needles_once_ready: Needles
     """The same for a server that runs: how it stops, and how it fails."""
     told: tuple[str, ...]
     """Texts in which the engine core says that it was asked to stop."""
@@ -118,14 +146,13 @@ def log_patterns() -> LogPatterns:
     stalls = tuple(FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.stalls)
     fatal = tuple(FatalPattern(needle=entry.needle, regex=re.compile(entry.regex)) for entry in table.fatal)
     failing = {item.needle for item in failures} | {item.needle for item in fatal} | {*table.told.texts}
-    needles = sorted({item.needle for item in lines} | {item.needle for item in stalls} | failing)
     return LogPatterns(
         lines=lines,
         failures=tuple(failures),
         stalls=stalls,
         fatal=fatal,
-        needles=tuple(needles),
-        needles_once_ready=tuple(sorted({p.needle for p in lines if p.phase in ENDINGS} | failing)),
+        needles=Needles({item.needle for item in lines} | {item.needle for item in stalls} | failing),
+        needles_once_ready=Needles({p.needle for p in lines if p.phase in ENDINGS} | failing),
         told=table.told.texts,
         survived=table.survived.texts,
         wrappers=table.wrappers.texts,
