@@ -76,13 +76,24 @@ def test_phases_never_go_back_whatever_the_order_of_lines(data: st.DataObject) -
     assert len([phase for phase in seen if phase >= len(PHASES)]) <= 1
 
 
+@settings(deadline=None)
+@given(
+    before=st.text(alphabet="0429 -/ab", max_size=12),
+    text=st.sampled_from(log_patterns().needles.texts),
+    after=st.text(alphabet="0429 -/ab", max_size=12),
+    cut=st.integers(0, 2),
+)
+def test_a_line_is_searched_as_if_for_each_text_alone(before: str, text: str, after: str, cut: int) -> None:
+    line = before + text[cut:] + after
+    for needles in (log_patterns().needles, log_patterns().needles_once_ready):
+        assert needles.in_line(line) == any(one in line for one in needles.texts)
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     noise=st.lists(
         st.text(alphabet=st.characters(codec="ascii", exclude_characters="\r\n\x1b("), min_size=1, max_size=60).filter(
-            lambda text: (
-                not text.startswith("Traceback") and not any(needle in text for needle in log_patterns().needles)
-            )
+            lambda text: not text.startswith("Traceback") and not log_patterns().needles.in_line(text)
         ),
         max_size=10,
     ),

@@ -58,7 +58,7 @@ async def test_from_preflight_to_a_verified_server_that_stays(program: str, monk
         screen = app.screen
         assert isinstance(screen, VerifyScreen)
         await pilot.press("2")
-        await until(pilot, lambda: "k keeps these figures" in text_of(app))
+        await until(pilot, lambda: "`k` keeps these figures" in text_of(app))
         await pilot.press("k")
         await until(pilot, lambda: len(calibrations()) == 1)
         assert screen.answers.request is not None

@@ -57,7 +57,7 @@ async def test_every_field_says_what_it_is_where_there_is_room() -> None:
     app = stage.app_at(Step.WORKLOAD)
     async with app.run_test(size=LARGE) as pilot:
         await until(pilot, lambda: "serve text only: no vision weights" in text_of(app))
-        await until(pilot, lambda: "tokens of prompt and answer together" in text_of(app))
+        await until(pilot, lambda: "tokens of one request, prompt and answer" in text_of(app))
         await pilot.resize_terminal(120, 40)
         await until(pilot, lambda: "serve text only" not in text_of(app) or app.focused is not None)
         assert text_of(app).count("no vision weights, no") <= 1
