@@ -204,7 +204,7 @@ def _reasons(
         )
     elif wanted:
         said.append(f"{len(meeting)} of {len(asked)} ways meet every target")
-    # A batch size that the user did not ask for wins by a lead only, so that it is no rival of the engine's own.
+    # A batch size that the user did not ask for wins by a lead only, so that it does not rival the engine's own.
     rivals = sorted(
         (c for c in (meeting or asked) if c.name != chosen.name and c.default_batch >= chosen.default_batch),
         key=lambda c: c.figures.latency_ms,
