@@ -176,7 +176,7 @@ def _list(value: Any) -> Any:
 def _record(kind: type, inside: tuple[Any, ...]) -> _Read:
     known = keys(kind)
     if inside:
-        names = dict(zip(kind.__parameters__, inside, strict=True))  # type: ignore[attr-defined]
+        names = dict(zip(kind.__parameters__, inside, strict=True))  # type: ignore[attr-defined]  # generic classes have them
         known = {key: _filled(hint, names) for key, hint in known.items()}
     readers = {key: _reader(hint) for key, hint in known.items()}
     needed = required(kind)

@@ -93,8 +93,8 @@ def test_a_read_only_root_needs_a_temporary_folder() -> None:
     assert "/tmp" in found.message
     mounted = pod(container="{readOnlyRootFilesystem: true}", mounts="[{name: t, mountPath: /tmp}]")
     assert of(mounted, "read-only-root", "pod.yaml") == []
-    moved = pod(container="{readOnlyRootFilesystem: true}", env="[{name: TMPDIR, value: /work/tmp}]")
-    assert "/work/tmp" in of(moved, "read-only-root", "pod.yaml")[0].message
+    moved = pod(container="{readOnlyRootFilesystem: true}", env="[{name: TMPDIR, value: /scratch/tmp}]")
+    assert "/scratch/tmp" in of(moved, "read-only-root", "pod.yaml")[0].message
 
 
 @pytest.mark.parametrize(
