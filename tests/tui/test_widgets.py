@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from textual.app import App, ComposeResult
 
@@ -210,6 +210,7 @@ def test_a_dashboard_says_what_is_not_as_planned_at_any_width() -> None:
 
 
 @given(st.lists(st.floats(0, 1e7), min_size=1, max_size=40), st.integers(1, 6))
+@example([5e-324], 1)
 def test_a_history_ends_above_what_it_shows_and_keeps_its_size(values: list[float], height: int) -> None:
     top = ceiling(values)
     assert max(values) < top

@@ -14,6 +14,8 @@ from planner import Estimate
 _EIGHTHS = " ▁▂▃▄▅▆▇█"
 ROUND = (1, 1.5, 2, 3, 4, 5, 6, 8, 10)
 """What a history may end at, times a power of ten."""
+LEAST = 1e-9
+"""Below this a figure is nothing that a history could show, and powers of ten run out of digits."""
 BODY = "$accent 45%"
 """What is under the edge of a history."""
 LEAST_MARKED = 2
@@ -44,7 +46,7 @@ def ceiling(values: Sequence[float]) -> float:
     (600.0, 50.0, 1.0)
     """
     most = 1.1 * max(values, default=0.0)
-    if most <= 0:
+    if most < LEAST:
         return 1.0
     power = 10.0 ** math.floor(math.log10(most))
     return next(step * power for step in ROUND if step * power >= most)
