@@ -9,7 +9,7 @@ from hw_specs.units import format_gib
 from planner.cli.output import style, table
 from planner.cli.page import paragraph
 from planner.serve.log.comparison import Comparison, Difference
-from planner.serve.log.diagnosis import Diagnosis, LogLine
+from planner.serve.log.verdict import Diagnosis, LogLine
 from planner.serve.process.progress import TITLES
 
 _TRACEBACK_LINES = 40

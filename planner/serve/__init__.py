@@ -26,10 +26,10 @@ from hw_specs.lazy import lazy
 
 if TYPE_CHECKING:
     from planner.serve.check import CheckResult as CheckResult
-    from planner.serve.log.diagnosis import Diagnosis as Diagnosis
     from planner.serve.log.diagnosis import diagnose as diagnose
     from planner.serve.log.events import Event as Event
     from planner.serve.log.events import event_record as event_record
+    from planner.serve.log.verdict import Diagnosis as Diagnosis
     from planner.serve.preflight import run_preflight as run_preflight
     from planner.serve.process.endpoint import Endpoint as Endpoint
     from planner.serve.process.follower import Follower as Follower

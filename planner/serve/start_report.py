@@ -12,11 +12,12 @@ from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document, entry, to_value
 from planner.serve.log.comparison import Comparison, Difference, Predicted, compare
-from planner.serve.log.diagnosis import Diagnosis, LogLine, SourceSaid, diagnose
+from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
 from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, LogExcerpt, read_excerpt
 from planner.serve.log.measured import Measured, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
+from planner.serve.log.verdict import Diagnosis, LogLine, SourceSaid
 from planner.serve.process.health import read_metrics
 from planner.serve.process.run import Run, RunStatus
 from planner.serve.process.witness import gpu_memory, kernel_words

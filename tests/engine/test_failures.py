@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
-from planner.serve.log.diagnosis import Diagnosis, diagnose
+from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import PhaseStarted, ServerEnded
+from planner.serve.log.verdict import Diagnosis
 from planner.serve.process.follower import follow
 from planner.serve.process.run import Run
 from planner.serve.process.supervisor import family

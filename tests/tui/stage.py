@@ -271,7 +271,7 @@ NO_ROOM = (
 
 def failed(screen: LaunchScreen) -> None:
     """Let the start fail for want of memory."""
-    from planner.serve.log.diagnosis import LogLine
+    from planner.serve.log.verdict import LogLine
 
     starting(screen, share=0.45)
     ending = f"(EngineCore pid=200) ERROR 11-20 09:02:43 [core.py:1100] {NO_ROOM}\n".encode()

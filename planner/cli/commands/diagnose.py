@@ -20,9 +20,10 @@ from planner.cli.output import write, write_document
 from planner.cli.start_options import planned_here
 from planner.errors import PlannerError
 from planner.planning.answer import Plan
-from planner.serve.log.diagnosis import Diagnosis, diagnose
+from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.excerpt import NOTHING, LogExcerpt, read_excerpt
 from planner.serve.log.sources import diagnose_together
+from planner.serve.log.verdict import Diagnosis
 from planner.serve.process.run import Run
 from planner.serve.process.runs import attach, holds_run
 from planner.serve.start_report import DiagnosisDocument

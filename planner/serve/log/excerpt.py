@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
 
-from planner.serve.log.diagnosis import Diagnosis, LogLine
 from planner.serve.log.patterns import log_patterns
+from planner.serve.log.verdict import Diagnosis, LogLine
 
 HEAD_BYTES = 4 << 20
 """More than any start prints."""

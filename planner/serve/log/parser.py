@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 
 from planner.serve.log.events import (
@@ -22,37 +22,16 @@ from planner.serve.log.events import (
     PhaseStarted,
     Progress,
     StallSeen,
-    TracebackSeen,
 )
 from planner.serve.log.lines import Message, messages, plain_line
 from planner.serve.log.patterns import LinePattern, LogPatterns, log_patterns, minor_release, read_group, read_size
+from planner.serve.log.tracebacks import Tracebacks
 
 MAX_LINE_BYTES = 65_536
 """Longer lines are cut: no line of interest is longer, and a log may be garbage without line ends."""
 
-_MAX_TRACEBACK_LINES = 400
 _ORDER = {name: index for index, name in enumerate((*PHASES, *ENDINGS))}
 _BREAK = re.compile(rb"[\r\n]")
-_CHILD_HEADER = re.compile(r"^(?:Process \S+:|Exception in thread |Exception ignored in)")
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)\w*(?:: \S|$)")
-_CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
-
-
-@dataclass(slots=True)
-class _OpenTraceback:
-    """A traceback whose end has not been seen."""
-
-    rank: str
-    first_line: int
-    last_line: int
-    stamp: str
-    main_process: bool
-    text: list[str] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
-    exception: str = ""
-    """Of the first traceback of a chain: what happened before the handlers had their say."""
-    ended: bool = False
-    """The exception line was read; only continuation lines may follow."""
 
 
 @dataclass(slots=True)
@@ -81,11 +60,7 @@ class StartupLog:
         self._phase = ""
         self._last_work = ""
         self._release: tuple[int, int] | None = None
-        self._tracebacks: dict[str, _OpenTraceback] = {}
-        self._loose: dict[str, list[tuple[int, str]]] = {}
-        """Frames whose head was cut off, by process."""
-        self._child_header: set[str] = set()
-        self._death: TracebackSeen | None = None
+        self._tracebacks = Tracebacks()
         self._last_progress: tuple[str, int, int, str] | None = None
         self._failures_seen: set[tuple[str, str]] = set()
         self._last_text = ""
@@ -135,10 +110,8 @@ class StartupLog:
 
     def finish(self) -> tuple[Event, ...]:
         """Return the events of what was still open at the end of the log."""
-        events = self._segment()
-        for key in list(self._tracebacks):
-            events += self._close_traceback(key)
-        death = self._death
+        events = [*self._segment(), *self._tracebacks.close()]
+        death = self._tracebacks.death
         if death is not None and self._phase not in ("ready", *ENDINGS):
             self._phase = "failed"
             events.append(PhaseStarted(phase="failed", line=death.last_line, stamp=self._stamp, rank=death.rank))
@@ -162,7 +135,7 @@ class StartupLog:
     def _message(self, said: Message) -> list[Event]:
         self._stamp = said.stamp or self._stamp
         rank, text = said.rank, said.text
-        events = self._follow_traceback(said)
+        events: list[Event] = [*self._tracebacks.follow(said, line=self._line, stamp=self._stamp, source=self._source)]
         needles = self._patterns.needles_once_ready if self._phase == "ready" else self._patterns.needles
         if not needles.in_line(text):
             return events
@@ -293,83 +266,6 @@ class StartupLog:
             self._last_work = phase
         self._last_progress = None
         return [PhaseStarted(phase=phase, line=self._line, stamp=self._stamp, rank=rank)]
-
-    def _follow_traceback(self, said: Message) -> list[Event]:
-        events: list[Event] = []
-        rank, text, key = said.rank, said.text, f"{self._source} {said.stream}"
-        block = self._tracebacks.get(key)
-        if block is not None:
-            # Another process may have torn a line of carets in two.
-            inside = not text.strip("^~ ") or text[:1] in " \t|+" or text.startswith(_CHAINED)
-            if block.ended and not inside:
-                events += self._close_traceback(key)
-                block = None
-            else:
-                block.last_line = self._line
-                if len(block.text) < _MAX_TRACEBACK_LINES:
-                    block.text.append(text)
-                    block.numbers.append(self._line)
-                if text.startswith("Traceback (most"):
-                    block.ended = False
-                elif not inside:
-                    block.ended = True
-                    block.exception = block.exception or text.strip()
-                return events
-        if text.startswith("Traceback (most recent call last)"):
-            main = rank in ("", "APIServer") and key not in self._child_header
-            self._tracebacks[key] = _OpenTraceback(
-                rank=rank,
-                first_line=self._line,
-                last_line=self._line,
-                stamp=self._stamp,
-                main_process=main,
-                text=[text],
-                numbers=[self._line],
-            )
-        elif not said.calm and _EXCEPTION.match(text):
-            # An excerpt begins behind the head of its traceback: the exception stands alone, or with its last frames.
-            events.append(self._lone_exception(rank, text, self._loose.pop(key, [])))
-        elif text[:1] in " \t" and text:
-            frames = self._loose.setdefault(key, [])
-            if len(frames) < _MAX_TRACEBACK_LINES:
-                frames.append((self._line, text))
-        elif text:
-            self._loose.pop(key, None)
-        self._child_header.discard(key)
-        if _CHILD_HEADER.match(text):
-            self._child_header.add(key)
-        return events
-
-    def _lone_exception(self, rank: str, text: str, frames: list[tuple[int, str]]) -> TracebackSeen:
-        self._death = TracebackSeen(
-            exception=text.strip()[:2000],
-            text=(*(frame for _, frame in frames), text),
-            numbers=(*(line for line, _ in frames), self._line),
-            main_process=rank in ("", "APIServer"),
-            line=self._line,
-            last_line=self._line,
-            stamp=self._stamp,
-            rank=rank,
-        )
-        return self._death
-
-    def _close_traceback(self, key: str) -> list[Event]:
-        block = self._tracebacks.pop(key)
-        if not block.exception:
-            return []
-        seen = TracebackSeen(
-            exception=block.exception,
-            text=tuple(block.text),
-            numbers=tuple(block.numbers),
-            main_process=block.main_process,
-            line=block.first_line,
-            last_line=block.last_line,
-            stamp=block.stamp,
-            rank=block.rank,
-        )
-        if block.main_process:
-            self._death = seen
-        return [seen]
 
 
 def _values(match: re.Match[str]) -> tuple[tuple[str, int | float | str], ...]:

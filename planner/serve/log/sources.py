@@ -15,8 +15,9 @@ from pathlib import PurePath
 from planner.errors import PlannerError
 from planner.planning.answer import Plan
 from planner.serve.log.causes import causes
-from planner.serve.log.diagnosis import START, Diagnosis, SourceSaid, diagnose
+from planner.serve.log.diagnosis import START, diagnose
 from planner.serve.log.excerpt import LogExcerpt
+from planner.serve.log.verdict import Diagnosis, SourceSaid
 
 _ISO = re.compile(
     rb"(?m)^(?:\[pod/[^\]]+\] ?)?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?)(?=[ \t]|$)"

@@ -42,7 +42,7 @@ from planner.serve.verification.verifier import selected_checks, verify
 from planner.state import write_json
 
 if TYPE_CHECKING:
-    from planner.serve.log.diagnosis import Diagnosis
+    from planner.serve.log.verdict import Diagnosis
 
 Stage = Literal["twin", "start", "checks", "stop"]
 START_LIMIT_S = 900.0

@@ -1,0 +1,127 @@
+"""Python tracebacks in a log, put together by process: the lines of others may lie between theirs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from planner.serve.log.events import TracebackSeen
+from planner.serve.log.lines import Message
+
+_MAX_TRACEBACK_LINES = 400
+_CHILD_HEADER = re.compile(r"^(?:Process \S+:|Exception in thread |Exception ignored in)")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)\w*(?:: \S|$)")
+_CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
+
+
+@dataclass(slots=True)
+class _OpenTraceback:
+    """A traceback whose end has not been seen."""
+
+    rank: str
+    first_line: int
+    last_line: int
+    stamp: str
+    main_process: bool
+    text: list[str] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+    exception: str = ""
+    """Of the first traceback of a chain: what happened before the handlers had their say."""
+    ended: bool = False
+    """The exception line was read; only continuation lines may follow."""
+
+
+class Tracebacks:
+    """The tracebacks of one log."""
+
+    def __init__(self) -> None:
+        self.death: TracebackSeen | None = None
+        """The newest one that ended the API server itself."""
+        self._open: dict[str, _OpenTraceback] = {}
+        self._loose: dict[str, list[tuple[int, str]]] = {}
+        """Frames whose head was cut off, by process."""
+        self._child_header: set[str] = set()
+
+    def close(self) -> list[TracebackSeen]:
+        """Return those that are open at the end of the log."""
+        return [seen for key in list(self._open) for seen in self._close(key)]
+
+    def follow(self, said: Message, *, line: int, stamp: str, source: str = "") -> list[TracebackSeen]:
+        """Return the tracebacks that `said`, line `line` of the log called `source`, shows to be whole."""
+        events: list[TracebackSeen] = []
+        rank, text, key = said.rank, said.text, f"{source} {said.stream}"
+        block = self._open.get(key)
+        if block is not None:
+            # Another process may have torn a line of carets in two.
+            inside = not text.strip("^~ ") or text[:1] in " \t|+" or text.startswith(_CHAINED)
+            if block.ended and not inside:
+                events += self._close(key)
+                block = None
+            else:
+                block.last_line = line
+                if len(block.text) < _MAX_TRACEBACK_LINES:
+                    block.text.append(text)
+                    block.numbers.append(line)
+                if text.startswith("Traceback (most"):
+                    block.ended = False
+                elif not inside:
+                    block.ended = True
+                    block.exception = block.exception or text.strip()
+                return events
+        if text.startswith("Traceback (most recent call last)"):
+            main = rank in ("", "APIServer") and key not in self._child_header
+            self._open[key] = _OpenTraceback(
+                rank=rank,
+                first_line=line,
+                last_line=line,
+                stamp=stamp,
+                main_process=main,
+                text=[text],
+                numbers=[line],
+            )
+        elif not said.calm and _EXCEPTION.match(text):
+            # An excerpt begins behind the head of its traceback: the exception stands alone, or with its last frames.
+            events.append(self._lone_exception(rank, text, self._loose.pop(key, []), line, stamp))
+        elif text[:1] in " \t" and text:
+            frames = self._loose.setdefault(key, [])
+            if len(frames) < _MAX_TRACEBACK_LINES:
+                frames.append((line, text))
+        elif text:
+            self._loose.pop(key, None)
+        self._child_header.discard(key)
+        if _CHILD_HEADER.match(text):
+            self._child_header.add(key)
+        return events
+
+    def _lone_exception(
+        self, rank: str, text: str, frames: list[tuple[int, str]], line: int, stamp: str
+    ) -> TracebackSeen:
+        self.death = TracebackSeen(
+            exception=text.strip()[:2000],
+            text=(*(frame for _, frame in frames), text),
+            numbers=(*(number for number, _ in frames), line),
+            main_process=rank in ("", "APIServer"),
+            line=line,
+            last_line=line,
+            stamp=stamp,
+            rank=rank,
+        )
+        return self.death
+
+    def _close(self, key: str) -> list[TracebackSeen]:
+        block = self._open.pop(key)
+        if not block.exception:
+            return []
+        seen = TracebackSeen(
+            exception=block.exception,
+            text=tuple(block.text),
+            numbers=tuple(block.numbers),
+            main_process=block.main_process,
+            line=block.first_line,
+            last_line=block.last_line,
+            stamp=block.stamp,
+            rank=block.rank,
+        )
+        if block.main_process:
+            self.death = seen
+        return [seen]
