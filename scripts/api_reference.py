@@ -70,6 +70,9 @@ class _Values(ast.NodeTransformer):
 def _members(definition: ast.ClassDef, cls: object) -> Iterator[str]:
     """The fields as a table, then properties and methods."""
     rows = list(_fields(definition, cls))
+    above = [one.__name__ for one in getattr(cls, "__bases__", ()) if dataclasses.is_dataclass(one)]
+    if above:
+        yield f"Every field of `{above[0]}`, and:\n"
     if rows:
         yield "| field | type | meaning |\n| --- | --- | --- |"
         yield from rows
@@ -89,10 +92,10 @@ def _members(definition: ast.ClassDef, cls: object) -> Iterator[str]:
 
 def _fields(definition: ast.ClassDef, cls: object) -> Iterator[str]:
     """One row a field; those of a request are described by their settings."""
-    needed = {
-        field.name
+    given = {
+        field.name: "worked out" if not field.init else "optional"
         for field in (dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ())
-        if field.default is field.default_factory is dataclasses.MISSING
+        if not field.default is field.default_factory is dataclasses.MISSING
     }
     body = [*definition.body, ast.Pass()]
     for stated, text in pairwise(body):
@@ -103,7 +106,7 @@ def _fields(definition: ast.ClassDef, cls: object) -> Iterator[str]:
         if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
             said = " ".join(_markdown(str(text.value.value)).split())
         kind = ast.unparse(stated.annotation).strip("'").replace("|", "\\|")
-        yield f"| `{name}`{'' if name in needed else ' (optional)'} | `{kind}` | {said} |"
+        yield f"| `{name}`{f' ({given[name]})' if name in given else ''} | `{kind}` | {said} |"
 
 
 def _signature(node: ast.FunctionDef | ast.AsyncFunctionDef, name: str, *, one_line: bool = False) -> str:

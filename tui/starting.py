@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 from hw_specs import DetectionReport
-from planner.serve import Diagnosis, RehearsalReport, Run, StartReport
+from planner.serve import Failure, RehearsalReport, Run, StartReport
 from planner.serve.check import CheckResult
 from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
 from planner.serve.process.progress import StartProgress
@@ -41,7 +41,7 @@ class Start:
     """What a rehearsal checked."""
     rehearsal: RehearsalReport | None = None
     start_report: StartReport | None = None
-    diagnosis: Diagnosis | None = None
+    failure: Failure | None = None
     """Why it failed."""
     ended: bool = False
     """Whether a server that was ready has ended."""
@@ -83,8 +83,8 @@ def take(start: Start, heard: news.News) -> Start:
         case news.SmokeDone(result=result):
             return replace(start, smoke=(*start.smoke, result))
         case news.Rehearsed(report=report):
-            state: State = "failed" if report.diagnosis is not None else "rehearsed"
-            return replace(start, state=state, rehearsal=report, diagnosis=report.diagnosis)
+            state: State = "failed" if report.failure is not None else "rehearsed"
+            return replace(start, state=state, rehearsal=report, failure=report.failure)
         case news.Refused(doing=doing):
             return start if doing == "preflight" else replace(start, state="checked")
         case _:
@@ -111,6 +111,6 @@ def _with_events(start: Start, heard: news.ServerNews) -> Start:
 
 def _concluded(start: Start, start_report: StartReport) -> Start:
     start = replace(start, start_report=start_report)
-    if start_report.diagnosis is not None:
-        return replace(start, state="failed", diagnosis=start_report.diagnosis)
+    if start_report.failure is not None:
+        return replace(start, state="failed", failure=start_report.failure)
     return replace(start, state="stopped") if start_report.outcome == "stopped" else start

@@ -15,7 +15,7 @@ from planner.accuracy.evaluate import Group
 from planner.cli.output import write_list
 from planner.memory.rank import Calibration
 from planner.rendering.envelope import document, documents, head
-from planner.serve.start_report import Compared
+from planner.serve.log.comparison import Comparison
 from planner.settings import Layout
 
 
@@ -63,7 +63,7 @@ class CalibrationDocument:
 
     kept: bool
     calibration: Calibration
-    comparison: Compared
+    comparison: Comparison
 
 
 @document("calibrations", "1.0")

@@ -19,7 +19,7 @@ from planner.serve.process.follower import Until, follow, stall_limits
 from planner.serve.process.history import earlier_starts
 from planner.serve.process.progress import StartProgress
 from planner.serve.process.run import Run
-from planner.serve.start_report import StartReport, StartReportDocument, report_start
+from planner.serve.start_report import StartReport, report_start
 from planner.state import history_path
 
 Limits = tuple[dict[str, float], float | None]
@@ -108,9 +108,9 @@ def _earlier(run: Run) -> tuple[dict[str, float], int]:
 
 def _show(run: Run, last: Event | None, found: StartReport, *, json_lines: bool) -> StartReport:
     if json_lines:
-        write_json_line({"event": "start-report", **to_value(StartReportDocument.of(found))})
+        write_json_line({"event": "start-report", **to_value(found)})
         return found
-    from planner.cli.start_report_table import comparison_text, diagnosis_text
+    from planner.cli.start_report_table import comparison_text, failure_text
     from planner.serve.process.progress import duration
 
     narrate("")
@@ -120,14 +120,14 @@ def _show(run: Run, last: Event | None, found: StartReport, *, json_lines: bool)
         write(f"log      {run.log_path}")
         if found.comparison is not None and found.comparison.differences:
             write("\n" + comparison_text(found.comparison))
-    elif found.diagnosis is not None:
-        write(diagnosis_text(found.diagnosis))
+    elif found.failure is not None:
+        write(failure_text(found.failure))
         write(f"\nlog: {run.log_path}")
         if isinstance(last, TimedOut):
             say("error", f"no progress in phase {last.phase} for {duration(last.waited_s)}; /health: {last.health}")
             say("hint", f"last line of the log: {last.last_seen[:200]}")
         else:
-            what = "died after it was ready" if found.diagnosis.phase == "ready" else "did not come up"
+            what = "died after it was ready" if found.failure.phase == "ready" else "did not come up"
             say("error", f"the server {what} (exit code {run.status().exit_code})")
             if run.status().exit_code == 0:
                 say("hint", "the command ended by itself; a server goes on until it is stopped")
@@ -154,10 +154,10 @@ def _ended_after_ready(run: Run, last: ServerEnded) -> int:
     if found.outcome == "stopped":
         write(f"{status.state}   run {run.id}")
         return ExitCode.OK
-    from planner.cli.start_report_table import diagnosis_text
+    from planner.cli.start_report_table import failure_text
 
-    if found.diagnosis is not None:
-        write(diagnosis_text(found.diagnosis))
+    if found.failure is not None:
+        write(failure_text(found.failure))
     say("error", f"the server died after it was ready (exit code {status.exit_code})")
     return ExitCode.LAUNCH_FAILED
 

@@ -9,7 +9,7 @@ from hw_specs.units import format_gib
 from planner.cli.output import style, table
 from planner.cli.page import paragraph
 from planner.serve.log.comparison import Comparison, Difference
-from planner.serve.log.verdict import Diagnosis, LogLine
+from planner.serve.log.verdict import Diagnosis, Failure, LogLine
 from planner.serve.process.progress import TITLES
 
 _TRACEBACK_LINES = 40
@@ -46,32 +46,35 @@ def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
 
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
+    """Return cause, evidence, ledger term and cures, and what each log says alone."""
+    return "\n".join([failure_text(diagnosis), *_each_alone(diagnosis)])
+
+
+def failure_text(failure: Failure) -> str:
     """Return cause, evidence, ledger term and cures."""
-    lines = [style(line, "1") for line in paragraph(f"{diagnosis.code}: {diagnosis.title}", indent="").split("\n")]
-    if diagnosis.code == "none":
-        for item in diagnosis.evidence:
-            lines += ["", _log_line(item)]
-        return "\n".join([*lines, *_each_alone(diagnosis)])
-    during = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase) or 'the log does not say'}"
-    lines.append(f"{during} (ledger line `{diagnosis.term}`)" if diagnosis.term else during)
-    if diagnosis.evidence:
+    lines = [style(line, "1") for line in paragraph(f"{failure.code}: {failure.title}", indent="").split("\n")]
+    if failure.code == "none":
+        return "\n".join([*lines, *(part for item in failure.evidence for part in ("", _log_line(item)))])
+    during = f"during: {TITLES.get(failure.phase, failure.phase) or 'the log does not say'}"
+    lines.append(f"{during} (ledger line `{failure.term}`)" if failure.term else during)
+    if failure.evidence:
         lines.append("")
-        lines += _log_lines(diagnosis.evidence)
-    if diagnosis.traceback:
+        lines += _log_lines(failure.evidence)
+    if failure.traceback:
         lines.append("")
-        block = diagnosis.traceback
+        block = failure.traceback
         if len(block) > _TRACEBACK_LINES:
             half = _TRACEBACK_LINES // 2
             block = (*block[:half], LogLine(number=0, text="…", source=block[0].source), *block[-half:])
         lines += _log_lines(block, folded=False)
-    if diagnosis.cures:
+    if failure.cures:
         lines += ["", "what cures it"]  # programs read the text from here: the heading keeps its words
-        lines += [paragraph(cure, indent="  * ", rest="    ") for cure in diagnosis.cures]
-    if diagnosis.note:
-        lines += ["", paragraph(diagnosis.note, indent="")]
-    if diagnosis.also:
-        lines += ["", paragraph(f"the log also names: {', '.join(diagnosis.also)}", indent="")]
-    return "\n".join([*lines, *_each_alone(diagnosis)])
+        lines += [paragraph(cure, indent="  * ", rest="    ") for cure in failure.cures]
+    if failure.note:
+        lines += ["", paragraph(failure.note, indent="")]
+    if failure.also:
+        lines += ["", paragraph(f"the log also names: {', '.join(failure.also)}", indent="")]
+    return "\n".join(lines)
 
 
 def _each_alone(diagnosis: Diagnosis) -> list[str]:

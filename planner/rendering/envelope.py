@@ -1,17 +1,19 @@
 """The head of every JSON document: what it is, and which version of its shape. It prints nothing.
 
-    @document("runs", "1.0")
+    @document("start-report", "2.0")
     @dataclass(frozen=True, slots=True, kw_only=True)
-    class RunsDocument: ...
+    class StartReport: ...
 
-``to_value`` puts the head before the fields; ``schema`` says the same for machines. A minor version adds keys, a major
-one removes or redefines some.
+A value is its own document: its fields are the keys, also those that it works out of the others (``init=False``).
+``to_value`` puts the head before them; ``schema`` says the same for machines. A minor version adds keys, a major one
+removes or redefines some.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -46,7 +48,9 @@ def entry(cls: type[T], source: object, **others: object) -> T:
         AttributeError: when `source` has not what a field is called, also where the field has a default.
     """
     assert dataclasses.is_dataclass(cls)
-    same = {one.name: getattr(source, one.name) for one in dataclasses.fields(cls) if one.name not in others}
+    same = {
+        one.name: getattr(source, one.name) for one in dataclasses.fields(cls) if one.init and one.name not in others
+    }
     made: T = cls(**same, **others)
     return made
 
@@ -54,8 +58,18 @@ def entry(cls: type[T], source: object, **others: object) -> T:
 def to_value(value: object) -> dict[str, Any]:
     """Return a document as plain dicts and lists, its head first."""
     kind, version = _HEADS[type(value)]
-    assert dataclasses.is_dataclass(value) and not isinstance(value, type)
-    return {"kind": kind, "schema_version": version, **dataclasses.asdict(value)}
+    return {"kind": kind, "schema_version": version, **plain(value)}
+
+
+def plain(value: object) -> Any:
+    """Return a value as JSON has it: of a dataclass every field, of a path its text."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(one) for one in value]
+    return str(value) if isinstance(value, PurePath) else value
 
 
 def schema(cls: type) -> dict[str, Any]:
@@ -64,6 +78,10 @@ def schema(cls: type) -> dict[str, Any]:
 
     kind, version = _HEADS[cls]
     found = TypeAdapter(cls).json_schema(mode="serialization")
+    for definition in (found, *found.get("$defs", {}).values()):
+        # Every field is written, also one that has a default.
+        if "properties" in definition:
+            definition["required"] = [*definition["properties"]]
     head = {"kind": {"const": kind, "type": "string"}, "schema_version": {"const": version, "type": "string"}}
     found["properties"] = {**head, **found.get("properties", {})}
     found["required"] = [*head, *found.get("required", [])]

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from planner.serve.log.events import Event as Event
     from planner.serve.log.events import event_record as event_record
     from planner.serve.log.verdict import Diagnosis as Diagnosis
+    from planner.serve.log.verdict import Failure as Failure
     from planner.serve.preflight import run_preflight as run_preflight
     from planner.serve.process.endpoint import Endpoint as Endpoint
     from planner.serve.process.follower import Follower as Follower
@@ -55,8 +56,9 @@ __getattr__, __dir__, __all__ = lazy(
     __name__,
     {
         "check": "CheckResult",
-        "log.diagnosis": "Diagnosis diagnose",
+        "log.diagnosis": "diagnose",
         "log.events": "Event event_record",
+        "log.verdict": "Diagnosis Failure",
         "preflight": "run_preflight",
         "process.endpoint": "Endpoint",
         "process.follower": "Follower follow follow_async",

@@ -5,8 +5,7 @@ Each is a tree of plain dataclasses with the head that every document has. It de
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from planner.rendering.envelope import document
 from planner.serve.bench import BenchResult
@@ -22,16 +21,15 @@ from planner.speed.workload import Workload
 class CheckDocument:
     """Would the start succeed on this machine?"""
 
-    ok: bool
+    ok: bool = field(init=False, default=False)
     """Whether nothing failed."""
-    counts: dict[Status, int]
+    counts: dict[Status, int] = field(init=False, default_factory=dict)
     checks: tuple[CheckResult, ...]
 
-    @classmethod
-    def of(cls, results: Sequence[CheckResult]) -> CheckDocument:
-        """Return what `results` say together."""
-        counts = count(results)
-        return cls(ok=not counts["fail"], counts=counts, checks=tuple(results))
+    def __post_init__(self) -> None:
+        counts = count(self.checks)
+        object.__setattr__(self, "ok", not counts["fail"])
+        object.__setattr__(self, "counts", counts)
 
 
 @document("start", "1.0")
@@ -86,29 +84,12 @@ class RunsDocument:
     runs: tuple[ListedRun, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoppedRun:
-    """How one run was ended."""
-
-    run: str
-    how: str
-    """``already ended``, ``terminated`` or ``killed``."""
-    took_s: float
-    note: str
-    """What could not be written down of it; empty where all could."""
-
-    @classmethod
-    def of(cls, name: str, report: StopReport) -> StoppedRun:
-        """Return what `report` says of the run called `name`."""
-        return cls(run=name, how=report.how, took_s=round(report.took_s, 3), note=report.note)
-
-
 @document("stop", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedDocument:
     """What was stopped."""
 
-    stopped: tuple[StoppedRun, ...]
+    stopped: tuple[StopReport, ...]
 
 
 @document("bench", "1.1")

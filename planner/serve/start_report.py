@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Literal
 
 from hw_specs.errors import reason_of
 from planner.errors import PlannerError, VerifyFailed
 from planner.planning.answer import Plan
-from planner.rendering.envelope import document, entry, to_value
-from planner.serve.log.comparison import Comparison, Difference, Predicted, compare
+from planner.rendering.envelope import document, to_value
+from planner.serve.log.comparison import Comparison, Predicted, compare
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import Event, PhaseStarted, ServerEnded, ServerReady, TimedOut
 from planner.serve.log.excerpt import HEAD_BYTES, NOTHING, LogExcerpt, read_excerpt
 from planner.serve.log.measured import Measured, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
-from planner.serve.log.verdict import Diagnosis, LogLine, SourceSaid
+from planner.serve.log.verdict import Failure
 from planner.serve.process.health import read_metrics
 from planner.serve.process.run import Run, RunStatus
 from planner.serve.process.witness import gpu_memory, kernel_words
@@ -31,19 +31,20 @@ PLAN = "plan.json"
 _METRICS_TIMEOUT_S = 5.0
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+@document("start-report", "2.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartReport:
     """How a start ended."""
 
     outcome: Outcome
     """``open`` while it is not known."""
+    was_ready: bool = False
+    """Whether it could be used at some time."""
     measured: Measured
     comparison: Comparison | None = None
     """None without a plan."""
-    diagnosis: Diagnosis | None = None
+    failure: Failure | None = None
     """None when nothing failed."""
-    was_ready: bool = False
-    """Whether it could be used at some time."""
 
 
 def report_start(run: Run, last: Event | None = None) -> StartReport:
@@ -72,11 +73,11 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
         outcome=outcome,
         measured=measured,
         comparison=comparison,
-        diagnosis=_diagnosis(run, status, last) if outcome in ("failed", "timed out") else None,
+        failure=_failure(run, status, last) if outcome in ("failed", "timed out") else None,
         was_ready=was_ready,
     )
     with suppress(OSError):
-        write_json(run.directory / "report.json", to_value(StartReportDocument.of(found)))
+        write_json(run.directory / "report.json", to_value(found))
     return found
 
 
@@ -110,7 +111,7 @@ def _excerpt(run: Run) -> LogExcerpt:
         return NOTHING
 
 
-def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
+def _failure(run: Run, status: RunStatus, last: Event | None) -> Failure:
     timed_out = last if isinstance(last, TimedOut) else None
     # The code of a server that we ended tells about us, not about its failure.
     ours = timed_out is not None or run.stop_was_asked()
@@ -125,7 +126,7 @@ def _diagnosis(run: Run, status: RunStatus, last: Event | None) -> Diagnosis:
             port=run.record.endpoint.port,
             held=() if status.alive or run.stop_was_asked() else gpu_memory(run.directory),
         )
-    )
+    ).failure
 
 
 def plan_of(run: Run, *, dropped: list[str] | None = None) -> Plan | None:
@@ -145,71 +146,3 @@ def plan_of(run: Run, *, dropped: list[str] | None = None) -> Plan | None:
             told = reason_of(error) if isinstance(error, OSError) else str(error)
             dropped.append(f"the plan of run {run.id}, in {run.directory / PLAN}: {told}")
         return None
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why a start failed."""
-
-    known: bool
-    """Whether a cause was named."""
-    code: str
-    title: str
-    phase: str
-    term: str
-    """Ledger line that it concerns; empty where memory is not the matter."""
-    evidence: tuple[LogLine, ...]
-    cures: tuple[str, ...]
-    note: str
-    traceback: tuple[LogLine, ...]
-    also: tuple[str, ...]
-
-    @classmethod
-    def of(cls, diagnosis: Diagnosis) -> Failure:
-        """Return `diagnosis` without the figures of the log."""
-        return entry(cls, diagnosis)
-
-
-@document("diagnosis", "1.1")
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class DiagnosisDocument(Failure):
-    """The cause of a failed start, and what the engine measured before it."""
-
-    measured: Measured
-    sources: tuple[SourceSaid, ...]
-    """Each log where several were read together; else empty."""
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Compared:
-    """Predicted against measured."""
-
-    differences: tuple[Difference, ...]
-    tolerance_bytes: int
-    wrong: tuple[str, ...]
-    """Components outside their bounds, the largest error first."""
-    verdict: str
-
-    @classmethod
-    def of(cls, comparison: Comparison) -> Compared:
-        """Return `comparison` with its verdict."""
-        return entry(cls, comparison)
-
-
-@document("start-report", "1.1")
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class StartReportDocument:
-    """How a start ended."""
-
-    outcome: Outcome
-    was_ready: bool
-    measured: Measured
-    comparison: Compared | None
-    diagnosis: Failure | None
-
-    @classmethod
-    def of(cls, report: StartReport) -> StartReportDocument:
-        """Return `report` as it is written."""
-        comparison = None if report.comparison is None else Compared.of(report.comparison)
-        diagnosis = None if report.diagnosis is None else Failure.of(report.diagnosis)
-        return entry(cls, report, comparison=comparison, diagnosis=diagnosis)

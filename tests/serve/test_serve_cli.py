@@ -79,7 +79,7 @@ def test_a_failed_launch_diagnoses_itself(m35, fake: Fake) -> None:
     assert "did not come up (exit code 1)" in said.err
     run = list_runs()[0]
     report = json.loads((run.directory / "report.json").read_text())
-    assert report["outcome"] == "failed" and report["diagnosis"]["code"] == "kernel-or-driver"
+    assert report["outcome"] == "failed" and report["failure"]["code"] == "kernel-or-driver"
     assert m35("diagnose").code == 5 and m35("diagnose").out.startswith("kernel-or-driver: ")
 
 
@@ -99,7 +99,7 @@ def test_the_kill_that_ends_a_launch_is_not_its_cause(m35, fake: Fake, monkeypat
     [run] = list_runs()
     assert said.code == 7 and run.status().exit_code == 137
     report = json.loads((run.directory / "report.json").read_text())
-    assert report["diagnosis"]["code"] == "timeout" and said.out.startswith("timeout: ")
+    assert report["failure"]["code"] == "timeout" and said.out.startswith("timeout: ")
 
 
 @pytest.mark.parametrize("limit", ["boot=1", "soon", "5m", "load=0", "0"])
@@ -168,8 +168,8 @@ def test_a_death_after_long_service_is_diagnosed_from_the_end(
     run.log_path.write_bytes(ready + chatter + last)
     said = m35("attach", "--json")
     conclusion = json.loads(said.out.splitlines()[-1])
-    assert said.code == 5 and conclusion["diagnosis"]["code"].startswith("oom")
-    assert conclusion["diagnosis"]["evidence"][0]["number"] == ready.count(b"\n") + 501
+    assert said.code == 5 and conclusion["failure"]["code"].startswith("oom")
+    assert conclusion["failure"]["evidence"][0]["number"] == ready.count(b"\n") + 501
 
 
 @pytest.mark.parametrize(("engine_died", "code"), [(True, 5), (False, 0)])

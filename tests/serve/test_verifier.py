@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from planner.cli import main
 from planner.errors import InvalidRequest
 from planner.facts.drafts import draft_facts
+from planner.rendering.envelope import to_value
 from planner.serve.prometheus import samples
 from planner.serve.rehearsal.twin.script import GREETING
 from planner.serve.verification.checks.image import png
@@ -20,7 +21,7 @@ from planner.serve.verification.checks.knowledge import TWIN
 from planner.serve.verification.checks.metrics import _least_share
 from planner.serve.verification.checks.sanity import nonsense, template_mark
 from planner.serve.verification.checks.server import Failed, dig, normal_url
-from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport, VerificationDocument
+from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport
 from planner.serve.verification.verifier import CHECKS, selected_checks, verify
 
 from .fakes.openai_server import GARBAGE, LIMIT, MODEL, fake_server
@@ -411,7 +412,7 @@ def test_png_is_read_by_an_imaging_library() -> None:
 def test_a_report_without_a_pass_has_not_passed() -> None:
     nothing = SmokeReport(base_url="http://h", model="", results=(), duration_s=0.0)
     assert not nothing.passed
-    assert VerificationDocument.of(nothing).passed is False
+    assert to_value(nothing)["passed"] is False
 
 
 def test_every_check_stands_in_the_how_to() -> None:

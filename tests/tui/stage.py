@@ -21,7 +21,7 @@ from planner.planning.choose import all_levers
 from planner.planning.context_curve import CurvePoint, context_curve
 from planner.rendering.document import plan_document, to_json_value
 from planner.review.findings import Edit, Finding, Review, ServerReview, Severity
-from planner.serve import CheckResult, Diagnosis, Run, SmokeReport, StartReport
+from planner.serve import CheckResult, Failure, Run, SmokeReport, StartReport
 from planner.serve.log.events import ServerReady
 from planner.serve.log.measured import Measured
 from planner.serve.log.parser import parse_log
@@ -276,16 +276,15 @@ def failed(screen: LaunchScreen) -> None:
     starting(screen, share=0.45)
     ending = f"(EngineCore pid=200) ERROR 11-20 09:02:43 [core.py:1100] {NO_ROOM}\n".encode()
     screen.hear(news.ServerNews((), ending, at_s=162.0))
-    diagnosis = Diagnosis(
+    failure = Failure(
         code="max-model-len",
         title="the KV cache cannot hold one sequence of the requested length",
         phase="kv",
         term="kv_cache",
         evidence=(LogLine(number=67, text=NO_ROOM),),
         cures=("`--max-model-len 26208` or less: what the engine itself says would fit",),
-        measured=Measured(),
     )
-    screen.hear(news.StartReported(StartReport(outcome="failed", measured=Measured(), diagnosis=diagnosis)))
+    screen.hear(news.StartReported(StartReport(outcome="failed", measured=Measured(), failure=failure)))
 
 
 def detected(used_gib: float = 9.5, *, busy: Collection[int] = (1,), count: int = 8) -> DetectionReport:

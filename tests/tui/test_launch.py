@@ -313,7 +313,7 @@ async def test_a_rehearsal_ticks_through_and_says_what_it_cannot_prove(tmp_path:
             start_s=1.0,
             duration_s=2.0,
             smoke=SmokeReport(base_url="", model="m", results=(result,), duration_s=1.0),
-            diagnosis=None,
+            failure=None,
         )
 
     app = app_at(Step.LAUNCH, doors=backend(rehearse=rehearse), port=own_port())

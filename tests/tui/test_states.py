@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from planner.errors import PlannerError
-from planner.serve import Diagnosis, StartReport
+from planner.serve import Failure, StartReport
 from planner.serve.check import CheckResult
 from planner.serve.log.events import PhaseStarted, ServerEnded, ServerReady
 from planner.serve.log.measured import Measured
@@ -24,8 +24,8 @@ from .world import request
 RUN = cast(Run, object())  # opaque to a state: it is only carried
 UP = ServerReady(url="http://127.0.0.1:8000", after_s=9.0, evidence="health")
 DOWN = ServerEnded(exit_code=1, after_s=99.0, was_ready=True)
-DIAGNOSIS = Diagnosis(code="x", title="it broke", phase="kv", term="", evidence=(), cures=(), measured=Measured())
-FAILED = StartReport(outcome="failed", measured=Measured(), diagnosis=DIAGNOSIS)
+FAILURE = Failure(code="x", title="it broke", phase="kv", term="", evidence=(), cures=())
+FAILED = StartReport(outcome="failed", measured=Measured(), failure=FAILURE)
 STOPPED = StartReport(outcome="stopped", measured=Measured())
 METRICS = 'vllm:generation_tokens_total{engine="0"} %s\n'
 
@@ -61,9 +61,9 @@ def test_checks_gather_until_the_preflight_is_done() -> None:
 def test_a_start_forgets_the_one_before_it_but_not_its_checks() -> None:
     first = started(check("pass"), news.PreflightDone(), news.Launched(RUN), news.ServerNews((UP,), b"", 9.0))
     first = started(news.StartReported(FAILED), start=first)
-    assert first.state == "failed" and first.diagnosis is DIAGNOSIS
+    assert first.state == "failed" and first.failure is FAILURE
     again = started(news.Launched(RUN, StartProgress(earlier_starts=2)), start=first)
-    assert again.state == "starting" and again.diagnosis is None and again.start_report is None
+    assert again.state == "starting" and again.failure is None and again.start_report is None
     assert again.checks == first.checks and again.progress.earlier_starts == 2 and again.at_s == 0.0
 
 
@@ -140,7 +140,7 @@ def test_any_order_of_news_gives_a_state_that_can_be_drawn(heard: list[news.News
 
     start = started(*heard)
     assert start.state in starting.STATES
-    assert (start.state == "failed") <= (start.diagnosis is not None)
+    assert (start.state == "failed") <= (start.failure is not None)
     for width in (24, 36, 90):
         lines = [*left_lines(start, width=width), *phase_block(start, width=width)]
         assert all(line.cell_length <= max(width, 40) for line in lines)
@@ -155,11 +155,11 @@ def test_the_engines_own_cure_stands_first_and_what_was_not_measured_is_only_exp
     from tui.wizard import Answers
 
     answers = Answers(request=request(max_model_len=262_144))
-    diagnosis = Diagnosis(
+    failure = Failure(
         code="max-model-len", title="too long", phase="kv", term="kv_cache", evidence=(),
-        cures=("`--max-model-len 26208` or less: what the engine itself says would fit",), measured=Measured(),
+        cures=("`--max-model-len 26208` or less: what the engine itself says would fit",),
     )  # fmt: skip
-    found = cures(diagnosis, plan=plan(request()), answers=answers, levers=all_levers)
+    found = cures(failure, measured=Measured(), plan=plan(request()), answers=answers, levers=all_levers)
     assert found[0].label == "--max-model-len 26208 (the engine says so)"
     asked = found[0].apply(answers).request
     assert asked is not None and asked.max_model_len == 26_208

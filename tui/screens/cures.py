@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from hw_specs import M35Error
 from hw_specs.units import GIB
 from planner import Lever, Plan, PlanRequest
-from planner.serve import Diagnosis
+from planner.serve import Failure
 from planner.serve.free_port import free_port_beside
+from planner.serve.log.measured import Measured
 from planner.serve.log.remedy import replan
 from tui.wizard import Answers, effective_request, with_lever
 
@@ -31,20 +32,21 @@ class Cure:
 
 
 def cures(
-    diagnosis: Diagnosis,
+    failure: Failure,
     *,
+    measured: Measured,
     plan: Plan | None,
     answers: Answers,
     levers: Callable[[PlanRequest], tuple[Lever, ...]],
 ) -> tuple[Cure, ...]:
     """Return what can be tried with one key, the best first; `levers` answers where the log has no figures."""
     found: list[Cure] = []
-    if diagnosis.code == "port-in-use":
+    if failure.code == "port-in-use":
         free = free_port_beside(answers.port)
         if free is not None:
             found.append(Cure(label=f"--port {free}", apply=_port(free)))
-    if diagnosis.term and plan is not None and answers.request is not None:
-        again = replan(plan, diagnosis.measured)
+    if failure.term and plan is not None and answers.request is not None:
+        again = replan(plan, measured)
         offered = again.levers if again is not None else ()
         calibrations = again.plan.request.calibrations if again is not None else answers.request.calibrations
         request = dataclasses.replace(answers.request, calibrations=calibrations)
@@ -55,7 +57,7 @@ def cures(
                     apply=lambda old: dataclasses.replace(old, request=request, edited=None),
                 )
             )
-        told = next((match for text in diagnosis.cures if (match := _LENGTH.search(text))), None)
+        told = next((match for text in failure.cures if (match := _LENGTH.search(text))), None)
         if told is not None:
             found.append(_shorter(int(told[1])))
         for lever in (offered or _offered(answers, levers))[:MOST_LEVERS]:

@@ -24,7 +24,7 @@ from tui.screens.dialogues import Ask, AskText
 from tui.screens.step import StepScreen
 from tui.starting import STATES, Start, State, take
 from tui.widgets.columns import Column, Row
-from tui.widgets.diagnosis import diagnosis_lines
+from tui.widgets.diagnosis import failure_lines
 from tui.widgets.log_view import LogView
 from tui.widgets.memory import MemoryFill
 from tui.widgets.plan_side import PlanSide
@@ -145,7 +145,7 @@ class LaunchScreen(StepScreen):
         before, self.start = self.start, start
         if start.ended and not before.ended:
             self.notify("the server has ended", severity="error")
-        if start.diagnosis is not None and start.diagnosis is not before.diagnosis:
+        if start.failure is not None and start.failure is not before.failure:
             self._offer_cures()
         if start.state != before.state:
             self._enter()
@@ -181,8 +181,8 @@ class LaunchScreen(StepScreen):
         lines = left_lines(self.start, width=width, now_s=now_s, order=self._ordered)
         left.update(Content("\n").join(lines))
         self.query_one("#phases", Static).update(Content("\n").join(phase_block(self.start, width=width, plan=plan)))
-        if self.start.diagnosis is not None:
-            lines = diagnosis_lines(self.start.diagnosis, width=max(40, self.size.width - 4))
+        if self.start.failure is not None:
+            lines = failure_lines(self.start.failure, width=max(40, self.size.width - 4))
             self.query_one("#diagnosis", Static).update(Content("\n").join(lines))
         self._draw_log_title()
 
@@ -204,11 +204,13 @@ class LaunchScreen(StepScreen):
         line.update(log.line)
 
     def _offer_cures(self) -> None:
-        diagnosis = self.start.diagnosis
+        failure, report = self.start.failure, self.start.start_report
         plan = self.answer if isinstance(self.answer, Plan) else None
         self.cures = ()
-        if diagnosis is not None and self.start.rehearsal is None:
-            self.cures = cures(diagnosis, plan=plan, answers=self.answers, levers=self.backend.levers)
+        if failure is not None and report is not None:
+            self.cures = cures(
+                failure, measured=report.measured, plan=plan, answers=self.answers, levers=self.backend.levers
+            )
         gains = any(cure.gib or cure.tokens for cure in self.cures)
         rows = [Row(cells=(cure.label, cure.gib, cure.tokens)[: 3 if gains else 1]) for cure in self.cures]
         self.query_one("#cures", Table).show(rows, cursor=0 if rows else None, columns=CURES if gains else CURES[:1])

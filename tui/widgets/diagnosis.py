@@ -1,11 +1,11 @@
-"""Why a start failed, as lines; it draws a `Diagnosis`."""
+"""Why a start failed, as lines; it draws a `Failure`."""
 
 from __future__ import annotations
 
 from textual.content import Content
 
 from planner.rendering.report import LABELS
-from planner.serve import Diagnosis
+from planner.serve import Failure
 from planner.serve.process.progress import TITLES
 from tui.widgets.columns import wrapped
 from tui.widgets.log_lines import clean
@@ -13,14 +13,14 @@ from tui.widgets.log_lines import clean
 MOST_EVIDENCE = 6
 
 
-def diagnosis_lines(diagnosis: Diagnosis, *, width: int) -> list[Content]:
+def failure_lines(failure: Failure, *, width: int) -> list[Content]:
     """Return cause, evidence and cures."""
-    lines = wrapped(f"✗ {diagnosis.title}", width=width, style="bold $text-error", indent="  ")
-    place = f"during: {TITLES.get(diagnosis.phase, diagnosis.phase)}" if diagnosis.phase else ""
-    if diagnosis.term:
-        place += f"; the plan's line: {LABELS.get(diagnosis.term, diagnosis.term)}"
+    lines = wrapped(f"✗ {failure.title}", width=width, style="bold $text-error", indent="  ")
+    place = f"during: {TITLES.get(failure.phase, failure.phase)}" if failure.phase else ""
+    if failure.term:
+        place += f"; the plan's line: {LABELS.get(failure.term, failure.term)}"
     lines += wrapped(place, width=width, style="$secondary") if place else []
-    evidence = diagnosis.evidence or diagnosis.traceback[-MOST_EVIDENCE:]
+    evidence = failure.evidence or failure.traceback[-MOST_EVIDENCE:]
     if evidence:
         lines.append(Content(""))
     for item in evidence[:MOST_EVIDENCE]:
@@ -30,12 +30,12 @@ def diagnosis_lines(diagnosis: Diagnosis, *, width: int) -> list[Content]:
             Content.assemble((number if index == 0 else " " * len(number), "$secondary"), line)
             for index, line in enumerate(text)
         ]
-    if diagnosis.cures:
+    if failure.cures:
         lines += [Content(""), Content.styled("what cures it", "bold")]
-        for cure in diagnosis.cures:
+        for cure in failure.cures:
             lines += wrapped(f"• {cure}", width=width, indent="  ")
-    if diagnosis.note:
-        lines += [Content(""), *wrapped(diagnosis.note, width=width, style="$secondary")]
-    if diagnosis.also:
-        lines += wrapped(f"the log also names: {', '.join(diagnosis.also)}", width=width, style="$secondary")
+    if failure.note:
+        lines += [Content(""), *wrapped(failure.note, width=width, style="$secondary")]
+    if failure.also:
+        lines += wrapped(f"the log also names: {', '.join(failure.also)}", width=width, style="$secondary")
     return lines

@@ -69,11 +69,8 @@ def command(
         keep(calibration)
     if as_json:
         from planner.cli.documents import CalibrationDocument
-        from planner.serve.start_report import Compared
 
-        write_document(
-            CalibrationDocument(kept=not dry_run, calibration=calibration, comparison=Compared.of(comparison))
-        )
+        write_document(CalibrationDocument(kept=not dry_run, calibration=calibration, comparison=comparison))
         return ExitCode.OK
     from planner.cli.start_report_table import comparison_text
 

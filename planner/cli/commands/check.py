@@ -52,7 +52,7 @@ def command(
     if as_json:
         from planner.serve.documents import CheckDocument
 
-        write_document(CheckDocument.of(results))
+        write_document(CheckDocument(checks=tuple(results)))
     else:
         write(f"\n{tally(results)}")
     bad = counts["fail"] + (counts["warn"] + counts["unknown"] if strict else 0)

@@ -26,7 +26,6 @@ from planner.serve.log.sources import diagnose_together
 from planner.serve.log.verdict import Diagnosis
 from planner.serve.process.run import Run
 from planner.serve.process.runs import attach, holds_run
-from planner.serve.start_report import DiagnosisDocument
 
 
 @click.command(cls=Command, short_help="name the cause of a failed start from its log")
@@ -54,7 +53,7 @@ def command(
     plan = planned_here(gpus, gpu_memory, settings) if gpus is not None else None
     found = _together(logs, plan, exit_code) if len(logs) > 1 else _one(logs[0] if logs else "latest", plan, exit_code)
     if as_json:
-        write_document(DiagnosisDocument.of(found))
+        write_document(found)
     else:
         from planner.cli.start_report_table import diagnosis_text
 

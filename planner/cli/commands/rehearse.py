@@ -63,7 +63,6 @@ def command(
     """
     from planner.cli.check_table import result_writer
     from planner.serve.preflight.installed import find_engine
-    from planner.serve.rehearsal.document import RehearsalDocument
     from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, rehearsal_plan
     from planner.serve.rehearsal.rehearse import START_LIMIT_S, rehearse
     from planner.serve.verification.verifier import selected_checks
@@ -90,7 +89,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        write_document(RehearsalDocument.of(report))
+        write_document(report)
     else:
         _write_end(report)
     if report.passed:
@@ -115,11 +114,11 @@ def _write_end(report: RehearsalReport) -> None:
             from planner.cli.start_report_table import comparison_text
 
             write("\n" + comparison_text(report.comparison))
-    elif report.diagnosis is not None:
-        write(f"did not come up: {report.diagnosis.title}")
-        for line in report.diagnosis.evidence:
+    elif report.failure is not None:
+        write(f"did not come up: {report.failure.title}")
+        for line in report.failure.evidence:
             write(paragraph(f"{line.number}: {line.text}", rest="    "))
-        for cure in report.diagnosis.cures:
+        for cure in report.failure.cures:
             write(paragraph(cure, indent="  - ", rest="    "))
     else:
         write("it was stopped before it was ready")

@@ -27,16 +27,16 @@ def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
     A server whose run directory was deleted is found by its id, too.
     """
     # Everything is stopped before anything is said: a stream that takes no more words must keep no server alive.
-    reports = [(item.id, _stop(item, grace_s)) for item in (_running() if everything else _named(run))]
+    reports = [_stop(item, grace_s) for item in (_running() if everything else _named(run))]
     if as_json:
-        from planner.serve.documents import StoppedDocument, StoppedRun
+        from planner.serve.documents import StoppedDocument
 
-        write_document(StoppedDocument(stopped=tuple(StoppedRun.of(name, report) for name, report in reports)))
-    for name, report in reports:
+        write_document(StoppedDocument(stopped=tuple(reports)))
+    for report in reports:
         if not as_json:
-            write(f"{name}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))
+            write(f"{report.run}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))
         if report.note:
-            say("warning", f"run {name}: {report.note}")
+            say("warning", f"run {report.run}: {report.note}")
     if not reports and not as_json:
         write("nothing is running")
     return ExitCode.OK
@@ -62,4 +62,5 @@ def _stop(item: Run | Stray, grace_s: float) -> StopReport:
         return item.stop(grace_s=grace_s)
     begun = time.monotonic()
     how = item.stop(grace_s=grace_s)
-    return StopReport(how=how, took_s=time.monotonic() - begun, note="its run directory was deleted")
+    took_s = round(time.monotonic() - begun, 3)
+    return StopReport(run=item.id, how=how, took_s=took_s, note="its run directory was deleted")

@@ -14,7 +14,6 @@ from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.kept import plan_behind, plan_in
 from planner.cli.output import write, write_document
-from planner.serve.verification.smoke import VerificationDocument
 from planner.serve.verification.verifier import (
     DEFAULT_CONCURRENCY,
     DEFAULT_TIMEOUT_S,
@@ -119,7 +118,7 @@ def command(
         on_result=None if as_json else result_writer(),
     )
     if as_json:
-        write_document(VerificationDocument.of(report))
+        write_document(report)
     else:
         write(smoke_summary(report))
     if page is not None and run_name is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeVar
 
 from planner.memory.term import Bounds, Term, used
@@ -81,10 +81,13 @@ class Comparison:
     tolerance_bytes: int
     wrong: tuple[str, ...]
     """Components outside their bounds, the largest error first; derived quantities are left out."""
+    verdict: str = field(init=False, default="")
+    """One sentence: what to make of it."""
 
-    @property
-    def verdict(self) -> str:
-        """One sentence: what to make of it."""
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdict", self._verdict())
+
+    def _verdict(self) -> str:
         if not self.differences:
             return "the log holds no figure that the plan predicts"
         if not self.wrong:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from planner.rendering.envelope import document, entry
 from planner.serve.log.measured import Measured
 
 
@@ -23,13 +24,15 @@ class SourceSaid:
 
     source: str
     code: str
-    """As `Diagnosis.code`."""
+    """As `Failure.code`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnosis:
+class Failure:
     """Why a start failed."""
 
+    known: bool = field(init=False, default=False)
+    """Whether a cause was named."""
     code: str
     """Stable key; ``unknown`` when no known cause was found, ``none`` when nothing failed."""
     title: str
@@ -45,16 +48,26 @@ class Diagnosis:
     """Where it began, for unknown causes."""
     also: tuple[str, ...] = ()
     """Other causes that the log names, in order."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "known", self.code not in ("unknown", "none"))
+
+
+@document("diagnosis", "1.1")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnosis(Failure):
+    """The cause of a failed start, and what the engine measured before it."""
+
     measured: Measured = field(default_factory=Measured)
     sources: tuple[SourceSaid, ...] = ()
     """Each log where several were read together, in the order given; else empty."""
 
     @property
-    def known(self) -> bool:
-        """Whether a cause was named."""
-        return self.code not in ("unknown", "none")
+    def failure(self) -> Failure:
+        """The cause alone."""
+        return entry(Failure, self)
 
 
 def plain(text: str) -> str:
-    """`text` without what a terminal would obey: the log is anyone's."""
+    """Return `text` without what a terminal would obey: the log is anyone's."""
     return "".join(one if one.isprintable() or one == "\t" else " " for one in text)

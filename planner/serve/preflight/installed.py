@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from planner.errors import LaunchFailed
@@ -19,11 +19,11 @@ class InstalledEngine:
     executable: Path
     version: str | None
     """Such as ``0.33.0`` or ``0.32.0+cpu``; None when its environment cannot be asked."""
+    cpu: bool = field(init=False, default=False)
+    """Whether it is a CPU build; vLLM itself decides by this substring of its version."""
 
-    @property
-    def cpu(self) -> bool:
-        """Whether it is a CPU build; vLLM itself decides by this substring of its version."""
-        return self.version is not None and "cpu" in self.version
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "cpu", self.version is not None and "cpu" in self.version)
 
     @property
     def release(self) -> str | None:

@@ -62,6 +62,8 @@ class RunStatus:
 class StopReport:
     """How a stop went."""
 
+    run: str
+    """Which one was ended."""
     how: Literal["already ended"] | Ending
     took_s: float
     note: str = ""
@@ -183,8 +185,8 @@ class Run:
         faults: list[str] = []
 
         def report(how: Literal["already ended"] | Ending) -> StopReport:
-            took_s = 0.0 if how == "already ended" else time.monotonic() - begun
-            return StopReport(how=how, took_s=took_s, note="; ".join(dict.fromkeys(faults)))
+            took_s = 0.0 if how == "already ended" else round(time.monotonic() - begun, 3)
+            return StopReport(run=self.id, how=how, took_s=took_s, note="; ".join(dict.fromkeys(faults)))
 
         if not self.status().alive:
             return report("killed" if self.clear_remains() else "already ended")

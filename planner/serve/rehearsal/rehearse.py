@@ -12,26 +12,26 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hw_specs.units import format_gib
 from planner.errors import InvalidRequest
 from planner.memory.weights import rank_weights
 from planner.planning.answer import Plan
-from planner.rendering.envelope import to_value
+from planner.rendering.envelope import document, to_value
 from planner.serve.check import CheckResult, NamedCheck
 from planner.serve.free_port import free_port
 from planner.serve.log.comparison import Comparison
 from planner.serve.log.events import Event, ServerReady, TimedOut
+from planner.serve.log.verdict import Failure
 from planner.serve.preflight.installed import InstalledEngine, find_engine
 from planner.serve.process.follower import follow
 from planner.serve.process.launcher import launch, start_key
 from planner.serve.process.run import Run
 from planner.serve.process.scratch import scratch_folder, sweep
 from planner.serve.process.start_order import StartOrder
-from planner.serve.rehearsal.document import RehearsalDocument
 from planner.serve.rehearsal.full_size_plan import FULL_SIZE_CHECKS, Change, rehearsal_command, rehearsal_plan
 from planner.serve.rehearsal.twin.spec import TwinSpec
 from planner.serve.start_report import report_start
@@ -41,9 +41,6 @@ from planner.serve.verification.smoke import SmokeReport
 from planner.serve.verification.verifier import selected_checks, verify
 from planner.state import write_json
 
-if TYPE_CHECKING:
-    from planner.serve.log.verdict import Diagnosis
-
 Stage = Literal["twin", "start", "checks", "stop"]
 START_LIMIT_S = 900.0
 """A tiny model is up within a minute or two; a cold file cache and a first compilation take longer."""
@@ -51,40 +48,39 @@ CHECK_TIMEOUT_S = 300.0
 """The first request may compile kernels."""
 
 
+@document("rehearsal", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalReport:
     """How a rehearsal went."""
 
+    passed: bool = field(init=False, default=False)
+    """Whether it came up and no check failed."""
     engine: InstalledEngine
     argv: tuple[str, ...]
     env: dict[str, str]
     """Variables that were set for the engine; no secrets."""
     changes: tuple[Change, ...]
+    unproved: tuple[str, ...] = field(init=False, default=())
+    """What this rehearsal says nothing about."""
     run_directory: Path
     """Log, events and this report."""
+    full_size: bool = False
+    """Whether it had the model's own dimensions."""
     twin_bytes: int
     start_s: float | None
     """Seconds to readiness; None when it never came up."""
     duration_s: float
+    timed_out: bool = False
     smoke: SmokeReport | None
     """None when the server never came up."""
-    diagnosis: Diagnosis | None
-    """Why it never came up; None also where it was stopped."""
-    timed_out: bool = False
-    full_size: bool = False
-    """Whether it had the model's own dimensions."""
     comparison: Comparison | None = None
     """Predicted against measured memory; None unless at full size on a GPU build that came up."""
+    failure: Failure | None
+    """Why it never came up; None also where it was stopped."""
 
-    @property
-    def passed(self) -> bool:
-        """Whether it came up and no check failed."""
-        return self.smoke is not None and self.smoke.passed
-
-    @property
-    def unproved(self) -> tuple[str, ...]:
-        """What this rehearsal says nothing about."""
-        return tuple(dict.fromkeys(change.unproved for change in self.changes))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "passed", self.smoke is not None and self.smoke.passed)
+        object.__setattr__(self, "unproved", tuple(dict.fromkeys(change.unproved for change in self.changes)))
 
 
 def rehearse(
@@ -169,12 +165,12 @@ def rehearse(
             duration_s=round(time.monotonic() - began, 3),
             smoke=smoke,
             comparison=found.comparison if smoke else None,
-            diagnosis=None if smoke else found.diagnosis,
+            failure=None if smoke else found.failure,
             timed_out=isinstance(ending, TimedOut),
         )
     with suppress(OSError):
         # A full disk must not hide how it went.
-        write_json(run.directory / "rehearsal.json", to_value(RehearsalDocument.of(report)))
+        write_json(run.directory / "rehearsal.json", to_value(report))
     return report
 
 

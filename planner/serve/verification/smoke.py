@@ -5,10 +5,10 @@ Plan ──Expectations.from_plan──▶ Expectations ──planner.serve.veri
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from planner.rendering.envelope import document, entry
+from planner.rendering.envelope import document
 from planner.serve.check import CheckResult, Status
 
 if TYPE_CHECKING:
@@ -56,20 +56,22 @@ class Expectations:
         )
 
 
+@document("verification", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeReport:
-    """All checks of one server, in the order they ran."""
+    """Whether a running server does what was planned."""
 
     base_url: str
     model: str
     """Served name that was asked; empty when the server never said one."""
-    results: tuple[CheckResult, ...]
+    passed: bool = field(init=False, default=False)
+    """Whether nothing failed and something passed."""
     duration_s: float
+    results: tuple[CheckResult, ...]
+    """All checks, in the order they ran."""
 
-    @property
-    def passed(self) -> bool:
-        """Whether nothing failed and something passed."""
-        return not self.failed and any(result.status == "pass" for result in self.results)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "passed", not self.failed and self.count("pass") > 0)
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:
@@ -79,21 +81,3 @@ class SmokeReport:
     def count(self, status: Status) -> int:
         """How many checks ended in `status`."""
         return sum(result.status == status for result in self.results)
-
-
-@document("verification", "1.0")
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VerificationDocument:
-    """Whether a running server does what was planned."""
-
-    base_url: str
-    model: str
-    """Served name that was asked; empty when the server never said one."""
-    passed: bool
-    duration_s: float
-    results: tuple[CheckResult, ...]
-
-    @classmethod
-    def of(cls, report: SmokeReport) -> VerificationDocument:
-        """Return `report` as it is written."""
-        return entry(cls, report)
