@@ -106,6 +106,10 @@ class OwnStart(Record):
     draft: bool
     enforce_eager: bool
     kv_cache_dtype: str
+    speculation: Mapping[str, object] | None = None
+    """Method and tokens of a draft, where it is not three tokens of the model's own EAGLE."""
+    other_flags: tuple[str, ...] = ()
+    """What else the engine was told, that a plan has no setting for."""
     model_runner: int
     flashinfer_sampler: bool
     fused_all_reduce: Literal["auto", "trtllm", "none"] = "auto"

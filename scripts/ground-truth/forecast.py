@@ -38,6 +38,8 @@ VALUES: dict[str, Any] = {
 }
 SWITCHES = ("language_model_only", "enforce_eager")
 DRAFT_TOKENS = 3
+MODELLED = ("eagle",)
+"""Methods of a draft that a plan knows."""
 SPEED = ("output_tokens_per_s", "ttft_ms", "ttft_p99_ms", "tpot_ms", "itl_ms", "itl_p99_ms", "acceptance_length")
 
 
@@ -58,6 +60,23 @@ def model_of(run: dict[str, Any], models: Path | None) -> ModelSpec:
     return load_model(models / run["model"] / "model")
 
 
+def draft_tokens(run: dict[str, Any]) -> int:
+    """Return the tokens of a run's draft, 0 where the plan does not know its method."""
+    speculation: dict[str, Any] = (
+        {"method": "eagle", "num_speculative_tokens": DRAFT_TOKENS} if run.get("draft") else {}
+    )
+    speculation |= run.get("speculation", {})
+    return int(speculation["num_speculative_tokens"]) if speculation.get("method") in MODELLED else 0
+
+
+def left_out(run: dict[str, Any]) -> list[str]:
+    """Return what a run asks for and its plan does not say: the plan is then that of the same start without it."""
+    known = {option(name) for name in (*VALUES, *SWITCHES)}
+    found = [flag for flag in map(str, run["flags"]) if flag.startswith("--") and flag not in known]
+    method = run.get("speculation", {}).get("method", "eagle")
+    return found + ([] if method in MODELLED else [method])
+
+
 def planned(run: dict[str, Any], models: Path | None, *, vllm_version: str, gpu: str) -> Plan:
     """Return the plan of a start."""
     flags = list(map(str, run["flags"]))
@@ -69,7 +88,7 @@ def planned(run: dict[str, Any], models: Path | None, *, vllm_version: str, gpu:
             gpus=parse_gpus(f"{gpus_needed(run)}x{gpu}"),
             model=model_of(run, models),
             replicas=1,
-            num_speculative_tokens=DRAFT_TOKENS if run.get("draft") else 0,
+            num_speculative_tokens=draft_tokens(run),
             vllm_version=vllm_version,
             **given,
         )
@@ -103,7 +122,7 @@ def entries(run: dict[str, Any], models: Path | None, *, vllm_version: str, gpu:
         start = planned(run, models, vllm_version=vllm_version, gpu=gpu)
     except M35Error as error:
         return [{"run": run["name"], "load": None, "error": str(error)}]
-    found = [{"run": run["name"], "load": None, "plan": to_json_value(plan_document(start))}]
+    found = [{"run": run["name"], "load": None, "left_out": left_out(run), "plan": to_json_value(plan_document(start))}]
     for load in run.get("bench", []):
         try:
             speed = forecast(start, workload(load))

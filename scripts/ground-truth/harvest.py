@@ -24,8 +24,17 @@ CLEAN = (
     (re.compile(r"tcp://(?!127\.0\.0\.1)[\d.]+:"), "tcp://192.0.2.1:"),
 )
 """Paths and addresses of the machine."""
-LAYERS = {"cut8": 8, "cut24": 24, "cut44": 44, "full": 88, "dense-8b": 32}
 DEFAULTS = {"max_num_batched_tokens": 8192, "max_num_seqs": 1024, "max_model_len": 262144}
+LAYERS = {
+    "cut8": 8, "cut24": 24, "cut44": 44, "full": 88,
+    "dense-8b": 32, "dense-8b-fp8": 32, "llama-8b": 32, "qwen3-32b": 64,
+}  # fmt: skip
+OWN = ("cut8", "cut24", "cut44", "full")
+SAID = (
+    "--language-model-only", "--enforce-eager", "--kv-cache-dtype", "--gpu-memory-utilization",
+    "--tensor-parallel-size", "--pipeline-parallel-size", *(f"--{name.replace('_', '-')}" for name in DEFAULTS),
+)  # fmt: skip
+"""Flags that a row has fields for."""
 SIZES = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1}
 PATTERNS: dict[str, str] = {
     "load_s": r"Model loading took [\d.]+ GiB(?: memory)? and ([\d.]+) seconds",
@@ -234,6 +243,25 @@ def stages(record: dict[str, Any], *, ranks_per_stage: int) -> list[dict[str, An
     return found
 
 
+def speculation(record: dict[str, Any]) -> dict[str, Any]:
+    """Return method and tokens of a draft that is not the model's own three tokens of EAGLE."""
+    argv = record["argv"]
+    if "--speculative-config" not in argv:
+        return {}
+    asked = json.loads(argv[argv.index("--speculative-config") + 1])
+    asked.pop("model", None)
+    return {} if asked == {"num_speculative_tokens": 3, "method": "eagle"} else dict(asked)
+
+
+def other_flags(flags: list[str]) -> list[str]:
+    """Return the flags, with their values, that a row has no field for."""
+    found, kept = [], False
+    for one in map(str, flags):
+        kept = one not in SAID if one.startswith("--") else kept
+        found += [one] if kept else []
+    return found
+
+
 def row(record: dict[str, Any], log: str) -> dict[str, Any]:
     """One start-up with every figure that was read."""
     flags = record["flags"]
@@ -262,7 +290,7 @@ def row(record: dict[str, Any], log: str) -> dict[str, Any]:
         "status": record["status"],
         "gpus": len(record["gpus"]),
         **sizes,
-        **({"model": record["model"]} if record["model"].startswith("dense") else {}),
+        **({} if record["model"] in OWN else {"model": record["model"]}),
         "layers": LAYERS[record["model"]],
         "language_model_only": "--language-model-only" in flags,
         "draft": record["draft"],
@@ -280,6 +308,8 @@ def row(record: dict[str, Any], log: str) -> dict[str, Any]:
         "gpu_memory_utilization": float(flag(flags, "gpu_memory_utilization", "0.92")),
         "stages": stages(record, ranks_per_stage=sizes["tensor_parallel_size"]),
         "log": told,
+        **({"speculation": asked} if (asked := speculation(record)) else {}),
+        **({"other_flags": others} if (others := other_flags(flags)) else {}),
         **({"bench": benches} if benches else {}),
         **({"agents": talks} if (talks := conversations(record)) else {}),
     }

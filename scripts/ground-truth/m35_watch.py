@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+MOST_DRAFTED = 8
+"""A request with no more tokens than this in a step decodes: one, and those of a draft."""
+
 
 def note(event: str, **figures: object) -> None:
     """Append one event to the probe's file."""
@@ -128,7 +131,7 @@ def watch_steps(path: str) -> None:
         output = schedule(self, *args, **kwargs)
         took = time.perf_counter() - began
         counts = list(output.num_scheduled_tokens.values())
-        prefill = [one for one in counts if one > 4]
+        prefill = [one for one in counts if one > MOST_DRAFTED]
         if counts:
             keep(
                 [

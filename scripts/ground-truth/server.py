@@ -73,15 +73,18 @@ class Server:
 
     def serve_argv(self, run: dict[str, Any], models: Path) -> list[str]:
         """The run's ``serve`` command line, without the program."""
+        folder = models / run["model"] / "model"
+        form = "hf" if (folder / "config.json").exists() else "mistral"
         argv = [
-            "serve", str(models / run["model"] / "model"), "--host", "127.0.0.1", "--port", str(self.port),
-            "--served-model-name", SERVED, "--tokenizer-mode", "mistral", "--config-format", "mistral",
+            "serve", str(folder), "--host", "127.0.0.1", "--port", str(self.port),
+            "--served-model-name", SERVED, "--tokenizer-mode", "mistral", "--config-format", form,
             "--load-format", "dummy", *map(str, run.get("flags", [])),
         ]  # fmt: skip
+        speculation = dict(run.get("speculation", {}))
         if run.get("draft"):
-            speculation = {"model": str(models / run["model"] / "draft"), "num_speculative_tokens": 3}
-            argv += ["--speculative-config", json.dumps(speculation | {"method": "eagle"})]
-        return argv
+            own = {"model": str(folder.with_name("draft")), "num_speculative_tokens": 3, "method": "eagle"}
+            speculation = own | speculation
+        return [*argv, "--speculative-config", json.dumps(speculation)] if speculation else argv
 
     def bench_argv(self, run: dict[str, Any], load: dict[str, Any], models: Path, result: Path) -> list[str]:
         """A load's command line; without `concurrency` all prompts are sent at once."""
