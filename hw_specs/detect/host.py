@@ -52,7 +52,7 @@ def look_at_host(root: Path = Path("/")) -> Host:
     """Read the signs below `root`; whatever cannot be read counts as not there."""
     kfd = root / "dev/kfd"
     return Host(
-        hostname=_text(root / "etc/hostname") or os.uname().nodename,
+        hostname=text_of(root / "etc/hostname") or os.uname().nodename,
         in_container=_in_container(root),
         pci_gpus=tuple(sorted(Counter(vendor for vendor, _ in gpus_on_bus(root / "sys/bus/pci/devices")).items())),
         nvidia_nodes=(root / "dev/nvidiactl").exists(),
@@ -63,7 +63,8 @@ def look_at_host(root: Path = Path("/")) -> Host:
     )
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """Return what a file of the system holds, without space around it; empty where it cannot be read."""
     with contextlib.suppress(OSError, UnicodeError):
         return path.read_text(encoding="utf-8").strip()
     return ""
@@ -73,7 +74,7 @@ def _in_container(root: Path) -> bool:
     marks = (root / ".dockerenv", root / "run/.containerenv")
     if any(mark.exists() for mark in marks):
         return True
-    first = _text(root / "proc/1/cgroup")
+    first = text_of(root / "proc/1/cgroup")
     return any(word in first for word in ("docker", "kubepods", "containerd", "libpod"))
 
 
@@ -82,15 +83,15 @@ def gpus_on_bus(devices: Path = PCI_DEVICES) -> list[tuple[Vendor, Path]]:
     found: list[tuple[Vendor, Path]] = []
     with contextlib.suppress(OSError):
         for device in sorted(devices.iterdir()):
-            vendor = _PCI_VENDORS.get(_text(device / "vendor"))
-            if vendor and _text(device / "class").startswith(_GPU_CLASSES):
+            vendor = _PCI_VENDORS.get(text_of(device / "vendor"))
+            if vendor and text_of(device / "class").startswith(_GPU_CLASSES):
                 found.append((vendor, device))
     return found
 
 
 def _nvidia_module(root: Path) -> str | None:
-    version = _text(root / "sys/module/nvidia/version")
+    version = text_of(root / "sys/module/nvidia/version")
     if version:
         return version
-    words = _text(root / "proc/driver/nvidia/version").split()
+    words = text_of(root / "proc/driver/nvidia/version").split()
     return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), None)

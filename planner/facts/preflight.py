@@ -1,5 +1,7 @@
 """What a machine needs before a start: ``preflight.toml``."""
 
+from collections.abc import Mapping
+
 from planner.facts.record import Record, door
 from planner.facts.vllm import Origin
 
@@ -60,6 +62,7 @@ class LimitFacts(Origin):
 
     least_open_files: int
     least_processes: int
+    least_file_gib: float
 
 
 class CudaDrivers(Origin):
@@ -82,6 +85,50 @@ class RocmModules(Origin):
     first: tuple[tuple[str, str], ...]
 
 
+class Temporary(Origin):
+    """What the temporary folder must allow."""
+
+    socket_name_bytes: int
+    """What the engine puts behind the folder's name."""
+    most_socket_bytes: int
+    least_gib: float
+
+
+class CompiledCode(Origin):
+    """Where compiled code is kept and loaded from."""
+
+    least_gib: float
+    folders: Mapping[str, str]
+    """By the variable that moves it, the folder without that variable."""
+
+
+class FileVariables(Origin):
+    """Variables that name a file which must be there."""
+
+    needed: tuple[str, ...]
+    for_downloads: tuple[str, ...]
+
+
+class Debugging(Origin):
+    """Variables that make everything slow, to find an error."""
+
+    on: Mapping[str, tuple[str, ...]]
+    """By variable, the values that do."""
+
+
+class VariableChoices(Origin):
+    """Variables that hold one of some words."""
+
+    any_case: tuple[str, ...]
+    words: Mapping[str, tuple[str, ...]]
+
+
+class AllocatorOptions(Origin):
+    """Options of torch's allocator that have a least value."""
+
+    least: Mapping[str, int]
+
+
 class PreflightFacts(Record):
     """The whole file."""
 
@@ -98,6 +145,12 @@ class PreflightFacts(Record):
     cuda_drivers: CudaDrivers
     rocm_drivers: RocmDrivers
     rocm_modules: RocmModules
+    temporary: Temporary
+    compiled_code: CompiledCode
+    file_variables: FileVariables
+    debugging: Debugging
+    variable_choices: VariableChoices
+    allocator_options: AllocatorOptions
 
 
 preflight_facts = door("preflight.toml", PreflightFacts)

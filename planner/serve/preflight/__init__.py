@@ -11,7 +11,19 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from planner.serve.check import CheckList, CheckResult, NamedCheck, Unknown
-from planner.serve.preflight import checkpoint, engine, host, links, machine, toolchain, variables
+from planner.serve.preflight import (
+    checkpoint,
+    engine,
+    folders,
+    gpu_health,
+    gpu_variables,
+    host,
+    links,
+    machine,
+    processors,
+    toolchain,
+    variables,
+)
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.start_order import StartOrder
 
@@ -34,24 +46,34 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="driver", title="a driver answers", run=machine.check_driver),
         NamedCheck(name="runtime", title="the driver runs this build", run=toolchain.check_runtime),
         NamedCheck(name="fabric", title="the NVSwitch fabric is set up", run=links.check_fabric),
+        NamedCheck(name="gpu_health", title="the GPUs are well", run=gpu_health.check_gpu_health),
         NamedCheck(name="peer_access", title="the GPUs reach each other", run=links.check_peer_access),
         NamedCheck(name="iommu", title="no IOMMU between the GPUs", run=links.check_iommu),
         NamedCheck(name="acs", title="no PCIe bridge redirects the GPUs", run=links.check_acs),
-        NamedCheck(name="visible_devices", title="the chosen GPUs can be read", run=variables.check_visible_devices),
-        NamedCheck(name="allocator", title="memory can be shared", run=variables.check_allocator),
-        NamedCheck(name="nccl", title="NCCL's variables fit", run=variables.check_nccl),
-        NamedCheck(name="gpu_override", title="ROCm takes the GPU for itself", run=variables.check_override),
+        NamedCheck(
+            name="visible_devices", title="the chosen GPUs can be read", run=gpu_variables.check_visible_devices
+        ),
+        NamedCheck(name="allocator", title="memory can be shared", run=gpu_variables.check_allocator),
+        NamedCheck(name="nccl", title="NCCL's variables fit", run=gpu_variables.check_nccl),
+        NamedCheck(name="gpu_override", title="ROCm takes the GPU for itself", run=gpu_variables.check_override),
         NamedCheck(name="variable_ports", title="port variables hold ports", run=variables.check_ports),
         NamedCheck(name="gone_variables", title="every variable is still read", run=variables.check_gone),
         NamedCheck(name="unknown_variables", title="every VLLM_ variable exists", run=variables.check_unknown),
         NamedCheck(name="variable_numbers", title="number variables hold numbers", run=variables.check_numbers),
+        NamedCheck(name="variable_choices", title="variables hold words it takes", run=variables.check_choices),
+        NamedCheck(name="variable_files", title="files in variables are there", run=variables.check_files),
+        NamedCheck(name="debugging", title="no variable makes it slow", run=variables.check_debugging),
         NamedCheck(name="host_ip", title="VLLM_HOST_IP is this machine's", run=variables.check_host_ip),
         NamedCheck(name="hub", title="weights come from the hub", run=variables.check_hub),
-        NamedCheck(name="driver_library", title="libcuda is the driver's", run=variables.check_driver_library),
+        NamedCheck(name="driver_library", title="libcuda is the driver's", run=gpu_variables.check_driver_library),
         NamedCheck(name="logging", title="the log tells of the start", run=variables.check_logging),
         NamedCheck(name="proxy", title="no proxy catches this machine", run=variables.check_proxy),
         NamedCheck(name="user", title="the user has a name and a home", run=host.check_user),
         NamedCheck(name="limits", title="the limits suffice", run=host.check_limits),
+        NamedCheck(name="temporary_files", title="temporary files can be made", run=folders.check_temporary),
+        NamedCheck(name="compiled_code", title="compiled code can be kept", run=folders.check_caches),
+        NamedCheck(name="cpus", title="every process has a core", run=processors.check_cpus),
+        NamedCheck(name="numa", title="it runs beside its GPUs", run=processors.check_numa),
         NamedCheck(name="clock", title="the clock can be right", run=host.check_clock),
         NamedCheck(name="port", title="the port is free", run=machine.check_port),
         NamedCheck(name="api_key", title="an open server has a key", run=machine.check_api_key),

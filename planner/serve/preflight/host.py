@@ -8,10 +8,12 @@ import resource
 import time
 from pathlib import Path
 
+from hw_specs.units import GIB, format_gib
 from planner.facts.preflight import preflight_facts
+from planner.serve import cgroup
 from planner.serve.check import Doubtful, Failed, Skipped
+from planner.serve.preflight.gpu_variables import infiniband
 from planner.serve.preflight.subject import Subject
-from planner.serve.preflight.variables import infiniband
 
 
 def check_user(subject: Subject) -> str | None:
@@ -44,7 +46,7 @@ def check_limits(subject: Subject) -> str | None:
         return None
     facts = preflight_facts().limits
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    processes = _least(resource.getrlimit(resource.RLIMIT_NPROC)[0], _pids_max())
+    processes = _least(resource.getrlimit(resource.RLIMIT_NPROC)[0], cgroup.least("pids.max"))
     locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
     if files != resource.RLIM_INFINITY and files < facts.least_open_files:
         raise Doubtful(
@@ -55,6 +57,18 @@ def check_limits(subject: Subject) -> str | None:
         raise Doubtful(
             f"{processes:,} processes and threads at most, {facts.least_processes:,} recommended",
             "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)",
+        )
+    mapped = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if mapped != resource.RLIM_INFINITY:
+        raise Failed(
+            f"{mapped // GIB:,} GiB of addresses at most: CUDA and ROCm reserve more than all memory of host and GPUs",
+            "`ulimit -v unlimited`, LimitAS=infinity in systemd",
+        )
+    written = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    if written != resource.RLIM_INFINITY and written < facts.least_file_gib * GIB:
+        raise Doubtful(
+            f"files of {format_gib(written)} GiB at most: shards of the checkpoint and the log grow larger",
+            "`ulimit -f unlimited`, LimitFSIZE=infinity in systemd",
         )
     adapters = infiniband()
     if locked != resource.RLIM_INFINITY and adapters and subject.plan is not None and subject.plan.gpus.nodes > 1:
@@ -78,27 +92,24 @@ def check_quota(subject: Subject) -> str | None:
     return "no quota is used up"
 
 
-def check_clock(_subject: Subject) -> str:
-    """Whether this machine's clock can be right: certificates of the hub are refused where it is not."""
+def check_clock(subject: Subject) -> str:
+    """Whether this machine's clock can be right: certificates of the hub are refused where it is not.
+
+    It is held to this program's files, which are not of tomorrow; systemd tells whether a time server keeps it.
+    """
     ours = Path(__file__).stat().st_mtime
     if time.time() < ours - 86_400:
         raise Failed(
             f"the clock says {time.strftime('%Y-%m-%d')}, before this program was made",
             "`timedatectl set-ntp true` (the host's administrator): a wrong date makes every certificate invalid",
         )
-    return time.strftime("%Y-%m-%d %H:%M:%S %Z")
+    kept = subject.run(["timedatectl", "show", "-p", "NTPSynchronized", "--value"])
+    kept_words = {"yes": ", kept by a time server", "no": ", kept by no time server"}
+    return time.strftime("%Y-%m-%d %H:%M:%S %Z") + kept_words.get(kept.stdout.strip() if kept is not None else "", "")
 
 
-def _pids_max() -> int:
-    try:
-        text = Path("/sys/fs/cgroup/pids.max").read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return resource.RLIM_INFINITY
-    return int(text) if text.isdecimal() else resource.RLIM_INFINITY
-
-
-def _least(*limits: int) -> int:
-    bounded = [limit for limit in limits if limit != resource.RLIM_INFINITY]
+def _least(*limits: int | None) -> int:
+    bounded = [limit for limit in limits if limit is not None and limit != resource.RLIM_INFINITY]
     return min(bounded, default=resource.RLIM_INFINITY)
 
 

@@ -6,12 +6,12 @@ import os
 import re
 from pathlib import Path
 
-from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus
+from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, text_of
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.preflight.machine import wanted_gpus
+from planner.serve.preflight.nvidia_smi import gpus_of
 from planner.serve.preflight.subject import Subject
 
-_FABRIC = re.compile(r"^\s+Fabric\n\s+State\s+: (?P<state>[^\n]+)\n\s+Status\s+: (?P<status>[^\n]+)", re.MULTILINE)
 _PCI = PCI_DEVICES
 _TRANSLATED = ("DMA", "DMA-FQ")
 _GOOD_PEER = ("OK", "X")
@@ -21,10 +21,10 @@ def check_fabric(subject: Subject) -> str | None:
     """Whether the NVSwitch fabric is set up, where there is one."""
     if not _several_nvidia(subject):
         return None
-    answer = subject.run(["nvidia-smi", "-q"])
-    if answer is None or answer.returncode:
+    if subject.nvidia_query is None:
         raise Skipped("nvidia-smi does not answer, so the state of the NVSwitch fabric is unknown")
-    states = [(match["state"].strip(), match["status"].strip()) for match in _FABRIC.finditer(answer.stdout)]
+    gpus = gpus_of(subject.nvidia_query)
+    states = [(gpu["Fabric/State"], gpu.get("Fabric/Status", "N/A")) for gpu in gpus if "Fabric/State" in gpu]
     if not states or all(state == "N/A" for state, _ in states):
         return "no NVSwitch fabric on this machine"
     for number, (state, status) in enumerate(states):
@@ -32,6 +32,12 @@ def check_fabric(subject: Subject) -> str | None:
             raise Failed(
                 f"GPU {number}: the NVSwitch fabric is `{state}`, `{status}`",
                 "the host's administrator: `systemctl start nvidia-fabricmanager`, in exactly the driver's version",
+            )
+    for number, gpu in enumerate(gpus):
+        if gpu.get("Fabric/Health/Summary", "N/A") not in ("Healthy", "N/A"):
+            raise Doubtful(
+                f"GPU {number}: the NVSwitch fabric is `{gpu['Fabric/Health/Summary']}`",
+                "the host's administrator: `nvidia-smi -q` says which part, the log of nvidia-fabricmanager why",
             )
     return f"the fabric of {len(states)} GPUs is set up"
 
@@ -59,7 +65,9 @@ def check_iommu(subject: Subject) -> str | None:
     """Whether an IOMMU stands between the GPUs: it makes peer-to-peer traffic hang or fail."""
     if wanted_gpus(subject) < 2 or subject.order.in_container:
         return None
-    kinds = {path.name: _read(path / "iommu_group" / "type") for path in _gpus()}
+    if _bypassed(subject):
+        return "these GPUs talk over NVLink or XGMI, which no IOMMU is in the way of"
+    kinds = {path.name: text_of(path / "iommu_group" / "type") for path in _gpus()}
     translated = [name for name, kind in kinds.items() if kind in _TRANSLATED]
     if translated:
         raise Doubtful(
@@ -73,6 +81,8 @@ def check_acs(subject: Subject) -> str | None:
     """Whether PCIe bridges redirect what the GPUs send to each other (Access Control Services)."""
     if wanted_gpus(subject) < 2 or subject.order.in_container:
         return None
+    if _bypassed(subject):
+        return "these GPUs talk over NVLink or XGMI, which no PCIe bridge is in the way of"
     _gpus()
     if os.geteuid() != 0:
         raise Skipped("only root sees it: `sudo lspci -vvv | grep ACSCtl` must say ReqRedir- where GPUs talk over PCIe")
@@ -98,6 +108,13 @@ def _amd_links(subject: Subject) -> str:
     )
 
 
+def _bypassed(subject: Subject) -> bool:
+    """Whether all that these GPUs say to each other goes over links of their own; nodes talk through PCIe adapters."""
+    links = subject.report.links
+    several = subject.plan is not None and subject.plan.gpus.nodes > 1
+    return bool(links) and not several and all(link.kind in ("nvlink", "xgmi") for link in links)
+
+
 def _several_nvidia(subject: Subject) -> bool:
     vendor = subject.plan.gpus.spec.vendor if subject.plan is not None else "nvidia"
     return wanted_gpus(subject) > 1 and vendor == "nvidia"
@@ -109,10 +126,3 @@ def _gpus() -> list[Path]:
     if not found:
         raise Skipped("no GPU on the PCI bus to look behind")
     return found
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError):
-        return ""

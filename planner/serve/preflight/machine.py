@@ -13,6 +13,7 @@ from hw_specs.units import GIB, format_gib
 from planner.facts.preflight import preflight_facts
 from planner.rendering.emitters.image import host_memory_need
 from planner.rendering.secrets import API_KEY
+from planner.serve import cgroup
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.free_port import free_port_beside
 from planner.serve.preflight.engine import is_cpu_build
@@ -29,7 +30,7 @@ def wanted_gpus(subject: Subject) -> int:
     return math.prod(int(size) for size in sizes if size and size.isdecimal() and len(size) < 10)
 
 
-def _on_cpu(subject: Subject) -> bool:
+def on_cpu(subject: Subject) -> bool:
     """Whether GPUs do not matter: a command without a plan, for a CPU build. A plan always counts on its GPUs."""
     return subject.plan is None and not subject.order.in_container and is_cpu_build(subject)
 
@@ -60,7 +61,7 @@ def check_docker(subject: Subject) -> str | None:
 
 def check_gpus(subject: Subject) -> str:
     """Whether the GPUs that the plan counts on are here."""
-    if _on_cpu(subject):
+    if on_cpu(subject):
         return "the installed engine runs on the CPU"
     wanted = wanted_gpus(subject)
     found = subject.report.selection
@@ -92,7 +93,7 @@ NOT_FIXED = frozenset({"kv_cache", "free", "slack"})
 
 def check_gpu_memory(subject: Subject) -> str:
     """Whether enough of each GPU is free for the engine's budget; it refuses to start otherwise."""
-    if _on_cpu(subject):
+    if on_cpu(subject):
         return "the installed engine runs on the CPU"
     chosen = subject.report.selection.chosen
     known = [gpu for gpu in chosen if gpu.free_bytes is not None]
@@ -125,7 +126,7 @@ def check_gpu_memory(subject: Subject) -> str:
 
 def check_driver(subject: Subject) -> str:
     """Which driver and runtime there are."""
-    if _on_cpu(subject):
+    if on_cpu(subject):
         return "none needed: the installed engine runs on the CPU"
     drivers = subject.report.drivers
     wanted = subject.plan.gpus.spec.vendor if subject.plan is not None else None
@@ -189,7 +190,7 @@ def check_host_memory(subject: Subject) -> str:
     if available is None:
         raise Unknown("/proc/meminfo cannot be read")
     need, said = host_memory_need(subject.plan, workers=wanted_gpus(subject))
-    if _on_cpu(subject):
+    if on_cpu(subject):
         # The small models of a rehearsal need a fraction of it; a real model would never run there.
         return f"{format_gib(available)} GiB available"
     if available < need:
@@ -211,9 +212,5 @@ def available_memory_bytes() -> int | None:
             return None
     except (OSError, ValueError):
         return None
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()
-        used = Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii").strip()
-        return min(available, int(limit) - int(used)) if limit.isdigit() else available
-    except (OSError, ValueError):
-        return available
+    left = cgroup.memory_left_bytes()
+    return available if left is None else min(available, left)

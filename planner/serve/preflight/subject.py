@@ -33,6 +33,17 @@ class Subject:
         """What the engine will see."""
         return self.order.environment
 
+    @property
+    def given(self) -> Mapping[str, str]:
+        """The variables that this start hands in: a container sees those of its command alone."""
+        return dict(self.order.env) if self.order.in_container else self.environment
+
+    @cached_property
+    def nvidia_query(self) -> str | None:
+        """What ``nvidia-smi -q`` says; None where it does not answer."""
+        answer = self.run(["nvidia-smi", "-q"])
+        return answer.stdout if answer is not None and not answer.returncode else None
+
     @cached_property
     def engine_args(self) -> tuple[str, ...]:
         """What vLLM's own parser gets: everything behind ``serve``, or behind the image."""

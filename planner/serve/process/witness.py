@@ -14,13 +14,13 @@ from typing import Any
 
 from hw_specs.detect.activity import ActivityReader, GpuActivity
 from planner.errors import UnsafePath
+from planner.serve import cgroup
 from planner.serve.log.held import HeldMemory
 from planner.state import read_json
 
 WITNESS = "witness.json"
 """File of a run directory with the counters as they were at its launch."""
 
-_CGROUP = Path("/sys/fs/cgroup")
 _OURS = re.compile(r"Killed process \d+ \((?:VLLM|vllm|python|pt_main|ray|EngineCore)")
 _GPU = re.compile(
     r"NVRM: Xid|NVRM: .*fallen off|amdgpu .*(?:ring|reset|fault|GPU hang|Uncorrectable)|NVRM: API mismatch"
@@ -29,17 +29,9 @@ _MOST_LINES = 40
 _TIMEOUT_S = 3.0
 
 
-def oom_kills(root: Path = _CGROUP) -> int | None:
+def oom_kills(root: Path = cgroup.ROOT) -> int | None:
     """Return how often the kernel ended a process of this control group for want of memory; None: it is not told."""
-    try:
-        own = next(line for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines() if "::" in line)
-    except (OSError, StopIteration, UnicodeDecodeError):
-        own = "0::/"
-    for folder in (root / own.partition("::")[2].lstrip("/"), root):
-        try:
-            text = (folder / "memory.events").read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError):
-            continue
+    for text in cgroup.readings("memory.events", root):
         found = re.search(r"^oom_kill (\d+)$", text, re.MULTILINE)
         if found is not None:
             return int(found[1])
@@ -70,7 +62,7 @@ def gpu_memory(directory: Path) -> tuple[HeldMemory, ...]:
 
 def kernel_words(directory: Path, *, since_s: float) -> bytes:
     """Return what the kernel said of GPUs and of ended engines since `since_s` (Unix time), as lines of a log."""
-    lines = [line for line in _dmesg(since_s) if _OURS.search(line) or _GPU.search(line)][:_MOST_LINES]
+    lines = [text for _, text in kernel_lines(since_s) if _OURS.search(text) or _GPU.search(text)][:_MOST_LINES]
     before = _before(directory).get("oom_kills")
     now = oom_kills()
     if isinstance(before, int) and now is not None and now > before:
@@ -92,7 +84,8 @@ def _before(directory: Path) -> dict[str, Any]:
         return {}
 
 
-def _dmesg(since_s: float) -> list[str]:
+def kernel_lines(since_s: float = 0.0) -> list[tuple[str, str]]:
+    """Return the stamp and the words of each line of the kernel's log since `since_s`; none where it is not shown."""
     try:
         answer = subprocess.run(
             ["dmesg", "--time-format", "iso"], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S,
@@ -100,15 +93,14 @@ def _dmesg(since_s: float) -> list[str]:
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return []
-    return [text for line in answer.stdout.splitlines() if (text := _since(line, since_s)) is not None]
+    stamped = (line.partition(" ")[::2] for line in answer.stdout.splitlines())
+    return [(stamp, text) for stamp, text in stamped if _not_before(stamp, since_s)]
 
 
-def _since(line: str, since_s: float) -> str | None:
-    """The words of a line that is not older than `since_s`."""
-    stamp, _, text = line.partition(" ")
+def _not_before(stamp: str, since_s: float) -> bool:
     try:
         said_s = datetime.fromisoformat(stamp.replace(",", ".")).timestamp()
     except ValueError:
-        return None
+        return False
     # Stamps of the kernel's ring buffer may be a second off.
-    return text if said_s >= since_s - 1.0 else None
+    return said_s >= since_s - 1.0

@@ -1,0 +1,119 @@
+"""Checks of the GPUs' own health: memory errors, slowdowns, what the kernel said of them. They ask and change nothing.
+
+NVIDIA's are asked for with ``nvidia-smi -q``, AMD's stand in sysfs; the kernel's words since it started in its log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+
+from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, text_of
+from planner.serve.check import Doubtful, Failed, Skipped
+from planner.serve.log.causes import causes
+from planner.serve.preflight.machine import on_cpu
+from planner.serve.preflight.nvidia_smi import gpus_of
+from planner.serve.preflight.subject import Subject
+from planner.serve.process.witness import kernel_lines
+
+_PCI = PCI_DEVICES
+_FINE = frozenset({"", "0", "No", "None", "N/A", "Not Active", "Default", "[N/A]"})
+_SLOWED = re.compile(r"Clocks (?:Event|Throttle) Reasons/(?:HW Slowdown|SW Thermal Slowdown)\b")
+_SPOILT = re.compile(
+    r"ECC Errors/Volatile/.*Uncorrectable|Remapped Rows/(?:Pending|Remapping Failure)|Retired Pages/Pending"
+    r"|ECC Errors/.*Repair Pending|ECC Errors/Unrepairable|Fabric/Health/(?!Summary|Partition|Bandwidth).*"
+)
+_AGAIN = "drain it, reset the GPU or reboot; one that comes back with it needs replacement"
+_RESET_NVIDIA = f"the host's administrator, `nvidia-smi --gpu-reset`: {_AGAIN}"
+_RESET_AMD = f"the host's administrator, `amd-smi reset --gpureset`: {_AGAIN}"
+_WATTS = re.compile(r"([\d.]+) W")
+
+
+def check_gpu_health(subject: Subject) -> str | None:
+    """Whether the GPUs report errors of their memory, a slowdown or a reset that is due."""
+    if on_cpu(subject):
+        return None
+    vendor = subject.plan.gpus.spec.vendor if subject.plan is not None else None
+    if vendor != "amd":
+        gpus = gpus_of(subject.nvidia_query or "")
+        for number, gpu in enumerate(gpus):
+            _judge(number, gpu)
+        if gpus:
+            _kernel_words()
+            return f"{len(gpus)} GPUs report no memory error and no slowdown"
+    errors = list(_amd_errors())
+    for number, block, count in errors:
+        if count:
+            raise Doubtful(
+                f"AMD GPU {number}: {count:,} uncorrectable errors in {block} since the driver came up",
+                _RESET_AMD,
+            )
+    _kernel_words()
+    if not errors:
+        raise Skipped("neither `nvidia-smi -q` nor the counters of amdgpu (`ras` in sysfs) can be read")
+    return f"amdgpu counts no uncorrectable error in {len({number for number, _, _ in errors})} GPUs"
+
+
+def _judge(number: int, gpu: Mapping[str, str]) -> None:
+    recovery, mode = gpu.get("GPU Recovery Action", ""), gpu.get("Compute Mode", "")
+    if recovery not in _FINE:
+        raise Failed(
+            f"GPU {number}: the driver asks for `{recovery}` before it is used again",
+            _RESET_NVIDIA,
+        )
+    if mode == "Prohibited":
+        raise Failed(
+            f"GPU {number} is in compute mode `{mode}`: no program may use it",
+            "`nvidia-smi -c DEFAULT` (the host's administrator)",
+        )
+    spoilt = [(name, value) for name, value in gpu.items() if _SPOILT.match(name) and value not in _FINE | {"False"}]
+    if spoilt:
+        raise Doubtful(
+            f"GPU {number}: {spoilt[0][0].replace('/', ', ')} is {spoilt[0][1]}",
+            _RESET_NVIDIA,
+        )
+    slowed = [name.rpartition("/")[2] for name, value in gpu.items() if _SLOWED.match(name) and value not in _FINE]
+    if slowed:
+        raise Doubtful(
+            f"GPU {number} is held back: {', '.join(slowed)}",
+            "cooling and power of this host (`nvidia-smi -q -d PERFORMANCE,TEMPERATURE`); it is slower than forecast",
+        )
+    power = {
+        name.rpartition("/")[2]: value for name, value in gpu.items() if re.match(r"(?:GPU )?Power Readings/", name)
+    }
+    limit = _watts(power.get("Current Power Limit", power.get("Power Limit", "")))
+    usual = _watts(power.get("Default Power Limit", ""))
+    if limit is not None and usual is not None and limit < usual:
+        raise Doubtful(
+            f"GPU {number} may draw {limit:g} W of its usual {usual:g} W: it is slower than forecast",
+            f"`nvidia-smi -pl {usual:g}` (the host's administrator), if that is not meant",
+        )
+
+
+def _watts(text: str) -> float | None:
+    found = _WATTS.fullmatch(text)
+    return float(found[1]) if found is not None else None
+
+
+def _kernel_words() -> None:
+    """Raise for what the kernel said of a broken GPU since it started."""
+    lines = causes()["gpu-lost"].lines
+    for stamp, text in kernel_lines():
+        if any(one.has in text and re.search(one.regex or re.escape(one.has), text) for one in lines):
+            raise Doubtful(
+                f"the kernel said at {stamp[:19]}: {text[:120]}",
+                f"{causes()['gpu-lost'].cures[0]}; ignore it if that was done since",
+            )
+
+
+def _amd_errors() -> Iterator[tuple[int, str, int]]:
+    """Yield each AMD GPU's number, part and uncorrectable errors.
+
+    Source: the kernel's documentation, "AMDGPU RAS Support": ``ras/*_err_count`` holds ``ue: N`` and ``ce: N``.
+    """
+    folders = [path for vendor, path in gpus_on_bus(_PCI) if vendor == "amd"]
+    for number, folder in enumerate(folders):
+        for counter in sorted(folder.glob("ras/*_err_count")):
+            found = re.search(r"^ue:\s*(\d+)", text_of(counter), re.MULTILINE)
+            if found is not None:
+                yield number, counter.name.removesuffix("_err_count"), int(found[1])
