@@ -14,7 +14,7 @@ from planner.cli.kept import tell_of_damage
 from planner.cli.output import write, write_json_line
 from planner.errors import UnsafePath
 from planner.rendering.envelope import to_value
-from planner.serve.log.events import Event, ServerEnded, ServerReady, TimedOut, event_record
+from planner.serve.log.events import Event, ServerEnded, ServerReady, TimedOut
 from planner.serve.process.follower import Until, follow, stall_limits
 from planner.serve.process.history import earlier_starts
 from planner.serve.process.progress import StartProgress
@@ -69,7 +69,7 @@ def watch(run: Run, *, limits: Limits, until: Until, json_lines: bool, stop_on_t
             for event in batch:
                 last = event
                 if json_lines:
-                    write_json_line(event_record(event))
+                    write_json_line(to_value(event))
             if display is not None:
                 display.show(batch, at_s=max(0.0, time.time() - run.record.created_at_s))
             if until == "end" and any(isinstance(event, ServerReady) for event in batch):
@@ -108,7 +108,7 @@ def _earlier(run: Run) -> tuple[dict[str, float], int]:
 
 def _show(run: Run, last: Event | None, found: StartReport, *, json_lines: bool) -> StartReport:
     if json_lines:
-        write_json_line({"event": "start-report", **to_value(found)})
+        write_json_line(to_value(found))
         return found
     from planner.cli.start_report_table import comparison_text, failure_text
     from planner.serve.process.progress import duration

@@ -19,7 +19,7 @@ from planner.errors import UnreadableDocument
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, KvCache, LeverCost, Plan, PlanWarning, Rejected, Verdict
 from planner.planning.request import PlanRequest
-from planner.rendering.envelope import entry
+from planner.rendering.envelope import entry, plain, to_value
 from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
@@ -188,31 +188,31 @@ def plan_document(plan: Plan) -> PlanDocument:
     )
 
 
-def to_json_value(document: PlanDocument) -> dict[str, Any]:
-    """Return the document as plain dicts and lists, keys in the order of the contract."""
+def to_json_value(document: object) -> dict[str, Any]:
+    """Return a plan's document, a report or an event as plain dicts and lists, keys in the order of the contract.
+
+    Raises:
+        TypeError: for a value that no command prints.
+    """
+    if not isinstance(document, PlanDocument):
+        return to_value(document)
     value = {
-        field.name: _plain(getattr(document, field.name))
+        field.name: plain(getattr(document, field.name))
         for field in dataclasses.fields(document)
         if field.name != "request"
     }
     request = {
-        field.name: _plain(getattr(document.request, field.name))
+        field.name: plain(getattr(document.request, field.name))
         for field in dataclasses.fields(document.request)
         if field.name != "gpus"
     }
     gpus = document.request.gpus
     spec = {"spec": _spec_value(gpus.spec)}
-    others = {one.name: _plain(getattr(gpus, one.name)) for one in dataclasses.fields(gpus) if one.name != "spec"}
+    others = {one.name: plain(getattr(gpus, one.name)) for one in dataclasses.fields(gpus) if one.name != "spec"}
     value["request"] = {"gpus": spec | others} | request
     if document.speed is None:
         del value["speed"]
     return {field.name: value[field.name] for field in dataclasses.fields(document) if field.name in value}
-
-
-def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return [_plain(one) for one in value] if isinstance(value, tuple | list) else value
 
 
 def _spec_value(spec: GpuSpec) -> Any:

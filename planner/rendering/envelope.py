@@ -56,7 +56,13 @@ def entry(cls: type[T], source: object, **others: object) -> T:
 
 
 def to_value(value: object) -> dict[str, Any]:
-    """Return a document as plain dicts and lists, its head first."""
+    """Return a document as plain dicts and lists, its head first.
+
+    Raises:
+        TypeError: for a value that is not one.
+    """
+    if type(value) not in _HEADS:
+        raise TypeError(f"{type(value).__name__} is not a document")
     kind, version = _HEADS[type(value)]
     return {"kind": kind, "schema_version": version, **plain(value)}
 

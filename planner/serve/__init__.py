@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from planner.serve.check import CheckResult as CheckResult
     from planner.serve.log.diagnosis import diagnose as diagnose
     from planner.serve.log.events import Event as Event
-    from planner.serve.log.events import event_record as event_record
     from planner.serve.log.verdict import Diagnosis as Diagnosis
     from planner.serve.log.verdict import Failure as Failure
     from planner.serve.preflight import run_preflight as run_preflight
@@ -57,7 +56,7 @@ __getattr__, __dir__, __all__ = lazy(
     {
         "check": "CheckResult",
         "log.diagnosis": "diagnose",
-        "log.events": "Event event_record",
+        "log.events": "Event",
         "log.verdict": "Diagnosis Failure",
         "preflight": "run_preflight",
         "process.endpoint": "Endpoint",

@@ -65,7 +65,10 @@ def test_each_command_keeps_to_its_schema(printed: Callable[..., dict[str, objec
 def test_what_a_run_keeps_of_its_start_is_the_same_document(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
     crash = ["--no-check", "--json", "--", *fake.argv("crash", log=REAL / "fp8-kernel-missing.log")]
     assert main(["launch", *crash]) == 5
-    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    *events, last = (json.loads(line) for line in capsys.readouterr().out.splitlines())
     kept = json.loads((list_runs()[0].directory / "report.json").read_text())
-    assert last.pop("event") == "start-report" and last == kept
-    jsonschema.validate(kept, SCHEMAS["start-report"])
+    assert last["kind"] == "start-report" and last == kept
+    assert {"phase-started", "figure", "failure-seen", "traceback-seen", "server-ended"} <= {e["kind"] for e in events}
+    for line in (*events, last):
+        assert list(line)[:2] == ["kind", "schema_version"]
+        jsonschema.validate(line, SCHEMAS[line["kind"]])

@@ -17,6 +17,7 @@ import pytest
 from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed, PlannerError
 from planner.facts.startup import Health, StallLimits, StartupFacts, startup_facts
+from planner.rendering.document import to_json_value
 from planner.serve import Endpoint, Run, StartOrder, attach, follow, follow_async, launch, list_runs
 from planner.serve.log.events import (
     PHASES,
@@ -26,7 +27,6 @@ from planner.serve.log.events import (
     ServerEnded,
     ServerReady,
     TimedOut,
-    event_record,
 )
 from planner.serve.process.endpoint import resolve_endpoint, with_endpoint
 from planner.serve.process.keys import split_environment
@@ -73,7 +73,7 @@ def test_a_run_is_a_readable_directory_that_anyone_can_follow(fake: Fake, state:
     assert isinstance(events[-1], ServerReady) and events[-1].evidence == "health and log"
     assert any(isinstance(event, Healthy) for event in events)
     again = [event for event in watch(attach(run.id)) if event.line]
-    assert [event_record(event) for event in again] == [event_record(event) for event in events if event.line]
+    assert [to_json_value(event) for event in again] == [to_json_value(event) for event in events if event.line]
     names = {path.name for path in run.directory.iterdir()}
     assert {"run.json", "command", "env.json", "server.log", "events.jsonl", "process.json"} <= names
     assert stat.S_IMODE(run.directory.stat().st_mode) == 0o700
@@ -92,7 +92,7 @@ def test_events_are_written_once_whoever_follows(fake: Fake) -> None:
     watch(run)
     second = read_records(run.events_path)
     assert [r for r in second if r["line"]] == [r for r in first if r["line"]]
-    assert [r["phase"] for r in first if r["event"] == "phase-started"][-1] == "ready"
+    assert [r["phase"] for r in first if r["kind"] == "phase-started"][-1] == "ready"
     assert read_records(history_path())[0]["phases_s"].keys() >= {"configure", "load", "capture"}
 
 

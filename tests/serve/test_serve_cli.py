@@ -64,8 +64,8 @@ def test_launch_runs_attach_stop(m35, fake: Fake) -> None:
     assert f"{listed['id']}  ready " in m35("runs").out
     again = m35("attach", "--json")
     events = [json.loads(line) for line in again.out.splitlines()]
-    assert events[-1]["event"] == "start-report" and events[-1]["outcome"] == "ready"
-    assert events[-2]["event"] == "server-ready"
+    assert events[-1]["kind"] == "start-report" and events[-1]["outcome"] == "ready"
+    assert events[-2]["kind"] == "server-ready"
     assert "terminated" in m35("stop").out
     assert m35("stop", "--all").out == "nothing is running\n"
     assert m35("stop", "nope").code == 2

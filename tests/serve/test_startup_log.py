@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from planner.rendering.document import to_json_value
 from planner.serve.log.events import (
     ENDINGS,
     PHASES,
@@ -17,7 +18,6 @@ from planner.serve.log.events import (
     PhaseStarted,
     Progress,
     TracebackSeen,
-    event_record,
 )
 from planner.serve.log.parser import MAX_LINE_BYTES, StartupLog, parse_log
 from planner.serve.log.patterns import log_patterns
@@ -101,7 +101,7 @@ def test_a_line_is_searched_as_if_for_each_text_alone(before: str, text: str, af
 )
 def test_unknown_lines_change_nothing_but_line_numbers(noise: list[str], where: int) -> None:
     def strip(events: tuple[Event, ...]) -> list[dict[str, object]]:
-        return [{k: v for k, v in event_record(e).items() if k not in ("line", "last_line")} for e in events]
+        return [{k: v for k, v in to_json_value(e).items() if k not in ("line", "last_line")} for e in events]
 
     lines = V2.splitlines(keepends=True)
     whole = [line for line in lines if line.endswith(b"\n")]

@@ -13,7 +13,7 @@ from planner.cli.output import write_json
 SPEC_VERSION = "2.0"
 DOCUMENT_HOMES = (
     "planner.cli.documents", "planner.rendering.difference", "planner.review.document", "planner.serve.documents",
-    "planner.serve.log.verdict", "planner.serve.start_report",
+    "planner.serve.log.events", "planner.serve.log.verdict", "planner.serve.start_report",
     "planner.serve.verification.smoke", "planner.serve.rehearsal.rehearse", "planner.serve.verification.window",
 )  # fmt: skip
 """Modules whose documents have types of their own."""

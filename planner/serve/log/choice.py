@@ -228,7 +228,7 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
             return replace(failure, phase="")
         return replace(failure, code=f"oom-{_OOM_BY_PHASE.get(phase, 'capture')}", phase=phase)
     if cause.by_signal:
-        exit_code = dict(failure.values).get("exit")
+        exit_code = failure.values.get("exit")
         signal = 0 if exit_code is None else signal_of(int(exit_code)) or _bare_signal(failure.text, int(exit_code))
         if exit_code is not None and not signal:
             # It raised something, and said what above unless that went elsewhere.
@@ -267,7 +267,7 @@ def _first(failures: Sequence[FailureSeen], weight: str) -> FailureSeen | None:
         first = next((failure for failure in kinds if failure.code != _OOM), first)
         # The engine says itself what it was doing, which is more than the phase lines may tell; else the message
         # with the numbers tells more than the class name alone.
-        said = next((item for item in kinds if "dummy_requests" in dict(item.values)), None)
+        said = next((item for item in kinds if "dummy_requests" in item.values), None)
         same = [item for item in kinds if item.code == first.code]
         return said or next((item for item in same if item.values), first)
     return first
@@ -282,7 +282,7 @@ def _hang(events: Sequence[Event], timed_out: TimedOut | None, last_text: str) -
         elif isinstance(event, (Progress, Figure)) or (isinstance(event, PhaseStarted) and event.phase not in ENDINGS):
             last = None
     if last is not None and (timed_out is not None or last.times >= _TIMES or last.waited_s >= _WAITED_S):
-        values: tuple[tuple[str, int | float | str], ...] = (("times", last.times), ("waited_s", last.waited_s))
+        values = {"times": last.times, "waited_s": last.waited_s}
         return FailureSeen(code=last.code, phase=last.phase, text=last.text, values=values, line=last.line,
                            stamp=last.stamp, rank=last.rank)  # fmt: skip
     text = timed_out.last_seen if timed_out is not None else last_text

@@ -1,12 +1,15 @@
 """What can happen while a server starts, as values; it never reads, decides or prints.
 
-The parser of the log makes the first five, the follower of a run makes the others. Every event is frozen and has
-a flat JSON form (:func:`event_record`) that stays the same over versions of this project.
+The parser of the log makes the first six, the follower of a run makes the others. Every event is frozen and is a
+document of its own kind, see :mod:`planner.rendering.envelope`: a line of ``launch --json``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from planner.rendering.envelope import document
 
 PHASES: tuple[str, ...] = ("configure", "download", "load", "profile", "kv", "compile", "capture", "ready")
 """The order of a start. A run may skip phases (no download, no capture) but never goes back."""
@@ -27,6 +30,7 @@ class Event:
     """Process that said it: ``APIServer``, ``EngineCore``, ``Worker_TP3`` …"""
 
 
+@document("phase-started", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhaseStarted(Event):
     """The start entered a later phase, or ended."""
@@ -35,6 +39,7 @@ class PhaseStarted(Event):
     """One of `PHASES` or `ENDINGS`."""
 
 
+@document("progress", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress(Event):
     """A part of the current phase is done."""
@@ -46,6 +51,7 @@ class Progress(Event):
     """What is counted: a file, a capture mode; may be empty."""
 
 
+@document("figure", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure(Event):
     """A number or name that the engine printed."""
@@ -57,6 +63,7 @@ class Figure(Event):
     """Half of the last printed digit, for sizes that were printed in GiB."""
 
 
+@document("failure-seen", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureSeen(Event):
     """A line that names a known cause of failure."""
@@ -68,13 +75,14 @@ class FailureSeen(Event):
     line tells."""
     text: str
     """The message without its prefix."""
-    values: tuple[tuple[str, int | float | str], ...] = ()
+    values: Mapping[str, int | float | str] = field(default_factory=dict, hash=False)
     """What the line says in numbers, by name."""
     weight: str = "cause"
     """``cause``, ``general`` where it only tells the kind, ``consequence`` where something else brings it about,
     ``place`` where only the part of the software that raised it is known."""
 
 
+@document("stall-seen", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StallSeen(Event):
     """The start says again that it waits, and nothing has moved in between."""
@@ -90,6 +98,7 @@ class StallSeen(Event):
     """How long it has waited, as far as the log tells; 0 where it does not."""
 
 
+@document("traceback-seen", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TracebackSeen(Event):
     """A whole Python traceback of one process."""
@@ -105,6 +114,7 @@ class TracebackSeen(Event):
     """Whether it ended the API server itself and not a child or a thread."""
 
 
+@document("healthy", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Healthy(Event):
     """``GET /health`` answered 200 for the first time."""
@@ -112,6 +122,7 @@ class Healthy(Event):
     after_s: float
 
 
+@document("server-ready", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerReady(Event):
     """The server can be used: health and log agree."""
@@ -122,6 +133,7 @@ class ServerReady(Event):
     """``health and log``, or ``health`` when the log never said so."""
 
 
+@document("server-ended", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerEnded(Event):
     """The server's processes are gone."""
@@ -132,6 +144,7 @@ class ServerEnded(Event):
     was_ready: bool
 
 
+@document("timed-out", "1.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TimedOut(Event):
     """A phase made no progress for longer than its limit."""
@@ -142,34 +155,3 @@ class TimedOut(Event):
     """The last line of the log."""
     health: str
     """The last answer of ``/health``, in words."""
-
-
-_KINDS: dict[type[Event], str] = {
-    PhaseStarted: "phase-started",
-    Progress: "progress",
-    Figure: "figure",
-    FailureSeen: "failure-seen",
-    StallSeen: "stall-seen",
-    TracebackSeen: "traceback-seen",
-    Healthy: "healthy",
-    ServerReady: "server-ready",
-    ServerEnded: "server-ended",
-    TimedOut: "timed-out",
-}
-
-
-def event_record(event: Event) -> dict[str, object]:
-    """Return `event` as a flat dict of JSON values, its kind under ``event``.
-
-    >>> event_record(PhaseStarted(phase="load", line=3))
-    {'event': 'phase-started', 'line': 3, 'stamp': '', 'rank': '', 'phase': 'load'}
-    """
-    record: dict[str, object] = {"event": _KINDS[type(event)]}
-    for item in fields(event):
-        value = getattr(event, item.name)
-        if item.name == "values":
-            value = dict(value)
-        elif isinstance(value, tuple):
-            value = list(value)
-        record[item.name] = value
-    return record

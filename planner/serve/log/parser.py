@@ -268,9 +268,9 @@ class StartupLog:
         return [PhaseStarted(phase=phase, line=self._line, stamp=self._stamp, rank=rank)]
 
 
-def _values(match: re.Match[str]) -> tuple[tuple[str, int | float | str], ...]:
+def _values(match: re.Match[str]) -> dict[str, int | float | str]:
     read = [read_group(name, found) for name, found in match.groupdict().items() if found is not None]
-    return tuple((item[0], item[1]) for item in read if item is not None)
+    return {item[0]: item[1] for item in read if item is not None}
 
 
 def _seconds(first: str, last: str) -> float:

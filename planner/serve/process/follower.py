@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from planner.errors import InvalidRequest, UnsafePath
 from planner.facts.startup import startup_facts
+from planner.rendering.envelope import to_value
 from planner.serve.log.events import (
     PHASES,
     Event,
@@ -23,7 +24,6 @@ from planner.serve.log.events import (
     ServerEnded,
     ServerReady,
     TimedOut,
-    event_record,
 )
 from planner.serve.log.parser import StartupLog
 from planner.serve.process.health import HealthAnswer, ask_health
@@ -215,7 +215,7 @@ class _Recorder:
             if event.line and self._skip:
                 self._skip -= 1
                 continue
-            records.append({"seen_at_s": round(time.time(), 3), **event_record(event)})
+            records.append({"seen_at_s": round(time.time(), 3), **to_value(event)})
         with contextlib.suppress(OSError, UnsafePath):
             append_records(self._run.events_path, records)
 

@@ -118,7 +118,7 @@ class Run:
         Raises:
             UnsafePath: when another user may have written what followers saw.
         """
-        return any(record.get("event") == "server-ready" for record in read_records(self.events_path, dropped=dropped))
+        return any(record.get("kind") == "server-ready" for record in read_records(self.events_path, dropped=dropped))
 
     def open_log(self) -> BinaryIO:
         """Open the log for reading.
