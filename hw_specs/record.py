@@ -84,7 +84,7 @@ def _reader(kind: Any) -> _Read:
     if origin is Literal:
         return lambda value: _one_of(value, inside)
     if origin is Mapping:
-        return _table(_reader(inside[1]))
+        return _table(_reader(inside[1]), numbered=inside[0] is int)
     if origin is tuple and inside[-1] is ...:
         return _row(_reader(inside[0]))
     if origin is tuple:
@@ -142,11 +142,13 @@ def _either(kinds: tuple[Any, ...], nothing: bool) -> _Read:
     return read_either
 
 
-def _table(reader: _Read) -> _Read:
+def _table(reader: _Read, *, numbered: bool) -> _Read:
     def read_table(value: Any) -> Any:
         if type(value) is not dict:
             raise _Wrong(f"cannot be {value!r}: it is a table")
-        return {key: _at(key, reader, entry) for key, entry in value.items()}
+        if wrong := next((key for key in value if numbered and not key.isdecimal()), None):
+            raise _Wrong("is not a whole number", wrong)
+        return {int(key) if numbered else key: _at(key, reader, entry) for key, entry in value.items()}
 
     return read_table
 

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import json
 import math
 import os
 import re
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
 import hw_specs
 from hw_specs import BadFacts, BadGpuString, UnknownGpu, get_gpu, list_gpus, parse_gpus
-from hw_specs.allreduce import load_allreduce, load_allreduce_thresholds
+from hw_specs.allreduce import AllreduceTables, Kernel, load_allreduce, load_allreduce_thresholds
 from hw_specs.catalog import _load, names, normalise
 from hw_specs.instances import find_instance
 from hw_specs.mig import mig_slice
-from hw_specs.tables import read_compiled, read_toml
+from hw_specs.record import read_value
+from hw_specs.tables import read_compiled, read_data, read_toml
 from hw_specs.units import GIB, MIB
 
 DATA = Path(hw_specs.__file__).parent / "data"
@@ -237,17 +240,36 @@ def test_allreduce_tables_are_sorted_and_grow() -> None:
     files = {path.stem for path in (DATA / "allreduce").glob("*.json")} - {"thresholds"}
     assert files <= set(ids)
     for gpu in files:
-        for kernel in ("vllm", "nccl", "vllm-tuned"):
+        assert json.loads(read_data(f"allreduce/{gpu}.json"))["gpu"] == gpu
+        for kernel in get_args(Kernel):
             table = load_allreduce(gpu, kernel=kernel)
             if table is None:
                 continue
-            assert table.gpu == gpu
-            assert table.fact.source.startswith(("ai-dynamo/", "https://"))
+            assert table.source.startswith(("ai-dynamo/", "https://"))
             for tensor_parallel_size, row in table.us_by_tp.items():
                 assert tensor_parallel_size in (2, 4, 8)
                 assert list(row) == sorted(row)
                 assert row[max(row)] > row[min(row)] > 0
     assert load_allreduce("mi300x") is None
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"surprise": 1}, "surprise"),
+        ({"source": 1}, "source"),
+        ({"kernel": "other"}, "kernel"),
+        ({"us_by_tp": {"two": {}}}, "us_by_tp.two"),
+        ({"us_by_tp": {"2": {"256": "4.4"}}}, "us_by_tp.2.256"),
+    ],
+)
+def test_a_change_of_an_allreduce_tables_shape_is_named(change: dict[str, Any], key: str) -> None:
+    name = "allreduce/h200-sxm.json"
+    with pytest.raises(BadFacts, match=r"hw_specs/data/allreduce/h200-sxm\.json") as caught:
+        tables = json.loads(read_data(name))
+        tables["tables"][1] |= change
+        read_value(tables, AllreduceTables, name, folder="hw_specs/data")
+    assert caught.value.key == f"tables.1.{key}"
 
 
 def test_allreduce_thresholds() -> None:
