@@ -10,6 +10,9 @@ from __future__ import annotations
 import os
 import re
 
+UNBROKEN = "\N{NON-BREAKING HYPHEN}"
+"""Stands for ``-`` while click wraps a help page: a flag that is cut in two cannot be copied."""
+
 _MARK = "\ufffd"
 # Expressions are compiled where they are needed: most text has nothing to hide.
 _STEERING = (

@@ -6,11 +6,9 @@ from typing import Any
 
 import click
 
+from planner.cli.charset import UNBROKEN
+from planner.cli.diagnostics import say
 from planner.cli.silence import Company
-
-UNBROKEN = "\N{NON-BREAKING HYPHEN}"
-"""Stands for ``-`` while click wraps: a flag that is cut in two cannot be copied."""
-
 
 COMPANY = "planner.company"
 """Where the context of a command keeps what speaks up beside it."""
@@ -38,7 +36,7 @@ class Command(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; where it says nothing for long, a note does."""
-        with Company(ctx.info_name or "") as company:
+        with Company(ctx.info_name or "", say=say) as company:
             ctx.meta[COMPANY] = company
             return super().invoke(ctx)
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from planner.cli.command import UNBROKEN
+from planner.cli.charset import UNBROKEN
 from planner.planning.load import LOAD, WORKLOAD
 from planner.planning.request import SETTINGS, option_for
 

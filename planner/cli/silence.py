@@ -6,6 +6,7 @@ import contextlib
 import sys
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 FIRST_S = 20.0
@@ -26,8 +27,9 @@ def heard() -> None:
 class Company:
     """Speaks up beside a command, from a thread of its own, until the command ends or wants quiet."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, say: Callable[[str, str], None]) -> None:
         self._name = name
+        self._say = say
         self._over = threading.Event()
 
     def __enter__(self) -> Company:
@@ -50,10 +52,8 @@ class Company:
             if time.monotonic() - _heard_s < patience_s:
                 continue
             if _takes_words():
-                from planner.cli.diagnostics import say
-
                 spent_s = time.monotonic() - begun_s
-                say("note", f"`m35-plan {self._name}` is still at work after {spent_s:.0f} s; Ctrl-C ends it")
+                self._say("note", f"`m35-plan {self._name}` is still at work after {spent_s:.0f} s; Ctrl-C ends it")
             heard()
             patience_s = min(2 * patience_s, MOST_S)
 

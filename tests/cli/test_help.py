@@ -8,7 +8,7 @@ import click
 import pytest
 
 from planner.cli import COMMANDS, app
-from planner.cli.command import UNBROKEN
+from planner.cli.charset import UNBROKEN
 from planner.cli.help_page import EXAMPLES, GROUPS
 from planner.planning.request import SETTINGS, option_for
 
