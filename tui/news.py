@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from hw_specs.detect.activity import GpuActivity
     from planner import Plan, SpeedForecast, Workload
     from planner.review.findings import Review
-    from planner.serve import Event, Expectations, RehearsalReport, Run, SmokeReport, StartReport
+    from planner.serve import Event, Expectations, RehearsalReport, Run, SmokeReport, StartOrder, StartReport
     from planner.serve.check import CheckResult
+    from tui.cures import Cure
 
 
 class News:
@@ -65,6 +66,8 @@ class CheckingBegun(News):
     """The preflight starts anew, for this machine's vllm or for its image."""
 
     docker: bool
+    order: StartOrder | None = None
+    """What would be started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,13 @@ class StartReported(News):
 
 
 @dataclass(frozen=True, slots=True)
+class CuresFound(News):
+    """What can be tried after a failed start."""
+
+    cures: tuple[Cure, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Stopped(News):
     """The server was stopped."""
 
@@ -200,6 +210,18 @@ class MetricsRead(News):
     alive: bool
     gpus: tuple[GpuActivity, ...] = ()
     """What the GPUs of this machine do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastBegun(News):
+    """The load that is there is being forecast."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewChosen(News):
+    """Another view of the server is shown."""
+
+    view: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,10 @@ class Serving:
     answer: str = ""
     """Of the chat, as far as it has come."""
     talking: bool = False
+    view: str = "checks"
+    """Which part of it is shown."""
+    forecasting: bool = False
+    """Whether a forecast is being made."""
 
     @property
     def shown(self) -> Window:
@@ -67,6 +71,13 @@ class Serving:
         """The forecast for the load that is there."""
         found = dict(self.forecasts).get(self.load) if self.load is not None else None
         return found if isinstance(found, SpeedForecast) else None
+
+    @property
+    def to_forecast(self) -> tuple[Plan, Workload] | None:
+        """The plan and the load that is there, where that was not forecast yet; one forecast is made at a time."""
+        plan, load = self.plan, self.load
+        known = load is None or load in dict(self.forecasts)
+        return None if plan is None or load is None or known or self.forecasting else (plan, load)
 
     @property
     def to_keep(self) -> Calibration | M35Error | None:
@@ -103,7 +114,11 @@ def take(serving: Serving, heard: news.News) -> Serving:
         case news.MetricsRead():
             return _looked(serving, heard)
         case news.Forecasted(workload=workload, forecast=forecast):
-            return replace(serving, forecasts=(*serving.forecasts, (workload, forecast)))
+            return replace(serving, forecasts=(*serving.forecasts, (workload, forecast)), forecasting=False)
+        case news.ForecastBegun():
+            return replace(serving, forecasting=True)
+        case news.ViewChosen(view=view):
+            return replace(serving, view=view)
         case news.WindowChosen(span_s=span_s):
             return replace(serving, span_s=span_s)
         case news.Asked(text=text):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from hw_specs import DetectionReport
-from planner.serve import Failure, RehearsalReport, Run, StartReport
+from planner.serve import Failure, RehearsalReport, Run, StartOrder, StartReport
 from planner.serve.check import CheckResult
 from planner.serve.log.events import ServerEnded, ServerReady, TimedOut
 from planner.serve.process.progress import StartProgress
 from tui import news
+
+if TYPE_CHECKING:
+    from tui.cures import Cure
 
 State = Literal["checking", "checked", "starting", "ready", "failed", "stopped", "rehearsing", "rehearsed"]
 
@@ -24,6 +27,8 @@ class Start:
     state: State = "checking"
     docker: bool = False
     """Whether the image is started instead of this machine's vllm."""
+    order: StartOrder | None = None
+    """What is started, and what the checks are about."""
     checks: tuple[CheckResult, ...] = ()
     """Preflight, in the order in which they ended."""
     checking: str = ""
@@ -43,6 +48,8 @@ class Start:
     start_report: StartReport | None = None
     failure: Failure | None = None
     """Why it failed."""
+    cures: tuple[Cure, ...] = ()
+    """What can be tried after it."""
     ended: bool = False
     """Whether a server that was ready has ended."""
 
@@ -60,8 +67,8 @@ class Start:
 def take(start: Start, heard: news.News) -> Start:
     """Return the state after one piece of news; news of another step changes nothing."""
     match heard:
-        case news.CheckingBegun(docker=docker):
-            return Start(docker=docker)
+        case news.CheckingBegun(docker=docker, order=order):
+            return Start(docker=docker, order=order)
         case news.CheckStarted(title=title, at_s=at_s):
             return replace(start, checking=title, checking_since_s=at_s)
         case news.GpusSeen(report=report):
@@ -71,13 +78,15 @@ def take(start: Start, heard: news.News) -> Start:
         case news.PreflightDone():
             return replace(start, state="checked") if start.state == "checking" else start
         case news.Launched(run=run, progress=progress):
-            return Start(state="starting", docker=start.docker, checks=start.checks, run=run, progress=progress)
+            return replace(_anew(start), state="starting", run=run, progress=progress)
         case news.ServerNews():
             return _with_events(start, heard)
         case news.StartReported(start_report=start_report):
             return _concluded(start, start_report)
+        case news.CuresFound(cures=cures):
+            return replace(start, cures=cures)
         case news.RehearsalBegun():
-            return Start(state="rehearsing", docker=start.docker, checks=start.checks)
+            return replace(_anew(start), state="rehearsing")
         case news.RehearsalStage(stage=stage):
             return replace(start, stage=stage)
         case news.SmokeDone(result=result):
@@ -89,6 +98,11 @@ def take(start: Start, heard: news.News) -> Start:
             return start if doing == "preflight" else replace(start, state="checked")
         case _:
             return start
+
+
+def _anew(start: Start) -> Start:
+    """What is kept of a start when another one begins: the checks before it."""
+    return Start(docker=start.docker, order=start.order, checks=start.checks)
 
 
 def _filled(start: Start, report: DetectionReport) -> Start:

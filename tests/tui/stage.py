@@ -239,7 +239,7 @@ def finished_run() -> Run:
 
 def checking(screen: LaunchScreen) -> None:
     """Let a check be under way that takes long."""
-    screen.hear(news.CheckingBegun(docker=False))
+    screen.hear(news.CheckingBegun(docker=False, order=screen.start.order))
     screen.hear(news.Checked(CheckResult(name="vllm", status="pass", seen="vllm 0.33.0")))
     screen.hear(news.CheckStarted("arguments", at_s=BORN_S + 120))
 

@@ -137,7 +137,7 @@ async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
         await until(pilot, lambda: is_in(app, "failed"))
         await until(pilot, lambda: "KV cache cannot hold one sequence" in text_of(app))
         screen = launch_screen(app)
-        labels = [cure.label for cure in screen.cures]
+        labels = [cure.label for cure in screen.start.cures]
         assert labels[-1] == "nothing changed"
         place = next(index for index, label in enumerate(labels) if label.startswith("--kv-cache-dtype fp8"))
         await pilot.press(*["down"] * place, "enter")

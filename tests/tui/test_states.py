@@ -8,17 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner import plan
 from planner.errors import PlannerError
-from planner.serve import Failure, StartReport
+from planner.serve import Failure, StartOrder, StartReport
 from planner.serve.check import CheckResult
 from planner.serve.log.events import PhaseStarted, ServerEnded, ServerReady
 from planner.serve.log.measured import Measured
 from planner.serve.process.progress import StartProgress
 from planner.serve.process.run import Run
 from tui import news, serving, starting
+from tui.cures import Cure
 from tui.serving import Serving
 from tui.starting import Start
 
+from .stage import metrics_page
 from .world import request
 
 RUN = cast(Run, object())  # opaque to a state: it is only carried
@@ -27,6 +30,7 @@ DOWN = ServerEnded(exit_code=1, after_s=99.0, was_ready=True)
 FAILURE = Failure(code="x", title="it broke", phase="kv", term="", evidence=(), cures=())
 FAILED = StartReport(outcome="failed", measured=Measured(), failure=FAILURE)
 STOPPED = StartReport(outcome="stopped", measured=Measured())
+LOOKS = [news.MetricsRead(metrics_page(n), at_s=2.0 * n, alive=True) for n in range(9)]
 METRICS = 'vllm:generation_tokens_total{engine="0"} %s\n'
 
 
@@ -50,6 +54,27 @@ def served(*heard: news.News) -> Serving:
     for one in heard:
         state = serving.take(state, one)
     return state
+
+
+def test_a_load_is_forecast_once_and_one_at_a_time() -> None:
+    """Which forecast is wanted follows from the news alone."""
+    planned = plan(request())
+    known = serving.take(served(*LOOKS), news.RunKnown(RUN, planned, None, "m", STOPPED))
+    wanted = known.to_forecast
+    assert wanted is not None and wanted[0] is planned
+    assert serving.take(known, news.ForecastBegun()).to_forecast is None
+    done = news.Forecasted(*wanted, PlannerError("none"))
+    assert serving.take(serving.take(known, news.ForecastBegun()), done).to_forecast is None
+    assert served(*LOOKS).to_forecast is None, "without a plan nothing can be forecast"
+
+
+def test_another_start_keeps_the_checks_and_what_is_started_and_drops_the_cures() -> None:
+    order = StartOrder.docker(plan(request()))
+    begun = started(news.CheckingBegun(docker=True, order=order), check("warn"), news.PreflightDone())
+    failed = started(news.CuresFound((Cure(label="unchanged", apply=lambda old: old),)), start=begun)
+    assert failed.cures and failed.order is order
+    again = started(news.Launched(RUN), start=failed)
+    assert (again.order, again.checks, again.cures, again.state) == (order, begun.checks, (), "starting")
 
 
 def test_checks_gather_until_the_preflight_is_done() -> None:
@@ -151,7 +176,7 @@ def test_any_order_of_news_gives_a_state_that_can_be_drawn(heard: list[news.News
 def test_the_engines_own_cure_stands_first_and_what_was_not_measured_is_only_expected() -> None:
     from planner import plan
     from planner.planning.choose import all_levers
-    from tui.screens.cures import cures
+    from tui.cures import cures
     from tui.wizard import Answers
 
     answers = Answers(request=request(max_model_len=262_144))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import ClassVar
 
 from textual import on, work
@@ -18,10 +19,10 @@ from planner import Plan
 from planner.serve import Run, StartOrder
 from tui import news, watching
 from tui.backend import Backend
+from tui.cures import Cure, cures
 from tui.links import step_line
-from tui.screens.cures import Cure, cures
 from tui.screens.dialogues import Ask, AskText
-from tui.screens.step import StepScreen
+from tui.screens.step import ServerStep
 from tui.starting import STATES, Start, State, take
 from tui.widgets.columns import Column, Row
 from tui.widgets.diagnosis import failure_lines
@@ -41,7 +42,7 @@ CURES = (Column("try again with", flex=True), Column("GiB", right=True), Column(
 """The last two only where a change gains something."""
 
 
-class LaunchScreen(StepScreen):
+class LaunchScreen(ServerStep):
     """Preflight, start-up phases, live log, memory; on failure the diagnosis and its cures."""
 
     STEP: ClassVar[Step] = Step.LAUNCH
@@ -77,10 +78,6 @@ class LaunchScreen(StepScreen):
     def __init__(self, answers: Answers, *, backend: Backend) -> None:
         super().__init__(answers, backend=backend)
         self.start = Start()
-        self.cures: tuple[Cure, ...] = ()
-        """What can be tried after a failure."""
-        self._ordered: StartOrder | None = None
-        """What the checks are about."""
 
     def compose_body(self) -> ComposeResult:
         """Start-up and memory at the left; the plan at the right, once it starts the log; trouble stands above."""
@@ -111,6 +108,11 @@ class LaunchScreen(StepScreen):
         self.set_interval(TICK_S, self._tick)
         self.look_every(self.backend.detect_every_s, self._look_at_gpus)
         self._enter()
+
+    @property
+    def run(self) -> Run | None:
+        """The server that is starting or up."""
+        return self.start.run
 
     # News
 
@@ -146,7 +148,7 @@ class LaunchScreen(StepScreen):
         if start.ended and not before.ended:
             self.notify("the server has ended", severity="error")
         if start.failure is not None and start.failure is not before.failure:
-            self._offer_cures()
+            self._find_cures()
         if start.state != before.state:
             self._enter()
         else:
@@ -178,7 +180,7 @@ class LaunchScreen(StepScreen):
         width = max(24, left.content_size.width or 36)
         self.query_one("#startup-title", Static).update(startup_title(self.start))
         now_s, plan = self.backend.now(), self.answer if isinstance(self.answer, Plan) else None
-        lines = left_lines(self.start, width=width, now_s=now_s, order=self._ordered)
+        lines = left_lines(self.start, width=width, now_s=now_s)
         left.update(Content("\n").join(lines))
         self.query_one("#phases", Static).update(Content("\n").join(phase_block(self.start, width=width, plan=plan)))
         if self.start.failure is not None:
@@ -203,25 +205,27 @@ class LaunchScreen(StepScreen):
         line.display = bool(log.line)
         line.update(log.line)
 
-    def _offer_cures(self) -> None:
+    def _find_cures(self) -> None:
+        """Ask what can be tried after a failure; a rehearsal has nothing to try again."""
         failure, report = self.start.failure, self.start.start_report
         plan = self.answer if isinstance(self.answer, Plan) else None
-        self.cures = ()
+        found: tuple[Cure, ...] = ()
         if failure is not None and report is not None:
-            self.cures = cures(
+            found = cures(
                 failure, measured=report.measured, plan=plan, answers=self.answers, levers=self.backend.levers
             )
-        gains = any(cure.gib or cure.tokens for cure in self.cures)
-        rows = [Row(cells=(cure.label, cure.gib, cure.tokens)[: 3 if gains else 1]) for cure in self.cures]
+        self.start = take(self.start, news.CuresFound(found))
+        gains = any(cure.gib or cure.tokens for cure in found)
+        rows = [Row(cells=(cure.label, cure.gib, cure.tokens)[: 3 if gains else 1]) for cure in found]
         self.query_one("#cures", Table).show(rows, cursor=0 if rows else None, columns=CURES if gains else CURES[:1])
 
     # Preflight
 
-    def _order(self) -> StartOrder | None:
+    def _order(self, *, docker: bool) -> StartOrder | None:
         """What would be started."""
         if not isinstance(self.answer, Plan):
             return None
-        if self.start.docker:
+        if docker:
             return StartOrder.docker(self.answer, port=self.answers.port)
         edited = self.answers.edited
         port = None if edited is not None else self.answers.port
@@ -232,15 +236,15 @@ class LaunchScreen(StepScreen):
         return step_line(self.answers, self.STEP, docker=self.start.docker, program=self.backend.program)
 
     def _check(self, *, docker: bool) -> None:
-        self.hear(news.CheckingBegun(docker))
-        self.show_line()
         try:
-            self._ordered = self._order()
+            order = self._order(docker=docker)
         except M35Error as refusal:
+            order = None
             self.say_refused(refusal)
-            return
-        if self._ordered is not None and isinstance(self.answer, Plan):
-            self._preflight(self._ordered, self.answer)
+        self.hear(news.CheckingBegun(docker, order))
+        self.show_line()
+        if order is not None and isinstance(self.answer, Plan):
+            self._preflight(order, self.answer)
 
     @work(thread=True, exclusive=True, group="preflight")
     def _preflight(self, order: StartOrder, plan: Plan) -> None:
@@ -271,7 +275,8 @@ class LaunchScreen(StepScreen):
 
     @work(thread=True, exclusive=True, group="follow")
     def _start(self, plan: Plan, replacing: Run | None) -> None:
-        watching.start_server(self.backend, self._order, plan, replacing=replacing, post=self.tell)
+        order = partial(self._order, docker=self.start.docker)
+        watching.start_server(self.backend, order, plan, replacing=replacing, post=self.tell)
 
     @work(thread=True, exclusive=True, group="follow")
     def _find_run(self, run_id: str) -> None:
@@ -287,8 +292,8 @@ class LaunchScreen(StepScreen):
         cursor = self.query_one("#cures", Table).cursor if self.start.state == "failed" else None
         old = self.start.run
         self.answers = dataclasses.replace(self.answers, run_id=None)
-        if cursor is not None and cursor < len(self.cures):
-            self.answers = self.cures[cursor].apply(self.answers)
+        if cursor is not None and cursor < len(self.start.cures):
+            self.answers = self.start.cures[cursor].apply(self.answers)
         self.replan()
         if isinstance(self.answer, M35Error):
             self.say_refused(self.answer)
@@ -296,16 +301,6 @@ class LaunchScreen(StepScreen):
         if isinstance(self.answer, Plan):
             self._show_plan()
             self._start(self.answer, old)
-
-    def action_stop(self) -> None:
-        """End the server and everything it started."""
-        if self.start.run is not None:
-            self.notify("stopping the server; it may take half a minute")
-            self._stop(self.start.run)
-
-    @work(thread=True, group="stop")
-    def _stop(self, run: Run) -> None:
-        watching.stop_server(self.backend, run, post=self.tell)
 
     def action_rehearse(self) -> None:
         """Start the same engine and flags on a tiny twin of the model."""

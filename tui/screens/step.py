@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
@@ -19,6 +19,8 @@ from textual.worker import Worker
 from hw_specs import M35Error
 from planner import Plan
 from planner.planning.request import in_options
+from planner.serve import Run
+from tui import watching
 from tui.backend import Backend
 from tui.links import step_line
 from tui.news import News
@@ -225,3 +227,22 @@ class StepScreen(Screen[Move]):
                 f"the wizard needs {MIN_WIDTH} × {MIN_HEIGHT}: make the window larger or the font smaller\n\n"
                 "your answers are kept; q quits"
             )
+
+
+class ServerStep(StepScreen):
+    """A step about a running server, which it can stop."""
+
+    @property
+    def run(self) -> Run | None:
+        """The server; None while there is none."""
+        raise NotImplementedError
+
+    def action_stop(self) -> None:
+        """End the server and everything it started."""
+        if self.run is not None:
+            self.notify("stopping the server; it may take half a minute")
+            self._stop(self.run)
+
+    @work(thread=True, group="stop")
+    def _stop(self, run: Run) -> None:
+        watching.stop_server(self.backend, run, post=self.tell)

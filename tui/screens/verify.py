@@ -21,14 +21,11 @@ from planner.serve.verification.chat import Turn
 from tui import news, watching
 from tui.backend import Backend
 from tui.remembering import WINDOWS_S, Remembered
-from tui.screens.step import StepScreen
+from tui.screens.step import ServerStep
 from tui.serving import Serving, take
-from tui.views.beside import BESIDE, Beside
 from tui.views.chat import ChatView
-from tui.views.checks import ChecksView
 from tui.views.client import ClientView
-from tui.views.dashboard import DashboardView
-from tui.views.measured import MeasuredView
+from tui.views.texts import BESIDE, Beside, ChecksView, DashboardView, MeasuredView
 from tui.wizard import Answers, Step
 
 View = ChecksView | MeasuredView | DashboardView | ChatView | ClientView
@@ -53,7 +50,7 @@ class KeepsWindow(Protocol):
         """Remember it."""
 
 
-class VerifyScreen(StepScreen):
+class VerifyScreen(ServerStep):
     """Checks, predicted against measured, dashboard, chat and client snippets of one running server."""
 
     STEP: ClassVar[Step] = Step.VERIFY
@@ -73,9 +70,6 @@ class VerifyScreen(StepScreen):
     def __init__(self, answers: Answers, *, backend: Backend) -> None:
         super().__init__(answers, backend=backend)
         self.serving = Serving()
-        self.view = "checks"
-        self._asking = False
-        """Whether a forecast is being made."""
 
     def compose_body(self) -> ComposeResult:
         """The names of the views above one of them."""
@@ -99,9 +93,14 @@ class VerifyScreen(StepScreen):
     def _load(self) -> None:
         watching.know_run(self.backend, self.answers.run_id or "latest", post=self.tell)
 
+    @property
+    def run(self) -> Run | None:
+        """The server that is shown."""
+        return self.serving.run
+
     def own_line(self) -> str:
         """The command line that shows this view."""
-        watching_it = self.view == "dashboard" and self.answers.run_id is not None
+        watching_it = self.serving.view == "dashboard" and self.answers.run_id is not None
         return f"m35-plan watch {self.answers.run_id}" if watching_it else super().own_line()
 
     # News
@@ -117,7 +116,6 @@ class VerifyScreen(StepScreen):
             case news.MetricsRead():
                 self._forecast_load()
             case news.Forecasted():
-                self._asking = False
                 self._forecast_load()
             case news.Verified():
                 self._reread()
@@ -140,7 +138,7 @@ class VerifyScreen(StepScreen):
 
     def action_view(self, name: str) -> None:
         """Show one view."""
-        self.view = name
+        self.serving = take(self.serving, news.ViewChosen(name))
         self.set_class(name not in BESIDE, "-alone")
         self.show_line()
         parts = []
@@ -158,7 +156,7 @@ class VerifyScreen(StepScreen):
     def action_turn(self, by: int) -> None:
         """Show the next or the previous view."""
         names = list(VIEWS)
-        self.action_view(names[(names.index(self.view) + by) % len(names)])
+        self.action_view(names[(names.index(self.serving.view) + by) % len(names)])
 
     def on_resize(self) -> None:
         """Lay everything out for the new width."""
@@ -172,9 +170,9 @@ class VerifyScreen(StepScreen):
             told = f"{serving.run.url}   run {serving.run.id}"
             line.update(f"✗ {serving.trouble}" if serving.trouble else told)
         width = max(40, self.query_one(ContentSwitcher).content_size.width - 2)
-        view: View = self.query_one(f"#view-{self.view}", VIEWS[self.view])
+        view: View = self.query_one(f"#view-{serving.view}", VIEWS[serving.view])
         view.show(serving, width=width)
-        self.query_one(Beside).show(serving, view=self.view)
+        self.query_one(Beside).show(serving, width=width)
 
     # What can be done
 
@@ -217,10 +215,10 @@ class VerifyScreen(StepScreen):
 
     def _forecast_load(self) -> None:
         """Ask what the plan would show under the load that is there, once a load."""
-        plan, load = self.serving.plan, self.serving.load
-        if plan is not None and load is not None and load not in dict(self.serving.forecasts) and not self._asking:
-            self._asking = True
-            self._forecast(plan, load)
+        wanted = self.serving.to_forecast
+        if wanted is not None:
+            self.serving = take(self.serving, news.ForecastBegun())
+            self._forecast(*wanted)
 
     @work(thread=True, exclusive=True, group="forecast")
     def _forecast(self, plan: Plan, load: Workload) -> None:
@@ -247,16 +245,6 @@ class VerifyScreen(StepScreen):
 
     def action_next(self) -> None:
         """There is no step after this one."""
-
-    def action_stop(self) -> None:
-        """End the server and everything it started."""
-        if self.serving.run is not None:
-            self.notify("stopping the server; it may take half a minute")
-            self._stop(self.serving.run)
-
-    @work(thread=True, group="stop")
-    def _stop(self, run: Run) -> None:
-        watching.stop_server(self.backend, run, post=self.tell)
 
     def offers(self, action: str) -> bool:
         """Nothing follows this step; whoever only looks asks nothing and ends nothing."""

@@ -40,7 +40,7 @@ def startup_title(start: Start) -> str:
     return "start-up"
 
 
-def left_lines(start: Start, *, width: int, now_s: float = 0.0, order: StartOrder | None = None) -> list[Content]:
+def left_lines(start: Start, *, width: int, now_s: float = 0.0) -> list[Content]:
     """Return the checks and the command in full until something starts, then one line; `now_s` is the news' clock."""
     if start.state == "checking":
         spent_s = max(0.0, now_s - start.checking_since_s) if start.checking else 0.0
@@ -53,7 +53,7 @@ def left_lines(start: Start, *, width: int, now_s: float = 0.0, order: StartOrde
         told = f"{failed} failed: l asks for confirmation" if failed else "l starts the server, h rehearses first"
         ordered = sorted(start.checks, key=lambda check: URGENCY.index(check.status))
         lines = [Content.styled(told, "bold $accent"), Content(""), *check_lines(ordered, width=width)]
-        return [*lines, *order_lines(order, width=width)] if order is not None else lines
+        return [*lines, *order_lines(start.order, width=width)] if start.order is not None else lines
     if not start.checks:
         return []
     mark = "!" if start.failed_checks else "✓"
