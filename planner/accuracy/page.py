@@ -185,7 +185,21 @@ def _forecasts() -> str:
         off = f"{100 * (expected / row.kv - 1):+.1f}"
         rows.append([_start(row, row.vllm), compiled, f"{row.kv:.2f}", _bounded(expected, low, high), off])
     table = _table(["start", "compiled", "KV pool", "said", "error %"], rows)
-    return f"{inside} of {len(rows)} pools lie between their bounds, {below} below.\n\n{table}"
+    return f"{inside} of {len(rows)} pools lie between their bounds, {below} below. {_halves()}\n\n{table}"
+
+
+def _halves() -> str:
+    """How near the forecasts were by half, of the sources that were split before any forecast was looked at."""
+    said = []
+    for half, name in (("judge", "kept to judge"), ("build", "to build with")):
+        rows = [(*row.plan.forecast.kv, row.kv) for row in public_rows()
+                if row.plan and row.plan.forecast and row.kv and row.plan.split == half]  # fmt: skip
+        error = sum(abs(expected / kv - 1) for expected, _, _, kv in rows) / len(rows)
+        held = sum(kv >= low - 0.005 for _, low, _, kv in rows)
+        said.append(
+            f"{len(rows)} {name} were {100 * error:.2f} % off in the mean, the low bound held in {held} of them"
+        )
+    return "Of those split by source before: " + "; ".join(said) + "."
 
 
 def _hip_graphs() -> str:

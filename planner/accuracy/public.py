@@ -79,11 +79,11 @@ def public_startup(row: PublicStart) -> Startup:
     """The row as a start-up that the planner can be asked about."""
     said = row.plan
     assert said is not None and row.gpus is not None
-    model = sibling(said.model)
+    model = sibling(said.model, said.online_quantization)
     return Startup(
         model=model,
         base=models()[said.model].base,
-        quantised_on_load=False,
+        quantised_on_load=bool(said.online_quantization),
         relative=False,
         gpus=GpuSet(
             spec=get_gpu(said.gpu),

@@ -168,8 +168,12 @@ class Asked(Record):
     max_model_len: int
     kv_cache_dtype: str
     language_model_only: bool
+    online_quantization: str = ""
+    """How vLLM quantised a plain checkpoint while loading it."""
     fitted: tuple[str, ...] = ()
     """Components that something was read of from this start."""
+    split: Literal["", "build", "judge"] = ""
+    """The half that its source was put into before any forecast of it was looked at."""
     forecast: Forecast | None = None
 
 

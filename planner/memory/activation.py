@@ -196,19 +196,19 @@ def held_copy_bytes(shape: RankShape, *, worst: bool = False) -> int:
     """The compilation's copy of the embedding where torch cannot give it back: something that stays was put into it.
 
     It counts where the budget counts what torch has reserved, until the GEMM library's workspace is made before the
-    engine takes stock. That workspace takes the smallest free block that holds it: the copy's, if none of a hidden
-    state's size is free. First starts with biases in QKV kept it until one release, and later where a hidden state is
-    smaller than the workspace: 16-bit layers and two of three in four bits, FP8 not. Without biases two did, of one
-    model on one card, and three did not.
+    engine takes stock. That workspace takes the smallest free block that holds it: the copy's, where a hidden state is
+    smaller than the workspace, or none of its size is free. First starts with biases in QKV had none free until one
+    release: 16-bit layers and two of three in four bits, FP8 not; without biases two of one model on one card, and
+    three did.
     """
     release, text, facts = shape.release, shape.vision is None, overhead_facts().segments
     counts = release.buffers_counted and release.workspace_counted and shape.tensor_parallel_size == 1
     if shape.enforce_eager or not counts or not text or not shape.first_stage:
         return 0
     small = 2 * shape.max_num_batched_tokens * shape.model.hidden_size < _workspace_bytes(shape)
-    seen = parse_version(release.version) < parse_version(facts.held_until) or small
+    biases = shape.model.qkv_bias and parse_version(release.version) < parse_version(facts.held_until)
     formats = all(group.mlp.name in facts.held_formats for group in shape.model.layers)
-    kept = worst or (formats and shape.model.qkv_bias and seen)
+    kept = worst or (formats and (small or biases))
     return 2 * shape.model.vocab_size * shape.model.hidden_size if kept else 0
 
 
