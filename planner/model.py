@@ -5,6 +5,7 @@ EAGLE draft. Everything else is refused where models are read (:mod:`planner.che
 """
 
 from dataclasses import replace
+from typing import Literal
 
 from hw_specs.frozen import dataclass
 from planner.facts.models import described
@@ -115,6 +116,8 @@ class DraftSpec:
     """An EAGLE-1 draft that shares the target's embedding, output head and dimensions."""
 
     name: str
+    method: Literal["eagle", "eagle3", "mtp"] = "eagle"
+    """What vLLM calls this kind of draft."""
     num_hidden_layers: int
     weights: WeightFormat
     card_num_speculative_tokens: int

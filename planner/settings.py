@@ -6,6 +6,11 @@ from typing import Literal
 
 from hw_specs.frozen import dataclass
 
+SpecMethod = Literal["eagle", "eagle3", "mtp", "ngram", "suffix"]
+"""How tokens are drafted, in vLLM's words: by a small model beside this one, by layers of its own, by looking back."""
+DRAFT_MODELS: tuple[SpecMethod, ...] = ("eagle", "eagle3", "mtp")
+"""Methods whose draft is a model with weights and a KV cache; the others look for repeated text."""
+
 DEFAULT_HOST = "127.0.0.1"
 """Where a server of ours listens that is told nothing: this machine alone reaches it."""
 DEFAULT_PORT = 8000
@@ -62,10 +67,22 @@ class Settings:
     enforce_eager: bool
     num_speculative_tokens: int
     """0 without a draft."""
+    spec_method: SpecMethod | None = None
+    """How they are drafted; None without a draft."""
     speculative_max_model_len: int | None = None
     kv_cache_memory_bytes: int | None = None
     block_size: int = 16
     load_format: Literal["mistral", "hf"] = "mistral"
+
+    @property
+    def draft_model(self) -> bool:
+        """Whether a model drafts, one with weights and a KV cache."""
+        return self.spec_method in DRAFT_MODELS
+
+    @property
+    def draft_words(self) -> str:
+        """``EAGLE 3``: how many tokens are drafted, and how; empty without a draft."""
+        return draft_words(self.spec_method, self.num_speculative_tokens)
 
     @property
     def layout(self) -> Layout:
@@ -75,3 +92,17 @@ class Settings:
             pipeline_parallel_size=self.pipeline_parallel_size,
             replicas=self.replicas,
         )
+
+
+_SPELT: dict[SpecMethod, str] = {
+    "eagle": "EAGLE", "eagle3": "EAGLE-3", "mtp": "MTP", "ngram": "n-gram", "suffix": "suffix"
+}  # fmt: skip
+
+
+def draft_words(method: SpecMethod | None, tokens: int) -> str:
+    """Return a draft in two words; nothing of none.
+
+    >>> draft_words("ngram", 4), draft_words(None, 0)
+    ('n-gram 4', '')
+    """
+    return f"{_SPELT[method]} {tokens}" if method and tokens else ""

@@ -90,7 +90,8 @@ def own_startup(row: OwnStart, source: str = OWN, stage: int = 0) -> Startup:
         gpus=GpuSet(spec=get_gpu(campaign.gpu), count=count, memory_override_bytes=sizes["total_bytes"]),
         vllm_version=campaign.vllm_version,
         settings=asked(
-            Settings, row, replicas=1, num_speculative_tokens=3 if row.draft else 0, load_format="mistral",
+            Settings, row, replicas=1, num_speculative_tokens=3 if row.draft else 0,
+            spec_method="eagle" if row.draft else None, load_format="mistral",
             gpu_memory_utilization=row.gpu_memory_utilization or campaign.gpu_memory_utilization,
         ),
         measured={key.removesuffix("_bytes") + "_gib": size / GIB for key, size in sizes.items()},

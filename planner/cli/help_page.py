@@ -20,7 +20,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Memory and engine": (
         "gpu_memory_utilization", "kv_cache_memory_bytes", "kv_cache_dtype", "block_size", "enforce_eager",
-        "mm_encoder_tp_mode", "num_speculative_tokens", "speculative_max_model_len", "speculative_config",
+        "mm_encoder_tp_mode", "spec_method", "num_speculative_tokens", "speculative_max_model_len",
+        "speculative_config",
     ),
     "Load": WORKLOAD,
     "Targets and price": tuple(name for name in LOAD if name not in WORKLOAD),

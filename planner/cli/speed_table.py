@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from planner.cli.output import Align, number, table
 from planner.cli.page import paragraph
+from planner.settings import draft_words
 from planner.speed.answer import Cost, Energy, Estimate, LayoutSpeed, SpeedSection
 
 _FIGURES = (
@@ -96,13 +97,13 @@ def _layouts(section: SpeedSection) -> str:
     legend = "* on the Pareto front of tok/s, TTFT, TPOT and length"
     if any(row.num_speculative_tokens for row in section.layouts):
         known = section.forecast.workload.acceptance_length
-        legend += f"; EAGLE at {known:g} tokens a step" if known else "; EAGLE at an assumed acceptance rate"
+        legend += f"; drafts at {known:g} tokens a step" if known else "; drafts at an assumed acceptance rate"
     return f"{text}\n{_fold(legend)}"
 
 
 def layout_name(row: LayoutSpeed) -> str:
     """``TP4 x 2``, with stages and draft where there are any."""
-    return f"{row.layout}, EAGLE {row.num_speculative_tokens}" if row.num_speculative_tokens else str(row.layout)
+    return ", ".join(filter(None, (str(row.layout), draft_words(row.spec_method, row.num_speculative_tokens))))
 
 
 def _marks(row: LayoutSpeed, section: SpeedSection) -> str:

@@ -41,6 +41,10 @@ class DraftFacts(Record):
     decay_source: str
     most: Fact[int]
     """Tokens that any draft may propose in a step."""
+    suffix_tree_depth: Fact[int]
+    """Tokens that a suffix tree proposes at most where nobody says how many."""
+    suffix_least_chance: Fact[float]
+    """It proposes a token only while all up to it are together at least so likely."""
     methods: Mapping[str, DraftMethod]
     measured: tuple[MeasuredDraft, ...]
 

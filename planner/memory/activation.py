@@ -93,12 +93,12 @@ def activation_phases(
     inputs, _ = _inputs(shape)
     wide = 2 * H if inputs > 1 else 0  # a 16-bit input stays beside the residual, an FP8 one does not
     forward = T * max(4 * H + wide + 6 * F // tp, 8 * H + 2 * F // tp if tp > 1 else 0)
-    text = shape.vision is None or (shape.speculative_tokens and not shape.release.draft_takes_images)
+    text = shape.vision is None or (shape.draft_model and not shape.release.draft_takes_images)
     if eager and text and (v1 or shape.first_stage):
         forward += 2 * T * H  # token embeddings are made inside
     if not eager:
         forward = T * _planned_tokens(shape)
-    if shape.speculative_tokens:
+    if shape.draft_model:
         forward += 2 * T * H * (2 if eager else 1)
     if shape.pipeline_parallel_size > 1 and v1:
         forward += 4 * T * H  # hidden states and residual that travel between stages; V2 keeps them
@@ -268,7 +268,7 @@ def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
     if shape.enforce_eager or release < parse_version(facts.since):
         return 0
     T, tp, H = shape.max_num_batched_tokens, shape.tensor_parallel_size, shape.model.hidden_size
-    draft = shape.speculative_tokens > 0
+    draft = shape.draft_model
     later = _compiled_forward_bytes(shape, activation_phases(shape)["forward"])
     mlp, norm = _compiled_tokens(shape)
     extra = facts.with_images_bytes_per_token if tp == 1 else norm + facts.norm_hidden_bytes * H - max(mlp, norm)

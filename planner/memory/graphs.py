@@ -130,7 +130,7 @@ def _estimated(shape: RankShape) -> Term:
 
 def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: str, more: str = "") -> Term:
     pieces, full, tokens = piecewise_and_full(shape)
-    drafted = gib(row.draft_gib) if shape.speculative_tokens else 0
+    drafted = gib(row.draft_gib) if shape.draft_model else 0
     read_from = graph_facts().drafts.num_speculative_tokens
     other_draft = shape.speculative_tokens not in (0, read_from) and row.basis == "measured"
     return Term(
@@ -155,7 +155,7 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     size: float = copies * _attention_bytes(shape, tokens)
     size += MIB * (row.per_size_mib * pieces + layers.per_layer_mib * shape.layers * sizes)
     size += _unfused_bytes(shape, layers)
-    if shape.speculative_tokens:
+    if shape.draft_model:
         size += row.draft_step_copies * _attention_bytes(shape, tokens) + MIB * row.draft_per_size_mib * pieces
         size += _draft_steps(shape, row) * _draft_bytes(shape, row)
     return round(size)
@@ -203,7 +203,7 @@ def _draft_steps(shape: RankShape, row: Captured) -> float:
 
 def _unmeasured_draft_bytes(shape: RankShape, row: Captured) -> int:
     """By how much more steps than the measured draft's were given their graphs: steps may share memory."""
-    if not shape.speculative_tokens:
+    if not shape.draft_model:
         return 0
     return round(max(0.0, _draft_steps(shape, row) - 1) * _draft_bytes(shape, row))
 

@@ -215,7 +215,7 @@ def rank_budgets(
         tensor_parallel_size=tp,
         pipeline_parallel_size=pp,
         language_model_only=settings.language_model_only,
-        draft=settings.num_speculative_tokens > 0,
+        draft=settings.draft_model,
         rules=rules,
     )
     padded = rules.fp8_row_padding[1] > 0 and "fp8" in model.format_names
@@ -231,7 +231,7 @@ def rank_budgets(
         if 0 < stage < pp - 1 and (layers, weights[stage]) in middle:
             budgets.append(middle[layers, weights[stage]])
             continue
-        if last and settings.num_speculative_tokens and model.draft:
+        if last and settings.draft_model and model.draft:
             layers += model.draft.num_hidden_layers
         budgets.append(
             RankBudget(
@@ -265,6 +265,7 @@ def rank_budgets(
                     language_model_only=settings.language_model_only,
                     enforce_eager=settings.enforce_eager,
                     speculative_tokens=settings.num_speculative_tokens,
+                    draft_model=settings.draft_model,
                     linked=gpus.fully_connected and tp <= tensor_parallel_limit(gpus),
                 ),
             )

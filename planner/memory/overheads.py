@@ -51,7 +51,7 @@ def _buffers(shape: RankShape) -> Term:
             parts[f"received states 2 x {T} x {H} x 2"] = 2 * T * H * 2
         if shape.vision is not None:
             parts[f"image embeddings {T} x {H} x 2"] = T * H * 2
-    if k:
+    if shape.draft_model:
         parts[f"draft states {T} x {H} x 2"] = T * H * 2
         parts[f"draft embeddings {draft_embeddings_bytes(shape) // (2 * H)} x {H} x 2"] = draft_embeddings_bytes(shape)
     return Term.certain(
@@ -131,7 +131,7 @@ def loading_transient_bytes(shape: RankShape) -> int:
     model, tp = shape.model, shape.tensor_parallel_size
     fp8 = any(group.mlp.name == "fp8" for group in model.layers)
     shard = per_element * model.hidden_size * model.intermediate_size // tp if fp8 else 0
-    draft = model.vocab_size * model.hidden_size * 2 // tp if shape.speculative_tokens and shape.last_stage else 0
+    draft = model.vocab_size * model.hidden_size * 2 // tp if shape.draft_model and shape.last_stage else 0
     return max(shard, draft)
 
 

@@ -31,6 +31,8 @@ class Calibration:
     language_model_only: bool
     enforce_eager: bool
     num_speculative_tokens: int
+    spec_method: str | None = None
+    """How they are drafted; None without a draft."""
     terms: Mapping[str, int] = field(hash=False)
     """Ledger term → measured bytes: ``activations``, ``outside_torch``, ``graphs``, ``buffers`` …"""
     run: str
@@ -56,6 +58,8 @@ class RankShape:
     language_model_only: bool
     enforce_eager: bool
     speculative_tokens: int
+    draft_model: bool = False
+    """Whether a model drafts them; else nothing of the draft is on the GPU but the tokens themselves."""
     linked: bool = True
     """Whether a fast link joins every pair of the ranks that share layers."""
     fused_all_reduce: Literal["auto", "trtllm", "none"] = "auto"
@@ -69,7 +73,7 @@ class RankShape:
     @property
     def layers(self) -> int:
         """Most decoder layers of any rank, the draft's on the last one included."""
-        draft = self.model.draft if self.speculative_tokens and self.last_stage else None
+        draft = self.model.draft if self.draft_model and self.last_stage else None
         layers = max(split_layers(self.model.num_hidden_layers, self.pipeline_parallel_size))
         return layers + (draft.num_hidden_layers if draft else 0)
 

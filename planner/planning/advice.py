@@ -66,14 +66,14 @@ def _too_old(facts: VllmFacts, number: tuple[int, int, int], question: Question)
     layout = needs.mistral if request.load_format == "mistral" else needs.hf
     if number < parse_version(layout.version):
         yield "vllm-too-old", f"vLLM {release.version} is older than {layout.version}; {layout.source}"
-    if request.num_speculative_tokens and number < parse_version(needs.eagle.version):
+    if question.draft and number < parse_version(needs.eagle.version):
         yield (
             "vllm-too-old-for-eagle",
             f"vLLM {release.version} has no EAGLE draft for this model; it came with {needs.eagle.version}",
         )
     broken = facts.broken.eagle
     first, last = parse_version(broken.from_vllm), parse_version(broken.to_vllm)
-    if request.num_speculative_tokens and first <= number <= last:
+    if question.draft and first <= number <= last:
         yield (
             "eagle-broken-release",
             f"vLLM {release.version} dies with this model's EAGLE draft while it profiles; {broken.symptom}: "
@@ -85,8 +85,8 @@ def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
     request, model, release = question.request, question.model, question.release
     for note in model.notes:
         yield "checkpoint", note
-    draft = model.draft
-    if request.num_speculative_tokens and draft and release.draft_limits_target:
+    draft = question.draft
+    if draft and release.draft_limits_target:
         asked = request.speculative_max_model_len
         if asked is None:
             yield (

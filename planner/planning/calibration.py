@@ -22,11 +22,11 @@ def pick_calibration(question: Question, settings: Settings) -> Calibration | No
             continue
         if (record.tensor_parallel_size, record.pipeline_parallel_size) != settings.layout.split:
             continue
-        graphs_alike = (record.max_num_seqs, record.enforce_eager, record.num_speculative_tokens) == (
-            settings.max_num_seqs,
-            settings.enforce_eager,
-            settings.num_speculative_tokens,
-        )
+        graphs_alike = (
+            record.max_num_seqs, record.enforce_eager, record.num_speculative_tokens, record.spec_method
+        ) == (
+            settings.max_num_seqs, settings.enforce_eager, settings.num_speculative_tokens, settings.spec_method
+        )  # fmt: skip
         all_alike = graphs_alike and (record.max_num_batched_tokens, record.language_model_only) == (
             settings.max_num_batched_tokens,
             settings.language_model_only,

@@ -156,6 +156,7 @@ def _rows(candidates: list[Way], chosen: Way, targets: Targets) -> tuple[LayoutS
                 max_num_seqs=settings.max_num_seqs,
                 max_num_batched_tokens=settings.max_num_batched_tokens,
                 num_speculative_tokens=settings.num_speculative_tokens,
+                spec_method=settings.spec_method,
                 max_model_len=settings.max_model_len,
                 output_tokens_per_s=figures.output_tokens_per_s,
                 ttft_ms=figures.ttft_ms,
@@ -229,7 +230,7 @@ def _reasons(
         at = "the assumed acceptance rate; none was published, so it is not chosen unasked"
         if workload.acceptance_length is not None:
             at = f"{workload.acceptance_length:g} tokens a step"
-        said.append(f"--eagle {tokens} could bring TPOT to {tpot_ms:.1f} ms at {at}")
+        said.append(f"--spec-tokens {tokens} could bring TPOT to {tpot_ms:.1f} ms at {at}")
     return said
 
 

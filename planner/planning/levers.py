@@ -26,6 +26,13 @@ class Change(NamedTuple):
     value: SettingValue
     cost: LeverCost
     note: str = ""
+    opens: tuple[str, ...] = ()
+    """Settings that mean nothing beside it and are left open again."""
+
+    @property
+    def change(self) -> dict[str, SettingValue]:
+        """Fields of a request and their new values."""
+        return {self.setting: self.value, **dict.fromkeys(self.opens)}
 
 
 def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
@@ -36,9 +43,9 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
     question = outcome.question
     found = [*_shorter(outcome), *_fewer(outcome)]
     for change in changes(outcome):
-        after = chosen_outcome(question.but(**{change.setting: change.value}))
+        after = chosen_outcome(question.but(**change.change))
         if _helps(outcome, after):
-            found.append(_lever(outcome, after, change.name, {change.setting: change.value}, change.cost, change.note))
+            found.append(_lever(outcome, after, change.name, change.change, change.cost, change.note))
     found += [*_idle_gpus(outcome), *levers_of_the_rest(outcome)]
     wanting = outcome.verdict != "fits"
     free = [chosen_outcome(question.but(**one.change)) for one in found if one.fits and one.cost == "nothing"]
@@ -164,7 +171,8 @@ def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
     if not alone and settings.max_model_len > shortest:
         yield Change("max-model-len", "max_model_len", shortest, "context", f"{format_tokens(shortest)} tokens only")
     if settings.num_speculative_tokens:
-        yield Change("no-draft", "num_speculative_tokens", 0, "speed", "no draft: slower decoding")
+        asked = ("spec_method",) if outcome.question.request.spec_method else ()
+        yield Change("no-draft", "num_speculative_tokens", 0, "speed", "no draft: slower decoding", asked)
 
 
 def _budgets(outcome: Outcome) -> Iterator[Change]:

@@ -19,9 +19,9 @@ from planner.memory.layouts import (
     stretched_layouts,
     tensor_parallel_fault,
 )
-from planner.model import ModelSpec
+from planner.model import DraftSpec, ModelSpec
 from planner.planning.request import PlanRequest
-from planner.settings import Layout
+from planner.settings import DRAFT_MODELS, Layout, SpecMethod
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,12 +81,19 @@ class Question:
         return self.request.concurrency or 1
 
     @cached_property
+    def draft(self) -> DraftSpec | None:
+        """The model that drafts; None where none does."""
+        request = self.request
+        method = resolved_method(self.model, request.spec_method, request.num_speculative_tokens)
+        return self.model.draft if method in DRAFT_MODELS else None
+
+    @cached_property
     def length_limit(self) -> int:
         """Longest length that model and draft allow."""
         limit = self.model.max_position_embeddings
-        draft = self.request.speculative_max_model_len
-        if self.request.num_speculative_tokens and draft and self.release.draft_limits_target:
-            limit = min(limit, draft)
+        length = self.request.speculative_max_model_len
+        if self.draft and length and self.release.draft_limits_target:
+            limit = min(limit, length)
         return limit
 
     @cached_property
@@ -184,18 +191,54 @@ def check_request(request: PlanRequest, model: ModelSpec, release: Release) -> N
     _check_draft(request, model)
 
 
+def draft_fault(model: ModelSpec, method: SpecMethod | None) -> str | None:
+    """Return why the engine cannot draft that way for `model`, None where it can; `method` None is its own draft's."""
+    if method is not None and method not in DRAFT_MODELS:
+        return None
+    if method == "mtp" and (model.draft is None or model.draft.method != "mtp"):
+        return f"{model.name} has no MTP layers: its configuration names none (num_nextn_predict_layers)"
+    if model.draft is None:
+        return f"no draft is known for {model.name}"
+    if method is not None and model.draft.method != method:
+        return f"the draft that is known for {model.name} is of the method `{model.draft.method}`, not `{method}`"
+    return None
+
+
+def resolved_method(model: ModelSpec, method: SpecMethod | None, tokens: int) -> SpecMethod | None:
+    """Return how `tokens` are drafted where the request leaves it open: as the model's own draft does; None of none."""
+    if not tokens:
+        return None
+    return method or (model.draft.method if model.draft else None)
+
+
 def _check_draft(request: PlanRequest, model: ModelSpec) -> None:
-    k, draft_length = request.num_speculative_tokens, request.speculative_max_model_len
-    if not k and draft_length is not None:
+    k, draft_length, method = request.num_speculative_tokens, request.speculative_max_model_len, request.spec_method
+    if draft_length is not None and (not k or method not in (None, *DRAFT_MODELS)):
         raise InvalidRequest(
             "speculative_max_model_len",
             f"speculative_max_model_len={draft_length} limits a draft, and this plan has none",
-            hint="`--eagle K` plans the draft that the model has",
+            hint="`--spec-tokens K` plans the draft that the model has",
         )
     if not k:
+        if method is not None:
+            raise InvalidRequest(
+                "spec_method", f"spec_method `{method}` drafts nothing without num_speculative_tokens",
+                hint="raise num_speculative_tokens to at least 1",
+            )  # fmt: skip
         return
-    if model.draft is None:
-        raise InvalidRequest("num_speculative_tokens", f"no EAGLE draft is known for {model.name}")
+    if fault := draft_fault(model, method):
+        raise InvalidRequest(
+            "num_speculative_tokens" if method is None else "spec_method", fault,
+            hint="spec_method `ngram` looks for repeated text and needs no draft of the model's own",
+        )  # fmt: skip
+    from planner.facts.drafts import draft_facts  # only where there is a draft
+
+    if (most := draft_facts().most.value) < k:
+        raise InvalidRequest(
+            "num_speculative_tokens",
+            f"num_speculative_tokens ({k}) is more than a step checks of one sequence",
+            hint=f"lower num_speculative_tokens to {most} or less",
+        )
     batched = request.max_num_batched_tokens
     if batched is not None and batched <= k:
         raise InvalidRequest(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import field, fields, replace
-from typing import Any, Literal, TypeGuard
+from typing import Any, Literal, TypeGuard, get_args
 
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
@@ -19,7 +19,7 @@ from planner.memory.rank import Calibration
 from planner.model import ModelSpec
 from planner.planning.load import LOAD
 from planner.planning.setting import Kind, Setting, flags_of, option_of
-from planner.settings import Layout
+from planner.settings import Layout, SpecMethod
 
 CARD_DRAFT_TOKENS = 3
 """What the model card proposes for the draft; stands here because reading the preset takes longer than the help."""
@@ -91,9 +91,14 @@ class PlanRequest:
         False, "no CUDA or HIP graphs, no compilation", "switch", label="eager, no graphs", logged=True
     )
     num_speculative_tokens: int = _setting(
-        0, "tokens the EAGLE draft proposes per step; 0 is without a draft", "integer",
-        option="--eagle", flags=("speculative-config",), label="EAGLE draft tokens", least=0, logged=True,
-        option_help=f"use the EAGLE draft, proposing K tokens per step ({CARD_DRAFT_TOKENS} without K, as on the card)",
+        0, "tokens drafted per step; 0 is without a draft", "integer", option="--spec-tokens", short="--eagle",
+        flags=("speculative-config", "spec-tokens"), label="draft tokens", least=0, logged=True,
+        option_help=f"draft K tokens per step ({CARD_DRAFT_TOKENS} without K, as on the card of the EAGLE draft)",
+    )  # fmt: skip
+    spec_method: SpecMethod | None = _setting(
+        None, "how tokens are drafted; by default the model's own draft does it", "text", metavar="METHOD",
+        choices=get_args(SpecMethod), flags=("spec-method",), label="draft method", placeholder="the model's own",
+        logged=True,
     )  # fmt: skip
     speculative_max_model_len: int | None = _setting(
         None, "draft length limit; left out by default, the card's value shortens 0.33's context", "count",
@@ -181,7 +186,7 @@ def option_for(name: str) -> str:
     """Return the option of ours that sets the field `name`; a field that is not a setting keeps its name.
 
     >>> option_for("num_speculative_tokens"), option_for("limit_mm_per_prompt_image"), option_for("prompt_tokens")
-    ('--eagle', '--limit-mm-per-prompt.image', '--prompt-tokens')
+    ('--spec-tokens', '--limit-mm-per-prompt.image', '--prompt-tokens')
     """
     return option_of(name, SETTINGS[name]) if name in SETTINGS else "--" + name.replace("_", "-")
 

@@ -14,7 +14,7 @@ from planner.memory.term import Bound
 from planner.planning.answer import VERDICTS
 from planner.planning.calibration import pick_calibration
 from planner.planning.outcome import Outcome, room_tokens
-from planner.planning.question import Question
+from planner.planning.question import Question, resolved_method
 from planner.settings import Layout, Settings
 
 _OUTSIDE = ("free", "physical")
@@ -134,6 +134,7 @@ class _Trial:
             language_model_only=question.text_only,
             enforce_eager=request.enforce_eager,
             num_speculative_tokens=request.num_speculative_tokens,
+            spec_method=resolved_method(question.model, request.spec_method, request.num_speculative_tokens),
             speculative_max_model_len=request.speculative_max_model_len,
             kv_cache_memory_bytes=request.kv_cache_memory_bytes,
             block_size=request.block_size or vllm_facts().kv_cache.block_size.value,

@@ -67,8 +67,7 @@ class Way:
     def name(self) -> str:
         """The layout, and the draft where there is one."""
         settings = self.plan.settings
-        draft = f" with EAGLE {settings.num_speculative_tokens}" if settings.num_speculative_tokens else ""
-        return f"{settings.layout}{draft}"
+        return " with ".join(filter(None, (str(settings.layout), settings.draft_words)))
 
     def miss(self, targets: Targets) -> float:
         """How far the worst target is missed, as a factor above 1; 1 when all are met."""

@@ -9,12 +9,13 @@ import dataclasses
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from hw_specs.errors import M35Error, shown
 from hw_specs.parsing import BadJson, parse_json
 from hw_specs.units import parse_count
 from planner.errors import InvalidRequest
+from planner.facts.drafts import draft_facts
 from planner.facts.engine_flags import flags_of
 from planner.facts.serve_flags import flag_of, serve_flags
 from planner.planning.answer import Plan
@@ -24,7 +25,7 @@ from planner.planning.setting import flags_of as engine_flags
 from planner.planning.solve import engine_settings
 from planner.rendering.engine_words import Option, Plain, walk
 from planner.rendering.secrets import API_KEY, HF_TOKEN, is_secret_name, secrets_in
-from planner.settings import DEFAULT_HOST, DEFAULT_PORT, Layout
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT, Layout, SpecMethod
 
 _ENGINES = {
     flag: (name, setting)
@@ -37,6 +38,8 @@ _JSON = frozenset({"speculative-config", "limit-mm-per-prompt"})
 _ADDRESS = frozenset({"host", "port"})
 _SECRETS = {"api-key": API_KEY, "hf-token": HF_TOKEN}
 _DRAFT_KEYS = frozenset({"model", "method", "num_speculative_tokens", "max_model_len"})
+_LOOKUP_KEYS: Mapping[str, str] = {"ngram": "prompt_lookup_", "suffix": "suffix_decoding_"}
+"""What keys begin with that say where a method looks; they take no memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +195,8 @@ def read_options(options: Iterable[Option[Any]]) -> Said:
         said.asked.add(field)
         if setting is not None and name not in (*_JSON, *facts.layouts):
             said.changes[field] = _READERS[setting.kind](field, value)
+            if field == "spec_method":
+                said.changes[field] = draft_method({"method": value})
         elif name == "port":
             said.port = _port(value)
         elif name == "host":
@@ -235,36 +240,43 @@ def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
         InvalidRequest: for a draft that is not this model's own.
     """
     draft = _object("speculative-config", said) if isinstance(said, str) else said
-    count, length = draft.get("num_speculative_tokens"), draft.get("max_model_len")
-    if (method := draft.get("method", "eagle")) != "eagle":
+    count, length, method = draft.get("num_speculative_tokens"), draft.get("max_model_len"), draft_method(draft)
+    if method is not None and method not in get_args(SpecMethod):
         raise InvalidRequest(
             "speculative_config",
-            f"only the model's own `eagle` draft is planned, not `{shown(str(method))}`",
-            hint=_elsewhere(str(method), count) or "--eagle K plans the draft that the model has",
+            f"no draft of the method `{shown(method)}` is planned",
+            hint=f"methods that are planned: {', '.join(get_args(SpecMethod))}",
         )
-    if strange := sorted(set(draft) - _DRAFT_KEYS):
+    own = _LOOKUP_KEYS.get(method or "")
+    if strange := sorted(key for key in set(draft) - _DRAFT_KEYS if own is None or not key.startswith(own)):
         raise InvalidRequest("speculative_config", f"the planner does not know `{strange[0]}` of a draft")
+    if count is None and method == "suffix":
+        count = draft.get("suffix_decoding_max_tree_depth", draft_facts().suffix_tree_depth.value)
     if count is None:
         raise InvalidRequest("num_speculative_tokens", "the draft needs `num_speculative_tokens`")
-    settings = {"num_speculative_tokens": _count("num_speculative_tokens", str(count))}
+    settings: dict[str, Any] = {"num_speculative_tokens": _count("num_speculative_tokens", str(count))}
+    if method is not None:
+        settings["spec_method"] = method
     if length is not None:
         settings["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
     return settings
 
 
-def _elsewhere(method: str, count: object) -> str | None:
-    """What drafts of another kind gave on other models, where that is known."""
-    from planner.facts.drafts import draft_facts
-    from planner.speed.drafting import tokens_per_step
+def draft_method(draft: Mapping[str, Any]) -> str | None:
+    """Return how the engine drafts where it is told of `draft`; None: nothing says it, so the model's own draft does.
 
-    facts = draft_facts()
-    if method not in facts.methods or not isinstance(count, int) or not 0 < count <= facts.most.value:
-        return None
-    low, expected, high = (tokens_per_step(count, case, method=method) for case in ("slow", "expected", "fast"))
-    return (
-        f"on other models such drafts gave {expected:.2f} tokens a step ({low:.2f} to {high:.2f}) with {count} drafted;"
-        " what they take of a GPU is not known here"
-    )
+    Source: github.com/vllm-project/vllm/blob/v0.32.0/vllm/config/speculative.py __post_init__.
+
+    >>> draft_method({"method": "qwen3_next_mtp"}), draft_method({"model": "org/EAGLE3-X"}), draft_method({})
+    ('mtp', 'eagle3', None)
+    """
+    method, model = draft.get("method"), str(draft.get("model") or "").lower()
+    if method is None and model:
+        if model in ("ngram", "[ngram]"):
+            return "ngram"
+        return "eagle" if "eagle-" in model else "eagle3" if "eagle3" in model else "draft_model"
+    name = None if method is None else str(method).strip("[]")
+    return "mtp" if name is not None and name.endswith("_mtp") else name
 
 
 def _object(name: str, value: str) -> dict[str, Any]:

@@ -83,12 +83,11 @@ def serve_command(
         argv += ["--reasoning-parser", facts.reasoning_parser]
     if vendor in facts.no_prefix_caching_vendors:
         argv += ["--no-enable-prefix-caching"]
-    if settings.num_speculative_tokens and model.draft is not None:
-        draft: dict[str, object] = {
-            "model": model.draft.name,
-            "method": "eagle",
-            "num_speculative_tokens": settings.num_speculative_tokens,
-        }
+    if settings.num_speculative_tokens:
+        # Layers of the model's own need no other name; what looks for repeated text has none.
+        named = model.draft is not None and settings.spec_method in ("eagle", "eagle3")
+        draft: dict[str, object] = {"model": model.draft.name} if named and model.draft else {}
+        draft |= {"method": settings.spec_method, "num_speculative_tokens": settings.num_speculative_tokens}
         if settings.speculative_max_model_len is not None:
             draft["max_model_len"] = settings.speculative_max_model_len
         from json import dumps  # only where there is a draft

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import cast, get_args
 
 from planner.errors import InvalidRequest, PlannerError
 from planner.facts.review import review_facts
 from planner.model import ModelSpec
 from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
+from planner.planning.question import draft_fault
 from planner.planning.request import PlanRequest, planned_flags
-from planner.rendering.argv import draft_settings, read_options
+from planner.rendering.argv import draft_method, draft_settings, read_options
 from planner.review.case import Case, stored_as
 from planner.review.findings import Verdict
 from planner.review.options import Option, json_option
+from planner.settings import SpecMethod
 
 _PLANNED_ALONE = ("data-parallel-size", "model")
 _HOMES = {
     "num-speculative-tokens": "speculative-config",
     "speculative-max-model-len": "speculative-config",
+    "spec-method": "speculative-config",
     "limit-mm-per-prompt-image": "limit-mm-per-prompt",
     "replicas": "data-parallel-size",
 }
 """Fields of a request that have another name in a command."""
-_HARMLESS_METHODS = ("eagle",)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,9 +161,17 @@ def _beyond(case: Case, model: ModelSpec) -> str | None:
             return f"--quantization {one.value.value} makes other weights of the checkpoint"
         if one.name == "dtype" and one.value is not None and one.value.value in ("float32", "float"):
             return "--dtype float32 makes other weights of the checkpoint"
+    return _unknown_draft(case, model)
+
+
+def _unknown_draft(case: Case, model: ModelSpec) -> str | None:
+    """Why the draft of a server is none that a plan knows."""
     draft = _draft(case)
-    if draft and str(draft.get("method", "eagle")) not in _HARMLESS_METHODS:
-        return f"no plan knows a draft of the method {draft.get('method')}"
+    method = draft_method({"method": case.server.text("spec-method"), **draft})
+    if method is not None and method not in get_args(SpecMethod):
+        return f"no plan knows a draft of the method {method}"
+    if method in ("eagle", "eagle3") and draft_fault(model, cast("SpecMethod", method)):
+        return f"the draft {draft.get('model') or method} is not described"
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from hw_specs.frozen import dataclass
 from hw_specs.spec import Basis
-from planner.settings import Layout
+from planner.settings import Layout, SpecMethod
 from planner.speed.workload import Workload
 
 Objective = Literal["balanced", "latency", "throughput", "context"]
@@ -145,6 +145,8 @@ class LayoutSpeed:
     max_num_seqs: int
     max_num_batched_tokens: int
     num_speculative_tokens: int
+    spec_method: SpecMethod | None = None
+    """How they are drafted; None without a draft."""
     max_model_len: int
     output_tokens_per_s: float
     ttft_ms: float

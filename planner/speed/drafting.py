@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from math import ceil, log
 
 from planner.errors import InvalidRequest
 from planner.facts.drafts import draft_facts
+from planner.settings import Settings
 from planner.speed.profile import Case
 from planner.speed.step import Batch, StepClock, StepModel
 
@@ -30,25 +32,42 @@ def acceptance_length(num_speculative_tokens: int, first: float, decay: float = 
     return length
 
 
-def tokens_per_step(num_speculative_tokens: int, case: Case = "expected", *, method: str = "eagle") -> float:
+def tokens_per_step(num_speculative_tokens: int, case: Case = "expected", *, method: str | None) -> float:
     """Return the mean tokens of one step with a draft, expected or at a bound; 1 without one."""
-    facts = draft_facts()
-    told = facts.methods[method]
-    first = {"expected": told.first, "fast": told.high, "slow": told.low}[case]
-    return acceptance_length(num_speculative_tokens, first, facts.decay)
+    if method is None:
+        return 1.0
+    proposed = proposed_tokens(num_speculative_tokens, case, method)
+    return acceptance_length(proposed, _first(method, case), draft_facts().decay)
 
 
-def tokens_a_step(num_speculative_tokens: int, case: Case, told: float | None) -> float:
-    """Return the mean tokens of one step, as `told` where somebody knows.
+def _first(method: str, case: Case) -> float:
+    told = draft_facts().methods[method]
+    return {"expected": told.first, "fast": told.high, "slow": told.low}[case]
+
+
+def proposed_tokens(num_speculative_tokens: int, case: Case, method: str | None, told: float | None = None) -> int:
+    """Return the tokens that are drafted in a step and checked: all, but for a suffix tree those it finds likely.
+
+    `told` is the mean tokens of a step where somebody knows; as many as that are proposed at least.
+    """
+    if method != "suffix":
+        return num_speculative_tokens
+    chance, least = _first(method, case), draft_facts().suffix_least_chance.value
+    likely = int(log(least) / log(chance)) if 0 < chance < 1 else 0
+    return min(num_speculative_tokens, max(likely, ceil(told or 1.0) - 1))
+
+
+def tokens_a_step(settings: Settings, case: Case, told: float | None) -> float:
+    """Return the mean tokens of one step of a server, as `told` where somebody knows; 1 without a draft.
 
     Raises:
         InvalidRequest: `told` is more than the draft and one.
     """
-    if not num_speculative_tokens:
+    if not settings.num_speculative_tokens:
         return 1.0
     if told is None:
-        return tokens_per_step(num_speculative_tokens, case)
-    check_acceptance(num_speculative_tokens, told)
+        return tokens_per_step(settings.num_speculative_tokens, case, method=settings.spec_method)
+    check_acceptance(settings.num_speculative_tokens, told)
     return told
 
 

@@ -12,12 +12,14 @@ from math import ceil, sqrt
 
 from hw_specs.spec import Basis
 from planner.errors import InvalidRequest, PlannerError
+from planner.facts.drafts import draft_facts
 from planner.facts.policy import policy
 from planner.facts.release import Release, resolve_release
 from planner.facts.vllm import vllm_facts
 from planner.memory.graphs import captured_tokens
+from planner.settings import Settings
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
-from planner.speed.drafting import draft_costs_more_from, draft_gain, tokens_a_step
+from planner.speed.drafting import draft_costs_more_from, draft_gain, proposed_tokens, tokens_a_step
 from planner.speed.hardware import hardware_of
 from planner.speed.profile import Case, engine_profile, profile_id_for
 from planner.speed.scheduler import EngineLimits
@@ -89,7 +91,7 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
         preemptions=figures.preemptions,
         busy_share=figures.busy_share,
         prefill_share=figures.prefill_share,
-        acceptance_length=_acceptance_length(served.settings.num_speculative_tokens, workload),
+        acceptance_length=_acceptance_length(served.settings, workload),
         territory=territory,
         keeps_up=keeps_up,
         profile=profile_id,
@@ -127,14 +129,14 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
         NoSpeedFacts: as :func:`forecast`.
         InvalidRequest: when one request does not fit the KV cache.
     """
-    step = step_model_for(served, case=case)
+    step = step_model_for(served, case=case, acceptance_length=workload.acceptance_length)
     settings, vision = served.settings, served.model.vision
     limits = EngineLimits(
         max_num_seqs=settings.max_num_seqs, max_num_batched_tokens=settings.max_num_batched_tokens,
         # One block of the engine's count is the null block.
         num_blocks=served.kv_cache.num_gpu_blocks - 1, block_size=settings.block_size,
         prefix_caching=_caches_prefixes(served),
-        tokens_per_step=tokens_a_step(settings.num_speculative_tokens, case, workload.acceptance_length),
+        tokens_per_step=tokens_a_step(settings, case, workload.acceptance_length),
     )  # fmt: skip
     image_tokens = 0
     if vision is not None and workload.images_per_request:
@@ -160,30 +162,32 @@ def _caches_prefixes(served: Served) -> bool:
     return served.gpus.spec.vendor not in vllm_facts().command.no_prefix_caching_vendors
 
 
-def _acceptance_length(drafted: int, workload: Workload) -> Estimate | None:
-    if not drafted:
+def _acceptance_length(settings: Settings, workload: Workload) -> Estimate | None:
+    if settings.spec_method is None:
         return None
+    basis: Basis = "assumed" if draft_facts().methods[settings.spec_method].basis == "assumed" else "derived"
     return Estimate(
-        expected=tokens_a_step(drafted, "expected", workload.acceptance_length),
-        low=tokens_a_step(drafted, "slow", workload.acceptance_length),
-        high=tokens_a_step(drafted, "fast", workload.acceptance_length),
-        basis="derived" if workload.acceptance_length is None else "measured",
+        expected=tokens_a_step(settings, "expected", workload.acceptance_length),
+        low=tokens_a_step(settings, "slow", workload.acceptance_length),
+        high=tokens_a_step(settings, "fast", workload.acceptance_length),
+        basis=basis if workload.acceptance_length is None else "measured",
     )  # fmt: skip
 
 
 def _draft_note(served: Served, workload: Workload) -> str:
     """What the draft brings one request, and from how many in flight on it costs more than it brings."""
-    model, drafted = step_model_for(served), served.settings.num_speculative_tokens
+    settings, told = served.settings, workload.acceptance_length
+    model = step_model_for(served, acceptance_length=told)
     context = workload.mean_prompt_tokens + workload.output_tokens / 2
-    low, length, high = (
-        tokens_a_step(drafted, case, workload.acceptance_length) for case in ("slow", "expected", "fast")
-    )
+    low, length, high = (tokens_a_step(settings, case, told) for case in ("slow", "expected", "fast"))
     alone = draft_gain(model, 1, context, length) - 1
-    turn = draft_costs_more_from(model, served.settings.max_num_seqs, context, length)
+    turn = draft_costs_more_from(model, settings.max_num_seqs, context, length)
     crowd = f"from {turn:,} requests on one server it costs more than it brings" if turn else "it pays at any load"
-    gives = f"a step with {drafted} drafted tokens gives {length:.2f}"
-    if workload.acceptance_length is None:
-        gives += f" ({low:.2f} to {high:.2f}) by what drafts on other models showed"
+    gives = f"a step with {settings.num_speculative_tokens} drafted tokens gives {length:.2f}"
+    if told is None:
+        gives += f" ({low:.2f} to {high:.2f}) "
+        shown = settings.draft_model
+        gives += "by what drafts on other models showed" if shown else "by how much an answer repeats: it is a guess"
     return f"{gives}: {alone:+.0%} for one request, and {crowd}"
 
 
@@ -233,8 +237,8 @@ def _spread_ratios(ratios: dict[str, float]) -> dict[str, float]:
     }
 
 
-def step_model_for(served: Served, *, case: Case = "expected") -> StepModel:
-    """Return the step model of one replica.
+def step_model_for(served: Served, *, case: Case = "expected", acceptance_length: float | None = None) -> StepModel:
+    """Return the step model of one replica; `acceptance_length` is what its draft gives, where that is known.
 
     Raises:
         NoSpeedFacts: as :func:`forecast`.
@@ -242,19 +246,24 @@ def step_model_for(served: Served, *, case: Case = "expected") -> StepModel:
     settings, gpu = served.settings, served.gpus.spec
     profile_id, release = _facts_for(served)
     profile = engine_profile(profile_id, case)
+    if settings.spec_method is not None and not settings.draft_model:
+        # What looks for repeated text needs the tokens of the step before (vllm/config/vllm.py, 0.20 to 0.33).
+        profile = replace(profile, async_scheduling=False)
     if settings.tensor_parallel_size > 1 and not served.gpus.fully_connected:
         # Without fast links between all pairs the engine's own kernel is off; every message goes the long way.
         profile = replace(profile, custom_allreduce_bytes_per_s=profile.custom_allreduce_bytes_per_s / 2)
     return StepModel(
         work=rank_work(
             served.model, tensor_parallel_size=settings.tensor_parallel_size, kv_cache_dtype=settings.kv_cache_dtype,
-            language_model_only=settings.language_model_only, with_draft=settings.num_speculative_tokens > 0,
+            language_model_only=settings.language_model_only, with_draft=settings.draft_model,
         ),
         hardware=hardware_of(gpu),
         profile=profile,
         tensor_parallel_size=settings.tensor_parallel_size,
         pipeline_parallel_size=settings.pipeline_parallel_size,
-        num_speculative_tokens=settings.num_speculative_tokens,
+        num_speculative_tokens=proposed_tokens(
+            settings.num_speculative_tokens, case, settings.spec_method, acceptance_length
+        ),
         enforce_eager=settings.enforce_eager,
         graph_tokens=captured_tokens(
             release.largest_graph_tokens(gpu.architecture), settings.max_num_seqs, 1 + settings.num_speculative_tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import get_args
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
@@ -11,13 +12,14 @@ from planner.facts.release import Release
 from planner.memory.kv_cache import resolve_dtype, vector_bytes
 from planner.memory.layouts import tensor_parallel_fault
 from planner.model import ModelSpec
-from planner.planning.question import default_batch
+from planner.planning.question import default_batch, draft_fault, resolved_method
 from planner.planning.request import SETTINGS
-from planner.settings import Settings
+from planner.settings import Settings, SpecMethod
 
 AXES = {
     "tensor_parallel_sizes": "tensor_parallel_size", "max_model_lens": "max_model_len", "concurrencies": "concurrency",
     "kv_cache_dtypes": "kv_cache_dtype", "num_speculative_tokens": "num_speculative_tokens",
+    "spec_methods": "spec_method",
     "gpu_memory_utilizations": "gpu_memory_utilization", "max_num_seqs": "max_num_seqs",
     "max_num_batched_tokens": "max_num_batched_tokens",
 }  # fmt: skip
@@ -43,6 +45,8 @@ class Grid:
     """Sequences of ``max_model_len`` to hold at once."""
     kv_cache_dtypes: tuple[str, ...] = ("auto",)
     num_speculative_tokens: tuple[int, ...] = (0,)
+    spec_methods: tuple[SpecMethod, ...] = ()
+    """Empty: the model's own draft. Rows without a draft have none."""
     gpu_memory_utilizations: tuple[float, ...] = ()
     """Empty: the release's default."""
     max_num_seqs: tuple[int, ...] = ()
@@ -57,6 +61,15 @@ class Grid:
         for name in ("max_model_lens", "concurrencies", "kv_cache_dtypes", "num_speculative_tokens"):
             if not getattr(self, name):
                 raise InvalidRequest(name, f"{name} must not be empty")
+        if self.spec_methods and not any(self.num_speculative_tokens):
+            raise InvalidRequest(
+                "spec_method", f"spec_method `{self.spec_methods[0]}` drafts nothing without num_speculative_tokens",
+                hint="name tokens per step in num_speculative_tokens: 0,3",
+            )  # fmt: skip
+        for method in self.spec_methods:
+            if method not in get_args(SpecMethod):
+                known = ", ".join(get_args(SpecMethod))
+                raise InvalidRequest("spec_method", f"spec_method `{method}` is not known", hint=f"one of {known}")
         for axis, name in AXES.items():
             least = SETTINGS[name].least
             for value in getattr(self, axis) if least is not None else ():
@@ -79,6 +92,7 @@ class Grid:
         size = len(self.gpus) * (len(self.tensor_parallel_sizes) or 6)
         for axis in (
             self.max_model_lens, self.concurrencies, self.kv_cache_dtypes, self.num_speculative_tokens,
+            self.spec_methods,
             self.gpu_memory_utilizations, self.max_num_seqs, self.max_num_batched_tokens,
         ):  # fmt: skip
             size *= max(1, len(axis))
@@ -114,7 +128,7 @@ def cells(grid: Grid, model: ModelSpec, release: Release) -> Iterator[Cell]:
                 for sequences in grid.max_num_seqs or (min(tier.max_num_seqs, batched),):
                     for length in grid.max_model_lens:
                         for dtype in grid.kv_cache_dtypes:
-                            for drafted in grid.num_speculative_tokens:
+                            for drafted, method in _drafts(grid, model):
                                 settings = Settings(
                                     tensor_parallel_size=tp,
                                     pipeline_parallel_size=1,
@@ -127,6 +141,7 @@ def cells(grid: Grid, model: ModelSpec, release: Release) -> Iterator[Cell]:
                                     language_model_only=text_only,
                                     enforce_eager=grid.enforce_eager,
                                     num_speculative_tokens=drafted,
+                                    spec_method=method,
                                 )
                                 if _accepted(settings, model):
                                     yield Cell(gpus=gpus, settings=settings)
@@ -143,18 +158,25 @@ def left_out(grid: Grid, model: ModelSpec, release: Release) -> Iterator[str]:
             elif fault:
                 yield f"TP{tp} on {gpus}: {fault}"
     yield from (f"{length:,} tokens, beyond the model's {most:,}" for length in grid.max_model_lens if length > most)
-    if model.draft is None and any(grid.num_speculative_tokens):
-        yield f"the EAGLE draft, which is not known for {model.name}"
+    faults = (draft_fault(model, method) for method in grid.spec_methods or (None,))
+    yield from (fault for fault in faults if fault and any(grid.num_speculative_tokens))
     for batched in grid.max_num_batched_tokens:
         seats = max((*grid.max_num_seqs, *(tokens + 1 for tokens in grid.num_speculative_tokens)), default=1)
         if batched < seats:
             yield f"{batched:,} batched tokens with more sequences or draft tokens than that"
 
 
+def _drafts(grid: Grid, model: ModelSpec) -> Iterator[tuple[int, SpecMethod | None]]:
+    """How many tokens are drafted, and how; what the model cannot do is left out."""
+    for drafted in grid.num_speculative_tokens:
+        methods = grid.spec_methods if drafted else ()
+        for method in methods or (None,):
+            if not drafted or not draft_fault(model, method):
+                yield drafted, resolved_method(model, method, drafted)
+
+
 def _accepted(settings: Settings, model: ModelSpec) -> bool:
     """Whether the engine would take these settings before it looks at memory."""
     if settings.max_model_len > model.max_position_embeddings:
         return False
-    if settings.max_num_batched_tokens < max(settings.max_num_seqs, settings.num_speculative_tokens + 1):
-        return False
-    return not settings.num_speculative_tokens or model.draft is not None
+    return settings.max_num_batched_tokens >= max(settings.max_num_seqs, settings.num_speculative_tokens + 1)

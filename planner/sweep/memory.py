@@ -136,6 +136,7 @@ def block_rows(block: MemoryBlock) -> Iterator[dict[str, Any]]:
                 "concurrency": concurrency,
                 "kv_cache_dtype": settings.kv_cache_dtype,
                 "num_speculative_tokens": settings.num_speculative_tokens,
+                "spec_method": settings.spec_method or "",
                 "gpu_memory_utilization": utilization,
                 "max_num_seqs": settings.max_num_seqs,
                 "max_num_batched_tokens": settings.max_num_batched_tokens,

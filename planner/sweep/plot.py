@@ -10,11 +10,11 @@ from typing import Any
 
 from hw_specs.errors import reason_of
 from planner.errors import InvalidRequest, PlannerError
-from planner.settings import Layout
+from planner.settings import Layout, draft_words
 
 AXES = (
     "max_model_len", "concurrency", "gpu_memory_utilization", "tensor_parallel_size", "gpu_count", "max_num_seqs",
-    "max_num_batched_tokens", "num_speculative_tokens", "gpus", "kv_cache_dtype",
+    "max_num_batched_tokens", "num_speculative_tokens", "gpus", "kv_cache_dtype", "spec_method",
 )  # fmt: skip
 MEASURES = (
     "total_kv_cache_tokens", "total_concurrency", "kv_cache_tokens", "max_concurrency", "num_gpu_blocks",
@@ -94,8 +94,8 @@ def _label(axis: str, row: dict[str, Any]) -> str:
     value = row[axis]
     short = {
         "tensor_parallel_size": str(Layout(tensor_parallel_size=row["tensor_parallel_size"], replicas=row["replicas"])),
-        "gpus": str(value), "kv_cache_dtype": f"KV {value}",
-        "num_speculative_tokens": f"EAGLE {value}" if value else "no draft",
+        "gpus": str(value), "kv_cache_dtype": f"KV {value}", "spec_method": str(value),
+        "num_speculative_tokens": draft_words(row["spec_method"] or None, value) or "no draft",
     }  # fmt: skip
     return short.get(axis, f"{axis} {value:,}" if isinstance(value, int) else f"{axis} {value}")
 

@@ -50,7 +50,7 @@ def test_measured_lengths_lie_inside_the_bounds(method: str) -> None:
 
 def test_the_draft_pays_for_few_and_not_for_many() -> None:
     answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=8, num_speculative_tokens=3))
-    model, length = step_model_for(answer), tokens_per_step(3)
+    model, length = step_model_for(answer), tokens_per_step(3, method="eagle")
     assert draft_gain(model, 1, 1500, length) > 1.3
     turn = draft_costs_more_from(model, 1024, 1500, length)
     assert turn is not None and 16 < turn < 1024

@@ -100,6 +100,7 @@ def test_plots(tmp_path: Path) -> None:
             "gpus": "8xH200", "gpu_count": 8, "tensor_parallel_size": tp, "max_model_len": length, "concurrency": 1,
             "gpu_memory_utilization": 0.9, "max_num_seqs": 128, "max_num_batched_tokens": 8192,
             "num_speculative_tokens": 0,
+            "spec_method": "",
             "kv_cache_dtype": "auto", "total_kv_cache_tokens": 8 // tp * (tp * 1000 + length), "verdict": "fits",
             "replicas": 8 // tp,
         }

@@ -35,8 +35,8 @@ ASKED_LOAD = (
     "objective", "price_per_gpu_hour",
 )  # fmt: skip
 ENGINE = (
-    "num_speculative_tokens", "kv_cache_dtype", "gpu_memory_utilization", "max_num_seqs", "max_num_batched_tokens",
-    "enforce_eager", "vllm_version", "load_format",
+    "num_speculative_tokens", "spec_method", "kv_cache_dtype", "gpu_memory_utilization", "max_num_seqs",
+    "max_num_batched_tokens", "enforce_eager", "vllm_version", "load_format",
 )  # fmt: skip
 FORM: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("", SERVER), ("load and targets", ASKED_LOAD), ("engine", ENGINE)
@@ -146,6 +146,12 @@ def _field(name: str, setting: Setting) -> Field:
             read=str,
             show=lambda value: value or newest,
         )
+    if name == "spec_method":
+        own = setting.placeholder
+        return Field(
+            name=name, label=setting.label, words=(own, *setting.choices),
+            read=lambda word: None if word == own else word, show=lambda value: value or own,
+        )  # fmt: skip
     if setting.kind == "text":
         words = setting.choices or tuple(facts.kv_cache.dtypes)
         return Field(name=name, label=setting.label, words=words, read=str, show=str)

@@ -24,7 +24,7 @@ from planner.cli.speed_options import asks_for_speed, workload_options
 from planner.errors import InvalidRequest, PlannerError
 from planner.planning.load import WORKLOAD, workload_of
 from planner.planning.request import SETTINGS, option_for
-from planner.settings import Layout
+from planner.settings import Layout, draft_words
 from planner.sweep.grid import AXES
 from planner.sweep.plot import AXES as COLUMNS
 from planner.sweep.plot import MEASURES
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 TABLE_ROWS = 60
-_CHOSEN = ("length", "at once", "KV", "EAGLE", "util", "seqs", "batched")
+_CHOSEN = ("length", "at once", "KV", "draft", "util", "seqs", "batched")
 """Columns of what the grid sets; one that is the same in every row is said once."""
 
 
@@ -79,6 +79,7 @@ def _axis(axis: str, text: str, convert: Callable[[str], Any] = parse_count) -> 
 )
 @_axis("kv_cache_dtypes", "KV data types: auto,fp8", str)
 @_axis("num_speculative_tokens", "drafted tokens per step: 0,3", int)
+@_axis("spec_methods", "how they are drafted: eagle,ngram; by default the model's own draft does it", str)
 @_axis("gpu_memory_utilizations", "fractions of each GPU: 0.85,0.9,0.92", float)
 @_axis("max_num_seqs", "sequences per step")
 @_axis("max_num_batched_tokens", "tokens per step")
@@ -224,7 +225,8 @@ def _write_table(rows: list[dict[str, Any]], grid: Grid) -> None:
         cells.append(
             [
                 row["gpus"], str(layout), f"{row['max_model_len']:,}",
-                _in_flight(row["concurrency"]), row["kv_cache_dtype"], str(row["num_speculative_tokens"] or "-"),
+                _in_flight(row["concurrency"]), row["kv_cache_dtype"],
+                draft_words(row["spec_method"] or None, row["num_speculative_tokens"]) or "-",
                 f"{row['gpu_memory_utilization']:g}", f"{row['max_num_seqs']:,}",
                 f"{row['max_num_batched_tokens']:,}", row["verdict"], format_gib(row["available_bytes"]), *_held(row),
                 *(number(row[name]) for name in ("output_tokens_per_s", "ttft_ms", "tpot_ms") if speed),

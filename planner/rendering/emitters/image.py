@@ -76,7 +76,7 @@ def in_container(plan: Plan) -> tuple[Plan, tuple[Mount, ...]]:
         return target
 
     model = replace(plan.model, name=seen(plan.model.name))
-    if plan.settings.num_speculative_tokens and model.draft is not None:
+    if plan.settings.draft_model and model.draft is not None:
         model = replace(model, draft=replace(model.draft, name=seen(model.draft.name)))
     return replace(plan, model=model), tuple(mounts)
 

@@ -33,6 +33,8 @@ class Measured:
     enforce_eager: bool | None = None
     num_speculative_tokens: int | None = None
     """0 where the engine's own configuration names no draft."""
+    spec_method: str | None = None
+    """How they are drafted."""
     total_bytes: int | None = None
     free_bytes: int | None = None
     """Free when the engine took stock."""
@@ -156,6 +158,7 @@ def read_measured(events: Iterable[Event]) -> Measured:
         language_model_only=only == "True" if only is not None else text("modality") == "text-only" or None,
         enforce_eager=None if eager is None else eager == "True",
         num_speculative_tokens=drafts,
+        spec_method=text("spec_method"),
         total_bytes=size("total_bytes"),
         free_bytes=size("free_bytes"),
         requested_bytes=size("requested_bytes"),

@@ -56,6 +56,7 @@ def calibration_record(plan: Plan, *, terms: Mapping[str, int], run: str) -> Cal
         language_model_only=settings.language_model_only,
         enforce_eager=settings.enforce_eager,
         num_speculative_tokens=settings.num_speculative_tokens,
+        spec_method=settings.spec_method,
         terms=terms,
         run=run,
         measured_on=time.strftime("%Y-%m-%d"),

@@ -29,6 +29,8 @@ class Expectations:
     """Whether images are served."""
     num_speculative_tokens: int | None = None
     """Draft tokens per step; 0 means that nothing may be drafted."""
+    spec_method: str | None = None
+    """How they are drafted; None without a draft."""
     kv_cache_dtype: str | None = None
     block_size: int | None = None
     num_gpu_blocks: int | None = None
@@ -48,6 +50,7 @@ class Expectations:
             max_num_seqs=settings.max_num_seqs,
             vision=plan.model.vision is not None and not settings.language_model_only,
             num_speculative_tokens=settings.num_speculative_tokens,
+            spec_method=settings.spec_method,
             kv_cache_dtype=settings.kv_cache_dtype,
             block_size=cache.block_size,
             num_gpu_blocks=cache.num_gpu_blocks,

@@ -10,6 +10,7 @@ from planner.serve.prometheus import Sample, samples
 from planner.serve.verification.checks.chat import GREETING
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import brief
+from planner.settings import DRAFT_MODELS
 from planner.speed.drafting import tokens_per_step as tokens_of_step
 
 CACHE = "vllm:cache_config_info"
@@ -86,10 +87,13 @@ def speculative(probe: Probe) -> str:
     while (after := _drafts(probe) or before) == before and time.monotonic() < deadline:
         time.sleep(0.1)
     drafted, accepted = after[0] - before[0], after[1] - before[1]
+    method = probe.expect.spec_method or "eagle"
+    if accepted <= 0 and method not in DRAFT_MODELS:
+        return f"none of {drafted:.0f} drafted tokens accepted: the answer repeats nothing"
     if accepted <= 0:
         raise Failed(f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted", "is it the draft of this very model?")
     seen = f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted, {accepted / drafted:.0%}"
-    least = _least_share(planned or 1)
+    least = _least_share(planned or 1, method)
     if drafted >= ENOUGH_DRAFTED and accepted / drafted < least:
         raise Doubtful(
             f"{seen}; at least {least:.0%} were expected", "is it the draft of this very model, in its revision?"
@@ -97,9 +101,9 @@ def speculative(probe: Probe) -> str:
     return seen
 
 
-def _least_share(tokens_per_step: int) -> float:
+def _least_share(tokens_per_step: int, method: str) -> float:
     """Share of drafted tokens that is accepted where each one is with the least likelihood that speed counts on."""
-    return (tokens_of_step(tokens_per_step, "slow") - 1) / tokens_per_step
+    return (tokens_of_step(tokens_per_step, "slow", method=method) - 1) / tokens_per_step
 
 
 def _drafts(probe: Probe) -> tuple[float, float] | None:
