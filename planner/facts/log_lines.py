@@ -1,5 +1,6 @@
 """Which lines of vLLM's log mean what: ``log_patterns.toml`` and ``failures/*.toml``; it compiles no expression."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from typing import Literal
@@ -65,14 +66,24 @@ class LogLines(Record):
 class FailureLine(Record):
     """A line that names a cause."""
 
-    has: str
-    """Plain text that the line holds; tested before the expression."""
+    has: str | tuple[str, ...]
+    """Plain text that the line holds, or texts of which it holds one; tested before the expression."""
     regex: str = ""
     """Its named groups become values that cures may use; empty is the plain text."""
     example: str
     basis: Literal["measured", "assumed"] = "assumed"
     weight: Weight | None = None
     """None is the cause's own."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """`has` as several."""
+        return (self.has,) if isinstance(self.has, str) else self.has
+
+    @property
+    def expression(self) -> str:
+        """The expression, also where only plain text was given."""
+        return self.regex or "|".join(map(re.escape, self.texts))
 
 
 class Cause(Record):
@@ -114,6 +125,8 @@ class Cause(Record):
     """The only phase in which it happens; empty for several."""
     any_phase: bool = False
     """Whether it may happen in every phase, so that only a proven one is said."""
+    until_ready: bool = False
+    """Whether it stops no server that is ready: there the same words are about one request."""
     over: tuple[str, ...] = ()
     """Steps of a pod behind which it no longer stands in the way."""
     beside: bool = False

@@ -16,6 +16,7 @@ from planner.serve.log.parser import StartupLog, parse_log
 from planner.serve.log.places import raiser_of
 
 from .logs import ALL, RECONSTRUCTED, read
+from .shortest import shortest
 
 ENGINE = "(EngineCore pid=210) INFO 05-13 10:40:43 [core.py:97] Initializing a V1 LLM engine (v0.27.0) with config: model='m'\n"
 ERROR = "(EngineCore pid=210) ERROR 05-13 10:46:43 [multiproc_executor.py:315] "
@@ -25,7 +26,7 @@ DEATHS = {"killed": -9, "aborted": -6, "segfault": -11, "bus-error": -7, "termin
 
 
 def name(value: object) -> str | None:
-    return value if isinstance(value, str) else value.has if isinstance(value, FailureLine) else ""
+    return value if isinstance(value, str) else value.texts[0] if isinstance(value, FailureLine) else ""
 
 
 @pytest.mark.parametrize(("code", "cause", "line"), LINES, ids=name)
@@ -43,6 +44,15 @@ def test_every_example_is_named_alone_and_in_a_log(code: str, cause: Cause, line
         assert found.code in expected, (log, found.code)
         assert found.cures and all(found.cures)
         assert not re.search(r"\{\w+\}", " ".join(found.cures))
+
+
+@pytest.mark.parametrize(("code", "cause", "line"), LINES + STALLS, ids=name)
+def test_no_branch_of_an_expression_lacks_a_text_that_is_looked_for_first(
+    code: str, cause: Cause, line: FailureLine
+) -> None:
+    """A branch that no text leads to never matches."""
+    dead = [text for text in shortest(line.expression) if not any(one in text for one in line.texts)]
+    assert not dead, (code, line.has)
 
 
 @pytest.mark.parametrize(("code", "cause", "line"), STALLS, ids=name)
@@ -217,7 +227,7 @@ def test_every_cause_says_what_to_do() -> None:
 @pytest.mark.parametrize("line", causes()["engine-defect"].exceptions, ids=name)
 def test_every_exception_that_no_setting_raises_is_the_code_s_fault(line: FailureLine) -> None:
     found = diagnose(f"{ENGINE}{line.example}\n".encode())
-    assert found.code == "engine-defect" and found.cures and line.has in line.example
+    assert found.code == "engine-defect" and found.cures and any(text in line.example for text in line.texts)
 
 
 def test_an_illegal_instruction_is_the_processor_s() -> None:
@@ -254,3 +264,34 @@ def test_a_loop_keeps_what_cures_the_start() -> None:
     alone, often = diagnose(once).cures, diagnose(once * 4).cures
     assert alone and often[: len(alone)] == alone
     assert len(often) == len(alone) + 1 and "4" in often[-1]
+
+
+TEMPLATE = f"{ERROR}jinja2.exceptions.TemplateSyntaxError: Encountered unknown tag 'generation'.\n"
+
+
+def test_a_template_that_cannot_be_read_stops_a_start_and_no_server_that_runs() -> None:
+    assert diagnose((ENGINE + TEMPLATE).encode()).code == "chat-template"
+    ready = ENGINE + "INFO:     Application startup complete.\n"
+    assert diagnose((ready + TEMPLATE).encode()).code == "none"
+
+
+@pytest.mark.parametrize("end", ["", ": {}", ". See stack trace for the root cause."])
+def test_a_report_of_another_process_names_no_cause(end: str) -> None:
+    for said in ("RuntimeError: Engine process failed to start", "RuntimeError: Engine core initialization failed"):
+        found = diagnose(f"{ENGINE}Traceback (most recent call last):\n{said}{end}\n".encode())
+        assert found.code == "died"
+
+
+def test_an_import_asks_nothing_of_the_part_that_is_imported() -> None:
+    frame = '  File "/usr/lib/python3/vllm/model_executor/layers/quantization/fp8.py", line 15, in '
+    for function, code in (("<module>", "unknown"), ("create_weights", "quantization")):
+        log = f"{ENGINE}Traceback (most recent call last):\n{frame}{function}\n    x()\nRuntimeError: never heard\n"
+        assert diagnose(log.encode()).code == code
+
+
+def test_an_exit_code_in_a_description_is_a_failure_until_the_pod_is_ready() -> None:
+    last = "    Last State:     Terminated\n      Reason:       Error\n      Exit Code:    1\n"
+    assert diagnose(last.encode()).code == "exited"
+    again = f"Name:             m35-0\n{last}    Ready:          True\n    Restart Count:  1\n"
+    assert diagnose(again.encode()).code == "none"
+    assert diagnose(again.replace("True", "False").encode()).code == "exited"

@@ -111,11 +111,18 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
     found = []
     for event in events:
         # Line 0 is the kernel's, of any time.
-        if isinstance(event, FailureSeen) and (event.line >= ready or not event.line) and not _is_over(event, steps):
+        if isinstance(event, FailureSeen) and _counts(event, ready) and not _is_over(event, steps):
             precise = _precise(event, blocks)
             if precise is not None:
                 found.append(precise)
     return found
+
+
+def _counts(failure: FailureSeen, ready: int) -> bool:
+    """Whether a failure stands where it can have stopped the start, or the server that came of it."""
+    if not failure.line:
+        return True
+    return failure.line >= ready and not (ready and causes()[failure.code].until_ready)
 
 
 def pod_steps(events: Sequence[Event]) -> list[Figure]:

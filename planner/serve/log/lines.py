@@ -20,7 +20,7 @@ _CARRIER = re.compile(
     rf"|{_ISO}(?: |\t|$)"  # kubectl logs --timestamps
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)? *\| ?"  # Docker Desktop
     r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]*Z?\](?: \[[^\]]+\]:)? ?"  # build logs, program starters
-    r"|[\w.-]+[-_]\d+ +\| ?"  # docker compose
+    r"|[\w.-]+(?:[-_]\d+ +\| ?| +\| )"  # docker compose, by number or by the name that it was given
     r"|\d{1,4}: "  # srun --label
     r"|\[rank\d+\]: ?"  # torch
     r"|\[\d+,\d+\]<std(?:out|err)>: ?)"  # mpirun

@@ -205,8 +205,11 @@ class StartupLog:
 
     def _failure_events(self, text: str, rank: str) -> list[Event]:
         events: list[Event] = []
+        report = any(wrapper in text for wrapper in self._patterns.wrappers)
         for pattern in self._patterns.failures:
-            if pattern.needle not in text or (match := pattern.regex.search(text)) is None:
+            if report and pattern.weight != "consequence":
+                continue  # it tells of another process that said why
+            if (match := pattern.search(text)) is None:
                 continue
             if self._told and pattern.weight == "consequence":
                 break
@@ -233,7 +236,7 @@ class StartupLog:
 
     def _stall_events(self, text: str, rank: str) -> list[Event]:
         for pattern in self._patterns.stalls:
-            if pattern.needle not in text or (match := pattern.regex.search(text)) is None:
+            if (match := pattern.search(text)) is None:
                 continue
             stall = self._stalls.setdefault(f"{self._source} {pattern.code}", _Stall(first_stamp=self._stamp))
             stall.times += 1

@@ -43,15 +43,20 @@ class FailurePattern:
     """One kind of line that names the cause called `code`."""
 
     code: str
-    needle: str
+    needles: tuple[str, ...]
+    """Texts of which a line that it matches holds one."""
     regex: re.Pattern[str]
     weight: Weight
 
     @classmethod
     def of(cls, code: str, line: FailureLine, weight: Weight) -> FailurePattern:
         """Return a line of a data file, made ready; `weight` is that of its cause."""
-        regex = re.compile(line.regex or re.escape(line.has))
-        return cls(code=code, needle=line.has, regex=regex, weight=line.weight or weight)
+        regex = re.compile(line.expression)
+        return cls(code=code, needles=line.texts, regex=regex, weight=line.weight or weight)
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """Return where `text` names the cause; None where it does not."""
+        return self.regex.search(text) if any(needle in text for needle in self.needles) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,13 +150,15 @@ def log_patterns() -> LogPatterns:
     failures = sorted(named, key=lambda one: WEIGHTS.index(one.weight))
     stalls = tuple(FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.stalls)
     fatal = tuple(FatalPattern(needle=entry.needle, regex=re.compile(entry.regex)) for entry in table.fatal)
-    failing = {item.needle for item in failures} | {item.needle for item in fatal} | {*table.told.texts}
+    failing = {needle for item in failures for needle in item.needles} | {item.needle for item in fatal}
+    failing |= {*table.told.texts}
+    waiting = {needle for item in stalls for needle in item.needles}
     return LogPatterns(
         lines=lines,
         failures=tuple(failures),
         stalls=stalls,
         fatal=fatal,
-        needles=Needles({item.needle for item in lines} | {item.needle for item in stalls} | failing),
+        needles=Needles({item.needle for item in lines} | waiting | failing),
         needles_once_ready=Needles({p.needle for p in lines if p.phase in ENDINGS} | failing),
         told=table.told.texts,
         survived=table.survived.texts,

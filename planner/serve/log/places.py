@@ -60,6 +60,8 @@ def cause_of_frames(frames: Sequence[Frame]) -> str:
     A part that tells only the kind speaks for what it raises itself, not for what it calls.
     """
     for distance, frame in enumerate(frames[:_NEAR]):
+        if frame.function == "<module>":
+            continue  # a file that is only imported asks nothing of its part
         code = cause_of_path(frame.path)
         if code and (distance == 0 or causes()[code].weight != "general"):
             return code
@@ -107,4 +109,4 @@ def _texts() -> Mapping[str, tuple[str, ...]]:
 
 @cache
 def _defects() -> tuple[re.Pattern[str], ...]:
-    return tuple(re.compile(one.regex or re.escape(one.has)) for one in causes()["engine-defect"].exceptions)
+    return tuple(re.compile(one.expression) for one in causes()["engine-defect"].exceptions)

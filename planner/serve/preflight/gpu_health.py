@@ -99,7 +99,7 @@ def _kernel_words() -> None:
     """Raise for what the kernel said of a broken GPU since it started."""
     lines = causes()["gpu-lost"].lines
     for stamp, text in kernel_lines():
-        if any(one.has in text and re.search(one.regex or re.escape(one.has), text) for one in lines):
+        if any(any(has in text for has in one.texts) and re.search(one.expression, text) for one in lines):
             raise Doubtful(
                 f"the kernel said at {stamp[:19]}: {text[:120]}",
                 f"{causes()['gpu-lost'].cures[0]}; ignore it if that was done since",
