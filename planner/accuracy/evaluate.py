@@ -252,7 +252,9 @@ def _pool(startup: Startup, ranks: Sequence[RankBudget], outside: tuple[float, f
     for rank in ranks:
         weights = weights_gib(rank)[0] if stages else startup.measured["weights_gib"]
         room = rank.requested_bytes / GIB - weights
-        sizes = [size for name, size in rank.terms.items() if name not in ("weights.rounding", "outside_torch")]
+        # What grew outside torch holds the fused all-reduce's workspace.
+        fitted = ("weights.rounding", "outside_torch", "fused_all_reduce")
+        sizes = [size for name, size in rank.terms.items() if name not in fitted]
         pools.append(
             (
                 room - outside[0] - sum(size.bytes for size in sizes) / GIB,

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from planner.facts.record import Record, door
-from planner.facts.rows import Bounded
+from planner.facts.rows import Bounded, Row
 from planner.facts.vllm import Origin
 
 
@@ -55,11 +55,18 @@ class FusedWorkspace(Record):
     granularity_source: str
 
 
+class Surely(Row):
+    """Where every start showed the workspace."""
+
+    source: str
+
+
 class FusedAllReduce(Bounded):
     """The workspace of all-reduce fused with the norm."""
 
     architectures: tuple[str, ...]
     largest: tuple[LargestFused, ...]
+    surely: tuple[Surely, ...]
     workspace: FusedWorkspace
 
 

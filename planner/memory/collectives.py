@@ -71,8 +71,6 @@ def fused_all_reduce(shape: RankShape) -> Term:
     why = _not_fused(shape, facts)
     if not why and shape.enforce_eager:
         why = "nothing is fused with --enforce-eager"
-    if not why and parse_version(shape.release.version) < parse_version("0.20"):
-        why = "in the readings of memory outside torch"
     if why:
         return nothing("fused_all_reduce", why, facts.source)
     return _workspace("fused_all_reduce", shape, facts)
@@ -130,11 +128,20 @@ def _workspace(name: str, shape: RankShape, facts: FusedAllReduce) -> Term:
     backend = shape.release.fused_all_reduce_backend if shape.fused_all_reduce == "auto" else shape.fused_all_reduce
     buffers = sum(_workspace_bytes(shape, facts, one) for one in backend.split("+"))
     beside = facts.workspace.beside_bytes if shape.release.workspace_communicator else 0
+    surely = any(
+        row.applies(
+            architecture=shape.gpu.architecture,
+            version=shape.release.version,
+            tensor_parallel_size=shape.tensor_parallel_size,
+        )
+        for row in facts.surely
+    )
+    highest = max(buffers, _workspace_bytes(shape, facts, "trtllm")) + facts.workspace.beside_bytes
     return Term(
         name=name,
         bytes=buffers + beside,
-        low_bytes=0,
-        high_bytes=max(buffers, _workspace_bytes(shape, facts, "trtllm")) + facts.workspace.beside_bytes,
+        low_bytes=buffers + beside if surely else 0,
+        high_bytes=buffers + beside if surely else highest,
         basis=facts.basis,
         source=facts.source,
         formula=f"FlashInfer's {backend} workspace, {format_gib(buffers)} GiB of buffers"
