@@ -12,9 +12,9 @@ from planner.facts.speed import speed_facts
 from planner.memory.graphs import captured_tokens
 from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware, hardware_of
+from planner.speed.limits import EngineLimits
 from planner.speed.measurement import Measurement, measured_model, measured_speed
 from planner.speed.profile import EngineProfile, engine_profile
-from planner.speed.scheduler import EngineLimits
 from planner.speed.simulation import simulate
 from planner.speed.step import Batch, StepModel
 from planner.speed.trace import Trace, mean, percentile

@@ -52,7 +52,7 @@ def plan_for_workload(
     """
     from planner.speed.drafting import check_acceptance
     from planner.speed.energy import energy_of
-    from planner.speed.predict import forecast, steady_run
+    from planner.speed.predict import steady_run
 
     targets = targets or Targets()
     _check(request, workload, price_per_gpu_hour, price_per_kwh)
@@ -72,11 +72,17 @@ def plan_for_workload(
 
     candidates = comparison.ways(workload, targets, progress=heard)
     chosen = pick(candidates, objective, targets)
-    speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
+    speed = _forecast(chosen, workload, calibrations)
     compared, queues = candidates, []
     if not speed.keeps_up:
         asked = [way for way in candidates if way.asked]
-        steady = [way for way in asked if way is not chosen and steady_run(way.plan, workload) is not None]
+        steady, look = [], after(steps, progress)
+        for number, way in enumerate(asked):
+            if look is not None:
+                look(number, len(asked))
+            if way is not chosen and steady_run(way.plan, workload) is not None:
+                steady.append(way)
+        steps += len(asked)
         rate = f"{workload.request_rate:g} requests/s"
         queues.append(f"{len(asked) - len(steady)} of {len(asked)} ways compared fall behind {rate}")
         if steady:
@@ -85,7 +91,7 @@ def plan_for_workload(
                 pick(steady, objective, targets),
                 [*steady, *(way for way in candidates if not way.asked)],
             )
-            speed = forecast(chosen.plan, workload, calibration=benchmark_for(calibrations, chosen.plan))
+            speed = _forecast(chosen, workload, calibrations)
     reasons = [*_reasons(chosen, compared, workload, objective, targets), *queues]
     meets = chosen.miss(targets) <= 1
     if meets:
@@ -106,6 +112,14 @@ def plan_for_workload(
         ),
     )  # fmt: skip
     return dataclasses.replace(chosen.plan, reasons=(*chosen.plan.reasons, *reasons), levers=levers, speed=section)
+
+
+def _forecast(way: Way, workload: Workload, calibrations: tuple[SpeedCalibration, ...]) -> SpeedForecast:
+    """The forecast of a way that was compared; what was played then is not played again."""
+    from planner.speed.predict import forecast
+
+    benchmark = benchmark_for(calibrations, way.plan)
+    return forecast(way.plan, workload, calibration=benchmark, figures=way.figures if benchmark is None else None)
 
 
 def _may_miss(lever: Lever, targets: Targets) -> bool:

@@ -127,7 +127,7 @@ def _judge(row: FleetRow, workload: Workload, targets: Targets) -> HostShare:
     best, problem = none, "misses the targets even with a single request"
     for answer in _layouts(row.plan):
         try:
-            capacity = capacity_requests_per_s(answer, workload, targets)
+            capacity = capacity_requests_per_s(answer, workload, targets, above=best.capacity_requests_per_s)
         except PlannerError as error:
             problem = str(error)
             continue
@@ -147,8 +147,11 @@ def _layouts(answer: Plan) -> list[Plan]:
     return found
 
 
-def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) -> float:
-    """Return the largest request rate that `answer` keeps up with inside `targets`; 0 when none does."""
+def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets, *, above: float = 0.0) -> float:
+    """Return the largest request rate that `answer` keeps up with inside `targets`; 0 when it is no more than `above`.
+
+    A rate holds where a larger one does, so what is known of `above` spares the search below it.
+    """
     alone, limits = figures_alone(answer, workload), policy().capacity
 
     def holds(rate: float) -> bool:
@@ -156,6 +159,10 @@ def capacity_requests_per_s(answer: Plan, workload: Workload, targets: Targets) 
         return figures is not None and in_time(figures, targets)
 
     low, high = 0.0, 1000 / alone.latency_ms
+    if above and not holds(above):
+        return 0.0
+    while high < above:
+        low, high = high, high * 2
     while high <= limits.most_requests_per_s.value and holds(high):
         low, high = high, high * 2
     for _ in range(limits.halvings.value):

@@ -54,4 +54,4 @@ class Pipeline:
 
 def prefilled(step: Sequence[Wave]) -> int:
     """Return the prompt tokens of a step."""
-    return sum(wave.prefill_tokens for wave in step)
+    return sum([wave.prefill_tokens for wave in step]) if len(step) > 1 else step[0].prefill_tokens if step else 0

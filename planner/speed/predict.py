@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil, sqrt
+from math import ceil, inf, sqrt
 
 from hw_specs.spec import Basis
 from planner.errors import InvalidRequest, PlannerError
@@ -21,8 +21,9 @@ from planner.settings import Settings
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
 from planner.speed.drafting import draft_costs_more_from, draft_gain, proposed_tokens, tokens_a_step
 from planner.speed.hardware import hardware_of
+from planner.speed.limits import EngineLimits
 from planner.speed.profile import Case, engine_profile, profile_id_for
-from planner.speed.scheduler import EngineLimits
+from planner.speed.scheduler import RunsOn
 from planner.speed.served import Served
 from planner.speed.simulation import simulate
 from planner.speed.step import StepModel
@@ -38,8 +39,16 @@ class NoSpeedFacts(PlannerError):
     """Nothing was ever measured for this vendor or link, so a forecast would be a guess."""
 
 
-def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibration | None = None) -> SpeedForecast:
+def forecast(
+    served: Served,
+    workload: Workload,
+    *,
+    calibration: SpeedCalibration | None = None,
+    figures: Figures | None = None,
+) -> SpeedForecast:
     """Return the forecast for `workload` shared by the equal servers of a plan.
+
+    `figures` are what :func:`expected_figures` says of both, where somebody asked already.
 
     Raises:
         NoSpeedFacts: when no measurement exists for the GPU's vendor, or its link has no public speed.
@@ -47,7 +56,7 @@ def forecast(served: Served, workload: Workload, *, calibration: SpeedCalibratio
     """
     profile_id, _ = _facts_for(served)
     territory, notes = territory_of(served, workload, profile_id)
-    figures = expected_figures(served, workload)
+    figures = figures or expected_figures(served, workload)
     cases = [figures]
     if territory == "far" and calibration is None:
         cases += [expected_figures(served, workload, case=case) for case in ("fast", "slow")]
@@ -122,11 +131,12 @@ def _held_together(estimates: dict[str, Estimate], *, arrives: bool) -> dict[str
     return found
 
 
-def expected_figures(served: Served, workload: Workload, *, case: Case = "expected") -> Figures:
+def expected_figures(served: Served, workload: Workload, *, case: Case = "expected", until_s: float = inf) -> Figures:
     """Return the value of every figure; no bounds, so fast.
 
     Raises:
         NoSpeedFacts: as :func:`forecast`.
+        RunsOn: some request has no answer at `until_s`.
         InvalidRequest: when one request does not fit the KV cache.
     """
     step = step_model_for(served, case=case, acceptance_length=workload.acceptance_length)
@@ -151,7 +161,7 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
         share = replace(share, seed=workload.seed)  # another seed would be another run of the same load
         if share not in played:
             played[share] = simulate(
-                step, limits, share, image_tokens=image_tokens, vision=not settings.language_model_only
+                step, limits, share, image_tokens=image_tokens, vision=not settings.language_model_only, until_s=until_s
             )
         traces.append(played[share])
     return _figures(traces)
@@ -297,11 +307,15 @@ def steady_run(served: Served, workload: Workload, *, alone: Figures | None = No
     chats_per_s = workload.request_rate / turns
     length_s = limits.run_in_answers.value * (answers_s + pauses_s)
     chats = min(max(limits.fewest_requests.value, ceil(chats_per_s * length_s)), MOST_REQUESTS // turns)
-    figures = expected_figures(served, replace(workload, concurrency=None, num_requests=chats * turns))
-    late_s = chats * turns / figures.requests_per_s - chats / chats_per_s
+    # Replicas with as many chats each are alike: one of them is played.
+    chats = max(1, chats // served.settings.replicas) * served.settings.replicas
     # Random arrivals alone make a run of n chats longer by about sqrt(n) gaps.
     in_time_s = limits.slowed_down.value * answers_s + pauses_s + 2 * sqrt(chats) / chats_per_s
-    return figures if late_s <= in_time_s else None
+    run = replace(workload, concurrency=None, num_requests=chats * turns)
+    try:
+        return expected_figures(served, run, until_s=chats / chats_per_s + in_time_s)
+    except RunsOn:
+        return None
 
 
 def _figures(traces: Sequence[Trace]) -> Figures:

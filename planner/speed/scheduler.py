@@ -14,9 +14,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import ceil, floor
+from math import ceil, floor, inf
 
+from planner.speed.limits import EngineLimits
 from planner.speed.pipeline import Pipeline, Wave, prefilled
 from planner.speed.pool import Pool
 from planner.speed.requests import Client, Requests
@@ -28,19 +28,8 @@ _GAPS_TOGETHER = 64
 """Steps of one stretch whose gaps are told apart no further: they differ by the context that grew meanwhile."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EngineLimits:
-    """What bounds a batch."""
-
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    num_blocks: int
-    """KV blocks of one replica that requests can hold."""
-    block_size: int = 16
-    prefix_caching: bool = True
-    """Whether blocks that are given back can be found again."""
-    tokens_per_step: float = 1.0
-    """Mean tokens that a decoding sequence gains in one step; more than 1 with a draft."""
+class RunsOn(Exception):
+    """A run has not ended by the time that was set for it."""
 
 
 class Scheduler:
@@ -88,8 +77,12 @@ class Scheduler:
         self._block_seconds = self._busy_s = self._prefill_s = 0.0
         self._now = 0.0
 
-    def run(self) -> Trace:
-        """Play until every request has its answer and return what happened."""
+    def run(self, until_s: float = inf) -> Trace:
+        """Play until every request has its answer and return what happened.
+
+        Raises:
+            RunsOn: some request has none at `until_s`.
+        """
         before = 0.0
         idle = True
         ending: list[int] = []
@@ -108,9 +101,13 @@ class Scheduler:
                     self._now = max(self._now, self._client.next_arrival_s)
                 idle = True
                 continue
+            if self._now > until_s:
+                raise RunsOn
             idle = False
             steps = 1 if ended_meanwhile and self._waiting else self._stretch(step)
             before, ending = self._play(step, steps)
+        if max(self._requests.finished_s) > until_s:
+            raise RunsOn
         return self._trace()
 
     def _trace(self) -> Trace:
@@ -258,15 +255,15 @@ class Scheduler:
 
     def _stretch(self, step: list[Wave]) -> int:
         """Return how many steps like this one follow each other: up to the next end, arrival or lack of blocks."""
-        if not (self._skip_ahead and self._pipeline.settled and self._valid_end()) or prefilled(step):
+        if prefilled(step) or not (self._skip_ahead and self._pipeline.settled and self._valid_end()):
             return 1
         left = self._ends[0][0] / self._limits.tokens_per_step - self._steps_decoded
         steps = max(1, ceil(left - _EPSILON))
         arrival = self._client.next_arrival_s
         if not self._waiting and arrival < float("inf"):
             # A step is unlike the ones before if a newcomer was there when it was composed.
-            back = 2 if self._lookahead else 1
-            steps = _most(steps, lambda count: self._now + self._decode_seconds(count - back) < arrival)
+            back, now, after = 2 if self._lookahead else 1, self._now, self._decode_clock()
+            steps = _most(steps, lambda count: now + after(count - back) < arrival)
         lasting = self._pool.lasting(self._tokens_clock)
         if self._next_tokens(steps) <= lasting:
             return steps
@@ -285,12 +282,12 @@ class Scheduler:
         """Clock of tokens at which a decoding request has its answer."""
         return self._since[index] + self._requests.output[index] - self._done[index]
 
-    def _decode_seconds(self, steps: int) -> float:
+    def _decode_clock(self) -> Callable[[int], float]:
+        """How many seconds so many of the next steps take, in which the same requests decode."""
         base, slope, lowest = self._clock_of.round_line(self._decoding)
         growth = slope * self._decoding * self._limits.tokens_per_step
-        if steps <= 0:
-            return 0.0
-        return ramp_seconds(base + slope * self._decoding_context + growth, growth, lowest, steps)
+        first = base + slope * self._decoding_context + growth
+        return lambda steps: ramp_seconds(first, growth, lowest, steps) if steps > 0 else 0.0
 
     def _play_one(self, step: list[Wave]) -> float:
         """Say when the tokens of each wave are there, and return the seconds until those of the first are."""
@@ -308,17 +305,19 @@ class Scheduler:
 
     def _play(self, step: list[Wave], steps: int) -> tuple[float, list[int]]:
         """Run the step, or a stretch of equal ones; return the start of the last and who ends with it."""
-        decoding, tokens, now = self._decoding, self._next_tokens(steps), self._now
+        decoding, tokens, now, filled = self._decoding, self._next_tokens(steps), self._now, prefilled(step)
         if steps == 1:
             seconds = self._play_one(step)
             start, end = now, now + seconds
             self._gaps.add(seconds, decoding)
         else:
-            start, end = now + self._decode_seconds(steps - 1), now + self._decode_seconds(steps)
+            after = self._decode_clock()
+            start, end, before = now + after(steps - 1), now + after(steps), 0.0
             for part in range(0, steps, _GAPS_TOGETHER):
                 size = min(_GAPS_TOGETHER, steps - part)
-                took = self._decode_seconds(part + size) - self._decode_seconds(part)
-                self._gaps.add(took / size, decoding * size)
+                by = after(part + size)
+                self._gaps.add((by - before) / size, decoding * size)
+                before = by
         used = self._pool.used
         self._pool.take(self._growth(steps))
         if decoding:
@@ -327,13 +326,16 @@ class Scheduler:
             self._tokens_clock += tokens
         self._steps += steps
         self._busy_s += end - now
-        if prefilled(step):
+        if filled:
             self._prefill_s += end - now
         self._block_seconds += (used + self._pool.used) / 2 * (end - now)
         self._now = end
         if steps > 1 and self._pipeline.stages > 1:
             self._settle(decoding)
-        return start, [*(index for wave in step for index in self._hand_out(wave)), *self._over()]
+        over = [index for wave in step if wave.first for index in self._hand_out(wave)]
+        if self._ends and self._ends[0][0] <= self._tokens_clock:
+            over += self._over()
+        return start, over
 
     def _settle(self, decoding: int) -> None:
         """Note where the waves are when all have decoded for a while."""

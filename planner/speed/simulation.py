@@ -9,12 +9,13 @@ all steps are alike but for the growing context, so they are computed as one arr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import log
+from math import inf, log
 from random import Random
 
 from planner.errors import InvalidRequest
+from planner.speed.limits import EngineLimits
 from planner.speed.requests import Requests
-from planner.speed.scheduler import EngineLimits, Scheduler
+from planner.speed.scheduler import Scheduler
 from planner.speed.step import StepModel
 from planner.speed.trace import Trace
 from planner.speed.workload import Workload
@@ -67,7 +68,7 @@ def draw_arrivals(workload: Workload) -> list[float]:
 
 def simulate(
     model: StepModel, limits: EngineLimits, workload: Workload, *, image_tokens: int = 0, vision: bool = False,
-    cached_requests: int = 0, skip_ahead: bool = True,
+    cached_requests: int = 0, skip_ahead: bool = True, until_s: float = inf,
 ) -> Trace:  # fmt: skip
     """Run `workload` against one replica and return what happened.
 
@@ -76,6 +77,7 @@ def simulate(
     plays every step by itself.
 
     Raises:
+        RunsOn: some request has no answer at `until_s`.
         InvalidRequest: when one request alone is larger than the KV cache, or a step cannot hold a decode.
     """
     new, output = draw_lengths(workload)
@@ -116,4 +118,4 @@ def simulate(
         turns=workload.turns, pause_s=workload.pause_s,
         images=workload.images_per_request if vision else 0,
     )  # fmt: skip
-    return Scheduler(model, limits, requests, skip_ahead=skip_ahead).run()
+    return Scheduler(model, limits, requests, skip_ahead=skip_ahead).run(until_s)

@@ -15,7 +15,8 @@ from planner import InvalidRequest, PlanRequest, plan
 from planner.planning import fleet_load
 from planner.planning.fleet import FleetRow, plan_fleet
 from planner.speed.answer import Targets
-from planner.speed.predict import forecast
+from planner.speed.predict import expected_figures, forecast, steady_run
+from planner.speed.scheduler import RunsOn
 from planner.speed.workload import Workload
 
 NO_LIMIT = Targets()
@@ -132,6 +133,46 @@ def test_a_forecast_and_a_fleet_agree_on_the_rate_that_is_kept_up_with(turns: in
     below, above = (forecast(answer, dataclasses.replace(load, request_rate=most * part)) for part in (0.8, 1.5))
     assert below.keeps_up and not above.keeps_up
     assert any("queue grows" in note for note in above.notes)
+
+
+@pytest.mark.parametrize("part", [0.3, 0.9, 0.999, 1.001, 1.1, 3.0])
+def test_what_is_known_already_spares_searching_and_changes_nothing(part: float) -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=4))
+    load = Workload(prompt_tokens=256, output_tokens=64, turns=2, pause_s=1.0, request_rate=1.0)
+    whole = fleet_load.capacity_requests_per_s(answer, load, Targets(ttft_ms=500))
+    # The largest rate that holds is found within three percent, so just above what was found both answers are right.
+    found = fleet_load.capacity_requests_per_s(answer, load, Targets(ttft_ms=500), above=part * whole)
+    assert found in ((whole,) if part < 1 else (0.0,) if part > 1.05 else (0.0, whole))
+
+
+@pytest.mark.parametrize(("rate", "holds"), [(1.0, True), (400.0, False)])
+def test_a_run_that_is_late_is_left_as_soon_as_it_is(rate: float, holds: bool) -> None:
+    """A rate is judged as by the whole run: its end comes in time or it does not."""
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), tensor_parallel_size=2))
+    load = Workload(prompt_tokens=256, output_tokens=64, request_rate=rate)
+    assert (steady_run(answer, load) is not None) == holds
+
+
+@pytest.mark.parametrize("concurrency", [3, 40])
+@pytest.mark.parametrize("answer_tokens", [1, 200])
+def test_a_run_ends_by_its_last_answer_and_not_before(concurrency: int, answer_tokens: int) -> None:
+    served = plan(PlanRequest(gpus=parse_gpus("8xH200"), replicas=1))
+    load = Workload(prompt_tokens=300, output_tokens=answer_tokens, concurrency=concurrency, num_requests=60)
+    whole = expected_figures(served, load)
+    ends_s = 60 / whole.requests_per_s
+    assert expected_figures(served, load, until_s=ends_s * 1.000001) == whole
+    for part in (0.0, 0.5, 0.999):
+        with pytest.raises(RunsOn):
+            expected_figures(served, load, until_s=ends_s * part)
+
+
+def test_a_fleet_with_a_rate_caps_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from planner.cli import main
+
+    hosts = tmp_path / "hosts.yaml"
+    hosts.write_text("- {host: a, gpus: 8xH200}\n")
+    assert main(["fleet", str(hosts), "--request-rate", "1", "--concurrency", "8"]) == 2
+    assert "--max-num-seqs" in capsys.readouterr().err
 
 
 def test_the_pauses_of_chats_cost_little_capacity() -> None:

@@ -16,8 +16,8 @@ from hw_specs import get_gpu
 from planner.checkpoint.preset import load_preset
 from planner.memory.graphs import captured_tokens
 from planner.speed.hardware import hardware_of
+from planner.speed.limits import EngineLimits
 from planner.speed.profile import engine_profile
-from planner.speed.scheduler import EngineLimits
 from planner.speed.simulation import simulate
 from planner.speed.step import Batch, StepModel
 from planner.speed.trace import mean

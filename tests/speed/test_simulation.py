@@ -14,8 +14,8 @@ from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
 from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware
+from planner.speed.limits import EngineLimits
 from planner.speed.profile import engine_profile
-from planner.speed.scheduler import EngineLimits
 from planner.speed.simulation import draw_lengths, simulate
 from planner.speed.step import StepModel
 from planner.speed.trace import Trace, mean

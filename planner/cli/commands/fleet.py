@@ -15,6 +15,7 @@ from planner.cli.exit_code import ExitCode
 from planner.cli.options import Filled, engine_options
 from planner.cli.output import headed, json_text, table, write, write_document
 from planner.cli.speed_options import workload_options
+from planner.errors import InvalidRequest
 from planner.planning.load import WORKLOAD
 
 if TYPE_CHECKING:
@@ -54,6 +55,11 @@ def command(
     from planner.planning.fleet import plan_fleet
 
     load = {name: settings.pop(name) for name in WORKLOAD}
+    if load["request_rate"] is not None and settings["concurrency"] is not None:
+        raise InvalidRequest(
+            "concurrency", "concurrency and request_rate exclude each other: a host takes as much as it keeps up with",
+            hint="leave --concurrency out; --max-num-seqs bounds what one server runs at once",
+        )  # fmt: skip
     memory_bytes = None if gpu_memory is None else parse_memory(gpu_memory)
     rows = plan_fleet(hosts, settings=settings, memory_override_bytes=memory_bytes)
     unreadable = any(row.unreadable for row in rows)
