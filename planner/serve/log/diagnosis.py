@@ -171,6 +171,7 @@ def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> b
         )
         or b"vllm" in log
         or b"vLLM" in log
+        or b"kserve" in log
     )
 
 
