@@ -143,6 +143,8 @@ class Buffers(Bounded):
 
     v1: SmallTensors
     v2: SmallTensors
+    ngram_blocks: tuple[tuple[int, int], ...]
+    """Least context and the tokens of a block of the n-gram search over it, longest first."""
 
 
 class CustomAllReduce(Origin):

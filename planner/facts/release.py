@@ -32,6 +32,14 @@ class EarlyV2(Record):
     """Whether quantised checkpoints of them do."""
 
 
+class V1Drafts(Record):
+    """Ways of drafting that take a model back to runner V1 where the release runs it on V2."""
+
+    methods: tuple[str, ...]
+    graph_estimate_vendors: tuple[str, ...]
+    """Vendors whose graph estimate V1 subtracts in that release."""
+
+
 class Release(Record):
     """The rules of one release that memory and settings depend on."""
 
@@ -53,6 +61,8 @@ class Release(Record):
     model_runner: Literal["v1", "v2"]
     early_v2: EarlyV2
     """What runs on V2 in a release whose runner is V1 otherwise."""
+    v1_drafts: V1Drafts
+    """What runs on V1 in a release whose runner is V2 otherwise."""
     dense_vision_mask: bool
     null_block_reserved: bool
     buffers_counted: bool
@@ -95,6 +105,17 @@ class Release(Record):
         if not early or (quantized and not self.early_v2.quantized):
             return self
         return self._but(model_runner="v2", profiled_sampling="greedy-float32", graph_estimate_vendors=())
+
+    def for_draft(self, method: str | None) -> "Release":
+        """Return the rules where `method` drafts, after :meth:`for_model`: the whole model may be back on V1 for it."""
+        if self.model_runner == "v1" or method not in self.v1_drafts.methods:
+            return self
+        return self._but(
+            model_runner="v1",
+            profiled_sampling="full",
+            encoder_profiled=True,
+            graph_estimate_vendors=self.v1_drafts.graph_estimate_vendors,
+        )
 
     def largest_graph_tokens(self, architecture: str) -> int:
         """Return the tokens of the largest batch that the release captures at all on GPUs of this architecture."""

@@ -208,7 +208,8 @@ def rank_budgets(
     """Return the budget of one rank per pipeline stage; the ranks of a stage are alike."""
     tp, pp = settings.tensor_parallel_size, settings.pipeline_parallel_size
     layout = settings.load_format if model.native_format else "hf"
-    release = release.for_model(model.engine_architectures, quantized=model.quantized).for_layout(layout)
+    release = release.for_model(model.engine_architectures, quantized=model.quantized)
+    release = release.for_draft(settings.spec_method).for_layout(layout)
     rules = weight_rules(gpus.spec.vendor, layout, release)
     weights = rank_weights(
         model,
@@ -265,7 +266,7 @@ def rank_budgets(
                     language_model_only=settings.language_model_only,
                     enforce_eager=settings.enforce_eager,
                     speculative_tokens=settings.num_speculative_tokens,
-                    draft_model=settings.draft_model,
+                    spec_method=settings.spec_method,
                     linked=gpus.fully_connected and tp <= tensor_parallel_limit(gpus),
                 ),
             )

@@ -51,6 +51,8 @@ def _buffers(shape: RankShape) -> Term:
             parts[f"received states 2 x {T} x {H} x 2"] = 2 * T * H * 2
         if shape.vision is not None:
             parts[f"image embeddings {T} x {H} x 2"] = T * H * 2
+    if shape.spec_method == "ngram" and shape.release.model_runner == "v2":
+        parts |= _ngram_parts(shape)
     if shape.draft_model:
         parts[f"draft states {T} x {H} x 2"] = T * H * 2
         parts[f"draft embeddings {draft_embeddings_bytes(shape) // (2 * H)} x {H} x 2"] = draft_embeddings_bytes(shape)
@@ -62,6 +64,17 @@ def _buffers(shape: RankShape) -> Term:
         formula=" + ".join([*(f"{what} B" for what in parts), f"small tables {rest:,} B"]),
         bounds=facts.bounds,
     )
+
+
+def _ngram_parts(shape: RankShape) -> dict[str, int]:
+    """What looking for repeats on the GPU needs there: every token of every sequence, which V1 keeps on the host."""
+    S, L, k = shape.max_num_seqs, shape.max_model_len, shape.speculative_tokens
+    blocks = next((-(-L // size) for least, size in overhead_facts().buffers.ngram_blocks if least <= L), 1)
+    return {
+        f"token ids {S} x {L} x 4": S * L * 4,
+        f"best match of {blocks} blocks {S} x {blocks} x 8": S * blocks * 8,
+        f"drafted tokens 2 x {S} x {k} x 8": 2 * S * k * 8,
+    }
 
 
 def draft_embeddings_bytes(shape: RankShape) -> int:

@@ -14,6 +14,7 @@ from planner.facts.release import Release
 from planner.memory.term import Term
 from planner.memory.weights import split_layers
 from planner.model import ModelSpec, VisionSpec
+from planner.settings import DRAFT_MODELS, SpecMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +59,8 @@ class RankShape:
     language_model_only: bool
     enforce_eager: bool
     speculative_tokens: int
-    draft_model: bool = False
-    """Whether a model drafts them; else nothing of the draft is on the GPU but the tokens themselves."""
+    spec_method: SpecMethod | None = None
+    """How they are drafted; None without a draft."""
     linked: bool = True
     """Whether a fast link joins every pair of the ranks that share layers."""
     fused_all_reduce: Literal["auto", "trtllm", "none"] = "auto"
@@ -69,6 +70,11 @@ class RankShape:
     def world_size(self) -> int:
         """Ranks of one replica."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def draft_model(self) -> bool:
+        """Whether a model drafts, one with weights and a KV cache."""
+        return self.spec_method in DRAFT_MODELS
 
     @property
     def layers(self) -> int:

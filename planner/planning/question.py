@@ -56,7 +56,9 @@ class Question:
             UnknownVersion: when the vLLM release is malformed or too old.
         """
         model, release = request.model or load_preset(), resolve_release(request.vllm_version)
-        release = release.for_model(model.engine_architectures, quantized=model.quantized)
+        release = release.for_model(model.engine_architectures, quantized=model.quantized).for_draft(
+            resolved_method(model, request.spec_method, request.num_speculative_tokens)
+        )
         if release.yarn_limit == "original" and model.yarn_positions:
             model = replace(model, max_position_embeddings=model.yarn_positions)
         return cls(

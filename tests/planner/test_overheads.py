@@ -42,7 +42,7 @@ def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: objec
         "language_model_only": False, "enforce_eager": True, "speculative_tokens": 0, "max_model_len": 262144,
     }  # fmt: skip
     if more.get("speculative_tokens"):
-        values["draft_model"] = True
+        values["spec_method"] = "eagle"
     forced = {"model_runner": runner, "profiled_sampling": "full"} if runner else {}
     return RankShape(
         model=MODEL,
@@ -387,3 +387,14 @@ def test_fp4_is_quantised_where_it_is_activated() -> None:
     F, H = model.intermediate_size, model.hidden_size
     assert blackwell == 16384 * (6 * H + 4 * F + max(3 * H, 9 * F // 16))
     assert hopper == 16384 * (6 * H + 7 * F)
+
+
+def test_looking_for_repeats_on_the_gpu_holds_every_token_there() -> None:
+    drafted: dict[str, Any] = {"speculative_tokens": 3, "max_model_len": 40_960}
+    ngram = buffers(shape("0.33.0", 1, 8192, 1024, spec_method="ngram", **drafted), None)
+    suffix = buffers(shape("0.33.0", 1, 8192, 1024, spec_method="suffix", **drafted), None)
+    assert ngram.bytes - suffix.bytes == 169_271_808 - 139_776, "counted on an H200, masks apart"
+    short = buffers(shape("0.33.0", 1, 8192, 1024, spec_method="ngram", speculative_tokens=3, max_model_len=40), None)
+    assert "best match of 1 blocks 1024 x 1 x 8" in short.formula
+    host = shape("0.31.0", 1, 8192, 1024, runner="v1", spec_method="ngram", **drafted)
+    assert "token ids" not in buffers(host, None).formula, "V1 looks for them on the host"

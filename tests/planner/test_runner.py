@@ -13,6 +13,7 @@ from planner.checkpoint.huggingface import read_huggingface
 from planner.facts.release import resolve_release
 from planner.model import ModelSpec
 from planner.planning.question import Question, default_batch
+from planner.settings import SpecMethod
 
 DENSE = {
     "hidden_size": 4096, "intermediate_size": 12288, "max_position_embeddings": 40960, "num_attention_heads": 32,
@@ -64,6 +65,21 @@ def test_an_early_v2_estimates_no_graphs_and_samples_greedily() -> None:
     assert release.graph_estimate_vendors == first.graph_estimate_vendors == ()
     assert release.profiled_sampling == first.profiled_sampling
     assert release.for_model(("LlamaForCausalLM",), quantized=False) == release
+
+
+@pytest.mark.parametrize(("method", "since"), [("ngram", "0.32.0"), ("suffix", "1"), (None, "0.25.1")])
+def test_a_lookup_goes_back_to_v1_until_v2_does_it(method: SpecMethod | None, since: str) -> None:
+    for version in ("0.24.0", "0.25.1", "0.28.0", "0.31.0", "0.32.0", "0.33.0"):
+        release = Question.unchecked(
+            PlanRequest(
+                gpus=parse_gpus("1xH200"), vllm_version=version, spec_method=method,
+                num_speculative_tokens=3 if method else 0,
+            )
+        ).release  # fmt: skip
+        back = version < since
+        assert release.model_runner == ("v1" if back else "v2"), version
+        assert release.encoder_profiled or not back
+        assert (release.profiled_sampling, bool(release.graph_estimate_vendors)) == ("full", True) or not back
 
 
 def test_the_hugging_face_tower_is_sharded_where_the_native_one_is_not() -> None:
