@@ -53,7 +53,7 @@ def write_acceptance(path: Path, run: Run, report: SmokeReport) -> None:
         run=run.id,
         measured_gib=measured_lines(plan, comparison),
         verdict=_verdict(comparison, report),
-        checks=tuple(CheckRow(name=one.name, status=one.status, seen=one.seen) for one in report.results),
+        checks=tuple(CheckRow(name=one.name, status=one.status, seen=one.seen) for one in report.checks),
     )
     write_atomic(path, sheet_text(plan, form_of(path), acceptance=acceptance))
 
@@ -81,4 +81,4 @@ def _verdict(comparison: Comparison, report: SmokeReport) -> str:
     ]
     failed = ", ".join(one.name for one in report.failed)
     checks = f"failed: {failed}" if failed else f"{report.count('pass')} checks passed"
-    return "; ".join([comparison.verdict, *said, checks])
+    return "; ".join([comparison.summary, *said, checks])

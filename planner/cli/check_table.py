@@ -49,5 +49,5 @@ def tally(results: Sequence[CheckResult]) -> str:
 def smoke_summary(report: SmokeReport) -> str:
     """Return the last lines of a verification: how many ended how, the server, seconds, what failed."""
     names = ", ".join(result.name for result in report.failed)
-    text = f"{tally(report.results)} in {report.duration_s:.1f} s at {report.base_url}"
+    text = f"{tally(report.checks)} in {report.duration_s:.1f} s at {report.url}"
     return "\n" + paragraph(text + (f"; failed: {names}" if names else ""), indent="")

@@ -56,7 +56,7 @@ class AccuracyDocument:
     comparisons: tuple[StartupFigure, ...]
 
 
-@document("calibration", "1.0")
+@document("calibration", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CalibrationDocument:
     """What one start measured, and whether it was kept."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from planner.rendering.emitters.deployment import Deployment
-    from planner.speed.answer import SpeedSection
 
 F = TypeVar("F", bound=Callable[..., Any])
 PAGES = {"json": "json", "markdown": "md", "html": "html"}
@@ -103,13 +101,6 @@ def take_deployment(options: dict[str, Any]) -> Deployment | None:
     from planner.rendering.emitters.deployment import Deployment
 
     return Deployment(**said)
-
-
-def with_forecast(deployment: Deployment | None, section: SpeedSection) -> Deployment:
-    """Put the forecast beside what the options said."""
-    from planner.rendering.emitters.deployment import Deployment
-
-    return replace(deployment or Deployment(), forecast=section)
 
 
 def write_files(output_dir: str, files: Mapping[str, str]) -> list[Path]:

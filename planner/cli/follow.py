@@ -183,7 +183,7 @@ def _interrupted(run: Run) -> int:
             report = run.stop()
         except KeyboardInterrupt:
             return _left_behind(run)
-        say("note", f"{report.how} after {report.took_s:.1f} s")
+        say("note", f"{report.how} after {report.duration_s:.1f} s")
     return ExitCode.INTERRUPTED
 
 

@@ -29,7 +29,7 @@ def comparison_text(comparison: Comparison) -> str:
     if counts:
         rows = [(item.title, f"{item.predicted:,}", f"{item.measured:,}", f"{item.difference:+,}") for item in counts]
         parts.append(table(("", "predicted", "measured", "off"), rows, ("<", ">", ">", ">")))
-    return "\n\n".join([*parts, paragraph(comparison.verdict, indent="")])
+    return "\n\n".join([*parts, paragraph(comparison.summary, indent="")])
 
 
 def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:

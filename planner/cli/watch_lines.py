@@ -25,7 +25,7 @@ def line(sample: Sample) -> str:
     held = [gpu.used_bytes for gpu in gpus if gpu.used_bytes is not None]
     cells = [
         time.strftime("%H:%M:%S", time.localtime(sample.at_s)), _whole(sample.running), _whole(sample.waiting),
-        _percent(sample.kv_use_fraction), _rate(sample.output_tokens_per_s), _rate(sample.ttft_p50_ms),
+        _percent(sample.kv_cache_use), _rate(sample.output_tokens_per_s), _rate(sample.ttft_p50_ms),
         _rate(sample.ttft_p99_ms), _rate(sample.itl_p50_ms), _rate(sample.itl_p99_ms),
         _percent(max(use) if use else None), f"{max(held) / GIB:.1f}" if held else "–",
     ]  # fmt: skip

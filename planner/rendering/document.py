@@ -14,7 +14,7 @@ from typing import Any, Literal
 from hw_specs.catalog import get_gpu
 from hw_specs.errors import UnknownGpu, shown
 from hw_specs.parsing import BadJson, parse_json
-from hw_specs.spec import GpuSpec
+from hw_specs.spec import GpuSpec, Vendor
 from planner.errors import UnreadableDocument
 from planner.memory.term import Term
 from planner.planning.answer import Alternative, KvCache, LeverCost, Plan, PlanWarning, Rejected, Verdict
@@ -45,7 +45,7 @@ class Gpus:
 
     name: str
     id: str
-    vendor: str
+    vendor: Vendor
     count: int
     """GPUs per node."""
     nodes: int
@@ -53,7 +53,7 @@ class Gpus:
     """Engine-visible memory of one GPU; the ledger sums to it."""
     free_bytes: int | None
     """Free memory of the fullest GPU where a probe looked, else null."""
-    origin: str
+    origin: Literal["catalogue", "detected", "snapshot"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from planner.memory.term import Term
 from planner.rendering.envelope import document, entry
 from planner.review.findings import Judged, Review, ServerReview, Severity
 
@@ -30,17 +31,6 @@ class FindingEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerEntry:
-    """One line of the ledger of one GPU."""
-
-    name: str
-    bytes: int
-    low_bytes: int
-    high_bytes: int
-    basis: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Room:
     """What a server holds, where that is known."""
 
@@ -57,7 +47,8 @@ class ServerEntry(Judged):
     """One server, judged."""
 
     room: Room | None
-    ledger: tuple[LedgerEntry, ...]
+    ledger: tuple[Term, ...]
+    """Of one GPU, as in a plan's document."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +61,7 @@ class FileEntry:
     findings: tuple[FindingEntry, ...]
 
 
-@document("review", "1.1")
+@document("review", "1.2")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReviewDocument:
     """Every artefact that one call looked at."""
@@ -103,5 +94,4 @@ def _server(one: ServerReview) -> ServerEntry:
             max_concurrency=plan.kv_cache.max_concurrency,
             max_num_seqs=plan.settings.max_num_seqs,
         )
-    lines = plan.ledger.lines if plan is not None else ()
-    return entry(ServerEntry, one, room=room, ledger=tuple(entry(LedgerEntry, line) for line in lines))
+    return entry(ServerEntry, one, room=room, ledger=plan.ledger.lines if plan is not None else ())

@@ -41,7 +41,7 @@ class BenchResult:
     output_tokens_per_s: float = _figure("output_throughput", "Output token throughput (tok/s)", required=True)
     ttft_ms: float = _figure("mean_ttft_ms", "Mean TTFT (ms)", required=True)
     duration_s: float | None = _figure("duration", "Benchmark duration (s)")
-    total_input_tokens: int | None = _figure("total_input_tokens", "Total input tokens")
+    total_prompt_tokens: int | None = _figure("total_input_tokens", "Total input tokens")
     total_output_tokens: int | None = _figure("total_output_tokens", "Total generated tokens")
     requests_per_s: float | None = _figure("request_throughput", "Request throughput (req/s)")
     total_tokens_per_s: float | None = _figure("total_token_throughput", "Total token throughput (tok/s)")
@@ -60,7 +60,7 @@ class BenchResult:
 
 
 _FIGURES = dataclasses.fields(BenchResult)
-_COUNTS = ("completed", "total_input_tokens", "total_output_tokens")
+_COUNTS = ("completed", "total_prompt_tokens", "total_output_tokens")
 
 
 def bench_argv(

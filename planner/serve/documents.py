@@ -84,7 +84,7 @@ class RunsDocument:
     runs: tuple[ListedRun, ...]
 
 
-@document("stop", "1.0")
+@document("stop", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoppedDocument:
     """What was stopped."""
@@ -92,7 +92,7 @@ class StoppedDocument:
     stopped: tuple[StopReport, ...]
 
 
-@document("bench", "1.1")
+@document("bench", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchmarkDocument:
     """A measured server, and the forecast where a plan was given."""

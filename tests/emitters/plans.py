@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from hw_specs import parse_gpus
@@ -23,6 +24,11 @@ SPANNING: dict[str, dict[str, Any]] = {"2x8xH200": {"tensor_parallel_size": 8, "
 def planned(gpus: str, settings: dict[str, Any] | None = None) -> Plan:
     """The plan for `gpus` with `settings`, for a release whose images need the pin."""
     return plan(PlanRequest(gpus=parse_gpus(gpus), **({"vllm_version": "0.33.0"} | (settings or {}))))
+
+
+def loaded(gpus: str, *, concurrency: int = 64) -> Plan:
+    """The plan for `gpus` with the forecast of a short chat."""
+    return replace(planned(gpus), speed=forecast_for(gpus, concurrency=concurrency))
 
 
 def forecast_for(

@@ -18,9 +18,9 @@ from planner.cli import main
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.rendering.emitters.image import pin_script
 
-from .plans import REPLICAS, SPANNING, forecast_for, planned
+from .plans import REPLICAS, SPANNING, loaded, planned
 
-LOAD = Deployment(forecast=forecast_for("8xH200", concurrency=64))
+LOADED = loaded("8xH200")
 WORDS = {
     "name": "chat-one",
     "namespace": "llm-apps",
@@ -44,9 +44,9 @@ def written(value: object) -> str:
 @pytest.mark.parametrize("field", WORDS)
 @pytest.mark.parametrize("kind", EMITTERS)
 def test_a_setting_is_honoured_or_refused(kind: str, field: str) -> None:
-    said = dataclasses.replace(LOAD, **{field: WORDS[field]})
+    said = Deployment(**{field: WORDS[field]})
     try:
-        text = "\n".join(emit_files(kind, planned("8xH200"), said).values())
+        text = "\n".join(emit_files(kind, LOADED, said).values())
     except InvalidRequest as refusal:
         assert refusal.field == field
         assert kind in str(refusal)
@@ -58,7 +58,7 @@ def test_a_setting_is_honoured_or_refused(kind: str, field: str) -> None:
 @pytest.mark.parametrize("kind", EMITTERS)
 def test_a_host_is_honoured_or_refused(kind: str, host: str) -> None:
     try:
-        text = emit(kind, planned("8xH200"), deployment=dataclasses.replace(LOAD, host=host))
+        text = emit(kind, LOADED, deployment=Deployment(host=host))
     except InvalidRequest as refusal:
         assert refusal.field == "host"
     else:
@@ -99,9 +99,9 @@ def test_a_plan_that_does_not_fit_is_not_emitted(kind: str, capsys: pytest.Captu
 
 @pytest.mark.parametrize("kind", EMITTERS)
 def test_tight_stands_in_the_head(kind: str) -> None:
-    answer = dataclasses.replace(planned("8xH200"), verdict="tight")
+    answer = dataclasses.replace(LOADED, verdict="tight")
     if kind not in ("argv", "env"):
-        assert "tight: it starts if every uncertain term is as expected" in emit(kind, answer, deployment=LOAD)
+        assert "tight: it starts if every uncertain term is as expected" in emit(kind, answer)
 
 
 def test_a_local_checkpoint_is_mounted_where_the_container_looks() -> None:
@@ -196,9 +196,9 @@ def test_an_artefact_says_which_targets_the_plan_misses(kind: str) -> None:
     )
     if kind in ("keda", "hpa"):
         with pytest.raises(InvalidRequest, match="targets"):
-            emit(kind, answer, deployment=Deployment(forecast=answer.speed))
+            emit(kind, answer)
         return
-    text = emit(kind, answer, deployment=Deployment(forecast=answer.speed))
+    text = emit(kind, answer)
     assert "verdict: fits, but misses TTFT 100 ms by" in text
     assert "1e+06 tokens/s by" in text
 

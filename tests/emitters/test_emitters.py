@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from planner import Deployment, InvalidRequest, Plan, emit, serve_command
+from planner import InvalidRequest, Plan, emit, serve_command
 from planner.cli import main
 from planner.rendering.emitters import EMITTERS
 from planner.rendering.emitters.deployment import SECRETS
@@ -20,7 +20,7 @@ from planner.rendering.emitters.image import ANY_ADDRESS
 from planner.rendering.multi_node import node_commands
 from planner.serve import StartOrder
 
-from .plans import ONE_NODE, REPLICAS, SPANNING, forecast_for, planned
+from .plans import ONE_NODE, REPLICAS, SPANNING, loaded, planned
 
 SEVERAL = {"2x8xH200": SPANNING["2x8xH200"], "2x8xMI300X": REPLICAS["2x8xMI300X"]}
 
@@ -200,8 +200,8 @@ def test_plain_forms(kind: str, one_node: Plan) -> None:
 
 @pytest.mark.parametrize("kind", EMITTERS)
 def test_every_emitter_is_deterministic(kind: str) -> None:
-    answer, load = planned("8xH200", {}), Deployment(forecast=forecast_for("8xH200", concurrency=8))
-    assert emit(kind, answer, deployment=load) == emit(kind, answer, deployment=load)
+    answer = loaded("8xH200")
+    assert emit(kind, answer) == emit(kind, answer)
 
 
 def test_an_unknown_emitter_names_the_known_ones() -> None:

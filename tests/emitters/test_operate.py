@@ -18,7 +18,7 @@ from planner import Deployment, InvalidRequest, Plan, Targets, emit
 from planner.planning.capacity import most_in_flight
 from planner.rendering.emitters.image import startup_s
 
-from .plans import forecast_for, planned
+from .plans import forecast_for, loaded
 
 OPEN: dict[str, Any] = {"type": "object"}
 METADATA = {
@@ -58,18 +58,14 @@ SPECS = {
 }  # fmt: skip
 
 
-def load(concurrency: int | None = 64, targets: Targets | None = None) -> Deployment:
-    return Deployment(name="chat", forecast=forecast_for("2x8xH200", concurrency=concurrency, targets=targets))
-
-
 @pytest.fixture(scope="module")
 def answer() -> Plan:
-    return planned("2x8xH200")
+    return loaded("2x8xH200")
 
 
 @pytest.fixture(scope="module")
 def expected() -> Deployment:
-    return load()
+    return Deployment(name="chat")
 
 
 def promtool(*words: str, cwd: Path) -> None:
@@ -80,20 +76,20 @@ def promtool(*words: str, cwd: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def rules(answer: Plan, deployment: Deployment) -> dict[str, dict[str, Any]]:
-    groups = yaml.safe_load(emit("prometheus", answer, deployment=deployment))["groups"]
+def rules(answer: Plan) -> dict[str, dict[str, Any]]:
+    groups = yaml.safe_load(emit("prometheus", answer))["groups"]
     return {rule.get("alert") or rule["record"]: rule for group in groups for rule in group["rules"]}
 
 
-def test_prometheus_takes_the_rules(answer: Plan, expected: Deployment, tmp_path: Path) -> None:
-    for name, deployment in (("with.yaml", expected), ("without.yaml", Deployment())):
-        (tmp_path / name).write_text(emit("prometheus", answer, deployment=deployment) + "\n")
+def test_prometheus_takes_the_rules(answer: Plan, tmp_path: Path) -> None:
+    for name, plan in (("with.yaml", answer), ("without.yaml", replace(answer, speed=None))):
+        (tmp_path / name).write_text(emit("prometheus", plan) + "\n")
         promtool("check", "rules", name, cwd=tmp_path)
 
 
-def test_the_plans_figures_are_series(answer: Plan, expected: Deployment) -> None:
-    found = rules(answer, expected)
-    section = expected.forecast
+def test_the_plans_figures_are_series(answer: Plan) -> None:
+    found = rules(answer)
+    section = answer.speed
     assert section is not None
     series = {
         "m35:planned:kv_cache_tokens": answer.kv_cache.tokens,
@@ -106,7 +102,9 @@ def test_the_plans_figures_are_series(answer: Plan, expected: Deployment) -> Non
         written = float(found[name]["expr"].removeprefix("vector(").removesuffix(")"))
         assert written == pytest.approx(value, rel=1e-4)
         assert found[name]["labels"]["model_name"] == answer.model.name
-    assert not [name for name in rules(answer, Deployment()) if "tpot" in name.lower()], "no load, no limit on time"
+    assert not [name for name in rules(replace(answer, speed=None)) if "tpot" in name.lower()], (
+        "no load, no limit on time"
+    )
 
 
 SERVER = '{model_name="mistralai/Mistral-Medium-3.5-128B", instance="a:8000"}'
@@ -185,7 +183,7 @@ def test_autoscalers_scale_the_deployment_within_the_plan(answer: Plan, expected
     assert hpa["behavior"]["scaleDown"]["stabilizationWindowSeconds"] == startup_s(answer)
     for kind in ("keda", "hpa"):
         with pytest.raises(InvalidRequest, match="load"):
-            emit(kind, answer)
+            emit(kind, replace(answer, speed=None))
 
 
 def test_the_threshold_is_where_the_targets_break(answer: Plan) -> None:
@@ -220,10 +218,10 @@ def test_a_looser_target_never_has_a_lower_threshold(answer: Plan, load: dict[st
 
 
 @pytest.mark.parametrize("kind", ["keda", "hpa"])
-def test_an_autoscaler_says_what_its_threshold_is_made_of(kind: str, answer: Plan, expected: Deployment) -> None:
+def test_an_autoscaler_says_what_its_threshold_is_made_of(kind: str, answer: Plan) -> None:
     def head(targets: Targets) -> str:
         section = replace(forecast_for("2x8xH200", concurrency=64), targets=targets)
-        return emit(kind, answer, deployment=replace(expected, forecast=section)).partition("apiVersion")[0]
+        return emit(kind, replace(answer, speed=section)).partition("apiVersion")[0]
 
     assert "no target on time was given" in head(Targets())
     assert "above it the mean passes TTFT 900 ms" in head(Targets(ttft_ms=900.0))

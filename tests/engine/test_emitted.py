@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from hw_specs import parse_gpus
-from planner import Deployment, PlanRequest, Workload, emit
+from planner import PlanRequest, Workload, emit
 from planner.facts import load
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.serve.preflight.installed import InstalledEngine
@@ -57,11 +57,11 @@ def prometheus(served: Served, tmp_path: Path) -> Iterator[str]:
     speed = chosen.speed.forecast
     never = dataclasses.replace(speed.tpot_ms, low=1e-6, expected=1e-6, high=1e-6)
     rules = emit(
-        "prometheus", chosen,
-        deployment=Deployment(
-            forecast=dataclasses.replace(chosen.speed, forecast=dataclasses.replace(speed, tpot_ms=never))
+        "prometheus",
+        dataclasses.replace(
+            chosen, speed=dataclasses.replace(chosen.speed, forecast=dataclasses.replace(speed, tpot_ms=never))
         ),
-    )  # fmt: skip
+    )
     (tmp_path / "rules.yaml").write_text(rules.replace("for: 10m", "for: 0s").replace("interval: 30s", "interval: 1s"))
     target = served.run.url.removeprefix("http://")
     (tmp_path / "prometheus.yaml").write_text(

@@ -31,7 +31,7 @@ def test_a_text_only_plan_is_rehearsed(engine: InstalledEngine, capsys: pytest.C
     argv = ["rehearse", "--gpus", "1xMI300X", "--language-model-only", "--max-model-len", "16384", "--kv-cache-dtype"]
     assert main([*argv, "fp8", "--vllm", str(engine.executable), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    results = {result["name"]: result for result in document["smoke"]["results"]}
+    results = {result["name"]: result for result in document["verification"]["checks"]}
     assert "At most 0 image(s)" in results["image"]["seen"]
     assert results["speculative"]["seen"] == "no draft, as planned"
     assert "fp8" in results["kv-cache"]["seen"]
@@ -48,7 +48,7 @@ def test_the_models_own_dimensions_with_random_weights(
     argv = ["rehearse", "--full-size", "--gpus", "1xH200", "--model", str(model), "--max-model-len", "4096"]
     assert main([*argv, "--vllm", str(engine.executable), "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert {result["name"]: result["status"] for result in document["smoke"]["results"]} == dict.fromkeys(
+    assert {result["name"]: result["status"] for result in document["verification"]["checks"]} == dict.fromkeys(
         FULL_SIZE_CHECKS, "pass"
     )
     assert document["comparison"] is None
@@ -61,7 +61,7 @@ def test_a_package_that_breaks_every_chat_is_found(
     monkeypatch.setenv("PYTHONPATH", str(engine.executable.parents[1] / "mistral_common_1.13"))
     argv = ["rehearse", "--gpus", "8xH200", "--max-model-len", "8192", "--vllm", str(engine.executable), "--json"]
     assert main(argv) == 6
-    results = {result["name"]: result for result in json.loads(capsys.readouterr().out)["smoke"]["results"]}
+    results = {result["name"]: result for result in json.loads(capsys.readouterr().out)["verification"]["checks"]}
     assert results["health"]["status"] == results["model"]["status"] == "pass"
     assert results["chat"]["status"] == "fail"
     assert "mistral_common" in results["chat"]["hint"]
@@ -108,9 +108,9 @@ def test_the_fp8_twin_is_loaded_and_keeps_to_its_script(engine: InstalledEngine,
     try:
         events = follow_all(run)
         assert isinstance(events[-1], ServerReady), run.read_log()[-3000:].decode()
-        report = verify(run.url, Expectations(vision=True, num_speculative_tokens=3), timeout_s=300)
+        report = verify(run.url, Expectations(images=True, num_speculative_tokens=3), timeout_s=300)
     finally:
         run.stop()
-    assert [(one.name, one.seen) for one in report.results if one.status not in ("pass", "skip")] == []
-    assert all("twin" in one.seen for one in report.results if one.status == "skip")
+    assert [(one.name, one.seen) for one in report.checks if one.status not in ("pass", "skip")] == []
+    assert all("twin" in one.seen for one in report.checks if one.status == "skip")
     assert "fp8" in run.read_log().decode().lower()

@@ -28,7 +28,7 @@ def figures(served: Served) -> dict[str, int | float | str]:
 def test_the_start_is_followed_to_readiness(served: Served) -> None:
     last = served.events[-1]
     assert isinstance(last, ServerReady), served.run.read_log()[-2000:].decode()
-    assert last.evidence == "health and log"
+    assert last.said_by == "health and log"
     phases = [event.phase for event in served.events if isinstance(event, PhaseStarted)]
     assert phases[0] == "configure"
     assert [phase for phase in phases if phase in ("load", "kv", "ready")] == ["load", "kv", "ready"]
@@ -38,10 +38,10 @@ def test_every_check_passes(served: Served) -> None:
     report = verify(
         served.run.url, served.stage.rehearsal.expectations, checks=selected_checks(long=True), timeout_s=300
     )
-    assert [(one.name, one.seen) for one in report.results if one.status not in ("pass", "skip")] == []
-    assert all("twin" in one.seen for one in report.results if one.status == "skip")
-    assert [result.name for result in report.results] == list(CHECKS.names)
-    seen = {result.name: result.seen for result in report.results}
+    assert [(one.name, one.seen) for one in report.checks if one.status not in ("pass", "skip")] == []
+    assert all("twin" in one.seen for one in report.checks if one.status == "skip")
+    assert [result.name for result in report.checks] == list(CHECKS.names)
+    seen = {result.name: result.seen for result in report.checks}
     assert "".join(GREETING) in seen["chat"]
     assert "Let me think" in seen["reasoning-high"]
     assert seen["tool-auto"] == 'get_weather({"city": "Paris"})'
@@ -69,7 +69,7 @@ def test_the_command_verifies_it_and_fails_on_a_wrong_expectation(
     assert main(["verify", served.run.url, "--eagle", "--vision", "--only", "image", "--only", "speculative"]) == 0
     assert main(["verify", served.run.url, "--max-model-len", "4096", "--only", "max-model-len", "--json"]) == 6
     output = capsys.readouterr().out
-    (failed,) = [one for one in json.loads(output[output.index("{\n") :])["results"] if one["status"] == "fail"]
+    (failed,) = [one for one in json.loads(output[output.index("{\n") :])["checks"] if one["status"] == "fail"]
     assert failed["seen"] == "8,192 tokens, expected 4,096"
 
 

@@ -11,9 +11,8 @@ from hw_specs import parse_gpus
 from planner import EMITTERS, Plan, PlanRequest, emit, plan
 from planner.errors import InvalidRequest
 from planner.rendering.emitters import BESIDE, FILE_NAMES, emit_files
-from planner.rendering.emitters.deployment import Deployment
 from planner.review import review
-from tests.emitters.plans import forecast_for
+from tests.emitters.plans import loaded
 
 SETS: dict[str, dict[str, Any]] = {
     "8xH200": {"num_speculative_tokens": 3},
@@ -58,8 +57,7 @@ def test_it_passes_and_fits_as_planned(kind: str, gpus: str) -> None:
 
 @pytest.mark.parametrize("kind", sorted(BESIDE | {"env", "argv"}))
 def test_what_starts_nothing_is_no_finding_but_that(kind: str) -> None:
-    forecast = forecast_for("8xH200", concurrency=8)
-    text = emit(kind, planned("8xH200"), deployment=Deployment(forecast=forecast))
+    text = emit(kind, loaded("8xH200"))
     name = FILE_NAMES.get(kind, f"{kind}.yaml")
     # Grafana's own braces look like those of a template.
     assert {one.code for one in review(text, name=name).findings} <= {"no-server", "template"}

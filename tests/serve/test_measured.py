@@ -86,7 +86,7 @@ def test_predicted_and_measured_stand_side_by_side() -> None:
     assert names == [
         "weights", "consumed", "outside_torch", "activations", "graphs", "graphs.actual", "kv_available", "tokens",
     ]  # fmt: skip
-    assert found.wrong == () and "within" in found.verdict
+    assert found.wrong == () and "within" in found.summary
 
 
 def test_a_plan_says_the_same_from_its_json() -> None:
@@ -104,7 +104,7 @@ def test_the_term_that_was_wrong_is_named() -> None:
     assert found.wrong == ("outside_torch",)
     off = next(item.difference for item in found.differences if item.name == "outside_torch")
     assert off > gib(4)
-    assert f"memory outside torch was predicted wrong: {off / 2**30:.2f} GiB larger" in found.verdict
+    assert f"memory outside torch was predicted wrong: {off / 2**30:.2f} GiB larger" in found.summary
 
 
 def test_a_calibration_brings_the_prediction_to_the_measurement() -> None:

@@ -173,8 +173,8 @@ def test_a_rehearsal_runs_from_twin_to_report(vllm: Path, scratch: Path) -> None
     stages: list[str] = []
     answer = planned(max_model_len=4096, num_speculative_tokens=3)
     report = rehearse(answer, engine=find_engine(str(vllm)), start_limit_s=30, on_stage=stages.append)
-    assert report.smoke is not None
-    assert [result.seen for result in report.smoke.failed] == []
+    assert report.verification is not None
+    assert [result.seen for result in report.verification.failed] == []
     assert report.passed
     assert stages == ["twin", "start", "checks", "stop"]
     assert list(scratch.iterdir()) == []
@@ -205,7 +205,7 @@ def test_a_full_size_rehearsal_asks_nothing_of_the_answers_and_measures(
     assert document["full_size"] is True
     assert document["argv"][document["argv"].index("--load-format") + 1] == "dummy"
     assert document["twin_bytes"] == 0
-    assert [result["name"] for result in document["smoke"]["results"]] == [
+    assert [result["name"] for result in document["verification"]["checks"]] == [
         name for name in FULL_SIZE_CHECKS if name not in ("long", "kv-cache")
     ]
     assert document["comparison"]["verdict"]
@@ -282,7 +282,7 @@ def test_a_failed_start_names_the_cause(
     monkeypatch.setenv("M35_FAKE_FAULT", "crash")
     assert main(["rehearse", "--gpus", "8xH200", "--vllm", str(vllm), "--json"]) == 5
     document = json.loads(capsys.readouterr().out)
-    assert document["smoke"] is None
+    assert document["verification"] is None
     assert document["failure"]["evidence"]
 
 

@@ -70,7 +70,7 @@ def watch(run: Run, **options: object) -> list[Event]:
 def test_a_run_is_a_readable_directory_that_anyone_can_follow(fake: Fake, state: Path) -> None:
     run = fake.launch(workers=2)
     events = watch(run)
-    assert isinstance(events[-1], ServerReady) and events[-1].evidence == "health and log"
+    assert isinstance(events[-1], ServerReady) and events[-1].said_by == "health and log"
     assert any(isinstance(event, Healthy) for event in events)
     again = [event for event in watch(attach(run.id)) if event.line]
     assert [to_json_value(event) for event in again] == [to_json_value(event) for event in events if event.line]

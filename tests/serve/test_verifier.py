@@ -31,7 +31,7 @@ PLANNED = Expectations(
     vllm_version="0.33.0",
     max_model_len=LIMIT,
     max_num_seqs=64,
-    vision=True,
+    images=True,
     num_speculative_tokens=3,
     kv_cache_dtype="auto",
     block_size=16,
@@ -45,7 +45,7 @@ def run(fault: str = "", expect: Expectations = PLANNED, **more: object) -> Smok
 
 
 def statuses(report: SmokeReport) -> dict[str, str]:
-    return {result.name: result.status for result in report.results}
+    return {result.name: result.status for result in report.checks}
 
 
 def test_a_server_as_planned_passes_every_check() -> None:
@@ -57,7 +57,7 @@ def test_a_server_as_planned_passes_every_check() -> None:
 
 def test_a_limit_that_no_prompt_can_reach_is_not_tried() -> None:
     report = run("boundless", Expectations(), checks=selected_checks(only=["too-long", "long"], long=True))
-    seen = {result.name: (result.status, result.seen) for result in report.results}
+    seen = {result.name: (result.status, result.seen) for result in report.checks}
     for name in ("too-long", "long"):
         assert seen[name][0] == "skip" and "99,999,999,999,999 tokens" in seen[name][1]
 
@@ -144,7 +144,7 @@ FAULTS = [
 @pytest.mark.parametrize(("fault", "name", "seen"), FAULTS, ids=[f"{fault}-{name}" for fault, name, _ in FAULTS])
 def test_each_fault_is_named(fault: str, name: str, seen: str) -> None:
     report = run(fault, checks=selected_checks(only=[name]))
-    (result,) = [one for one in report.results if one.name == name]
+    (result,) = [one for one in report.checks if one.name == name]
     assert result.status == "fail"
     assert re.search(seen, result.seen), result.seen
     assert result.seen.isprintable()
@@ -176,7 +176,7 @@ DOUBTS = [
 def test_what_may_be_meant_is_a_warning(fault: str, name: str, seen: str) -> None:
     report = run(fault, checks=selected_checks(only=[name]))
     assert statuses(report)[name] == "warn"
-    assert seen in report.results[-1].seen
+    assert seen in report.checks[-1].seen
     assert report.passed
 
 
@@ -186,7 +186,7 @@ def test_the_scripted_twin_passes_and_what_it_cannot_know_is_skipped_by_name() -
     assert {name for name, status in ended.items() if status == "skip"} == {
         "arithmetic", "language", "depths", "counting", "cross-talk", "image-word", "tool-parallel",
     }  # fmt: skip
-    assert "twin" in next(result.seen for result in report.results if result.name == "arithmetic")
+    assert "twin" in next(result.seen for result in report.checks if result.name == "arithmetic")
     assert TWIN in "".join(GREETING)
 
 
@@ -242,8 +242,8 @@ def test_nobody_listening_fails_once_and_skips_the_rest() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     report = verify(f"127.0.0.1:{port}")
-    assert report.results[0].status == "fail"
-    assert {result.seen for result in report.results[1:]} == {"the server is not up"}
+    assert report.checks[0].status == "fail"
+    assert {result.seen for result in report.checks[1:]} == {"the server is not up"}
 
 
 def test_a_server_that_talks_no_http_fails_cleanly() -> None:
@@ -271,11 +271,11 @@ def test_without_a_plan_what_is_found_is_reported() -> None:
 
 def test_metrics_that_do_not_exist_are_unknown_not_wrong() -> None:
     report = run("no-metrics", checks=selected_checks(only=["kv-cache"]))
-    assert (report.results[-1].status, report.results[-1].seen) == ("skip", "the server has no /metrics")
+    assert (report.checks[-1].status, report.checks[-1].seen) == ("skip", "the server has no /metrics")
 
 
 def test_text_only_as_planned_needs_a_refusal() -> None:
-    text_only = Expectations(vision=False)
+    text_only = Expectations(images=False)
     only = selected_checks(only=["image"])
     assert run("text-only", text_only, checks=only).passed
     assert "expected text only" in run("", text_only, checks=only).failed[0].seen
@@ -287,15 +287,15 @@ def test_blocks_are_judged_by_the_plans_bounds(low: int, high: int, passes: bool
     planned = Expectations(num_gpu_blocks=1010, num_gpu_blocks_low=low, num_gpu_blocks_high=high)
     report = run("", planned, checks=selected_checks(only=["kv-cache"]))
     assert report.passed is passes
-    assert "planned 1,010" in report.results[-1].seen
+    assert "planned 1,010" in report.checks[-1].seen
 
 
 def test_callbacks_see_each_check_in_order() -> None:
     started: list[str] = []
     seen: list[CheckResult] = []
     report = run(on_start=started.append, on_result=seen.append)
-    assert started == [result.name for result in report.results]
-    assert tuple(seen) == report.results
+    assert started == [result.name for result in report.checks]
+    assert tuple(seen) == report.checks
 
 
 def test_the_key_comes_from_the_environment_and_is_never_shown(
@@ -327,8 +327,8 @@ def test_the_json_report_is_one_document(capsys: pytest.CaptureFixture[str]) -> 
         assert main(["verify", server.url, "--json", "--skip", "concurrent"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert document["passed"] is True
-    assert "concurrent" not in [result["name"] for result in document["results"]]
-    assert set(document["results"][0]) == {"name", "status", "seen", "duration_s", "hint"}
+    assert "concurrent" not in [result["name"] for result in document["checks"]]
+    assert set(document["checks"][0]) == {"name", "status", "seen", "duration_s", "hint"}
 
 
 def test_a_plan_file_sets_what_to_expect(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -410,7 +410,7 @@ def test_png_is_read_by_an_imaging_library() -> None:
 
 
 def test_a_report_without_a_pass_has_not_passed() -> None:
-    nothing = SmokeReport(base_url="http://h", model="", results=(), duration_s=0.0)
+    nothing = SmokeReport(url="http://h", model="", checks=(), duration_s=0.0)
     assert not nothing.passed
     assert to_value(nothing)["passed"] is False
 

@@ -107,7 +107,7 @@ def test_what_is_not_as_planned_is_named_with_what_to_change(answer: Plan) -> No
     assert not remarks(sample(page(0), page(10)), plan=answer, forecast=None)
     found = remarks(sample(page(0), page(10, preempted=3, waiting=5)), plan=answer, forecast=None)
     assert [one.code for one in found] == ["preemptions", "queue"]
-    assert "3 requests were preempted" in found[0].message and "--max-num-seqs" in found[0].change
+    assert "3 requests were preempted" in found[0].message and "--max-num-seqs" in found[0].cure
     waits = page(10, waiting=5)
     assert not remarks(sample(page(0), waits), plan=answer, forecast=None), "half of the KV cache is free"
     (full, queue) = remarks(sample(page(0), waits.replace(" 0.5\n", " 0.99\n")), plan=answer, forecast=None)

@@ -42,7 +42,7 @@ def test_every_answer_follows_from_its_text_without_a_remainder() -> None:
 def test_a_server_is_judged_by_what_it_solves(fault: str, count: int, status: str) -> None:
     with fake_server(fault) as server:
         report = verify(server.url, Expectations(), checks=selected_checks(only=["model"], gsm8k=count), timeout_s=20.0)
-    (result,) = [one for one in report.results if one.name == "gsm8k"]
+    (result,) = [one for one in report.checks if one.name == "gsm8k"]
     assert result.status == status, result.seen
     if fault == "poor-at-sums":
         assert "40 of 50" in result.seen and published()[1] in result.seen

@@ -186,7 +186,7 @@ SMOKE = (
 def _verify(url: str, _expected: object, _start: object, done: Callable[[CheckResult], None]) -> SmokeReport:
     for result in SMOKE:
         done(result)
-    return SmokeReport(base_url=url, model="mistralai/Mistral-Medium-3.5-128B", results=SMOKE, duration_s=3.0)
+    return SmokeReport(url=url, model="mistralai/Mistral-Medium-3.5-128B", checks=SMOKE, duration_s=3.0)
 
 
 def _chat(_url: str, _model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
@@ -259,7 +259,7 @@ def starting(screen: LaunchScreen, *, share: float) -> None:
 def ready(screen: LaunchScreen) -> None:
     """Let the server be up."""
     starting(screen, share=1.0)
-    up = ServerReady(url="http://127.0.0.1:8000", after_s=161.0, evidence="health and log")
+    up = ServerReady(url="http://127.0.0.1:8000", after_s=161.0, said_by="health and log")
     screen.hear(news.ServerNews((up,), b"", at_s=161.0))
 
 

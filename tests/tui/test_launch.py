@@ -312,7 +312,7 @@ async def test_a_rehearsal_ticks_through_and_says_what_it_cannot_prove(tmp_path:
             twin_bytes=1,
             start_s=1.0,
             duration_s=2.0,
-            smoke=SmokeReport(base_url="", model="m", results=(result,), duration_s=1.0),
+            verification=SmokeReport(url="", model="m", checks=(result,), duration_s=1.0),
             failure=None,
         )
 

@@ -25,7 +25,7 @@ from .stage import metrics_page
 from .world import request
 
 RUN = cast(Run, object())  # opaque to a state: it is only carried
-UP = ServerReady(url="http://127.0.0.1:8000", after_s=9.0, evidence="health")
+UP = ServerReady(url="http://127.0.0.1:8000", after_s=9.0, said_by="health")
 DOWN = ServerEnded(exit_code=1, after_s=99.0, was_ready=True)
 FAILURE = Failure(code="x", title="it broke", phase="kv", term="", evidence=(), cures=())
 FAILED = StartReport(outcome="failed", measured=Measured(), failure=FAILURE)

@@ -185,7 +185,7 @@ def test_gauges_need_two_looks_for_rates_and_survive_a_restart() -> None:
     assert live_metrics(first, None).output_tokens_per_s is None
     assert live_metrics(second, first).output_tokens_per_s == 100.0
     assert live_metrics(first, second).output_tokens_per_s is None
-    assert live_metrics(second, first).kv_use_fraction == 0.5
+    assert live_metrics(second, first).kv_cache_use == 0.5
     assert live_metrics(second, first).running is None
 
 

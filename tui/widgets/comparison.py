@@ -31,7 +31,7 @@ def comparison_lines(comparison: Comparison, *, width: int) -> list[Content]:
     sizes = [item for item in comparison.differences if item.unit == "bytes"]
     counts = [item for item in comparison.differences if item.unit != "bytes"]
     verdict_style = "$text-warning" if comparison.wrong else "$text-success"
-    lines = wrapped(("! " if comparison.wrong else "✓ ") + comparison.verdict, width=width, style=verdict_style)
+    lines = wrapped(("! " if comparison.wrong else "✓ ") + comparison.summary, width=width, style=verdict_style)
     if sizes:
         head, rows = lay_out(SIZES, [_size(item, comparison) for item in sizes], width=width)
         lines += [Content(""), head, *rows]

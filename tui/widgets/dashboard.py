@@ -58,7 +58,7 @@ def dashboard_lines(serving: Serving, *, width: int, height: int = 0) -> list[Co
     head = []
     for remark in serving.remarks:
         head += wrapped(f"! {remark.message}", width=width, style="bold $text-warning", indent="  ")
-        head += wrapped(f"→ {remark.change}", width=width, style="$secondary", indent="  ")
+        head += wrapped(f"→ {remark.cure}", width=width, style="$secondary", indent="  ")
     if head:
         head.append(Content(""))
     figures = _figures(sample, serving, with_running=height >= HIGH)
@@ -95,7 +95,7 @@ def _requests(sample: Sample, span_s: int, width: int, *, running: bool) -> Cont
     preempted = f"preempted in {_span(span_s)}"
     for label, value in (
         ("running", sample.running), ("waiting", sample.waiting), ("finished", sample.finished),
-        (preempted, sample.preempted),
+        (preempted, sample.preemptions),
     ):  # fmt: skip
         if label == "running" and not running:
             continue
@@ -109,7 +109,7 @@ def _requests(sample: Sample, span_s: int, width: int, *, running: bool) -> Cont
 def _figures(sample: Sample, serving: Serving, *, with_running: bool) -> list[_Figure]:
     plan, forecast, past = serving.plan, serving.forecast, serving.shown.rates()
     pool = f"of {format_tokens(plan.kv_cache.tokens)} planned tokens" if plan else ""
-    use = None if sample.kv_use_fraction is None else 100 * sample.kv_use_fraction
+    use = None if sample.kv_cache_use is None else 100 * sample.kv_cache_use
     seats = f"of {plan.settings.max_num_seqs:,} at most" if plan else ""
     runs = "–" if sample.running is None else f"{sample.running:,}"
     running = _Figure("running", runs, [one.running for one in past], seats)
@@ -117,7 +117,7 @@ def _figures(sample: Sample, serving: Serving, *, with_running: bool) -> list[_F
     gpus = [_Figure("GPU use, %", _number(busy[-1]), busy, "mean of all", top=100.0)]
     return [
         *([running] if with_running else []),
-        _Figure("KV cache, %", _number(use), [_percent(one.kv_use_fraction) for one in past], pool, top=100.0),
+        _Figure("KV cache, %", _number(use), [_percent(one.kv_cache_use) for one in past], pool, top=100.0),
         _beside("tokens/s out", sample.output_tokens_per_s, [one.output_tokens_per_s for one in past],
                 forecast.output_tokens_per_s if forecast else None, low=True),
         _beside("tokens/s in", sample.prompt_tokens_per_s, [one.prompt_tokens_per_s for one in past], None),

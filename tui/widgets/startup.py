@@ -98,7 +98,7 @@ def phase_block(start: Start, *, width: int, plan: Plan | None = None) -> list[C
 
 def rehearsal_verdict(report: RehearsalReport) -> str:
     """Return how a rehearsal went, in one line."""
-    if report.smoke is None:
+    if report.verification is None:
         return "rehearsal: the engine did not come up"
-    checks = f"{report.smoke.count('pass')} of {len(report.smoke.results)} checks pass"
+    checks = f"{report.verification.count('pass')} of {len(report.verification.checks)} checks pass"
     return f"rehearsal {'passed' if report.passed else 'failed'}: {checks}"

@@ -10,7 +10,7 @@ import click
 from hw_specs.errors import shown
 from planner.cli.command import Command, quiet
 from planner.cli.diagnostics import say
-from planner.cli.emit_options import PAGES, emit_options, take_deployment, with_forecast, write_files
+from planner.cli.emit_options import PAGES, emit_options, take_deployment, write_files
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept import known_calibrations
@@ -86,9 +86,6 @@ def command(
             write(str(*write_files(output_dir, {f"plan.{PAGES[emit_kind or 'json']}": text})))
     elif emit_kind:
         from planner.rendering.emitters import emit, emit_files
-
-        if answer.speed is not None:
-            deployment = with_forecast(deployment, answer.speed)
 
         if not answer.feasible:
             reason = shown(answer.reasons[0] if answer.reasons else answer.verdict, characters=200)

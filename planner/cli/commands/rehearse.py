@@ -94,7 +94,7 @@ def command(
         _write_end(report)
     if report.passed:
         return ExitCode.OK
-    if report.smoke is not None:
+    if report.verification is not None:
         return ExitCode.VERIFY_FAILED
     return ExitCode.TIMEOUT if report.timed_out else ExitCode.LAUNCH_FAILED
 
@@ -107,8 +107,8 @@ def _changes(changes: tuple[Change, ...]) -> str:
 def _write_end(report: RehearsalReport) -> None:
     from planner.cli.check_table import smoke_summary
 
-    if report.smoke is not None:
-        write(smoke_summary(report.smoke))
+    if report.verification is not None:
+        write(smoke_summary(report.verification))
         write(f"ready after {report.start_s:.1f} s, {report.duration_s:.1f} s in all")
         if report.comparison is not None and report.comparison.differences:
             from planner.cli.start_report_table import comparison_text

@@ -34,7 +34,7 @@ def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
         write_document(StoppedDocument(stopped=tuple(reports)))
     for report in reports:
         if not as_json:
-            write(f"{report.run}  {report.how}" + (f" after {report.took_s:.1f} s" if report.took_s else ""))
+            write(f"{report.run}  {report.how}" + (f" after {report.duration_s:.1f} s" if report.duration_s else ""))
         if report.note:
             say("warning", f"run {report.run}: {report.note}")
     if not reports and not as_json:
@@ -63,4 +63,4 @@ def _stop(item: Run | Stray, grace_s: float) -> StopReport:
     begun = time.monotonic()
     how = item.stop(grace_s=grace_s)
     took_s = round(time.monotonic() - begun, 3)
-    return StopReport(run=item.id, how=how, took_s=took_s, note="its run directory was deleted")
+    return StopReport(run=item.id, how=how, duration_s=took_s, note="its run directory was deleted")

@@ -104,7 +104,7 @@ def command(
         planned,
         model=planned.model if model is None else model,
         max_model_len=planned.max_model_len if max_model_len is None else max_model_len,
-        vision=planned.vision if vision is None else vision,
+        images=planned.images if vision is None else vision,
         num_speculative_tokens=planned.num_speculative_tokens if draft is None else int(draft),
     )
     checks = selected_checks(only=only, skip=skip, long=long, gsm8k=gsm8k or 0)

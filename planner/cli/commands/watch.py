@@ -70,10 +70,10 @@ def command(server: str, every_s: float, window_s: float, count: int | None, as_
                     if looks % 20 == 0:
                         write(head(sample))
                     write(line(sample))
-                    told = "\n".join(f"{one.message}; {one.change}" for one in sample.remarks)
+                    told = "\n".join(f"{one.message}; {one.cure}" for one in sample.remarks)
                     for one in sample.remarks if told != said else ():
                         say("warning", one.message)
-                        say("hint", one.change)
+                        say("hint", one.cure)
                     said = told
                 looks += 1
             if count is not None and looks >= count:

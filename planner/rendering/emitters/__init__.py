@@ -97,6 +97,6 @@ def _module(kind: str, plan: Plan, deployment: Deployment, *, unfit: bool) -> Mo
         reason = plan.reasons[0] if plan.reasons else plan.verdict
         raise InvalidRequest("emit", f"this plan does not fit: {reason}", hint="its levers say what would make it fit")
     module = import_module(f"planner.rendering.emitters.{kind.replace('-', '_')}")
-    for field in sorted(deployment.given - module.READS - {"forecast"}):
+    for field in sorted(deployment.given - module.READS):
         raise InvalidRequest(field, f"`{kind}` has no place for {field}", hint="leave it out, or emit another target")
     return module

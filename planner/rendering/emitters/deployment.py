@@ -14,7 +14,6 @@ from planner.errors import InvalidRequest
 from planner.rendering.address import check_host
 from planner.rendering.secrets import secrets_in
 from planner.settings import DEFAULT_PORT
-from planner.speed.answer import SpeedSection
 
 _LABEL = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
@@ -65,8 +64,6 @@ class Deployment:
     """How the cluster's device plugin names MIG slices: each profile as a resource of its own, or all as GPUs."""
     prometheus: str = "http://prometheus-operated.monitoring.svc:9090"
     """The Prometheus that an autoscaler asks: the Service of Prometheus' operator, by default."""
-    forecast: SpeedSection | None = None
-    """What was forecast for the load; alerts, dashboards and autoscalers hold the server against it."""
 
     def __post_init__(self) -> None:
         if self.host is not None:

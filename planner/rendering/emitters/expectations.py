@@ -38,9 +38,9 @@ def chosen(plan: Plan) -> str:
     return f"model_name={json.dumps(in_container(plan)[0].model.name)}"
 
 
-def planned(plan: Plan, deployment: Deployment) -> list[Planned]:
+def planned(plan: Plan) -> list[Planned]:
     """Return every figure that a dashboard draws a line for."""
-    settings, section = plan.settings, deployment.forecast
+    settings, section = plan.settings, plan.speed
     found = [
         Planned(name="m35:planned:kv_cache_tokens", value=plan.kv_cache.tokens, meaning="tokens of KV cache a server"),
         Planned(name="m35:planned:max_num_seqs", value=settings.max_num_seqs, meaning="requests a server runs at once"),
@@ -70,14 +70,14 @@ def planned(plan: Plan, deployment: Deployment) -> list[Planned]:
 def rule_groups(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Return a Prometheus rule file as a value: the plan's figures as series, and the alerts."""
     limits = policy().alerts
-    matcher, section = chosen(plan), deployment.forecast
+    matcher, section = chosen(plan), plan.speed
     name = resource_name(plan, deployment)
     wait, window = f"{limits.for_minutes.value}m", f"{limits.speed_window_minutes.value}m"
     labels = {"model_name": in_container(plan)[0].model.name, "gpus": str(plan.gpus), "vllm": plan.vllm_version}
     records: list[dict[str, Any]] = [
         {"record": one.name, "expr": f"vector({one.value:g})" if one.value < 1e6 else f"vector({one.value:.0f})",
          "labels": labels}
-        for one in planned(plan, deployment)
+        for one in planned(plan)
     ]  # fmt: skip
     records.append({"record": IN_FLIGHT, "expr": f"{RUNNING}{{{matcher}}} + {WAITING}{{{matcher}}}"})
     by_model = "sum by (model_name)"
@@ -113,7 +113,7 @@ def rule_groups(plan: Plan, deployment: Deployment) -> dict[str, Any]:
             alerts.append(
                 _alert(f"M35{what}AboveForecast", f"{mean} > {limit:.6g}{in_load}", wait, "warning",
                        f"mean {what.upper()} is above the highest that was forecast",
-                       f"forecast: {estimate.low:.4g} to {estimate.high:.4g} ms for {_load_words(deployment)}")
+                       f"forecast: {estimate.low:.4g} to {estimate.high:.4g} ms for {_load_words(plan)}")
             )  # fmt: skip
     return {
         "groups": [
@@ -128,9 +128,9 @@ def _mean(metric: str, matcher: str, window: str) -> str:
     return f"{parts[0]} / {parts[1]}"
 
 
-def _load_words(deployment: Deployment) -> str:
-    assert deployment.forecast is not None, "only asked where there is one"
-    return deployment.forecast.forecast.workload.lengths_in_words
+def _load_words(plan: Plan) -> str:
+    assert plan.speed is not None, "only asked where there is one"
+    return plan.speed.forecast.workload.lengths_in_words
 
 
 def _alert(name: str, expression: str, wait: str, severity: str, summary: str, description: str) -> dict[str, Any]:
@@ -144,8 +144,8 @@ def _alert(name: str, expression: str, wait: str, severity: str, summary: str, d
     }
 
 
-def load_note(deployment: Deployment) -> str:
+def load_note(plan: Plan) -> str:
     """One sentence of the head: what the limits on time rest on, or what brings them."""
-    if deployment.forecast is None:
+    if plan.speed is None:
         return "no load was given: `--prompt-tokens N --output-tokens N --concurrency N` brings limits on TTFT and TPOT"
-    return f"limits on time: the forecast for {_load_words(deployment)} ({deployment.forecast.forecast.territory})"
+    return f"limits on time: the forecast for {_load_words(plan)} ({plan.speed.forecast.territory})"

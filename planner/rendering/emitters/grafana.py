@@ -29,7 +29,7 @@ _DASHED = {"fill": "dash", "dash": [8, 6]}
 def dashboard(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     """Return the dashboard's JSON model, for Grafana's import or its provisioning folder."""
     matcher = chosen(plan)
-    lines = {one.name: one.value for one in planned(plan, deployment)}
+    lines = {one.name: one.value for one in planned(plan)}
 
     def total(gauge: str) -> str:
         return f"sum({gauge}{{{matcher}}})"
@@ -54,7 +54,7 @@ def dashboard(plan: Plan, deployment: Deployment) -> dict[str, Any]:
          [("all servers, max-num-seqs", float(plan.settings.max_num_seqs * servers)),
           *([("planned load", load_planned)] if load_planned else [])]),
         ("KV cache in use", "percentunit", [("{{instance}}", f"{KV_USE}{{{matcher}}}")],
-         [("planned peak", deployment.forecast.forecast.kv_cache_peak_use)] if deployment.forecast else []),
+         [("planned peak", plan.speed.forecast.kv_cache_peak_use)] if plan.speed else []),
         ("Tokens in the KV cache", "short", [("{{instance}}", f"{KV_USE}{{{matcher}}} * {plan.kv_cache.tokens}")],
          [("planned size of a server", float(plan.kv_cache.tokens))]),
         ("Time to first token", "s", [("mean", mean(TTFT)), ("p99", p99(TTFT))], bounds("ttft_seconds")),
@@ -67,7 +67,7 @@ def dashboard(plan: Plan, deployment: Deployment) -> dict[str, Any]:
     return {
         "uid": resource_name(plan, deployment),
         "title": f"vLLM: {plan.model.name} on {plan.gpus}",
-        "description": heading(plan, "Grafana dashboard", load_note(deployment)),
+        "description": heading(plan, "Grafana dashboard", load_note(plan)),
         "tags": ["vllm", *(f"{label}={value}" for label, value in deployment.labels)],
         "schemaVersion": 39,
         "time": {"from": "now-6h", "to": "now"},

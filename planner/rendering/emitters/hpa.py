@@ -18,25 +18,25 @@ from planner.rendering.emitters.yaml_text import commented_yaml
 READS = frozenset({"name", "namespace", "labels"})
 
 
-def threshold(plan: Plan, deployment: Deployment) -> int:
+def threshold(plan: Plan) -> int:
     """Requests in flight that one pod is to have.
 
     Raises:
         InvalidRequest: without a load: nothing else says when a server is full.
     """
-    if deployment.forecast is None:
+    if plan.speed is None:
         raise InvalidRequest(
             "emit",
             "an autoscaler's threshold comes from the forecast, and no load was given",
             hint="give the load: `--prompt-tokens 1024 --output-tokens 512 --concurrency 64`",
         )
-    return most_in_flight(plan, deployment.forecast) * replicas_per_node(plan)
+    return most_in_flight(plan, plan.speed) * replicas_per_node(plan)
 
 
-def basis(plan: Plan, deployment: Deployment, limit: int) -> str:
+def basis(plan: Plan, limit: int) -> str:
     """One sentence for the head: what the threshold `limit` is made of, and what happens above it."""
-    assert deployment.forecast is not None, "a threshold needs one"
-    targets, workload = deployment.forecast.targets, deployment.forecast.forecast.workload
+    assert plan.speed is not None, "a threshold needs one"
+    targets, workload = plan.speed.targets, plan.speed.forecast.workload
     servers = replicas_per_node(plan)
     each = limit // servers
     made = f"threshold {limit}: {each} requests in flight a server" + (
@@ -91,9 +91,9 @@ def autoscaler(plan: Plan, deployment: Deployment, limit: int) -> dict[str, Any]
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the object for ``kubectl apply -f -``."""
-    limit = threshold(plan, deployment)
+    limit = threshold(plan)
     return commented_yaml(
-        plan, "HorizontalPodAutoscaler", [autoscaler(plan, deployment, limit)], basis(plan, deployment, limit),
+        plan, "HorizontalPodAutoscaler", [autoscaler(plan, deployment, limit)], basis(plan, limit),
         f"prometheus-adapter must serve {IN_FLIGHT} as the pod metric {IN_FLIGHT.replace(':', '_')}:",
         f"  seriesQuery: '{IN_FLIGHT}', metricsQuery: 'sum(<<.Series>>{{<<.LabelMatchers>>}}) by (<<.GroupBy>>)'",
         f"the emitter `prometheus-operator` records that series; at most {counted(pods(plan), 'pod')}, as planned",

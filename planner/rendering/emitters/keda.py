@@ -48,8 +48,8 @@ def scaled_object(plan: Plan, deployment: Deployment, limit: int) -> dict[str, A
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the object for ``kubectl apply -f -``."""
-    limit = threshold(plan, deployment)
+    limit = threshold(plan)
     return commented_yaml(
-        plan, "KEDA ScaledObject", [scaled_object(plan, deployment, limit)], basis(plan, deployment, limit),
+        plan, "KEDA ScaledObject", [scaled_object(plan, deployment, limit)], basis(plan, limit),
         f"at most {counted(pods(plan), 'pod')}, as planned",
     )  # fmt: skip

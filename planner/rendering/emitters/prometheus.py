@@ -12,4 +12,4 @@ READS = frozenset({"name"})
 
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the file for ``rule_files:``."""
-    return commented_yaml(plan, "Prometheus rules", [rule_groups(plan, deployment)], load_note(deployment))
+    return commented_yaml(plan, "Prometheus rules", [rule_groups(plan, deployment)], load_note(plan))

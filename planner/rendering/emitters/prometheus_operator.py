@@ -36,4 +36,4 @@ def objects(plan: Plan, deployment: Deployment) -> list[dict[str, Any]]:
 def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the objects for ``kubectl apply -f -``."""
     picked = "your Prometheus picks monitors and rules by labels: `--label release=NAME` adds the usual one"
-    return commented_yaml(plan, "Prometheus operator", objects(plan, deployment), load_note(deployment), picked)
+    return commented_yaml(plan, "Prometheus operator", objects(plan, deployment), load_note(plan), picked)

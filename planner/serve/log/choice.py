@@ -97,7 +97,7 @@ def _of_its_part(kind: FailureSeen, events: Sequence[Event]) -> FailureSeen:
 def _block_of(failure: FailureSeen, events: Sequence[Event]) -> TracebackSeen | None:
     """The traceback that the line of a failure belongs to."""
     blocks = (event for event in events if isinstance(event, TracebackSeen))
-    return next((block for block in blocks if failure.line in block.numbers), None)
+    return next((block for block in blocks if failure.line in block.line_numbers), None)
 
 
 def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
@@ -189,7 +189,7 @@ def own_frame(block: TracebackSeen) -> Frame | None:
 def _frames(block: TracebackSeen) -> list[Frame]:
     """The frames before the exception, innermost first."""
     exception = block.exception.strip()
-    before = takewhile(lambda line: line.strip() != exception, block.text)
+    before = takewhile(lambda line: line.strip() != exception, block.lines)
     return frames_of(before)[::-1]
 
 
@@ -225,7 +225,7 @@ def ready_line(events: Sequence[Event]) -> int:
 
 def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSeen | None:
     cause = causes()[failure.code]
-    block = next((block for block in blocks if failure.line in block.numbers), None)
+    block = next((block for block in blocks if failure.line in block.line_numbers), None)
     if block is not None and _is_elsewhere(cause, block):
         return None
     proved = cause.phase or (_frame_phase(block) if block is not None else None)
@@ -259,7 +259,7 @@ def _bare_signal(text: str, number: int) -> int:
 
 def _frame_phase(block: TracebackSeen) -> str | None:
     frames = log_patterns().frames
-    phases = [frames[frame.function] for frame in frames_of(block.text) if frame.function in frames]
+    phases = [frames[frame.function] for frame in frames_of(block.lines) if frame.function in frames]
     # A step of serving and a dummy step of the profile run end in the same functions: what is outside decides.
     return next((phase for phase in phases if phase != "ready"), phases[0] if phases else None)
 

@@ -81,13 +81,13 @@ class Comparison:
     tolerance_bytes: int
     wrong: tuple[str, ...]
     """Components outside their bounds, the largest error first; derived quantities are left out."""
-    verdict: str = field(init=False, default="")
+    summary: str = field(init=False, default="")
     """One sentence: what to make of it."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "verdict", self._verdict())
+        object.__setattr__(self, "summary", self._summary())
 
-    def _verdict(self) -> str:
+    def _summary(self) -> str:
         if not self.differences:
             return "the log holds no figure that the plan predicts"
         if not self.wrong:

@@ -106,9 +106,9 @@ class TracebackSeen(Event):
     exception: str
     """Its exception line."""
     last_line: int
-    text: tuple[str, ...]
+    lines: tuple[str, ...]
     """Its lines without prefixes."""
-    numbers: tuple[int, ...]
+    line_numbers: tuple[int, ...]
     """Where each of them stands: the lines of other ranks may lie between."""
     main_process: bool
     """Whether it ended the API server itself and not a child or a thread."""
@@ -129,7 +129,7 @@ class ServerReady(Event):
 
     url: str
     after_s: float
-    evidence: str
+    said_by: str
     """``health and log``, or ``health`` when the log never said so."""
 
 

@@ -57,7 +57,7 @@ class Measured:
     kv_available_bytes: int | None = None
     num_gpu_blocks: int | None = None
     kv_cache_tokens: int | None = None
-    max_concurrency_ratio: float | None = None
+    max_concurrency: float | None = None
     load_s: float | None = None
     compile_s: float | None = None
     compiled_anew: bool | None = None
@@ -173,7 +173,7 @@ def read_measured(events: Iterable[Event]) -> Measured:
         kv_available_bytes=size("kv_available_bytes"),
         num_gpu_blocks=size("num_gpu_blocks"),
         kv_cache_tokens=_whole(readings.last("kv_cache_tokens")),
-        max_concurrency_ratio=float(concurrency) if isinstance(concurrency, (int, float)) else None,
+        max_concurrency=float(concurrency) if isinstance(concurrency, (int, float)) else None,
         load_s=number("load_s"),
         compile_s=number("compile_s"),
         compiled_anew=None if number("compile_s") is None else text("compile_cache") is None,

@@ -98,8 +98,8 @@ class Tracebacks:
     ) -> TracebackSeen:
         self.death = TracebackSeen(
             exception=text.strip()[:2000],
-            text=(*(frame for _, frame in frames), text),
-            numbers=(*(number for number, _ in frames), line),
+            lines=(*(frame for _, frame in frames), text),
+            line_numbers=(*(number for number, _ in frames), line),
             main_process=rank in ("", "APIServer"),
             line=line,
             last_line=line,
@@ -114,8 +114,8 @@ class Tracebacks:
             return []
         seen = TracebackSeen(
             exception=block.exception,
-            text=tuple(block.text),
-            numbers=tuple(block.numbers),
+            lines=tuple(block.text),
+            line_numbers=tuple(block.numbers),
             main_process=block.main_process,
             line=block.first_line,
             last_line=block.last_line,

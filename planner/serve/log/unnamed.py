@@ -76,7 +76,7 @@ def unnamed(log: bytes, events: Sequence[Event], measured: Measured, exit_code: 
 
 def _has_frames(event: Event) -> bool:
     """Whether it is more of a traceback than its exception alone."""
-    return isinstance(event, TracebackSeen) and len(event.text) > 1
+    return isinstance(event, TracebackSeen) and len(event.lines) > 1
 
 
 def _ends_in_an_error(log: bytes, events: Sequence[Event]) -> bool:
@@ -144,7 +144,7 @@ def _root_traceback(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
     """The first traceback that is not a report of another one, else the log's last lines."""
     root = root_block(events)
     if root is not None:
-        return tuple(LogLine(number=n, text=plain(text)) for n, text in zip(root.numbers, root.text, strict=True))
+        return tuple(LogLine(number=n, text=plain(text)) for n, text in zip(root.line_numbers, root.lines, strict=True))
     lines = log.decode("utf-8", "replace").split("\n")
     kept = [(number, text) for number, text in enumerate(lines, 1) if text.strip()][-20:]
     return tuple(LogLine(number=number, text=plain(text.rstrip()[:400])) for number, text in kept)

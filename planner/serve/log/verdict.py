@@ -53,7 +53,7 @@ class Failure:
         object.__setattr__(self, "known", self.code not in ("unknown", "none"))
 
 
-@document("diagnosis", "1.1")
+@document("diagnosis", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis(Failure):
     """The cause of a failed start, and what the engine measured before it."""

@@ -152,8 +152,8 @@ class Follower:
                 self._was_healthy = True
                 events.append(Healthy(after_s=self.elapsed_s))
             self.ready = True
-            evidence = "health and log" if said_ready else "health"
-            events.append(ServerReady(url=self.run.url, after_s=self.elapsed_s, evidence=evidence))
+            said_by = "health and log" if said_ready else "health"
+            events.append(ServerReady(url=self.run.url, after_s=self.elapsed_s, said_by=said_by))
             if self._from_birth and said_ready:
                 self._recorder.remember(self._durations(now), self.elapsed_s)
             self.done = self._until == "ready"

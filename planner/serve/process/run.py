@@ -65,7 +65,7 @@ class StopReport:
     run: str
     """Which one was ended."""
     how: Literal["already ended"] | Ending
-    took_s: float
+    duration_s: float
     note: str = ""
     """What could not be written down of it, and why; the server is gone all the same."""
 
@@ -186,7 +186,7 @@ class Run:
 
         def report(how: Literal["already ended"] | Ending) -> StopReport:
             took_s = 0.0 if how == "already ended" else round(time.monotonic() - begun, 3)
-            return StopReport(run=self.id, how=how, took_s=took_s, note="; ".join(dict.fromkeys(faults)))
+            return StopReport(run=self.id, how=how, duration_s=took_s, note="; ".join(dict.fromkeys(faults)))
 
         if not self.status().alive:
             return report("killed" if self.clear_remains() else "already ended")

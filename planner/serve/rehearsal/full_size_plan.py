@@ -235,7 +235,7 @@ def _expectations(
         vllm_version=plan.vllm_version,
         max_model_len=plan.settings.max_model_len,
         max_num_seqs=plan.settings.max_num_seqs,
-        vision=twin.vision and not settings.language_model_only,
+        images=twin.vision and not settings.language_model_only,
         num_speculative_tokens=settings.num_speculative_tokens,
         kv_cache_dtype=settings.kv_cache_dtype,
     )

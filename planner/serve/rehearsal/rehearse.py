@@ -48,7 +48,7 @@ CHECK_TIMEOUT_S = 300.0
 """The first request may compile kernels."""
 
 
-@document("rehearsal", "1.0")
+@document("rehearsal", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RehearsalReport:
     """How a rehearsal went."""
@@ -71,7 +71,7 @@ class RehearsalReport:
     """Seconds to readiness; None when it never came up."""
     duration_s: float
     timed_out: bool = False
-    smoke: SmokeReport | None
+    verification: SmokeReport | None
     """None when the server never came up."""
     comparison: Comparison | None = None
     """Predicted against measured memory; None unless at full size on a GPU build that came up."""
@@ -79,7 +79,7 @@ class RehearsalReport:
     """Why it never came up; None also where it was stopped."""
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "passed", self.smoke is not None and self.smoke.passed)
+        object.__setattr__(self, "passed", self.verification is not None and self.verification.passed)
         object.__setattr__(self, "unproved", tuple(dict.fromkeys(change.unproved for change in self.changes)))
 
 
@@ -163,7 +163,7 @@ def rehearse(
             twin_bytes=twin.checkpoint_bytes,
             start_s=start_s,
             duration_s=round(time.monotonic() - began, 3),
-            smoke=smoke,
+            verification=smoke,
             comparison=found.comparison if smoke else None,
             failure=None if smoke else found.failure,
             timed_out=isinstance(ending, TimedOut),

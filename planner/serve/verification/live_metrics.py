@@ -35,7 +35,7 @@ class LiveMetrics:
 
     running: int | None
     waiting: int | None
-    kv_use_fraction: float | None
+    kv_cache_use: float | None
     """Of the fullest engine."""
     output_tokens_per_s: float | None
     prompt_tokens_per_s: float | None
@@ -71,7 +71,7 @@ def live_metrics(now: Counters, before: Counters | None) -> LiveMetrics:
     return LiveMetrics(
         running=_whole(now.get(RUNNING)),
         waiting=_whole(now.get(WAITING)),
-        kv_use_fraction=now.get(KV_USE),
+        kv_cache_use=now.get(KV_USE),
         output_tokens_per_s=_rate(now, before, GENERATED_TOKENS),
         prompt_tokens_per_s=_rate(now, before, PROMPT_TOKENS),
         ttft_ms=1000 * waited_s / first_tokens if first_tokens and waited_s is not None else None,

@@ -25,7 +25,7 @@ class Expectations:
     """Release the plan was made for; another one is reported, not failed."""
     max_model_len: int | None = None
     max_num_seqs: int | None = None
-    vision: bool | None = None
+    images: bool | None = None
     """Whether images are served."""
     num_speculative_tokens: int | None = None
     """Draft tokens per step; 0 means that nothing may be drafted."""
@@ -48,7 +48,7 @@ class Expectations:
             vllm_version=plan.vllm_version,
             max_model_len=settings.max_model_len,
             max_num_seqs=settings.max_num_seqs,
-            vision=plan.model.vision is not None and not settings.language_model_only,
+            images=plan.model.vision is not None and not settings.language_model_only,
             num_speculative_tokens=settings.num_speculative_tokens,
             spec_method=settings.spec_method,
             kv_cache_dtype=settings.kv_cache_dtype,
@@ -59,18 +59,18 @@ class Expectations:
         )
 
 
-@document("verification", "1.0")
+@document("verification", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SmokeReport:
     """Whether a running server does what was planned."""
 
-    base_url: str
+    url: str
     model: str
     """Served name that was asked; empty when the server never said one."""
     passed: bool = field(init=False, default=False)
     """Whether nothing failed and something passed."""
     duration_s: float
-    results: tuple[CheckResult, ...]
+    checks: tuple[CheckResult, ...]
     """All checks, in the order they ran."""
 
     def __post_init__(self) -> None:
@@ -79,8 +79,8 @@ class SmokeReport:
     @property
     def failed(self) -> tuple[CheckResult, ...]:
         """The failures."""
-        return tuple(result for result in self.results if result.status == "fail")
+        return tuple(result for result in self.checks if result.status == "fail")
 
     def count(self, status: Status) -> int:
         """How many checks ended in `status`."""
-        return sum(result.status == status for result in self.results)
+        return sum(result.status == status for result in self.checks)

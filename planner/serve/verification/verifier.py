@@ -85,7 +85,7 @@ def selected_checks(
 
 
 def verify(
-    base_url: str,
+    url: str,
     expectations: Expectations | None = None,
     *,
     checks: tuple[NamedCheck[Probe], ...] | None = None,
@@ -103,7 +103,7 @@ def verify(
     Raises:
         InvalidRequest: for an address that cannot be one.
     """
-    url = normal_url(base_url)
+    url = normal_url(url)
     started = time.monotonic()
     results: list[CheckResult] = []
     server = Server(url, api_key=os.environ.get(API_KEY) or None, timeout_s=timeout_s)
@@ -127,7 +127,7 @@ def verify(
         elif check.name == "model" and not (probe.model or blocked):
             blocked = "the model's name is unknown"
     return SmokeReport(
-        base_url=url, model=probe.model, results=tuple(results), duration_s=round(time.monotonic() - started, 3)
+        url=url, model=probe.model, checks=tuple(results), duration_s=round(time.monotonic() - started, 3)
     )
 
 

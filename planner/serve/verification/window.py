@@ -121,10 +121,10 @@ class Remark:
 
     code: str
     message: str
-    change: str
+    cure: str
 
 
-@document("watch", "1.0")
+@document("watch", "2.0")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A server at one moment, with percentiles over the window before it; None is what is not known."""
@@ -135,7 +135,7 @@ class Sample:
     """How much of the past the percentiles are of."""
     running: int | None
     waiting: int | None
-    kv_use_fraction: float | None
+    kv_cache_use: float | None
     """Of the fullest engine."""
     output_tokens_per_s: float | None
     """Since the look before."""
@@ -149,7 +149,7 @@ class Sample:
     itl_p99_ms: float | None
     finished: int | None
     """Requests since the server started."""
-    preempted: int | None
+    preemptions: int | None
     """Times in the window."""
     gpus: tuple[GpuActivity, ...]
     remarks: tuple[Remark, ...] = ()
@@ -190,7 +190,7 @@ class Window:
             window_s=now.counters.at_s - first.counters.at_s,
             running=live.running,
             waiting=live.waiting,
-            kv_use_fraction=live.kv_use_fraction,
+            kv_cache_use=live.kv_cache_use,
             output_tokens_per_s=live.output_tokens_per_s,
             prompt_tokens_per_s=live.prompt_tokens_per_s,
             ttft_ms=_ms(ttft.mean),
@@ -200,7 +200,7 @@ class Window:
             itl_p50_ms=_ms(itl.quantile(0.5)),
             itl_p99_ms=_ms(itl.quantile(0.99)),
             finished=live.finished,
-            preempted=None if new is None or old is None else new - old if new >= old else new,
+            preemptions=None if new is None or old is None else new - old if new >= old else new,
             gpus=now.gpus,
         )
 
@@ -228,24 +228,24 @@ class Window:
 def remarks(sample: Sample, *, plan: Plan | None, forecast: SpeedForecast | None) -> tuple[Remark, ...]:
     """Return what is not as planned, or as forecast for the load that is there, and what to change."""
     found = []
-    use = sample.kv_use_fraction
+    use = sample.kv_cache_use
     full = policy().alerts.kv_cache_use.value
-    if sample.preempted:
-        message = f"{_requests(sample.preempted, 'was', 'were')} preempted: the KV cache does not hold what runs"
-        change = "lower --max-num-seqs, shorten --max-model-len, or add a server"
-        found.append(Remark(code="preemptions", message=message, change=change))
+    if sample.preemptions:
+        message = f"{_requests(sample.preemptions, 'was', 'were')} preempted: the KV cache does not hold what runs"
+        cure = "lower --max-num-seqs, shorten --max-model-len, or add a server"
+        found.append(Remark(code="preemptions", message=message, cure=cure))
     elif use is not None and use > full:
         planned = f"; {format_tokens(plan.kv_cache.tokens)} tokens were planned" if plan else ""
-        change = "requests are longer or more than planned: add a server, or --kv-cache-dtype fp8"
-        found.append(Remark(code="kv-cache-full", message=f"the KV cache is {use:.0%} full{planned}", change=change))
+        cure = "requests are longer or more than planned: add a server, or --kv-cache-dtype fp8"
+        found.append(Remark(code="kv-cache-full", message=f"the KV cache is {use:.0%} full{planned}", cure=cure))
     if sample.waiting and plan is not None:
         most, waiting = plan.settings.max_num_seqs, _requests(sample.waiting, "waits", "wait")
         if sample.running is not None and sample.running >= most:
             message = f"{waiting}: {most:,} run, the most it may"
-            found.append(Remark(code="queue", message=message, change="raise --max-num-seqs"))
-        elif use is None or use > full or sample.preempted:
+            found.append(Remark(code="queue", message=message, cure="raise --max-num-seqs"))
+        elif use is None or use > full or sample.preemptions:
             message = f"{waiting} for room in the KV cache"
-            found.append(Remark(code="queue", message=message, change="add a server"))
+            found.append(Remark(code="queue", message=message, cure="add a server"))
         # With room left a request waits for its turn in a step, and nothing is wrong.
     if plan is not None:
         found += _memory(sample, plan)
@@ -271,7 +271,7 @@ def _memory(sample: Sample, plan: Plan) -> list[Remark]:
         return []
     worst = max(over, key=lambda gpu: gpu.used_bytes or 0)
     message = f"GPU {worst.index} holds {format_gib(worst.used_bytes or 0)} GiB, planned are {format_gib(budget)}"
-    return [Remark(code="memory", message=message, change="look who else is on it: `m35-plan detect`")]
+    return [Remark(code="memory", message=message, cure="look who else is on it: `m35-plan detect`")]
 
 
 def _most(plan: Plan) -> int:
@@ -283,7 +283,7 @@ def _slow(sample: Sample, forecast: SpeedForecast) -> list[Remark]:
     load = forecast.workload
     words = f"{load.lengths_in_words}, {load.concurrency or 0:,} at once"
     found = []
-    for code, measured, high, change in (
+    for code, measured, high, cure in (
         ("ttft", sample.ttft_ms, forecast.ttft_ms.high, "lower --max-num-batched-tokens, or add a server"),
         ("itl", sample.itl_ms, forecast.itl_ms.high, "fewer requests at once, or a larger tensor parallel size"),
     ):
@@ -291,7 +291,7 @@ def _slow(sample: Sample, forecast: SpeedForecast) -> list[Remark]:
             message = (
                 f"mean {code.upper()} {measured:,.0f} ms is above the highest forecast for {words}, {high:,.0f} ms"
             )
-            found.append(Remark(code=f"{code}-above-forecast", message=message, change=change))
+            found.append(Remark(code=f"{code}-above-forecast", message=message, cure=cure))
     return found
 
 

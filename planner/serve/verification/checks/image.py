@@ -67,7 +67,7 @@ def _asked(probe: Probe, question: str, picture: bytes) -> Reply:
 
 def _seen(probe: Probe, reply: Reply) -> Answer:
     """The sane answer of a server that takes images."""
-    if reply.status == 400 and probe.expect.vision is None and _says_text_only(reply):
+    if reply.status == 400 and probe.expect.images is None and _says_text_only(reply):
         raise Skipped(f"the server is text-only: {reply.error_message}")
     answer = Answer.of(reply)
     must_be_sane(answer.content)
@@ -77,7 +77,7 @@ def _seen(probe: Probe, reply: Reply) -> Answer:
 def image(probe: Probe) -> str:
     """A red square is called red; a text-only server says that it takes no image."""
     reply = _asked(probe, QUESTION, png(SIDE_PIXELS, RED))
-    if probe.expect.vision is False:
+    if probe.expect.images is False:
         return _refused(reply)
     answer = _seen(probe, reply)
     if COLOUR not in answer.content.lower():
@@ -87,7 +87,7 @@ def image(probe: Probe) -> str:
 
 def image_word(probe: Probe) -> str:
     """A word in an image is read."""
-    if probe.expect.vision is False:
+    if probe.expect.images is False:
         raise Skipped("images are not served")
     must_know(probe)
     answer = _seen(probe, _asked(probe, WORD_QUESTION, written(WORD)))
