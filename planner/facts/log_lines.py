@@ -118,7 +118,7 @@ class Cause(Record):
     places: tuple[str, ...] = ()
     """Parts of a source file's path; an exception raised there that nothing names speaks for the cause, weakly."""
     elsewhere: tuple[str, ...] = ()
-    """Parts of a path of vLLM's: raised there, the same words are about something else."""
+    """Parts of a path of vLLM's or of a checkpoint's code: raised there, the same words are about something else."""
     last_words: tuple[str, ...] = ()
     """Texts of a line after which a start of this kind falls silent."""
     phase: str = ""

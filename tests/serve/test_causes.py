@@ -295,3 +295,13 @@ def test_an_exit_code_in_a_description_is_a_failure_until_the_pod_is_ready() -> 
     again = f"Name:             m35-0\n{last}    Ready:          True\n    Restart Count:  1\n"
     assert diagnose(again.encode()).code == "none"
     assert diagnose(again.replace("True", "False").encode()).code == "exited"
+
+
+def test_what_a_checkpoint_s_own_code_asks_for_is_its_fault() -> None:
+    frame = '  File "/root/.cache/huggingface/modules/transformers_modules/m/modeling_m.py", line 50, in <module>'
+    wrong = (
+        "ImportError: cannot import name 'x' from 'transformers.pytorch_utils' (/usr/lib/transformers/pytorch_utils.py)"
+    )
+    for own, code in ((f"{frame}\n    from transformers import x\n", "remote-code"), ("", "unknown-architecture")):
+        log = f"{ENGINE}Traceback (most recent call last):\n{own}{wrong}\n"
+        assert diagnose(log.encode()).code == code

@@ -42,6 +42,7 @@ _OOM_KINDS = ("oom-load", "oom-profile", "oom-capture", "oom-serve")
 CALM_EXITS = (0, 143, 130)
 """Exit codes of a server that ended by itself or because it was asked to."""
 
+_OWN = ("vllm/", "transformers_modules/")
 _POD_EVENT = re.compile(r"(?:Warning|Normal)\s+[A-Z]\w+\s")
 _TIMES = 3
 _WAITED_S = 180.0
@@ -182,8 +183,8 @@ def raised_at(block: TracebackSeen) -> Frame | None:
 
 
 def own_frame(block: TracebackSeen) -> Frame | None:
-    """Return the innermost frame of vLLM's own code; None where none is left of it."""
-    return next((frame for frame in _frames(block) if "vllm/" in frame.path), None)
+    """Return the innermost frame of vLLM's own code, or of the checkpoint's; None where none is left of it."""
+    return next((frame for frame in _frames(block) if any(own in frame.path for own in _OWN)), None)
 
 
 def _frames(block: TracebackSeen) -> list[Frame]:
@@ -247,7 +248,7 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
 
 
 def _is_elsewhere(cause: Cause, block: TracebackSeen) -> bool:
-    """Whether the innermost of vLLM's own frames is one in which the words of `cause` are about something else."""
+    """Whether the innermost of its own frames is one in which the words of `cause` are about something else."""
     own = own_frame(block)
     return own is not None and any(place in own.path for place in cause.elsewhere)
 

@@ -60,8 +60,8 @@ def cause_of_frames(frames: Sequence[Frame]) -> str:
     A part that tells only the kind speaks for what it raises itself, not for what it calls.
     """
     for distance, frame in enumerate(frames[:_NEAR]):
-        if frame.function == "<module>":
-            continue  # a file that is only imported asks nothing of its part
+        if frame.function == "<module>" and "transformers_modules/" not in frame.path:
+            continue  # a file that is only imported asks nothing of its part; the checkpoint's own is asked for by name
         code = cause_of_path(frame.path)
         if code and (distance == 0 or causes()[code].weight != "general"):
             return code
