@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from planner.rendering.emitters.deployment import Deployment as Deployment
     from planner.rendering.multi_node import NodeCommand as NodeCommand
     from planner.rendering.multi_node import node_commands as node_commands
+    from planner.serve.bench import speed_calibrations as speed_calibrations
     from planner.serve.preflight import run_preflight as run_preflight
     from planner.serve.process.follower import follow as follow
     from planner.serve.process.launcher import launch as launch
@@ -69,7 +70,9 @@ if TYPE_CHECKING:
     from planner.serve.verification.verifier import verify as verify
     from planner.settings import Settings as Settings
     from planner.speed.answer import Estimate as Estimate
+    from planner.speed.answer import SpeedCalibration as SpeedCalibration
     from planner.speed.answer import SpeedForecast as SpeedForecast
+    from planner.speed.answer import SpeedSection as SpeedSection
     from planner.speed.answer import Targets as Targets
     from planner.speed.predict import NoSpeedFacts as NoSpeedFacts
     from planner.speed.predict import forecast as forecast
@@ -98,6 +101,7 @@ _get, __dir__, __all__ = lazy(
         "rendering.emitters": "EMITTERS emit emit_files",
         "rendering.emitters.deployment": "Deployment",
         "rendering.multi_node": "NodeCommand node_commands",
+        "serve.bench": "speed_calibrations",
         "serve.process.follower": "follow",
         "serve.process.launcher": "launch",
         "serve.process.run": "Run",
@@ -105,7 +109,7 @@ _get, __dir__, __all__ = lazy(
         "serve.preflight": "run_preflight",
         "serve.verification.verifier": "verify",
         "settings": "Settings",
-        "speed.answer": "Estimate SpeedForecast Targets",
+        "speed.answer": "Estimate SpeedCalibration SpeedForecast SpeedSection Targets",
         "speed.predict": "NoSpeedFacts forecast",
         "speed.workload": "Workload",
     },

@@ -11,7 +11,6 @@ from planner.planning.load import targets_of, workload_of
 
 if TYPE_CHECKING:
     from planner import SpeedForecast, Targets, Workload
-    from planner.speed.answer import SpeedCalibration
 
 MOST = 512
 """Forecasts that are remembered."""
@@ -43,9 +42,10 @@ def speed_of(plan: Plan, workload: Workload) -> SpeedForecast:
     Raises:
         PlannerError: where no forecast can be made.
     """
+    from planner import speed_calibrations
     from planner.planning.ways import benchmark_for
 
-    measured = benchmark_for(_benchmarks(), plan)
+    measured = benchmark_for(speed_calibrations(), plan)
     key = (*_key(plan, workload), tuple(measured.ratios.items()) if measured is not None else None)
     if key not in _seen:
         from planner import forecast
@@ -62,7 +62,7 @@ def best_for(request: PlanRequest, load: Mapping[str, Any], concurrency: int | N
     Raises:
         PlannerError: where no forecast can be made.
     """
-    from planner import plan_for_workload
+    from planner import plan_for_workload, speed_calibrations
 
     return plan_for_workload(
         request,
@@ -71,15 +71,8 @@ def best_for(request: PlanRequest, load: Mapping[str, Any], concurrency: int | N
         targets=targets_for(load),
         price_per_gpu_hour=load.get("price_per_gpu_hour"),
         price_per_kwh=load.get("price_per_kwh"),
-        calibrations=_benchmarks(),
+        calibrations=speed_calibrations(),  # as on the command line
     )
-
-
-def _benchmarks() -> tuple[SpeedCalibration, ...]:
-    """What was benchmarked on this machine corrects forecasts here as it does on the command line."""
-    from planner.serve.bench import kept_benchmarks
-
-    return kept_benchmarks()[0]
 
 
 def _key(plan: Plan, workload: Workload) -> tuple[Hashable, ...]:

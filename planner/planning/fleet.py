@@ -53,7 +53,7 @@ class FleetRow:
 
 
 def plan_fleet(
-    paths: Iterable[Path], *, settings: Mapping[str, Any], memory_override_bytes: int | None = None
+    paths: Iterable[str | Path], *, settings: Mapping[str, Any], memory_override_bytes: int | None = None
 ) -> tuple[FleetRow, ...]:
     """Plan for every host in `paths`; one bad file or host never stops the others.
 
@@ -65,7 +65,7 @@ def plan_fleet(
     rows: list[FleetRow] = []
     planned: dict[GpuSet, Plan | M35Error] = {}
     for path in paths:
-        rows += _rows(path, settings, memory_override_bytes, planned)
+        rows += _rows(Path(path), settings, memory_override_bytes, planned)
     return tuple(rows)
 
 

@@ -163,7 +163,7 @@ def _check(name: str, setting: Setting, value: object) -> None:
         raise InvalidRequest(name, f"{name} must be true or false, not `{value}`")
     if setting.least is not None and not (_is_integer(value) and value >= setting.least):
         wanted = "a positive integer" if setting.least else "an integer of at least 0"
-        raise InvalidRequest(name, f"{name} must be {wanted}, not `{value}`")
+        raise InvalidRequest(name, f"{name} must be {wanted}, not `{value!r}`")
     if setting.least is not None and _is_integer(value) and value > MOST_COUNT:
         raise InvalidRequest(name, f"{name} is larger than every count", hint=f"{MOST_COUNT:,} is the largest")
     if setting.choices and value not in setting.choices:

@@ -13,9 +13,8 @@
     diagnose(log_bytes, plan=plan)              # the cause of a failed start and how to fix it
 
 The server writes to a *file* and everyone tails the file, so a reader that leaves or stalls cannot block it.
-`follow` is a plain iterator that sleeps between polls; `follow_async` is the same for an event loop. Events are
-in :mod:`planner.serve.log.events`; the log parser, :mod:`planner.serve.log.parser`, is pure and reads no file.
-Names are loaded on first use.
+`follow` is a plain iterator that sleeps between polls; `follow_async` is the same for an event loop. The log
+parser, :mod:`planner.serve.log.parser`, is pure and reads no file. Names are loaded on first use.
 """
 
 from __future__ import annotations
@@ -28,6 +27,16 @@ if TYPE_CHECKING:
     from planner.serve.check import CheckResult as CheckResult
     from planner.serve.log.diagnosis import diagnose as diagnose
     from planner.serve.log.events import Event as Event
+    from planner.serve.log.events import FailureSeen as FailureSeen
+    from planner.serve.log.events import Figure as Figure
+    from planner.serve.log.events import Healthy as Healthy
+    from planner.serve.log.events import PhaseStarted as PhaseStarted
+    from planner.serve.log.events import Progress as Progress
+    from planner.serve.log.events import ServerEnded as ServerEnded
+    from planner.serve.log.events import ServerReady as ServerReady
+    from planner.serve.log.events import StallSeen as StallSeen
+    from planner.serve.log.events import TimedOut as TimedOut
+    from planner.serve.log.events import TracebackSeen as TracebackSeen
     from planner.serve.log.verdict import Diagnosis as Diagnosis
     from planner.serve.log.verdict import Failure as Failure
     from planner.serve.preflight import run_preflight as run_preflight
@@ -56,7 +65,8 @@ __getattr__, __dir__, __all__ = lazy(
     {
         "check": "CheckResult",
         "log.diagnosis": "diagnose",
-        "log.events": "Event",
+        "log.events": "Event FailureSeen Figure Healthy PhaseStarted Progress ServerEnded ServerReady StallSeen "
+        "TimedOut TracebackSeen",
         "log.verdict": "Diagnosis Failure",
         "preflight": "run_preflight",
         "process.endpoint": "Endpoint",

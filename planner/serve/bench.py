@@ -221,6 +221,11 @@ def keep_benchmark(calibration: SpeedCalibration) -> None:
     append_records(benchmarks_path(), [{"schema": SCHEMA, **dataclasses.asdict(calibration)}])
 
 
+def speed_calibrations() -> tuple[SpeedCalibration, ...]:
+    """Return how the benchmarks of this machine compared with their forecasts, oldest first."""
+    return kept_benchmarks()[0]
+
+
 def kept_benchmarks() -> tuple[tuple[SpeedCalibration, ...], tuple[str, ...]]:
     """Return what was kept, oldest first, and why some of it is left out; another schema's records are not listed."""
     return read_kept(benchmarks_path(), SpeedCalibration, schema=SCHEMA, fault=_fault)

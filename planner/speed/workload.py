@@ -72,7 +72,7 @@ class Workload:
         for name in ("prompt_tokens", "output_tokens", "concurrency", "num_requests"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise InvalidRequest(name, f"{name} must be a positive integer, not `{value}`")
+                raise InvalidRequest(name, f"{name} must be a positive integer, not `{value!r}`")
             if value is not None and value > MOST_TOKENS:
                 raise InvalidRequest(name, f"{name} is above {MOST_TOKENS:,}", hint="no engine takes that much")
         self._check_chats()

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 import yaml
 
-from planner import InvalidRequest, Plan, emit, serve_command
+from planner import Deployment, InvalidRequest, Plan, emit, serve_command
 from planner.cli import main
 from planner.rendering.emitters import EMITTERS
 from planner.rendering.emitters.deployment import SECRETS
@@ -41,7 +41,7 @@ def no_secret_values(text: str) -> None:
 
 
 def test_compose(one_node: Plan) -> None:
-    text = emit("compose", one_node, port=9000)
+    text = emit("compose", one_node, Deployment(port=9000))
     document = yaml.safe_load(text)
     schema = json.loads((files("check_jsonschema") / "builtin_schemas/vendor/compose-spec.json").read_text())
     jsonschema.validate(document, schema)
@@ -96,18 +96,20 @@ def test_docker_publishes_on_loopback_and_takes_no_privileges(one_node: Plan) ->
 )
 def test_containers_publish_on_an_address(host: str, published: str) -> None:
     answer = planned("8xH200", {})
-    words = shlex.split(emit("docker", answer, host=host, port=9000).replace("\\\n", " "))
+    words = shlex.split(emit("docker", answer, Deployment(host=host, port=9000)).replace("\\\n", " "))
     assert words[words.index("--publish") + 1] == published
-    assert yaml.safe_load(emit("compose", answer, host=host, port=9000))["services"]["vllm"]["ports"] == [published]
+    assert yaml.safe_load(emit("compose", answer, Deployment(host=host, port=9000)))["services"]["vllm"]["ports"] == [
+        published
+    ]
     for kind in ("docker", "compose"):
         with pytest.raises(InvalidRequest, match="gpu-7"):
-            emit(kind, answer, host="gpu-7")
+            emit(kind, answer, Deployment(host="gpu-7"))
 
 
 @pytest.mark.parametrize("kind", EMITTERS)
 def test_a_host_that_is_none_is_refused_by_every_emitter(kind: str) -> None:
     with pytest.raises(InvalidRequest):
-        emit(kind, planned("8xH200", {}), host="127.0.0.1\nExecStartPre=/bin/sh")
+        emit(kind, planned("8xH200", {}), Deployment(host="127.0.0.1\nExecStartPre=/bin/sh"))
 
 
 def odd(answer: Plan) -> Plan:
@@ -144,7 +146,7 @@ def test_systemd_reads_no_specifier_in_what_the_plan_says() -> None:
 def test_docker_gives_every_node_its_command(gpus: str) -> None:
     answer = planned(gpus, SEVERAL[gpus])
     nodes = node_commands(answer, host="10.0.0.7", port=9000)
-    texts = emit("docker", answer, host="10.0.0.7", port=9000).split("# node ")[1:]
+    texts = emit("docker", answer, Deployment(host="10.0.0.7", port=9000)).split("# node ")[1:]
     assert len(texts) == len(nodes) == 2
     for text, node in zip(texts, nodes, strict=True):
         assert node.command is not None

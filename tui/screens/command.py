@@ -14,7 +14,7 @@ from textual.content import Content
 from textual.widgets import Static, TextArea
 
 from hw_specs import M35Error
-from planner import EMITTERS, Plan, emit, serve_command
+from planner import EMITTERS, Deployment, Plan, emit, serve_command
 from planner.planning.request import in_options
 from planner.rendering.argv import read_command
 from planner.rendering.emitters.shell import command_lines
@@ -116,7 +116,9 @@ class CommandScreen(StepScreen):
                 area.text = command_lines(argv, env, width=max(40, area.wrap_width or 48))
             else:
                 try:
-                    area.text = emit(self._target, self.answer, port=edited.port if edited else self.answers.port)
+                    area.text = emit(
+                        self._target, self.answer, Deployment(port=edited.port if edited else self.answers.port)
+                    )
                 except M35Error as refusal:
                     area.text = f"{refusal}\n{refusal.hint or ''}"
         self._say()

@@ -95,7 +95,7 @@ def command(
             for path in write_files(output_dir, emit_files(emit_kind, answer, deployment, unfit=True)):
                 write(str(path))
         elif answer.feasible or emit_unfit:
-            write(emit(emit_kind, answer, deployment=deployment, unfit=True))
+            write(emit(emit_kind, answer, deployment, unfit=True))
     else:
         from planner.cli.page import page_width
         from planner.cli.plan_table import full_text, short_text

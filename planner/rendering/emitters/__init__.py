@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
-from planner.settings import DEFAULT_PORT
 
 if TYPE_CHECKING:
     from planner.rendering.emitters.deployment import Deployment
@@ -46,24 +45,16 @@ FILE_NAMES = {
 """What a target's file is called in a folder; what is not here is YAML under the target's name."""
 
 
-def emit(
-    kind: str,
-    plan: Plan,
-    *,
-    host: str | None = None,
-    port: int = DEFAULT_PORT,
-    deployment: Deployment | None = None,
-    unfit: bool = False,
-) -> str:
+def emit(kind: str, plan: Plan, deployment: Deployment | None = None, *, unfit: bool = False) -> str:
     """Return `plan` as text for the target `kind`, without a final line end.
 
-    `deployment` says where and under which names it is deployed; `host` and `port` alone are short for it.
+    `deployment` says where and under which names it is deployed.
 
     Raises:
         InvalidRequest: for a target that does not exist, that cannot express a plan over several nodes, or that has
             no place for something the deployment says; for a plan that does not fit, unless `unfit` asks for it.
     """
-    deployment = deployment or _nothing_said(host=host, port=port)
+    deployment = deployment or _nothing_said()
     text = _module(kind, plan, deployment, unfit=unfit).emit(plan, deployment)
     assert isinstance(text, str)
     return text
@@ -83,10 +74,10 @@ def emit_files(kind: str, plan: Plan, deployment: Deployment | None = None, *, u
     return {FILE_NAMES.get(kind, f"{kind}.yaml"): module.emit(plan, deployment)}
 
 
-def _nothing_said(*, host: str | None = None, port: int = DEFAULT_PORT) -> Deployment:
+def _nothing_said() -> Deployment:
     from planner.rendering.emitters.deployment import Deployment
 
-    return Deployment(host=host, port=port)
+    return Deployment()
 
 
 def _module(kind: str, plan: Plan, deployment: Deployment, *, unfit: bool) -> ModuleType:
