@@ -17,7 +17,7 @@ _NUMBER = r"[+-]?[0-9][0-9_.,]*"
 _GRAMMAR = rf"(?is)^(?:({_NUMBER})\s*[x×*]\s*)?(?:({_NUMBER})\s*[x×*]\s*)?(.*)$"
 _ONE_MORE_COUNT = rf"(?i)^{_NUMBER}\s*[x×*]"
 _NEAR_MISSES = (
-    (r"(?is)^(?P<name>.*\S)\s*[x×*:]\s*(?P<count>[0-9]{1,4})$", "the count stands behind the GPU"),
+    (r"(?is)^(?P<name>.*\S)\s*[x×*:]\s*(?P<count>[0-9]{1,4})$", "the count comes after the GPU"),
     (r"(?s)^(?P<count>[0-9]{1,4})[\s*-]*(?P<name>[A-Za-z].*)$", "there is no `x` behind the count"),
 )
 _EXAMPLES = "write a GPU, a count and a GPU, or nodes too: `H200`, `8xH200`, `2x8xB200`"

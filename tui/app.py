@@ -235,7 +235,7 @@ class M35App(App[int]):
         if last is not None and last.request is not None:
             words.append((CONTINUE, f"continue where you were: {last.request.gpus}, {self.kept.step.label}"))
         many = "A server is" if len(runs) == 1 else f"{len(runs)} servers are"
-        told = f"{many} running on this machine." if runs else "There are answers of your last session."
+        told = f"{many} running on this machine." if runs else "Your last session can be continued."
         choice = await self.push_screen_wait(Ask(told, (*words, ("new", "plan something new")), title="welcome back"))
         if choice == CONTINUE and last is not None:
             return last, self.kept.step
@@ -263,7 +263,7 @@ class M35App(App[int]):
             return True
         choice = await self.push_screen_wait(
             Ask(
-                f"There is a server at {run.url}; it goes on without the wizard.",
+                f"There is a server at {run.url}; it keeps running without the wizard.",
                 (("leave", "leave it running"), ("stop", "stop it"), ("stay", "do not quit")),
                 title="quit",
             )

@@ -63,7 +63,7 @@ def cures(
         for lever in (offered or _offered(answers, levers))[:MOST_LEVERS]:
             if lever.name != "gpus":
                 found.append(_cure(lever, Answers(request=request), measured_here=bool(offered)))
-    return (*found, Cure(label="nothing changed", apply=lambda old: old))
+    return (*found, Cure(label="retry unchanged", apply=lambda old: old))
 
 
 def _offered(answers: Answers, levers: Callable[[PlanRequest], tuple[Lever, ...]]) -> tuple[Lever, ...]:
@@ -74,7 +74,7 @@ def _offered(answers: Answers, levers: Callable[[PlanRequest], tuple[Lever, ...]
 
 
 def _cure(lever: Lever, measured: Answers, *, measured_here: bool) -> Cure:
-    fits = (" (fits then)" if measured_here else " (expected to fit)") if lever.fits else ""
+    fits = (" (would fit)" if measured_here else " (expected to fit)") if lever.fits else ""
     return Cure(
         label=f"{lever.flag}{fits}",
         gib=f"{lever.gain_bytes / GIB:+.1f}" if lever.gain_bytes else "",
@@ -90,7 +90,7 @@ def _shorter(length: int) -> Cure:
         assert old.request is not None, "a plan was started"
         return dataclasses.replace(old, request=dataclasses.replace(old.request, max_model_len=length), edited=None)
 
-    return Cure(label=f"--max-model-len {length} (the engine says so)", apply=apply)
+    return Cure(label=f"--max-model-len {length} (proposed by the engine)", apply=apply)
 
 
 def _port(port: int) -> Callable[[Answers], Answers]:

@@ -47,11 +47,11 @@ COMMANDS: dict[str, str] = {
     "attach": "watch a run that was launched earlier",
     "stop": "stop a server that was launched",
     "runs": "list what was launched on this machine",
-    "watch": "watch what a running server does, beside its plan",
+    "watch": "watch a running server beside its plan",
     "verify": "prove that a running server does what was planned",
     "diagnose": "name the cause of a failed start from its log",
     "calibrate": "keep what a start measured, for later plans",
-    "accuracy": "hold the planner against measured start-ups",
+    "accuracy": "compare predictions with measured start-ups",
     "help": "explain a command or a topic",
 }
 """Command name → one line of help; the module is ``planner.cli.commands.<name>``, its object ``command``."""

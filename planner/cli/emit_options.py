@@ -63,7 +63,7 @@ def emit_options(command: F) -> F:
             "--output", "output_dir", type=click.Path(file_okay=False), metavar="DIR",
             help="write what is emitted into this folder instead of stdout",
         ),
-        click.option("--emit-unfit", is_flag=True, help="emit a plan that does not fit, too"),
+        click.option("--emit-unfit", is_flag=True, help="emit a plan even if it does not fit"),
         click.option(
             "--host", type=Host(), metavar="HOST",
             help="address the emitted server listens on; a container publishes it (127.0.0.1; pods: all)",
@@ -76,11 +76,11 @@ def emit_options(command: F) -> F:
             for name, (metavar, text) in PLACED.items()
         ),
         click.option(
-            "--env", type=pair, multiple=True, metavar="NAME=VALUE", help="one more variable; may be repeated"
+            "--env", type=pair, multiple=True, metavar="NAME=VALUE", help="extra environment variable (repeatable)"
         ),
         click.option(
             "--label", "labels", type=pair, multiple=True, metavar="NAME=VALUE",
-            help="one more label on what is emitted; may be repeated",
+            help="extra label on what is emitted (repeatable)",
         ),
     ]  # fmt: skip
     for decorate in reversed(decorators):

@@ -92,7 +92,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
         ("m35-plan launch --gpus 8xH200 -- --served-model-name m35", "more flags for vLLM"),
     ),
     "attach": (
-        ("m35-plan attach latest", "go on watching the last run"),
+        ("m35-plan attach latest", "keep watching the last run"),
         ("m35-plan attach latest --until end", "until it stops"),
         ("m35-plan attach latest --json", "every event as a JSON line"),
     ),
@@ -108,7 +108,7 @@ EXAMPLES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "watch": (
         ("m35-plan watch latest", "the newest run, a line every five seconds"),
         ("m35-plan watch http://127.0.0.1:8000 --every 1", "any server"),
-        ("m35-plan watch latest --json", "every look as a JSON line"),
+        ("m35-plan watch latest --json", "every sample as a JSON line"),
     ),
     "verify": (
         ("m35-plan verify", "the server on port 8000"),

@@ -159,7 +159,7 @@ def _in_words_of_vllm(command: F) -> F:
 
     return click.option(
         "--speculative-config", metavar="JSON", type=Filled(),
-        help="the draft as vLLM is told of it, as JSON: method, num_speculative_tokens, max_model_len",
+        help="the draft in vLLM's own JSON: method, num_speculative_tokens, max_model_len",
     )(cast("F", told))  # fmt: skip
 
 

@@ -20,15 +20,15 @@ TYPICAL = {"prompt_tokens": 1024, "output_tokens": 1024, "concurrency": 32}
 
 LOAD: Mapping[str, Setting] = {
     "prompt_tokens": Setting(
-        help="mean length of a prompt (1024 where only other load is given)", kind="count", label="prompt, tokens",
+        help="mean prompt length (1024 if only other load options are given)", kind="count", label="prompt, tokens",
         placeholder="no load", least=1,
     ),
     "output_tokens": Setting(
-        help="mean length of an answer (1024 where only other load is given)", kind="count", label="answer, tokens",
+        help="mean output length (1024 if only other load options are given)", kind="count", label="answer, tokens",
         placeholder="no load", least=1,
     ),
     "turns": Setting(
-        help="requests of one chat or agent, each with all that was said before; --prompt-tokens are new in it",
+        help="turns of a chat or agent session; each sends its whole history, and --prompt-tokens are the new ones",
         kind="count", label="turns of a chat", placeholder="1", least=1,
     ),
     "system_tokens": Setting(
@@ -39,8 +39,9 @@ LOAD: Mapping[str, Setting] = {
         help="seconds from an answer to the next turn of its chat", kind="fraction", metavar="S",
     ),
     "request_rate": Setting(
-        help="requests per second, at random; --concurrency caps them", kind="fraction", label="requests per second",
-        placeholder="as many as at once",
+        help="requests per second, Poisson arrivals; --concurrency caps those in flight", kind="fraction",
+        label="requests per second",
+        placeholder="no rate",
     ),
     "length_range_ratio": Setting(
         help="lengths vary by R of their mean, both ways, as in vllm bench serve", kind="fraction", metavar="R"
@@ -54,20 +55,21 @@ LOAD: Mapping[str, Setting] = {
         help="share of each prompt found in the prefix cache", kind="fraction", metavar="R"
     ),
     "acceptance_length": Setting(
-        help="mean tokens of a step with the draft, as bench or the server's metrics tell it", kind="fraction",
+        help="mean tokens per step with the draft, as bench or the server's metrics report it", kind="fraction",
         metavar="N",
     ),
     "images_per_request": Setting(help="images of the largest size in each prompt", kind="integer"),
     "ttft_ms": Setting(
-        help="mean time to first token to stay under", kind="fraction", metavar="MS", label="TTFT at most, ms",
+        help="target for the mean time to first token (TTFT)", kind="fraction", metavar="MS", label="TTFT at most, ms",
         placeholder="no target",
     ),
     "tpot_ms": Setting(
-        help="mean time per further token to stay under", kind="fraction", metavar="MS", label="TPOT at most, ms",
+        help="target for the mean time per output token (TPOT)", kind="fraction", metavar="MS",
+        label="TPOT at most, ms",
         placeholder="no target",
     ),
     "tokens_per_s": Setting(
-        help="answer tokens per second to reach, all replicas", kind="fraction", label="tokens/s at least",
+        help="target for output tokens per second, all replicas together", kind="fraction", label="tokens/s at least",
         placeholder="no target",
     ),
     "objective": Setting(

@@ -62,7 +62,7 @@ class PlanRequest:
     )  # fmt: skip
     concurrency: int | None = _setting(
         None, "sequences of full length to hold at once; at least 1", "integer",
-        label="requests at once", placeholder="at least 1", least=1,
+        label="concurrent requests", placeholder="at least 1", least=1,
     )  # fmt: skip
     max_num_seqs: int | None = _setting(
         None, "sequences per step; the release's default for this GPU otherwise", "count",
@@ -77,7 +77,7 @@ class PlanRequest:
         metavar="FRACTION", label="GPU memory share", placeholder="the release's own", logged=True,
     )  # fmt: skip
     kv_cache_memory_bytes: int | None = _setting(
-        None, "size the KV cache by hand, per GPU; nothing is profiled then", "count", metavar="SIZE", least=1
+        None, "KV cache size per GPU, set by hand; vLLM then profiles nothing", "count", metavar="SIZE", least=1
     )
     kv_cache_dtype: str = _setting(
         "auto", "KV cache data type; auto is BF16 for the official checkpoint", "text",

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import click
 import pytest
 
-from planner.cli import diagnostics, silence
+from planner.cli import command, diagnostics, silence
 from planner.cli.command import Command, quiet
 from planner.cli.output import GuardedStdout
 
@@ -22,7 +22,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     notes: Said = []
     monkeypatch.setattr(silence, "FIRST_S", 0.02)
     monkeypatch.setattr(silence, "MOST_S", 0.02)
-    monkeypatch.setattr(diagnostics, "say", lambda kind, message: notes.append((kind, message)))
+    monkeypatch.setattr(command, "say", lambda kind, message: notes.append((kind, message)))
     return notes
 
 

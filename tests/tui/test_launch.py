@@ -138,7 +138,7 @@ async def test_a_start_that_fails_is_explained_and_cured_with_one_key(
         await until(pilot, lambda: "KV cache cannot hold one sequence" in text_of(app))
         screen = launch_screen(app)
         labels = [cure.label for cure in screen.start.cures]
-        assert labels[-1] == "nothing changed"
+        assert labels[-1] == "retry unchanged"
         place = next(index for index, label in enumerate(labels) if label.startswith("--kv-cache-dtype fp8"))
         await pilot.press(*["down"] * place, "enter")
         await until(pilot, lambda: is_in(app, "ready"))

@@ -47,7 +47,7 @@ async def test_checks_measured_and_dashboard_of_a_server_stand_together() -> Non
 async def test_the_first_step_answers_how_many() -> None:
     app = app_at(Step.GPUS, gpus="2xH200", doors=backend())
     async with app.run_test(size=LARGE) as pilot:
-        await until(pilot, lambda: "how many of them" in text_of(app))
+        await until(pilot, lambda: "number of GPUs" in text_of(app))
         for line in (r"✗ 1xH200 +does not fit", r"✓ 2xH200, TP2 +262,144", r"✓ 8xH200, TP8 +262,144 +9\.8"):
             await until(pilot, lambda line=line: re.search(line, text_of(app)) is not None, line)  # type: ignore[misc]
         assert "about H200" in text_of(app) and "4.80 TB/s" in text_of(app)

@@ -185,8 +185,8 @@ def test_the_engines_own_cure_stands_first_and_what_was_not_measured_is_only_exp
         cures=("`--max-model-len 26208` or less: what the engine itself says would fit",),
     )  # fmt: skip
     found = cures(failure, measured=Measured(), plan=plan(request()), answers=answers, levers=all_levers)
-    assert found[0].label == "--max-model-len 26208 (the engine says so)"
+    assert found[0].label == "--max-model-len 26208 (proposed by the engine)"
     asked = found[0].apply(answers).request
     assert asked is not None and asked.max_model_len == 26_208
     assert any("(expected to fit)" in one.label for one in found)
-    assert not any("(fits then)" in one.label for one in found)
+    assert not any("(would fit)" in one.label for one in found)

@@ -47,9 +47,9 @@ class CommandScreen(StepScreen):
 
     STEP: ClassVar[Step] = Step.COMMAND
     HELP_TEXT: ClassVar[str] = (
-        "What will run, word for word. Left and right turn through the targets. `i` edits the local command: every "
-        "change is read back and planned again, and refused with the reason where the engine or the planner would not "
-        "take it. Flags that change nothing in memory are kept as you typed them."
+        "Exactly what will run. Left and right switch between targets. `i` edits the local command: every change is "
+        "parsed and planned again, and refused with a reason where the engine or the planner would not accept it. "
+        "Flags that do not affect memory are kept as you typed them."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "turn(-1)", "target", key_display="←→"),

@@ -232,8 +232,8 @@ class Curve(Dialogue[None]):
         with self.frame("context and speed against concurrency", wide=True):
             yield Static(id="curve")
             yield Static(
-                "tokens each: the longest context of every request while so many are held in full at once, every "
-                "uncertain term at its worst",
+                "tokens each: the longest context per request with that many full-length requests in the KV cache, "
+                "every uncertain term at its worst",
                 classes="prose",
             )
             yield Static(id="speed-note", classes="note", markup=False)

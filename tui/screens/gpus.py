@@ -35,12 +35,12 @@ from tui.wizard import Answers, Move, Step, effective_request, with_request
 COUNTS = tuple(str(number) for number in (1, 2, 4, 8, 16))
 NODES = tuple(str(number) for number in range(1, 17))
 HERE = "this machine"
-NOT_LISTED = "a card that is not listed is planned as its nearest relative: choose that one and say the card's memory"
+NOT_LISTED = "plan a card that is not listed as the closest one that is: choose that and enter the card's memory"
 TIPS = {
     "#search": "a part of a GPU's name, or nodes x GPUs x name, such as 2x8xB200",
     "#count": "GPUs of one node",
     "#nodes": "nodes with as many GPUs each",
-    "#memory": "memory of one GPU as the engine sees it, such as 130GiB, where the catalogue does not know it",
+    "#memory": "memory of one GPU as the engine sees it, such as 130GiB, where it differs from the catalogue",
     "#catalogue": "memory of one GPU as the engine sees it, and what links the GPUs of a node",
 }
 """What stands beside the pointer."""
@@ -52,10 +52,10 @@ class GpusScreen(StepScreen):
     STEP: ClassVar[Step] = Step.GPUS
     LINE_KEY: ClassVar[str] = "^y"
     HELP_TEXT: ClassVar[str] = (
-        "Which GPUs is the plan for? The first row is this machine as its driver describes it, looked at again every "
-        "few seconds. Below it stands the catalogue: type a part of a name, or all of it as in 8xH200 or 2x8xB200 "
-        "(nodes × GPUs × name). The plan at the side follows every key. Ctrl-O begins with a command or a file "
-        "that you have already."
+        "Which GPUs is the plan for? The first row is this machine as its driver reports it, refreshed every few "
+        "seconds. The catalogue is below: type part of a name, or a whole set such as 8xH200 or 2x8xB200 (nodes × "
+        "GPUs × name). The plan on the right updates with every key. Ctrl-O starts from a command or a file that you "
+        "already have."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("down", "move(1)", "choose", key_display="↑↓"),

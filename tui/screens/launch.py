@@ -47,10 +47,10 @@ class LaunchScreen(ServerStep):
 
     STEP: ClassVar[Step] = Step.LAUNCH
     HELP_TEXT: ClassVar[str] = (
-        "First this machine is looked at; nothing is started before you say so. `l` starts the server: it outlives "
-        "the wizard and is found again. `h` rehearses instead: the same engine and flags on a tiny twin of the model, "
-        "no download, stopped again after its checks. A start that fails is explained, and `r` tries again with the "
-        "change under the cursor."
+        "This machine is checked first; nothing starts until you say so. `l` starts the server: it keeps running "
+        "when the wizard ends, and the wizard finds it again. `h` rehearses instead: the same engine and flags on a "
+        "tiny twin of the model, without a download, stopped after its checks. A failed start is explained, and `r` "
+        "retries with the change under the cursor."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "launch", "launch"),

@@ -43,10 +43,10 @@ class PlanScreen(SpeedStep):
 
     STEP: ClassVar[Step] = Step.PLAN
     HELP_TEXT: ClassVar[str] = (
-        "The answer. Upper left: every way to share the GPUs out; moving the cursor picks one. Lower left: changes "
-        "that give the KV cache more room; space switches one on and the plan follows. The picture is one GPU: what "
-        "is hatched is uncertain. With a load every layout is forecast, red is what misses a target, and `b` takes the "
-        "one that serves the load best. Nothing here touches the machine."
+        "The plan. Upper left: every way to split the GPUs; moving the cursor picks one. Lower left: changes that "
+        "give the KV cache more room; space toggles one and the plan updates. The picture is one GPU; hatched parts "
+        "are uncertain. With a load, every layout gets a forecast, red marks a missed target, and `b` takes the "
+        "layout that serves the load best. Nothing here touches the machine."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "other"),
@@ -61,7 +61,7 @@ class PlanScreen(SpeedStep):
         """Layouts and levers at the left, the plan at the right."""
         with Horizontal():
             with Vertical(classes="question"):
-                yield Table(*BY_MEMORY, id="layouts", tip="every way to share the GPUs out")
+                yield Table(*BY_MEMORY, id="layouts", tip="every way to split the GPUs")
                 yield Static(id="layout-note", classes="note", markup=False)
                 yield Table(*LEVERS, id="levers", rows=SwitchRows, tip="changes that give the KV cache more room")
                 yield Static(id="lever-note", classes="note", markup=False)
@@ -280,7 +280,7 @@ class PlanScreen(SpeedStep):
     def _lever_switched(self, event: Table.Switched) -> None:
         lever = self._levers[event.index]
         if lever.name == "gpus" and self.answers.layout is not None:
-            self.notify("other GPUs: the layout is chosen anew")
+            self.notify("other GPUs: the layout is chosen again")
         self.answers = with_lever(self.answers, lever)
         self._take_best = lever.meets_targets and lever in self.answers.levers
         self._draw()

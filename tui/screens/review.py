@@ -41,10 +41,10 @@ VERDICTS = {
     "unknown": ("? not known", "bold $text-warning"),
 }
 HELP_TEXT = (
-    "What do you have already? Paste it or open it: a `vllm serve` line, docker run, Compose, Kubernetes, Helm values, "
-    "a unit, a script. Nothing in it is run. Beside it stands what was found; `f` cures what is under the cursor "
-    "where an f stands, `a` cures everything that is sure, and Enter goes on with the server as a plan. Escape "
-    "leaves the text for the findings, and the findings for the wizard."
+    "What do you have already? Paste it or open it: a `vllm serve` line, docker run, Compose, Kubernetes, Helm "
+    "values, a unit, a script. Nothing in it is run. The findings are listed beside it; `f` fixes the one under the "
+    "cursor where it is marked f, `a` applies every certain fix, and Enter continues with the server as a plan. "
+    "Escape goes from the text to the findings, and from there back to the wizard."
 )
 
 
@@ -58,7 +58,7 @@ class ReviewScreen(Screen[Answers | None]):
         Binding("a", "fix_all", "fix all"),
         Binding("s", "save", "save"),
         Binding("i", "edit", "edit text"),
-        Binding("enter", "next", "go on"),
+        Binding("enter", "next", "continue"),
         Binding("question_mark,f1", "help", "help", key_display="?"),
     ]
 
@@ -88,7 +88,7 @@ class ReviewScreen(Screen[Answers | None]):
                 text.cursor_blink = False
                 yield text
             with Vertical(classes="answer"):
-                yield Static("paste a command or a file at the left; Ctrl-O opens one", id="verdicts", markup=False)
+                yield Static("paste a command or a file on the left; Ctrl-O opens one", id="verdicts", markup=False)
                 yield Table(Column("line", right=True), Column(""), Column("finding", flex=True), id="findings")
                 with VerticalScroll(id="finding-scroll", can_focus=False):
                     yield Static(id="finding", markup=False)
@@ -122,9 +122,9 @@ class ReviewScreen(Screen[Answers | None]):
             with self.prevent(TextArea.Changed):
                 area.text = heard.review.text
             if heard.cured > 0:
-                self.notify(f"{heard.cured} cured; the text was judged again")
+                self.notify(f"{heard.cured} fixed; the text was reviewed again")
             else:
-                self.notify("this cure would take nothing away: only a person can make it", severity="warning")
+                self.notify("this fix would not resolve the finding: it needs a person", severity="warning")
         elif heard.review.text != area.text:
             return
         self.review = heard.review
@@ -175,10 +175,10 @@ class ReviewScreen(Screen[Answers | None]):
         one = self._findings[index]
         width = max(24, box.content_size.width or 30)
         lines = wrapped(one.message, width=width, style="bold")
-        for label, told in (("cure", one.cure), ("why", one.why), ("source", one.source), ("code", one.code)):
+        for label, told in (("fix", one.cure), ("why", one.why), ("source", one.source), ("code", one.code)):
             if told:
                 lines += wrapped(
-                    f"{label}: {told}", width=width, indent="  ", style="" if label == "cure" else "$secondary"
+                    f"{label}: {told}", width=width, indent="  ", style="" if label == "fix" else "$secondary"
                 )
         box.update(Content("\n").join(lines))
         area = self.query_one("#artefact", TextArea)
@@ -283,7 +283,7 @@ class ReviewScreen(Screen[Answers | None]):
         """Go on with the first server that can be planned, the one under the cursor before others."""
         review = self.review
         if review is None or not review.servers:
-            self.notify("there is no server to go on with", severity="warning")
+            self.notify("there is no server to continue with", severity="warning")
             return
         cursor = self.query_one("#findings", Table).cursor
         named = self._findings[cursor].server if cursor is not None and cursor < len(self._findings) else ""

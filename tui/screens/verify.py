@@ -55,9 +55,9 @@ class VerifyScreen(ServerStep):
 
     STEP: ClassVar[Step] = Step.VERIFY
     HELP_TEXT: ClassVar[str] = (
-        "Is it what was planned? The checks ask the server for everything a client needs and say what they saw. "
-        "`measured` compares what the engine found with the plan, and `k` keeps it: later plans for these GPUs then "
-        "rest on it. The other views watch the server, talk to it, and show how a client does."
+        "Does the server match the plan? The checks try everything that a client needs and report what they saw. "
+        "`measured` compares the engine's figures with the plan, and `k` keeps them: later plans for these GPUs then "
+        "use them. The other views watch the server, chat with it, and show how a client connects."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("right", "turn(1)", "view", key_display="←→"),

@@ -171,10 +171,10 @@ class WorkloadScreen(SpeedStep):
     STEP: ClassVar[Step] = Step.WORKLOAD
     LINE_KEY: ClassVar[str] = "^y"
     HELP_TEXT: ClassVar[str] = (
-        "What should the server do? Leave a line empty and the planner chooses what is sure to fit. Numbers may be "
-        "written as vLLM reads them: 128k is 128,000 and 128K is 131,072. The plan at the side follows every key; "
-        "what it refuses, it refuses with the reason. As soon as a load or a target is given, its speed is forecast, "
-        "and `requests at once` counts the requests of that load in flight."
+        "What should the server do? Leave a field empty and the planner picks a value that is sure to fit. Numbers "
+        "are read as vLLM reads them: 128k is 128,000 and 128K is 131,072. The plan on the right updates with every "
+        "key; a value that cannot be planned is refused with a reason. Once a load or a target is given, its speed "
+        "is forecast, and `concurrent requests` counts the requests of that load in flight."
     )
     BINDINGS: ClassVar[list[BindingType]] = [
         # With priority, so that keys typed ahead reach the field that the arrow went to.

@@ -39,9 +39,9 @@ def measured_lines(serving: Serving, *, width: int, height: int) -> list[Content
     if serving.start_report.comparison is None:
         return wrapped("this server was started without a plan: there is nothing to compare", width=width)
     found = serving.to_keep
-    told = "`k` keeps these figures: later plans for these GPUs rest on them"
+    told = "`k` keeps these figures: later plans for these GPUs use them"
     if isinstance(found, M35Error):
-        told = f"nothing is kept of it: {found}"
+        told = f"cannot keep it: {found}"
     hint = wrapped(told, width=min(width, MEASURED_WIDEST), style="$secondary", indent="  ")
     return [*comparison_lines(serving.start_report.comparison, width=width), Content(""), *hint]
 

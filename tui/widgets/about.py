@@ -16,12 +16,12 @@ from tui.widgets.columns import Column, Row, lay_out, wrapped
 from tui.widgets.plan_panel import VERDICTS
 
 LEVERS = (
-    Column("what would make room", flex=True, valued=True),
+    Column("what would free memory", flex=True, valued=True),
     Column("GiB", right=True),
     Column("tokens", right=True),
 )
 COUNTS = (
-    Column("how many of them", flex=True),
+    Column("number of GPUs", flex=True),
     Column("context", right=True),
     Column("requests", right=True),
     Column("tokens in all", right=True),

@@ -19,7 +19,7 @@ _SHORT = {
 }
 
 
-@click.command(cls=Command, short_help="hold the planner against measured start-ups")
+@click.command(cls=Command, short_help="compare predictions with measured start-ups")
 @click.option("--json", "as_json", is_flag=True, help="write every comparison as JSON")
 @click.option(
     "--write",
@@ -31,7 +31,7 @@ def command(as_json: bool, directory: Path | None) -> None:
     """Predict every published start-up without its model, and show the errors per component.
 
     The data come with the program, so this needs no GPU and no network. KV pool takes the measured weights as given;
-    `safe` is how often the careful bound held.
+    `safe` is how often the cautious bound held.
     """
     from planner.accuracy import PLOT, evaluate, goals, own_groups, public_groups, render_page, render_plot
 

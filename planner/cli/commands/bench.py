@@ -52,7 +52,7 @@ def command(
 ) -> int:  # fmt: skip
     """Run `vllm bench serve` against the server at URL, or print the command with `--print`.
 
-    With `--plan` (`m35-plan --gpus 8xH200 --json > plan.json`) the forecast for that plan stands beside the measured
+    With `--plan` (`m35-plan --gpus 8xH200 --json > plan.json`) the forecast for that plan is shown beside the measured
     figures, and `--keep` lets it correct later forecasts for the same GPUs, release and layout. The API key is read
     from VLLM_API_KEY. `--print` also shows the lm_eval call for GSM8K.
     """

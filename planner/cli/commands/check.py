@@ -19,7 +19,7 @@ from planner.serve.preflight import run_preflight
 @start_options
 @click.option("--only", multiple=True, metavar="CHECK", help="run this check alone (repeatable)")
 @click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")
-@click.option("--strict", is_flag=True, help="exit with 5 for warnings and unknowns, too")
+@click.option("--strict", is_flag=True, help="exit with 5 on warnings and unknowns as well")
 @click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
 def command(
     gpus: str | None,
@@ -37,7 +37,7 @@ def command(
 ) -> int:
     """Check engine, GPUs, disk, checkpoint and the rest for the start that `launch` with the same options would make.
 
-    A whole command behind `--` is checked without a plan. Exit code 0: nothing failed, 5: a check failed.
+    A whole command after `--` is checked without a plan. Exit code 0: nothing failed, 5: a check failed.
     """
     plan = None if is_command(words) else planned_here(gpus, gpu_memory, settings)
     order = start_order(plan, words, target=target, program=program, host=host, port=port)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     help="seconds a driver's library may take",
 )
 def command(snapshot: Path | None, as_json: bool, show_ids: bool, timeout_s: float) -> int:
-    """Show the GPUs of this machine as `m35-plan` without `--gpus` plans for them.
+    """Show the GPUs of this machine, as `m35-plan` plans for them without `--gpus`.
 
     With SNAPSHOT, show what another machine wrote with `--json`, or what `nvidia-smi -q -x`, `nvidia-smi -L`, a table
     of `nvidia-smi --query-gpu`, `amd-smi static --json` or `rocm-smi --json` printed there. `*` marks the GPUs that are

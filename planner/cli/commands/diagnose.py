@@ -42,12 +42,12 @@ def command(
     as_json: bool,
     **settings: Any,
 ) -> int:
-    """Name the cause of the failure that LOG tells of: a log file, `-` for stdin, or a run (`latest` where left out).
+    """Name the cause of the failure in LOG: a log file, `-` for stdin, or a run (`latest` by default).
 
-    Of a start whose logs lie apart (standard output and error, one file per pod, rank or node) name all files: the
-    cause is looked for in all of them together, by time where their lines carry one, else in the order given.
+    Where a start has several logs (standard output and error, one file per pod, rank or node), name all of them: the
+    cause is searched in all of them together, by time where their lines carry one, else in the order given.
 
-    With a run, or with --gpus and the settings of the start, the cures are planned again from what the engine
+    With a run, or with --gpus and the settings of the start, the fixes are planned again from what the engine
     measured before it failed. Exit code 0: nothing failed, 5: a failure, named or not.
     """
     plan = planned_here(gpus, gpu_memory, settings) if gpus is not None else None

@@ -29,8 +29,8 @@ _NAMED = 4
 @click.argument("hosts", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
 @engine_options
 @workload_options
-@click.option("--ttft-ms", type=float, metavar="MS", help="mean time to first token to stay under")
-@click.option("--tpot-ms", type=float, metavar="MS", help="mean time per further token to stay under")
+@click.option("--ttft-ms", type=float, metavar="MS", help="target for the mean time to first token (TTFT)")
+@click.option("--tpot-ms", type=float, metavar="MS", help="target for the mean time per output token (TPOT)")
 @click.option("--gpu-memory", type=Filled(), metavar="SIZE", help="memory of one GPU, on every host")
 @click.option("--json", "as_json", is_flag=True, help="write one object per host as JSON")
 def command(

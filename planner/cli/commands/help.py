@@ -44,11 +44,11 @@ def _bases() -> str:
 
 def _levers() -> str:
     return (
-        "A lever is one change of the question, or a set, and the plan one gets with it:\n"
-        "its GiB and tokens are what that plan's KV caches hold more, over all servers.\n"
-        "`✓` marks what makes the plan fit, or meet its targets, by itself. They stand in\n"
-        "the order of what they cost:\n\n"
-        "nothing    a setting nobody misses, or memory that another process holds\n"
+        "A lever is one change of settings, or a set of them, with the plan that follows:\n"
+        "its GiB and tokens are what the KV caches of that plan gain, over all servers.\n"
+        "`✓` marks a lever that alone makes the plan fit or meet its targets. They are\n"
+        "ordered by what they cost:\n\n"
+        "nothing    a setting that costs nothing, or memory that another process holds\n"
         "speed      slower decoding, longer prompts, fewer requests at once\n"
         "images     text only\n"
         "context    a shorter length, fewer requests of it\n"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @click.option("--no-check", is_flag=True, help="start even if a preflight check fails")
 @click.option("--force", is_flag=True, help="start even if the plan does not fit")
 @click.option("--detach", is_flag=True, help="return as soon as it is started")
-@click.option("--stay", is_flag=True, help="go on watching after it is ready; Ctrl-C stops the server")
+@click.option("--stay", is_flag=True, help="keep watching once it is ready; Ctrl-C stops the server")
 @click.option("--dry-run", is_flag=True, help="print what would be started, and stop")
 @click.option("--json", "as_json", is_flag=True, help="print every event as a JSON line")
 def command(
@@ -56,10 +56,10 @@ def command(
 ) -> int:
     """Start the planned server and follow it until it is ready.
 
-    What stands behind `--` goes to vLLM: `m35-plan launch --gpus 8xH200 -- --served-model-name m35`. A whole command
+    What comes after `--` goes to vLLM: `m35-plan launch --gpus 8xH200 -- --served-model-name m35`. A whole command
     there, `-- vllm serve MODEL ...`, is started as it is, without a plan.
 
-    The server goes on when this command ends; `m35-plan runs`, `attach` and `stop` find it. Exit code 0: ready,
+    The server keeps running when this command ends; `m35-plan runs`, `attach` and `stop` find it. Exit code 0: ready,
     3: the plan does not fit, 5: it failed (and why), 7: a phase made no progress.
     """
     from planner.cli.follow import read_limits, watch

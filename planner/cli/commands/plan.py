@@ -90,7 +90,7 @@ def command(
         if not answer.feasible:
             reason = shown(answer.reasons[0] if answer.reasons else answer.verdict, characters=200)
             say("error", f"this plan does not fit: {reason}")
-            say("hint", "leave `--emit` out to see what would make it fit; `--emit-unfit` emits it all the same")
+            say("hint", "leave `--emit` out to see what would make it fit; `--emit-unfit` emits it anyway")
         if output_dir is not None and (answer.feasible or emit_unfit):
             for path in write_files(output_dir, emit_files(emit_kind, answer, deployment, unfit=True)):
                 write(str(path))

@@ -57,7 +57,7 @@ def command(
     without a GPU, where vLLM's CPU build serves. What was changed for that, and what it cannot prove, is printed.
 
     With --full-size the engine makes tensors of the model's real sizes and fills them at random: on the GPUs of the
-    plan this proves the memory, the KV cache, compilation and graphs, and predicted stands against measured.
+    plan this proves the memory, the KV cache, compilation and graphs, and compares predicted with measured.
 
     Exit code 0: passed, 5: the engine did not come up, 6: a check failed, 7: it took too long.
     """

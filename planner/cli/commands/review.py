@@ -45,7 +45,7 @@ class WithCommand(Command):
         elif (start := _command_at(args)) is not None:
             shown = shlex.join(args[start : start + 2])
             raise InvalidRequest(
-                "files", f"`{shown} …` is a command, and a command stands behind `--`",
+                "files", f"`{shown} …` is a command, and a command goes after `--`",
                 hint=shlex.join(["m35-plan", "review", *args[:start], "--", *args[start : start + 2]]) + " …",
             )  # fmt: skip
         return super().parse_args(ctx, args)
@@ -72,7 +72,7 @@ def _command_at(args: list[str]) -> int | None:
     help="mildest severity that ends with 8 (default: error)",
 )  # fmt: skip
 @click.option("--require-verdict", is_flag=True, help="end with 8 where a server cannot be judged, or none was found")
-@click.option("--fix", is_flag=True, help="write the cures that are sure into the files; the diff comes first")
+@click.option("--fix", is_flag=True, help="write the certain fixes into the files, after printing the diff")
 @click.option("--diff", "diff_only", is_flag=True, help="show what --fix would write, and write nothing")
 @click.argument("files", nargs=-1, metavar="[FILES]... [-- COMMAND...]", type=click.Path(allow_dash=True))
 @click.pass_context
@@ -92,13 +92,13 @@ def command(
     """Judge vLLM commands, docker and compose files, manifests, Helm values, task files, units and scripts.
 
     Each server gets a verdict and findings with line and column; nothing that is read is run. `-` reads stdin, a
-    command behind `--` is judged as it stands. Exit code 0: nothing at or above `--fail-on`, 3: a server does not
+    command after `--` is judged as it is. Exit code 0: nothing at or above `--fail-on`, 3: a server does not
     start as it stands, 8: findings at or above `--fail-on`, or no verdict where `--require-verdict` wants one.
     """
     words: list[str] = ctx.meta.get(_BEHIND, [])
     if not files and not words:
         raise InvalidRequest(
-            "files", "there is no file and no command behind `--`", hint="`m35-plan review -- vllm serve …`"
+            "files", "there is no file and no command after `--`", hint="`m35-plan review -- vllm serve …`"
         )
     machine = _machine(gpus, gpu_memory)
     if vllm_version is not None:
@@ -199,7 +199,7 @@ def _repaired(name: str, text: str, judge: Callable[[str], Review], *, dry: bool
             _write_back(Path(name), done.after.text)
         except OSError as error:
             raise InvalidRequest("files", f"cannot write `{name}`: {reason_of(error)}") from None
-    say("note", f"{len(done.applied)} of {len(done.before.findings)} findings cured in {name or 'the command'}")
+    say("note", f"{len(done.applied)} of {len(done.before.findings)} findings fixed in {name or 'the command'}")
     return done.after
 
 

@@ -26,7 +26,7 @@ _HEALTH_S = 1.0
     "--remove",
     multiple=True,
     metavar="RUN",
-    help="delete the directory of an ended run, also one that --run-dir named, with all that is in it (repeatable)",
+    help="delete the directory of an ended run with everything in it, also one that --run-dir named (repeatable)",
 )
 @click.option("--json", "as_json", is_flag=True, help="print the list as JSON")
 def command(remove: tuple[str, ...], as_json: bool) -> int:

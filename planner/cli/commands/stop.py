@@ -22,9 +22,9 @@ from planner.serve.process.runs import attach, list_runs
 @click.option("--grace", "grace_s", type=click.FloatRange(0), default=STOP_GRACE_S, help="seconds before SIGKILL")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
 def command(run: str, everything: bool, grace_s: float, as_json: bool) -> int:
-    """Stop RUN: SIGTERM to its processes, wait, SIGKILL. Nothing of it is left; its directory stays.
+    """Stop RUN: SIGTERM to its processes, wait, SIGKILL. No process is left; its directory stays.
 
-    A server whose run directory was deleted is found by its id, too.
+    A server whose run directory was deleted is still found by its id.
     """
     # Everything is stopped before anything is said: a stream that takes no more words must keep no server alive.
     reports = [_stop(item, grace_s) for item in (_running() if everything else _named(run))]

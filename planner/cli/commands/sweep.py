@@ -105,8 +105,8 @@ def command(
     pipeline stages: `m35-plan -pp N` plans those.
 
     Any option of a load (`--prompt-tokens`, for one) adds columns of a speed forecast, with `--concurrency` requests in
-    flight; where it is left out one, or with `--request-rate` as many as arrive. Sweeps need numpy: `pip install
-    numpy`. Nothing is written but the table, unless asked.
+    flight; one by default, or with `--request-rate` as many as arrive. Sweeps need numpy: `pip install
+    numpy`.
     """
     if find_spec("numpy") is None:
         raise PlannerError("sweeps need numpy", hint="pip install numpy")

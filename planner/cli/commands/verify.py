@@ -47,7 +47,7 @@ MOST_PROBLEMS = 100
 )
 @click.option("--only", multiple=True, metavar="CHECK", help="run this check (repeatable); health and model always run")
 @click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")
-@click.option("--concurrency", type=click.IntRange(1, 256), default=DEFAULT_CONCURRENCY, help="requests at once")
+@click.option("--concurrency", type=click.IntRange(1, 256), default=DEFAULT_CONCURRENCY, help="concurrent requests")
 @click.option(
     "--timeout", "timeout_s", type=click.FloatRange(0.1), default=DEFAULT_TIMEOUT_S, help="seconds per answer"
 )

@@ -26,19 +26,19 @@ MOST_FAILURES = 3
 """Looks in a row without an answer after which the server is said to be gone."""
 
 
-@click.command(cls=Command, short_help="watch what a running server does, beside its plan")
+@click.command(cls=Command, short_help="watch a running server beside its plan")
 @click.argument("server", metavar="RUN|URL", default="latest")
 @click.option(
-    "--every", "every_s", type=click.FloatRange(0.1), default=EVERY_S, metavar="SECONDS", help="between looks"
+    "--every", "every_s", type=click.FloatRange(0.1), default=EVERY_S, metavar="SECONDS", help="seconds between samples"
 )
 @click.option("--window", "window_s", type=click.FloatRange(1), default=600.0, metavar="SECONDS",
-              help="how much of the past percentiles are of (600)")  # fmt: skip
-@click.option("--count", type=click.IntRange(1), metavar="N", help="stop after so many looks")
-@click.option("--json", "as_json", is_flag=True, help="print every look as a JSON line")
+              help="seconds of history that percentiles cover (600)")  # fmt: skip
+@click.option("--count", type=click.IntRange(1), metavar="N", help="stop after so many samples")
+@click.option("--json", "as_json", is_flag=True, help="print every sample as a JSON line")
 def command(server: str, every_s: float, window_s: float, count: int | None, as_json: bool) -> int:
     """Watch RUN (its id, or `latest`) or the server at URL: requests, KV cache, tokens/s, TTFT and ITL, GPUs.
 
-    With a run, what it does stands beside its plan and a forecast for the load that is there; preemptions, queues and
+    With a run, its figures are shown beside its plan and a forecast for the current load; preemptions, queues and
     drift are named with what to change. Ctrl-C ends it. Exit code 0, or 6 when the server does not answer.
     """
     from hw_specs.detect.activity import ActivityReader

@@ -88,7 +88,7 @@ def rule_groups(plan: Plan, deployment: Deployment) -> dict[str, Any]:
                "the KV cache is nearly full",
                f"{plan.kv_cache.tokens} tokens were planned a server: requests are longer or more than planned"),
         _alert("M35Preemptions", f"increase({PREEMPTIONS}{{{matcher}}}[{window}]) > 0", wait, "warning",
-               "requests are preempted and computed again", "lower max-num-seqs, or add a server"),
+               "requests are preempted and recomputed", "lower max-num-seqs, or add a server"),
         _alert("M35Queue", f"{WAITING}{{{matcher}}} > 0", wait, "warning", "requests wait for a place",
                f"a server runs at most {plan.settings.max_num_seqs} at once, as far as the KV cache holds them"),
         _alert("M35Restarts", f"resets({GENERATED}{{{matcher}}}[1h]) > {limits.restarts_per_hour.value}", "0m",

@@ -118,5 +118,5 @@ def emit(plan: Plan, deployment: Deployment) -> str:
     """Return the values for ``helm install --values``."""
     return commented_yaml(
         plan, "vLLM production stack values (chart vllm-stack)", [values(plan, deployment)], *notes(plan, deployment),
-        "The chart's progress deadline is 1200 s: a longer start is reported as failed, and goes on all the same.",
+        "The chart's progress deadline is 1200 s: a longer start is reported as failed but continues.",
     )  # fmt: skip

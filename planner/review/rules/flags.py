@@ -234,7 +234,7 @@ def _bare(case: Case, one: Option, source: Source) -> Iterator[Finding]:
     if known.get("type") in ("flag", None) or known.get("nargs") in ("?", "*") or "{{" in source.text:
         return
     said = f"`--{one.name}` needs a value, and nothing follows it"
-    yield finding("flag-value", said, one.typed, stops=True, cure=f"a value behind --{one.name}, or leave it out")
+    yield finding("flag-value", said, one.typed, stops=True, cure=f"a value after --{one.name}, or leave it out")
 
 
 def _value(case: Case, one: Option) -> Iterator[Finding]:

@@ -71,7 +71,7 @@ def refuse_planned(words: Sequence[str]) -> None:
             short = "" if typed.replace("_", "-") == f"--{flag}" else f" (`{typed}`)"
             raise InvalidRequest(
                 field,
-                f"{field}{short} behind `--` would make the server differ from its plan",
+                f"{field}{short} after `--` would make the server differ from its plan",
                 hint=f"give `{planned[flag]}` to m35-plan itself, before the `--`",
             )
 
