@@ -1,4 +1,4 @@
-"""What vLLM is started with and how the GPUs are shared out: plain values that every room reads."""
+"""What vLLM is started with and how the GPUs are split: plain values that every room reads."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DEFAULT_PORT = 8000
 
 @dataclass(frozen=True, slots=True, order=True, kw_only=True)
 class Layout:
-    """How the GPUs are shared out."""
+    """How the GPUs are split."""
 
     tensor_parallel_size: int
     pipeline_parallel_size: int = 1
@@ -86,7 +86,7 @@ class Settings:
 
     @property
     def layout(self) -> Layout:
-        """How the GPUs are shared out."""
+        """How the GPUs are split."""
         return Layout(
             tensor_parallel_size=self.tensor_parallel_size,
             pipeline_parallel_size=self.pipeline_parallel_size,

@@ -226,7 +226,7 @@ class ViewChosen(News):
 
 @dataclass(frozen=True, slots=True)
 class WindowChosen(News):
-    """The dashboard shall show so much of the past."""
+    """The dashboard is to show so much of the past."""
 
     span_s: int
 

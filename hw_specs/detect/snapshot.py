@@ -117,7 +117,7 @@ def from_json(text: str | bytes, *, where: str = "the snapshot") -> DetectionRep
 
 
 def _faults(report: DetectionReport) -> Iterator[str]:
-    """Say which numbers cannot be true; a plan would follow them all the same."""
+    """Say which numbers cannot be true; a plan would follow them anyway."""
     if len(report.gpus) > _MAX_DEVICES:
         yield f"`gpus`: {len(report.gpus):,} devices are more than any host has"
         return

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 PIPE_WIDTH = 80
-"""In a pipe or a file the page is as wide as ever, unless ``COLUMNS`` says how wide it shall be."""
+"""In a pipe or a file the page is as wide as ever, unless ``COLUMNS`` says how wide it is."""
 NARROWEST, WIDEST = 60, 200
 NARROWEST_NOTE = 20
 """A note with less room than this goes below its row."""

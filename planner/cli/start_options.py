@@ -54,7 +54,7 @@ def planned_here(gpus: str | None, gpu_memory: str | None, settings: dict[str, A
 
 
 def is_command(words: tuple[str, ...]) -> bool:
-    """Whether what stands behind ``--`` is a whole command, not flags for the planned one."""
+    """Whether what comes after ``--`` is a whole command, not flags for the planned one."""
     return bool(words) and not words[0].startswith("-")
 
 

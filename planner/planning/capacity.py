@@ -14,7 +14,7 @@ from planner.speed.answer import SpeedSection
 def most_in_flight(plan: Plan, section: SpeedSection) -> int:
     """Return the requests in flight at which one replica of `plan` still meets the targets of `section`.
 
-    Without a target on time it is the load that was asked for, shared out over the replicas. Requests that come at a
+    Without a target on time it is the load that was asked for, split over the replicas. Requests that come at a
     rate are in flight as long as their answers take (Little's law): the rate is raised until the targets break, because
     as many requests sent at once would wait for each other. It is at most ``max_num_seqs``: what is above that waits.
 

@@ -124,7 +124,7 @@ class PlanRequest:
 
     @property
     def layout_open(self) -> bool:
-        """Whether nothing says how the GPUs are shared out."""
+        """Whether nothing says how the GPUs are split."""
         return self.tensor_parallel_size is None and self.pipeline_parallel_size is None and self.replicas is None
 
     def with_layout(self, layout: Layout | None) -> PlanRequest:

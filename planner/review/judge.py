@@ -159,7 +159,7 @@ def _of_file(artefact: Artefact) -> list[Finding]:
     elif not artefact.servers and not artefact.asked and not artefact.unreadable:
         found.append(finding("no-server", "no vLLM server found in this text", Text("", (0,))))
     if artefact.restarts is not None:
-        said = "Restart=always without a pause worth its name restarts a failing server for ever"
+        said = "Restart=always without a pause worth its name restarts a failing server forever"
         cure = "Restart=on-failure, RestartSec=30 and StartLimitBurst=3"
         found.append(finding("restart-loop", said, artefact.restarts, cure=cure))
     return found

@@ -24,6 +24,11 @@ WORDS = {
     r"\bturned out otherwise\b": "was wrong",
     r"\b99 of 100\b": "p99",
     r"\bwhole answer\b": "end-to-end",
+    r"\bbehind `{1,2}--": "after `--`",
+    r"(?<!by )\ball the same\b": "anyway",
+    r"\bfor ever\b": "forever",
+    r"\bshared? out\b": "split",
+    r"\bshall\b": "must",
 }
 """Expression → what to write instead."""
 

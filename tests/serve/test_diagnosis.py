@@ -85,7 +85,7 @@ def test_the_engine_s_own_word_for_the_moment_beats_the_phase_lines() -> None:
 
 def test_lengths_come_from_the_engine_and_from_planning_again() -> None:
     found = diagnose(after(F3), plan=one_gpu())
-    assert "108704" in found.cures[0]  # one block less: the release is unknown, and old ones would wait for ever
+    assert "108704" in found.cures[0]  # one block less: the release is unknown, and old ones would wait forever
     assert "36.50 GiB" in found.note and "booked as memory outside torch" in found.note
     again = int(re.search(r"--max-model-len (\d+)`: it fits", " ".join(found.cures))[1])  # type: ignore[index]
     assert 0 < again <= 108704

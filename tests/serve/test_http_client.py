@@ -99,7 +99,7 @@ ENDLESS: dict[str, Script] = {
     "a header line without an end": for_ever(b"HTTP/1.1 200 OK\r\nX: ", b"a" * 4096),
     "a status line without an end": for_ever(b"", b"a" * 4096),
     "a status line that drips": for_ever(b"HTTP/1.1 2", b"0", 0.05),
-    "for ever 100": for_ever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    "forever 100": for_ever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     "chunks without an end": for_ever(CHUNKED, b"ffff\r\n" + b"a" * 0xFFFF + b"\r\n"),
     "a chunk size that drips": for_ever(CHUNKED, b"0", 0.05),
     "a chunk beyond any memory": says(CHUNKED, b"f" * 20 + b"\r\nabc"),
@@ -180,7 +180,7 @@ def test_a_server_that_misbehaves_at_random(parts: Sequence[bytes], pause_s: flo
         assert isinstance(found, Unanswered) or (isinstance(found, Answer) and len(found.body) <= 100_000)
 
 
-@pytest.mark.parametrize("name", ["a body without an end", "headers that drip", "an error that drips", "for ever 100"])
+@pytest.mark.parametrize("name", ["a body without an end", "headers that drip", "an error that drips", "forever 100"])
 def test_the_commands_hold_the_limit_of_the_whole(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with server(ENDLESS[name]) as url:
         for check in ("health", "model"):

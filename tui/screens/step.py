@@ -66,7 +66,7 @@ class StepScreen(Screen[Move]):
     ]
 
     class Leaving(Message):
-        """The wizard shall end; the step stays until that is sure."""
+        """The wizard is to end; the step stays until that is sure."""
 
         def __init__(self, screen: StepScreen) -> None:
             self.screen = screen

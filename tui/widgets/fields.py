@@ -113,10 +113,10 @@ class ChatInput(Line):
             super().__init__()
 
     class Left(Message):
-        """Keys shall mean views again."""
+        """Keys mean views again."""
 
     class Scrolled(Message):
-        """The conversation shall move by so many steps."""
+        """The conversation is to move by so many steps."""
 
         def __init__(self, by: int) -> None:
             self.by = by

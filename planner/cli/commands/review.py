@@ -34,7 +34,7 @@ FORMATS = ("table", "json", "sarif", "github", "junit")
 
 
 class WithCommand(Command):
-    """A command that takes another one behind ``--``."""
+    """A command that takes another one after ``--``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Keep what stands behind the first ``--`` as it is."""
@@ -52,7 +52,7 @@ class WithCommand(Command):
 
 
 def _command_at(args: list[str]) -> int | None:
-    """Where a command begins that somebody forgot to put behind ``--``; None where each word may be a file."""
+    """Where a command begins that somebody forgot to put after ``--``; None where each word may be a file."""
     for index, (word, following) in enumerate(pairwise(args)):
         name = PurePosixPath(word).name
         starts = (name == "vllm" and following == "serve") or (name in _ENGINES and following == "run")

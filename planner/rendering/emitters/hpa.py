@@ -45,7 +45,7 @@ def basis(plan: Plan, limit: int) -> str:
     limits = [("TTFT", targets.ttft_ms), ("TPOT", targets.tpot_ms)]
     broken = " or ".join(f"{name} {limit_ms:g} ms" for name, limit_ms in limits if limit_ms is not None)
     if not broken:
-        return f"{made}; no target on time was given, so it is the load that was asked for, shared out"
+        return f"{made}; no target on time was given, so it is the load that was asked for, split over the servers"
     if each == plan.settings.max_num_seqs:
         return f"{made}, which is max-num-seqs: what is above it waits; {broken} still holds there by the forecast"
     load = "all sent at once" if workload.request_rate is None else "coming at random"

@@ -51,7 +51,7 @@ class Artefact:
     unreadable: list[Unreadable] = field(default_factory=list)
     templates: list[Text] = field(default_factory=list)
     restarts: Text | None = None
-    """Where a unit restarts at once for ever."""
+    """Where a unit restarts at once forever."""
 
 
 def nothing_beside(_name: str) -> str | None:

@@ -150,7 +150,7 @@ def _assigned(text: Text) -> dict[str, Text]:
 
 
 def restarts_at_once(text: Text) -> Text | None:
-    """Where a unit says that it restarts for ever, within seconds; None where it does not."""
+    """Where a unit says that it restarts forever, within seconds; None where it does not."""
     unit = read_unit(text)
     restart = next(iter(unit.values("Restart")), None)
     if restart is None or restart.value.strip() != "always" or unit.values("StartLimitBurst"):

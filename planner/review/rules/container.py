@@ -104,7 +104,7 @@ def _gpus(case: Case) -> Iterator[Finding]:
             "no-gpu-request",
             "nothing gives this container a GPU",
             claim.at or server.at,
-            # A node whose every container sees its GPUs would start it all the same.
+            # A node whose every container sees its GPUs would start it anyway.
             stops=server.platform in ("docker", "compose"),
             cure=how,
         )

@@ -276,7 +276,7 @@ def describe_lever(lever: Lever) -> str:
 
 
 def _safe_length(estimate: int, version: str | None) -> int:
-    """The engine's estimate, one block shorter where a request of just that length would wait for ever."""
+    """The engine's estimate, one block shorter where a request of just that length would wait forever."""
     from planner.serve.log.patterns import minor_release
 
     release = minor_release(version) if version else None

@@ -61,7 +61,7 @@ def check_numa(subject: Subject) -> str | None:
 
 
 def _cores(threads: Iterable[int]) -> int:
-    """How many physical cores those are; what sysfs does not tell counts as one each."""
+    """How many physical cores those are; what sysfs does not report counts as one each."""
     return len({text_of(_SYSTEM / f"cpu/cpu{one}/topology/thread_siblings_list") or str(one) for one in threads})
 
 

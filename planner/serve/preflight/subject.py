@@ -93,7 +93,7 @@ class Subject:
         words = first.removeprefix("#!").split() if first.startswith("#!") else []
         if words and Path(words[0]).name.startswith("python") and Path(words[0]).exists():
             return Path(words[0])
-        # Paths that are too long for a shebang get a shell line; the interpreter is a neighbour all the same.
+        # Paths that are too long for a shebang get a shell line; the interpreter is still a neighbour.
         for name in ("python", "python3"):
             neighbour = self.program.parent / name
             if neighbour.exists():

@@ -67,7 +67,7 @@ class StopReport:
     how: Literal["already ended"] | Ending
     duration_s: float
     note: str = ""
-    """What could not be written down of it, and why; the server is gone all the same."""
+    """What could not be written down of it, and why; the server is gone anyway."""
 
 
 class Run:

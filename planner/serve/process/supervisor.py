@@ -27,7 +27,7 @@ GRACE_S = 3.0
 _POLL_S = 0.05
 
 _WATCH_S = 0.5
-"""How often a supervisor looks for the launcher that its server shall not outlive."""
+"""How often a supervisor looks for the launcher that its server must not outlive."""
 
 
 def read_stat(pid: int) -> tuple[str, int, int, int, int] | None:
@@ -170,7 +170,7 @@ class Supervisor:
             self._signal(self._family(), signal.SIGTERM)
 
     def look_for_launcher(self) -> None:
-        """End the server where the process that it shall not outlive is gone."""
+        """End the server where the process that it must not outlive is gone."""
         pid, start_ticks = self.order["end_with"]
         stat = read_stat(pid)
         if stat is not None and stat[0] not in "ZX" and stat[4] == start_ticks:
