@@ -18,8 +18,8 @@ class WeightFormat:
     """How the elements of a linear layer are stored once loaded."""
 
     name: str
-    """``bf16``, ``fp8``, ``fp8-channel``, ``fp8-block``, ``int8-channel``, ``int4``, ``nvfp4``, ``mxfp4``, ``mxfp8``,
-    ``bnb4``, ``bnb8``."""
+    """``bf16``, ``fp8``, ``fp8-channel``, ``fp8-block``, ``int8-channel``, ``int8``, ``int4``, ``nvfp4``, ``mxfp4``,
+    ``mxfp8``, ``bnb4``, ``bnb8``."""
     bits: int
     """Bits per element, scales excluded."""
     group_rows: int = 0
@@ -31,7 +31,7 @@ class WeightFormat:
     zero_point_bits: int = 0
     """Bits of a zero point per group (asymmetric INT4)."""
     packing: str = ""
-    """Whose packing four-bit and MX values have: ``awq``, ``gptq``, ``compressed-tensors``, ``modelopt``, ``quark``."""
+    """Whose packing integers and MX values have: ``awq``, ``gptq``, ``compressed-tensors``, ``modelopt``, ``quark``."""
 
     @classmethod
     def named(cls, name: str) -> "WeightFormat":

@@ -150,9 +150,12 @@ def _gptq(config: Section) -> Quantization:
 
 
 def _int(bits: int, group_columns: int, packing: str, *, zero_points: bool) -> WeightFormat:
-    if bits != 4:
-        raise UnsupportedModel(f"{bits}-bit weight-only integers are not described", hint="4 bits are")
-    return weight_format("int4", group_columns=group_columns, zero_point_bits=4 if zero_points else 0, packing=packing)
+    """Whole numbers that are multiplied in 16 bits; AWQ's have four bits, GPTQ's and compressed-tensors' eight too."""
+    if bits not in ((4,) if packing == "awq" else (4, 8)):
+        known = "4 bits are" if packing == "awq" else "4 and 8 bits are"
+        raise UnsupportedModel(f"{bits}-bit weight-only integers are not described", hint=known)
+    zero_point_bits = bits if zero_points else 0
+    return weight_format(f"int{bits}", group_columns=group_columns, zero_point_bits=zero_point_bits, packing=packing)
 
 
 def _bitsandbytes(config: Section) -> Quantization:
@@ -240,8 +243,8 @@ def _scheme(weights: Section) -> WeightFormat:
         return weight_format("nvfp4")
     if kind == "int" and bits == 8 and strategy == "channel":
         return weight_format("int8-channel")
-    if kind == "int" and bits == 4 and strategy in ("group", "channel", ""):
-        return _int(4, columns, "compressed-tensors", zero_points=not weights.flag("symmetric", default=True))
+    if kind == "int" and (bits, strategy) in ((4, "group"), (4, "channel"), (4, ""), (8, "group")):
+        return _int(bits, columns, "compressed-tensors", zero_points=not weights.flag("symmetric", default=True))
     raise UnsupportedModel(f"{bits}-bit {shown(kind)} weights with strategy `{shown(strategy)}` are not described")
 
 

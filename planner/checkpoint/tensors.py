@@ -67,8 +67,10 @@ def _matrix_format(parts: Mapping[str, Tensor], rows: int, columns: int, where: 
     packed = next((parts[name] for name in ("weight_packed", "qweight", "weight") if name in parts), None)
     if packed is not None and scale is not None and packed.dtype in ("U8", "I32"):
         bits = packed.bytes * 8 / (rows * columns)
-        if bits != 4:
-            raise UnsupportedModel(f"{where} is packed in {bits:g} bits per element: described are 4")
+        if bits not in (4, 8) or (bits == 8 and packed.dtype != "I32"):
+            raise UnsupportedModel(
+                f"{where} is packed in {bits:g} bits per element: described are 4 and, of integers, 8"
+            )
         groups = max(1, scale.elements // rows)
         if scale.dtype == "F8_E4M3" and groups * 16 == columns:
             return weight_format("nvfp4")
@@ -77,9 +79,9 @@ def _matrix_format(parts: Mapping[str, Tensor], rows: int, columns: int, where: 
         if scale.dtype in _PLAIN and groups * rows == scale.elements:
             zero = parts.get("weight_zero_point") or parts.get("qzeros")
             return weight_format(
-                "int4",
+                f"int{bits:.0f}",
                 group_columns=-(-columns // groups) if groups > 1 else 0,
-                zero_point_bits=4 if zero is not None else 0,
+                zero_point_bits=round(bits) if zero is not None else 0,
             )
     dtype = packed.dtype if packed is not None else weight.dtype if weight is not None else "nothing"
     raise UnsupportedModel(f"{where} is stored as {dtype}, which is not described")

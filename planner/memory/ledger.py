@@ -139,9 +139,9 @@ class RankBudget:
         return self.kept.holes if self.shape.release.buffers_counted else 0
 
     def _repacked_bytes(self) -> int:
-        """What four-bit matrices may keep of freed blocks: a kernel's layout is written beside the checkpoint's."""
-        four_bit = any(group.mlp.name == "int4" for group in self.model.layers)
-        return MATRICES_OF_A_LAYER * self.shape.layers * overhead_facts().allocator.remainder_bytes if four_bit else 0
+        """What packed integers may keep of freed blocks: a kernel's layout is written beside the checkpoint's."""
+        packed = any(group.mlp.name in ("int4", "int8") for group in self.model.layers)
+        return MATRICES_OF_A_LAYER * self.shape.layers * overhead_facts().allocator.remainder_bytes if packed else 0
 
     def _tower_rounding_bytes(self, facts: WeightRounding) -> int:
         """What the vision tower's tensors keep of their segments."""

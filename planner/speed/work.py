@@ -66,7 +66,7 @@ def _linears(
     sums: dict[tuple[str, bool], list[float]] = {}
     for count, attention_format, mlp_format in groups:
         for elements, weights in ((attention, attention_format), (mlp, mlp_format)):
-            entry = sums.setdefault((_arithmetic(weights), weights.name.startswith("int4")), [0.0, 0.0])
+            entry = sums.setdefault((_arithmetic(weights), weights.name in ("int4", "int8")), [0.0, 0.0])
             scale_bits = (
                 8 * weights.scale_bytes / ((weights.group_rows or 1) * weights.group_columns)
                 if weights.scale_bytes and weights.group_columns

@@ -132,11 +132,19 @@ STORED: dict[str, tuple[dict[str, Any], int]] = {
          "qzeros": ("I32", lambda r, c: (c // 128, r // 8)), "g_idx": ("I32", lambda r, c: (c,))},
         16384,  # the order of the groups is not kept
     ),
+    "gptq-int8": (
+        {"qweight": ("I32", lambda r, c: (c // 4, r)), "scales": ("BF16", lambda r, c: (c // 128, r)),
+         "qzeros": ("I32", lambda r, c: (c // 128, r // 4)), "g_idx": ("I32", lambda r, c: (c,))},
+        16384,
+    ),
     "awq": (
         {"qweight": ("I32", lambda r, c: (c, r // 8)), "scales": ("BF16", lambda r, c: (c // 128, r)),
          "qzeros": ("I32", lambda r, c: (c // 128, r // 8))}, 0,
     ),
 }  # fmt: skip
+
+
+NAMES = {"awq": "int4", "gptq": "int4", "gptq-int8": "int8"}
 
 
 @pytest.mark.parametrize("kind", STORED)
@@ -147,7 +155,7 @@ def test_headers_give_the_formats_and_the_bytes(tmp_path: Path, kind: str) -> No
     write(tmp_path / "config.json", {**SMALL, **{"fp8-block": block, "bnb8": eight}.get(kind, {})})
     total = write_shard(tmp_path / "model.safetensors", llama(parts))
     model = load_model(tmp_path)
-    assert {group.mlp.name for group in model.layers} == {"int4" if kind in ("awq", "gptq") else kind}
+    assert {group.mlp.name for group in model.layers} == {NAMES.get(kind, kind)}
     assert model.checkpoint_bytes == total
     assert rank_weights(model, tensor_parallel_size=1)[0].total_bytes == total - on_disk_only
 
@@ -160,6 +168,7 @@ def test_headers_give_the_formats_and_the_bytes(tmp_path: Path, kind: str) -> No
         ({"quant_method": "fbgemm_fp8"}, "fp8-channel"),
         ({"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}, "awq"),
         ({"quant_method": "gptq", "bits": 4, "group_size": 128, "sym": True, "desc_act": False}, "gptq"),
+        ({"quant_method": "gptq", "bits": 8, "group_size": 128, "sym": True, "desc_act": False}, "gptq-int8"),
         (
             {"quant_method": "compressed-tensors", "ignore": ["lm_head"], "config_groups": {"group_0": {
                 "targets": ["Linear"],

@@ -60,7 +60,8 @@ def load(path: Path, document: object, name: str = "config.json") -> Any:
             },
             "Quark's `int4` weights",
         ),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 8, "group_size": 128}}, "8-bit weight-only"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 3, "group_size": 128}}, "3-bit weight-only"),
+        ({"quantization_config": {"quant_method": "awq", "bits": 8, "group_size": 128}}, "8-bit weight-only"),
         (
             {"quantization_config": {"quant_method": "fp8", "modules_to_not_convert": ["q_proj"]}},
             "stores q_proj as bf16 and k_proj as fp8",
