@@ -113,7 +113,10 @@ class VisionSpec:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DraftSpec:
-    """An EAGLE-1 draft that shares the target's embedding, output head and dimensions."""
+    """A small model that drafts for another: what it adds to its target, whose embedding it shares.
+
+    A dimension of 0 is the target's.
+    """
 
     name: str
     method: Literal["eagle", "eagle3", "mtp"] = "eagle"
@@ -121,7 +124,36 @@ class DraftSpec:
     num_hidden_layers: int
     weights: WeightFormat
     card_num_speculative_tokens: int
+    """Tokens that who made it proposes; 0 where nobody says."""
     card_max_model_len: int
+    """0 where nobody says."""
+    hidden_size: int = 0
+    num_attention_heads: int = 0
+    intermediate_size: int = 0
+    head_rows: int = 0
+    """Rows of an output head of its own; 0: the target's is shared."""
+    states_read: int = 1
+    """Hidden states of the target that it reads for a token; EAGLE-3 reads those of three layers."""
+    projection_sharded: bool = True
+    """Whether tensor parallelism divides the projection in front of its layers."""
+    qkv_bias: bool | None = None
+    """None: as the target."""
+
+    def layers_of(self, target: "ModelSpec") -> "ModelSpec":
+        """Return its layers as a model, of the target's dimensions where it has none of its own."""
+        hidden = self.hidden_size or target.hidden_size
+        return replace(
+            target,
+            hidden_size=hidden,
+            num_attention_heads=self.num_attention_heads or target.num_attention_heads,
+            intermediate_size=self.intermediate_size or target.intermediate_size,
+            vocab_size=self.head_rows or target.vocab_size,
+            layers=(LayerGroup(count=self.num_hidden_layers, attention=self.weights, mlp=self.weights),),
+            qkv_bias=target.qkv_bias if self.qkv_bias is None else self.qkv_bias,
+            qk_norm=target.qk_norm and not self.hidden_size,
+            vision=None,
+            draft=None,
+        )
 
     @classmethod
     def named(cls, stem: str) -> "DraftSpec":

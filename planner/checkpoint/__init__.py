@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from functools import lru_cache
 
 from hw_specs.errors import shown
 from planner.checkpoint.preset import DEFAULT_PRESET, draft_stems, load_preset, preset_stems
 from planner.errors import UnreadableCheckpoint
 from planner.model import DraftSpec, ModelSpec
 
-__all__ = ["DEFAULT_PRESET", "load_model", "load_preset", "preset_stems"]
+__all__ = ["DEFAULT_PRESET", "load_draft", "load_model", "load_preset", "preset_stems"]
 
 
 def load_model(name_or_path: str | os.PathLike[str]) -> ModelSpec:
@@ -39,6 +40,30 @@ def load_model(name_or_path: str | os.PathLike[str]) -> ModelSpec:
 
     # A container, a unit and another folder's shell must find it, too.
     return _recognised(load_local(Path(os.path.abspath(path))))  # noqa: PTH100 - links stay as they were typed
+
+
+@lru_cache(maxsize=16)
+def load_draft(name_or_path: str, target: ModelSpec) -> DraftSpec:
+    """Return the draft stored at `name_or_path`, for `target`; its own shipped draft may be called by its name.
+
+    Raises:
+        UnreadableCheckpoint: when nothing readable is there, or it is another model's draft.
+        UnsupportedModel: for a draft of another kind.
+    """
+    from pathlib import Path  # only where a draft is named
+
+    if target.draft is not None and name_or_path == target.draft.name:
+        return target.draft
+    from planner.checkpoint.draft import load_draft as read
+
+    path = Path(os.path.abspath(name_or_path))  # noqa: PTH100 - links stay as they were typed
+    if not path.exists():
+        own = f"; the model's own is `{target.draft.name}`" if target.draft else ""
+        raise UnreadableCheckpoint(
+            f"there is no draft checkpoint `{shown(name_or_path)}` here",
+            hint=f"name its directory or its config.json{own}",
+        )
+    return read(path, target)
 
 
 def _preset(name: str) -> ModelSpec:

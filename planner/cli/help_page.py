@@ -20,7 +20,7 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Memory and engine": (
         "gpu_memory_utilization", "kv_cache_memory_bytes", "kv_cache_dtype", "block_size", "enforce_eager",
-        "mm_encoder_tp_mode", "spec_method", "num_speculative_tokens", "speculative_max_model_len",
+        "mm_encoder_tp_mode", "spec_method", "num_speculative_tokens", "spec_model", "speculative_max_model_len",
         "speculative_config",
     ),
     "Load": WORKLOAD,

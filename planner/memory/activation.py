@@ -99,7 +99,9 @@ def activation_phases(
     if not eager:
         forward = T * _planned_tokens(shape)
     if shape.draft_model:
-        forward += 2 * T * H * (2 if eager else 1)
+        read = shape.model.draft.states_read if shape.model.draft else 1
+        # EAGLE-3 keeps the hidden states of further layers until the step has ended.
+        forward += 2 * T * H * (2 if eager else 1) + 2 * T * H * (read if read > 1 else 0)
     if shape.pipeline_parallel_size > 1 and v1:
         forward += 4 * T * H  # hidden states and residual that travel between stages; V2 keeps them
     phases["forward"] = forward + held

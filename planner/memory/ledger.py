@@ -20,6 +20,7 @@ from planner.memory.term import Bounds, Term, left, used
 from planner.memory.weights import (
     RankWeights,
     WeightRules,
+    describe_draft,
     describe_text,
     describe_vision,
     matrices,
@@ -331,8 +332,7 @@ def ledger(rank: RankBudget, kv_bytes: int) -> Ledger:
         _exact(
             "weights.draft",
             rank.weights.draft_bytes,
-            f"{model.draft.num_hidden_layers} layers, projection {2 * model.hidden_size} x {model.hidden_size} / {tp} "
-            "and a norm; embedding and head are the target's"
+            describe_draft(model, tensor_parallel_size=tp)
             if model.draft and rank.weights.draft_bytes
             else "no draft on this rank",
         ),

@@ -6,6 +6,7 @@ executed on a fake device: 0 bytes difference at TP 1 to 16.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 
@@ -14,6 +15,7 @@ from planner.facts.overheads import overhead_facts
 from planner.model import LayerGroup, ModelSpec, VisionSpec, WeightFormat
 
 BF16_BYTES = 2
+_TOKEN_ID_BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,12 +159,42 @@ def describe_vision(model: ModelSpec, *, tensor_parallel_size: int, rules: Weigh
 
 
 def _draft_bytes(model: ModelSpec, tp: int, rules: WeightRules) -> int:
-    """EAGLE draft on one rank: two plain layers, the fused projection and a norm; embedding and head are shared."""
-    assert model.draft is not None
-    group = LayerGroup(count=1, attention=model.draft.weights, mlp=model.draft.weights)
-    projection = _matrix(model.draft.weights, model.hidden_size, 2 * model.hidden_size // tp, rules)
-    layers = model.draft.num_hidden_layers * _layer_bytes(model, group, tp, rules)
-    return layers + projection + model.hidden_size * BF16_BYTES
+    """A draft on one rank: its layers, what stands in front of them, and its output head where it has one.
+
+    Source: vllm/model_executor/models/mistral_eagle.py, llama_eagle.py, llama_eagle3.py.
+    """
+    draft = model.draft
+    assert draft is not None
+    own = draft.layers_of(model)
+    (group,) = own.layers
+    shards = tp if draft.projection_sharded else 1
+    layers = draft.num_hidden_layers * _layer_bytes(own, group, tp, rules)
+    norm = own.hidden_size * BF16_BYTES
+    if draft.method != "eagle3":
+        # Llama's EAGLE has no norm behind its layers and none in front of the first.
+        projection = _matrix(draft.weights, own.hidden_size, 2 * own.hidden_size // shards, rules)
+        return layers + projection + (norm if draft.projection_sharded else -norm)
+    qkv_rows = sum(matrices(own, group, tp)[0][1])
+    projection = _matrix(draft.weights, own.hidden_size, draft.states_read * model.hidden_size // shards, rules)
+    # The first layer attends from embedding and hidden state side by side, each with a norm of its own.
+    layers += _matrix(draft.weights, qkv_rows, own.hidden_size, rules) + norm
+    apart = own.hidden_size != model.hidden_size
+    embedding = embedding_bytes(replace(own, vocab_size=model.vocab_size), tp) if apart else 0
+    names = draft.head_rows * _TOKEN_ID_BYTES if draft.head_rows != model.vocab_size else 0
+    return layers + projection + norm + embedding_bytes(own, tp) + names + embedding
+
+
+@lru_cache(maxsize=64)
+def describe_draft(model: ModelSpec, *, tensor_parallel_size: int) -> str:
+    """The draft's weights in words with their numbers."""
+    draft = model.draft
+    assert draft is not None
+    own = draft.layers_of(model)
+    shards = f" / {tensor_parallel_size}" if draft.projection_sharded else ""
+    columns = 2 * own.hidden_size if draft.method != "eagle3" else draft.states_read * model.hidden_size
+    head = f"a head of {own.vocab_size:,} rows" if draft.head_rows else "embedding and head are the target's"
+    norm = " and a norm" if draft.projection_sharded or draft.method == "eagle3" else ""
+    return f"{draft.num_hidden_layers} layers, projection {columns} x {own.hidden_size}{shards}{norm}; {head}"
 
 
 @lru_cache(maxsize=256)

@@ -88,13 +88,13 @@ def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
     draft = question.draft
     if draft and release.draft_limits_target:
         asked = request.speculative_max_model_len
-        if asked is None:
+        if asked is None and draft.card_max_model_len:
             yield (
                 "eagle-draft-length",
                 f"the card's draft max_model_len of {format_tokens(draft.card_max_model_len)} is left out; it would "
                 f"cut the served context to that length on vLLM {release.version}",
             )
-        elif asked < (request.max_model_len or model.max_position_embeddings):
+        elif asked is not None and asked < (request.max_model_len or model.max_position_embeddings):
             yield (
                 "eagle-draft-length",
                 f"the draft's max_model_len of {format_tokens(asked)} cuts the served context to as much; vLLM "

@@ -171,7 +171,7 @@ def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
     if not alone and settings.max_model_len > shortest:
         yield Change("max-model-len", "max_model_len", shortest, "context", f"{format_tokens(shortest)} tokens only")
     if settings.num_speculative_tokens:
-        asked = ("spec_method",) if outcome.question.request.spec_method else ()
+        asked = tuple(name for name in ("spec_method", "spec_model") if getattr(outcome.question.request, name))
         yield Change("no-draft", "num_speculative_tokens", 0, "speed", "no draft: slower decoding", asked)
 
 

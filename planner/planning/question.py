@@ -9,7 +9,7 @@ from typing import Any
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
-from planner.checkpoint import load_preset
+from planner.checkpoint import load_draft, load_preset
 from planner.errors import BadFacts, InvalidRequest
 from planner.facts.release import BatchTier, Release, resolve_release
 from planner.facts.vllm import vllm_facts
@@ -56,6 +56,8 @@ class Question:
             UnknownVersion: when the vLLM release is malformed or too old.
         """
         model, release = request.model or load_preset(), resolve_release(request.vllm_version)
+        if request.spec_model is not None:
+            model = replace(model, draft=load_draft(request.spec_model, model))
         release = release.for_model(model.engine_architectures, quantized=model.quantized).for_draft(
             resolved_method(model, request.spec_method, request.num_speculative_tokens)
         )
@@ -222,17 +224,20 @@ def _check_draft(request: PlanRequest, model: ModelSpec) -> None:
             hint="`--spec-tokens K` plans the draft that the model has",
         )
     if not k:
-        if method is not None:
-            raise InvalidRequest(
-                "spec_method", f"spec_method `{method}` drafts nothing without num_speculative_tokens",
-                hint="raise num_speculative_tokens to at least 1",
-            )  # fmt: skip
+        for name in ("spec_method", "spec_model"):
+            if (value := getattr(request, name)) is not None:
+                raise InvalidRequest(
+                    name, f"{name} `{value}` drafts nothing without num_speculative_tokens",
+                    hint="raise num_speculative_tokens to at least 1",
+                )  # fmt: skip
         return
     if fault := draft_fault(model, method):
         raise InvalidRequest(
             "num_speculative_tokens" if method is None else "spec_method", fault,
-            hint="spec_method `ngram` looks for repeated text and needs no draft of the model's own",
+            hint="`--spec-model DIR` names a draft; spec_method `ngram` looks for repeated text and needs none",
         )  # fmt: skip
+    if request.spec_model is not None and method not in (None, *DRAFT_MODELS):
+        raise InvalidRequest("spec_model", f"spec_model names a draft, and spec_method `{method}` needs none")
     from planner.facts.drafts import draft_facts  # only where there is a draft
 
     if (most := draft_facts().most.value) < k:

@@ -100,6 +100,10 @@ class PlanRequest:
         choices=get_args(SpecMethod), flags=("spec-method",), label="draft method", placeholder="the model's own",
         logged=True,
     )  # fmt: skip
+    spec_model: str | None = _setting(
+        None, "the draft's checkpoint: its directory or config.json; by default the model's own draft", "text",
+        metavar="DIR|FILE", flags=("spec-model",),
+    )  # fmt: skip
     speculative_max_model_len: int | None = _setting(
         None, "draft length limit; left out by default, the card's value shortens 0.33's context", "count",
         flags=("speculative-config",), least=1,

@@ -322,8 +322,9 @@ def _variants(request: PlanRequest, first: Plan, sizes: tuple[int, ...]) -> list
         seats, default = request.max_num_seqs or 1, first.settings.max_num_batched_tokens
         batched += [size for size in sizes if size != default and size >= seats]
     drafted = [request.num_speculative_tokens]
-    if own and not request.num_speculative_tokens and first.model.draft is not None:
-        drafted.append(first.model.draft.card_num_speculative_tokens)
+    draft = first.model.draft
+    if own and not request.num_speculative_tokens and draft is not None:
+        drafted.append(draft.card_num_speculative_tokens)
     variants = []
     for layout in places(request, first):
         for size in batched:

@@ -257,6 +257,8 @@ def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"num_speculative_tokens": _count("num_speculative_tokens", str(count))}
     if method is not None:
         settings["spec_method"] = method
+    if method == "eagle3" and draft.get("model"):
+        settings["spec_model"] = str(draft["model"])
     if length is not None:
         settings["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
     return settings

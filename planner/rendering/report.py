@@ -11,7 +11,7 @@ from planner.settings import Layout
 LABELS = {
     "weights.text": "weights, text",
     "weights.vision": "weights, vision and projector",
-    "weights.draft": "weights, EAGLE draft",
+    "weights.draft": "weights, draft",
     "rope_cache": "RoPE table",
     "weights.rounding": "scales and rounding",
     "buffers": "buffers",

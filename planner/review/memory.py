@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import cast, get_args
+from typing import get_args
 
+from planner.checkpoint import load_draft
 from planner.errors import InvalidRequest, PlannerError
 from planner.facts.review import review_facts
 from planner.model import ModelSpec
@@ -24,6 +25,7 @@ _HOMES = {
     "num-speculative-tokens": "speculative-config",
     "speculative-max-model-len": "speculative-config",
     "spec-method": "speculative-config",
+    "spec-model": "speculative-config",
     "limit-mm-per-prompt-image": "limit-mm-per-prompt",
     "replicas": "data-parallel-size",
 }
@@ -170,8 +172,12 @@ def _unknown_draft(case: Case, model: ModelSpec) -> str | None:
     method = draft_method({"method": case.server.text("spec-method"), **draft})
     if method is not None and method not in get_args(SpecMethod):
         return f"no plan knows a draft of the method {method}"
-    if method in ("eagle", "eagle3") and draft_fault(model, cast("SpecMethod", method)):
-        return f"the draft {draft.get('model') or method} is not described"
+    named = draft.get("model") or case.server.text("spec-model")
+    if method == "eagle3" or (method == "eagle" and draft_fault(model, "eagle")):
+        try:
+            load_draft(str(named), model)
+        except PlannerError as error:
+            return f"the draft {named or method} is not described: {error}"
     return None
 
 

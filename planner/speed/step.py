@@ -12,7 +12,7 @@ from math import ceil, log, sqrt
 from planner.facts.overheads import overhead_facts
 from planner.speed.hardware import Hardware, allreduce_seconds
 from planner.speed.profile import EngineProfile
-from planner.speed.work import RankWork
+from planner.speed.work import LinearWork, RankWork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +78,7 @@ class StepModel:
             batch.prefill_pairs
         )
         return {
-            "linears": self._linears(work, tokens) if busy else 0.0,
+            "linears": self._linears(work.linears, tokens) if busy else 0.0,
             "attention": attention,
             "head": head + sampling if rows > 0 else 0.0,
             "all-reduce": collective if busy else 0.0,
@@ -122,11 +122,11 @@ class StepModel:
             fused_share=self.profile.fused_allreduce,
         )  # fmt: skip
 
-    def _linears(self, work: RankWork, tokens: float) -> float:
+    def _linears(self, linears: tuple[LinearWork, ...], tokens: float) -> float:
         gpu, eff = self.hardware, self.profile
         total = 0.0
         share = {"fp8": eff.matmul_fp8, "bf16": eff.matmul_bf16, "fp4": eff.matmul_fp4}
-        for linear in work.linears:
+        for linear in linears:
             # A format the hardware lacks is widened on the fly: its bytes stay, its FLOPs are BF16.
             arithmetic = linear.arithmetic if gpu.flops_per_s.get(linear.arithmetic) else "bf16"
             reading = linear.weight_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
@@ -153,11 +153,12 @@ class StepModel:
         if draft is None or not self.num_speculative_tokens:
             return 0.0
         # Prompts go through the draft once as well.
-        prompt = self._linears(draft, batch.prefill_tokens) if batch.prefill_tokens else 0.0
+        prompt = self._linears(draft.linears, batch.prefill_tokens) if batch.prefill_tokens else 0.0
+        prompt += self._linears(draft.once, self._tokens(batch))
         rows = batch.decode_sequences
         if not rows:
             return prompt
-        one = self._linears(draft, rows)
+        one = self._linears(draft.linears, rows)
         one += self._draft_reading_s_per_token * batch.decode_context_tokens
         one += draft.head_bytes / (gpu.bandwidth_bytes_per_s * eff.weight_bandwidth)
         one += rows * overhead_facts().sampling.moved_bytes_per_logit * draft.vocab_size / gpu.bandwidth_bytes_per_s

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from planner.memory.kv_cache import kv_bytes_per_token
-from planner.model import ModelSpec, WeightFormat
+from planner.model import DraftSpec, ModelSpec, WeightFormat
 
 _BF16_BYTES = 2
 
@@ -44,7 +44,9 @@ class RankWork:
     """Collectives per pass; two per layer and one for the embedding, none without tensor parallelism."""
     message_bytes_per_token: int
     draft: RankWork | None = None
-    """One pass of the EAGLE draft."""
+    """One pass of the draft."""
+    once: tuple[LinearWork, ...] = ()
+    """Of a draft: what it does once for the tokens of a step, not in each of its passes."""
     vision_flops_per_image: float = 0.0
     vision_bytes: float = 0.0
 
@@ -100,6 +102,42 @@ def _vision(model: ModelSpec, tp: int) -> tuple[float, float]:
     return flops, _BF16_BYTES * (vision.num_hidden_layers * per_layer / tp + projector)
 
 
+def _draft_work(model: ModelSpec, spec: DraftSpec, tp: int, kv_cache_dtype: str) -> RankWork:
+    """One pass of a draft: its layers, the projection in front of them, and an output head, its own or the target's."""
+    own = spec.layers_of(model)
+    hidden, layers, bits = own.hidden_size, spec.num_hidden_layers, spec.weights.bits
+    kv_rows = max(own.num_key_value_heads, tp) * own.head_dim / tp
+    eagle3 = spec.method == "eagle3"
+    read = spec.states_read * model.hidden_size if eagle3 else 2 * hidden
+    projection = read * hidden / (tp if spec.projection_sharded else 1)
+    # EAGLE-3's first layer attends from embedding and hidden state side by side.
+    wider = hidden * (own.num_attention_heads * own.head_dim / tp + 2 * kv_rows) if eagle3 else projection
+    (linear,) = _linears(own, ((layers, spec.weights, spec.weights),), tp)
+    combine = LinearWork(
+        arithmetic=linear.arithmetic, weight_bytes=projection * bits / 8, flops_per_token=2 * projection
+    )
+    return RankWork(
+        num_layers=layers,
+        linears=(
+            LinearWork(
+                arithmetic=linear.arithmetic,
+                weight_bytes=linear.weight_bytes + wider * bits / 8,
+                flops_per_token=linear.flops_per_token + 2 * wider,
+            ),
+        ),
+        kv_bytes_per_token=kv_bytes_per_token(
+            own, layers=layers, tensor_parallel_size=tp, kv_cache_dtype=kv_cache_dtype
+        ),
+        attention_flops_per_pair=4 * own.num_attention_heads / tp * own.head_dim * layers,
+        head_bytes=_BF16_BYTES * own.vocab_size * hidden / tp,
+        head_flops_per_row=2 * own.vocab_size * hidden / tp,
+        vocab_size=own.vocab_size,
+        allreduces=2 * layers + 2 if tp > 1 else 0,
+        message_bytes_per_token=_BF16_BYTES * hidden,
+        once=(combine,) if eagle3 else (),
+    )
+
+
 def rank_work(
     model: ModelSpec,
     *,
@@ -114,28 +152,7 @@ def rank_work(
     layers = model.num_hidden_layers
     draft = None
     if with_draft and model.draft is not None:
-        spec = model.draft
-        fc = 2 * model.hidden_size**2 / tp
-        (linear,) = _linears(model, ((spec.num_hidden_layers, spec.weights, spec.weights),), tp)
-        draft = RankWork(
-            num_layers=spec.num_hidden_layers,
-            linears=(
-                LinearWork(
-                    arithmetic=linear.arithmetic,
-                    weight_bytes=linear.weight_bytes + fc * spec.weights.bits / 8,
-                    flops_per_token=linear.flops_per_token + 2 * fc,
-                ),
-            ),
-            kv_bytes_per_token=kv_bytes_per_token(
-                model, layers=spec.num_hidden_layers, tensor_parallel_size=tp, kv_cache_dtype=kv_cache_dtype
-            ),
-            attention_flops_per_pair=4 * heads * model.head_dim * spec.num_hidden_layers,
-            head_bytes=_BF16_BYTES * model.vocab_size * model.hidden_size / tp,
-            head_flops_per_row=2 * model.vocab_size * model.hidden_size / tp,
-            vocab_size=model.vocab_size,
-            allreduces=2 * spec.num_hidden_layers + 2 if tp > 1 else 0,
-            message_bytes_per_token=_BF16_BYTES * model.hidden_size,
-        )
+        draft = _draft_work(model, model.draft, tp, kv_cache_dtype)
     vision_flops, vision_bytes = (0.0, 0.0) if language_model_only else _vision(model, tp)
     return RankWork(
         num_layers=layers,
