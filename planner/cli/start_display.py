@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
 from planner.cli.page import page_width, paragraph
+from planner.serve.log.causes import causes
 from planner.serve.log.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, StallSeen, TimedOut
 from planner.serve.process.progress import PhaseView, StartProgress, StartView, count, duration, seconds_after
 
@@ -45,11 +46,20 @@ def closing_line(view: StartView) -> str:
 
 
 def stall_line(stall: StallSeen, view: StartView) -> str:
-    """Return what a start waits for, how long already, and how long the phase usually takes."""
-    phase = next(row for row in view.phases if row.phase == stall.phase)
+    """Return what a start waits for, how long already, how long the phase usually takes, and what it may be.
+
+    Where the line stands before any that tells a phase, it is the one that the start is in.
+    """
+    phase = next((row for row in view.phases if row.phase == stall.phase), None) or next(
+        row for row in view.phases if row.state in ("now", "done") and row.elapsed_s is not None
+    )
     waited = f" for {duration(stall.waited_s)}" if stall.waited_s else ""
-    usual = f"; {phase.title} usually takes {duration(phase.expected_s)}" if phase.expected_s else ""
-    return f"waits{waited} in {phase.title}{usual}: {stall.code}?"
+    usual = (
+        f"it usually takes {duration(phase.expected_s)} here"
+        if phase.expected_s
+        else "no earlier start tells how long it takes"
+    )
+    return f"waits{waited} in {phase.title} ({usual}); if it goes on, {stall.code}: {causes()[stall.code].title}"
 
 
 class StartDisplay:

@@ -10,10 +10,17 @@ from planner.serve.process.progress import StartProgress
 def test_a_wait_is_told_with_the_phase_s_usual_time() -> None:
     stall = StallSeen(code="workers-hang", phase="load", text="…", times=3, waited_s=180.0)
     progress = StartProgress(expected_s={"load": 42.0}, earlier_starts=2).after([PhaseStarted(phase="load")], at_s=9.0)
-    assert stall_line(stall, progress.view(at_s=200.0)) == (
-        "waits for 3 min 0 s in weights; weights usually takes 42.0 s: workers-hang?"
+    said = stall_line(stall, progress.view(at_s=200.0))
+    assert said.startswith(
+        "waits for 3 min 0 s in weights (it usually takes 42.0 s here); if it goes on, workers-hang: "
     )
-    assert "usually" not in stall_line(stall, StartProgress().view(at_s=200.0))
+    assert "no earlier start tells" in stall_line(stall, StartProgress().view(at_s=200.0))
+
+
+def test_a_wait_before_any_phase_is_told_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:
+    stall = StallSeen(code="workers-hang", phase="", text="…", times=1, waited_s=60.0)
+    StartDisplay(StartProgress(), launch_s=0.0).show([stall], at_s=61.0)
+    assert "waits for 1 min 0 s in configuration" in capsys.readouterr().err
 
 
 def test_what_was_over_before_anybody_watched_has_no_time_left(capsys: pytest.CaptureFixture[str]) -> None:
