@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sys
 import time
@@ -114,6 +115,7 @@ def _show(run: Run, last: Event | None, found: StartReport, *, json_lines: bool)
     from planner.serve.process.progress import duration
 
     narrate("")
+    _tell_of_log(run)
     if found.outcome == "ready":
         write(f"ready    {run.url}")
         write(f"run      {run.id}   (m35-plan stop, attach, verify, calibrate)")
@@ -136,6 +138,15 @@ def _show(run: Run, last: Event | None, found: StartReport, *, json_lines: bool)
         if not found.was_ready:
             say("error", "the server was stopped before it was ready")
     return found
+
+
+def _tell_of_log(run: Run) -> None:
+    """Say where the log was replaced by what is not read: nothing in the report is from it then."""
+    with contextlib.suppress(OSError):
+        try:
+            run.open_log().close()
+        except UnsafePath as error:
+            say("warning", f"the log is not read: {error}")
 
 
 def _exit_code(found: StartReport) -> int:

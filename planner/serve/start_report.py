@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hw_specs.errors import reason_of
-from planner.errors import PlannerError, VerifyFailed
+from planner.errors import PlannerError, UnsafePath, VerifyFailed
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document, to_value
 from planner.serve.log.comparison import Comparison, Predicted, compare
@@ -50,12 +50,13 @@ class StartReport:
 def report_start(run: Run, last: Event | None = None) -> StartReport:
     """Return what the start of `run` came to and keep it as ``report.json`` in its directory.
 
-    `last` is the last event of a follower; without it the records of the run decide.
+    `last` is the last event of a follower; without it the records of the run decide. Nothing is taken from a log that
+    is no plain file of this user any more: `Run.read_log` says why.
 
     Raises:
-        UnsafePath: when another user may have written what the run said.
+        UnsafePath: when another user may have written the run's records.
     """
-    start = parse_log(run.read_log(first_bytes=HEAD_BYTES))
+    start = parse_log(_head(run))
     measured = read_measured(start)
     if isinstance(last, ServerReady):
         # The log rounds and may lack the block count; the server itself knows both exactly.
@@ -103,11 +104,18 @@ def _outcome(status: RunStatus, last: Event | None, *, was_ready: bool) -> Outco
     return "open"
 
 
+def _head(run: Run) -> bytes:
+    try:
+        return run.read_log(first_bytes=HEAD_BYTES)
+    except UnsafePath:
+        return b""
+
+
 def _excerpt(run: Run) -> LogExcerpt:
     try:
         with run.open_log() as file:
             return read_excerpt(file)
-    except OSError:
+    except (OSError, UnsafePath):
         return NOTHING
 
 

@@ -55,7 +55,7 @@ def command(server: str, every_s: float, window_s: float, count: int | None, as_
     try:
         while True:
             try:
-                page = read_metrics(url)
+                page = _figures(read_metrics(url))
             except VerifyFailed:
                 failures += 1
                 if not looks or failures >= MOST_FAILURES:
@@ -95,6 +95,19 @@ def _server(name: str) -> tuple[str, Plan | None]:
             f"run `{run.id}` does not run any more, so there is nothing to watch", hint="`m35-plan runs` lists them"
         )
     return run.url, plan_behind(run)
+
+
+def _figures(page: str) -> str:
+    """The page itself, where it is one of an engine.
+
+    Raises:
+        VerifyFailed: where it holds none of the engine's figures.
+    """
+    if "vllm:" not in page:
+        raise VerifyFailed(
+            "/metrics holds none of vLLM's figures", hint="the address must be the engine's own, not a router's"
+        )
+    return page
 
 
 class _Forecasts:

@@ -42,7 +42,8 @@ def read_metrics(url: str, *, timeout_s: float = 5.0) -> str:
     except Unanswered as fault:
         raise VerifyFailed(shown(fault.text, characters=200)) from fault
     if answer.status != 200:
-        raise VerifyFailed(f"/metrics answered {answer.status}: {shown(answer.text, characters=200)}")
+        said = shown(answer.text, characters=200)
+        raise VerifyFailed(f"/metrics answered {answer.status}" + (f": {said}" if said else ""))
     return answer.text
 
 

@@ -4,7 +4,8 @@
 
 Faults: ``never-ready`` stops before the last lines, ``health-500`` answers 500, ``health-slow`` never answers,
 ``health-garbage`` answers no HTTP, ``die-after-ready`` exits 1 once healthy, ``end-after-ready`` 0, ``crash`` exits 1
-at the end of the log, ``segfault`` kills itself with SIGKILL. Workers ignore SIGTERM, as an engine
+at the end of the log, ``segfault`` kills itself with SIGKILL, ``hang`` says again and again that nobody answers,
+``pipe`` and ``link`` put something else in the place of the log and get ready. Workers ignore SIGTERM, as an engine
 busy in a kernel does.
 """
 
@@ -20,6 +21,13 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+WAIT = (
+    b"(EngineCore pid=7) INFO %s [shm_broadcast.py:466] No available shared memory broadcast block found in "
+    b"60 seconds. "
+    b"This typically happens when some processes are hanging or doing some time-consuming work "
+    b"(e.g. compilation, weight/kv cache quantization).\n"
+)
 
 
 def main() -> None:
@@ -47,6 +55,9 @@ def main() -> None:
     lines = options.log.read_bytes().splitlines(keepends=True)
     ending = next((i for i, line in enumerate(lines) if b"Application startup complete" in line), len(lines))
     shown = lines[: ending + 1]
+    if options.fault == "hang":
+        loading = next(i for i, line in enumerate(lines) if b"% Completed" in line)
+        shown = lines[: loading + 1]
     if options.fault == "never-ready":
         shown = shown[:-1]
     listener = socket.create_server((options.host, options.port))
@@ -55,6 +66,14 @@ def main() -> None:
     for line in shown:
         sys.stdout.buffer.write(line)
     sys.stdout.buffer.flush()
+    if options.fault in ("pipe", "link"):
+        log = Path("/proc/self/fd/1").readlink()
+        log.rename(log.with_suffix(".old"))
+        os.mkfifo(log) if options.fault == "pipe" else log.symlink_to("/dev/null")
+    while options.fault == "hang":
+        sys.stdout.buffer.write(WAIT % time.strftime("%m-%d %H:%M:%S").encode())
+        sys.stdout.buffer.flush()
+        time.sleep(0.2)
     if options.fault == "crash":
         sys.exit(1)
     if options.fault == "segfault":
