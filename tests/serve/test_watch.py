@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -121,6 +122,33 @@ def test_what_is_not_as_planned_is_named_with_what_to_change(answer: Plan) -> No
     chats = forecast(answer, Workload(prompt_tokens=128, output_tokens=8, turns=2, concurrency=1))
     (one,) = remarks(Sample(**(_fields(slow) | {"ttft_ms": 10 * chats.ttft_ms.high})), plan=answer, forecast=chats)
     assert "forecast for chats of 2 turns, each 128 tokens in, 8 out, 1 at once" in one.message
+
+
+def drafted(n: int, *, accepted: float) -> str:
+    return page(n) + (
+        f'vllm:spec_decode_num_drafts_total{{engine="0"}} {40 * n}.0\n'
+        f'vllm:spec_decode_num_accepted_tokens_total{{engine="0"}} {40 * n * accepted}\n'
+    )
+
+
+@pytest.mark.parametrize(("accepted", "length"), [(1.5, 2.5), (0.0, 1.0), (1e9, None), (float("inf"), None)])
+def test_the_tokens_of_a_drafted_step_are_read_off_the_server(accepted: float, length: float | None) -> None:
+    assert sample(drafted(1, accepted=accepted), drafted(9, accepted=accepted)).acceptance_length == length
+    assert sample(page(1), page(9)).acceptance_length is None
+
+
+def test_a_forecast_for_a_watched_server_counts_on_what_its_draft_gives() -> None:
+    load = window(drafted(0, accepted=1.53), drafted(9, accepted=1.53)).load()
+    assert load is not None and load.acceptance_length == 2.5
+    fast, slow = (plan(PlanRequest(gpus=parse_gpus("8xH200"), num_speculative_tokens=3)) for _ in range(2))
+    assert forecast(fast, load).tpot_ms.expected < forecast(slow, replace(load, acceptance_length=1.0)).tpot_ms.expected
+
+
+def test_a_draft_that_is_seldom_right_is_named() -> None:
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), num_speculative_tokens=3))
+    (one,) = remarks(sample(drafted(1, accepted=0.1), drafted(9, accepted=0.1)), plan=answer, forecast=None)
+    assert one.code == "acceptance-below-forecast" and "1.10 tokens" in one.message
+    assert not remarks(sample(drafted(1, accepted=1.0), drafted(9, accepted=1.0)), plan=answer, forecast=None)
 
 
 def test_a_gpu_that_holds_more_than_planned_is_named(answer: Plan) -> None:

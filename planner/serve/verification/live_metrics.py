@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from planner.facts.drafts import draft_facts
 from planner.serve.prometheus import samples
 
 RUNNING = "vllm:num_requests_running"
@@ -14,6 +15,9 @@ GENERATED_TOKENS = "vllm:generation_tokens_total"
 PREEMPTIONS = "vllm:num_preemptions_total"
 FINISHED = "vllm:request_success_total"
 TTFT = "vllm:time_to_first_token_seconds"
+DRAFTS = "vllm:spec_decode_num_drafts_total"
+DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
+ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +57,7 @@ def read_counters(text: str, *, at_s: float) -> Counters:
     >>> read_counters(page, at_s=0).get("vllm:num_requests_running")
     2.0
     """
-    wanted = {RUNNING, WAITING, KV_USE, PROMPT_TOKENS, GENERATED_TOKENS, PREEMPTIONS, FINISHED}
+    wanted = {RUNNING, WAITING, KV_USE, PROMPT_TOKENS, GENERATED_TOKENS, PREEMPTIONS, FINISHED, DRAFTS, ACCEPTED}
     wanted |= {f"{TTFT}_sum", f"{TTFT}_count"}
     found: dict[str, float] = {}
     for sample in samples(text):
@@ -78,6 +82,17 @@ def live_metrics(now: Counters, before: Counters | None) -> LiveMetrics:
         finished=_whole(now.get(FINISHED)),
         preemptions=_whole(now.get(PREEMPTIONS)),
     )
+
+
+def acceptance_length(now: Counters, before: Counters | None) -> float | None:
+    """Return the mean tokens of a drafted step between two looks: the accepted ones, and the target's own.
+
+    None where nothing was drafted, or more than any draft may propose. Source: vllm/v1/spec_decode/metrics.py.
+    """
+    drafts, accepted = _gain(now, before, DRAFTS), _gain(now, before, ACCEPTED)
+    if not drafts or accepted is None or accepted > drafts * draft_facts().most.value:
+        return None
+    return 1 + accepted / drafts
 
 
 def _whole(value: float | None) -> int | None:

@@ -14,8 +14,16 @@ from planner.facts.policy import policy
 from planner.planning.answer import Plan
 from planner.rendering.envelope import document
 from planner.serve.prometheus import number, samples
-from planner.serve.verification.live_metrics import TTFT, Counters, LiveMetrics, live_metrics, read_counters
+from planner.serve.verification.live_metrics import (
+    TTFT,
+    Counters,
+    LiveMetrics,
+    acceptance_length,
+    live_metrics,
+    read_counters,
+)
 from planner.speed.answer import SpeedForecast
+from planner.speed.drafting import tokens_per_step
 from planner.speed.workload import Workload
 
 ITL = ("vllm:inter_token_latency_seconds", "vllm:time_per_output_token_seconds")
@@ -124,7 +132,7 @@ class Remark:
     cure: str
 
 
-@document("watch", "2.0")
+@document("watch", "2.1")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
     """A server at one moment, with percentiles over the window before it; None is what is not known."""
@@ -152,6 +160,8 @@ class Sample:
     preemptions: int | None
     """Times in the window."""
     gpus: tuple[GpuActivity, ...]
+    acceptance_length: float | None = None
+    """Mean tokens of a drafted step in the window; None where nothing was drafted."""
     remarks: tuple[Remark, ...] = ()
 
 
@@ -202,6 +212,7 @@ class Window:
             finished=live.finished,
             preemptions=None if new is None or old is None else new - old if new >= old else new,
             gpus=now.gpus,
+            acceptance_length=acceptance_length(now.counters, first.counters),
         )
 
     def rates(self) -> tuple[LiveMetrics, ...]:
@@ -216,12 +227,14 @@ class Window:
         prompt, answer = now.prompt.since(first.prompt), now.answer.since(first.answer)
         # Latencies are of requests: what they shared the server with does not get less by the idle time around them.
         busy = [one.running + (one.waiting or 0) for one in self.rates() if one.running]
+        drafted = acceptance_length(now.counters, first.counters)
         if answer.count < ENOUGH or not prompt.mean or not answer.mean or not busy:
             return None
         return Workload(
             prompt_tokens=_rounded(prompt.mean),
             output_tokens=_rounded(answer.mean),
             concurrency=_rounded(sum(busy) / len(busy)),
+            acceptance_length=None if drafted is None else round(drafted, 1),
         )
 
 
@@ -248,7 +261,7 @@ def remarks(sample: Sample, *, plan: Plan | None, forecast: SpeedForecast | None
             found.append(Remark(code="queue", message=message, cure="add a server"))
         # With room left a request waits for its turn in a step, and nothing is wrong.
     if plan is not None:
-        found += _memory(sample, plan)
+        found += [*_memory(sample, plan), *_accepted(sample, plan)]
     if forecast is not None:
         found += _slow(sample, forecast)
     return tuple(found)
@@ -272,6 +285,19 @@ def _memory(sample: Sample, plan: Plan) -> list[Remark]:
     worst = max(over, key=lambda gpu: gpu.used_bytes or 0)
     message = f"GPU {worst.index} holds {format_gib(worst.used_bytes or 0)} GiB, planned are {format_gib(budget)}"
     return [Remark(code="memory", message=message, cure="look who else is on it: `m35-plan detect`")]
+
+
+def _accepted(sample: Sample, plan: Plan) -> list[Remark]:
+    """A draft whose tokens are accepted less often than in any case that speed counts on."""
+    settings, seen = plan.settings, sample.acceptance_length
+    if seen is None or settings.spec_method is None:
+        return []
+    least = tokens_per_step(settings.num_speculative_tokens, "slow", method=settings.spec_method)
+    if seen >= least:
+        return []
+    message = f"a drafted step gives {seen:.2f} tokens, at least {least:.2f} were expected"
+    cure = "is it the draft of this very model? without it a step costs less"
+    return [Remark(code="acceptance-below-forecast", message=message, cure=cure)]
 
 
 def _most(plan: Plan) -> int:

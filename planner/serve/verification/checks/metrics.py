@@ -10,12 +10,11 @@ from planner.serve.prometheus import Sample, samples
 from planner.serve.verification.checks.chat import GREETING
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import brief
+from planner.serve.verification.live_metrics import ACCEPTED, DRAFTED, DRAFTS
 from planner.settings import DRAFT_MODELS
 from planner.speed.drafting import tokens_per_step as tokens_of_step
 
 CACHE = "vllm:cache_config_info"
-DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
-ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
 ENOUGH_DRAFTED = 12
 """Fewer tell nothing of a rate."""
 COUNTERS_LAG_S = 5.0
@@ -86,13 +85,14 @@ def speculative(probe: Probe) -> str:
     deadline = time.monotonic() + COUNTERS_LAG_S
     while (after := _drafts(probe) or before) == before and time.monotonic() < deadline:
         time.sleep(0.1)
-    drafted, accepted = after[0] - before[0], after[1] - before[1]
+    drafted, accepted, steps = (new - old for new, old in zip(after, before, strict=True))
     method = probe.expect.spec_method or "eagle"
     if accepted <= 0 and method not in DRAFT_MODELS:
         return f"none of {drafted:.0f} drafted tokens accepted: the answer repeats nothing"
     if accepted <= 0:
         raise Failed(f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted", "is it the draft of this very model?")
     seen = f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted, {accepted / drafted:.0%}"
+    seen += f", {1 + accepted / steps:.2f} tokens a step" if steps > 0 else ""
     least = _least_share(planned or 1, method)
     if drafted >= ENOUGH_DRAFTED and accepted / drafted < least:
         raise Doubtful(
@@ -106,10 +106,13 @@ def _least_share(tokens_per_step: int, method: str) -> float:
     return (tokens_of_step(tokens_per_step, "slow", method=method) - 1) / tokens_per_step
 
 
-def _drafts(probe: Probe) -> tuple[float, float] | None:
-    """Drafted and accepted tokens over all engines; None where nothing is drafted."""
+def _drafts(probe: Probe) -> tuple[float, float, float] | None:
+    """Drafted and accepted tokens and drafted steps over all engines; None where nothing is drafted."""
     found = _metrics(probe)
     if not any(sample.name == DRAFTED for sample in found):
         return None
-    drafted = sum(sample.value for sample in found if sample.name == DRAFTED)
-    return drafted, sum(sample.value for sample in found if sample.name == ACCEPTED)
+
+    def total(name: str) -> float:
+        return sum(sample.value for sample in found if sample.name == name)
+
+    return total(DRAFTED), total(ACCEPTED), total(DRAFTS)
