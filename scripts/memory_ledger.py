@@ -17,7 +17,7 @@ from hw_specs.units import GIB, MIB, format_gib, format_tokens
 from planner import PlanRequest, plan
 from planner.facts.release import resolve_release
 from planner.memory.activation import activation_phases, images_of_a_step
-from planner.memory.ledger import RankBudget, rank_budgets
+from planner.memory.budget import RankBudget, rank_budgets
 from planner.memory.weights import rank_weights
 from planner.planning.answer import Plan
 

@@ -17,8 +17,8 @@ from planner.accuracy.fit import Term, fit_graphs, fit_outside_torch, most_layer
 from planner.accuracy.rows import Reading, Start, single_readings
 from planner.facts.overheads import overhead_facts
 from planner.facts.release import resolve_release
+from planner.memory.budget import RankBudget, rank_budgets
 from planner.memory.kv_cache import kv_bytes_per_token
-from planner.memory.ledger import RankBudget, rank_budgets
 from planner.memory.term import Term as LedgerTerm
 from planner.memory.term import used
 from planner.planning.choose import make_plan

@@ -25,7 +25,7 @@ from planner.accuracy.evaluate import (
 )
 from planner.accuracy.rows import FORECAST_BEFORE, NEWEST, OWN, SEVERAL, OwnStart, own_starts
 from planner.checkpoint.preset import load_preset
-from planner.memory.ledger import RankBudget
+from planner.memory.budget import RankBudget
 from planner.memory.overheads import draft_embeddings_bytes
 from planner.memory.term import used
 from planner.settings import Settings

@@ -22,7 +22,7 @@ from planner.accuracy.evaluate import (
 )
 from planner.accuracy.rows import PublicStart, models, public_starts
 from planner.memory.activation import first_start_excess_bytes
-from planner.memory.ledger import RankBudget
+from planner.memory.budget import RankBudget
 from planner.settings import Settings
 
 

@@ -9,8 +9,8 @@ from planner.facts.release import known_versions, parse_version
 from planner.facts.vllm import VllmFacts, vllm_facts
 from planner.facts.weight_formats import weight_formats
 from planner.memory.activation import first_start_excess_bytes
+from planner.memory.budget import RankBudget
 from planner.memory.layouts import tensor_parallel_limit
-from planner.memory.ledger import RankBudget
 from planner.planning.answer import PlanWarning
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question

@@ -7,8 +7,8 @@ from typing import Literal
 
 from hw_specs.frozen import dataclass
 from planner.facts.policy import policy
+from planner.memory.budget import RankBudget
 from planner.memory.kv_cache import KvGeometry
-from planner.memory.ledger import RankBudget
 from planner.memory.term import Bound
 from planner.planning.answer import KvCache, Verdict
 from planner.planning.question import Question

@@ -9,7 +9,7 @@ from hw_specs.frozen import dataclass
 from planner.facts.policy import Batch, policy
 from planner.facts.release import BatchTier
 from planner.facts.vllm import vllm_facts
-from planner.memory.ledger import rank_budgets
+from planner.memory.budget import rank_budgets
 from planner.memory.term import Bound
 from planner.planning.answer import VERDICTS
 from planner.planning.calibration import pick_calibration

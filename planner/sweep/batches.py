@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from planner.facts.policy import Batch, policy
 from planner.facts.release import Release
-from planner.memory.ledger import rank_budgets
+from planner.memory.budget import rank_budgets
 from planner.model import ModelSpec
 from planner.planning.answer import VERDICTS
 from planner.planning.question import default_batch

@@ -3,7 +3,7 @@
 A batch that the grid leaves open is the engine's own here; :mod:`planner.sweep.batches` gives rows that do not start
 with it the smaller one that a plan would take.
 
-What depends on the layout and the length is computed once per cell by :mod:`planner.memory.ledger` itself;
+What depends on the layout and the length is computed once per cell by :mod:`planner.memory.budget` itself;
 utilization and concurrency, which only enter comparisons, are numpy axes.
 """
 
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from planner.facts.release import Release
-from planner.memory.ledger import RankBudget, rank_budgets
+from planner.memory.budget import RankBudget, rank_budgets
 from planner.memory.term import Bound, Bounds
 from planner.model import ModelSpec
 from planner.planning.answer import VERDICTS

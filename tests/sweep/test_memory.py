@@ -13,7 +13,7 @@ from planner import plan
 from planner.checkpoint import load_preset
 from planner.errors import InvalidRequest
 from planner.facts.release import resolve_release
-from planner.memory.ledger import rank_budgets
+from planner.memory.budget import rank_budgets
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
 from planner.planning.request import PlanRequest
