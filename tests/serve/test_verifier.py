@@ -232,10 +232,11 @@ def test_a_rejected_draft_fails(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_no_server_can_hold_a_check_longer_than_its_time(fault: str) -> None:
     name = "stream" if fault.startswith("stream") else "chat"
     with fake_server(fault) as server:
-        report = verify(server.url, PLANNED, timeout_s=0.4, checks=selected_checks(only=[name]))
+        # Long enough for a healthy answer on a machine with much else to do; the server would hold it for 20 s.
+        report = verify(server.url, PLANNED, timeout_s=1.5, checks=selected_checks(only=[name]))
     assert report.failed[0].name == name
-    assert re.search("no (complete )?answer within 0.4 s", report.failed[0].seen)
-    assert report.duration_s < 3
+    assert re.search("no (complete )?answer within 1.5 s", report.failed[0].seen)
+    assert report.duration_s < 10
 
 
 def test_nobody_listening_fails_once_and_skips_the_rest() -> None:
@@ -423,5 +424,5 @@ def test_every_check_stands_in_the_how_to() -> None:
 def test_a_low_rate_of_accepted_drafts_is_doubted() -> None:
     told = draft_facts()
     first, second = told.methods["eagle"].low, told.methods["eagle"].low * told.decay
-    assert _least_share(1) == pytest.approx(first)
-    assert _least_share(2) == pytest.approx((first + first * second) / 2)
+    assert _least_share(1, "eagle") == pytest.approx(first)
+    assert _least_share(2, "eagle") == pytest.approx((first + first * second) / 2)
