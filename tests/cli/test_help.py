@@ -29,6 +29,14 @@ def test_every_setting_of_a_plan_stands_in_one_group() -> None:
     assert set(SETTINGS) <= set(names)
 
 
+def test_the_option_that_a_hint_names_is_one_of_the_command_line() -> None:
+    """Hints and errors make the option from the field: `num_speculative_tokens`, `limit_mm_per_prompt_image`."""
+    plan = app.get_command(ROOT, "plan")
+    assert plan is not None
+    taken = {word: param.name for param in plan.params for word in param.opts}
+    assert {option_for(name): name for name in SETTINGS}.items() <= taken.items()
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_page_fits_and_breaks_no_flag(name: str) -> None:
     whole = page(name)
