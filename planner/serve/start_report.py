@@ -51,7 +51,7 @@ def report_start(run: Run, last: Event | None = None) -> StartReport:
     """Return what the start of `run` came to and keep it as ``report.json`` in its directory.
 
     `last` is the last event of a follower; without it the records of the run decide. Nothing is taken from a log that
-    is no plain file of this user any more: `Run.read_log` says why.
+    is not a plain file of this user any more: `Run.read_log` says why.
 
     Raises:
         UnsafePath: when another user may have written the run's records.
