@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.cli.output import Align, number, table
 from planner.cli.page import paragraph
 from planner.settings import draft_words
-from planner.speed.answer import Cost, Energy, Estimate, LayoutSpeed, SpeedSection
+from planner.speed.answer import Cost, Energy, Estimate, LayoutSpeed, SpeedForecast, SpeedSection
 
 _FIGURES = (
     ("output tokens/s", "output_tokens_per_s"), ("output tokens/s per GPU", "output_tokens_per_s_per_gpu"),
@@ -28,11 +28,22 @@ def speed_text(section: SpeedSection) -> str:
 def brief_speed(section: SpeedSection) -> tuple[tuple[str, str], ...]:
     """The load and its forecast in a line each, under their labels."""
     forecast = section.forecast
-    rate = _spread(forecast.output_tokens_per_s, "tokens/s")
+    rate = _spread(forecast.output_tokens_per_s, "tokens/s") + _of_what_is_offered(forecast)
     times = f"TTFT {_spread(forecast.ttft_ms, 'ms')}"
     if forecast.tpot_ms.expected:
         times += f", TPOT {_spread(forecast.tpot_ms, 'ms')}"
     return ("load", f"{load_words(section)}: {rate}"), ("speed", times)
+
+
+def _of_what_is_offered(forecast: SpeedForecast) -> str:
+    """How much of the tokens that a request rate asks for are made, and why it is less; empty where it is not."""
+    load = forecast.workload
+    offered = (load.request_rate or 0.0) * load.output_tokens
+    if not offered or forecast.output_tokens_per_s.expected >= 0.995 * offered:
+        return ""
+    why = "start and end of the run count" if forecast.keeps_up else "the queue grows"
+    why = why if load.concurrency is None else f"{load.concurrency:,} at once are the most"
+    return f", {forecast.output_tokens_per_s.expected / offered:.0%} of the {number(offered)} offered: {why}"
 
 
 def _spread(estimate: Estimate, unit: str) -> str:

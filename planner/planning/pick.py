@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 
 from planner.facts.policy import policy
-from planner.planning.ways import Way
+from planner.planning.ways import Way, misses
 from planner.speed.answer import Objective, Targets
 
 
@@ -36,5 +37,8 @@ def pick(ways: Sequence[Way], objective: Objective, targets: Targets) -> Way:
 
 
 def nearest(ways: Sequence[Way], targets: Targets) -> Way:
-    """Return the way that misses the targets least; the first of equals."""
-    return min(ways, key=lambda way: way.miss(targets))
+    """Return the way that misses the targets least, all of them together; the first of equals.
+
+    By the hardest target alone a way would be taken that is hardly nearer to one and much farther from the others.
+    """
+    return min(ways, key=lambda way: prod(misses(way.figures, targets)))

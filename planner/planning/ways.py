@@ -92,14 +92,19 @@ class Way:
 
 def miss(figures: Figures, targets: Targets) -> float:
     """Return how far `figures` miss the worst target, as a factor above 1; 1 when all are met."""
-    factors = [1.0]
+    return max(misses(figures, targets), default=1.0)
+
+
+def misses(figures: Figures, targets: Targets) -> list[float]:
+    """Return how far `figures` miss each target, as factors; 1 for one that is met."""
+    factors = []
     if targets.ttft_ms is not None:
         factors.append(figures.ttft_ms / targets.ttft_ms)
     if targets.tpot_ms is not None:
         factors.append(figures.tpot_ms / targets.tpot_ms)
     if targets.tokens_per_s is not None:
         factors.append(targets.tokens_per_s / figures.output_tokens_per_s)
-    return max(factors)
+    return [max(1.0, factor) for factor in factors]
 
 
 def in_time(figures: Figures, targets: Targets) -> bool:
