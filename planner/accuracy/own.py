@@ -6,7 +6,7 @@ forecast. The ones that took no part in a coefficient are groups of their own.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from hw_specs import get_gpu
@@ -35,6 +35,8 @@ _COMPONENTS = {
     "outside_torch": ("non_torch_bytes",),
     "graphs": ("graphs_actual_bytes",),
 }
+_FORECAST_METHODS = (None, "eagle")
+"""Methods of a draft that plans knew when the starts were forecast; starts with another were forecast without it."""
 
 
 def own_groups() -> tuple[Group, ...]:
@@ -42,7 +44,7 @@ def own_groups() -> tuple[Group, ...]:
     one = [(OWN, row) for row in own_starts(OWN).startups if row.model_runner == 2]
     several = [(SEVERAL, row) for row in own_starts(SEVERAL).startups]
     newest = [(name, row) for name in NEWEST for row in own_rows(name) if row.status == "ready"]
-    before = [one for one in newest if one[0] in FORECAST_BEFORE]
+    before = [one for one in newest if one[0] in FORECAST_BEFORE and _method(one[1]) in _FORECAST_METHODS]
     unseen = [one for one in several + newest if not _fitted(*one)]
     groups: tuple[tuple[str, list[tuple[str, OwnStart]], Callable[[OwnStart], bool]], ...] = (
         ("one H200, 0.26: eager, or compiled before", one, lambda row: row.compile_cache != "cold"),
@@ -51,7 +53,7 @@ def own_groups() -> tuple[Group, ...]:
         ("two and four H100, 0.26", several, lambda row: row.compile_cache != "warm"),
         ("H100 and H200, 0.33: first starts", newest, lambda row: row.compile_cache != "warm"),
         ("later starts, 0.26 and 0.33", several + newest, lambda row: row.compile_cache == "warm"),
-        ("two and four H200, 0.33: forecast before they were made", before, lambda _: True),
+        ("one to four H200, 0.33: forecast before they were made", before, lambda _: True),
         ("0.26 and 0.33: starts that no fit saw", unseen, lambda _: True),
     )
     found = []
@@ -69,8 +71,17 @@ def _fitted(source: str, row: OwnStart) -> bool:
 
 
 def own_rows(source: str) -> list[OwnStart]:
-    """The starts of this architecture in a data file; other models in it have dimensions of their own."""
-    return [row for row in own_starts(source).startups if not row.model]
+    """The starts of this architecture that a plan can say; other models in a file have dimensions of their own."""
+    return [row for row in own_starts(source).startups if not row.model and not row.other_flags]
+
+
+def _draft(row: OwnStart) -> Mapping[str, object]:
+    """Method and tokens of a start's draft, the model's own three tokens where nothing else is said."""
+    return row.speculation or ({"method": "eagle", "num_speculative_tokens": 3} if row.draft else {})
+
+
+def _method(row: OwnStart) -> object:
+    return _draft(row).get("method")
 
 
 def own_startup(row: OwnStart, source: str = OWN, stage: int = 0) -> Startup:
@@ -90,8 +101,8 @@ def own_startup(row: OwnStart, source: str = OWN, stage: int = 0) -> Startup:
         gpus=GpuSet(spec=get_gpu(campaign.gpu), count=count, memory_override_bytes=sizes["total_bytes"]),
         vllm_version=campaign.vllm_version,
         settings=asked(
-            Settings, row, replicas=1, num_speculative_tokens=3 if row.draft else 0,
-            spec_method="eagle" if row.draft else None, load_format="mistral",
+            Settings, row, replicas=1, num_speculative_tokens=_draft(row).get("num_speculative_tokens", 0),
+            spec_method=_method(row), load_format="mistral",
             gpu_memory_utilization=row.gpu_memory_utilization or campaign.gpu_memory_utilization,
         ),
         measured={key.removesuffix("_bytes") + "_gib": size / GIB for key, size in sizes.items()},

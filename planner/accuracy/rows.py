@@ -8,7 +8,7 @@ from planner.facts.record import Record, door, read
 
 OWN = "measured/startups-h200-0.26.json"
 SEVERAL = "measured/startups-h100-tp-0.26.json"
-FORECAST_BEFORE = tuple(f"measured/startups-h200-0.33-{campaign}.json" for campaign in ("tp2", "load", "tp4"))
+FORECAST_BEFORE = tuple(f"measured/startups-h200-0.33-{campaign}.json" for campaign in ("tp2", "load", "tp4", "one"))
 """Campaigns of which every start was forecast before it was made."""
 NEWEST = ("measured/startups-h100-0.33.json", "measured/startups-h200-0.33.json", *FORECAST_BEFORE)
 
