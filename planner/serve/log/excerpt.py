@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import BinaryIO
 
-from planner.serve.log.patterns import log_patterns
+from planner.serve.log.patterns import any_of, log_patterns
 from planner.serve.log.verdict import Diagnosis, LogLine
 
 HEAD_BYTES = 4 << 20
@@ -96,7 +96,7 @@ def read_excerpt(file: BinaryIO) -> LogExcerpt:
 def _telling() -> re.Pattern[bytes]:
     """One expression for every text that a telling line of a running server holds."""
     needles = (*log_patterns().needles_once_ready.texts, "Traceback (most recent call last)")
-    return re.compile(b"|".join(re.escape(needle.encode()) for needle in needles))
+    return re.compile(any_of(needles).encode())
 
 
 class _Kept:

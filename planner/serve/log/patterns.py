@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 
 from planner.errors import UnknownVersion
 from planner.facts.log_lines import FailureLine, Weight, log_lines
@@ -13,10 +13,9 @@ from planner.serve.log.causes import WEIGHTS, causes
 from planner.serve.log.events import ENDINGS
 from planner.serve.prometheus import MOST
 
-LONGEST_KEPT = 400
-"""Characters of a line of which it is kept whether it holds something."""
+_Tree = dict[str, "_Tree"]
+"""Letter → what may follow it."""
 _GIB = 2**30
-_NUMBER = re.compile(r"\d+")
 _SUFFIX = {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -68,28 +67,36 @@ class FatalPattern:
 
 
 class Needles:
-    """Texts, and whether a line holds one of them. A server that runs prints lines that differ in their numbers only:
-    what was found of one is kept for the others."""
+    """Texts, and whether a line holds one of them: all of them are looked for in one walk over the line."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self.texts = tuple(sorted(texts))
-        shapes = tuple((text, _shape(text)) for text in self.texts)
-
-        @lru_cache(maxsize=4096)
-        def near(shape: str) -> tuple[str, ...]:
-            return tuple(text for text, own in shapes if own in shape)
-
-        self._near = near
+        self._any = re.compile(any_of(self.texts))
 
     def in_line(self, text: str) -> bool:
         """Whether `text` holds one of them."""
-        near = self._near(_shape(text)) if len(text) <= LONGEST_KEPT else self.texts
-        return any(one in text for one in near)
+        return self._any.search(text) is not None
 
 
-def _shape(text: str) -> str:
-    """A text without its numbers; what stands in another text, stands in its shape too."""
-    return _NUMBER.sub("0", text)
+def any_of(texts: Iterable[str]) -> str:
+    """Return an expression that is found where one of `texts` stands: what several begin with is looked at once.
+
+    >>> any_of(["Xid", "XLA", "Xids"])
+    'X(?:LA|id)'
+    """
+    tree: _Tree = {}
+    every = sorted(set(texts))
+    for text in every:
+        if not any(other != text and other in text for other in every):
+            branch = tree
+            for letter in text:
+                branch = branch.setdefault(letter, {})
+    return _ways(tree)
+
+
+def _ways(tree: _Tree) -> str:
+    ways = [re.escape(letter) + _ways(branch) for letter, branch in tree.items()]
+    return "".join(ways) if len(ways) < 2 else f"(?:{'|'.join(ways)})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
