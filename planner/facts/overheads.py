@@ -72,6 +72,8 @@ class Segments(Bounded):
     """With tensor parallelism over a fast link torch has this much reserved and free when the engine takes stock."""
     held_until: str
     """From this release on the copy of the embedding is kept only where a hidden state holds no GEMM workspace."""
+    held_architectures: tuple[str, ...]
+    """Prefixes of compute capabilities that kept it until then without biases in QKV."""
     held_formats: tuple[str, ...]
     """Weight formats with which it was seen at all."""
 

@@ -200,17 +200,18 @@ def held_copy_bytes(shape: RankShape, *, worst: bool = False) -> int:
     It counts where the budget counts what torch has reserved, until the GEMM library's workspace is made before the
     engine takes stock. That workspace takes the smallest free block that holds it: the copy's, where a hidden state is
     smaller than the workspace, or none of its size is free. First starts with biases in QKV had none free until one
-    release: 16-bit layers and two of three in four bits, FP8 not; without biases two of one model on one card, and
-    three did.
+    release: 16-bit layers and two of three in four bits, FP8 not; without biases those of compute capability 12, four
+    starts of three models on two cards, and no other.
     """
     release, text, facts = shape.release, shape.vision is None, overhead_facts().segments
     counts = release.buffers_counted and release.workspace_counted and shape.tensor_parallel_size == 1
     if shape.enforce_eager or not counts or not text or not shape.first_stage:
         return 0
     small = 2 * shape.max_num_batched_tokens * shape.model.hidden_size < _workspace_bytes(shape)
-    biases = shape.model.qkv_bias and parse_version(release.version) < parse_version(facts.held_until)
+    before = parse_version(release.version) < parse_version(facts.held_until)
+    seen = before and (shape.model.qkv_bias or shape.gpu.architecture.startswith(facts.held_architectures))
     formats = all(group.mlp.name in facts.held_formats for group in shape.model.layers)
-    kept = worst or (formats and (small or biases))
+    kept = worst or (formats and (small or seen))
     return 2 * shape.model.vocab_size * shape.model.hidden_size if kept else 0
 
 
