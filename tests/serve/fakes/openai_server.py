@@ -10,8 +10,9 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,6 +30,7 @@ ANSWERS = (
     (r"Repeat this number and nothing else: (\d+)", lambda found: found[1]),
     (r"Count from 1", lambda _found: "1\n2\n3\n4\n5\n6\n7\n8\n"),
     (r"every number from 1 to (\d+)", lambda found: " ".join(map(str, range(1, int(found[1]) + 1)))),
+    (r"celsius", lambda _found: "It is sunny in Paris, 21 degrees."),
     (r"three primary colours", lambda _found: "Red, yellow and blue."),
 )
 """What a model knows."""
@@ -52,6 +54,20 @@ vllm:kv_cache_usage_perc{{engine="0"}} 0.0
 """
 
 
+@dataclass
+class Made:
+    """An answer before it is sent, whole or as a stream."""
+
+    message: dict[str, Any]
+    finish: str
+    prompt_tokens: int
+    tokens: list[dict[str, Any]] | None
+
+
+Spoil = Callable[[Made, dict[str, Any]], None]
+"""Changes an answer to a request."""
+
+
 class FakeServer(ThreadingHTTPServer):
     daemon_threads = True
     # Connections that a client left open must not hold up the end of a test.
@@ -65,6 +81,7 @@ class FakeServer(ThreadingHTTPServer):
         self.told_long = False
         self.paths: list[str] = []
         self.closing = threading.Event()
+        self.spoil: Spoil | None = None
 
     @property
     def url(self) -> str:
@@ -75,8 +92,9 @@ class FakeServer(ThreadingHTTPServer):
 
 
 @contextmanager
-def fake_server(fault: str = "", *, api_key: str | None = None) -> Iterator[FakeServer]:
+def fake_server(fault: str = "", *, api_key: str | None = None, spoil: Spoil | None = None) -> Iterator[FakeServer]:
     server = FakeServer(fault, api_key)
+    server.spoil = spoil
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -212,19 +230,22 @@ class Handler(BaseHTTPRequestHandler):
         self.server.drafts += 3
         message, finish = self.message(body, effort, image)
         finish = self.cut(message, body, finish)
+        said = max(1, len(str(message["content"]).split()))
+        tokens = logprobs(str(message["content"]), fault) if body.get("logprobs") else None
+        made = Made(message, finish, words + 10, tokens)
+        if self.server.spoil is not None:
+            self.server.spoil(made, body)
+        message, finish, prompt = made.message, made.finish, made.prompt_tokens
         if body.get("stream"):
             return self.stream(message, finish)
-        prompt, said = words + 10, max(1, len(str(message["content"]).split()))
-        if fault == "few-tokens":
-            prompt = 7
         usage = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
         if fault == "wrong-usage":
             usage["total_tokens"] += 1
         if fault == "other-role":
             message["role"] = "user"
         choice: dict[str, Any] = {"message": message, "finish_reason": finish}
-        if body.get("logprobs"):
-            choice["logprobs"] = {"content": logprobs(str(message["content"]), fault)}
+        if made.tokens is not None:
+            choice["logprobs"] = {"content": made.tokens}
         name = {"misrouted": "other/model", "aliased": "m"}.get(fault, body["model"])
         return self.send(200, {"model": name, "choices": [choice], "usage": usage})
 
@@ -318,8 +339,6 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "fickle":
             self.server.drafts += 2
             return f"{('Yes', 'No', 'Maybe', 'Never')[self.server.drafts % 4]}, {known}"
-        if fault == "no-schema" and "as JSON" in question:
-            return "95"
         return known
 
     def stream(self, message: dict[str, Any], finish: str) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from planner.serve.check import Doubtful, Failed
 from planner.serve.verification.checks.consistency import must_agree
+from planner.serve.verification.checks.knowledge import knows
 from planner.serve.verification.checks.probe import THINKING_TOKENS, Answer, Probe, text_of
+from planner.serve.verification.checks.sanity import BROKEN_HINT
 from planner.serve.verification.checks.server import brief
 
 GREETING = "Say hello in one short sentence."
 QUESTION = "What is 17 times 23? Think first, then answer with the number."
 RIGHT = "391"
-TRACE_MARKS = ("[THINK]", "[/THINK]")
+TRACE_MARKS = ("[THINK]", "[/THINK]", "<think>", "</think>")
 PARSER_HINT = "start the server with --reasoning-parser mistral"
 
 
@@ -62,6 +64,12 @@ def reasoning_high(probe: Probe) -> str:
             f"the answer {RIGHT} is in the reasoning, the content is {brief(answer.content, 60)!r}",
             "reasoning and content are swapped: `--reasoning-parser mistral` for this model",
         )
+    if not answer.content.strip() and answer.finish_reason == "stop":
+        raise Failed(
+            f"all of it is reasoning, the content is empty: {brief(answer.reasoning[-60:], 60)!r}", PARSER_HINT
+        )
+    if answer.finish_reason == "stop" and RIGHT not in answer.content and knows(probe):
+        raise Failed(f"17 times 23 is {RIGHT}, the content is {brief(answer.content, 60)!r}", BROKEN_HINT)
     return f"reasoning {brief(answer.reasoning, 40)!r}, content {brief(answer.content, 40)!r}"
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 
 from hw_specs.parsing import BadJson, parse_json
 from planner.serve.check import Doubtful, Failed, Skipped
-from planner.serve.verification.checks.knowledge import FILLER, SUM
+from planner.serve.verification.checks.knowledge import FILLER, SUM, knows
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
 from planner.serve.verification.checks.sanity import BROKEN_HINT, must_be_sane
 from planner.serve.verification.checks.server import brief, dig
@@ -19,8 +20,12 @@ FREED_S = 10.0
 """How long an engine may take to notice that a client has gone."""
 USAGE_TOKENS = 2
 _ALMOST_ZERO = 1e-6
+_ROUNDED = 0.01
+"""What half precision may add to a sum of two."""
 _LEAST_LIKELY = -math.log(1e6)
 """No vocabulary has a million tokens, so that the likeliest of one is never less likely than this."""
+_LEAST_MEAN = -5.0
+"""A simple question is answered with tokens that the model is surer of than of one in 150 (assumed)."""
 _SCHEMA = {
     "type": "object",
     "properties": {"sum": {"type": "integer"}},
@@ -77,6 +82,9 @@ def logprobs(probe: Probe) -> str:
         for one in (value, *_others(token)):
             if not isinstance(one, (int, float)) or not math.isfinite(one) or one > _ALMOST_ZERO:
                 raise Failed(f"a log probability of {one!r}", BROKEN_HINT)
+        together = sum(math.exp(one) for one in _others(token))
+        if together > 1 + _ROUNDED:
+            raise Failed(f"two tokens of probability {together:.2f} together", BROKEN_HINT)
         if isinstance(value, (int, float)) and value < _LEAST_LIKELY:
             raise Failed(f"at temperature 0 a token of log probability {value:.0f} was chosen", BROKEN_HINT)
     said = "".join(text_of(token.get("token")) for token in tokens)
@@ -88,11 +96,16 @@ def logprobs(probe: Probe) -> str:
     if any(other > token["logprob"] + 0.01 for token in tokens for other in _others(token)):
         raise Doubtful("at temperature 0 a token was chosen that is not the likeliest", BROKEN_HINT)
     mean = sum(token["logprob"] for token in tokens) / len(tokens)
+    if mean < _LEAST_MEAN:
+        raise Failed(f"the likeliest tokens have a mean log probability of {mean:.1f}: it guesses", BROKEN_HINT)
     return f"{len(tokens)} tokens, mean log probability {mean:.2f}"
 
 
 def usage(probe: Probe) -> str:
-    """The counted tokens agree with each other, with the limit that was set, and are at least as many as words."""
+    """The counted tokens agree with each other, with the limit that was set and with the words, and say what ended it.
+
+    Where the server counts prompts, too (``/tokenize``), both counts are one.
+    """
     question = FILLER + COLOURS
     reply = probe.server.post(CHAT, probe.body(question, max_tokens=USAGE_TOKENS))
     answer = Answer.of(reply)
@@ -106,6 +119,13 @@ def usage(probe: Probe) -> str:
         raise Failed(f"{seen}, for {asked} words that were answered with {said}")
     if isinstance(total, int) and total != answer.prompt_tokens + answer.completion_tokens:
         raise Failed(f"{seen}, but {total} together")
+    with contextlib.suppress(Skipped):
+        counted_before = probe.count_tokens(question)
+        if counted_before != answer.prompt_tokens:
+            raise Failed(f"{seen}, and /tokenize counts {counted_before} in the same prompt")
+    if answer.completion_tokens == USAGE_TOKENS and answer.finish_reason != "length":
+        said_why = brief(answer.finish_reason or "none", 20)
+        raise Failed(f"{seen}, cut by the limit, but finish_reason is {said_why!r}, not 'length'")
     return seen
 
 
@@ -122,6 +142,8 @@ def structured(probe: Probe) -> str:
     value = document.get("sum") if isinstance(document, dict) else None
     if not isinstance(value, int) or isinstance(value, bool) or set(document) != {"sum"}:
         raise Failed(f"does not fit the schema: {brief(answer.content, 60)!r}")
+    if value != sum(SUM) and knows(probe):
+        raise Failed(f"{SUM[0]} plus {SUM[1]} is {sum(SUM)}, the document says {value}", BROKEN_HINT)
     return brief(answer.content, 40)
 
 

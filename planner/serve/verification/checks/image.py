@@ -14,6 +14,7 @@ from planner.serve.verification.checks.server import Reply, brief
 
 SIDE_PIXELS = 224
 COLOUR = "red"
+OTHER_COLOURS = ("blue", "green", "yellow", "black", "purple", "orange")
 RED = (255, 0, 0)
 QUESTION = "Which colour fills this image? Answer with one word."
 
@@ -82,6 +83,8 @@ def image(probe: Probe) -> str:
     answer = _seen(probe, reply)
     if COLOUR not in answer.content.lower():
         raise Failed(f"a {COLOUR} square was called {brief(answer.content, 60)!r}")
+    if sum(other in answer.content.lower() for other in OTHER_COLOURS) > 1:
+        raise Failed(f"a {COLOUR} square was given every colour: {brief(answer.content, 60)!r}")
     return f"a {COLOUR} square was called {brief(answer.content, 40)!r}, {answer.prompt_tokens} prompt tokens"
 
 

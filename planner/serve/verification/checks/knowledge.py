@@ -161,13 +161,18 @@ def _ask(probe: Probe, question: str) -> Answer:
     return probe.chat(question)
 
 
+def knows(probe: Probe) -> bool:
+    """Whether the server has a model that knows something: the scripted twin has none."""
+    if probe.scripted is None:
+        probe.scripted = TWIN in probe.chat("Say hello in one short sentence.").content
+    return not probe.scripted
+
+
 def must_know(probe: Probe) -> None:
     """Skip where the server is the scripted twin.
 
     Raises:
         Skipped: where it is.
     """
-    if probe.scripted is None:
-        probe.scripted = TWIN in probe.chat("Say hello in one short sentence.").content
-    if probe.scripted:
+    if not knows(probe):
         raise Skipped("this is the scripted twin of a rehearsal, which knows nothing")

@@ -21,7 +21,16 @@ TEMPLATE_HINT = (
 )
 
 _REPEATED = re.compile(r"(?P<unit>.{1,40}?)(?P=unit){7,}", re.DOTALL)
-_TEMPLATE = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>|\[/?SYSTEM_PROMPT\]|<<SYS>>")
+_TEMPLATE = re.compile(
+    r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>|\[/?SYSTEM_PROMPT\]|<<SYS>>"
+    # Whoever asked goes on asking: the model does not know where its turn ends.
+    r"|(?<=\n)(?:User|USER|Human|### (?:Instruction|Human)):"
+)
+_PIECES = re.compile("(?<=\\S)[\u0120\u010a\u2581]|^[\u2581]|<0x[0-9A-F]{2}>")
+"""How tokenizers write spaces, line ends and single bytes to themselves."""
+PIECES_HINT = (
+    "tokens are not turned back into text: tokenizer files and transformers of this checkpoint, `--tokenizer-mode`"
+)
 _SHORTEST = 10
 """Characters below which nothing is judged: short answers repeat themselves."""
 _LONGEST = 4000
@@ -62,6 +71,16 @@ def template_mark(text: str) -> str:
     return found.group() if found else ""
 
 
+def token_piece(text: str) -> str:
+    """Return a mark that tokenizers use among themselves and no reader should see; empty when there is none.
+
+    >>> token_piece("Hello\\u0120there"), token_piece("\\u0120or\\u0121")
+    ('\u0120', '')
+    """
+    found = _PIECES.search(text)
+    return found.group() if found else ""
+
+
 def must_be_sane(*texts: str) -> None:
     """Refuse texts that cannot be answers.
 
@@ -73,6 +92,8 @@ def must_be_sane(*texts: str) -> None:
             raise Failed(f"the answer is not text, {reason}", BROKEN_HINT)
         if mark := template_mark(text):
             raise Failed(f"the answer holds a raw {mark}: {brief(text, 60)!r}", TEMPLATE_HINT)
+        if piece := token_piece(text):
+            raise Failed(f"the answer holds pieces of tokens ({piece}): {brief(text, 60)!r}", PIECES_HINT)
 
 
 def _script(character: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 
 from hw_specs.parsing import BadJson, parse_json
 from planner.serve.check import Doubtful, Failed
-from planner.serve.verification.checks.knowledge import must_know
+from planner.serve.verification.checks.knowledge import knows, must_know
 from planner.serve.verification.checks.probe import CHAT, Answer, Probe, text_of
-from planner.serve.verification.checks.sanity import must_be_sane
+from planner.serve.verification.checks.sanity import BROKEN_HINT, must_be_sane
 from planner.serve.verification.checks.server import brief, dig
 
 QUESTION = "What is the weather in Paris right now? Use the tool."
@@ -30,13 +31,15 @@ TOOLS: list[object] = [
         },
     }
 ]
+CALL_MARKS = ("[TOOL_CALLS]", "<tool_call>", "<|python_tag|>")
+"""How models write calls that a parser takes out of the text."""
 PARSER_HINT = "start the server with --enable-auto-tool-choice --tool-call-parser mistral"
 
 
 def tool_auto(probe: Probe) -> str:
     """Offered a tool that fits, the model calls it."""
     answer = probe.chat(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="auto")
-    call = _call(answer)
+    call = _call(answer, city="Paris")
     if answer.finish_reason != "tool_calls":
         raise Failed(f"{call}, but finish_reason is {answer.finish_reason or 'none'!r}, not 'tool_calls'")
     return call
@@ -50,7 +53,7 @@ def tool_forced(probe: Probe) -> str:
 
 def tool_required(probe: Probe) -> str:
     """Where a call is required, one comes."""
-    return _call(probe.chat(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="required"))
+    return _call(probe.chat(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="required"), city="Paris")
 
 
 def tool_parallel(probe: Probe) -> str:
@@ -75,11 +78,12 @@ def tool_parallel(probe: Probe) -> str:
 def tool_stream(probe: Probe) -> str:
     """Streamed, the pieces of a call make one whole call."""
     body = probe.body(QUESTION, max_tokens=TOOL_TOKENS, tools=TOOLS, tool_choice="auto", stream=True)
-    name = arguments = content = ""
+    name = arguments = content = finish = ""
     for event in probe.server.stream(CHAT, body):
         choices = dig(event, "choices")
         if not isinstance(choices, list) or not choices:
             continue
+        finish = text_of(dig(choices[0], "finish_reason")) or finish
         delta = dig(choices[0], "delta")
         if not isinstance(delta, dict):
             continue
@@ -92,7 +96,10 @@ def tool_stream(probe: Probe) -> str:
     if not name:
         must_be_sane(content)
         raise Failed(f"no tool call in the stream, content {brief(content, 60)!r}", PARSER_HINT)
-    return _described(_checked(name, arguments))
+    call = _described(_checked(name, arguments))
+    if finish != "tool_calls":
+        raise Failed(f"{call}, but the stream's finish_reason is {brief(finish or 'none', 20)!r}, not 'tool_calls'")
+    return call
 
 
 def tool_result(probe: Probe) -> str:
@@ -109,14 +116,27 @@ def tool_result(probe: Probe) -> str:
     must_be_sane(answer.content)
     if not answer.content.strip():
         raise Failed(f"no words after the tool's result (finish_reason {answer.finish_reason or 'none'})")
+    if not re.search(r"21|sun|twenty", answer.content, re.IGNORECASE) and knows(probe):
+        raise Failed(f"the tool said sunny and 21 degrees, the answer {brief(answer.content, 60)!r}", BROKEN_HINT)
     return f"{brief(answer.content, 60)!r}"
 
 
-def _call(answer: Answer) -> str:
+def _call(answer: Answer, *, city: str = "") -> str:
     calls = answer.message.get("tool_calls")
     if not isinstance(calls, list) or not calls:
         raise Failed(f"no tool call, content {brief(answer.content, 60)!r}", PARSER_HINT)
-    return _described(_arguments(calls[0]))
+    if mark := next((one for one in CALL_MARKS if one in answer.content), ""):
+        raise Failed(f"beside the call the content holds a raw {mark}: {brief(answer.content, 60)!r}", PARSER_HINT)
+    arguments = _arguments(calls[0])
+    if city.lower() not in str(arguments["city"]).lower():
+        raise Failed(f"asked for {city}, called {_described(arguments)}")
+    if text_of(dig(calls[0], "type")) != "function" or not text_of(dig(calls[0], "id")):
+        raise Failed(f"the call lacks its id or its type `function`: {brief(json.dumps(calls[0]), 80)}")
+    if set(arguments) != {"city"}:
+        raise Doubtful(
+            f"arguments that the schema does not allow: {_described(arguments)}", "`strict: true` in the tool"
+        )
+    return _described(arguments)
 
 
 def _arguments(call: object) -> dict[str, object]:
