@@ -145,3 +145,10 @@ def test_a_call_left_in_the_text_blames_the_parser() -> None:
 def test_letters_and_words_that_only_look_so_are_fine(answer: str) -> None:
     assert template_mark(answer) == ""
     assert token_piece(answer) == ""
+
+
+def test_kv_cache_that_nobody_uses_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.serve.verification.checks.consistency.FREED_S", 0.3)
+    with fake_server("leaks") as server:
+        report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["cancel"]))
+    assert report.checks[-1].status == "warn" and "30% of the KV cache is in use, 0% before" in report.checks[-1].seen

@@ -50,7 +50,7 @@ vllm:spec_decode_num_draft_tokens_total{{engine="0"}} {drafted}
 vllm:spec_decode_num_accepted_tokens_total{{engine="0"}} {accepted}
 vllm:time_to_first_token_seconds_sum NaN
 vllm:num_requests_running{{engine="0"}} {running}
-vllm:kv_cache_usage_perc{{engine="0"}} 0.0
+vllm:kv_cache_usage_perc{{engine="0"}} {held}
 """
 
 
@@ -162,7 +162,10 @@ class Handler(BaseHTTPRequestHandler):
             accepted = 0 if fault == "draft-rejected" else self.server.drafts
             dtype = "fp8" if fault == "fp8-cache" else "auto"
             running = 1 if fault == "never-freed" and self.server.told_long else 0
-            text = METRICS.format(dtype=dtype, drafted=self.server.drafts, accepted=accepted, running=running)
+            held = 0.3 if fault == "leaks" and self.server.told_long else 0.0
+            text = METRICS.format(
+                dtype=dtype, drafted=self.server.drafts, accepted=accepted, running=running, held=held
+            )
             if fault == "no-draft":
                 text = "\n".join(line for line in text.splitlines() if "spec_decode" not in line)
             self.send(200, text, kind="text/plain")

@@ -169,8 +169,17 @@ def cancel(probe: Probe) -> str:
         if time.monotonic() - began > FREED_S:
             raise Failed(f"{state[0]:.0f} requests still run {FREED_S:g} s after their client went away")
         time.sleep(0.1)
+    freed_s = time.monotonic() - began
+    while (state := _gauges(probe)) is not None and state[1] > before[1] + _ROUNDED:
+        if time.monotonic() - began > FREED_S:
+            raise Doubtful(
+                f"nothing runs, and {state[1]:.0%} of the KV cache is in use, {before[1]:.0%} before",
+                "it leaks where it grows with every client that leaves: ask `/metrics` again, "
+                "vllm:kv_cache_usage_perc; KV transfers hold blocks until they are fetched",
+            )
+        time.sleep(0.1)
     kept = state[1] if state is not None else 0.0
-    return f"freed after {time.monotonic() - began:.1f} s, {kept:.0%} of the KV cache in use"
+    return f"freed after {freed_s:.1f} s, {kept:.0%} of the KV cache in use"
 
 
 def _gauges(probe: Probe) -> tuple[float, float] | None:
