@@ -65,6 +65,10 @@ def thinks_only(made: Made, _body: Body) -> None:
         made.message["content"] = None
 
 
+def as_user(made: Made, _body: Body) -> None:
+    made.message["role"] = "user"
+
+
 def after_tool(answer: str) -> Spoil:
     def spoil(made: Made, body: Body) -> None:
         if body["messages"][-1]["role"] == "tool":
@@ -97,6 +101,7 @@ BROKEN: list[tuple[str, Spoil, str, str]] = [
     ("the name with its module", call(name="functions.get_weather"), "tool-auto", "called 'functions.get_weather'"),
     ("a stream that says stop", finish("stop", stream=True), "tool-stream", "not 'tool_calls'"),
     ("deaf to the tool", after_tool("I cannot know that."), "tool-result", "the tool said sunny"),
+    ("as the user", as_user, "chat", "role` is 'user', not 'assistant'"),
     ("thinks only", thinks_only, "reasoning-high", "the content is empty"),
     ("a wrong product", text(lambda said: said.replace("391", "381")), "reasoning-high", "17 times 23 is 391"),
     ("thoughts as text", text(lambda said: "<think>hm</think>" + said), "reasoning-none", "a raw <think>"),

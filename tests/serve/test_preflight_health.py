@@ -291,7 +291,8 @@ def test_a_cache_that_a_variable_names_must_be_one(tmp_path: Path) -> None:
     for name in ("VLLM_CACHE_ROOT", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "FLASHINFER_WORKSPACE_BASE"):
         result = check("compiled_code", subject({name: str(tmp_path / "file" / "x"), "HOME": str(tmp_path)}))
         assert result is not None and result.status == "fail" and result.seen.startswith(name)
-    assert check("compiled_code", subject({"XDG_CACHE_HOME": str(tmp_path / "x"), "HOME": str(tmp_path)})) is not None
+    result = check("compiled_code", subject({"XDG_CACHE_HOME": str(tmp_path / "file" / "x"), "HOME": str(tmp_path)}))
+    assert result is not None and result.status == "fail" and result.seen.startswith("XDG_CACHE_HOME")
 
 
 @pytest.mark.parametrize(
@@ -303,6 +304,9 @@ def test_a_cache_that_a_variable_names_must_be_one(tmp_path: Path) -> None:
         ("variable_choices", {"VLLM_KV_CACHE_LAYOUT": "hnd"}, "fail", "`hnd`"),
         ("variable_files", {"VLLM_LOGGING_CONFIG_PATH": "/nowhere/l.json"}, "fail", "no such file"),
         ("variable_files", {"VLLM_NCCL_SO_PATH": "/nowhere/libnccl.so.2"}, "fail", "no such file"),
+        ("variable_files", {"VLLM_NCCL_SO_PATH": "/usr/lib"}, "fail", "no such file"),
+        ("variable_ports", {"VLLM_PORT": ""}, "fail", "not a port"),
+        ("variable_ports", {"MASTER_PORT": ""}, None, ""),
         ("variable_files", {"SSL_CERT_FILE": "/nowhere/ca.pem"}, "warn", "nothing can be fetched"),
         ("variable_files", {"VLLM_LOGGING_CONFIG_PATH": __file__}, None, ""),
         (

@@ -103,7 +103,6 @@ FAULTS = [
     ("no-limit", "usage", "4 completion tokens, at most 2"),
     ("no-stop", "stop", "asked to stop before 'yellow', it said 'Red, yellow and blue.'"),
     ("decays", "counting", "40 came where 41 was next"),
-    ("other-role", "chat", "role` is 'user', not 'assistant'"),
     ("aborted", "chat", "finish_reason is 'abort', not 'stop'"),
     ("stream-doubled", "stream", "whole 'Hello.', streamed 'HHeelllloo..'"),
     ("stream-cut", "stream", "streamed 'Hel'"),

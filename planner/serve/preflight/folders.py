@@ -91,7 +91,7 @@ def _code_folders(subject: Subject) -> Iterator[tuple[str, Path]]:
         given = environment.get(name)
         base = environment.get("XDG_CACHE_HOME")
         if not given and base and usual.startswith("~/.cache/") and name.startswith("VLLM_"):
-            yield name, Path(base) / usual.removeprefix("~/.cache/")
+            yield "XDG_CACHE_HOME", Path(base) / usual.removeprefix("~/.cache/")
         else:
             text = given or usual
             yield name, home / text[2:] if text.startswith("~/") else Path(text)

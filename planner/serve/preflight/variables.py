@@ -23,7 +23,9 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 def check_ports(subject: Subject) -> str | None:
     """Whether variables that must hold a port do."""
     environment = subject.given
-    bad = {name: environment[name] for name in _PORTS if not _is_port(environment.get(name, "0"))}
+    # The engine makes a number of its own ones even where they are empty.
+    read = [name for name in _PORTS if environment.get(name) or (name in environment and name.startswith("VLLM_"))]
+    bad = {name: environment[name] for name in read if not _is_port(environment[name])}
     if "VLLM_PORT" in bad and "://" in bad["VLLM_PORT"]:
         raise Failed(
             f"VLLM_PORT is `{bad['VLLM_PORT'][:60]}`: Kubernetes fills it for a Service called vllm",
@@ -71,7 +73,7 @@ def check_proxy(subject: Subject) -> str | None:
 
 
 def _is_port(text: str) -> bool:
-    return not text or (text.isdecimal() and len(text) < 6 and int(text) < 65536)
+    return bool(text.isdecimal() and len(text) < 6 and int(text) < 65536)
 
 
 def check_gone(subject: Subject) -> str | None:
@@ -130,8 +132,9 @@ def check_files(subject: Subject) -> str | None:
     if subject.order.in_container:
         return None
     facts, environment = preflight_facts().file_variables, subject.environment
-    lost = [one for one in (*facts.needed, *facts.for_downloads) if environment.get(one)]
-    lost = [one for one in lost if not Path(environment[one]).exists()]
+    lost = [one for one in facts.needed if environment.get(one) and not Path(environment[one]).is_file()]
+    # Certificates may be a folder of files, too.
+    lost += [one for one in facts.for_downloads if environment.get(one) and not Path(environment[one]).exists()]
     if lost and lost[0] in facts.needed:
         raise Failed(f"{lost[0]} is `{environment[lost[0]][:80]}`, and there is no such file", f"unset {lost[0]}")
     if lost:

@@ -244,8 +244,6 @@ class Handler(BaseHTTPRequestHandler):
         usage = {"prompt_tokens": prompt, "completion_tokens": said, "total_tokens": prompt + said}
         if fault == "wrong-usage":
             usage["total_tokens"] += 1
-        if fault == "other-role":
-            message["role"] = "user"
         choice: dict[str, Any] = {"message": message, "finish_reason": finish}
         if made.tokens is not None:
             choice["logprobs"] = {"content": made.tokens}
