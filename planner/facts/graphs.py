@@ -55,8 +55,6 @@ class Captured(Misses):
     draft_sequence_copies_one_rank: float
     """Copies of that buffer in the draft's own decode graphs."""
     draft_sequence_copies: float
-    draft_steps_fused: bool = False
-    """Whether one graph holds all the steps of a draft."""
 
 
 class Cached(Origin):

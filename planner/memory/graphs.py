@@ -44,7 +44,7 @@ def captured_graphs(shape: RankShape) -> Term:
         return _v1(shape, "captured")
     row = _captured(shape)
     size = _captured_bytes(shape, row, row)
-    low = size - _unmeasured_draft_bytes(shape, row) - _spared_bytes(shape, row)
+    low = size - _spared_bytes(shape, row)
     return _term(shape, row, size, low, size, "captured")
 
 
@@ -124,7 +124,7 @@ def _estimated(shape: RankShape) -> Term:
     once += (full - 1) * cached.per_full_bytes
     least = cached.large_low_copies if large else cached.low_copies
     low, high = (once + round(many * buffer) for many in (least, cached.high_copies))
-    low -= _unmeasured_draft_bytes(shape, captured) + _spared_bytes(shape, row)
+    low -= _spared_bytes(shape, row)
     return _term(shape, row, once + round(copies * buffer), low, high, "estimated", f" + {copies:g} buffers cached")
 
 
@@ -157,7 +157,8 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     size += _unfused_bytes(shape, layers)
     if shape.draft_model:
         size += row.draft_step_copies * _attention_bytes(shape, tokens) + MIB * row.draft_per_size_mib * pieces
-        size += _draft_steps(shape, row) * _draft_bytes(shape, row)
+        if shape.speculative_tokens > 1:
+            size += _draft_bytes(shape, row)
     return round(size)
 
 
@@ -185,27 +186,14 @@ def _spared_bytes(shape: RankShape, row: Misses) -> int:
 
 
 def _draft_bytes(shape: RankShape, row: Captured) -> float:
-    """What the measured draft's own decode graphs took in the largest one."""
+    """The largest of a draft's own decode graphs; one token has none.
+
+    Its steps, each a graph or all of them in one, share their memory: four take what two take.
+    """
     _, _, tokens = piecewise_and_full(shape)
     one = shape.tensor_parallel_size == 1
     copies = row.draft_sequence_copies_one_rank if one else row.draft_sequence_copies
     return copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
-
-
-def _draft_steps(shape: RankShape, row: Captured) -> float:
-    """Draft steps of one graph over those of the measured draft of three tokens; one token has no graph of its own.
-
-    A graph holds one step, or all of them where the release fuses them.
-    """
-    steps = shape.speculative_tokens - 1
-    return steps / (graph_facts().drafts.num_speculative_tokens - 1) if row.draft_steps_fused else min(steps, 1)
-
-
-def _unmeasured_draft_bytes(shape: RankShape, row: Captured) -> int:
-    """By how much more steps than the measured draft's were given their graphs: steps may share memory."""
-    if not shape.draft_model:
-        return 0
-    return round(max(0.0, _draft_steps(shape, row) - 1) * _draft_bytes(shape, row))
 
 
 def _attention_bytes(shape: RankShape, tokens: int) -> int:

@@ -245,6 +245,10 @@ def test_a_draft_makes_graphs_for_its_own_steps_too() -> None:
     )
     full = captured_graphs(shape("0.26.0", 1, 8192, 512, enforce_eager=False))
     assert drafted.bytes > full.bytes > plain.bytes, "128 sequences make steps of 512 tokens"
+    three, five = (
+        captured_graphs(shape("0.33.0", 1, 8192, 128, enforce_eager=False, speculative_tokens=k)).bytes for k in (3, 5)
+    )
+    assert abs(three - five) < 20 * MIB, "four steps of one graph take what two take"
 
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start["name"])
