@@ -71,6 +71,8 @@ class Settings:
     """How they are drafted; None without a draft."""
     speculative_max_model_len: int | None = None
     kv_cache_memory_bytes: int | None = None
+    long_prefill_token_threshold: int = 0
+    """Most tokens of one prompt in a step; 0 is without such a bound."""
     block_size: int = 16
     load_format: Literal["mistral", "hf"] = "mistral"
 

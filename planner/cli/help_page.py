@@ -15,7 +15,8 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "GPUs, model and release": ("gpus", "gpu_memory", "model", "load_format", "vllm_version"),
     "Layout": ("tensor_parallel_size", "pipeline_parallel_size", "replicas"),
     "Context and requests": (
-        "max_model_len", "concurrency", "max_num_seqs", "max_num_batched_tokens", "limit_mm_per_prompt_image",
+        "max_model_len", "concurrency", "max_num_seqs", "max_num_batched_tokens",
+        "long_prefill_token_threshold", "limit_mm_per_prompt_image",
         "language_model_only",
     ),
     "Memory and engine": (

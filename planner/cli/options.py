@@ -118,7 +118,7 @@ def _option(name: str) -> Callable[[F], F]:
     elif setting.choices:
         more = {"type": click.Choice(setting.choices), "default": setting.default}
     elif setting.kind in ("count", "length"):
-        more["type"] = HumanInt(auto=setting.kind == "length")
+        more |= {"type": HumanInt(auto=setting.kind == "length"), "default": setting.default}
     elif setting.kind == "text":
         more |= {"type": Filled(), "default": setting.default}
     else:

@@ -171,6 +171,13 @@ def check_request(request: PlanRequest, model: ModelSpec, release: Release) -> N
             f"max_model_len {request.max_model_len:,} is beyond the model's {limit:,} tokens",
             hint=f"the largest is {limit}",
         )
+    part, most = request.long_prefill_token_threshold, min(limit, request.max_model_len or limit)
+    if part > most:
+        raise InvalidRequest(
+            "long_prefill_token_threshold",
+            f"long_prefill_token_threshold ({part:,}) is beyond max_model_len ({most:,})",
+            hint="a part of a prompt is never larger than max_num_batched_tokens",
+        )
     seqs, batched = request.max_num_seqs, request.max_num_batched_tokens
     if seqs is not None and batched is not None and batched < seqs:
         raise InvalidRequest(

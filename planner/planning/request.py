@@ -72,6 +72,9 @@ class PlanRequest:
         None, "tokens per step; the release's default for this GPU otherwise", "count",
         label="tokens a step", least=1, logged=True,
     )  # fmt: skip
+    long_prefill_token_threshold: int = _setting(
+        0, "most tokens of one prompt in a step, so that others find room beside it; 0 is no bound", "count", least=0
+    )
     gpu_memory_utilization: float | None = _setting(
         None, "fraction of each GPU the engine may use; the release's default otherwise", "fraction",
         metavar="FRACTION", label="GPU memory share", placeholder="the release's own", logged=True,

@@ -137,6 +137,7 @@ class _Trial:
             spec_method=resolved_method(question.model, request.spec_method, request.num_speculative_tokens),
             speculative_max_model_len=request.speculative_max_model_len,
             kv_cache_memory_bytes=request.kv_cache_memory_bytes,
+            long_prefill_token_threshold=request.long_prefill_token_threshold,
             block_size=request.block_size or vllm_facts().kv_cache.block_size.value,
             load_format=request.load_format,
         )

@@ -63,6 +63,8 @@ def serve_command(
     argv += ["--max-model-len", str(settings.max_model_len)]
     argv += ["--max-num-seqs", str(settings.max_num_seqs)]
     argv += ["--max-num-batched-tokens", str(settings.max_num_batched_tokens)]
+    if settings.long_prefill_token_threshold:
+        argv += ["--long-prefill-token-threshold", str(settings.long_prefill_token_threshold)]
     argv += ["--gpu-memory-utilization", str(settings.gpu_memory_utilization)]
     if settings.kv_cache_memory_bytes is not None:
         argv += ["--kv-cache-memory-bytes", str(settings.kv_cache_memory_bytes)]

@@ -16,5 +16,7 @@ class EngineLimits:
     block_size: int = 16
     prefix_caching: bool = True
     """Whether blocks that are given back can be found again."""
+    long_prefill_token_threshold: int = 0
+    """Most tokens of one prompt in a step; 0 is without such a bound."""
     tokens_per_step: float = 1.0
     """Mean tokens that a decoding sequence gains in one step; more than 1 with a draft."""

@@ -145,7 +145,7 @@ def expected_figures(served: Served, workload: Workload, *, case: Case = "expect
         max_num_seqs=settings.max_num_seqs, max_num_batched_tokens=settings.max_num_batched_tokens,
         # One block of the engine's count is the null block.
         num_blocks=served.kv_cache.num_gpu_blocks - 1, block_size=settings.block_size,
-        prefix_caching=_caches_prefixes(served),
+        prefix_caching=_caches_prefixes(served), long_prefill_token_threshold=settings.long_prefill_token_threshold,
         tokens_per_step=tokens_a_step(settings, case, workload.acceptance_length),
     )  # fmt: skip
     image_tokens = 0

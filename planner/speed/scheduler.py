@@ -20,7 +20,7 @@ from planner.speed.limits import EngineLimits
 from planner.speed.pipeline import Pipeline, Wave, prefilled
 from planner.speed.pool import Pool
 from planner.speed.requests import Client, Requests
-from planner.speed.step import StepClock, StepModel, ramp_seconds
+from planner.speed.step import StepClock, StepModel, largest_count, ramp_seconds
 from planner.speed.trace import Gaps, Trace
 
 _EPSILON = 1e-9
@@ -58,7 +58,8 @@ class Scheduler:
         self._done = [0] * count
         self._since = [-1] * count
         """Clock of tokens at which a request began to decode; -1 for one that does not."""
-        self._partial: int | None = None
+        self._partial: list[int] = []
+        """Running requests whose prompt is not computed yet, in order of admission."""
         self._ends: list[tuple[int, int]] = []
         self._decoding = 0
         self._decoding_context = 0
@@ -140,7 +141,7 @@ class Scheduler:
         """Throw the youngest running request back to the head of the queue; False when only one is left."""
         while self._order and (not self._admitted[self._order[-1]] or self._is_over(self._order[-1])):
             self._order.pop()
-        if self._decoding + (self._partial is not None) <= 1:
+        if self._decoding + len(self._partial) <= 1:
             return False
         index = self._order.pop()
         if self._requests.first_s[index] >= 0:
@@ -149,7 +150,7 @@ class Scheduler:
             self._leave_decoding(index)
             self._pool.give_back(self._pool.held(self._context[index]) - self._shared_held, index)
         else:
-            self._partial = None
+            self._partial.remove(index)
             self._pool.give_back(self._whole_prompt(index), index)
         self._admitted[index] = False
         self._preempted.add(index)
@@ -190,8 +191,8 @@ class Scheduler:
             step.append(wave)
             left -= wave.decoding
             budget = self._limits.max_num_batched_tokens - wave.decoding * self._per_sequence
-            if self._partial is not None and budget > 0:
-                budget -= self._take(wave, self._partial, budget)
+            for index in tuple(self._partial):
+                budget -= self._take(wave, index, budget)
             if preempted == self._preemptions:
                 self._admit(wave, budget, growth)
             if not left and not wave.prefill_tokens:
@@ -200,7 +201,7 @@ class Scheduler:
 
     def _admit(self, step: Wave, budget: int, growth: int) -> None:
         """Let waiting requests in while tokens, slots and blocks last, those for the `growth` of the others kept."""
-        while self._waiting and budget > 0 and self._running < self._limits.max_num_seqs and self._partial is None:
+        while self._waiting and budget > 0 and self._running < self._limits.max_num_seqs:
             index = self._waiting[0]
             blocks = self._whole_prompt(index)
             if blocks > self._pool.free - growth:
@@ -214,7 +215,7 @@ class Scheduler:
             self._running += 1
             if not self._done[index]:
                 step.images += self._requests.images
-            self._partial = index
+            self._partial.append(index)
             budget -= self._take(step, index, budget)
 
     def _find(self, index: int, blocks: int) -> None:
@@ -239,13 +240,15 @@ class Scheduler:
 
     def _take(self, step: Wave, index: int, budget: int) -> int:
         """Put the next part of one request's prompt into the step and return its tokens."""
-        tokens = min(self._todo[index], budget)
+        tokens = min(self._todo[index], max(0, budget))
+        if (most := self._limits.long_prefill_token_threshold) and self._running + len(self._waiting) > 1:
+            tokens = min(tokens, most)  # nobody is starved by the only request
         step.prefill_tokens += tokens
         step.prefill_pairs += tokens * (self._context[index] + (tokens + 1) / 2)
         self._context[index] += tokens
         self._todo[index] -= tokens
         if not self._todo[index]:
-            self._partial = None
+            self._partial.remove(index)
             step.first.append(index)
         return tokens
 
@@ -263,7 +266,7 @@ class Scheduler:
         if not self._waiting and arrival < float("inf"):
             # A step is unlike the ones before if a newcomer was there when it was composed.
             back, now, after = 2 if self._lookahead else 1, self._now, self._decode_clock()
-            steps = _most(steps, lambda count: now + after(count - back) < arrival)
+            steps = largest_count(steps, lambda count: now + after(count - back) < arrival)
         lasting = self._pool.lasting(self._tokens_clock)
         if self._next_tokens(steps) <= lasting:
             return steps
@@ -385,14 +388,3 @@ class Scheduler:
             # In a pipeline a later wave is out after the first may go on.
             last = max(self._requests.finished_s[index] for index in ending)
             self._client.send(last, ended=ending, streaming=self._decoding)
-
-
-def _most(limit: int, holds: Callable[[int], bool]) -> int:
-    """Return the largest count up to `limit` for which `holds`: never again after a no, and 1 is taken for granted."""
-    if limit == 1 or holds(limit):
-        return limit
-    good, bad = 1, limit
-    while bad - good > 1:
-        middle = (good + bad) // 2
-        good, bad = (middle, bad) if holds(middle) else (good, middle)
-    return good

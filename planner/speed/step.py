@@ -6,6 +6,7 @@ All times are seconds.
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, log, sqrt
 
@@ -258,3 +259,14 @@ def ramp_seconds(first: float, growth: float, floor: float, count: int) -> float
     rest = count - flat
     start = first + growth * flat
     return flat * floor + rest * start + growth * rest * (rest - 1) / 2
+
+
+def largest_count(limit: int, holds: Callable[[int], bool]) -> int:
+    """Return the largest count up to `limit` for which `holds`: never again after a no, and 1 is taken for granted."""
+    if limit == 1 or holds(limit):
+        return limit
+    good, bad = 1, limit
+    while bad - good > 1:
+        middle = (good + bad) // 2
+        good, bad = (middle, bad) if holds(middle) else (good, middle)
+    return good

@@ -153,3 +153,12 @@ def test_every_point_of_the_curve_fits() -> None:
                 max_num_seqs=answer.settings.max_num_seqs,
             )
             assert plan(asked).verdict == "fits"
+
+
+def test_a_bound_on_a_prompts_part_of_a_step_is_a_setting(eight: PlanRequest) -> None:
+    made = plan(dataclasses.replace(eight, long_prefill_token_threshold=2048))
+    again = read_command(serve_command(made).shell, plan=made).request
+    assert again.long_prefill_token_threshold == made.settings.long_prefill_token_threshold == 2048
+    assert "--long-prefill-token-threshold" not in serve_command(plan(eight)).argv
+    with pytest.raises(InvalidRequest, match="beyond max_model_len"):
+        plan(dataclasses.replace(eight, long_prefill_token_threshold=40_000, max_model_len=32_768))

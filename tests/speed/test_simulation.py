@@ -56,6 +56,31 @@ def in_flight(trace: Trace, moment: float) -> int:
     return sum(sent <= moment < finished for sent, finished in zip(trace.sent_s, trace.finished_s, strict=True))
 
 
+@pytest.mark.parametrize("threshold", [64, 512, 4096, 100_000])
+def test_a_bound_on_a_prompts_part_of_a_step_moves_work_and_makes_none(threshold: int) -> None:
+    workload = Workload(
+        prompt_tokens=3000, output_tokens=40, concurrency=16, num_requests=40, length_distribution="exponential"
+    )
+    free, bound = run(workload), run(workload, replace(LIMITS, long_prefill_token_threshold=threshold))
+    assert (bound == free) == (threshold > max(free.prompt_tokens))
+    assert bound.prompt_tokens == free.prompt_tokens and bound.output_tokens == free.output_tokens
+    # All tokens are computed as before; smaller parts only make more steps.
+    assert bound.steps >= free.steps and bound.duration_s >= free.duration_s * 0.99
+
+
+def test_a_short_prompt_beside_a_long_one_waits_less_with_a_bound() -> None:
+    workload = Workload(prompt_tokens=20_000, output_tokens=8, concurrency=8, num_requests=8, length_range_ratio=0.99)
+    free, bound = run(workload), run(workload, replace(LIMITS, long_prefill_token_threshold=1024))
+    shortest = min(range(8), key=free.prompt_tokens.__getitem__)
+    assert bound.ttft_s[shortest] < free.ttft_s[shortest]
+
+
+def test_the_only_request_has_the_whole_step() -> None:
+    """Nobody is starved by it: github.com/vllm-project/vllm v1/core/sched/scheduler.py, num_eligible_reqs."""
+    alone = Workload(prompt_tokens=20_000, output_tokens=4, concurrency=1, num_requests=3)
+    assert run(alone, replace(LIMITS, long_prefill_token_threshold=512)) == run(alone)
+
+
 def test_a_hundred_requests_at_32_run_as_waves_of_32_32_32_and_4() -> None:
     trace = run(Workload(concurrency=32, num_requests=100))
     sent = sorted(trace.sent_s)
