@@ -304,6 +304,13 @@ def main() -> int:
             if isinstance(entry, dict)
         ]
         lines.append("")
+    lines.append("# The last cache of each GPU, where its size is known.")
+    for name, entry in setup["last_cache"].items():
+        lines += [
+            f"[last_cache.{name}]", f"bytes = {entry['bytes']:.6g}",
+            f"gpus = [{', '.join(map(quoted, entry['gpus']))}]",
+            f"basis = {quoted(entry['basis'])}", f"source = {quoted(entry['source'])}", "",
+        ]  # fmt: skip
     for gpu, entry in setup["borrowed_allreduce"].items():
         lines += [
             f"[borrowed_allreduce.{gpu}]",

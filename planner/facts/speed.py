@@ -94,6 +94,14 @@ class Borrowed(Origin):
     """Catalogue id of the GPU whose table it takes."""
 
 
+class LastCache(Origin):
+    """The cache in front of some GPUs' memory."""
+
+    bytes: float
+    gpus: tuple[str, ...]
+    """Catalogue ids."""
+
+
 class SpeedFacts(Record):
     """The whole file."""
 
@@ -103,6 +111,7 @@ class SpeedFacts(Record):
     territory: Mapping[str, Mapping[str, Spread]]
     near: Reach
     measured_workload: Mapping[str, MeasuredLoad]
+    last_cache: Mapping[str, LastCache]
     borrowed_allreduce: Mapping[str, Borrowed]
 
 

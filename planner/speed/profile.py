@@ -31,8 +31,8 @@ class EngineProfile:
     one alone counts when it is infinite."""
     shared_reading: float
     """Time of reading a cached token that another sequence read in the same step, as a share of reading it anew."""
-    shared_cache_bytes: float
-    """The GPU's last cache: what of one layer's shared tokens fits into it is read anew only once."""
+    shared_cache: float
+    """Share of the GPU's last cache into which one layer's shared tokens must fit to be read anew only once."""
     attention_bf16: float
     """Share of the BF16 peak in prefill attention."""
     link: float
@@ -75,7 +75,7 @@ class EngineProfile:
 _RATES = (
     "weight_bandwidth",
     "kv_bandwidth",
-    "shared_cache_bytes",
+    "shared_cache",
     "matmul_fp8",
     "matmul_bf16",
     "matmul_fp4",

@@ -106,7 +106,8 @@ class StepModel:
         One layer's share of them must stay in the GPU's last cache until all sequences have read it.
         """
         layer_bytes = tokens * self.work.kv_bytes_per_token / self.work.num_layers
-        return tokens * (1 - self.profile.shared_reading) if layer_bytes <= self.profile.shared_cache_bytes else 0.0
+        held = layer_bytes <= self.profile.shared_cache * self.hardware.cache_bytes
+        return tokens * (1 - self.profile.shared_reading) if held else 0.0
 
     @property
     def scoring_s_per_pair(self) -> float:

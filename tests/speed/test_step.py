@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw_specs import get_gpu
+from hw_specs import get_gpu, list_gpus
 from planner.checkpoint import load_preset
+from planner.facts.speed import speed_facts
 from planner.speed.hardware import Hardware, allreduce_seconds, hardware_of, usable_link_bytes_per_s
 from planner.speed.profile import engine_profile
 from planner.speed.step import Batch, StepClock, StepModel
@@ -47,6 +48,22 @@ def test_there_are_177_all_reduces_of_24_kib_per_token() -> None:
     assert work.allreduces == 177
     assert work.message_bytes_per_token == 24 * 1024
     assert rank_work(M35).allreduces == 0
+
+
+@pytest.mark.parametrize(
+    ("gpu", "held"), [("rtx-pro-6000-server", True), ("a100", True), ("t4", False), ("gb10", False)]
+)
+def test_a_head_is_read_together_where_one_layers_share_fits_the_cache(gpu: str, held: bool) -> None:
+    """3,000 tokens of this model are 12.3 MB a layer; the cache of a T4 has 4, that of GB10 is not known."""
+    asked = replace(model(gpu=gpu), profile=engine_profile("cuda"))
+    assert 3000 * asked.work.kv_bytes_per_token / asked.work.num_layers == 12_288_000
+    assert (asked.shared_reading_saved(3000) > 0) == held
+
+
+def test_each_known_cache_is_of_gpus_of_the_catalogue_and_of_one_group() -> None:
+    named = [gpu for cache in speed_facts().last_cache.values() for gpu in cache.gpus]
+    assert len(named) == len(set(named))
+    assert set(named) <= {gpu.id for gpu in list_gpus()}
 
 
 def test_the_all_reduce_table_of_the_catalogue_is_used() -> None:
