@@ -76,6 +76,8 @@ AREAS = sorted(path.stem for path in (FOLDER / "failures").glob("*.toml"))
 DOORS |= {f"failures/{area}.toml": lambda area=area: failures(area) for area in AREAS}
 
 Path_ = tuple[str | int, ...]
+TEXTS = str | tuple[str, ...]
+"""One text or several."""
 
 
 def known(kind: Any) -> dict[str, Any]:
@@ -91,7 +93,7 @@ def known(kind: Any) -> dict[str, Any]:
 
 def places(value: Any, kind: Any, path: Path_ = ()) -> Iterator[tuple[Path_, Any, Any]]:
     """Every place of a file with its value and its type, as the record says."""
-    if get_origin(kind) in (Union, UnionType):
+    if get_origin(kind) in (Union, UnionType) and kind != TEXTS:
         kind = next(one for one in get_args(kind) if one is not type(None))
     yield path, value, kind
     origin, inside = get_origin(kind), get_args(kind)
@@ -145,7 +147,7 @@ def mutations(root: Any, kind: Any) -> Iterator[tuple[Any, Path_]]:
             by_name = hasattr(at, "named")
             for other in (["x"], "x", 17, 1.5, True) if by_name else (["x"], {"x": 1}, "x", 17, 1.5, True):
                 same = (type(other) is type(value) and not by_name) or (at is float and type(other) in (int, float))
-                same = same or (value is None and type(other) is at)
+                same = same or (value is None and type(other) is at) or (at == TEXTS and other in ("x", ["x"]))
                 if not same:
                     yield changed(root, path, lambda holder, key, other=other: holder.__setitem__(key, other)), path
 

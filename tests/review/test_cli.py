@@ -68,7 +68,7 @@ def test_json_follows_the_schema_that_spec_prints(compose: Path) -> None:
         subprocess.run([sys.executable, "-m", "planner", "spec"], capture_output=True, text=True, check=True).stdout
     )
     jsonschema.validate(document, spec["schemas"]["review"])
-    assert (document["kind"], document["schema_version"]) == ("review", "1.1")
+    assert (document["kind"], document["schema_version"]) == ("review", "1.2")
     (file,) = document["files"]
     places = {(one["code"], one["line"], one["column"]) for one in file["findings"]}
     assert ("flag-gone", 13, 9) in places
