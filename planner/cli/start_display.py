@@ -8,9 +8,16 @@ from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
 from planner.cli.page import page_width, paragraph
-from planner.serve.log.causes import causes
 from planner.serve.log.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, StallSeen, TimedOut
-from planner.serve.process.progress import PhaseView, StartProgress, StartView, count, duration, seconds_after
+from planner.serve.process.progress import (
+    PhaseView,
+    StartProgress,
+    StartView,
+    count,
+    duration,
+    seconds_after,
+    stall_words,
+)
 
 _BAR = 20
 _MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}
@@ -45,23 +52,6 @@ def closing_line(view: StartView) -> str:
     return text
 
 
-def stall_line(stall: StallSeen, view: StartView) -> str:
-    """Return what a start waits for, how long already, how long the phase usually takes, and what it may be.
-
-    Where the line stands before any that tells a phase, it is the one that the start is in.
-    """
-    phase = next((row for row in view.phases if row.phase == stall.phase), None) or next(
-        row for row in view.phases if row.state in ("now", "done") and row.elapsed_s is not None
-    )
-    waited = f" for {duration(stall.waited_s)}" if stall.waited_s else ""
-    usual = (
-        f"it usually takes {duration(phase.expected_s)} here"
-        if phase.expected_s
-        else "no earlier start tells how long it takes"
-    )
-    return f"waits{waited} in {phase.title} ({usual}); if it goes on, {stall.code}: {causes()[stall.code].title}"
-
-
 class StartDisplay:
     """Shows events as they come; on a terminal with a clock that moves."""
 
@@ -72,7 +62,6 @@ class StartDisplay:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = 0
         self._step = (-1, "")
-        self._stall: StallSeen | None = None
 
     def show(self, events: Iterable[Event], *, at_s: float) -> None:
         """Take in `events` seen `at_s` seconds after the launch and bring the display up to date."""
@@ -82,10 +71,6 @@ class StartDisplay:
                 # What happened before the first look gets the engine's own time.
                 when_s = seconds_after(event.stamp, launch_s=self._launch_s, at_most_s=at_s)
             self._progress = self._progress.after([event], at_s=when_s)
-            if isinstance(event, StallSeen):
-                self._stall = event
-            elif isinstance(event, (PhaseStarted, Progress)):
-                self._stall = None
             if not self._live and (line := self._plain(event, when_s)) is not None:
                 narrate(f"{when_s:8.1f} s  {line}")
         self._late = False
@@ -95,8 +80,8 @@ class StartDisplay:
     def _draw(self, at_s: float) -> None:
         view = self._progress.view(at_s=at_s)
         lines = [phase_line(row) for row in view.phases if row.state != "skipped"] + [closing_line(view)]
-        if self._stall is not None:
-            lines += paragraph(stall_line(self._stall, view), rest="    ").split("\n")
+        if view.stall is not None:
+            lines += paragraph(stall_words(view.stall, view), rest="    ").split("\n")
         redraw(lines, over=self._drawn)
         self._drawn = len(lines)
 
@@ -116,7 +101,7 @@ class StartDisplay:
         if isinstance(event, FailureSeen):
             return f"log line {event.line}: {event.text[:200]}"
         if isinstance(event, StallSeen):
-            return stall_line(event, self._progress.view(at_s=at_s))
+            return stall_words(event, self._progress.view(at_s=at_s))
         if isinstance(event, TimedOut):
             return f"no progress in {self._progress.title(event.phase)} for {duration(event.waited_s)}"
         if isinstance(event, ServerReady):

@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from planner.cli.start_display import StartDisplay, stall_line
+from planner.cli.start_display import StartDisplay
 from planner.serve.log.events import PhaseStarted, StallSeen
-from planner.serve.process.progress import StartProgress
+from planner.serve.process.progress import StartProgress, stall_words
 
 
 def test_a_wait_is_told_with_the_phase_s_usual_time() -> None:
     stall = StallSeen(code="workers-hang", phase="load", text="…", times=3, waited_s=180.0)
     progress = StartProgress(expected_s={"load": 42.0}, earlier_starts=2).after([PhaseStarted(phase="load")], at_s=9.0)
-    said = stall_line(stall, progress.view(at_s=200.0))
+    said = stall_words(stall, progress.view(at_s=200.0))
     assert said.startswith(
         "waits for 3 min 0 s in weights (it usually takes 42.0 s here); if it goes on, workers-hang: "
     )
-    assert "no earlier start tells" in stall_line(stall, StartProgress().view(at_s=200.0))
+    assert "no earlier start tells" in stall_words(stall, StartProgress().view(at_s=200.0))
 
 
 def test_a_wait_before_any_phase_is_told_of_the_first(capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,8 @@ from textual.app import App, ComposeResult
 
 from planner import Estimate, plan
 from planner.rendering import picture as drawn
-from planner.serve.process.progress import PhaseView, StartView
+from planner.serve.log.events import PhaseStarted, Progress, StallSeen
+from planner.serve.process.progress import PhaseView, StartProgress, StartView
 from planner.serve.rehearsal.twin import CPU_TWIN, make_twin
 from planner.serve.verification.live_metrics import live_metrics, read_counters
 from planner.serve.verification.snippets import CLIENTS, client_snippet
@@ -285,3 +286,16 @@ def test_figures_of_a_phase_are_read_whole_at_any_width(width: int, spent: float
     line = phase_lines(view, width=width)[0]
     assert line.cell_length <= width
     assert line.plain.rstrip()[-1] in "smn", "the end of a figure is not cut"
+
+
+@pytest.mark.parametrize("width", [24, 46, 100])
+def test_what_a_start_waits_for_stands_below_its_phases_until_something_moves(width: int) -> None:
+    stall = StallSeen(code="workers-hang", phase="load", text="…", times=3, waited_s=180.0)
+    waiting = StartProgress(expected_s={"load": 42.0}, earlier_starts=2).after(
+        [PhaseStarted(phase="load"), stall], at_s=9.0
+    )
+    lines = [line.plain for line in phase_lines(waiting.view(at_s=200.0), width=width)]
+    assert "waits for 3 min 0 s in weights (it usually takes 42.0 s here)" in " ".join(lines)
+    assert max(map(len, lines)) <= width
+    moved = waiting.after([Progress(phase="load", done=1, total=4)], at_s=210.0)
+    assert not any("waits" in line.plain for line in phase_lines(moved.view(at_s=211.0), width=width))

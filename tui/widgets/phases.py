@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 from textual.content import Content
 
-from planner.serve.process.progress import PhaseView, StartView, count, duration
+from planner.serve.process.progress import PhaseView, StartView, count, duration, stall_words
 from tui.widgets.columns import fit
 
 MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}
@@ -20,7 +21,7 @@ SPIN = "◐◓◑◒"
 def phase_lines(
     view: StartView, *, width: int, failed: bool = False, memory: Mapping[str, str] | None = None
 ) -> list[Content]:
-    """Return one line per phase; the one that a failed start ended in is crossed.
+    """Return one line per phase; the one that a failed start ended in is crossed. Below them what it waits for.
 
     `memory` says for a phase what a GPU holds after it.
     """
@@ -50,7 +51,8 @@ def phase_lines(
         lines.append(
             Content.assemble((left, style), (bar, "$accent"), " ", (fit(right, room, right=True), "$secondary"))
         )
-    return [*lines, _ready(view, width, failed=failed)]
+    waits = textwrap.wrap(stall_words(view.stall, view), width) if view.stall is not None and not failed else []
+    return [*lines, _ready(view, width, failed=failed), *(Content.styled(text, "$text-warning") for text in waits)]
 
 
 def _right(phase: PhaseView) -> tuple[str, ...]:

@@ -12,7 +12,8 @@ from statistics import median
 from typing import Any, Literal
 
 from planner.facts.startup import startup_facts
-from planner.serve.log.events import ENDINGS, PHASES, Event, Figure, PhaseStarted, Progress
+from planner.serve.log.causes import causes
+from planner.serve.log.events import ENDINGS, PHASES, Event, Figure, PhaseStarted, Progress, StallSeen
 
 PhaseState = Literal["done", "now", "next", "skipped"]
 
@@ -60,6 +61,8 @@ class StartView:
     """None when no earlier start tells."""
     earlier_starts: int
     """How many the estimate rests on."""
+    stall: StallSeen | None = None
+    """What the start says again and again while nothing moves."""
 
 
 def expected_durations(history: Sequence[Mapping[str, Any]], key: str) -> tuple[dict[str, float], int]:
@@ -111,12 +114,16 @@ class StartProgress:
     """When the start was over, ready or not."""
     figures: Mapping[str, int | float | str] = field(default_factory=dict)
     """The newest value of every figure."""
+    stall: StallSeen | None = None
+    """The newest wait, until something moves."""
 
     def after(self, events: Iterable[Event], *, at_s: float) -> StartProgress:
         """Return the state once `events`, seen `at_s` seconds after the launch, are taken in."""
         began_s, bars, figures, over_s = dict(self.began_s), dict(self.bars), dict(self.figures), self.over_s
-        current = PHASES.index(self.phase)
+        current, stall = PHASES.index(self.phase), self.stall
         for event in events:
+            if isinstance(event, (StallSeen, PhaseStarted, Progress)):
+                stall = event if isinstance(event, StallSeen) else None
             if isinstance(event, PhaseStarted):
                 if event.phase in ENDINGS or event.phase == PHASES[-1]:
                     over_s = at_s if over_s is None else over_s
@@ -127,7 +134,7 @@ class StartProgress:
                 bars[event.phase] = event
             elif isinstance(event, Figure):
                 figures[event.name] = event.value
-        return replace(self, began_s=began_s, bars=bars, figures=figures, over_s=over_s)
+        return replace(self, began_s=began_s, bars=bars, figures=figures, over_s=over_s, stall=stall)
 
     @property
     def phase(self) -> str:
@@ -171,6 +178,7 @@ class StartProgress:
             elapsed_s=at_s if self.over_s is None else self.over_s,
             remaining_s=0.0 if over else self._remaining(rows[current]),
             earlier_starts=self.earlier_starts,
+            stall=self.stall,
         )
 
     def _end_of(self, index: int, at_s: float) -> float:
@@ -202,6 +210,23 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def stall_words(stall: StallSeen, view: StartView) -> str:
+    """Return what a start waits for, how long already, how long the phase usually takes, and what it may be.
+
+    Where the line stands before any that tells a phase, it is the one that the start is in.
+    """
+    phase = next((row for row in view.phases if row.phase == stall.phase), None) or next(
+        row for row in view.phases if row.state in ("now", "done") and row.elapsed_s is not None
+    )
+    waited = f" for {duration(stall.waited_s)}" if stall.waited_s else ""
+    usual = (
+        f"it usually takes {duration(phase.expected_s)} here"
+        if phase.expected_s
+        else "no earlier start tells how long it takes"
+    )
+    return f"waits{waited} in {phase.title} ({usual}); if it goes on, {stall.code}: {causes()[stall.code].title}"
 
 
 def count(view: PhaseView) -> str:
