@@ -131,7 +131,7 @@ async def test_whoever_only_looks_leaves_nothing() -> None:
 @pytest.mark.parametrize("how", [signal.SIGHUP, signal.SIGTERM])
 def test_a_window_that_is_closed_loses_nothing(tmp_path: Path, how: signal.Signals) -> None:
     first = Terminal(sys.executable, "-m", "tui", "--gpus", "1xMI300X", state=tmp_path)
-    first.until("EAGLE draft tokens")
+    first.until("draft tokens")
     first.send("\x1b[B65536")
     first.until("65,536")
     first.process.send_signal(how)
@@ -149,7 +149,7 @@ def test_a_real_terminal_finds_the_last_session_and_fresh_forgets_it(tmp_path: P
         return Terminal(sys.executable, "-m", "tui", *words, state=tmp_path)
 
     first = wizard("--gpus", "1xMI300X")
-    first.until("EAGLE draft tokens")
+    first.until("draft tokens")
     first.send("\x11")  # Ctrl-Q
     assert first.ended() == 0
     first.close()
