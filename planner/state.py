@@ -112,17 +112,17 @@ def open_own(path: Path, flags: int = os.O_RDONLY) -> int:
     return descriptor
 
 
-def read_own(path: Path, *, most_bytes: int = MOST_BYTES) -> bytes:
+def read_own(path: Path) -> bytes:
     """Return the bytes of a file of the state.
 
     Raises:
-        UnsafePath: as :func:`open_own` does, and for a file larger than `most_bytes`.
+        UnsafePath: as :func:`open_own` does, and for a file larger than :data:`MOST_BYTES`.
         OSError: when it cannot be read.
     """
     with os.fdopen(open_own(path), "rb") as file:
-        data = file.read(most_bytes + 1)
-    if len(data) > most_bytes:
-        raise UnsafePath(f"`{path}` is larger than {most_bytes >> 20} MiB", hint="move it away")
+        data = file.read(MOST_BYTES + 1)
+    if len(data) > MOST_BYTES:
+        raise UnsafePath(f"`{path}` is larger than {MOST_BYTES >> 20} MiB", hint="move it away")
     return data
 
 

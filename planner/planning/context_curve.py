@@ -18,10 +18,14 @@ class CurvePoint:
     """In round tokens, at the low bound; 0 where no length starts."""
 
 
-def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
+MOST = 1024
+"""Sequences at which a curve ends."""
+
+
+def context_curve(plan: Plan) -> tuple[CurvePoint, ...]:
     """Return the longest safe length for 1, 2, 4 … sequences at once on the plan's layout, batch and flags.
 
-    The curve ends at the plan's ``max_num_seqs`` or at `most`; with a KV cache of a fixed size it is exact too.
+    The curve ends at the plan's ``max_num_seqs`` or at :data:`MOST`; with a KV cache of a fixed size it is exact too.
     """
     settings = plan.settings
     question = Question.unchecked(plan.request).but(
@@ -31,7 +35,7 @@ def context_curve(plan: Plan, *, most: int = 1024) -> tuple[CurvePoint, ...]:
     )
     points = []
     concurrency = 1
-    while concurrency <= min(settings.max_num_seqs, most):
+    while concurrency <= min(settings.max_num_seqs, MOST):
         outcome = solve(question.but(concurrency=concurrency), settings.layout)
         length = outcome.settings.max_model_len if outcome.verdict == "fits" else outcome.safe_length()
         points.append(CurvePoint(concurrency=concurrency, max_model_len=length))

@@ -70,7 +70,6 @@ def bench_argv(
     url: str,
     executable: str = "vllm",
     tokenizer: str | None = None,
-    tokenizer_mode: str = "mistral",
     result_path: Path | None = None,
 ) -> tuple[str, ...]:
     """Return the ``vllm bench serve`` call that plays `workload` against the server at `url`.
@@ -88,7 +87,7 @@ def bench_argv(
     shared = workload.system_tokens + cached
     argv = [
         executable, "bench", "serve", "--backend", "openai", "--base-url", url, "--endpoint", "/v1/completions",
-        "--model", model, "--tokenizer-mode", tokenizer_mode, "--dataset-name", "random",
+        "--model", model, "--tokenizer-mode", "mistral", "--dataset-name", "random",
         "--random-input-len", str(workload.prompt_tokens - cached), "--random-output-len", str(workload.output_tokens),
         "--random-range-ratio", f"{workload.length_range_ratio:g}", "--num-prompts", str(workload.total_requests),
         "--ignore-eos", "--seed", str(workload.seed), "--percentile-metrics", "ttft,tpot,itl,e2el",
@@ -107,10 +106,10 @@ def bench_argv(
     return tuple(argv)
 
 
-def gsm8k_argv(*, model: str, url: str, concurrency: int = 32) -> tuple[str, ...]:
+def gsm8k_argv(*, model: str, url: str) -> tuple[str, ...]:
     """Return the ``lm_eval`` call for GSM8K, 5-shot, as the public figures of this model were made."""
     arguments = {
-        "model": model, "base_url": f"{url.rstrip('/')}/v1/completions", "num_concurrent": concurrency,
+        "model": model, "base_url": f"{url.rstrip('/')}/v1/completions", "num_concurrent": 32,
         "max_retries": 3, "tokenized_requests": False, "fix_mistral_regex": True,
     }  # fmt: skip
     return (
@@ -121,7 +120,7 @@ def gsm8k_argv(*, model: str, url: str, concurrency: int = 32) -> tuple[str, ...
 
 def run_bench(
     workload: Workload, *, model: str, url: str, executable: str = "vllm", tokenizer: str | None = None,
-    tokenizer_mode: str = "mistral",    timeout_s: float | None = None,
+    timeout_s: float | None = None,
 ) -> BenchResult:  # fmt: skip
     """Run the benchmark and return its result; its narration goes to our stderr.
 
@@ -142,7 +141,6 @@ def run_bench(
             url=url,
             executable=executable,
             tokenizer=tokenizer,
-            tokenizer_mode=tokenizer_mode,
             result_path=path,
         )
         try:

@@ -21,6 +21,8 @@ MEASURES = (
     "available_bytes", "output_tokens_per_s", "ttft_ms", "tpot_ms", "latency_ms",
 )  # fmt: skip
 MOST_LINES = 8
+HEIGHT = 20
+"""Lines of a plot in the terminal."""
 MARKS = "ox+*#@%&"
 """One per line of a plot without colour."""
 GLUE = "\N{NO-BREAK SPACE}"
@@ -112,7 +114,7 @@ def _short_number(value: float) -> str:
     return f"{value:.3g}"
 
 
-def terminal_plot(lines: Lines, *, title: str, width: int = 80, height: int = 20, colour: bool = False) -> str:
+def terminal_plot(lines: Lines, *, title: str, width: int = 80, colour: bool = False) -> str:
     """Return the plot as text, the legend above it.
 
     Raises:
@@ -127,7 +129,7 @@ def terminal_plot(lines: Lines, *, title: str, width: int = 80, height: int = 20
     above = fill(f"{WORDS.get(lines.y, lines.y)}: {title}", width, break_on_hyphens=False)
     if len(lines.lines) > 1:
         above += "\n" + _legend(lines, width)
-    figure.plot_size(width, height)
+    figure.plot_size(width, HEIGHT)
     figure.theme("default" if colour else "colorless")
     # The lines are told apart by their marks, too; the legend stands above, where it covers none of them.
     for mark, (label, xs, ys) in zip(MARKS, lines.lines, strict=False):

@@ -110,7 +110,7 @@ def test_plots(tmp_path: Path) -> None:
     lines = lines_of(rows)
     assert (lines.x, lines.y) == ("max_model_len", "total_kv_cache_tokens")
     assert [label for label, _, _ in lines.lines] == ["TP4 x 2", "TP8"]
-    text = terminal_plot(lines, title="what", width=60, height=15)
+    text = terminal_plot(lines, title="what", width=60)
     assert "TP8" in text
     assert "\x1b" not in text
     assert max(map(len, text.splitlines())) <= 60

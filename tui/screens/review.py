@@ -10,7 +10,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, Static, TextArea
 
@@ -21,7 +20,7 @@ from tui import news
 from tui.backend import Backend
 from tui.reviewing import answers_of_server, cure, judge, read_artefact
 from tui.screens.dialogues import AskText, Help
-from tui.screens.told import Told
+from tui.screens.told import HearingScreen
 from tui.widgets.columns import Column, Row, wrapped
 from tui.widgets.fields import Line
 from tui.widgets.keys import Keys
@@ -48,7 +47,7 @@ HELP_TEXT = (
 )
 
 
-class ReviewScreen(Screen[Answers | None]):
+class ReviewScreen(HearingScreen[Answers | None]):
     """A text at the left, findings at the right."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -103,18 +102,12 @@ class ReviewScreen(Screen[Answers | None]):
     def on_resize(self) -> None:
         """Lay everything out for the new width."""
         self.call_after_refresh(self._draw)
-        # A dialogue over it shows it as it was drawn last.
-        self.call_after_refresh(lambda: self.app.screen.refresh())
+        self.draw_below()
 
     # News
 
-    def tell(self, heard: news.News) -> None:
-        """Let the screen hear news; safe in any thread."""
-        self.post_message(Told(heard))
-
-    @on(Told)
-    def _told(self, message: Told) -> None:
-        heard = message.news
+    def hear(self, heard: news.News) -> None:
+        """Take in what was found in a text, or what a fix changed in it."""
         if not isinstance(heard, news.Reviewed):
             return
         area = self.query_one("#artefact", TextArea)
@@ -295,12 +288,7 @@ class ReviewScreen(Screen[Answers | None]):
 
     def action_help(self) -> None:
         """Say what this is for and which keys it has."""
-        keys = [
-            (active.binding.key_display or self.app.get_key_display(active.binding), active.binding.description)
-            for active in self.active_bindings.values()
-            if active.enabled and active.binding.show
-        ]
-        self.app.push_screen(Help("I have a command", HELP_TEXT, tuple(dict.fromkeys(keys))))
+        self.app.push_screen(Help("I have a command", HELP_TEXT, self.keys_now()))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """While a text is typed, letters are text."""

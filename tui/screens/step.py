@@ -11,7 +11,6 @@ from textual.binding import Binding, BindingType
 from textual.containers import Container
 from textual.events import Resize
 from textual.message import Message
-from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 from textual.worker import Worker
@@ -23,9 +22,8 @@ from planner.serve import Run
 from tui import watching
 from tui.backend import Backend
 from tui.links import step_line
-from tui.news import News
 from tui.screens.dialogues import Help, Warnings
-from tui.screens.told import Told
+from tui.screens.told import HearingScreen
 from tui.widgets.keys import Keys
 from tui.widgets.own_line import OwnLine
 from tui.widgets.plan_side import PlanSide
@@ -43,7 +41,7 @@ MAC_KEYS = (
 """What Textual makes of Escape followed by 1 to 6, which is how most terminals send Alt and a digit."""
 
 
-class StepScreen(Screen[Move]):
+class StepScreen(HearingScreen[Move]):
     """One step of the wizard."""
 
     STEP: ClassVar[Step]
@@ -93,17 +91,6 @@ class StepScreen(Screen[Move]):
     def compose_body(self) -> ComposeResult:
         """Everything between the two bars."""
         yield from ()
-
-    def tell(self, news: News) -> None:
-        """Let the screen hear news; safe in any thread."""
-        self.post_message(Told(news))
-
-    @on(Told)
-    def _told(self, message: Told) -> None:
-        self.hear(message.news)
-
-    def hear(self, news: News) -> None:
-        """Take in one piece of news."""
 
     def look_every(self, seconds: float | None, look: Callable[[], Worker[None]]) -> None:
         """Look now and every so many seconds, None is once; one look that takes long is the only one under way."""
@@ -187,12 +174,7 @@ class StepScreen(Screen[Move]):
 
     def action_help(self) -> None:
         """Say what this step is for and which keys it has."""
-        keys = [
-            (active.binding.key_display or self.app.get_key_display(active.binding), active.binding.description)
-            for active in self.active_bindings.values()
-            if active.enabled and (active.binding.show or active.binding.action in QUIET)
-        ]
-        self.app.push_screen(Help(self.STEP.label, self.HELP_TEXT, tuple(dict.fromkeys(keys))))
+        self.app.push_screen(Help(self.STEP.label, self.HELP_TEXT, self.keys_now(quiet=QUIET)))
 
     def action_warnings(self) -> None:
         """Show the plan's warnings in full."""
@@ -219,8 +201,7 @@ class StepScreen(Screen[Move]):
         self.set_class(event.size.width >= VAST, "-vast")
         self.set_class(event.size.height >= TALL, "-tall")
         self.set_class(event.size.height >= HIGH, "-high")
-        # A dialogue over it shows it as it was drawn last.
-        self.call_after_refresh(lambda: self.app.screen.refresh())
+        self.draw_below()
         if small:
             self.query_one("#too-small", Static).update(
                 f"this terminal is {event.size.width} × {event.size.height}\n\n"

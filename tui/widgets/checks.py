@@ -21,19 +21,11 @@ URGENCY = ("fail", "warn", "unknown", "pass", "skip")
 """What one has to see first."""
 
 
-def check_lines(
-    results: Sequence[CheckResult], *, width: int, running: str = "", hints: bool = True, loud: Sequence[str] = ()
-) -> list[Content]:
-    """Return one line per result and, below what is not well, its hint; `running` is the check under way.
-
-    With `loud` only results of those statuses are shown.
-    """
-
+def check_lines(results: Sequence[CheckResult], *, width: int, running: str = "") -> list[Content]:
+    """Return one line per result and, below what is not well, its hint; `running` is the check under way."""
     names = max([len(result.name) for result in results] + [len(running), 8])
     lines = []
     for result in results:
-        if loud and result.status not in loud:
-            continue
         head = f"{MARKS[result.status]} {result.name:<{names}}"
         quiet = result.status in ("pass", "skip")
         if quiet:
@@ -47,7 +39,7 @@ def check_lines(
         indent = " " * (len(head) + 2)
         lines.append(Content.assemble((head, STYLES[result.status]), "  ", *seen[:1]))
         lines += [Content.assemble(indent, line) for line in seen[1:]]
-        if result.hint and hints:
+        if result.hint:
             lines += [
                 Content.assemble(indent, line)
                 for line in wrapped(f"→ {result.hint}", width=width - len(indent), style="$secondary", indent="  ")

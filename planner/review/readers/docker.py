@@ -91,7 +91,6 @@ def of_container(
     kind: str,
     at: Text,
     outside: Mapping[str, Text],
-    name: str = "",
     beside: Callable[[str], str | None] | None = None,
 ) -> Server | None:
     """Return the server of one container; None where it is something else."""
@@ -111,7 +110,7 @@ def of_container(
     return Server(
         kind=kind,
         platform="docker",
-        name=next((value.value for value in container.values("--name")), name),
+        name=next((value.value for value in container.values("--name")), ""),
         at=at,
         arguments=engine.arguments(behind=container.image),
         env=env,

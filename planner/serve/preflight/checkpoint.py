@@ -58,14 +58,14 @@ class LayoutState:
         return self.files > 0 and not self.missing and not self.broken
 
 
-def snapshot_of(name: str, environment: Mapping[str, str], *, revision: str = "main") -> Path | None:
+def snapshot_of(name: str, environment: Mapping[str, str]) -> Path | None:
     """Return the cached snapshot of the repository `name`; None when there is none."""
     home = hub_cache(environment) / f"models--{name.replace('/', '--')}"
     try:
-        commit = read_text(home / "refs" / revision, most_bytes=4096).strip()
+        commit = read_text(home / "refs" / "main", most_bytes=4096).strip()
     except UnreadableInput:
-        # The hub's own rule: without a reference only a full commit leads to a snapshot, never a neighbour.
-        commit = revision
+        # The hub's own rule: without a reference nothing leads to a snapshot, and never to a neighbour.
+        return None
     snapshot = home / "snapshots" / commit
     return snapshot if commit and snapshot.is_dir() else None
 

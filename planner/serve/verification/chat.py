@@ -33,7 +33,7 @@ class Piece:
     reasoning: str = ""
 
 
-def chat(base_url: str, *, model: str, turns: Sequence[Turn], reasoning: bool = False) -> Iterator[Piece]:
+def chat(base_url: str, *, model: str, turns: Sequence[Turn]) -> Iterator[Piece]:
     """Yield the answer to `turns` as it is generated; blocks between the pieces.
 
     Raises:
@@ -44,7 +44,7 @@ def chat(base_url: str, *, model: str, turns: Sequence[Turn], reasoning: bool = 
         "messages": [{"role": turn.role, "content": turn.content} for turn in turns],
         "stream": True,
         "max_tokens": MAX_TOKENS,
-        "reasoning_effort": "high" if reasoning else "none",
+        "reasoning_effort": "none",
     }
     try:
         server = Server(normal_url(base_url), api_key=os.environ.get(API_KEY) or None, timeout_s=TIMEOUT_S)
