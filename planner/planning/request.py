@@ -73,7 +73,7 @@ class PlanRequest:
         label="tokens a step", least=1, logged=True,
     )  # fmt: skip
     long_prefill_token_threshold: int = _setting(
-        0, "most tokens of one prompt in a step, so that others find room beside it; 0 is no bound", "count", least=0
+        0, "most tokens of one prompt in a step, so that others find room beside it; 0 sets no bound", "count", least=0
     )
     gpu_memory_utilization: float | None = _setting(
         None, "fraction of each GPU the engine may use; the release's default otherwise", "fraction",
