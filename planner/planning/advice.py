@@ -100,6 +100,11 @@ def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
                 f"the draft's max_model_len of {format_tokens(asked)} cuts the served context to as much; vLLM "
                 f"{release.version} takes the shorter one, so leave it out to keep the target's length",
             )
+    if request.spec_method == "suffix":
+        yield (
+            "needs-arctic-inference",
+            "spec_method suffix needs the package arctic-inference beside vLLM; the engine stops where it is missing",
+        )
     if request.mm_encoder_tp_mode == "data":
         yield (
             "mm-encoder-tp-mode",
