@@ -208,7 +208,7 @@ def test_a_full_size_rehearsal_asks_nothing_of_the_answers_and_measures(
     assert [result["name"] for result in document["verification"]["checks"]] == [
         name for name in FULL_SIZE_CHECKS if name not in ("long", "kv-cache")
     ]
-    assert document["comparison"]["verdict"]
+    assert document["comparison"]["summary"]
     run = Path(document["run_directory"])
     assert json.loads((run / "plan.json").read_text())["settings"]["max_model_len"] == 4096
     assert list(scratch.iterdir()) == []

@@ -76,7 +76,7 @@ def command(
     page: Path | None,
     as_json: bool,
 ) -> int:
-    """Run named checks against the server at URL (default http://127.0.0.1:8000).
+    """Run named checks against the server at URL: without it that of `--run`, else http://127.0.0.1:8000.
 
     With `--run` or `--plan` the server must be as planned; `m35-plan --gpus 8xH200 --json > plan.json` writes a
     plan. Without them, what is found is reported. The API key is read from VLLM_API_KEY. Exit code 0: all passed,

@@ -22,6 +22,7 @@ def main() -> None:
     assert spec is not None
     assert spec.loader is not None
     openai_server = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = openai_server  # its dataclasses look their module up
     spec.loader.exec_module(openai_server)
     fault = os.environ.get("M35_FAKE_FAULT", "")
     if fault == "crash":
