@@ -40,7 +40,7 @@ def check_gpu_health(subject: Subject) -> str | None:
             _judge(number, gpu)
         if gpus:
             _kernel_words()
-            return f"{len(gpus)} GPUs report no memory error and no slowdown"
+            return f"no memory error and no slowdown of {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
     errors = list(_amd_errors())
     for number, block, count in errors:
         if count:
@@ -51,7 +51,8 @@ def check_gpu_health(subject: Subject) -> str | None:
     _kernel_words()
     if not errors:
         raise Skipped("neither `nvidia-smi -q` nor the counters of amdgpu (`ras` in sysfs) can be read")
-    return f"amdgpu counts no uncorrectable error in {len({number for number, _, _ in errors})} GPUs"
+    count = len({number for number, _, _ in errors})
+    return f"amdgpu counts no uncorrectable error of {count} GPU{'s' if count > 1 else ''}"
 
 
 def _judge(number: int, gpu: Mapping[str, str]) -> None:
