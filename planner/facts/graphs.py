@@ -38,6 +38,8 @@ class Misses(Row, Bounded):
     """Up to this tensor vLLM's own all-reduce costs no more than a fused one, so that ``per_layer_unfused_mib`` is what
     NCCL costs; 0 where the two were not told apart."""
     draft_gib: float = 0.0
+    eagle3_spared_copies: float = 0.0
+    """Attention buffers of the draft's decode graphs that an EAGLE-3 head did not take."""
 
 
 class Captured(Misses):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,8 @@ import pytest
 
 from hw_specs import parse_gpus
 from hw_specs.units import MIB
-from planner import PlanRequest, Workload, forecast, plan
+from planner import PlanRequest, Workload, forecast, load_model, plan
+from planner.accuracy.rows import models
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
 from planner.serve.log.measured import read_measured
@@ -90,6 +92,32 @@ def test_a_ready_server_grows_by_the_activations_of_ever_larger_steps(
     if row["pipeline_parallel_size"] == 1:
         assert max(grown, default=0) <= stage["transient_peak_headroom_bytes"]
         assert sum(grown) < 2 * stage["transient_peak_headroom_bytes"]
+
+
+def test_an_eagle3_head_is_inside_its_bounds(tmp_path: Path) -> None:
+    """Graph estimate and pool of an 8B, less the LM head that a checkpoint brings and random weights leave shared."""
+    (start,) = (row for row in ROWS if row["name"] == "llama-8b-eagle3")
+    head: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLMEagle3"], "model_type": "llama", "hidden_size": 4096,
+        "intermediate_size": 14336, "num_hidden_layers": 1, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "head_dim": 128, "vocab_size": 128256, "draft_vocab_size": 32000, "tie_word_embeddings": False,
+        "max_position_embeddings": 131072, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    for folder, config in (("target", models()["meta-llama/Llama-3.1-8B-Instruct"].config), ("head", head)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "config.json").write_text(json.dumps(dict(config or {})))
+    made = plan(
+        PlanRequest(
+            gpus=parse_gpus("1xH200"), model=load_model(tmp_path / "target"), spec_model=str(tmp_path / "head"),
+            spec_method="eagle3", num_speculative_tokens=3, max_model_len=8192, vllm_version="0.33.0",
+        )
+    )  # fmt: skip
+    (stage,) = start["stages"]
+    graphs, pool = made.ledger.line("graphs"), made.kv_cache
+    assert graphs.low_bytes <= stage["graphs_estimated_bytes"] <= graphs.high_bytes
+    assert graphs.low_bytes < graphs.bytes
+    with_own_head = stage["kv_available_bytes"] - head["draft_vocab_size"] * head["hidden_size"] * 2
+    assert pool.available_low_bytes <= with_own_head <= pool.available_high_bytes
 
 
 @pytest.mark.parametrize(
