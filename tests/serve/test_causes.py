@@ -305,3 +305,18 @@ def test_what_a_checkpoint_s_own_code_asks_for_is_its_fault() -> None:
     for own, code in ((f"{frame}\n    from transformers import x\n", "remote-code"), ("", "unknown-architecture")):
         log = f"{ENGINE}Traceback (most recent call last):\n{own}{wrong}\n"
         assert diagnose(log.encode()).code == code
+
+
+@pytest.mark.parametrize(
+    "calm",
+    [
+        "2025-06-04 12:23:27,744 - INFO - flashinfer.jit: cubin x not found here, fetched",
+        "2025-10-15T08:41:54.790334Z  WARN nixl.check: Error: NIXL is not available",
+        "host-1:1639:1915 [0] NCCL INFO Call to ibv_set_ece failed with error Operation not supported errno 95",
+    ],
+)
+def test_what_another_logger_says_calmly_names_nothing_and_takes_no_error_back(calm: str) -> None:
+    ready = "INFO:     Application startup complete.\n"
+    assert diagnose(f"{ENGINE}{ready}{calm}\n".encode()).code == "none"
+    error = "ERROR 05-13 10:46:43 [core.py:1136] EngineCore could not do this\n"
+    assert diagnose(f"{ENGINE}{error}{calm}\n".encode()).code == "unknown"

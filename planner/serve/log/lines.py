@@ -33,6 +33,12 @@ _HEAD = re.compile(
 )
 _NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-]+\.(?:cpp|cc|cuh?|hpp|h):\d+\] ?")
 """The head that torch's own C++ code writes; the brackets stay in the text, for the file in them tells something."""
+_OTHERS = re.compile(
+    r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z?\]?(?: - |:? +)\[?(?:DEBUG|INFO|WARN|WARNING)\]?(?: - |:? )"
+    r"| *(?:DEBUG|INFO|WARN) +[\w.:]+: "
+    r"|[\w.-]+:\d+:\d+ \[\d+\] (?:NCCL|RCCL) INFO )"
+)
+"""Heads of other loggers and of NCCL's, where they are calm; they stay in the text."""
 _LETTERS = {"D": "DEBUG", "I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 
 
@@ -89,7 +95,7 @@ def _message(rank: str, pid: str, text: str) -> Message:
     head = _HEAD.match(text)
     if head is None:
         native = _NATIVE.match(text)
-        level = _LETTERS[native["letter"]] if native is not None else ""
+        level = _LETTERS[native["letter"]] if native is not None else "INFO" if _OTHERS.match(text) is not None else ""
         return Message(rank=rank, pid=pid, level=level, stamp="", text=text)
     said = text[head.end() :]
     return Message(rank=rank, pid=pid, level=head["level"], stamp=head["stamp"] or "", text=said, logged=True)
