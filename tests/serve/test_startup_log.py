@@ -171,7 +171,7 @@ def test_a_real_missing_kernel_keeps_the_root_traceback() -> None:
     assert phases(events)[-1] == "failed"
     first = next(event for event in events if isinstance(event, TracebackSeen))
     assert first.rank == "Worker" and first.exception.startswith("RuntimeError: _C::static_scaled_fp8_quant()")
-    assert any('File "/srv/gpu_worker.py"' in line for line in first.text)
+    assert any('File "/srv/gpu_worker.py"' in line for line in first.lines)
     assert [event.code for event in events if isinstance(event, FailureSeen)] == ["kernel-or-driver"]
 
 
