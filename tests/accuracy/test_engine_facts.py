@@ -47,6 +47,7 @@ def test_phases_are_those_of_the_engine(version: str, platform: str) -> None:
                 language_model_only=row["language_model_only"],
                 enforce_eager=row["mode"] == "eager",
                 speculative_tokens=row["speculative_tokens"],
+                spec_method="eagle" if row["speculative_tokens"] else None,
             )
         )
         for phase in PHASES:
