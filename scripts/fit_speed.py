@@ -307,7 +307,7 @@ def main() -> int:
     lines.append("# The last cache of each GPU, where its size is known.")
     for name, entry in setup["last_cache"].items():
         lines += [
-            f"[last_cache.{name}]", f"bytes = {entry['bytes']:.6g}",
+            f"[last_cache.{name}]", f"bytes = {entry['bytes']}",
             f"gpus = [{', '.join(map(quoted, entry['gpus']))}]",
             f"basis = {quoted(entry['basis'])}", f"source = {quoted(entry['source'])}", "",
         ]  # fmt: skip

@@ -9,6 +9,7 @@ from planner.checkpoint.document import Section, read_object
 from planner.checkpoint.huggingface import limits
 from planner.checkpoint.quantization import read_quantization
 from planner.errors import UnreadableCheckpoint, UnsupportedModel
+from planner.facts.drafts import draft_facts
 from planner.model import DraftSpec, ModelSpec
 
 _CONFIG = "config.json"
@@ -107,4 +108,4 @@ def _proposed(config: Section) -> int:
     said = methods.values.get("proposal_methods") if methods is not None else None
     first = said[0] if isinstance(said, list) and said and isinstance(said[0], dict) else {}
     tokens = first.get("speculative_tokens")
-    return tokens if isinstance(tokens, int) and 0 < tokens <= 128 else 0
+    return tokens if type(tokens) is int and 0 < tokens <= draft_facts().most.value else 0

@@ -97,7 +97,7 @@ class Borrowed(Origin):
 class LastCache(Origin):
     """The cache in front of some GPUs' memory."""
 
-    bytes: float
+    bytes: int
     gpus: tuple[str, ...]
     """Catalogue ids."""
 

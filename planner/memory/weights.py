@@ -11,6 +11,7 @@ from functools import lru_cache
 from itertools import groupby
 
 from hw_specs.frozen import dataclass
+from hw_specs.units import counted
 from planner.facts.overheads import overhead_facts
 from planner.model import LayerGroup, ModelSpec, VisionSpec, WeightFormat
 
@@ -193,8 +194,11 @@ def describe_draft(model: ModelSpec, *, tensor_parallel_size: int) -> str:
     shards = f" / {tensor_parallel_size}" if draft.projection_sharded else ""
     columns = 2 * own.hidden_size if draft.method != "eagle3" else draft.states_read * model.hidden_size
     head = f"a head of {own.vocab_size:,} rows" if draft.head_rows else "embedding and head are the target's"
+    if own.hidden_size != model.hidden_size:
+        head += f", an embedding of {model.vocab_size:,} rows"
     norm = " and a norm" if draft.projection_sharded or draft.method == "eagle3" else ""
-    return f"{draft.num_hidden_layers} layers, projection {columns} x {own.hidden_size}{shards}{norm}; {head}"
+    layers = counted(draft.num_hidden_layers, "layer")
+    return f"{layers}, projection {columns} x {own.hidden_size}{shards}{norm}; {head}"
 
 
 @lru_cache(maxsize=256)

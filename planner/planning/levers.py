@@ -171,7 +171,8 @@ def changes(outcome: Outcome, *, alone: bool = True) -> Iterator[Change]:
     if not alone and settings.max_model_len > shortest:
         yield Change("max-model-len", "max_model_len", shortest, "context", f"{format_tokens(shortest)} tokens only")
     if settings.num_speculative_tokens:
-        asked = tuple(name for name in ("spec_method", "spec_model") if getattr(outcome.question.request, name))
+        beside = ("spec_method", "spec_model", "speculative_max_model_len")
+        asked = tuple(name for name in beside if getattr(outcome.question.request, name))
         yield Change("no-draft", "num_speculative_tokens", 0, "speed", "no draft: slower decoding", asked)
 
 

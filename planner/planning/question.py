@@ -176,7 +176,7 @@ def check_request(request: PlanRequest, model: ModelSpec, release: Release) -> N
         raise InvalidRequest(
             "long_prefill_token_threshold",
             f"long_prefill_token_threshold ({part:,}) is beyond max_model_len ({most:,})",
-            hint="a part of a prompt is never larger than max_num_batched_tokens",
+            hint=f"lower long_prefill_token_threshold to {most} or less",
         )
     seqs, batched = request.max_num_seqs, request.max_num_batched_tokens
     if seqs is not None and batched is not None and batched < seqs:
@@ -224,12 +224,14 @@ def resolved_method(model: ModelSpec, method: SpecMethod | None, tokens: int) ->
 
 def _check_draft(request: PlanRequest, model: ModelSpec) -> None:
     k, draft_length, method = request.num_speculative_tokens, request.speculative_max_model_len, request.spec_method
-    if draft_length is not None and (not k or method not in (None, *DRAFT_MODELS)):
+    lookup = method not in (None, *DRAFT_MODELS)
+    if draft_length is not None and (not k or lookup):
         raise InvalidRequest(
             "speculative_max_model_len",
             f"speculative_max_model_len={draft_length} limits a draft, and this plan has none",
-            hint="`--spec-tokens K` plans the draft that the model has",
-        )
+            hint=f"leave it out: spec_method `{method}` needs no model" if k
+            else "`--spec-tokens K` plans the draft that the model has",
+        )  # fmt: skip
     if not k:
         for name in ("spec_method", "spec_model"):
             if (value := getattr(request, name)) is not None:
@@ -243,7 +245,7 @@ def _check_draft(request: PlanRequest, model: ModelSpec) -> None:
             "num_speculative_tokens" if method is None else "spec_method", fault,
             hint="`--spec-model DIR` names a draft; spec_method `ngram` looks for repeated text and needs none",
         )  # fmt: skip
-    if request.spec_model is not None and method not in (None, *DRAFT_MODELS):
+    if request.spec_model is not None and lookup:
         raise InvalidRequest("spec_model", f"spec_model names a draft, and spec_method `{method}` needs none")
     from planner.facts.drafts import draft_facts  # only where there is a draft
 

@@ -28,7 +28,7 @@ class Hardware:
 
     fusion_max_bytes: Mapping[int, int] = field(default_factory=dict)
     """Largest message by tensor-parallel size that the engine fuses with the norm behind it."""
-    cache_bytes: float = 0.0
+    cache_bytes: int = 0
     """The last cache in front of the memory; 0 where its size is not known."""
 
     def peak(self, arithmetic: str) -> float:
@@ -109,5 +109,5 @@ def hardware_of(gpu: GpuSpec) -> Hardware:
         if table
         else {},
         fusion_max_bytes=load_allreduce_thresholds().fusion_max_bytes.get(gpu.architecture, {}),
-        cache_bytes=next((cache.bytes for cache in speed_facts().last_cache.values() if gpu.id in cache.gpus), 0.0),
+        cache_bytes=next((cache.bytes for cache in speed_facts().last_cache.values() if gpu.id in cache.gpus), 0),
     )

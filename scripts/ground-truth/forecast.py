@@ -39,7 +39,7 @@ VALUES: dict[str, Any] = {
 SWITCHES = ("language_model_only", "enforce_eager")
 DRAFT_TOKENS = 3
 MODELLED = ("eagle",)
-"""Methods of a draft that a plan knows."""
+"""Methods of a draft that these forecasts say; a start with another is forecast without its draft."""
 SPEED = ("output_tokens_per_s", "ttft_ms", "ttft_p99_ms", "tpot_ms", "itl_ms", "itl_p99_ms", "acceptance_length")
 
 
@@ -61,7 +61,7 @@ def model_of(run: dict[str, Any], models: Path | None) -> ModelSpec:
 
 
 def draft_tokens(run: dict[str, Any]) -> int:
-    """Return the tokens of a run's draft, 0 where the plan does not know its method."""
+    """Return the tokens of a run's draft, 0 where the forecasts do not say its method."""
     speculation: dict[str, Any] = (
         {"method": "eagle", "num_speculative_tokens": DRAFT_TOKENS} if run.get("draft") else {}
     )

@@ -71,7 +71,7 @@ def test_the_shipped_term_outside_torch_is_the_fit(tp: int) -> None:
     start = next(one for one in startups() if one.settings.layout.split == (tp, 1))
     workspace = budgets(start)[0].terms["fused_all_reduce"].bytes / GIB
     for name in ("expected_gib", "low_gib", "high_gib"):
-        assert row[name] == pytest.approx(max(0, getattr(term, name) - workspace), abs=0.006), name
+        assert row[name] == pytest.approx(max(0, getattr(term, name) - workspace), abs=0.005), name
 
 
 def test_the_fit_never_sees_the_model_it_is_judged_on() -> None:

@@ -14,7 +14,7 @@ from hw_specs import parse_gpus
 from planner import InvalidRequest, PlanRequest, plan
 from planner.checkpoint import load_draft, load_model
 from planner.errors import PlannerError
-from planner.memory.weights import rank_weights
+from planner.memory.weights import describe_draft, rank_weights
 from planner.model import ModelSpec
 from planner.rendering.command import serve_command
 from planner.speed.predict import forecast, step_model_for
@@ -70,6 +70,21 @@ def test_an_eagle3_head_weighs_what_its_tensors_do(
     assert (draft.method, draft.states_read, draft.head_rows) == ("eagle3", 3, 32000)
     (rank,) = rank_weights(replace(target, draft=draft), tensor_parallel_size=tp, draft=True)
     assert rank.draft_bytes == eagle3_bytes(tp=tp)
+
+
+def test_a_narrower_head_brings_and_names_an_embedding_of_its_own(tmp_path: Path, target: ModelSpec) -> None:
+    config = {**EAGLE3, "hidden_size": 2048, "head_dim": 128, "target_hidden_size": 4096}
+    model = replace(target, draft=load_draft(str(write(tmp_path / "draft", config)), target))
+    (rank,) = rank_weights(model, tensor_parallel_size=1, draft=True)
+    assert rank.draft_bytes == eagle3_bytes(hidden=2048) + 2 * target.vocab_size * 2048
+    words = describe_draft(model, tensor_parallel_size=1)
+    assert words.startswith("1 layer,") and f"an embedding of {target.vocab_size:,} rows" in words
+
+
+@pytest.mark.parametrize("said", [True, 0, 10**6, "5", None])
+def test_a_number_of_tokens_that_cannot_be_is_not_proposed(said: object, tmp_path: Path, target: ModelSpec) -> None:
+    config = {**EAGLE3, "speculators_config": {"proposal_methods": [{"speculative_tokens": said}]}}
+    assert load_draft(str(write(tmp_path / "draft", config)), target).card_num_speculative_tokens == 0
 
 
 def test_an_eagle_head_of_llama_shares_its_targets_output_head(tmp_path: Path, target: ModelSpec) -> None:

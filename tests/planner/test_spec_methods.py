@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -81,11 +81,15 @@ def test_what_the_engine_cannot_draft_is_refused(changes: dict[str, object], say
 
 
 def test_without_its_draft_a_request_is_whole_again() -> None:
-    """The lever that drops a draft leaves no method behind, which alone is refused."""
-    made = plan(PlanRequest(gpus=parse_gpus("1xH200"), spec_method="ngram", num_speculative_tokens=64))
-    lever = next(one for one in made.levers if one.name == "no-draft")
-    assert lever.apply(made.request).spec_method is None
-    assert plan(lever.apply(made.request)).settings.num_speculative_tokens == 0
+    """The lever that drops a draft leaves no method and no limit behind, which alone are refused."""
+    asked: tuple[dict[str, Any], ...] = (
+        {"spec_method": "ngram", "num_speculative_tokens": 64},
+        {"speculative_max_model_len": 16_384, "num_speculative_tokens": 3},
+    )
+    for one in asked:
+        made = plan(PlanRequest(gpus=parse_gpus("1xH200"), **one))
+        lever = next(lever for lever in made.levers if lever.name == "no-draft")
+        assert plan(lever.apply(made.request)).settings.num_speculative_tokens == 0
 
 
 @pytest.mark.parametrize(
