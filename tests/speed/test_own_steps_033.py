@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from planner.facts import load
+from planner.facts.speed import speed_facts
+from planner.speed.measurement import measured_model
+from planner.speed.profile import engine_profile
+from scripts.speed_replay import figures, measurements
 
 KINDS = ("", "-loads", "-tp2", "-one")
 SERVERS: list[dict[str, Any]] = [
@@ -49,3 +54,34 @@ def test_one_request_gets_its_tokens_a_step(server: dict[str, Any]) -> None:
     assert load["median_itl_ms"] == pytest.approx(step_ms, rel=0.02)
     if "graphs_estimated_bytes" in start["stages"][0] and load.get("spec_decode_acceptance_length", 1.0) == 1.0:
         assert load["median_tpot_ms"] == pytest.approx(step_ms, rel=0.02)
+
+
+NVIDIA = sorted(name for name, build in speed_facts().profile.items() if build.vendor == "nvidia")
+
+
+def lone_step_s(startup: str) -> float:
+    """Seconds of a step of one request's one token."""
+    (server,) = (server for server in SERVERS if server["startup"] == startup)
+    return float(server["decode_only"][0]["median_s"])
+
+
+@pytest.mark.parametrize("profile_id", NVIDIA)
+def test_the_bounds_of_launching_hold_what_one_host_takes(profile_id: str) -> None:
+    """Graphs run the same step in less than half of the time, so without them launching alone sets its length."""
+    eager, compiled = lone_step_s("dense-8b-eager"), lone_step_s("dense-8b-no-graphs")
+    assert 2 * lone_step_s("dense-8b-servers1") < compiled < eager
+    said = speed_facts().profile[profile_id].values
+    layer, share = said["eager_layer_s"], said["compiled_launch"]
+    assert layer.low <= eager / measured_model("llama-3.1-8b").num_hidden_layers <= layer.high
+    assert share.low <= compiled / eager <= share.high
+
+
+def test_the_share_of_one_host_is_not_every_hosts() -> None:
+    """Four B200 show why what one H200 leaves of its launches is a bound and not what is expected."""
+    share = lone_step_s("dense-8b-no-graphs") / lone_step_s("dense-8b-eager")
+    runs = [record for record in measurements() if record.id in ("V20759/q5", "V20759/q10", "V20691/q5")]
+    assert len(runs) == 3
+    for run in runs:
+        expected = engine_profile(run.profile)
+        said, as_h200 = (figures(run, one)["ttft_ms"] for one in (expected, replace(expected, compiled_launch=share)))
+        assert as_h200 > 2 * run.result["ttft_ms"] > 1.5 * said
