@@ -89,6 +89,16 @@ def gpus_on_bus(devices: Path = PCI_DEVICES) -> list[tuple[Vendor, Path]]:
     return found
 
 
+def pci_address(text: str) -> str:
+    """Return a PCI address as sysfs writes it, however a driver does.
+
+    >>> pci_address("00000000:3B:00.0"), pci_address("0000:c1:00.0")
+    ('0000:3b:00.0', '0000:c1:00.0')
+    """
+    domain, colon, device = text.strip().lower().partition(":")
+    return f"{domain.lstrip('0'):0>4}{colon}{device}"
+
+
 def _nvidia_module(root: Path) -> str | None:
     version = text_of(root / "sys/module/nvidia/version")
     if version:

@@ -12,6 +12,7 @@ from pathlib import Path
 from hw_specs.detect.host import text_of
 
 ROOT = Path("/sys/fs/cgroup")
+_CACHED = ("inactive_file", "active_file")
 
 
 def readings(name: str, root: Path = ROOT) -> Iterator[str]:
@@ -35,11 +36,24 @@ def cpu_quota(root: Path = ROOT) -> float | None:
 
 
 def memory_left_bytes(root: Path = ROOT) -> int | None:
-    """Return how much memory this process's groups may still take; None without a limit."""
-    pairs = [(text_of(folder / "memory.max"), text_of(folder / "memory.current")) for folder in _groups(root)]
-    return min(
-        (int(limit) - int(used) for limit, used in pairs if limit.isdecimal() and used.isdecimal()), default=None
-    )
+    """Return how much memory this process's groups may still take; None without a limit.
+
+    Cached files count as used and are given up where memory is wanted: a checkpoint that was just fetched is one.
+    Source: the kernel's documentation of cgroup v2, ``memory.stat``.
+    """
+    left = [
+        int(limit) - int(used) + _cached_bytes(folder)
+        for folder in _groups(root)
+        if (limit := text_of(folder / "memory.max")).isdecimal()
+        and (used := text_of(folder / "memory.current")).isdecimal()
+    ]
+    return min(left, default=None)
+
+
+def _cached_bytes(folder: Path) -> int:
+    """Pages of files that a group can give up; what lies in /dev/shm is not among them."""
+    counts = (line.split() for line in text_of(folder / "memory.stat").splitlines())
+    return sum(int(one[1]) for one in counts if len(one) == 2 and one[0] in _CACHED and one[1].isdecimal())
 
 
 def _groups(root: Path) -> tuple[Path, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from planner.facts.log_lines import Cause, FailureLine, raised_texts
 from planner.serve.log.causes import WEIGHTS, cause_of_signal, causes
 from planner.serve.log.diagnosis import diagnose
 from planner.serve.log.events import StallSeen, TimedOut
-from planner.serve.log.parser import StartupLog, parse_log
+from planner.serve.log.parser import MAX_LINE_BYTES, StartupLog, parse_log
 from planner.serve.log.places import raiser_of
 
 from .logs import ALL, RECONSTRUCTED, read
@@ -53,6 +54,18 @@ def test_no_branch_of_an_expression_lacks_a_text_that_is_looked_for_first(
     """A branch that no text leads to never matches."""
     dead = [text for text in shortest(line.expression) if not any(one in text for one in line.texts)]
     assert not dead, (code, line.has)
+
+
+@pytest.mark.parametrize("filling", ["a", "/x", "a.b.", "0 ", " ", '"', "'a', "])
+def test_no_long_line_holds_the_reading_up(filling: str) -> None:
+    """The longest line that is read, around a text that is looked for first: some milliseconds, not its square."""
+    long = filling * (MAX_LINE_BYTES // len(filling) // 2)
+    slow = []
+    for code, _, line in (*LINES, *STALLS):
+        began = time.process_time()
+        re.compile(line.expression).search(f"{long}{line.texts[0]}{long}")
+        slow += [(code, line.expression)] if time.process_time() - began > 1.0 else []
+    assert slow == []
 
 
 @pytest.mark.parametrize(("code", "cause", "line"), STALLS, ids=name)

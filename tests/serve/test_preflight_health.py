@@ -117,6 +117,21 @@ def test_what_a_gpu_reports_is_judged(
     assert bool(result.hint) == (status != "pass")
 
 
+@pytest.mark.parametrize(
+    ("hidden", "status", "words"), [("CUDA_VISIBLE_DEVICES=0", "pass", "of 1 GPU"), (None, "fail", "asks for `Reset`")]
+)
+def test_a_gpu_that_is_left_out_may_be_ill(
+    hidden: str | None, status: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dmesg(tmp_path, "", monkeypatch)
+    one = QUERY.replace("    GPU Recovery", "    PCI\n        Bus Id                         : {}\n    GPU Recovery")
+    ill = one[one.index("GPU 00000000") :].replace("Action                : None", "Action                : Reset")
+    given = subject(smi(tmp_path, one.format("00000000:3B:00.0") + ill.format("00000000:C1:00.0")))
+    vars(given)["report"] = report(("00000000:3B:00.0", None), ("00000000:C1:00.0", hidden))
+    result = check("gpu_health", given)
+    assert result is not None and result.status == status and words in result.seen
+
+
 def test_an_unhealthy_fabric_is_told(tmp_path: Path) -> None:
     result = check("fabric", subject(smi(tmp_path, QUERY.replace(": Healthy", ": Unhealthy"))))
     assert result is not None and result.status == "warn" and "`Unhealthy`" in result.seen
@@ -222,6 +237,31 @@ def test_a_start_away_from_its_gpus_is_told(
     assert result is not None and result.status == status
 
 
+def report(*gpus: tuple[str, str | None]) -> SimpleNamespace:
+    """What a driver says of GPUs: address and what hides each."""
+    seen = [SimpleNamespace(pci_bus_id=address, hidden_by=hidden) for address, hidden in gpus]
+    return SimpleNamespace(gpus=seen, selection=SimpleNamespace(chosen=[one for one in seen if not one.hidden_by]))
+
+
+@pytest.mark.parametrize(
+    ("hidden", "gpus", "status"),
+    [("CUDA_VISIBLE_DEVICES=0", "2xH200", "pass"), (None, "2xH200", "warn"), (None, "1xH200", "pass")],
+)
+def test_a_job_on_half_a_node_needs_no_way_to_the_other_half(
+    hidden: str | None, gpus: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pci = machine(tmp_path, cpus=8, nodes=("0-3", "4-7"))
+    far = pci / "0000:c1:00.0"
+    far.mkdir()
+    for name, text in (("class", "0x030200"), ("vendor", "0x10de"), ("numa_node", "1")):
+        (far / name).write_text(f"{text}\n")
+    on(tmp_path, monkeypatch, {0, 1, 2, 3}, pci)
+    given = subject({}, gpus=gpus, max_model_len=8192, kv_cache_dtype="fp8")
+    vars(given)["report"] = report(("00000000:3B:00.0", None), ("00000000:C1:00.0", hidden))
+    result = check("numa", given)
+    assert result is not None and result.status == status
+
+
 def test_one_node_has_no_far_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     on(tmp_path, monkeypatch, {0}, machine(tmp_path, cpus=1))
     assert check("numa", subject({})) is None
@@ -240,6 +280,9 @@ def test_limits_are_the_least_of_all_groups_above(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(cgroup, "_groups", lambda root: (root / "a" / "b", root / "a", root))
     assert (cgroup.cpu_quota(tmp_path), cgroup.least("pids.max", tmp_path)) == (3.0, 500)
     assert cgroup.memory_left_bytes(tmp_path) == 600
+    # A checkpoint in the page cache is given up where memory is wanted; what lies in /dev/shm is not.
+    (tmp_path / "a" / "memory.stat").write_text("anon 50\nfile 340\ninactive_file 250\nactive_file 60\nshmem 30\n")
+    assert cgroup.memory_left_bytes(tmp_path) == 910
     assert cgroup.cpu_quota(tmp_path / "nothing") is None
     for text in ("", "max", "x y", "1 0"):
         (tmp_path / "a" / "cpu.max").write_text(text)

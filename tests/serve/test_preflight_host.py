@@ -130,6 +130,19 @@ def test_ranks_of_several_nodes_meet_at_an_address_of_this_machine(address: str,
     assert result is not None and result.status == "fail" and words in result.seen
 
 
+@pytest.mark.parametrize(("nodes", "status"), [("2", "fail"), ("1", "warn"), ("two", "warn"), ("", "warn")])
+def test_a_number_of_nodes_that_is_none_leaves_the_address_to_be_judged(nodes: str, status: str) -> None:
+    words = ("vllm", "serve", "m", "--nnodes", nodes)
+    order = StartOrder.of_command(words, env={"VLLM_HOST_IP": "192.0.2.7"}, port=8000)
+    result = check("host_ip", Subject(order=order))
+    assert result is not None and result.status == status
+
+
+def test_the_password_of_a_mirror_is_not_shown() -> None:
+    result = check("hub", subject({"HF_ENDPOINT": "https://me:hunter2@mirror.example"}))
+    assert result is not None and "mirror.example" in result.seen and "hunter2" not in result.seen
+
+
 def test_the_stand_in_of_the_driver_s_library_is_for_the_linker_alone(tmp_path: Path) -> None:
     stubs, own = tmp_path / "lib64" / "stubs", tmp_path / "lib"
     for folder in (stubs, own):

@@ -6,9 +6,9 @@ NVIDIA's are asked for with ``nvidia-smi -q``, AMD's stand in sysfs; the kernel'
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
-from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, text_of
+from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, pci_address, text_of
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.log.causes import causes
 from planner.serve.preflight.machine import on_cpu
@@ -35,13 +35,15 @@ def check_gpu_health(subject: Subject) -> str | None:
         return None
     vendor = subject.plan.gpus.spec.vendor if subject.plan is not None else None
     if vendor != "amd":
-        gpus = gpus_of(subject.nvidia_query or "")
-        for number, gpu in enumerate(gpus):
+        every = list(enumerate(gpus_of(subject.nvidia_query or "")))
+        # One that is left out on purpose may be as it is.
+        used = [one for one in every if pci_address(one[1].get("PCI/Bus Id", "")) not in subject.unused_gpus]
+        for number, gpu in used:
             _judge(number, gpu)
-        if gpus:
+        if every:
             _kernel_words()
-            return f"no memory error and no slowdown of {len(gpus)} GPU{'s' if len(gpus) > 1 else ''}"
-    errors = list(_amd_errors())
+            return f"no memory error and no slowdown of {len(used)} GPU{'' if len(used) == 1 else 's'}"
+    errors = list(_amd_errors(subject.unused_gpus))
     for number, block, count in errors:
         if count:
             raise Doubtful(
@@ -107,14 +109,14 @@ def _kernel_words() -> None:
             )
 
 
-def _amd_errors() -> Iterator[tuple[int, str, int]]:
-    """Yield each AMD GPU's number, part and uncorrectable errors.
+def _amd_errors(unused: Collection[str]) -> Iterator[tuple[int, str, int]]:
+    """Yield each AMD GPU's number, part and uncorrectable errors, those at the addresses `unused` left out.
 
     Source: the kernel's documentation, "AMDGPU RAS Support": ``ras/*_err_count`` holds ``ue: N`` and ``ce: N``.
     """
     folders = [path for vendor, path in gpus_on_bus(_PCI) if vendor == "amd"]
     for number, folder in enumerate(folders):
-        for counter in sorted(folder.glob("ras/*_err_count")):
+        for counter in sorted(folder.glob("ras/*_err_count")) if folder.name not in unused else ():
             found = re.search(r"^ue:\s*(\d+)", text_of(counter), re.MULTILINE)
             if found is not None:
                 yield number, counter.name.removesuffix("_err_count"), int(found[1])

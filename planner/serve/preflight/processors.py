@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, text_of
+from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, pci_address, text_of
 from planner.memory.host import host_processes
 from planner.rendering.emitters.image import gpus_per_node, replicas_per_node
 from planner.serve import cgroup
@@ -45,7 +45,7 @@ def check_numa(subject: Subject) -> str | None:
     if subject.order.in_container or on_cpu(subject):
         return None
     nodes = {number: _cpus(path / "cpulist") for path in (_SYSTEM / "node").glob("node*") if (number := path.name[4:])}
-    homes = {node for _, path in gpus_on_bus(_PCI) if (node := text_of(path / "numa_node")) in nodes}
+    homes = {node for path in _used(subject) if (node := text_of(path / "numa_node")) in nodes}
     if len(nodes) < 2:
         return None
     if not homes:
@@ -58,6 +58,17 @@ def check_numa(subject: Subject) -> str | None:
             "let it: `taskset`, `numactl --cpunodebind`, cpuset of the container, --cpu-bind of Slurm",
         )
     return f"GPUs at NUMA nodes {', '.join(sorted(homes))}, and all of them may be used"
+
+
+def _used(subject: Subject) -> list[Path]:
+    """The folders of the GPUs that the start takes: a job that got half a node is on the side of its own half.
+
+    Where no driver says which those are, of all GPUs.
+    """
+    count = gpus_per_node(subject.plan) if subject.plan is not None else wanted_gpus(subject)
+    taken = {pci_address(gpu.pci_bus_id) for gpu in subject.report.selection.chosen[:count]}
+    every = [path for _, path in gpus_on_bus(_PCI)]
+    return [path for path in every if path.name in taken] or every
 
 
 def _cores(threads: Iterable[int]) -> int:

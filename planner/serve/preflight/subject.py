@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hw_specs.detect.host import pci_address
 from hw_specs.reading import UnreadableInput, read_bytes
 from planner.facts.preflight import preflight_facts
 from planner.planning.answer import Plan
@@ -72,6 +73,14 @@ class Subject:
         from hw_specs import detect_gpus
 
         return detect_gpus(environment=self.environment)
+
+    @cached_property
+    def unused_gpus(self) -> frozenset[str]:
+        """PCI addresses of GPUs that are here and that variables hide from the engine."""
+        gpus = self.report.gpus
+        return frozenset(pci_address(gpu.pci_bus_id) for gpu in gpus if gpu.hidden_by) - {
+            pci_address(gpu.pci_bus_id) for gpu in gpus if not gpu.hidden_by
+        }
 
     @cached_property
     def program(self) -> Path | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from planner.facts.preflight import preflight_facts
 from planner.facts.review import review_facts, variables
+from planner.rendering.secrets import concealed
 from planner.serve.check import Doubtful, Failed
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.engine_argv import option_value
@@ -164,7 +165,8 @@ def check_host_ip(subject: Subject) -> str | None:
     if not given:
         return None
     several = subject.plan is not None and subject.plan.gpus.nodes > 1
-    several = several or int(option_value(subject.engine_args, "nnodes") or 1) > 1
+    nodes = option_value(subject.engine_args, "nnodes") or ""
+    several = several or (nodes.isdecimal() and nodes.lstrip("0") not in ("", "1"))
     hint = "unset it, or an address of this machine (`ip addr`)"
     if not _own_address(given):
         said = f"VLLM_HOST_IP is `{given[:60]}`, and this machine has no such address"
@@ -199,7 +201,7 @@ def check_hub(subject: Subject) -> str | None:
         raise Failed(f"HF_ENDPOINT is `{endpoint[:60]}`, not a URL", "unset it, or a URL with https:// before it")
     if endpoint and endpoint != review_facts().hub_token.endpoint:
         raise Doubtful(
-            f"HF_ENDPOINT is {endpoint[:80]}: weights come from there, and a token of the hub goes there",
+            f"HF_ENDPOINT is {concealed(endpoint)[:80]}: weights come from there, and a token of the hub goes there",
             "unset it where that mirror is not meant",
         )
     return None

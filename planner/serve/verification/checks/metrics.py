@@ -7,7 +7,6 @@ import time
 
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.prometheus import Sample, samples
-from planner.serve.verification.checks.chat import GREETING
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import brief
 from planner.serve.verification.live_metrics import ACCEPTED, DRAFTED, DRAFTS
@@ -15,6 +14,8 @@ from planner.settings import DRAFT_MODELS
 from planner.speed.drafting import tokens_per_step as tokens_of_step
 
 CACHE = "vllm:cache_config_info"
+PROSE = "Describe a harbour at dawn in four sentences."
+"""Of a short answer a draft that fits may miss every step by chance: some dozen steps are needed."""
 ENOUGH_DRAFTED = 12
 """Fewer tell nothing of a rate."""
 COUNTERS_LAG_S = 5.0
@@ -81,7 +82,7 @@ def speculative(probe: Probe) -> str:
         raise Skipped("the server drafts nothing")
     if planned == 0:
         raise Failed("the server drafts, and no draft is planned")
-    probe.chat(GREETING)
+    probe.chat(PROSE)
     deadline = time.monotonic() + COUNTERS_LAG_S
     while (after := _drafts(probe) or before) == before and time.monotonic() < deadline:
         time.sleep(0.1)
