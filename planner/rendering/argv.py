@@ -237,7 +237,7 @@ def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a plan that vLLM's ``--speculative-config`` means.
 
     Raises:
-        InvalidRequest: for a draft that is not this model's own.
+        InvalidRequest: for a draft that no plan can have; the checkpoint that `model` names is read with the plan.
     """
     draft = _object("speculative-config", said) if isinstance(said, str) else said
     count, length, method = draft.get("num_speculative_tokens"), draft.get("max_model_len"), draft_method(draft)
@@ -257,8 +257,10 @@ def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
     settings: dict[str, Any] = {"num_speculative_tokens": _count("num_speculative_tokens", str(count))}
     if method is not None:
         settings["spec_method"] = method
-    if method == "eagle3" and draft.get("model"):
-        settings["spec_model"] = str(draft["model"])
+    if method in ("eagle", "eagle3") and (named := draft.get("model")) is not None:
+        if not isinstance(named, str):
+            raise InvalidRequest("speculative_config", f"the draft's `model` must be a name, not `{shown(str(named))}`")
+        settings["spec_model"] = named
     if length is not None:
         settings["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
     return settings

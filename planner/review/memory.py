@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import get_args
 
 from planner.checkpoint import load_draft
@@ -93,6 +94,9 @@ def _planned_as(case: Case, base: Plan, left_out: frozenset[str] = frozenset()) 
     draft = {key: value for key, value in _draft(case).items() if key != "draft_tensor_parallel_size"}
     if draft and "speculative-config" not in left_out:
         said.changes |= draft_settings(draft)
+    named, own = said.changes.get("spec_model"), base.model.draft
+    if named and own is not None and PurePosixPath(named).name == PurePosixPath(own.name).name:
+        said.changes["spec_model"] = own.name  # a copy of it, by the last folder of its path
     return make_plan(dataclasses.replace(said.request(base), replicas=replicas))
 
 

@@ -101,7 +101,7 @@ class Workload:
                 "images_per_request", f"images_per_request is above {MOST_IMAGES:,}", hint="no context holds that many"
             )
         if self.request_rate is not None and not 0 < self.request_rate < float("inf"):
-            raise InvalidRequest("request_rate", f"request_rate must be above 0, not `{self.request_rate}`")
+            raise InvalidRequest("request_rate", f"request_rate must be above 0 and finite, not `{self.request_rate}`")
         if self.length_distribution not in ("uniform", "exponential"):
             raise InvalidRequest(
                 "length_distribution",

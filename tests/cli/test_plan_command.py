@@ -181,7 +181,8 @@ def test_a_flag_of_the_engine_that_no_plan_counts_is_named(flag: str, capsys: py
         (["-tp", "6", "-dcp", "2"], "`vllm serve` has it, and no plan counts what it brings"),
         (["-dp", "2"], "it is `--replicas` here"),
         (["-sc", "{}"], "it is `--speculative-config` here"),
-        (["-q"], "`m35-plan plan --help` lists the options"),
+        (["-q", "fp8"], "`vllm serve` has it, and no plan counts what it brings"),
+        (["-x"], "`m35-plan plan --help` lists the options"),
     ],
 )
 def test_an_unknown_short_option_is_named_as_typed(

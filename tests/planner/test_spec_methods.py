@@ -10,7 +10,7 @@ import pytest
 
 from hw_specs import parse_gpus
 from planner import PlanRequest, plan
-from planner.errors import InvalidRequest
+from planner.errors import InvalidRequest, UnreadableCheckpoint
 from planner.facts.drafts import draft_facts
 from planner.planning.request import SETTINGS
 from planner.rendering.argv import draft_method, draft_settings, read_command
@@ -105,6 +105,17 @@ def test_without_its_draft_a_request_is_whole_again() -> None:
 )
 def test_a_method_that_nobody_names_is_the_engines_guess(said: dict[str, str], method: str | None) -> None:
     assert draft_method(said) == method
+
+
+@pytest.mark.parametrize("method", ["eagle", "eagle3"])
+def test_the_draft_that_json_names_is_the_one_that_is_planned(method: str) -> None:
+    """Never the model's own in its place."""
+    said = draft_settings({"method": method, "model": "org/a-draft", "num_speculative_tokens": 3})
+    assert said["spec_model"] == "org/a-draft"
+    with pytest.raises(UnreadableCheckpoint, match="org/a-draft"):
+        plan(PlanRequest(gpus=GPUS, **said))
+    with pytest.raises(InvalidRequest, match="must be a name"):
+        draft_settings({"method": method, "model": 7, "num_speculative_tokens": 3})
 
 
 def test_a_suffix_tree_counts_itself() -> None:

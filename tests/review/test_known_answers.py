@@ -131,3 +131,12 @@ def test_what_is_repaired_passes_and_keeps_every_other_word(text: str) -> None:
     assert done.diff().startswith("--- ")
     assert MODEL in done.after.text
     assert done.after.text.endswith("\n") == text.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("draft", "verdict"), [("/models/Mistral-Medium-3.5-128B-EAGLE", "fits"), ("org/another-eagle", "unknown")]
+)
+def test_a_draft_is_known_by_the_last_folder_and_no_other_is_taken_for_it(draft: str, verdict: str) -> None:
+    short = f" --spec-method eagle --spec-model {draft} --spec-tokens 3"
+    for said in (DRAFT.replace("mistralai/Mistral-Medium-3.5-128B-EAGLE", draft), short):
+        assert judged(CARD + said, "8xH200", "0.33.0").servers[0].verdict == verdict

@@ -197,8 +197,7 @@ def _documents(rows: Iterable[FleetRow]) -> Iterator[str]:
         if row.plan is None:
             yield json_text(document, depth=2)
             continue
-        for key in ("plan", "problem", "hint"):
-            del document[key]
+        del document["plan"]
         if id(row.plan) not in made:
             made[id(row.plan)] = json_text(to_json_value(plan_document(row.plan)), depth=3)
         head = json_text(document, depth=2).removesuffix("\n    }")
