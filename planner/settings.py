@@ -96,6 +96,16 @@ class Settings:
         )
 
 
+def cut_to_length(settings: object, length_tokens: int) -> dict[str, int]:
+    """Return the fields of settings or a request that the engine refuses above its length, cut to `length_tokens`.
+
+    A prompt's part of a step and a draft's length mean the same there: no sequence is longer.
+    Source: github.com/vllm-project/vllm/blob/v0.32.0/vllm/config/scheduler.py verify_max_model_len, speculative.py.
+    """
+    names = ("long_prefill_token_threshold", "speculative_max_model_len")
+    return {name: length_tokens for name in names if (getattr(settings, name) or 0) > length_tokens}
+
+
 _SPELT: dict[SpecMethod, str] = {
     "eagle": "EAGLE", "eagle3": "EAGLE-3", "mtp": "MTP", "ngram": "n-gram", "suffix": "suffix"
 }  # fmt: skip

@@ -16,6 +16,7 @@ from planner.planning.layout_choice import chosen_outcome, outcome_on_all
 from planner.planning.outcome import Outcome
 from planner.planning.setting import SettingValue
 from planner.planning.solve import solve
+from planner.settings import cut_to_length
 
 
 class Change(NamedTuple):
@@ -75,9 +76,11 @@ def _lever(
 ) -> Lever:
     """The lever that turns the plan `before` into the plan `after`: what it wins, or what it serves at last."""
     at_last = before.verdict != after.verdict
+    length = change.get("max_model_len")
+    cut = cut_to_length(before.question.request, length) if isinstance(length, int) else {}
     return Lever(
         name=name,
-        change=change,
+        change={**change, **cut},
         gain_bytes=0 if at_last else after.tightest.available.expected - before.tightest.available.expected,
         gain_tokens=0 if at_last else after.tokens_held - before.tokens_held,
         fits=after.verdict == "fits",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import field
+from typing import Any
 
 from hw_specs.frozen import dataclass
 from planner.facts.policy import Batch, policy
@@ -15,7 +16,7 @@ from planner.planning.answer import VERDICTS
 from planner.planning.calibration import pick_calibration
 from planner.planning.outcome import Outcome, room_tokens
 from planner.planning.question import Question, resolved_method
-from planner.settings import Layout, Settings
+from planner.settings import Layout, Settings, cut_to_length
 
 _OUTSIDE = ("free", "physical")
 """What stops a start that a smaller share of the GPU would not."""
@@ -182,7 +183,8 @@ class _Trial:
 
     def at(self, settings: Settings, length_tokens: int) -> Outcome:
         """Judge the settings at that length."""
-        settings = dataclasses.replace(settings, max_model_len=length_tokens)
+        cut: dict[str, Any] = cut_to_length(settings, length_tokens)
+        settings = dataclasses.replace(settings, max_model_len=length_tokens, **cut)
         question = self.question
         calibration = pick_calibration(question, settings)
         return Outcome(

@@ -162,3 +162,21 @@ def test_a_bound_on_a_prompts_part_of_a_step_is_a_setting(eight: PlanRequest) ->
     assert "--long-prefill-token-threshold" not in serve_command(plan(eight)).argv
     with pytest.raises(InvalidRequest, match="beyond max_model_len"):
         plan(dataclasses.replace(eight, long_prefill_token_threshold=40_000, max_model_len=32_768))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"long_prefill_token_threshold": 200_000, "max_model_len": 262_144},
+        {"long_prefill_token_threshold": 200_000},
+        {"speculative_max_model_len": 200_000, "num_speculative_tokens": 3},
+    ],
+    ids=["threshold", "threshold, length open", "draft"],
+)
+def test_what_the_engine_refuses_above_a_length_is_cut_with_it(asked: dict[str, int]) -> None:
+    made = plan(PlanRequest(gpus=parse_gpus("4xH100"), concurrency=8, **asked))  # type: ignore[arg-type]
+    levers = [plan(lever.apply(made.request)) for lever in made.levers]  # each is a request that is taken
+    assert any(one.settings.max_model_len < 200_000 for one in (made, *levers))
+    for one in (made, *levers):
+        most = max(one.settings.long_prefill_token_threshold, one.settings.speculative_max_model_len or 0)
+        assert most <= one.settings.max_model_len
