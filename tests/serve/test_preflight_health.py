@@ -130,6 +130,11 @@ def test_a_gpu_that_is_left_out_may_be_ill(
     vars(given)["report"] = report(("00000000:3B:00.0", None), ("00000000:C1:00.0", hidden))
     result = check("gpu_health", given)
     assert result is not None and result.status == status and words in result.seen
+    dmesg(tmp_path, STAMP + "NVRM: Xid (PCI:0000:c1:00): 79, GPU has fallen off the bus.\n", monkeypatch)
+    (tmp_path / "said").write_text(one.format("00000000:3B:00.0"))
+    del vars(given)["nvidia_query"]
+    result = check("gpu_health", given)
+    assert result is not None and result.status == ("pass" if hidden else "warn")
 
 
 def test_an_unhealthy_fabric_is_told(tmp_path: Path) -> None:

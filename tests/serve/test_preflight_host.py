@@ -18,6 +18,7 @@ from planner.rendering.command import serve_command
 from planner.serve.check import CheckResult, NamedCheck
 from planner.serve.preflight import CHECKS, links
 from planner.serve.preflight.subject import Subject
+from planner.serve.process.endpoint import resolve_endpoint
 from planner.serve.process.start_order import StartOrder
 
 INTERFACE = next(name for _, name in socket.if_nameindex())
@@ -136,6 +137,23 @@ def test_a_number_of_nodes_that_is_none_leaves_the_address_to_be_judged(nodes: s
     order = StartOrder.of_command(words, env={"VLLM_HOST_IP": "192.0.2.7"}, port=8000)
     result = check("host_ip", Subject(order=order))
     assert result is not None and result.status == status
+
+
+@pytest.mark.parametrize(
+    ("network", "statuses"),
+    [(("--publish", "8000:8000"), ("pass", None)), (("--network", "host"), ("fail", "warn")),
+     (("--net=host",), ("fail", "warn"))],
+)  # fmt: skip
+def test_a_container_s_own_network_has_names_of_its_own(
+    network: tuple[str, ...], statuses: tuple[str | None, ...]
+) -> None:
+    env = {"NCCL_SOCKET_IFNAME": "nope0", "VLLM_HOST_IP": "192.0.2.7"}
+    answer = plan(PlanRequest(gpus=parse_gpus("8xH200"), vllm_version="0.33.0"))
+    argv = ("docker", "run", *network, "vllm/vllm-openai:v0.33.0", *serve_command(answer).engine_args)
+    order = StartOrder(argv=argv, env=env, target="cuda", endpoint=resolve_endpoint(argv))
+    given = Subject(order=order, plan=answer)
+    results = [check(name, given) for name in ("nccl", "host_ip")]
+    assert tuple(result and result.status for result in results) == statuses
 
 
 def test_the_password_of_a_mirror_is_not_shown() -> None:

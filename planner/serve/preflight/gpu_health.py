@@ -41,7 +41,7 @@ def check_gpu_health(subject: Subject) -> str | None:
         for number, gpu in used:
             _judge(number, gpu)
         if every:
-            _kernel_words()
+            _kernel_words(subject.unused_gpus)
             return f"no memory error and no slowdown of {len(used)} GPU{'' if len(used) == 1 else 's'}"
     errors = list(_amd_errors(subject.unused_gpus))
     for number, block, count in errors:
@@ -50,7 +50,7 @@ def check_gpu_health(subject: Subject) -> str | None:
                 f"AMD GPU {number}: {count:,} uncorrectable errors in {block} since the driver came up",
                 _RESET_AMD,
             )
-    _kernel_words()
+    _kernel_words(subject.unused_gpus)
     if not errors:
         raise Skipped("neither `nvidia-smi -q` nor the counters of amdgpu (`ras` in sysfs) can be read")
     count = len({number for number, _, _ in errors})
@@ -98,10 +98,13 @@ def _watts(text: str) -> float | None:
     return float(found[1]) if found is not None else None
 
 
-def _kernel_words() -> None:
-    """Raise for what the kernel said of a broken GPU since it started."""
+def _kernel_words(unused: Collection[str]) -> None:
+    """Raise for what the kernel said since it started of a broken GPU, unless that is one at an address of `unused`."""
     lines = causes()["gpu-lost"].lines
+    left_out = [address.rpartition(".")[0] for address in unused]
     for stamp, text in kernel_lines():
+        if any(address in text.lower() for address in left_out):
+            continue
         if any(any(has in text for has in one.texts) and re.search(one.expression, text) for one in lines):
             raise Doubtful(
                 f"the kernel said at {stamp[:19]}: {text[:120]}",

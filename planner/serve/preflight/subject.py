@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -38,6 +39,12 @@ class Subject:
     def given(self) -> Mapping[str, str]:
         """The variables that this start hands in: a container sees those of its command alone."""
         return dict(self.order.env) if self.order.in_container else self.environment
+
+    @property
+    def own_network(self) -> bool:
+        """Whether the engine sees a network of its container's own instead of this machine's."""
+        words = " ".join(self.order.argv).replace("=", " ")
+        return self.order.in_container and re.search(r"(?:^| )--net(?:work)? host(?: |$)", words) is None
 
     @cached_property
     def nvidia_query(self) -> str | None:

@@ -162,7 +162,7 @@ def check_debugging(subject: Subject) -> str | None:
 def check_host_ip(subject: Subject) -> str | None:
     """Whether the address that the engine's processes find each other at is this machine's."""
     given = subject.given.get("VLLM_HOST_IP", "")
-    if not given:
+    if not given or subject.own_network:
         return None
     several = subject.plan is not None and subject.plan.gpus.nodes > 1
     nodes = option_value(subject.engine_args, "nnodes") or ""
