@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from planner.serve.verification.checks.sanity import template_mark, token_piece
+from planner.serve.verification.checks.sanity import next_turn, template_mark, token_piece
 from planner.serve.verification.verifier import selected_checks, verify
 
 from .fakes.openai_server import Made, Spoil, fake_server
@@ -122,6 +122,16 @@ def test_a_broken_server_fails_where_it_is_broken(spoil: Spoil, name: str, seen:
     assert not report.passed
 
 
+def test_reasoning_may_speak_of_the_user() -> None:
+    def thinks(made: Made, _body: Body) -> None:
+        if "reasoning" in made.message:
+            made.message["reasoning"] = "We look at it.\nUser: asks for 17 times 23.\n" + made.message["reasoning"]
+
+    with fake_server(spoil=thinks) as server:
+        report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["reasoning-high"]))
+    assert report.checks[-1].status == "pass"
+
+
 def test_what_the_schema_forbids_is_a_warning() -> None:
     with fake_server(spoil=call(arguments='{"city": "Paris", "unit": "C"}')) as server:
         report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["tool-auto"]))
@@ -148,7 +158,7 @@ def test_a_call_left_in_the_text_blames_the_parser() -> None:
     ],
 )
 def test_letters_and_words_that_only_look_so_are_fine(answer: str) -> None:
-    assert template_mark(answer) == ""
+    assert template_mark(answer) == "" == next_turn(answer)
     assert token_piece(answer) == ""
 
 

@@ -18,6 +18,8 @@ TTFT = "vllm:time_to_first_token_seconds"
 DRAFTS = "vllm:spec_decode_num_drafts_total"
 DRAFTED = "vllm:spec_decode_num_draft_tokens_total"
 ACCEPTED = "vllm:spec_decode_num_accepted_tokens_total"
+ENOUGH_STEPS = 100
+"""Of fewer drafted steps the mean is chance: at one token in two it is off by a tenth of a token or more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,10 +89,11 @@ def live_metrics(now: Counters, before: Counters | None) -> LiveMetrics:
 def acceptance_length(now: Counters, before: Counters | None) -> float | None:
     """Return the mean tokens of a drafted step between two looks: the accepted ones, and the target's own.
 
-    None where nothing was drafted, or more than any draft may propose. Source: vllm/v1/spec_decode/metrics.py.
+    None where too little was drafted to tell, or more than any draft may propose. Source:
+    vllm/v1/spec_decode/metrics.py.
     """
     drafts, accepted = _gain(now, before, DRAFTS), _gain(now, before, ACCEPTED)
-    if not drafts or accepted is None or accepted > drafts * draft_facts().most.value:
+    if drafts is None or drafts < ENOUGH_STEPS or accepted is None or accepted > drafts * draft_facts().most.value:
         return None
     return 1 + accepted / drafts
 

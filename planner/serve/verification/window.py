@@ -161,7 +161,7 @@ class Sample:
     """Times in the window."""
     gpus: tuple[GpuActivity, ...]
     acceptance_length: float | None = None
-    """Mean tokens of a drafted step in the window; None where nothing was drafted."""
+    """Mean tokens of a drafted step in the window; None where too little was drafted to tell."""
     remarks: tuple[Remark, ...] = ()
 
 

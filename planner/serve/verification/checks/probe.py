@@ -52,7 +52,7 @@ class Probe:
             Failed: unless it is a well-formed 200 whose words can be an answer.
         """
         answer = Answer.of(self.server.post(CHAT, self.body(content, max_tokens=max_tokens, **more)))
-        must_be_sane(answer.content, answer.reasoning)
+        must_be_sane(answer.content, reasoning=answer.reasoning)
         return answer
 
     def stream(self, content: object, *, max_tokens: int = ANSWER_TOKENS) -> Streamed:

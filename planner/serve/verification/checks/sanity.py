@@ -21,11 +21,9 @@ TEMPLATE_HINT = (
 )
 
 _REPEATED = re.compile(r"(?P<unit>.{1,40}?)(?P=unit){7,}", re.DOTALL)
-_TEMPLATE = re.compile(
-    r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>|\[/?SYSTEM_PROMPT\]|<<SYS>>"
-    # Whoever asked goes on asking: the model does not know where its turn ends.
-    r"|(?<=\n)(?:User|USER|Human|### (?:Instruction|Human)):"
-)
+_TEMPLATE = re.compile(r"<\|[a-z_]+\|>|\[/?INST\]|</?s>|<(?:start|end)_of_turn>|\[/?SYSTEM_PROMPT\]|<<SYS>>")
+_TURN = re.compile(r"(?<=\n)(?:User|USER|Human|### (?:Instruction|Human)):")
+"""Whoever asked goes on asking: the model does not know where its turn ends. In reasoning it may speak of the user."""
 _PIECES = re.compile("(?<=\\S)[\u0120\u010a\u2581]|^[\u2581]|<0x[0-9A-F]{2}>")
 """How tokenizers write spaces, line ends and single bytes to themselves."""
 PIECES_HINT = (
@@ -71,6 +69,16 @@ def template_mark(text: str) -> str:
     return found.group() if found else ""
 
 
+def next_turn(text: str) -> str:
+    """Return the beginning of a turn of whoever asked; empty when `text` holds none.
+
+    >>> next_turn("Blue.\\nUser: And then?"), next_turn("User: a person")
+    ('User:', '')
+    """
+    found = _TURN.search(text)
+    return found.group() if found else ""
+
+
 def token_piece(text: str) -> str:
     """Return a mark that tokenizers use among themselves and no reader should see; empty when there is none.
 
@@ -81,13 +89,15 @@ def token_piece(text: str) -> str:
     return found.group() if found else ""
 
 
-def must_be_sane(*texts: str) -> None:
-    """Refuse texts that cannot be answers.
+def must_be_sane(said: str, *, reasoning: str = "") -> None:
+    """Refuse what cannot be an answer, or the reasoning before one.
 
     Raises:
-        Failed: for the first of them.
+        Failed: for the first that cannot.
     """
-    for text in texts:
+    if turn := next_turn(said):
+        raise Failed(f"the answer holds a raw {turn}: {brief(said, 60)!r}", TEMPLATE_HINT)
+    for text in (said, reasoning):
         if reason := nonsense(text):
             raise Failed(f"the answer is not text, {reason}", BROKEN_HINT)
         if mark := template_mark(text):
