@@ -270,6 +270,11 @@ def test_without_a_plan_what_is_found_is_reported() -> None:
 def test_metrics_that_do_not_exist_are_unknown_not_wrong() -> None:
     report = run("no-metrics", checks=selected_checks(only=["kv-cache"]))
     assert (report.checks[-1].status, report.checks[-1].seen) == ("skip", "the server has no /metrics")
+    report = run("no-figures", checks=selected_checks(only=["kv-cache", "speculative", "cancel"]))
+    assert {name: statuses(report)[name] for name in ("kv-cache", "speculative", "cancel")} == dict.fromkeys(
+        ("kv-cache", "speculative", "cancel"), "skip"
+    )
+    assert any("--disable-log-stats" in one.seen for one in report.checks if one.name == "speculative")
 
 
 def test_text_only_as_planned_needs_a_refusal() -> None:

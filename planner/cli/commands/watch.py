@@ -105,7 +105,8 @@ def _figures(page: str) -> str:
     """
     if "vllm:" not in page:
         raise VerifyFailed(
-            "/metrics holds none of vLLM's figures", hint="the address must be the engine's own, not a router's"
+            "/metrics holds none of vLLM's figures",
+            hint="the address must be the engine's own, not a router's, and the engine without `--disable-log-stats`",
         )
     return page
 

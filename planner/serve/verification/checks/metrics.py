@@ -31,7 +31,10 @@ def _metrics(probe: Probe) -> list[Sample]:
         raise Skipped("the server has no /metrics")
     if reply.status != 200:
         raise Failed(f"/metrics answered {reply.status}: {reply.error_message}")
-    return samples(reply.text)
+    found = samples(reply.text)
+    if not any(sample.name.startswith("vllm:") for sample in found):
+        raise Skipped("/metrics holds none of vLLM's figures: `--disable-log-stats` takes them away")
+    return found
 
 
 def kv_cache(probe: Probe) -> str:
