@@ -132,6 +132,17 @@ def test_reasoning_may_speak_of_the_user() -> None:
     assert report.checks[-1].status == "pass"
 
 
+def test_an_answer_that_the_limit_cut_is_not_swapped_with_its_reasoning() -> None:
+    def cut(made: Made, _body: Body) -> None:
+        if "reasoning" in made.message:
+            made.message["reasoning"] += " It is 391."
+            made.message["content"], made.finish = "17 times 23 is", "length"
+
+    with fake_server(spoil=cut) as server:
+        report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["reasoning-high"]))
+    assert report.checks[-1].status == "pass"
+
+
 def test_what_the_schema_forbids_is_a_warning() -> None:
     with fake_server(spoil=call(arguments='{"city": "Paris", "unit": "C"}')) as server:
         report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["tool-auto"]))

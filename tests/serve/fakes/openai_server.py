@@ -168,9 +168,7 @@ class Handler(BaseHTTPRequestHandler):
             )
             if fault == "no-draft":
                 text = "\n".join(line for line in text.splitlines() if "spec_decode" not in line)
-            if fault == "no-figures":
-                text = "http_requests_total 3.0\n"
-            self.send(200, text, kind="text/plain")
+            self.send(200, "http_requests_total 3.0\n" if fault == "no-figures" else text, kind="text/plain")
         else:
             self.send(404, {"detail": "Not Found"})
 

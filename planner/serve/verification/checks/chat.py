@@ -59,16 +59,17 @@ def reasoning_high(probe: Probe) -> str:
                 "this is not a vLLM of 0.20 or newer; clients written for one would print None",
             )
         raise Failed(f"no reasoning, content {brief(answer.content, 60)!r}", PARSER_HINT)
-    if RIGHT in answer.reasoning and RIGHT not in answer.content and answer.content.strip():
+    whole = answer.finish_reason == "stop"
+    if whole and RIGHT in answer.reasoning and RIGHT not in answer.content and answer.content.strip():
         raise Failed(
             f"the answer {RIGHT} is in the reasoning, the content is {brief(answer.content, 60)!r}",
             "reasoning and content are swapped: `--reasoning-parser mistral` for this model",
         )
-    if not answer.content.strip() and answer.finish_reason == "stop":
+    if whole and not answer.content.strip():
         raise Failed(
             f"all of it is reasoning, the content is empty: {brief(answer.reasoning[-60:], 60)!r}", PARSER_HINT
         )
-    if answer.finish_reason == "stop" and RIGHT not in answer.content and knows(probe):
+    if whole and RIGHT not in answer.content and knows(probe):
         raise Failed(f"17 times 23 is {RIGHT}, the content is {brief(answer.content, 60)!r}", BROKEN_HINT)
     return f"reasoning {brief(answer.reasoning, 40)!r}, content {brief(answer.content, 40)!r}"
 
