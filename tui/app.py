@@ -144,6 +144,10 @@ class M35App(App[int]):
         """Show a message for a while, word for word."""
         super().notify(message, title=title, severity=severity, timeout=timeout, markup=False)
 
+    def action_help_quit(self) -> None:
+        """Say what ends the wizard: Ctrl+C, which copies where one types, does not."""
+        self.notify("^q quits; your answers are kept")
+
     def say_damaged(self, faults: Sequence[str]) -> None:
         """Say what is left out because it is damaged, each fault once."""
         new = [fault for fault in faults if fault not in self.damage]

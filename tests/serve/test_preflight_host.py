@@ -51,7 +51,7 @@ def check(name: str, given: Subject) -> CheckResult | None:
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "-1"}, "fail", "no GPU is visible"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "MIG-1111-22"}, "warn", "the number of the slice"),
         ("visible_devices", {"HIP_VISIBLE_DEVICES": "GPU-1111-22"}, "fail", "vLLM 0.33.0 reads numbers only"),
-        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "GPU-1111-22"}, "fail", "leaves 1 GPUs, 8 are needed"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "GPU-1111-22"}, "fail", "leaves 1 GPU, 8 are needed"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1"}, "fail", "leaves 2 GPUs, 8 are needed"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,6"}, "fail", "named twice"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0;1"}, "fail", "0;1"),

@@ -93,5 +93,8 @@ async def test_what_is_told_is_told_word_for_word() -> None:
         await until(pilot, lambda: at(app, Step.PLAN))
         app.screen.notify("pip install 'x[image]' [/y]")
         await until(pilot, lambda: "'x[image]' [/y]" in text_of(app))
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: "^q quits" in text_of(app))
+        assert "[b]" not in text_of(app)
         app.push_screen(Ask("which?", (("0", "host [/rack 1]"),), title="hosts"))
         await until(pilot, lambda: "host [/rack 1]" in text_of(app))

@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 
 from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, pci_address, text_of
+from hw_specs.units import counted
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.log.causes import causes
 from planner.serve.preflight.machine import on_cpu
@@ -53,8 +54,8 @@ def check_gpu_health(subject: Subject) -> str | None:
     _kernel_words(subject.unused_gpus)
     if not errors:
         raise Skipped("neither `nvidia-smi -q` nor the counters of amdgpu (`ras` in sysfs) can be read")
-    count = len({number for number, _, _ in errors})
-    return f"amdgpu counts no uncorrectable error of {count} GPU{'s' if count > 1 else ''}"
+    read = counted(len({number for number, _, _ in errors}), "GPU")
+    return f"amdgpu counts no uncorrectable error of {read}"
 
 
 def _judge(number: int, gpu: Mapping[str, str]) -> None:

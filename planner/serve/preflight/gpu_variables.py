@@ -9,6 +9,7 @@ import re
 import socket
 from pathlib import Path
 
+from hw_specs.units import counted
 from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
 from planner.facts.review import review_facts
@@ -87,7 +88,8 @@ def check_visible_devices(subject: Subject) -> str | None:
     if len(set(devices)) < len(devices):
         raise Failed(f"{name} is `{value[:60]}`: a GPU is named twice", "two ranks on one GPU are refused by NCCL")
     if len(devices) < wanted_gpus(subject):
-        raise Failed(f"{name} leaves {len(devices)} GPUs, {wanted_gpus(subject)} are needed", f"name more in {name}")
+        left = counted(len(devices), "GPU")
+        raise Failed(f"{name} leaves {left}, {wanted_gpus(subject)} are needed", f"name more in {name}")
     return f"{name}={value}"
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, text_of
+from hw_specs.units import counted
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.preflight.machine import wanted_gpus
 from planner.serve.preflight.nvidia_smi import gpus_of
@@ -39,7 +40,7 @@ def check_fabric(subject: Subject) -> str | None:
                 f"GPU {number}: the NVSwitch fabric is `{gpu['Fabric/Health/Summary']}`",
                 "the host's administrator: `nvidia-smi -q` says which part, the log of nvidia-fabricmanager why",
             )
-    return f"the fabric of {len(states)} GPUs is set up"
+    return f"the fabric of {counted(len(states), 'GPU')} is set up"
 
 
 def check_peer_access(subject: Subject) -> str | None:
