@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from planner.facts import load
+from planner.facts.review import variables
 from planner.serve.preflight.installed import InstalledEngine
 from tests.engine.conftest import ENV, ROOT
 from tests.review.start_lines import LENGTH, REFUSED, TAKEN
@@ -45,6 +46,31 @@ for words in question["lines"]:
         answers.append(f"{type(error).__name__}: {error}"[:300])
 print("\\n" + json.dumps(answers))
 """
+READS = """
+import json, os
+from vllm.envs import environment_variables
+read = {}
+for name, value_of in environment_variables.items():
+    os.environ[name] = "maybe"
+    try:
+        value_of()
+        read[name] = ""
+    except Exception as error:
+        said = str(error)
+        read[name] = "int" if "for int()" in said else "float" if "to float" in said else ""
+    del os.environ[name]
+print("\\n" + json.dumps(read))
+"""
+
+
+def test_the_engine_agrees_which_variables_are_numbers(engine: InstalledEngine) -> None:
+    python = Path(engine.executable).with_name("python")
+    done = subprocess.run(
+        [python, "-P", "-c", READS], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, **ENV}
+    )
+    read = json.loads(done.stdout.splitlines()[-1])
+    known = {name: kind for name, (_, _, kind) in variables().variables.items() if name in read}
+    assert known == {name: read[name] for name in known} and known
 
 
 def test_the_engine_agrees_with_every_line(engine: InstalledEngine, tmp_path: Path) -> None:

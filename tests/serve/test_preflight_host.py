@@ -79,6 +79,7 @@ def check(name: str, given: Subject) -> CheckResult | None:
         ("unknown_variables", {"VLLM_MY_TEAM": "a"}, "pass", "VLLM_MY_TEAM"),
         ("unknown_variables", {"VLLM_ASCEND_ENABLE_NZ": "1", "VLLM_LOGGING_LEVEL": "INFO"}, None, ""),
         ("variable_numbers", {"VLLM_ENGINE_READY_TIMEOUT_S": "ten minutes"}, "fail", "not a whole number"),
+        ("variable_numbers", {"VLLM_USE_V2_MODEL_RUNNER": "maybe"}, "fail", "not a whole number"),
         ("variable_numbers", {"VLLM_LOG_STATS_INTERVAL": ""}, "fail", "not a number"),
         ("variable_numbers", {"VLLM_ENGINE_READY_TIMEOUT_S": " 900", "VLLM_LOG_STATS_INTERVAL": "0.5"}, None, ""),
         ("host_ip", {"VLLM_HOST_IP": "192.0.2.7"}, "warn", "no such address"),
