@@ -38,6 +38,7 @@ def shape(version: str, row: dict[str, Any]) -> RankShape:
         language_model_only=row["language_model_only"],
         enforce_eager=row.get("mode", "eager") == "eager",
         speculative_tokens=row["speculative_tokens"],
+        spec_method="eagle" if row["speculative_tokens"] else None,
     )
 
 

@@ -59,7 +59,7 @@ class RankShape:
     language_model_only: bool
     enforce_eager: bool
     speculative_tokens: int
-    spec_method: SpecMethod | None = None
+    spec_method: SpecMethod | None
     """How they are drafted; None without a draft."""
     linked: bool = True
     """Whether a fast link joins every pair of the ranks that share layers."""

@@ -36,7 +36,7 @@ LOAD: Mapping[str, Setting] = {
         label="shared by all prompts", placeholder="0",
     ),
     "pause_s": Setting(
-        help="seconds from an answer to the next turn of its chat", kind="fraction", metavar="S",
+        help="seconds between an answer and the next turn", kind="fraction", metavar="S",
     ),
     "request_rate": Setting(
         help="requests per second, Poisson arrivals; --concurrency caps those in flight", kind="fraction",

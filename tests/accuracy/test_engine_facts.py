@@ -79,6 +79,7 @@ def test_eager_forward_of_plain_models_is_that_of_the_engine() -> None:
             language_model_only=True,
             enforce_eager=True,
             speculative_tokens=0,
+            spec_method=None,
         )
         assert activation_phases(shape)["forward"] == pytest.approx(row["oracle_peak_bytes"], abs=MIB)
 

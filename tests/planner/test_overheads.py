@@ -41,8 +41,7 @@ def shape(version: str, tp: int, T: int, S: int, runner: str = "", **more: objec
     values: dict[str, object] = {
         "language_model_only": False, "enforce_eager": True, "speculative_tokens": 0, "max_model_len": 262144,
     }  # fmt: skip
-    if more.get("speculative_tokens"):
-        values["spec_method"] = "eagle"
+    values["spec_method"] = "eagle" if more.get("speculative_tokens") else None
     forced = {"model_runner": runner, "profiled_sampling": "full"} if runner else {}
     return RankShape(
         model=MODEL,

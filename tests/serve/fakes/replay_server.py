@@ -28,6 +28,7 @@ WAIT = (
     b"This typically happens when some processes are hanging or doing some time-consuming work "
     b"(e.g. compilation, weight/kv cache quantization).\n"
 )
+METRICS = b'vllm:num_requests_running{engine="0"} 0.0\nvllm:num_requests_waiting{engine="0"} 0.0\n'
 
 
 def main() -> None:
@@ -97,12 +98,14 @@ def serve(listener: socket.socket, fault: str, answered: threading.Event) -> Non
 def answer(connection: socket.socket, fault: str) -> None:
     if fault == "health-slow":
         time.sleep(60)
-    connection.recv(4096)
+    asked = connection.recv(4096)
     if fault == "health-garbage":
         connection.sendall(b"\x00\xffnonsense\r\n\r\n")
         return
     status = b"500 Internal Server Error" if fault == "health-500" else b"200 OK"
-    connection.sendall(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    body = METRICS if asked.startswith(b"GET /metrics ") else b""
+    head = b"HTTP/1.1 %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % (status, len(body))
+    connection.sendall(head + body)
 
 
 main()
