@@ -151,7 +151,7 @@ def _in_words_of_vllm(command: F) -> F:
         if speculative_config is not None:
             from planner.rendering.argv import draft_settings
 
-            for name, value in draft_settings(speculative_config).items():
+            for name, value in draft_settings(speculative_config, printed_anew=True).items():
                 if settings[name] not in (SETTINGS[name].default, value):
                     raise click.UsageError(f"--speculative-config and {option_for(name)} contradict each other")
                 settings[name] = value

@@ -233,8 +233,10 @@ def _agreed(layouts: Mapping[str, str]) -> str:
     return next(iter(layouts.values()))
 
 
-def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
+def draft_settings(said: str | Mapping[str, Any], *, printed_anew: bool = False) -> dict[str, Any]:
     """Return the settings of a plan that vLLM's ``--speculative-config`` means.
+
+    `printed_anew` refuses keys that change no plan, which a command made from the plan would leave out.
 
     Raises:
         InvalidRequest: for a draft that no plan can have; the checkpoint that `model` names is read with the plan.
@@ -250,6 +252,12 @@ def draft_settings(said: str | Mapping[str, Any]) -> dict[str, Any]:
     own = _LOOKUP_KEYS.get(method or "")
     if strange := sorted(key for key in set(draft) - _DRAFT_KEYS if own is None or not key.startswith(own)):
         raise InvalidRequest("speculative_config", f"the planner does not know `{strange[0]}` of a draft")
+    if printed_anew and (left := sorted(set(draft) - _DRAFT_KEYS)):
+        raise InvalidRequest(
+            "speculative_config",
+            f"`{left[0]}` changes no plan, and the command that a plan prints would leave it out",
+            hint="plan without it, then add it to the --speculative-config of that command",
+        )
     if count is None and method == "suffix":
         count = draft.get("suffix_decoding_max_tree_depth", draft_facts().suffix_tree_depth.value)
     if count is None:

@@ -159,6 +159,7 @@ def test_a_draft_in_vllms_words_is_the_same_plan(capsys: pytest.CaptureFixture[s
         ('{"method": "medusa", "num_speculative_tokens": 3}', "no draft of the method `medusa` is planned"),
         ('{"method": "mtp", "num_speculative_tokens": 1}', "has no MTP layers"),
         ('{"method": "ngram", "num_speculative_tokens": true}', "cannot be `True`"),
+        ('{"method": "ngram", "num_speculative_tokens": 3, "prompt_lookup_max": 4}', "would leave it out"),
         ('{"method": "eagle"}', "needs `num_speculative_tokens`"),
         ("{", "not JSON"),
         ("[1]", "JSON object"),

@@ -7,10 +7,12 @@ import os
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from planner.facts import load
+from planner.facts.preflight import preflight_facts
 from planner.facts.review import variables
 from planner.serve.preflight.installed import InstalledEngine
 from tests.engine.conftest import ENV, ROOT
@@ -63,12 +65,52 @@ print("\\n" + json.dumps(read))
 """
 
 
-def test_the_engine_agrees_which_variables_are_numbers(engine: InstalledEngine) -> None:
+WORDS = """
+import ast, json, os
+from vllm.envs import environment_variables
+
+def taken(name, value_of, word):
+    os.environ[name] = word
+    try:
+        value_of()
+        return ""
+    except Exception as error:
+        return str(error)
+    finally:
+        del os.environ[name]
+
+read = {}
+for name, value_of in environment_variables.items():
+    said = taken(name, value_of, "no such word")
+    head, known, words = said.partition(f"Invalid value 'no such word' for {name}. Valid options: ")
+    if head or not known or not name.startswith("VLLM_"):  # others are read while vLLM is built
+        continue
+    words = ast.literal_eval(words.rstrip("."))
+    read[name] = words, all(taken(name, value_of, word.swapcase()) == "" for word in words)
+print("\\n" + json.dumps(read))
+"""
+
+
+def told(engine: InstalledEngine, program: str) -> dict[str, Any]:
+    """What a small program that the engine's own Python runs prints last."""
     python = Path(engine.executable).with_name("python")
     done = subprocess.run(
-        [python, "-P", "-c", READS], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, **ENV}
+        [python, "-P", "-c", program], capture_output=True, text=True, check=True, cwd=ROOT, env={**os.environ, **ENV}
     )
-    read = json.loads(done.stdout.splitlines()[-1])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_the_engine_agrees_which_variables_hold_one_of_some_words(engine: InstalledEngine) -> None:
+    facts = preflight_facts().variable_choices
+    read = told(engine, WORDS)
+    assert read
+    assert {name: (sorted(words), name in facts.any_case) for name, words in facts.words.items() if name in read} == {
+        name: (sorted(words), any_case) for name, (words, any_case) in read.items()
+    }
+
+
+def test_the_engine_agrees_which_variables_are_numbers(engine: InstalledEngine) -> None:
+    read = told(engine, READS)
     known = {name: kind for name, (_, _, kind) in variables().variables.items() if name in read}
     assert known == {name: read[name] for name in known} and known
 
