@@ -68,7 +68,7 @@ def test_the_whole_model_on_one_h200_is_foretold_by_its_cuts() -> None:
 def test_the_half_kept_for_judging_is_met(older: bool, limits: dict[str, float], held: float) -> None:
     """Public runs of sources that no fit saw: 10 % in rates and TPOT, 20 % in TTFT, and bounds that hold.
 
-    Releases before those planned for are met as far as the second line says.
+    Releases before those planned for miss these goals; the second line is how far, so that it gets no worse.
     """
     judged = [record for record in measurements() if record.half == "judge" and is_older(record) == older]
     assert all(record.role == "test" for record in judged)
@@ -95,7 +95,11 @@ def test_loads_of_every_size_are_met_on_the_half_that_no_fit_saw() -> None:
     "record", [r for r in measurements() if r.id.startswith("H200-0.33-one/")], ids=lambda record: record.id
 )
 def test_one_h200_is_met_where_it_was_forecast_before(record: Measurement) -> None:
-    """A cut, an 8B in BF16, FP8 and with small steps, a 32B: no fit saw them. Eager steps are the host's, as it is."""
+    """A cut, an 8B in BF16, FP8 and with small steps, a 32B: no fit saw them. Eager steps are the host's, as it is.
+
+    The limits were set by what these runs showed: they keep it from getting worse and prove nothing. The bounds do,
+    which were written down before the runs.
+    """
     rate, step = (0.17, 0.21) if record.enforce_eager else (0.08, 0.09)
     errors = {one.figure: abs(one.error) for one in compare(record)}
     assert record.role == "test"
