@@ -23,6 +23,15 @@ def probe(note: Note) -> dict[str, object]:
     Raises:
         ProbeError: amdsmi cannot be used at all.
     """
+    return _Amdsmi(library(note), note).read()
+
+
+def library(note: Note) -> Any:
+    """Return the imported wrapper.
+
+    Raises:
+        ProbeError: where it cannot be imported.
+    """
     note("import amdsmi")
     try:
         import amdsmi
@@ -31,7 +40,18 @@ def probe(note: Note) -> dict[str, object]:
         raise ProbeError(_failure(error, "import amdsmi", kind=kind)) from error
     except Exception as error:  # a missing or older library: KeyError, AttributeError, OSError
         raise ProbeError(_failure(error, "import amdsmi")) from error
-    return _Amdsmi(amdsmi, note).read()
+    return amdsmi
+
+
+class AmdSession(Session):
+    """A session whose needed calls raise what the probe's end is told by."""
+
+    def _must(self, name: str, *args: object) -> Any:
+        self._note(name)
+        try:
+            return getattr(self._library, name)(*args)
+        except Exception as error:  # the wrapper's tree, and OSError from newer ones that load late
+            raise ProbeError(_failure(error, name)) from error
 
 
 def _failure(error: Exception, call: str, *, kind: Any = "error") -> Failure:
@@ -43,7 +63,7 @@ def _failure(error: Exception, call: str, *, kind: Any = "error") -> Failure:
     return Failure(kind=kind, call=call, error_type=type(error).__name__, code=_number(code), text=text)
 
 
-class _Amdsmi(Session):
+class _Amdsmi(AmdSession):
     """One session with amdsmi."""
 
     def read(self) -> dict[str, object]:
@@ -63,13 +83,6 @@ class _Amdsmi(Session):
             "device_errors": [],
             "wrapper_is_old": False,
         }
-
-    def _must(self, name: str, *args: object) -> Any:
-        self._note(name)
-        try:
-            return getattr(self._library, name)(*args)
-        except Exception as error:  # the wrapper's tree, and OSError from newer ones that load late
-            raise ProbeError(_failure(error, name)) from error
 
     def _gpu(self, index: int, handle: Any) -> dict[str, object]:
         memory_kind = self._library.AmdSmiMemoryType.VRAM

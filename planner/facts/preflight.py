@@ -120,6 +120,8 @@ class VariableChoices(Origin):
     """Variables that hold one of some words."""
 
     any_case: tuple[str, ...]
+    several: tuple[str, ...]
+    """Those that hold any number of their words, with commas."""
     words: Mapping[str, tuple[str, ...]]
 
 

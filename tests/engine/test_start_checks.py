@@ -81,12 +81,13 @@ def taken(name, value_of, word):
 
 read = {}
 for name, value_of in environment_variables.items():
-    said = taken(name, value_of, "no such word")
-    head, known, words = said.partition(f"Invalid value 'no such word' for {name}. Valid options: ")
-    if head or not known or not name.startswith("VLLM_"):  # others are read while vLLM is built
+    head, known, words = taken(name, value_of, "no such word").partition("Valid options: ")
+    kinds = (f"Invalid value 'no such word' for {name}. ", f"Invalid value 'no such word' in {name}. ")
+    if head not in kinds or not known or not name.startswith("VLLM_"):  # others are read while vLLM is built
         continue
     words = ast.literal_eval(words.rstrip("."))
-    read[name] = words, all(taken(name, value_of, word.swapcase()) == "" for word in words)
+    any_case = all(taken(name, value_of, word.swapcase()) == "" for word in words)
+    read[name] = words, any_case, taken(name, value_of, " , ".join(words)) == ""
 print("\\n" + json.dumps(read))
 """
 
@@ -104,9 +105,11 @@ def test_the_engine_agrees_which_variables_hold_one_of_some_words(engine: Instal
     facts = preflight_facts().variable_choices
     read = told(engine, WORDS)
     assert read
-    assert {name: (sorted(words), name in facts.any_case) for name, words in facts.words.items() if name in read} == {
-        name: (sorted(words), any_case) for name, (words, any_case) in read.items()
-    }
+    assert {
+        name: (sorted(words), name in facts.any_case, name in facts.several)
+        for name, words in facts.words.items()
+        if name in read
+    } == {name: (sorted(words), any_case, several) for name, (words, any_case, several) in read.items()}
 
 
 def test_the_engine_agrees_which_variables_are_numbers(engine: InstalledEngine) -> None:

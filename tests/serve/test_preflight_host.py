@@ -74,6 +74,12 @@ def check(name: str, given: Subject) -> CheckResult | None:
         ("logging", {}, None, ""),
         ("proxy", {"http_proxy": "http://p:1", "no_proxy": ""}, "warn", "lacks localhost and 127.0.0.1"),
         ("proxy", {"HTTP_PROXY": "http://p:1", "NO_PROXY": "localhost,127.0.0.1"}, "pass", "spares"),
+        ("proxy", {"http_proxy": "http://p:1", "no_proxy": "*"}, "pass", "spares"),
+        ("proxy", {"http_proxy": "http://p:1", "no_proxy": "localhost, 127.0.0.0/8"}, "warn", "only in `127.0.0.0/8`"),
+        ("proxy", {"all_proxy": "http://p:1", "no_proxy": ".localhost,127.0.0.1"}, "warn", "only in `.localhost`"),
+        ("proxy", {"http_proxy": "http://p:1", "no_proxy": "localhost,10.0.0.0/8"}, "warn", "lacks 127.0.0.1"),
+        ("proxy", {"http_proxy": "http://p:1", "no_proxy": "localhost,127.0.0.1,no/net,::/0"}, "pass", "spares"),
+        ("proxy", {"https_proxy": "http://p:1"}, None, ""),
         ("gone_variables", {"VLLM_ATTENTION_BACKEND": "FLASH_ATTN"}, "warn", "no longer reads"),
         ("unknown_variables", {"VLLM_LOGING_LEVEL": "DEBUG"}, "warn", "the nearest one is VLLM_LOGGING_LEVEL"),
         ("unknown_variables", {"VLLM_MY_TEAM": "a"}, "pass", "VLLM_MY_TEAM"),
@@ -155,6 +161,23 @@ def test_a_container_s_own_network_has_names_of_its_own(
     given = Subject(order=order, plan=answer)
     results = [check(name, given) for name in ("nccl", "host_ip")]
     assert tuple(result and result.status for result in results) == statuses
+
+
+@pytest.mark.parametrize(
+    ("spared", "status", "words"),
+    [
+        ("localhost,127.0.0.1", "warn", "lacks gpu7.corp.example"),
+        ("localhost,127.0.0.1,.corp.example", "pass", "spares"),
+        ("localhost,127.0.0.1,CORP.example", "pass", "spares"),
+        ("localhost,127.0.0.1,*.corp.example", "warn", "lacks gpu7.corp.example"),
+        ("localhost,127.0.0.1,orp.example", "warn", "lacks gpu7.corp.example"),
+    ],
+)
+def test_the_address_that_is_listened_at_is_spared_with_its_domain(spared: str, status: str, words: str) -> None:
+    env = {"http_proxy": "http://p:1", "no_proxy": spared}
+    order = StartOrder.of_command(("vllm", "serve", "m", "--host", "gpu7.corp.example"), env=env, port=8000)
+    result = check("proxy", Subject(order=order))
+    assert result is not None and result.status == status and words in result.seen
 
 
 def test_the_password_of_a_mirror_is_not_shown() -> None:

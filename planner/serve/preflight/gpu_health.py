@@ -1,15 +1,18 @@
 """Checks of the GPUs' own health: memory errors, slowdowns, what the kernel said of them. They ask and change nothing.
 
-NVIDIA's are asked for with ``nvidia-smi -q``, AMD's stand in sysfs; the kernel's words since it started in its log.
+NVIDIA's are asked for with ``nvidia-smi -q``, AMD's stand in sysfs and are told by amdsmi; the kernel's words since it
+started in its log.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
+from hw_specs.detect.amd_limits import AmdLimits, read_limits
 from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, pci_address, text_of
 from hw_specs.units import counted
+from planner.facts.energy import energy_facts
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.log.causes import causes
 from planner.serve.preflight.machine import on_cpu
@@ -39,11 +42,10 @@ def check_gpu_health(subject: Subject) -> str | None:
         every = list(enumerate(gpus_of(subject.nvidia_query or "")))
         # One that is left out on purpose may be as it is.
         used = [one for one in every if pci_address(one[1].get("PCI/Bus Id", "")) not in subject.unused_gpus]
-        for number, gpu in used:
-            _judge(number, gpu)
+        notes = [_judge(number, gpu) for number, gpu in used]
         if every:
             _kernel_words(subject.unused_gpus)
-            return f"no memory error and no slowdown of {len(used)} GPU{'' if len(used) == 1 else 's'}"
+            return f"no memory error and no slowdown of {counted(len(used), 'GPU')}" + _first(notes)
     errors = list(_amd_errors(subject.unused_gpus))
     for number, block, count in errors:
         if count:
@@ -51,14 +53,57 @@ def check_gpu_health(subject: Subject) -> str | None:
                 f"AMD GPU {number}: {count:,} uncorrectable errors in {block} since the driver came up",
                 _RESET_AMD,
             )
+    amd = vendor == "amd" or any(kind == "amd" for kind, _ in gpus_on_bus(_PCI))
+    limits = [one for one in (read_limits() if amd else ()) if pci_address(one.pci_bus_id) not in subject.unused_gpus]
+    notes = [_judge_limits(one) for one in limits]
     _kernel_words(subject.unused_gpus)
-    if not errors:
-        raise Skipped("neither `nvidia-smi -q` nor the counters of amdgpu (`ras` in sysfs) can be read")
+    if not errors and not limits:
+        raise Skipped("neither `nvidia-smi -q` nor the counters of amdgpu (`ras` in sysfs) nor amdsmi can be read")
     read = counted(len({number for number, _, _ in errors}), "GPU")
-    return f"amdgpu counts no uncorrectable error of {read}"
+    said = [f"amdgpu counts no uncorrectable error of {read}"] if errors else []
+    said += [f"amdsmi tells of no slowdown of {counted(len(limits), 'GPU')}"] if limits else []
+    return "; ".join(said) + _first(notes)
 
 
-def _judge(number: int, gpu: Mapping[str, str]) -> None:
+def _judge_limits(gpu: AmdLimits) -> str:
+    """Judge one AMD GPU's heat and power; return what is worth saying of a good one."""
+    if gpu.held_back:
+        raise Doubtful(
+            f"AMD GPU {gpu.index} is held back: {', '.join(gpu.held_back)}",
+            "cooling and power of this host (`amd-smi metric --throttle --temperature`); it is slower than forecast",
+        )
+    return _power(
+        f"AMD GPU {gpu.index}", gpu.power_limit_w, gpu.default_power_limit_w, "`amd-smi set --power-cap {usual:.0f}`"
+    )
+
+
+def _first(notes: Iterable[str]) -> str:
+    """What is said once for all GPUs of a host: they are mostly set alike."""
+    said = [note for note in notes if note]
+    more = f", and {len(said) - 1} more GPUs likewise" if len(said) > 1 else ""
+    return f"; {said[0]}{more}" if said else ""
+
+
+def _power(name: str, limit_w: float | None, usual_w: float | None, command: str) -> str:
+    """Return what is to be said of a lowered power limit: a step that only reads draws less than the usual one.
+
+    Raises:
+        Doubtful: for a limit below what such a step draws, because every token then takes longer than forecast.
+    """
+    if limit_w is None or usual_w is None or limit_w >= usual_w:
+        return ""
+    shares = energy_facts().share
+    said = f"{name} may draw {limit_w:g} W of its usual {usual_w:g} W"
+    if limit_w < shares["decode"].value * usual_w:
+        raise Doubtful(
+            f"{said}, below the {shares['decode'].value:.0%} that reading takes: it is slower than forecast",
+            f"{command.format(usual=usual_w)} (the host's administrator), if that is not meant",
+        )
+    return said + (", and prompts may take longer than forecast" if limit_w < shares["prefill"].value * usual_w else "")
+
+
+def _judge(number: int, gpu: Mapping[str, str]) -> str:
+    """Judge what nvidia-smi says of one GPU; return what is worth saying of a good one."""
     recovery, mode = gpu.get("GPU Recovery Action", ""), gpu.get("Compute Mode", "")
     if recovery not in _FINE:
         raise Failed(
@@ -86,12 +131,7 @@ def _judge(number: int, gpu: Mapping[str, str]) -> None:
         name.rpartition("/")[2]: value for name, value in gpu.items() if re.match(r"(?:GPU )?Power Readings/", name)
     }
     limit = _watts(power.get("Current Power Limit", power.get("Power Limit", "")))
-    usual = _watts(power.get("Default Power Limit", ""))
-    if limit is not None and usual is not None and limit < usual:
-        raise Doubtful(
-            f"GPU {number} may draw {limit:g} W of its usual {usual:g} W: it is slower than forecast",
-            f"`nvidia-smi -pl {usual:g}` (the host's administrator), if that is not meant",
-        )
+    return _power(f"GPU {number}", limit, _watts(power.get("Default Power Limit", "")), "`nvidia-smi -pl {usual:.0f}`")
 
 
 def _watts(text: str) -> float | None:

@@ -16,6 +16,7 @@ from hw_specs.detect.host import pci_address
 from hw_specs.reading import UnreadableInput, read_bytes
 from planner.facts.preflight import preflight_facts
 from planner.planning.answer import Plan
+from planner.serve.helper import ask_program
 from planner.serve.process.engine_argv import engine_args, model_of, option_value
 from planner.serve.process.start_order import StartOrder
 
@@ -143,10 +144,4 @@ class Subject:
     ) -> subprocess.CompletedProcess[str] | None:
         """Run a helper program in the engine's environment; None when it cannot run or takes too long."""
         limit = timeout_s or preflight_facts().commands.timeout_s
-        try:
-            return subprocess.run(
-                argv, input=stdin, capture_output=True, text=True, errors="replace", timeout=limit, check=False,
-                env={**self.environment, **(env or {})},
-            )  # fmt: skip
-        except (OSError, subprocess.SubprocessError):
-            return None
+        return ask_program(argv, timeout_s=limit, stdin=stdin, env={**self.environment, **(env or {})})

@@ -6,19 +6,22 @@ A container sees none of this process's variables, only those that its command h
 from __future__ import annotations
 
 import socket
-from ipaddress import ip_address
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from planner.facts.preflight import preflight_facts
 from planner.facts.review import review_facts, variables
 from planner.rendering.secrets import concealed
 from planner.serve.check import Doubtful, Failed
 from planner.serve.preflight.subject import Subject
+from planner.serve.process.endpoint import is_loopback
 from planner.serve.process.engine_argv import option_value
 
 _PORTS = ("VLLM_PORT", "MASTER_PORT", "VLLM_DP_MASTER_PORT")
 _QUIET = ("WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_LOOPBACK = ("localhost", "127.0.0.1")
 
 
 def check_ports(subject: Subject) -> str | None:
@@ -58,19 +61,54 @@ def check_logging(subject: Subject) -> str | None:
 
 
 def check_proxy(subject: Subject) -> str | None:
-    """Whether a proxy catches what is meant for this machine itself."""
+    """Whether a proxy catches what is meant for this machine itself.
+
+    What spares an address in no_proxy is not the same for all: a network is read by curl and requests, and neither by
+    httpx, which the openai package uses, nor by Python's own rules, which aiohttp and ``vllm bench`` use (curl 7.88,
+    requests 2.34, httpx 0.28 and Python 3.11 were asked).
+    """
     environment = {name.lower(): value for name, value in subject.given.items()}
     proxies = [name for name in ("http_proxy", "all_proxy") if environment.get(name)]
     if not proxies:
         return None
-    spared = [part.strip() for part in environment.get("no_proxy", "").split(",")]
-    caught = [host for host in _LOOPBACK[:2] if host not in spared and "*" not in spared]
+    spared = [part for part in map(str.strip, environment.get("no_proxy", "").lower().split(",")) if part]
+    own = urlsplit(subject.order.endpoint.url).hostname or ""
+    wanted = dict.fromkeys([*_LOOPBACK, *([own] if own and not is_loopback(own) else [])])
+    caught, partly = [host for host in wanted if not _spares(host, spared)], {}
+    for host in list(caught):
+        if (wide := next((part for part in spared if _covers(part, host)), None)) is not None:
+            partly[host] = wide
+            caught.remove(host)
+    hint = f"export no_proxy={','.join([*spared, *caught, *partly])}"
     if caught:
         raise Doubtful(
             f"{proxies[0]} is set and no_proxy lacks {' and '.join(caught)}: clients reach the proxy, not the server",
-            f"export no_proxy={','.join([*(part for part in spared if part), *caught])}",
+            hint,
+        )
+    if partly:
+        host, wide = next(iter(partly.items()))
+        raise Doubtful(
+            f"{proxies[0]} is set and no_proxy has {host} only in `{wide}`: curl reads that, the openai package "
+            "(httpx) reaches the proxy",
+            hint,
         )
     return f"{proxies[0]} spares this machine"
+
+
+def _spares(host: str, spared: Sequence[str]) -> bool:
+    """Whether every client reads one of `spared` as `host`, or as a domain that it is in."""
+    named = not host[-1:].isdigit()  # An address is in no domain.
+    return any(
+        part in ("*", host) or (named and part.strip(".") and host.endswith(f".{part.lstrip('.')}")) for part in spared
+    )
+
+
+def _covers(part: str, host: str) -> bool:
+    """Whether some clients read `part` as one that `host` is in: a network, or its name with a dot before it."""
+    try:
+        return ip_address(host) in ip_network(part, strict=False)
+    except ValueError:
+        return part == f".{host}"
 
 
 def _is_port(text: str) -> bool:
@@ -117,13 +155,19 @@ def check_numbers(subject: Subject) -> str | None:
 
 
 def check_choices(subject: Subject) -> str | None:
-    """Whether variables that hold one of some words do."""
+    """Whether variables that hold one of some words, or several, do."""
     facts = preflight_facts().variable_choices
     for name, words in facts.words.items():
         value = subject.given.get(name)
-        if value is not None and (value.lower() if name in facts.any_case else value) not in words:
+        if value is None:
+            continue
+        several = name in facts.several
+        given = [part for part in map(str.strip, value.split(",")) if part] if several else [value]
+        wrong = next((one for one in given if (one.lower() if name in facts.any_case else one) not in words), None)
+        if wrong is not None:
             raise Failed(
-                f"{name} is `{value[:60]}`: the engine raises for it", f"one of {', '.join(words)}, or unset it"
+                f"{name} is `{value[:60]}`: the engine raises for " + (f"`{wrong[:60]}`" if several else "it"),
+                f"{'some' if several else 'one'} of {', '.join(words)}, or unset it",
             )
     return None
 

@@ -7,9 +7,7 @@ it said (``server.log``, ``events.jsonl``), who it is (``process.json``) and how
 
 from __future__ import annotations
 
-import contextlib
 import os
-import subprocess
 import time
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,6 +16,7 @@ from typing import Any, BinaryIO, Literal
 
 from hw_specs.errors import reason_of
 from planner.errors import UnsafePath
+from planner.serve.helper import ask_program
 from planner.serve.process.ending import POLL_S, Ending, kill_all, terminate, wait_or_kill
 from planner.serve.process.listener import listening_inodes, listens
 from planner.serve.process.record import RunRecord
@@ -312,5 +311,4 @@ class Run:
         """Run one docker command on the container of this run, where it has one."""
         if self.record.container is not None:
             argv = ["docker", *words, self.record.container]
-            with contextlib.suppress(OSError, subprocess.SubprocessError):
-                subprocess.run(argv, stdin=subprocess.DEVNULL, capture_output=True, timeout=wait_s, check=False)
+            ask_program(argv, timeout_s=wait_s)

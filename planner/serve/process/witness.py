@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from hw_specs.detect.activity import ActivityReader, GpuActivity
 from planner.errors import UnsafePath
 from planner.serve import cgroup
+from planner.serve.helper import ask_program
 from planner.serve.log.held import HeldMemory
 from planner.state import read_json
 
@@ -86,12 +86,8 @@ def _before(directory: Path) -> dict[str, Any]:
 
 def kernel_lines(since_s: float = 0.0) -> list[tuple[str, str]]:
     """Return the stamp and the words of each line of the kernel's log since `since_s`; none where it is not shown."""
-    try:
-        answer = subprocess.run(
-            ["dmesg", "--time-format", "iso"], capture_output=True, text=True, errors="replace", timeout=_TIMEOUT_S,
-            check=False,
-        )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
+    answer = ask_program(["dmesg", "--time-format", "iso"], timeout_s=_TIMEOUT_S)
+    if answer is None:
         return []
     stamped = (line.partition(" ")[::2] for line in answer.stdout.splitlines())
     return [(stamp, text) for stamp, text in stamped if _not_before(stamp, since_s)]

@@ -204,3 +204,32 @@ status amdsmi_get_power_info(handle h, struct power *out)
     out->limit = (uint32_t)value(h, "limit", 750000000);
     return OK;
 }
+
+/* What holds a GPU back. */
+struct power_cap { uint64_t cap, usual, dpm, least, most, reserved[3]; };
+status amdsmi_get_power_cap_info(handle h, uint32_t sensor, struct power_cap *out)
+{
+    BEGIN(h);
+    (void)sensor;
+    memset(out, 0, sizeof *out);
+    out->cap = value(h, "power_cap", 750000000);
+    out->usual = value(h, "usual_cap", 750000000);
+    return OK;
+}
+struct violation {
+    uint64_t at, since, counted[7], share[6];
+    uint8_t active[6], pad[2];
+    uint64_t more[8 * 8 * 8]; uint8_t flags[4 * 8 * 8]; uint64_t reserved[3 * 8 * 8];
+};
+status amdsmi_get_violation_status(handle h, struct violation *out)
+{
+    BEGIN(h);
+    memset(out, 0, sizeof *out);
+    /* prochot, ppt, socket, vr, hbm, clock below limit */
+    uint64_t which = value(h, "slowed", 6);
+    if (which < 6) {
+        out->share[which] = value(h, "slowed_percent", 40);
+        out->active[which] = 1;
+    }
+    return OK;
+}
