@@ -56,36 +56,43 @@ else:
     def _init(cls, fields):
         """Take the fields by name: what must be given, what has a default, what is made, what nobody may give."""
         fill, missing = object.__setattr__, dataclasses.MISSING
-        needed, usual, made, fixed = [], [], [], []
+        usual, made, fixed = {}, [], []
         for one in fields:
             if one.default_factory is not missing:
                 made.append((one.name, one.default_factory, one.init))
+            elif one.default is not missing and one.init:
+                usual[one.name] = one.default
             elif one.default is not missing:
-                (usual if one.init else fixed).append((one.name, one.default))
-            elif one.init:
-                needed.append(one.name)
+                fixed.append((one.name, one.default))
+        names = {one.name for one in fields if one.init}
         checked = hasattr(cls, "__post_init__")
 
         def __init__(self, /, **given):
-            take = given.pop
-            try:
-                for name in needed:
-                    fill(self, name, take(name))
-            except KeyError as error:
-                raise TypeError(f"{cls.__qualname__}.__init__() needs {error}") from None
-            for name, default in usual:
-                fill(self, name, take(name, default))
+            values = {**usual, **given}
             for name, make, may_be_given in made:
-                fill(self, name, take(name) if may_be_given and name in given else make())
+                if not may_be_given:
+                    fill(self, name, make())
+                elif name not in values:
+                    values[name] = make()
+            if values.keys() != names:
+                raise TypeError(f"{cls.__qualname__}.__init__() {_misfit(fields, values)}")
+            for name, value in values.items():
+                fill(self, name, value)
             for name, value in fixed:
                 fill(self, name, value)
-            if given:
-                raise TypeError(f"{cls.__qualname__}.__init__() takes no {', '.join(map(repr, given))}")
             if checked:
                 self.__post_init__()
 
         __init__.__qualname__ = f"{cls.__qualname__}.__init__"
         return __init__
+
+    def _misfit(fields, values):
+        """What is wrong with the names of some values."""
+        names = [one.name for one in fields if one.init]
+        missing = next((name for name in names if name not in values), None)
+        if missing is not None:
+            return f"needs {missing!r}"
+        return f"takes no {', '.join(repr(name) for name in values if name not in names)}"
 
     class _Signature:
         """What a class tells of its arguments, put together where somebody asks."""

@@ -6,6 +6,9 @@ intermediate size, ``V`` vocabulary, ``D`` and ``Fv`` the vision tower's, ``P`` 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+
 from hw_specs.units import format_gib
 from planner.facts.overheads import Activations, overhead_facts
 from planner.facts.release import parse_version
@@ -114,9 +117,19 @@ def activation_phases(
 
 def _inputs(shape: RankShape) -> tuple[int, float]:
     """Bytes per element of a linear layer's input, and of what the activation makes beside the MLP's own input."""
+    return _input_bytes(_mlp_formats(shape), shape.gpu.architecture)
+
+
+def _mlp_formats(shape: RankShape) -> frozenset[str]:
+    return frozenset([group.mlp.name for group in shape.model.layers])
+
+
+@cache
+def _input_bytes(formats: frozenset[str], architecture: str) -> tuple[int, float]:
+    """The same for MLPs of these formats."""
     facts = overhead_facts().activations
-    each = {group.mlp.name: facts.linear_input_bytes[group.mlp.name] for group in shape.model.layers}
-    if not shape.gpu.architecture.startswith(facts.activated_architectures):
+    each = {name: facts.linear_input_bytes[name] for name in formats}
+    if not architecture.startswith(facts.activated_architectures):
         return max(each.values()), max(each.values())
     return max(each.values()), max(facts.activated_bytes.get(name, size) for name, size in each.items())
 
@@ -163,18 +176,18 @@ def activations(shape: RankShape, calibration: Calibration | None = None) -> Ter
     if measured is not None:
         return measured
     facts = overhead_facts().activations
-    warm, workspace = _later_phases(shape), _workspace_bytes(shape)
-    later, first = max(warm.values()), cold_compile_bytes(shape)
+    planned, workspace = activation_phases(shape), _workspace_bytes(shape)
+    warm = _later_phases(shape, planned)
+    later, first = max(warm.values()), cold_compile_bytes(shape, planned)
     expected = max(later, first)
     worst = max(
         expected,
-        cold_compile_bytes(shape, worst=True),
+        cold_compile_bytes(shape, planned, worst=True),
         *activation_phases(shape, eager=not shape.enforce_eager).values(),
     )
     top = max(warm, key=warm.__getitem__)
-    planned = activation_phases(shape)
     # 16-bit linears were seen without the compiled MLP's one more tensor, and without the workspace.
-    plain = any(group.mlp.name == "bf16" for group in shape.model.layers)
+    plain = "bf16" in _mlp_formats(shape)
     least = max(planned.values()) if plain else max(planned["forward"], later - workspace)
     return Term(
         name="activations",
@@ -191,7 +204,9 @@ def activations(shape: RankShape, calibration: Calibration | None = None) -> Ter
 
 def first_start_excess_bytes(shape: RankShape) -> int:
     """What a first start's compilation takes above the profile run of later starts: its peak, and what stays of it."""
-    return max(0, cold_compile_bytes(shape) - max(_later_phases(shape).values())) + held_copy_bytes(shape)
+    planned = activation_phases(shape)
+    later = max(_later_phases(shape, planned).values())
+    return max(0, cold_compile_bytes(shape, planned) - later) + held_copy_bytes(shape)
 
 
 def held_copy_bytes(shape: RankShape, *, worst: bool = False) -> int:
@@ -215,9 +230,9 @@ def held_copy_bytes(shape: RankShape, *, worst: bool = False) -> int:
     return 2 * shape.model.vocab_size * shape.model.hidden_size if kept else 0
 
 
-def _later_phases(shape: RankShape) -> dict[str, int]:
-    """The phases as they are measured on a later start: the compiled forward, and the GEMM library's workspace."""
-    warm, workspace = activation_phases(shape), _workspace_bytes(shape)
+def _later_phases(shape: RankShape, planned: Mapping[str, int]) -> dict[str, int]:
+    """The `planned` phases as measured on a later start: the compiled forward, and the GEMM library's workspace."""
+    warm, workspace = {**planned}, _workspace_bytes(shape)
     if not shape.enforce_eager:
         warm["forward"] = max(warm["forward"], _compiled_forward_bytes(shape, warm["forward"]))
     return {name: size + (workspace if name != "forward" or _calls_cublas(shape) else 0) for name, size in warm.items()}
@@ -229,7 +244,7 @@ def _calls_cublas(shape: RankShape) -> bool:
     Quantised layers have kernels of their own; a vision tower that is profiled before it, and 16-bit layers, have not.
     """
     images = shape.vision is not None and shape.release.encoder_profiled
-    return images or (any(group.mlp.name == "bf16" for group in shape.model.layers) and not _as_planned(shape))
+    return images or ("bf16" in _mlp_formats(shape) and not _as_planned(shape))
 
 
 def _compiled_tokens(shape: RankShape) -> tuple[int, int]:
@@ -250,7 +265,7 @@ def _compiled_forward_bytes(shape: RankShape, planned_bytes: int) -> int:
 
 def _plain(shape: RankShape) -> bool:
     """Whether every layer has 16-bit weights."""
-    return all(group.mlp.name == "bf16" for group in shape.model.layers)
+    return _mlp_formats(shape) == {"bf16"}
 
 
 def _as_planned(shape: RankShape) -> bool:
@@ -259,8 +274,10 @@ def _as_planned(shape: RankShape) -> bool:
     return not shape.enforce_eager and _plain(shape) and shape.gpu.architecture.startswith(architectures)
 
 
-def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
+def cold_compile_bytes(shape: RankShape, planned: Mapping[str, int], *, worst: bool = False) -> int:
     """The peak of the first compiled start of a configuration; 0 where nothing is compiled.
+
+    `planned` are the phases of its profile run, as :func:`activation_phases` gives them.
 
     Inductor times kernels on random tensors of their arguments' sizes: of the text model's first kernel these are the
     embedding and what it makes. With images the embedding is outside the compiled model, but not a draft's own that
@@ -272,7 +289,7 @@ def cold_compile_bytes(shape: RankShape, *, worst: bool = False) -> int:
         return 0
     T, tp, H = shape.max_num_batched_tokens, shape.tensor_parallel_size, shape.model.hidden_size
     draft = shape.draft_model
-    later = _compiled_forward_bytes(shape, activation_phases(shape)["forward"])
+    later = _compiled_forward_bytes(shape, planned["forward"])
     mlp, norm = _compiled_tokens(shape)
     extra = facts.with_images_bytes_per_token if tp == 1 else norm + facts.norm_hidden_bytes * H - max(mlp, norm)
     peak = later + int(T * max(0, 0 if _as_planned(shape) else extra))

@@ -261,6 +261,7 @@ def weight_rules(vendor: str, load_format: str, release: Release) -> WeightRules
     )
 
 
+@lru_cache(maxsize=64)
 def _kept(model: ModelSpec, gpu: GpuSpec, rules: WeightRules, layers: int, tp: int) -> Kept | None:
     """What is left where FP8 matrices are rewritten after loading, as if every layer were stored like the first.
 

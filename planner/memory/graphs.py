@@ -5,6 +5,7 @@ Coefficients from ``facts/graphs.toml``.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Literal, TypeVar
 
 from hw_specs.units import MIB, format_gib, gib
@@ -57,6 +58,7 @@ def _v1(shape: RankShape, what: Literal["estimated", "captured"]) -> Term:
     return _term(shape, row, size, size, size, what)
 
 
+@cache
 def capture_sizes(largest: int) -> int:
     """Return how many batch sizes up to `largest` get a graph: 1, 2, 4, then every 8 to 248, every 16 from 256 on.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from hw_specs.spec import GpuSet, GpuSpec
 from planner.facts.release import Release
 from planner.memory.shards import stored_fault
@@ -35,6 +37,7 @@ def tensor_parallel_fault(
     return None
 
 
+@lru_cache(maxsize=64)
 def legal_tensor_parallel_sizes(
     model: ModelSpec, limit: int, *, text_only: bool, gpu: GpuSpec, release: Release
 ) -> tuple[int, ...]:

@@ -7,7 +7,6 @@ smallest free block that holds it, often a piece of a temporary's: the rest of t
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,14 +31,13 @@ class Kept(NamedTuple):
     holes: int
 
 
-@dataclass(slots=True, eq=False)
 class _Block:
     """A piece of a segment, with its neighbours."""
 
-    bytes: int
-    free: bool = True
-    before: _Block | None = field(default=None, repr=False)
-    after: _Block | None = field(default=None, repr=False)
+    __slots__ = ("after", "before", "bytes", "free")
+
+    def __init__(self, size: int, *, before: _Block | None = None, after: _Block | None = None) -> None:
+        self.bytes, self.free, self.before, self.after = size, True, before, after
 
     @property
     def whole(self) -> bool:

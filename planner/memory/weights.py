@@ -49,6 +49,7 @@ class RankWeights:
         return self.text_bytes + self.vision_bytes + self.draft_bytes
 
 
+@lru_cache(maxsize=256)
 def split_layers(num_hidden_layers: int, pipeline_parallel_size: int) -> tuple[int, ...]:
     """Return the layers of each pipeline stage, as vLLM's ``get_pp_indices`` deals them.
 

@@ -43,15 +43,18 @@ def find_levers(outcome: Outcome) -> tuple[Lever, ...]:
     """
     question = outcome.question
     found = [*_shorter(outcome), *_fewer(outcome)]
+    free = [outcome]
     for change in changes(outcome):
         after = chosen_outcome(question.but(**change.change))
         if _helps(outcome, after):
             found.append(_lever(outcome, after, change.name, change.change, change.cost, change.note))
-    found += [*_idle_gpus(outcome), *levers_of_the_rest(outcome)]
+            if change.cost == "nothing":
+                free.append(after)
+    rest = [*_idle_gpus(outcome), *levers_of_the_rest(outcome)]
+    free += [chosen_outcome(question.but(**one.change)) for one in rest if one.fits and one.cost == "nothing"]
     wanting = outcome.verdict != "fits"
-    free = [chosen_outcome(question.but(**one.change)) for one in found if one.fits and one.cost == "nothing"]
-    fitting = [one.settings.max_model_len for one in (outcome, *free) if one.verdict == "fits"]
-    found += _more_gpus(outcome, longest_tokens=max(fitting, default=0))
+    fitting = [one.settings.max_model_len for one in free if one.verdict == "fits"]
+    found += [*rest, *_more_gpus(outcome, longest_tokens=max(fitting, default=0))]
     cheap = LEVER_COSTS[: LEVER_COSTS.index("context")]
     if wanting and not any(lever.fits and lever.cost in cheap for lever in found):
         found += combined(outcome)
