@@ -49,13 +49,19 @@ def paragraph(text: str, *, width: int = 0, indent: str = "  ", rest: str | None
 
 def _lines(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     """`text` on lines of at most `width`, but for words that are longer; none where it is empty."""
-    if text and text == text.strip() and text.isprintable() and len(first) + len(text) <= width:
-        return [first + text]
-    import textwrap  # only here: most lines of a plan fit, and it costs more than laying them out
-
-    return textwrap.wrap(
-        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
-    )
+    # Not textwrap: importing it takes a plan longer than laying out all of its text.
+    lines: list[str] = []
+    line, started, gap = first, False, 0
+    for word in text.replace("\n", " ").split(" "):
+        if not word:
+            gap += 1
+            continue
+        if started and len(line) + gap + len(word) > width:
+            lines.append(line)
+            line, gap = rest, 0
+        line += " " * gap + word
+        started, gap = True, 1
+    return [*lines, line] if started else []
 
 
 def noted_table(

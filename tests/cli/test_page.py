@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from planner.cli import main
+from planner.cli.page import paragraph
 
 ANSWERS = (
     "plan --gpus 3xH100",
@@ -118,3 +120,15 @@ def test_a_host_with_a_long_name_keeps_it(
     nodes = tmp_path / "hosts.json"
     nodes.write_text(json.dumps([{"host": name, "gpus": "8xH200"}, {"host": "b", "gpus": "8xH200"}]))
     assert name in page(capsys, f"fleet {nodes}").splitlines()[1]
+
+
+@given(
+    st.lists(st.text("abc-é", max_size=30)), st.integers(20, 60), st.sampled_from(["", "  ", "why   "]),
+    st.sampled_from(["", "    "]),
+)  # fmt: skip
+def test_text_folds_as_textwrap_folds_it(words: list[str], width: int, first: str, rest: str) -> None:
+    text = " ".join(words)
+    expected = textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False
+    )
+    assert paragraph(text, width=width, indent=first, rest=rest).split("\n") == (expected or [""])
