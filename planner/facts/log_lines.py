@@ -163,7 +163,17 @@ class Raised(Record):
     """Source file, compiled library or folder of models → of each message a part that never changes, a line each."""
 
 
+class Collectives(Record):
+    """What NCCL and RCCL warn of and go on from; ``scripts/nccl_texts.py`` writes it."""
+
+    schema_version: int
+    provenance: Origin
+    goes_on: tuple[str, ...]
+    """Of each such warning a part that never changes."""
+
+
 log_lines = door("log_patterns.toml", LogLines)
+collective_texts = door("nccl.json", Collectives)
 
 
 @cache

@@ -21,7 +21,7 @@ from planner.facts.collectives import collective_facts
 from planner.facts.drafts import draft_facts
 from planner.facts.energy import energy_facts
 from planner.facts.graphs import graph_facts
-from planner.facts.log_lines import Raised, failures, log_lines, raised_texts
+from planner.facts.log_lines import Collectives, Raised, failures, log_lines, raised_texts
 from planner.facts.models import Notes, described
 from planner.facts.overheads import overhead_facts
 from planner.facts.policy import policy
@@ -168,7 +168,12 @@ def test_every_change_of_a_files_shape_is_named(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("variables.json", Variables), ("older_flags.json", OlderFlags), ("raised.json", Raised)],
+    [
+        ("variables.json", Variables),
+        ("older_flags.json", OlderFlags),
+        ("raised.json", Raised),
+        ("nccl.json", Collectives),
+    ],
 )
 def test_so_is_every_change_of_what_releases_dropped(name: str, kind: type[Record]) -> None:
     assert variables() and older_flags() and options() and raised_texts()

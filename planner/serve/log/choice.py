@@ -44,6 +44,7 @@ CALM_EXITS = (0, 143, 130)
 
 _OWN = ("vllm/", "transformers_modules/")
 _POD_EVENT = re.compile(r"(?:Warning|Normal)\s+[A-Z]\w+\s")
+_NCCL = "CCL WARN "
 _TIMES = 3
 _WAITED_S = 180.0
 """A wait that was said so often, or lasted so long, is a hang."""
@@ -86,7 +87,8 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
 
 def _of_its_part(kind: FailureSeen, events: Sequence[Event]) -> FailureSeen:
     """A failure of which a line tells the kind, by the part of the software that raises it, where that tells more."""
-    raiser = raiser_of(kind.text)
+    # NCCL's lines name their file themselves: another program's text in them is chance.
+    raiser = raiser_of(kind.text) if _NCCL not in kind.text else None
     code = raiser.code if raiser is not None else ""
     if not code and causes()[kind.code].by_place and (block := _block_of(kind, events)) is not None:
         code = cause_of_frames(_frames(block))

@@ -149,7 +149,7 @@ class StartupLog:
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
         self._told = self._told or any(told in text for told in self._patterns.told)
-        if self._phase != "stopped" and not said.calm and not any(told in text for told in self._patterns.survived):
+        if self._phase != "stopped" and not said.calm and not self._patterns.survives(text):
             # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
             events += self._failure_events(text, rank)
         return events

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from planner.errors import UnknownVersion
-from planner.facts.log_lines import FailureLine, Weight, log_lines
+from planner.facts.log_lines import FailureLine, Weight, collective_texts, log_lines
 from planner.serve.log.causes import WEIGHTS, causes
 from planner.serve.log.events import ENDINGS
 from planner.serve.prometheus import MOST
@@ -116,10 +116,16 @@ class LogPatterns:
     """Texts in which the engine core says that it was asked to stop."""
     survived: tuple[str, ...]
     """Texts of lines that are printed as errors and that the engine goes on from."""
+    goes_on: Needles
+    """Texts of warnings of NCCL that it goes on from."""
     wrappers: tuple[str, ...]
     """Texts of exceptions that only report another one."""
     frames: Mapping[str, str]
     """Function in a traceback → what the start was doing in it."""
+
+    def survives(self, text: str) -> bool:
+        """Whether `text` is printed as an error, or as a warning of NCCL, after which all goes on."""
+        return any(one in text for one in self.survived) or ("CCL WARN " in text and self.goes_on.in_line(text))
 
 
 def minor_release(version: str) -> tuple[int, int] | None:
@@ -169,6 +175,7 @@ def log_patterns() -> LogPatterns:
         needles_once_ready=Needles({p.needle for p in lines if p.phase in ENDINGS} | failing),
         told=table.told.texts,
         survived=table.survived.texts,
+        goes_on=Needles(collective_texts().goes_on),
         wrappers=table.wrappers.texts,
         frames=table.frames,
     )

@@ -86,10 +86,9 @@ def _ends_in_an_error(log: bytes, events: Sequence[Event]) -> bool:
     said = [message for line in log[-_END_BYTES:].split(b"\n") for message in messages(plain_line(line))]
     # What native code or another logger adds calmly does not take the engine's last word back.
     last = next((message for message in reversed(said) if message.level and (message.logged or not message.calm)), None)
-    survived = log_patterns().survived
     if any(told in message.text for message in said for told in log_patterns().told):
         return False
-    return last is not None and not last.calm and not any(text in last.text for text in survived)
+    return last is not None and not last.calm and not log_patterns().survives(last.text)
 
 
 def _raised_since_it_worked(log: bytes, events: Sequence[Event]) -> bool:

@@ -1,0 +1,67 @@
+# ruff: noqa: E501 - log lines are as long as they are
+"""What native programs beneath the engine print: NCCL, NVSHMEM, glibc, the kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from planner.facts.log_lines import collective_texts
+from planner.serve.log.causes import causes
+from planner.serve.log.diagnosis import diagnose
+
+ENGINE = "(EngineCore pid=210) INFO 05-13 10:40:43 [core.py:97] Initializing a V1 LLM engine (v0.27.0) with config: model='m'\n"
+FAILED = "(EngineCore pid=210) ERROR 05-13 10:46:43 [core.py:1136] EngineCore failed to start.\n"
+HEADS = ("node:211:245 [0] {file}:12 NCCL WARN ", "[2026-05-13 10:41:00] node:211:245 [0] /src/{file}:12 NCCL WARN ")
+
+
+@pytest.mark.parametrize("text", collective_texts().goes_on)
+def test_a_warning_that_nccl_goes_on_from_names_nothing(text: str) -> None:
+    for head in HEADS:
+        line = f"{head.format(file='init.cc')}{text}\n"
+        assert diagnose((ENGINE + line).encode()).code == "none"
+        assert diagnose((ENGINE + line + FAILED).encode()).code == "unknown"
+
+
+def test_the_same_words_of_the_engine_are_not_excused() -> None:
+    text = next(text for text in collective_texts().goes_on if "multiple of" in text)
+    said = (
+        f"(EngineCore pid=210) ERROR 05-13 10:46:43 [core.py:1136] RuntimeError: CUDA error: invalid argument {text}\n"
+    )
+    assert diagnose((ENGINE + said).encode()).code == "cuda-error"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "code"),
+    [
+        ("transport/net_ib.cc", "NET/IB : nothing that is known here", "infiniband"),
+        ("transport/net_ib/connect.cc", "Listencomm in unknown state 1", "infiniband"),
+        ("transport/p2p.cc", "nothing that is known here", "peer-access"),
+        ("transport/nvls.cc", "nothing that is known here", "nvls"),
+        ("misc/socket.cc", "nothing that is known here", "nccl-connection"),
+        ("proxy.cc", "nothing that is known here", "collective"),
+        # A text of another program in it is chance.
+        ("mem_manager.cc", "MemManager: Failed to allocate memory entry", "collective"),
+        ("enqueue.cc", "Cuda failure 700 'an illegal memory access was encountered'", "device-fault"),
+        ("enqueue.cc", "Cuda failure 'capturing stream has unjoined work'", "graph-capture"),
+    ],
+)
+def test_any_other_warning_of_nccl_is_named_by_its_file(file: str, text: str, code: str) -> None:
+    for head in HEADS:
+        assert diagnose(f"{ENGINE}{head.format(file=file)}{text}\n".encode()).code == code
+
+
+@pytest.mark.parametrize("text", ["free(): invalid pointer", "malloc(): corrupted top size", "double free or corruption (out)",
+    "munmap_chunk(): invalid pointer", "*** stack smashing detected ***: terminated"])  # fmt: skip
+def test_what_glibc_says_before_it_aborts_is_an_abort(text: str) -> None:
+    found = diagnose(f"{ENGINE}{text}\n".encode())
+    assert found.code == "aborted"
+    fault = "torch.AcceleratorError: CUDA error: an illegal memory access was encountered\n"
+    assert diagnose(f"{ENGINE}{fault}{text}\n".encode()).code == "device-fault"
+
+
+def test_what_the_driver_cleans_up_is_not_the_cause() -> None:
+    """Xid 45 follows whatever ended the process."""
+    cleaned = "NVRM: Xid (PCI:0000:3b:00): 45, pid=4711, name=VLLM::Worker_TP0, Ch 00000008\n"
+    lost = "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.\n"
+    assert diagnose((ENGINE + cleaned + lost).encode()).code == "gpu-lost"
+    assert causes()["device-fault"].weight == "cause"
