@@ -54,7 +54,8 @@ def check(name: str, given: Subject) -> CheckResult | None:
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "GPU-1111-22"}, "fail", "leaves 1 GPU, 8 are needed"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1"}, "fail", "leaves 2 GPUs, 8 are needed"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,6"}, "fail", "named twice"),
-        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0;1"}, "fail", "0;1"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0;1"}, "fail", "not numbers with commas"),
+        ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7,"}, "pass", "6,7,"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0", "HIP_VISIBLE_DEVICES": "1"}, "fail", "refuses that"),
         ("visible_devices", {"CUDA_VISIBLE_DEVICES": "0,1,2,3,4,5,6,7"}, "pass", "0,1,2"),
         ("nccl", {"NCCL_SOCKET_IFNAME": "nope0"}, "fail", "no such interface"),
@@ -374,14 +375,6 @@ def test_small_limits_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 1024))
     result = check("limits", subject({}))
     assert result is not None and result.status == "warn" and "1,024 open files" in result.seen
-
-
-def test_a_used_up_quota_is_a_failure(tmp_path: Path) -> None:
-    env = program(tmp_path, "quota", "Disk quotas for user u:\n  /dev/sda1 900* 800 900 0 1 0 0 0\n")
-    result = check("quota", subject(env))
-    assert result is not None and result.status == "fail" and "/dev/sda1" in result.seen
-    none = check("quota", subject({"PATH": str(tmp_path / "nothing")}))
-    assert none is not None and none.status == "skip"
 
 
 def test_the_clock_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -223,8 +223,35 @@ def _some(state: LayoutState) -> str:
 
 def check_disk(subject: Subject) -> str | None:
     """Whether there is room for what will really be downloaded: one layout, less what is here."""
-    name = subject.model
+    need = still_to_fetch_bytes(subject)
     plan = subject.plan
+    if need is None or plan is None:
+        return None
+    if need <= 0:
+        return "nothing to download"
+    place = hub_folder(subject)
+    free = shutil.disk_usage(place).free
+    whole, both = plan.model.checkpoint_bytes, plan.model.download_bytes
+    one_only = (
+        f"; vLLM fetches one layout, a careless download of the repository {format_gib(both)} GiB"
+        if both and whole and both > whole
+        else ""
+    )
+    said = f"{format_gib(need)} GiB to download, {format_gib(free)} GiB free at {place}"
+    if free < need:
+        raise Failed(said, f"put HF_HOME on a larger disk{one_only}")
+    if not os.access(place, os.W_OK):
+        raise Failed(f"{place} cannot be written", "set HF_HOME")
+    return said + one_only
+
+
+def still_to_fetch_bytes(subject: Subject) -> int | None:
+    """Return how much the start will download into the hub's cache; None where no plan says so.
+
+    Raises:
+        Unknown: where the size of the checkpoint is not known.
+    """
+    name, plan = subject.model, subject.plan
     if name is None or Path(name).is_dir() or plan is None:
         return None
     whole = plan.model.checkpoint_bytes
@@ -236,25 +263,15 @@ def check_disk(subject: Subject) -> str | None:
         state = layout_state(folder, subject.load_format)
         done = state.complete and not _too_small(state, whole)
         here = whole if done else min(whole, state.size_bytes + state.partial_bytes)
-    need = whole - here
-    if need <= 0:
-        return "nothing to download"
+    return whole - here
+
+
+def hub_folder(subject: Subject) -> Path:
+    """Return the folder of the hub's cache, or the nearest one above it that is there."""
     place = hub_cache(subject.environment)
     while not place.exists() and place != place.parent:
         place = place.parent
-    free = shutil.disk_usage(place).free
-    both = plan.model.download_bytes
-    one_only = (
-        f"; vLLM fetches one layout, a careless download of the repository {format_gib(both)} GiB"
-        if both and both > whole
-        else ""
-    )
-    said = f"{format_gib(need)} GiB to download, {format_gib(free)} GiB free at {place}"
-    if free < need:
-        raise Failed(said, f"put HF_HOME on a larger disk{one_only}")
-    if not os.access(place, os.W_OK):
-        raise Failed(f"{place} cannot be written", "set HF_HOME")
-    return said + one_only
+    return place
 
 
 def check_configuration(subject: Subject) -> str | None:

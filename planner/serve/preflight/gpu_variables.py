@@ -71,7 +71,8 @@ def check_visible_devices(subject: Subject) -> str | None:
     if cuda is not None and hip is not None and cuda != hip:
         raise Failed(f"CUDA_VISIBLE_DEVICES is `{cuda}`, HIP_VISIBLE_DEVICES is `{hip}`: vLLM refuses that", "set one")
     name, value = next(iter(chosen.items()))
-    devices = [part.strip() for part in value.split(",")]
+    # What stands behind a last comma is no GPU, and neither CUDA nor the engine looks at it.
+    devices = [part.strip() for part in value.strip().removesuffix(",").split(",")]
     if not value.strip() or devices[0] in ("-1", "NoDevFiles", "none", "void"):
         raise Failed(f"{name} is `{value}`: no GPU is visible", f"unset {name}, or name the GPUs: {name}=0,1")
     uuids = [part for part in devices if part.startswith(("MIG-", "GPU-"))]
@@ -84,7 +85,7 @@ def check_visible_devices(subject: Subject) -> str | None:
             f"in a container that sees one slice: {name}=0",
         )
     if not all(part.isdecimal() or part in uuids for part in devices):
-        raise Failed(f"{name} is `{value[:60]}`", f"numbers with commas: {name}=0,1")
+        raise Failed(f"{name} is `{value[:60]}`: not numbers with commas between them", f"{name}=0,1")
     if len(set(devices)) < len(devices):
         raise Failed(f"{name} is `{value[:60]}`: a GPU is named twice", "two ranks on one GPU are refused by NCCL")
     if len(devices) < wanted_gpus(subject):

@@ -8,12 +8,16 @@ import resource
 import time
 from pathlib import Path
 
+from hw_specs.detect.host import text_of
 from hw_specs.units import GIB, format_gib
 from planner.facts.preflight import preflight_facts
 from planner.serve import cgroup
 from planner.serve.check import Doubtful, Failed, Skipped
+from planner.serve.preflight.checkpoint import hub_folder, still_to_fetch_bytes
 from planner.serve.preflight.gpu_variables import infiniband
 from planner.serve.preflight.subject import Subject
+
+_MOUNTS = Path("/proc/mounts")
 
 
 def check_user(subject: Subject) -> str | None:
@@ -80,16 +84,39 @@ def check_limits(subject: Subject) -> str | None:
 
 
 def check_quota(subject: Subject) -> str | None:
-    """Whether this account's disk quota has room, where there is one and it can be asked."""
+    """Whether this account's disk quota has room, where there is one and it can be asked.
+
+    Source: quota(1): a star behind the blocks or files of what is used up, blocks of 1,024 bytes, 0 for no limit.
+    """
     if subject.order.in_container:
         return None
     answer = subject.run(["quota", "-w", "-p"])
     if answer is None:
         raise Skipped("there is no quota program; a quota on a network disk shows only when it is used up")
-    over = [line.split() for line in answer.stdout.splitlines() if "*" in line]
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    over = [row for row in rows if any(cell.endswith("*") and cell[:-1].isdecimal() for cell in row)]
     if over:
         raise Failed(f"the quota on {over[0][0]} is used up", "put HF_HOME and VLLM_CACHE_ROOT on another file system")
-    return "no quota is used up"
+    place = hub_folder(subject)
+    row = next((row for row in rows if len(row) >= 4 and row[0] in _mount_of(place)), None)
+    if row is None or not all(cell.isdecimal() for cell in row[1:4]):
+        return "no quota is used up"
+    limits = [int(cell) for cell in row[2:4] if int(cell)]
+    left = 1024 * (min(limits) - int(row[1])) if limits else None
+    need = still_to_fetch_bytes(subject) or 0
+    if left is not None and left < need:
+        raise Failed(
+            f"the quota on {row[0]} leaves {format_gib(left)} GiB for {place}, {format_gib(need)} GiB to download",
+            "put HF_HOME on another file system, or ask for a larger quota",
+        )
+    return "no quota is used up" + (f", {format_gib(left)} GiB left for {place}" if left is not None else "")
+
+
+def _mount_of(place: Path) -> tuple[str, ...]:
+    """The device and the folder of the file system that `place` is on, as the kernel names them."""
+    mounts = [line.split()[:2] for line in text_of(_MOUNTS).splitlines() if line.count(" ") > 1]
+    above = [(device, folder) for device, folder in mounts if place.resolve().is_relative_to(folder)]
+    return max(above, key=lambda mount: len(mount[1]), default=())
 
 
 def check_clock(subject: Subject) -> str:
