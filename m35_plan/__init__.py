@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False
+"""True to type checkers alone. Nothing is imported here that Ctrl-C could interrupt: from `_enter` on it is caught."""
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
     from planner.planning.request import PlanRequest
 
 OURS = "m35-plan"
 PACKAGES = ("planner", "hw_specs", "tui")
+INTERRUPTED = 130
+"""Exit code of a start that Ctrl-C ended, as shells count it."""
 FIRST_COLLECTION = 100_000
 """Objects before the garbage collector looks the first time: none of those that a start makes is garbage."""
 
@@ -50,6 +56,14 @@ def run_tui() -> None:
 
 
 def _enter(door: Callable[[], Callable[[], object]]) -> None:
+    """Go through `door`; end without a word where Ctrl-C comes while it is still opened."""
+    try:
+        _go_through(door)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _go_through(door: Callable[[], Callable[[], object]]) -> None:
     """Go through `door`; name the culprit where files of ours are not ours."""
     gc.set_threshold(FIRST_COLLECTION)
     try:

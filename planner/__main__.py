@@ -1,5 +1,10 @@
 """``python -m planner`` is ``m35-plan``."""
 
-from planner.cli import run
+import sys
 
-run()
+try:
+    from planner.cli import run
+
+    run()
+except KeyboardInterrupt:
+    sys.exit(130)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import click
@@ -28,11 +29,32 @@ class Command(click.Command):
         """Read the words; an unknown ``-dcp`` is named as typed, where click names the letter that it stopped at."""
         words = list(args)
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, self._with_negative_values(args))
         except click.NoSuchOption as error:
             short = not error.option_name.startswith("--")
             whole = [word for word in words if short and word.startswith(error.option_name)]
             raise click.NoSuchOption(whole[0].partition("=")[0], ctx=ctx) if whole else error from None
+
+    def _with_negative_values(self, args: list[str]) -> list[str]:
+        """Put a blank before a negative value of an option that may stand alone, as ``--spec-tokens -1``.
+
+        Click takes whatever begins with a dash for the next option there, behind ``=``, too.
+        """
+        alone = {
+            flag
+            for option in self.params
+            if isinstance(option, click.Option) and not option.is_flag and isinstance(option.flag_value, int | str)
+            for flag in option.opts
+        }
+        end = args.index("--") if "--" in args else len(args)
+        words = list(args)
+        for at, word in enumerate(args[:end]):
+            name, equals, value = word.partition("=")
+            if name in alone and equals and value.startswith("-"):
+                words[at] = f"{name}= {value}"
+            elif at and args[at - 1] in alone and re.fullmatch(r"-[\d.]+", word):
+                words[at] = f" {word}"
+        return words
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; where it says nothing for long, a note does."""

@@ -269,6 +269,12 @@ def draft_settings(said: str | Mapping[str, Any], *, printed_anew: bool = False)
         if not isinstance(named, str):
             raise InvalidRequest("speculative_config", f"the draft's `model` must be a name, not `{shown(str(named))}`")
         settings["spec_model"] = named
+    elif method == "mtp" and draft.get("model") is not None:
+        raise InvalidRequest(
+            "speculative_config",
+            f"MTP layers are planned as the model's own, and `model` names another's: `{shown(str(draft['model']))}`",
+            hint="leave `model` out: the engine then takes the layers of the model itself",
+        )
     if length is not None:
         settings["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
     return settings

@@ -92,12 +92,19 @@ def _planned_as(case: Case, base: Plan, left_out: frozenset[str] = frozenset()) 
     replicas = 1 if "data-parallel-size" in left_out else case.server.number("data-parallel-size") or 1
     said = read_options(one for one in _planned(case) if one.name not in left_out and _decides(one))
     draft = {key: value for key, value in _draft(case).items() if key != "draft_tensor_parallel_size"}
+    if draft_method(draft) == "mtp" and _same_folder(draft.get("model"), base.model.name):
+        del draft["model"]  # The engine's own default, said.
     if draft and "speculative-config" not in left_out:
         said.changes |= draft_settings(draft)
     named, own = said.changes.get("spec_model"), base.model.draft
-    if named and own is not None and PurePosixPath(named).name == PurePosixPath(own.name).name:
+    if own is not None and _same_folder(named, own.name):
         said.changes["spec_model"] = own.name  # a copy of it, by the last folder of its path
     return make_plan(dataclasses.replace(said.request(base), replicas=replicas))
+
+
+def _same_folder(one: object, other: str) -> bool:
+    """Whether two names end in the same folder."""
+    return isinstance(one, str) and PurePosixPath(one).name == PurePosixPath(other).name
 
 
 def _decides(one: Option) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 import planner
 from planner.cli import COMMANDS, main
 from planner.cli.commands.help import TOPICS
+from planner.cli.exit_code import ExitCode
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -50,6 +52,20 @@ def test_a_failure_of_our_own_keeps_its_traceback() -> None:
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert "ModuleNotFoundError" in done.stderr
+
+
+def test_ctrl_c_while_the_program_is_still_loaded_says_nothing() -> None:
+    """The door imports nothing before it can catch it."""
+    code = (
+        "import sys; before = set(sys.modules); import m35_plan\n"
+        "print(sorted(set(sys.modules) - before))\n"
+        "def door(): raise KeyboardInterrupt\n"
+        "m35_plan._enter(door)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (ExitCode.INTERRUPTED, "")
+    assert set(ast.literal_eval(done.stdout)) <= {"__future__", "gc", "m35_plan"}
 
 
 def test_the_version_is_the_one_that_is_installed() -> None:

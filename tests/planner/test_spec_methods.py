@@ -118,6 +118,12 @@ def test_the_draft_that_json_names_is_the_one_that_is_planned(method: str) -> No
         draft_settings({"method": method, "model": 7, "num_speculative_tokens": 3})
 
 
+def test_mtp_layers_of_another_checkpoint_are_not_planned_as_the_model_s_own() -> None:
+    for method in ("mtp", "qwen3_next_mtp"):
+        with pytest.raises(InvalidRequest, match="names another's: `org/layers`"):
+            draft_settings({"method": method, "model": "org/layers", "num_speculative_tokens": 1})
+
+
 def test_a_suffix_tree_counts_itself() -> None:
     said = draft_settings({"method": "suffix"})
     assert said == {"spec_method": "suffix", "num_speculative_tokens": draft_facts().suffix_tree_depth.value}

@@ -86,6 +86,7 @@ def specification() -> dict[str, Any]:
 
 
 @click.command(cls=Command, name="spec")
-def command() -> None:
+@click.option("--json", "_as_json", is_flag=True, help="print JSON, as it does without this, too")
+def command(_as_json: bool) -> None:
     """Print the command line, the exit codes and the JSON schemas as one JSON document."""
     write_json({"kind": "spec", "schema_version": SPEC_VERSION, **specification()})
