@@ -42,9 +42,10 @@ _AGAIN = (
 )
 _PYTHON_WORDS = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)|"
-    r"error while attempting to bind on address|Error response from daemon|pyxis: |CAS service error|/\.cache/"
+    r"error while attempting to bind on address|Error response from daemon|pyxis: |CAS service error|/\.cache/|"
+    r"\bwriting blob\b|\b(?:register|extract) layer\b"
 )
-"""An exception, the hub, its caches, docker, Slurm's containers: what says that a program for models was to start."""
+"""An exception, the hub, its caches, docker, images, Slurm's containers: what says that such a program was to start."""
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
 _RAISED_IN = "this text is raised in `{path}`: that part of the software speaks for this answer"
 _KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"
