@@ -65,3 +65,32 @@ def test_what_the_driver_cleans_up_is_not_the_cause() -> None:
     lost = "NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.\n"
     assert diagnose((ENGINE + cleaned + lost).encode()).code == "gpu-lost"
     assert causes()["device-fault"].weight == "cause"
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("nvcc fatal   : Unknown option '-static-global-template-stub=false'", "toolkit-too-old"),
+        ("/usr/include/python3.12/Python.h:12:10: fatal error: stddef.h: No such file or directory", "no-compiler"),
+        ("/flashinfer/data/csrc/x.cu:17:10: fatal error: cutlass/cutlass.h: No such file or directory", "jit-build"),
+    ],
+)
+@pytest.mark.parametrize(
+    "report",
+    [
+        "subprocess.CalledProcessError: Command '['ninja', '-v']' returned non-zero exit status 1.",
+        "RuntimeError: Ninja build failed. Ninja output:",
+        "torch._inductor.exc.InductorError: CppCompileError: C++ compile error",
+    ],
+)
+def test_a_compiler_s_own_words_tell_more_than_that_a_build_failed(said: str, code: str, report: str) -> None:
+    before, after = f"{ENGINE}{said}\n{report}\n", f"{ENGINE}{report}\n{said}\n"
+    found = {diagnose(log.encode()).code for log in (before, after)}
+    # Of two that tell only the kind the first counts.
+    assert found <= ({code} if code != "jit-build" else {code, "compile-failed"})
+
+
+def test_memory_of_the_host_that_cannot_be_pinned_is_not_the_gpu_s() -> None:
+    for said, code in (("cudaHostRegister", "host-memory"), ("cudaMalloc", "out-of-memory")):
+        line = f"RuntimeError: {said} failed for 600000000000 bytes: cudaErrorMemoryAllocation\n"
+        assert diagnose((ENGINE + line).encode()).code == code
