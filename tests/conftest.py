@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -53,4 +54,13 @@ _HELD: list[int] = []
 
 
 def pytest_configure() -> None:
+    # With it every program that a test starts would compile, and parse, what the one before it had.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     _leave_no_process()
+
+
+def pytest_collection_finish() -> None:
+    """Leave what was collected out of every later round of the garbage collector."""
+    gc.collect()
+    gc.freeze()

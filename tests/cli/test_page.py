@@ -98,7 +98,7 @@ LONGER = (
 
 
 @given(st.sampled_from(GPUS), st.sampled_from([*ASKED, *LONGER]))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_whole_answer_stands_on_a_terminal_of_24_lines(
     capsys: pytest.CaptureFixture[str], gpus: str, asked: str
 ) -> None:

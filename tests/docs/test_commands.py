@@ -16,6 +16,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,7 +83,8 @@ def examples() -> list[Shown]:
 
 
 SHOWN = [one for one in [*shown(), *examples()] if not one.line.startswith(INSTALL)]
-RUNNABLE = [one for one in SHOWN if not one.needs]
+RUNNABLE = list({(one.line, one.code): one for one in reversed(SHOWN) if not one.needs}.values())[::-1]
+"""Each once, where it is shown first."""
 CHECKED = [one for one in SHOWN if one.needs]
 
 
@@ -103,9 +105,14 @@ def test_it_runs(one: Shown, folder: Path) -> None:
     assert done.returncode == one.code, done.stderr[-2000:] + done.stdout[-2000:]
 
 
+@pytest.fixture(scope="module")
+def commands() -> dict[str, Any]:
+    found: dict[str, Any] = specification()["commands"]
+    return found
+
+
 @pytest.mark.parametrize("one", CHECKED, ids=lambda one: f"{one.page}: {one.line[:60]}")
-def test_its_words_exist(one: Shown) -> None:
-    commands = specification()["commands"]
+def test_its_words_exist(one: Shown, commands: dict[str, Any]) -> None:
     words = shlex.split(one.line, comments=True)
     if "m35-plan" not in words:
         return

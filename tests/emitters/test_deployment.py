@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from hw_specs import parse_gpus
-from planner import EMITTERS, Deployment, InvalidRequest, PlanRequest, Targets, Workload, emit, emit_files
+from planner import EMITTERS, Deployment, InvalidRequest, Plan, PlanRequest, Targets, Workload, emit, emit_files
 from planner.cli import main
 from planner.planning.choose_by_speed import plan_for_workload
 from planner.rendering.emitters.image import pin_script
@@ -186,19 +186,22 @@ def test_one_unit_serves_every_node_of_a_server() -> None:
     assert "on each of 2 nodes" in alone
 
 
-@pytest.mark.parametrize("kind", sorted(set(EMITTERS) - {"argv", "env"}))
-def test_an_artefact_says_which_targets_the_plan_misses(kind: str) -> None:
-    targets = Targets(ttft_ms=100, tokens_per_s=1e6)
-    answer = plan_for_workload(
+@pytest.fixture(scope="module")
+def missing() -> Plan:
+    return plan_for_workload(
         PlanRequest(gpus=parse_gpus("8xH200")),
         Workload(prompt_tokens=4096, output_tokens=512, concurrency=64),
-        targets=targets,
+        targets=Targets(ttft_ms=100, tokens_per_s=1e6),
     )
+
+
+@pytest.mark.parametrize("kind", sorted(set(EMITTERS) - {"argv", "env"}))
+def test_an_artefact_says_which_targets_the_plan_misses(kind: str, missing: Plan) -> None:
     if kind in ("keda", "hpa"):
         with pytest.raises(InvalidRequest, match="targets"):
-            emit(kind, answer)
+            emit(kind, missing)
         return
-    text = emit(kind, answer)
+    text = emit(kind, missing)
     assert "verdict: fits, but misses TTFT 100 ms by" in text
     assert "1e+06 tokens/s by" in text
 

@@ -140,14 +140,16 @@ CARRIERS = [
 ]
 
 
-@pytest.mark.parametrize("carrier", CARRIERS)
-def test_what_carries_a_log_changes_nothing(carrier: str) -> None:
-    for path in ALL:
-        plain = path.read_bytes()
-        if b"\r" in plain:
-            continue
+@pytest.mark.parametrize(("at", "path"), enumerate(ALL), ids=lambda value: getattr(value, "stem", None))
+def test_what_carries_a_log_changes_nothing(at: int, path: Path) -> None:
+    """Each log in three carriers, so that each carrier takes three logs of seven."""
+    plain = path.read_bytes()
+    if b"\r" in plain:
+        return
+    bare = diagnose(plain)
+    for carrier in (CARRIERS * 2)[at % len(CARRIERS) :][:3]:
         carried = b"".join(carrier.encode() + line + b"\n" for line in plain.splitlines())
-        assert (found := diagnose(carried)).code == (bare := diagnose(plain)).code, path.name
+        assert (found := diagnose(carried)).code == bare.code, carrier
         assert [line.text for line in found.evidence] == [line.text for line in bare.evidence]
 
 

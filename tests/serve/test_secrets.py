@@ -8,12 +8,15 @@ import shlex
 import string
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from planner import home
+from planner.cli import main
 from planner.errors import InvalidRequest
 from planner.rendering.secrets import concealed, is_secret_name, is_value, secrets_in
 from planner.serve.process.keys import refuse_secrets, split_environment
@@ -59,6 +62,25 @@ def run(
     )  # fmt: skip
 
 
+Here = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Here:
+    """Runs a command in this process, which is ten times as fast as one of its own, and holds no secret else."""
+
+    def run_here(*argv: str, state: Path, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        with monkeypatch.context() as patched:
+            for name, value in {"XDG_STATE_HOME": str(state), **(env or {})}.items():
+                patched.setenv(name, value)
+            home._own_secrets.cache_clear()
+            code = main([*argv])
+        home._own_secrets.cache_clear()
+        return subprocess.CompletedProcess(argv, code, *capsys.readouterr())
+
+    return run_here
+
+
 def expect_nowhere(done: subprocess.CompletedProcess[str], state: Path, *secrets: str) -> None:
     for secret in secrets or (PLANTED, HUB):
         assert secret not in done.stdout
@@ -70,8 +92,8 @@ def expect_nowhere(done: subprocess.CompletedProcess[str], state: Path, *secrets
 
 
 @pytest.mark.parametrize("argv", COMMANDS, ids=lambda argv: " ".join(argv)[:60].replace(PLANTED, "X").replace(HUB, "H"))
-def test_a_command_with_a_secret_is_refused(argv: list[str], tmp_path: Path) -> None:
-    done = run("launch", "--detach", "--no-check", "--", *argv, state=tmp_path)
+def test_a_command_with_a_secret_is_refused(argv: list[str], tmp_path: Path, here: Here) -> None:
+    done = here("launch", "--detach", "--no-check", "--", *argv, state=tmp_path)
     assert done.returncode == 2, done.stderr
     assert "hint:" in done.stderr
     expect_nowhere(done, tmp_path)
@@ -138,7 +160,7 @@ requests.exceptions.HTTPError: 401 Client Error: Authorization: Bearer {PLANTED}
 """
 
 
-def test_no_output_shows_a_secret(tmp_path: Path) -> None:
+def test_no_output_shows_a_secret(tmp_path: Path, here: Here) -> None:
     """Every command that reads or repeats what people wrote, with secrets planted in it."""
     log = tmp_path / "failed.log"
     log.write_text(FAILED_LOG)
@@ -166,8 +188,8 @@ def test_no_output_shows_a_secret(tmp_path: Path) -> None:
         ["--gpus", "8xH200", "--json", "--model", f"/{HUB}"],
     ]  # fmt: skip
     for argv in commands:
-        expect_nowhere(run(*argv, state=state), state)
-        expect_nowhere(run(*argv, state=state, env=own), state)
+        expect_nowhere(here(*argv, state=state), state)
+        expect_nowhere(here(*argv, state=state, env=own), state)
 
 
 def test_what_comes_back_to_its_owner_is_whole(tmp_path: Path) -> None:

@@ -130,7 +130,7 @@ def test_a_truncated_log_gives_the_beginning_of_the_events(path: Path) -> None:
     data = path.read_bytes()
     log = StartupLog()
     whole = log.feed(data)
-    for end in range(0, len(data), max(1, len(data) // 15)):
+    for end in range(0, len(data), max(1, len(data) // 6)):
         part = StartupLog().feed(data[:end])
         assert whole[: len(part)] == part
 

@@ -11,11 +11,20 @@ from planner.facts.speed import speed_facts
 from planner.speed.measurement import Measurement
 from planner.speed.profile import engine_profile, profile, profile_id_for
 from scripts.fit_speed import kind_of
-from scripts.speed_replay import compare, is_older, measurements
+from scripts.speed_replay import Comparison, is_older, measurements
+from scripts.speed_replay import compare as compared_now
 from scripts.speed_tables import is_inside
 
 TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
 BY_ID = {record.id: record for record in measurements()}
+_COMPARED: dict[str, tuple[Comparison, ...]] = {}
+
+
+def compare(record: Measurement) -> tuple[Comparison, ...]:
+    """As :func:`scripts.speed_replay.compare`, each run played once."""
+    if record.id not in _COMPARED:
+        _COMPARED[record.id] = compared_now(record)
+    return _COMPARED[record.id]
 
 
 @pytest.mark.parametrize("record_id", TABLE)
@@ -236,7 +245,9 @@ def test_every_efficiency_is_a_fact(profile_id: str) -> None:
 @pytest.mark.parametrize("profile_id", speed_facts().profile)
 def test_fast_is_faster_than_slow(profile_id: str) -> None:
     record = next(r for r in measurements() if r.profile == profile_id and r.role == "fit")
-    values = [compare(record, engine_profile(profile_id, case))[0].predicted for case in ("slow", "expected", "fast")]
+    values = [
+        compared_now(record, engine_profile(profile_id, case))[0].predicted for case in ("slow", "expected", "fast")
+    ]
     assert values in (sorted(values), sorted(values, reverse=True))
 
 
