@@ -31,7 +31,7 @@ class AmdLimits:
     power_limit_w: float | None
     default_power_limit_w: float | None
     held_back: tuple[str, ...]
-    """Of :data:`HEAT`; older GPUs do not tell."""
+    """Of :data:`HEAT`; older GPUs report none."""
 
 
 def read_limits(*, timeout_s: float = TIMEOUT_S) -> tuple[AmdLimits, ...]:

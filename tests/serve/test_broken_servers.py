@@ -69,6 +69,16 @@ def as_user(made: Made, _body: Body) -> None:
     made.message["role"] = "user"
 
 
+def streamed(change: Callable[[dict[str, Any]], None]) -> Spoil:
+    """Change a message with reasoning where it is streamed."""
+
+    def spoil(made: Made, body: Body) -> None:
+        if body.get("stream") and "reasoning" in made.message:
+            change(made.message)
+
+    return spoil
+
+
 def after_tool(answer: str) -> Spoil:
     def spoil(made: Made, body: Body) -> None:
         if body["messages"][-1]["role"] == "tool":
@@ -109,6 +119,24 @@ BROKEN: list[tuple[str, Spoil, str, str]] = [
     ("a wrong document", text(lambda said: said.replace("95", "3")), "structured", "the document says 3"),
     ("prose for a document", text(lambda said: "95" if said.startswith("{") else said), "structured",
      "fit the schema: '95'"),
+    ("no system message", text(lambda _said: "6204", where="green cabinet"), "conversation",
+     "the system message is not read"),
+    ("no earlier turn", text(lambda _said: "5187", where="green cabinet"), "conversation",
+     "the first turn is not read"),
+    ("only the last turn", text(lambda _said: "I cannot know.", where="green cabinet"), "conversation",
+     "the system message and the first turn are not read"),
+    ("a stale prefix", text(lambda _said: "7391", where="blue cabinet"), "depths", "which an earlier request held"),
+    ("a stale image", text(lambda _said: "Red.", where="image_url"), "image", "a blue square after a red one"),
+    ("mixed up from the ninth on", text(lambda said: said if int(said) < 4396 else "4100", where="Repeat this number"),
+     "cross-talk", "answered with another's 4100"),
+    ("a trace in the stream's text", streamed(lambda said: said.update(content="[THINK]hm[/THINK] 391")),
+     "reasoning-stream", "a raw [THINK]"),
+    ("a trace lost in the stream", streamed(lambda said: said.pop("reasoning")), "reasoning-stream",
+     "no reasoning in the stream"),
+    ("a stream of thoughts", streamed(lambda said: said.update(content="")), "reasoning-stream",
+     "all of the stream is reasoning"),
+    ("a stream of nonsense", streamed(lambda said: said.update(reasoning="#" * 60)), "reasoning-stream",
+     "not text, one piece repeated"),
     ("a fenced document", text(lambda said: f"```json\n{said}\n```"), "structured", "asked for JSON"),
 ]  # fmt: skip
 

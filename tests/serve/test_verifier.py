@@ -24,7 +24,8 @@ from planner.serve.verification.checks.server import Failed, dig, normal_url
 from planner.serve.verification.smoke import CheckResult, Expectations, SmokeReport
 from planner.serve.verification.verifier import CHECKS, selected_checks, verify
 
-from .fakes.openai_server import GARBAGE, LIMIT, MODEL, fake_server
+from .fakes.openai_server import LIMIT, MODEL, fake_server
+from .fakes.words import GARBAGE
 
 PLANNED = Expectations(
     model=MODEL,
@@ -33,6 +34,7 @@ PLANNED = Expectations(
     max_num_seqs=64,
     images=True,
     num_speculative_tokens=3,
+    spec_method="eagle",
     kv_cache_dtype="auto",
     block_size=16,
     num_gpu_blocks=1000,
@@ -92,6 +94,9 @@ FAULTS = [
     ("broken-bytes", "chat", "broken characters"),
     ("template", "chat", r"a raw <\|im_end\|>"),
     ("template", "stream", r"a raw <\|im_end\|>"),
+    ("one-answer", "sampling", r"asked for 4 answers \(`n`\), 1 came"),
+    ("cold", "sampling", "4 answers at temperature 1 are all 'Hello.'"),
+    ("stream-miscounts", "stream", "counts 1 completion tokens as a whole and 2 as a stream"),
     ("dull", "arithmetic", "38 plus 57 is 95, the answer was 'Hello.'"),
     ("dull", "language", "`house` in German was"),
     ("forgetful", "depths", "a number at 10% of .* was 7391, the answer '1234'"),
@@ -181,7 +186,8 @@ def test_the_scripted_twin_passes_and_what_it_cannot_know_is_skipped_by_name() -
     report = run("twin")
     ended = statuses(report)
     assert {name for name, status in ended.items() if status == "skip"} == {
-        "arithmetic", "language", "depths", "counting", "cross-talk", "image-word", "tool-parallel",
+        "arithmetic", "language", "depths", "counting", "conversation", "sampling", "cross-talk", "image-word",
+        "tool-parallel",
     }  # fmt: skip
     assert "twin" in next(result.seen for result in report.checks if result.name == "arithmetic")
     assert TWIN in "".join(GREETING)
@@ -217,6 +223,15 @@ def test_ordinary_answers_are_no_nonsense(text: str) -> None:
 def test_no_text_makes_the_judgement_raise(text: str) -> None:
     nonsense(text)
     template_mark(text)
+
+
+@pytest.mark.parametrize(("fault", "status"), [("", "pass"), ("draft-rejected", "warn")])
+def test_a_draft_whose_method_nobody_told_is_not_taken_for_eagle(
+    fault: str, status: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.serve.verification.checks.metrics.COUNTERS_LAG_S", 0.3)
+    report = run(fault, Expectations(), checks=selected_checks(only=["speculative"]))
+    assert report.checks[-1].status == status and "how it drafts is not known" in report.checks[-1].seen
 
 
 def test_a_rejected_draft_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""``m35-plan verify``: prove that a running server is what was planned. It changes nothing on the server."""
+"""``m35-plan verify``: prove that a running server is what was planned; only ``--restart`` changes it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from planner.serve.verification.verifier import (
 
 if TYPE_CHECKING:
     from planner.serve.process.run import Run
+    from planner.serve.verification.restart import Restart
     from planner.serve.verification.smoke import Expectations
 
 MOST_PROBLEMS = 100
@@ -45,6 +46,7 @@ MOST_PROBLEMS = 100
     metavar="N",
     help=f"also ask N short problems in words, at most {MOST_PROBLEMS}, and compare with the published share",
 )
+@click.option("--restart", is_flag=True, help="with --run: stop the server, start it again, and prove what comes up")
 @click.option("--only", multiple=True, metavar="CHECK", help="run this check (repeatable); health and model always run")
 @click.option("--skip", multiple=True, metavar="CHECK", help="leave this check out (repeatable)")
 @click.option("--concurrency", type=click.IntRange(1, 256), default=DEFAULT_CONCURRENCY, help="concurrent requests")
@@ -69,6 +71,7 @@ def command(
     draft: bool | None,
     long: bool,
     gsm8k: int | None,
+    restart: bool,
     only: tuple[str, ...],
     skip: tuple[str, ...],
     concurrency: int,
@@ -106,8 +109,14 @@ def command(
         max_model_len=planned.max_model_len if max_model_len is None else max_model_len,
         images=planned.images if vision is None else vision,
         num_speculative_tokens=planned.num_speculative_tokens if draft is None else int(draft),
+        spec_method=planned.spec_method if draft is None else planned.spec_method or "eagle" if draft else None,
     )
-    checks = selected_checks(only=only, skip=skip, long=long, gsm8k=gsm8k or 0)
+    if restart and run_name is None:
+        from planner.serve.verification.restart import ELSEWHERE_HINT
+
+        raise click.UsageError(f"--restart needs --run: a server that was not launched here, {ELSEWHERE_HINT}")
+    again = _restart(run_name) if restart and run_name is not None else None
+    checks = selected_checks(only=only, skip=skip, long=long, gsm8k=gsm8k or 0, restart=again)
 
     report = verify(
         url or DEFAULT_URL,
@@ -124,9 +133,15 @@ def command(
     if page is not None and run_name is not None:
         from planner.cli.acceptance import write_acceptance
 
-        write_acceptance(page, _run(run_name), report)
+        write_acceptance(page, again.run if again is not None else _run(run_name), report)
         say("note", f"wrote {page}")
     return ExitCode.OK if report.passed else ExitCode.VERIFY_FAILED
+
+
+def _restart(name: str) -> Restart:
+    from planner.serve.verification.restart import Restart
+
+    return Restart(run=_run(name))
 
 
 def _run(name: str) -> Run:

@@ -35,6 +35,7 @@ def launch(
     history_key: str = "",
     end_with_launcher: bool = False,
     scratch: Sequence[Path] = (),
+    folder: Path | None = None,
 ) -> Run:
     """Start `order` in a session of its own and return its run at once.
 
@@ -43,7 +44,7 @@ def launch(
 
     `plan` is kept in the run directory: as the document that every program reads, and whole, so that a failed start
     can be planned again. With `end_with_launcher` the server is stopped when this process ends, however it ends. The
-    folders `scratch` are deleted after the server's end.
+    folders `scratch` are deleted after the server's end. `folder` is where it works, the current one by default.
 
     Raises:
         LaunchFailed: when it would be exposed without a key, or the supervisor cannot be started.
@@ -52,7 +53,7 @@ def launch(
     environment = order.environment
     require_key(order.endpoint, environment)
     try:
-        folder = str(Path.cwd())
+        folder = folder or Path.cwd()
     except FileNotFoundError:
         raise LaunchFailed("the working folder was deleted", hint="change to another one: `cd`") from None
     shown, hidden = split_environment(environment)
@@ -69,7 +70,7 @@ def launch(
     )
     spawn = {
         "argv": list(order.argv),
-        "cwd": folder,
+        "cwd": str(folder),
         "cleanup": [["docker", "rm", "--force", order.container]] if order.container else [],
         "scratch": [str(path.absolute()) for path in scratch],
         "end_with": [record.launcher_pid, record.launcher_start_ticks] if end_with_launcher else None,

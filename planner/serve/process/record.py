@@ -1,4 +1,4 @@
-"""What a launch writes down of a run, once: ``run.json``. It is data; no word in it is ever run.
+"""What a launch writes down of a run, once: ``run.json``. It is data; only a run that lives is started again from it.
 
 Every entry is checked when it is read: whoever copies a run directory from elsewhere must not decide which container
 is removed or which address is asked.
@@ -40,7 +40,7 @@ class RunRecord:
     target: Target
     endpoint: Endpoint
     argv: tuple[str, ...]
-    """What was started; to read, never to run."""
+    """What was started; to read. :mod:`planner.serve.process.again` runs it once more while its supervisor lives."""
     history_key: str = ""
     """Runs with the same key take about as long to start."""
     launcher_pid: int

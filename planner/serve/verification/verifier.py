@@ -2,7 +2,8 @@
 
     report = verify("http://127.0.0.1:8000", Expectations.from_plan(plan), on_result=print)
 
-It works against any OpenAI-compatible vLLM server, changes nothing on it, and never writes the API key anywhere.
+It works against any OpenAI-compatible vLLM server, changes nothing on it (but for a restart that was asked for), and
+never writes the API key anywhere.
 """
 
 from __future__ import annotations
@@ -14,9 +15,21 @@ from dataclasses import replace
 
 from planner.rendering.secrets import API_KEY
 from planner.serve.check import CheckList, CheckResult, NamedCheck, Skipped
-from planner.serve.verification.checks import basics, chat, consistency, image, knowledge, limits, metrics, tools
+from planner.serve.verification.checks import (
+    basics,
+    chat,
+    consistency,
+    conversation,
+    image,
+    knowledge,
+    limits,
+    metrics,
+    tools,
+)
 from planner.serve.verification.checks.probe import Probe
 from planner.serve.verification.checks.server import Server, normal_url
+from planner.serve.verification.restart import NAME as RESTART
+from planner.serve.verification.restart import Restart
 from planner.serve.verification.smoke import Expectations, SmokeReport
 from planner.settings import DEFAULT_HOST, DEFAULT_PORT
 
@@ -37,11 +50,14 @@ CHECKS: CheckList[Probe] = CheckList(
         NamedCheck(name="depths", title="a hidden number is found", run=knowledge.depths),
         NamedCheck(name="deterministic", title="the same words twice", run=consistency.deterministic),
         NamedCheck(name="counting", title="a long answer stays right", run=knowledge.counting),
+        NamedCheck(name="conversation", title="system message and turns", run=conversation.conversation),
+        NamedCheck(name="sampling", title="several answers differ", run=conversation.sampling),
         NamedCheck(name="stop", title="a stop word ends an answer", run=consistency.stop),
         NamedCheck(name="logprobs", title="log probabilities are sane", run=consistency.logprobs),
         NamedCheck(name="usage", title="tokens are counted", run=consistency.usage),
         NamedCheck(name="structured", title="a document fits its schema", run=consistency.structured),
         NamedCheck(name="reasoning-high", title="effort high reasons", run=chat.reasoning_high),
+        NamedCheck(name="reasoning-stream", title="a streamed trace", run=chat.reasoning_stream),
         NamedCheck(name="reasoning-none", title="effort none does not", run=chat.reasoning_none),
         NamedCheck(name="reasoning-refused", title="a wrong effort is refused", run=chat.reasoning_refused),
         NamedCheck(name="tool-auto", title="a tool is called", run=tools.tool_auto),
@@ -68,12 +84,18 @@ CHECKS: CheckList[Probe] = CheckList(
 
 
 def selected_checks(
-    *, only: Collection[str] = (), skip: Collection[str] = (), long: bool = False, gsm8k: int = 0
+    *,
+    only: Collection[str] = (),
+    skip: Collection[str] = (),
+    long: bool = False,
+    gsm8k: int = 0,
+    restart: Restart | None = None,
 ) -> tuple[NamedCheck[Probe], ...]:
     """Return the checks that a run will make, in order.
 
     `long` adds the slow ones, `gsm8k` that many problems in words, at most those of
-    :func:`~planner.serve.verification.word_problems.word_problems`.
+    :func:`~planner.serve.verification.word_problems.word_problems`. With `restart` the server is stopped and started
+    again first, and the others are made of what came up.
 
     Raises:
         InvalidRequest: for a name that no check has.
@@ -81,6 +103,9 @@ def selected_checks(
     chosen = CHECKS.select(only=only, skip=skip, slow=long)
     if gsm8k:
         chosen += (NamedCheck(name="gsm8k", title="problems in words", run=knowledge.gsm8k(gsm8k)),)
+    if restart is not None:
+        first = tuple(check for check in chosen if check.name in CHECKS.always)
+        chosen = (*first, restart.check, *(check for check in chosen if check not in first))
     return chosen
 
 
@@ -124,6 +149,8 @@ def verify(
             on_result(result)
         if check.name == "health" and result.status == "fail":
             blocked = "the server is not up"
+        elif check.name == RESTART and result.status == "fail":
+            blocked = "the restart failed"
         elif check.name == "model" and not (probe.model or blocked):
             blocked = "the model's name is unknown"
     return SmokeReport(

@@ -18,31 +18,11 @@ from typing import Any
 
 from planner.serve.verification.word_problems import word_problems
 
+from .words import ANSWERS, GARBAGE, choices_of, colour_of, logprobs
+
 MODEL = "mistralai/Mistral-Medium-3.5-128B"
 LIMIT = 4096
 CALL = {"name": "get_weather", "arguments": '{"city": "Paris"}'}
-
-ANSWERS = (
-    (r"What is (\d+) plus (\d+)\?.*as JSON", lambda found: json.dumps({"sum": int(found[1]) + int(found[2])})),
-    (r"What is (\d+) plus (\d+)\?", lambda found: str(int(found[1]) + int(found[2]))),
-    (r"into German, one word only: house", lambda _found: "Haus"),
-    (r"The code of the blue cabinet is (\d+)\.", lambda found: found[1]),
-    (r"Repeat this number and nothing else: (\d+)", lambda found: found[1]),
-    (r"Count from 1", lambda _found: "1\n2\n3\n4\n5\n6\n7\n8\n"),
-    (r"every number from 1 to (\d+)", lambda found: " ".join(map(str, range(1, int(found[1]) + 1)))),
-    (r"celsius", lambda _found: "It is sunny in Paris, 21 degrees."),
-    (r"three primary colours", lambda _found: "Red, yellow and blue."),
-)
-"""What a model knows."""
-
-GARBAGE = {
-    "hashes": "#" * 60,
-    "words": "the same the same the same the same the same the same the same the same the same ",
-    "salad": "ethicalplayers(QString bardziej\u0432\u0430\u043d\u0438\u044f \u5927\u5b66 ])){getAttribute",
-    "glued": "inheritTotalWHERE ofSetting(foo)]]; returnValueElse ItemStackOf cutTheWord toString()))",
-    "broken-bytes": "Hel\ufffd\ufffdo there my \ufffd friend",
-    "template": "Hello.<|im_end|>\n<|im_start|>user",
-}
 
 METRICS = """# TYPE vllm:cache_config_info gauge
 vllm:cache_config_info{{block_size="16",cache_dtype="{dtype}",engine="0",num_gpu_blocks="1000",odd="a\\"b,c}}"}} 1.0
@@ -72,6 +52,7 @@ class FakeServer(ThreadingHTTPServer):
     daemon_threads = True
     # Connections that a client left open must not hold up the end of a test.
     block_on_close = False
+    request_queue_size = 128
 
     def __init__(self, fault: str, api_key: str | None, port: int = 0) -> None:
         super().__init__(("127.0.0.1", port), Handler)
@@ -104,15 +85,6 @@ def fake_server(fault: str = "", *, api_key: str | None = None, spoil: Spoil | N
         server.shutdown()
         server.server_close()
         thread.join()
-
-
-def logprobs(content: str, fault: str) -> list[dict[str, Any]]:
-    tokens = re.findall(r"\s?\w+|\W", content)
-    if fault == "shifted":
-        tokens = [*tokens[1:], "?"]
-    value = {"nan": float("nan"), "unlikely": -9999.0}.get(fault, -0.25)
-    best = float("nan") if fault == "top-nan" else value
-    return [{"token": one, "logprob": value, "top_logprobs": [{"token": one, "logprob": best}]} for one in tokens]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -248,7 +220,7 @@ class Handler(BaseHTTPRequestHandler):
         if made.tokens is not None:
             choice["logprobs"] = {"content": made.tokens}
         name = {"misrouted": "other/model", "aliased": "m"}.get(fault, body["model"])
-        return self.send(200, {"model": name, "choices": [choice], "usage": usage})
+        return self.send(200, {"model": name, "choices": choices_of(choice, body, fault), "usage": usage})
 
     def cut(self, message: dict[str, Any], body: dict[str, Any], finish: str) -> str:
         """Keep to `max_tokens`, a word each, and `stop`; return why the answer ends."""
@@ -273,7 +245,7 @@ class Handler(BaseHTTPRequestHandler):
         if fault == "empty":
             message["content"] = ""
         if image:
-            colour = "Blue." if fault == "colour-blind" else "Red."
+            colour = "Blue." if fault == "colour-blind" else colour_of(body["messages"][-1]["content"])
             message["content"] = colour if "colour" in str(body["messages"][-1]["content"]) else "HAT"
             if fault == "cannot-read":
                 message["content"] = "CAT"
@@ -356,6 +328,8 @@ class Handler(BaseHTTPRequestHandler):
             return {"choices": [{"delta": values, "finish_reason": None}]}
 
         event(delta(role="assistant", content=""))
+        if "reasoning" in message:
+            event(delta(reasoning=message["reasoning"]))
         if fault == "stream-error":
             event({"error": {"message": "EngineCore encountered an issue", "code": 500}})
         if fault == "stream-nonsense":
@@ -384,10 +358,10 @@ class Handler(BaseHTTPRequestHandler):
             end["choices"][0]["finish_reason"] = finish  # type: ignore[index]
         event(end)
         if fault != "stream-uncounted":
-            made = (
-                len(content.split()) or 4
-            )  # held back: more than anything makes in the time a busy machine reads them
-            event({"choices": [], "usage": {"completion_tokens": made * (1000 if fault == "stream-held" else 1)}})
+            made = len(content.split()) or 4
+            # Held back: more than anything makes in the time a busy machine reads them.
+            made = {"stream-held": 1000 * made, "stream-miscounts": made + 1}.get(fault, made)
+            event({"choices": [], "usage": {"completion_tokens": made}})
         event("[DONE]")
 
     def drip(self) -> None:

@@ -41,7 +41,16 @@ def stream(probe: Probe) -> str:
     told = probe.stream(GREETING)
     if not told.completion_tokens:
         raise Failed("the stream ends without its usage, which was asked for (stream_options.include_usage)")
-    must_agree(probe.chat(GREETING).content, told.text, seen="whole {}, streamed {}")
+    if not told.text.strip():
+        raise Failed(f"the stream carries reasoning alone: {brief(told.reasoning, 60)!r}", PARSER_HINT)
+    whole = probe.chat(GREETING)
+    must_agree(whole.content, told.text, seen="whole {}, streamed {}")
+    for what, one, other in (
+        ("completion", whole.completion_tokens, told.completion_tokens),
+        ("prompt", whole.prompt_tokens, told.prompt_tokens),
+    ):
+        if one and other and one != other:
+            raise Failed(f"the same request counts {one} {what} tokens as a whole and {other} as a stream")
     return (
         f"{len(told.pieces)} pieces, first after {told.first_s * 1000:,.0f} ms, {told.completion_tokens} tokens, "
         f"finish_reason {brief(told.finish_reason, 20)}"
@@ -72,6 +81,19 @@ def reasoning_high(probe: Probe) -> str:
     if whole and RIGHT not in answer.content and knows(probe):
         raise Failed(f"17 times 23 is {RIGHT}, the content is {brief(answer.content, 60)!r}", BROKEN_HINT)
     return f"reasoning {brief(answer.reasoning, 40)!r}, content {brief(answer.content, 40)!r}"
+
+
+def reasoning_stream(probe: Probe) -> str:
+    """Streamed, the trace comes apart from the answer, too."""
+    told = probe.stream(QUESTION, max_tokens=THINKING_TOKENS, reasoning_effort="high")
+    mark = next((mark for mark in TRACE_MARKS if mark in told.text), None)
+    if mark is not None:
+        raise Failed(f"the stream holds a raw {mark}: {brief(told.text, 60)!r}", PARSER_HINT)
+    if not told.reasoning.strip():
+        raise Failed(f"no reasoning in the stream, content {brief(told.text, 60)!r}", PARSER_HINT)
+    if told.finish_reason == "stop" and not told.text.strip():
+        raise Failed(f"all of the stream is reasoning: {brief(told.reasoning[-60:], 60)!r}", PARSER_HINT)
+    return f"reasoning {brief(told.reasoning, 40)!r}, content {brief(told.text, 40)!r}"
 
 
 def reasoning_none(probe: Probe) -> str:

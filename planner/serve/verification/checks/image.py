@@ -16,6 +16,8 @@ SIDE_PIXELS = 224
 COLOUR = "red"
 OTHER_COLOURS = ("blue", "green", "yellow", "black", "purple", "orange")
 RED = (255, 0, 0)
+NEXT_COLOUR = "blue"
+BLUE = (0, 0, 255)
 QUESTION = "Which colour fills this image? Answer with one word."
 
 
@@ -85,7 +87,17 @@ def image(probe: Probe) -> str:
         raise Failed(f"a {COLOUR} square was called {brief(answer.content, 60)!r}")
     if sum(other in answer.content.lower() for other in OTHER_COLOURS) > 1:
         raise Failed(f"a {COLOUR} square was given every colour: {brief(answer.content, 60)!r}")
-    return f"a {COLOUR} square was called {brief(answer.content, 40)!r}, {answer.prompt_tokens} prompt tokens"
+    after = _seen(probe, _asked(probe, QUESTION, png(SIDE_PIXELS, BLUE))).content
+    if NEXT_COLOUR not in after.lower():
+        mixed = COLOUR in after.lower()
+        raise Failed(
+            f"a {NEXT_COLOUR} square after a {COLOUR} one was called {brief(after, 60)!r}",
+            "images of two requests are mixed up: `--mm-processor-cache-gb 0`" if mixed else "",
+        )
+    return (
+        f"a {COLOUR} square was called {brief(answer.content, 40)!r}, a {NEXT_COLOUR} one {brief(after, 40)!r}, "
+        f"{answer.prompt_tokens} prompt tokens"
+    )
 
 
 def image_word(probe: Probe) -> str:

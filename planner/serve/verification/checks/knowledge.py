@@ -29,6 +29,8 @@ COUNTING_TOKENS = 512
 """Enough where each digit and each space is a token of its own."""
 FASTEST_TOKENS_PER_S = 5000
 """No GPU gives one request so many; what comes faster was held back on its way."""
+CROWD = 4
+"""Requests at once where answers might be mixed up, for each that is asked for elsewhere: some errors need many."""
 SOLUTION_TOKENS = 400
 """Enough for the steps of a problem in words."""
 
@@ -93,7 +95,8 @@ def depths_long(probe: Probe) -> str:
 def cross_talk(probe: Probe) -> str:
     """Several at once each get the answer to their own question."""
     must_know(probe)
-    count = min(probe.concurrency, probe.expect.max_num_seqs or probe.concurrency)
+    crowd = CROWD * probe.concurrency
+    count = min(crowd, probe.expect.max_num_seqs or crowd)
     numbers = [4100 + 37 * guest for guest in range(count)]
     with ThreadPoolExecutor(max_workers=count) as pool:
         asked = [pool.submit(probe.chat, f"Repeat this number and nothing else: {number}") for number in numbers]
@@ -140,14 +143,21 @@ def _find(probe: Probe, *, characters: int, timeout_s: float) -> str:
     must_know(probe)
     body = FILLER * (characters // len(FILLER) + 1)
     tokens = 0
-    for place, depth in enumerate(DEPTHS):
-        code = str(7391 + 1117 * place)
+    codes = [str(7391 + 1117 * place) for place in range(len(DEPTHS))]
+    for place, (depth, code) in enumerate(zip(DEPTHS, codes, strict=True)):
         at = body.find(". ", int(depth * characters)) + 2
         text = f"{body[:at]}The code of the blue cabinet is {code}. {body[at:characters]}"
         question = f"{text}\n\nWhat is the code of the blue cabinet? Answer with the number only."
         reply = probe.server.post("/v1/chat/completions", probe.body(question), timeout_s=timeout_s)
         answer = Answer.of(reply)
         tokens = answer.prompt_tokens
+        earlier = next((one for one in codes[:place] if one in answer.content), None)
+        if code not in answer.content and earlier is not None:
+            raise Failed(
+                f"a number at {depth:.0%} of {tokens:,} tokens was {code}, the answer {earlier}, which an earlier "
+                "request held in its place",
+                "cached prefixes are mixed up: `--no-enable-prefix-caching`, KV connectors, `cache_salt`",
+            )
         if code not in answer.content:
             raise Failed(
                 f"a number at {depth:.0%} of {tokens:,} tokens was {code}, the answer {brief(answer.content, 60)!r}",

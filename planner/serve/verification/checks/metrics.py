@@ -90,19 +90,36 @@ def speculative(probe: Probe) -> str:
     while (after := _drafts(probe) or before) == before and time.monotonic() < deadline:
         time.sleep(0.1)
     drafted, accepted, steps = (new - old for new, old in zip(after, before, strict=True))
-    method = probe.expect.spec_method or "eagle"
-    if accepted <= 0 and method not in DRAFT_MODELS:
-        return f"none of {drafted:.0f} drafted tokens accepted: the answer repeats nothing"
+    method = probe.expect.spec_method
     if accepted <= 0:
-        raise Failed(f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted", "is it the draft of this very model?")
+        _none_accepted(drafted, method)
+        return f"none of {drafted:.0f} drafted tokens accepted: the answer repeats nothing"
     seen = f"{accepted:.0f} of {drafted:.0f} drafted tokens accepted, {accepted / drafted:.0%}"
     seen += f", {1 + accepted / steps:.2f} tokens a step" if steps > 0 else ""
+    if method is None:
+        return f"{seen}; how it drafts is not known, so no share is expected"
     least = _least_share(planned or 1, method)
     if drafted >= ENOUGH_DRAFTED and accepted / drafted < least:
         raise Doubtful(
             f"{seen}; at least {least:.0%} were expected", "is it the draft of this very model, in its revision?"
         )
     return seen
+
+
+def _none_accepted(drafted: float, method: str | None) -> None:
+    """Judge a draft of which nothing was taken: a model's draft is broken then, a search for repeated text need not be.
+
+    Raises:
+        Failed: for the draft of a model.
+        Doubtful: where nothing says how it drafts.
+    """
+    seen, hint = f"0 of {drafted:.0f} drafted tokens accepted", "is it the draft of this very model?"
+    if method in DRAFT_MODELS:
+        raise Failed(seen, hint)
+    if method is None:
+        raise Doubtful(
+            f"{seen}, and how it drafts is not known", f"{hint} `ngram` and `suffix` only find repeated text"
+        )
 
 
 def _least_share(tokens_per_step: int, method: str) -> float:

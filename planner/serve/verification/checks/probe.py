@@ -55,20 +55,20 @@ class Probe:
         must_be_sane(answer.content, reasoning=answer.reasoning)
         return answer
 
-    def stream(self, content: object, *, max_tokens: int = ANSWER_TOKENS) -> Streamed:
+    def stream(self, content: object, *, max_tokens: int = ANSWER_TOKENS, **more: object) -> Streamed:
         """Ask once and read the answer as it comes.
 
         Raises:
             Failed: unless the stream is whole and its words can be an answer.
         """
         told = Streamed()
-        body = self.body(content, max_tokens=max_tokens, stream=True, stream_options={"include_usage": True})
+        body = self.body(content, max_tokens=max_tokens, stream=True, stream_options={"include_usage": True}, **more)
         started = time.monotonic()
         for event in self.server.stream(CHAT, body):
             told.take(event, at_s=time.monotonic() - started)
-        if not told.text.strip():
+        if not told.text.strip() and not told.reasoning.strip():
             raise Failed("the stream carries no text")
-        must_be_sane(told.text)
+        must_be_sane(told.text, reasoning=told.reasoning)
         if not told.finish_reason:
             raise Failed("the stream ends without a finish_reason")
         return told
@@ -118,10 +118,12 @@ class Streamed:
     """A streamed answer, put together; times count from the request."""
 
     pieces: list[str] = field(default_factory=list)
+    reasoning: str = ""
     first_s: float = 0.0
     last_s: float = 0.0
     finish_reason: str = ""
     completion_tokens: int = 0
+    prompt_tokens: int = 0
 
     @property
     def text(self) -> str:
@@ -132,12 +134,14 @@ class Streamed:
         """Add what `event` carries."""
         usage = event.get("usage") if isinstance(event, dict) else None
         self.completion_tokens = count_of(usage, "completion_tokens") or self.completion_tokens
+        self.prompt_tokens = count_of(usage, "prompt_tokens") or self.prompt_tokens
         choices = dig(event, "choices")
         choice = choices[0] if isinstance(choices, list) and choices else None
         if not isinstance(choice, dict):
             return
         self.finish_reason = text_of(choice.get("finish_reason")) or self.finish_reason
         delta = choice.get("delta")
+        self.reasoning += text_of(delta.get("reasoning")) if isinstance(delta, dict) else ""
         if piece := text_of(delta.get("content")) if isinstance(delta, dict) else "":
             self.first_s, self.last_s = self.first_s or at_s, at_s
             self.pieces.append(piece)
