@@ -94,3 +94,19 @@ def test_memory_of_the_host_that_cannot_be_pinned_is_not_the_gpu_s() -> None:
     for said, code in (("cudaHostRegister", "host-memory"), ("cudaMalloc", "out-of-memory")):
         line = f"RuntimeError: {said} failed for 600000000000 bytes: cudaErrorMemoryAllocation\n"
         assert diagnose((ENGINE + line).encode()).code == code
+
+
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [
+        ("Fatal Python error: none_dealloc: deallocating None", "aborted"),
+        ("OMP: Error #15: Initializing libiomp5.so, but found libgomp.so already initialized.", "aborted"),
+        ("OMP: Error #179: Function Can't open SHM2 failed:", "shared-memory"),
+        ("fatal runtime error: stack overflow", "aborted"),
+        ("memory allocation of 1073741824 bytes failed", "host-memory"),
+        ("forrtl: severe (174): SIGSEGV, segmentation fault occurred", "segfault"),
+        ("Inconsistency detected by ld.so: dl-open.c: 772: Assertion `x' failed!", "kernel-or-driver"),
+    ],
+)
+def test_the_last_word_of_a_language_s_own_runtime_is_a_failure(last: str, code: str) -> None:
+    assert diagnose(f"{ENGINE}{last}\n".encode()).code == code
