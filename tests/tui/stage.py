@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -74,6 +75,7 @@ def record(gpus: str) -> None:
     (RECORDED / f"{gpus}.json").write_bytes(_ADAPTER.dump_json(kept, indent=1, fallback=dict, warnings=False) + b"\n")
 
 
+@cache
 def recording(gpus: str) -> Recording:
     return _ADAPTER.validate_json((RECORDED / f"{gpus}.json").read_bytes())
 
