@@ -45,6 +45,12 @@ class Survived(Record):
     texts: tuple[str, ...]
 
 
+class Guesses(Record):
+    """Words behind which a line lists what may be the reason."""
+
+    texts: tuple[str, ...]
+
+
 class Told(Record):
     """Lines in which the engine says that it was asked to stop: its processes die then as they should."""
 
@@ -58,6 +64,7 @@ class LogLines(Record):
     line: tuple[Line, ...]
     fatal: tuple[Fatal, ...]
     survived: Survived
+    guesses: Guesses
     told: Told
     wrappers: Wrappers
     frames: Mapping[str, str]

@@ -12,7 +12,7 @@ import pytest
 from planner.facts.log_lines import Cause, FailureLine, raised_texts
 from planner.serve.log.causes import WEIGHTS, cause_of_signal, causes
 from planner.serve.log.diagnosis import diagnose
-from planner.serve.log.events import StallSeen, TimedOut
+from planner.serve.log.events import FailureSeen, StallSeen, TimedOut
 from planner.serve.log.parser import MAX_LINE_BYTES, StartupLog, parse_log
 from planner.serve.log.places import raiser_of
 
@@ -54,6 +54,13 @@ def test_no_branch_of_an_expression_lacks_a_text_that_is_looked_for_first(
     """A branch that no text leads to never matches."""
     dead = [text for text in shortest(line.expression) if not any(one in text for one in line.texts)]
     assert not dead, (code, line.has)
+
+
+@pytest.mark.parametrize(("code", "cause", "line"), LINES, ids=name)
+def test_what_is_only_listed_as_a_possible_reason_names_nothing(code: str, cause: Cause, line: FailureLine) -> None:
+    """Ray and others end a message with what may have been."""
+    said = f"(raylet) The peer went away. Possible reasons include: (1) {line.example}\n"
+    assert not [event for event in parse_log(said.encode()) if isinstance(event, FailureSeen) and event.code == code]
 
 
 @pytest.mark.parametrize("filling", ["a", "/x", "a.b.", "0 ", " ", '"', "'a', "])

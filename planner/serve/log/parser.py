@@ -206,10 +206,11 @@ class StartupLog:
     def _failure_events(self, text: str, rank: str) -> list[Event]:
         events: list[Event] = []
         report = any(wrapper in text for wrapper in self._patterns.wrappers)
+        said = self._patterns.guesses.split(text, 1)[0]
         for pattern in self._patterns.failures:
             if report and pattern.weight != "consequence":
                 continue  # it tells of another process that said why
-            if (match := pattern.search(text)) is None:
+            if (match := pattern.search(said)) is None:
                 continue
             if self._told and pattern.weight == "consequence":
                 break

@@ -118,6 +118,8 @@ class LogPatterns:
     """Texts of lines that are printed as errors and that the engine goes on from."""
     goes_on: Needles
     """Texts of warnings of NCCL that it goes on from."""
+    guesses: re.Pattern[str]
+    """Where a line begins to list what may be the reason."""
     wrappers: tuple[str, ...]
     """Texts of exceptions that only report another one."""
     frames: Mapping[str, str]
@@ -175,6 +177,7 @@ def log_patterns() -> LogPatterns:
         needles_once_ready=Needles({p.needle for p in lines if p.phase in ENDINGS} | failing),
         told=table.told.texts,
         survived=table.survived.texts,
+        guesses=re.compile(any_of(table.guesses.texts)),
         goes_on=Needles(collective_texts().goes_on),
         wrappers=table.wrappers.texts,
         frames=table.frames,
