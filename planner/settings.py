@@ -51,6 +51,28 @@ class Layout:
         return f"TP{self.tensor_parallel_size}{stages}{copies}"
 
 
+CudagraphMode = Literal["NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE"]
+"""Which steps run as graphs, in vLLM's words: pieces between attention, whole steps, or both."""
+LoraDtype = Literal["auto", "bfloat16", "float16"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lora:
+    """Room for LoRA adapters, every value resolved."""
+
+    max_loras: int
+    """Adapters that one step may use; each has a buffer on every GPU."""
+    max_lora_rank: int
+    max_cpu_loras: int
+    """Adapters that are kept in each worker's host memory."""
+    fully_sharded_loras: bool = False
+    lora_dtype: LoraDtype = "auto"
+    specialize_active_lora: bool = False
+    """Whether graphs are captured for several numbers of adapters in a step."""
+    lora_target_modules: tuple[str, ...] | None = None
+    """Ends of the modules that get buffers; None is all that can have them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What vLLM is started with, every value resolved."""
@@ -75,6 +97,17 @@ class Settings:
     """Most tokens of one prompt in a step; 0 is without such a bound."""
     block_size: int = 16
     load_format: Literal["mistral", "hf"] = "mistral"
+    lora: Lora | None = None
+    """None without adapters."""
+    cudagraph_mode: CudagraphMode | None = None
+    """None is the engine's own: whole steps for decoding and pieces for the rest, or nothing with ``enforce_eager``."""
+    cudagraph_capture_sizes: tuple[int, ...] | None = None
+    """Tokens of the steps that are captured; None is the engine's own list."""
+    max_cudagraph_capture_size: int | None = None
+    async_scheduling: bool | None = None
+    """Whether a step is scheduled while the one before runs; None is the release's own."""
+    api_server_count: int | None = None
+    """Processes that take requests; None is the engine's own, one a replica."""
 
     @property
     def draft_model(self) -> bool:

@@ -9,7 +9,7 @@ from functools import cache
 from hw_specs import get_gpu
 from planner.facts.release import parse_version
 from planner.facts.speed import speed_facts
-from planner.memory.graphs import captured_tokens
+from planner.memory.graph_sizes import captured_tokens
 from planner.speed.drafting import acceptance_length
 from planner.speed.hardware import Hardware, hardware_of
 from planner.speed.limits import EngineLimits

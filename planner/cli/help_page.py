@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import click
 
 from planner.cli.charset import UNBROKEN
+from planner.planning.engine_limits import LORA_FIELDS
 from planner.planning.load import LOAD, WORKLOAD
 from planner.planning.request import SETTINGS, option_for
+from planner.rendering.json_flags import GRAPH_KEYS
 
 PLAN = "plan"
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -21,8 +23,14 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     ),
     "Memory and engine": (
         "gpu_memory_utilization", "kv_cache_memory_bytes", "kv_cache_dtype", "block_size", "enforce_eager",
+        "cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size", "compilation_config",
+        "async_scheduling", "api_server_count",
         "mm_encoder_tp_mode", "spec_method", "num_speculative_tokens", "spec_model", "speculative_max_model_len",
         "speculative_config",
+    ),
+    "LoRA adapters": (
+        "enable_lora", "max_loras", "max_lora_rank", "max_cpu_loras", "fully_sharded_loras", "lora_dtype",
+        "specialize_active_lora", "lora_target_modules",
     ),
     "Load": WORKLOAD,
     "Targets and price": tuple(name for name in LOAD if name not in WORKLOAD),
@@ -146,12 +154,18 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
             _section(formatter, title, [records[name] for name in names])
         _section(formatter, "Output", [record for name, record in records.items() if name not in grouped])
         return
-    shared = [name for name in records if name in SETTINGS or name in ("model", "gpu_memory", "speculative_config")]
+    shared = [
+        name
+        for name in records
+        if name in SETTINGS or name in ("model", "gpu_memory", "speculative_config", "compilation_config")
+    ]
     whole_plan = len(shared) > len(GROUPS["Layout"]) and ctx.info_name != "sweep"
     own = {name: record for name, record in records.items() if not (whole_plan and name in shared)}
     _section(formatter, "Options", list(own.values()))
     if whole_plan:
-        words = " ".join(option_for(name) for name in shared)
+        # What needs another option, or says a part of one, is found beside it.
+        beside = (*LORA_FIELDS, *(name for name, _ in GRAPH_KEYS.values()), "speculative_max_model_len")
+        words = " ".join(option_for(name) for name in shared if name not in beside)
         with formatter.section("Options of a plan, explained by `m35-plan plan --help`"):
             formatter.write_text(words.replace("-", UNBROKEN))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from planner.model import ModelSpec
 
+_CHOICES_SHOWN = 40
+"""Characters up to which a help page spells the choices of an option beside it."""
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -40,6 +42,31 @@ class HumanInt(click.ParamType[int | None]):
         except M35Error as error:
             more = ", or `auto`" if self.auto else ""
             self.fail(f"{error}; {error.hint}{more}", param, ctx)
+
+
+class Several(click.ParamType[tuple[int, ...] | tuple[str, ...]]):
+    """Values with commas or blanks between them: integers as vLLM reads them, or words."""
+
+    name = "TEXT"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...] | tuple[str, ...]:
+        """Return the values in their order."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).replace(",", " ").split()
+        if not words:
+            self.fail("the value is empty (an unset shell variable?); leave the option out for the default", param, ctx)
+        if self.kind == "words":
+            return tuple(words)
+        try:
+            return tuple(parse_count(word) for word in words)
+        except M35Error as error:
+            self.fail(f"{error}; {error.hint}", param, ctx)
 
 
 class Filled(click.ParamType[str]):
@@ -115,8 +142,15 @@ def _option(name: str) -> Callable[[F], F]:
         more = {"type": int, "is_flag": False, "flag_value": CARD_DRAFT_TOKENS, "default": 0, "metavar": "[K]"}
     elif setting.kind == "switch":
         more = {"is_flag": True}
+    elif setting.kind == "either":
+        more = {"is_flag": True, "default": None}
+        off = "--no-" + option_for(name).removeprefix("--")
+        return click.option(f"{option_for(name)}/{off}", name, help=setting.help, **more)
+    elif setting.kind in ("integers", "words"):
+        more |= {"type": Several(setting.kind), "default": None}
     elif setting.choices:
-        more = {"type": click.Choice(setting.choices), "default": setting.default}
+        shown = {} if len("|".join(setting.choices)) < _CHOICES_SHOWN else {"metavar": setting.metavar}
+        more = {"type": click.Choice(setting.choices), "default": setting.default, **shown}
     elif setting.kind in ("count", "length"):
         more |= {"type": HumanInt(auto=setting.kind == "length"), "default": setting.default}
     elif setting.kind == "text":
@@ -144,19 +178,30 @@ def gpu_options(command: F) -> F:
 
 
 def _in_words_of_vllm(command: F) -> F:
-    """Take a draft as vLLM is told of it, too."""
+    """Take a draft and graphs as vLLM is told of them, too."""
+
+    def taken(option: str, said: Mapping[str, Any], settings: dict[str, Any]) -> None:
+        for name, value in said.items():
+            if settings[name] not in (SETTINGS[name].default, value):
+                raise click.UsageError(f"{option} and {option_for(name)} contradict each other")
+            settings[name] = value
 
     @wraps(command)
-    def told(*args: Any, speculative_config: str | None, **settings: Any) -> Any:
+    def told(*args: Any, speculative_config: str | None, compilation_config: str | None, **settings: Any) -> Any:
         if speculative_config is not None:
-            from planner.rendering.argv import draft_settings
+            from planner.rendering.json_flags import draft_settings
 
-            for name, value in draft_settings(speculative_config, printed_anew=True).items():
-                if settings[name] not in (SETTINGS[name].default, value):
-                    raise click.UsageError(f"--speculative-config and {option_for(name)} contradict each other")
-                settings[name] = value
+            taken("--speculative-config", draft_settings(speculative_config, printed_anew=True), settings)
+        if compilation_config is not None:
+            from planner.rendering.json_flags import graph_settings
+
+            taken("--compilation-config", graph_settings(compilation_config), settings)
         return command(*args, **settings)
 
+    told = click.option(
+        "--compilation-config", "-cc", metavar="JSON", type=Filled(),
+        help="graphs in vLLM's own JSON: cudagraph_mode, cudagraph_capture_sizes, max_cudagraph_capture_size",
+    )(told)  # fmt: skip
     return click.option(
         "--speculative-config", metavar="JSON", type=Filled(),
         help="the draft in vLLM's own JSON: method, num_speculative_tokens, max_model_len",

@@ -1,5 +1,7 @@
 """What CUDA and HIP graphs take: ``graphs.toml``. The closed forms stand in ``planner/memory/graphs.py``."""
 
+from typing import Literal
+
 from planner.facts.record import Record, door
 from planner.facts.rows import Bounded, Row
 from planner.facts.vllm import Origin
@@ -97,9 +99,18 @@ class Drafts(Origin):
     num_speculative_tokens: int
 
 
+class Modes(Origin):
+    """Which steps run as graphs."""
+
+    default: Literal["FULL_AND_PIECEWISE"]
+    full_architectures: tuple[str, ...]
+    """Where attention captures batches of any shape."""
+
+
 class GraphFacts(Record):
     """The whole file."""
 
+    modes: Modes
     attention: Attention
     drafts: Drafts
     captured: tuple[Captured, ...]

@@ -119,6 +119,13 @@ class Allocator(Origin):
     """A segment for tensors that are not large enough for their own."""
     alignment_bytes: int
     """Every size is rounded up to a multiple of it."""
+    small_bytes: int
+    """Up to this size tensors share small segments."""
+    small_segment_bytes: int
+
+    def aligned(self, size_bytes: int) -> int:
+        """`size_bytes` as they are handed out."""
+        return -(-size_bytes // self.alignment_bytes) * self.alignment_bytes
 
     def rounding_bytes(self, size_bytes: int) -> int:
         """Bytes beyond `size_bytes` that count as allocated.

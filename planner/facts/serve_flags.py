@@ -48,6 +48,7 @@ def flag_of(word: str) -> tuple[str, str | None]:
         head, dot, tail = key[2:].partition(".")
         return head.replace("_", "-") + dot + tail, inline
     if key.startswith("-") and len(key) > 1:
-        short = serve_flags().short
-        return short.get(key[1:], key), inline
+        head, dot, tail = key[1:].partition(".")
+        long = serve_flags().short.get(head)
+        return (long + dot + tail if long else key), inline
     return "", None

@@ -11,7 +11,7 @@ from hw_specs.spec import GpuSet, GpuSpec
 from hw_specs.units import MIB, format_gib
 from planner.facts.overheads import WeightRounding, overhead_facts
 from planner.facts.release import Release
-from planner.memory import activation, collectives, graphs, overheads
+from planner.memory import activation, collectives, graphs, lora, overheads
 from planner.memory.kv_cache import KvGeometry, kv_bytes_per_token
 from planner.memory.layouts import tensor_parallel_limit
 from planner.memory.rank import Calibration, RankShape
@@ -94,6 +94,7 @@ class RankBudget:
                 + (f", left by rewriting FP8 weights {format_gib(kept_bytes)} GiB" if kept_bytes else ""),
                 bounds=rounding.bounds,
             ),
+            "weights.lora": lora.lora(self.shape),
             "buffers": overheads.buffers(self.shape, self.calibration),
             "segments": overheads.segments(self.shape),
             "activations": activation.activations(self.shape, self.calibration),
@@ -240,6 +241,10 @@ def rank_budgets(
                     enforce_eager=settings.enforce_eager,
                     speculative_tokens=settings.num_speculative_tokens,
                     spec_method=settings.spec_method,
+                    lora=settings.lora,
+                    cudagraph_mode=settings.cudagraph_mode,
+                    cudagraph_capture_sizes=settings.cudagraph_capture_sizes,
+                    max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
                     linked=gpus.fully_connected and tp <= tensor_parallel_limit(gpus),
                 ),
             )

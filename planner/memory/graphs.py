@@ -5,14 +5,15 @@ Coefficients from ``facts/graphs.toml``.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Literal, TypeVar
 
+from hw_specs.spec import Basis
 from hw_specs.units import MIB, format_gib, gib
 from planner.facts.graphs import Captured, Misses, graph_facts
 from planner.facts.rows import Row, no_row
 from planner.facts.vllm import vllm_facts
 from planner.memory.collectives import fused_tokens
+from planner.memory.graph_sizes import capture_sizes, graph_sizes
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 
@@ -22,8 +23,8 @@ M = TypeVar("M", bound=Misses)
 def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
     """The graph estimate that the engine subtracts; nothing when it runs eagerly or does not subtract it."""
     rule = vllm_facts().rules["graph_estimate_vendors"]
-    if shape.enforce_eager:
-        return nothing("graphs", "no graphs with --enforce-eager", rule.source)
+    if not shape.captures:
+        return nothing("graphs", _no_graphs(shape), rule.source)
     if shape.gpu.vendor not in shape.release.graph_estimate_vendors:
         return nothing("graphs", f"vLLM {shape.release.version} does not subtract them on this vendor", rule.source)
     measured = measured_term("graphs", calibration)
@@ -37,8 +38,8 @@ def graphs(shape: RankShape, calibration: Calibration | None = None) -> Term:
 
 def captured_graphs(shape: RankShape) -> Term:
     """What the captured graphs really take; the budget holds the estimate for them, if the release makes one."""
-    if shape.enforce_eager:
-        return nothing("graphs", "no graphs with --enforce-eager", "")
+    if not shape.captures:
+        return nothing("graphs", _no_graphs(shape), "")
     if shape.gpu.vendor in graph_facts().hip.vendors:
         return _hip(shape, 1.0)
     if shape.release.model_runner == "v1":
@@ -58,43 +59,9 @@ def _v1(shape: RankShape, what: Literal["estimated", "captured"]) -> Term:
     return _term(shape, row, size, size, size, what)
 
 
-@cache
-def capture_sizes(largest: int) -> int:
-    """Return how many batch sizes up to `largest` get a graph: 1, 2, 4, then every 8 to 248, every 16 from 256 on.
-
-    Source: vLLM 0.26.0 and 0.33.0 config/vllm.py; the progress bars count 19, 35 and 51.
-
-    >>> capture_sizes(128), capture_sizes(256), capture_sizes(512)
-    (19, 35, 51)
-    """
-    fine, coarse = min(largest, 256), max(largest - 256, 0)
-    return sum(size <= largest for size in (1, 2, 4)) + fine // 8 + coarse // 16
-
-
-def captured_tokens(ceiling: int, max_num_seqs: int, per_sequence: int = 1) -> int:
-    """Return the tokens of the largest step that a graph covers, where a release captures up to `ceiling`.
-
-    A sequence takes `per_sequence` tokens of a step: one, and those drafted. Source: as :func:`capture_sizes`.
-
-    >>> captured_tokens(512, 1024), captured_tokens(512, 128), captured_tokens(512, 32, per_sequence=4)
-    (512, 256, 256)
-    """
-    return min(2 * max_num_seqs * per_sequence, ceiling)
-
-
-def piecewise_and_full(shape: RankShape) -> tuple[int, int, int]:
-    """Numbers of piecewise and of full sizes, and the tokens of the largest full graph."""
-    ceiling = shape.release.largest_graph_tokens(shape.gpu.architecture)
-    per_sequence = 1 + shape.speculative_tokens
-    largest = min(captured_tokens(ceiling, shape.max_num_seqs, per_sequence), shape.max_num_batched_tokens)
-    decode = min(shape.max_num_seqs * per_sequence, largest)
-    fewer = sum(size % per_sequence > 0 for size in (1, 2, 4))
-    return capture_sizes(largest), capture_sizes(decode) - fewer, decode
-
-
 def _hip(shape: RankShape, factor: float) -> Term:
     facts = graph_facts().hip
-    pieces, full, _ = piecewise_and_full(shape)
+    pieces, full, *_ = graph_sizes(shape)
     size = factor * (
         gib(facts.constant_gib) + MIB * (facts.per_piece_mib * pieces * (shape.layers + 1) + facts.per_full_mib * full)
     )
@@ -104,7 +71,7 @@ def _hip(shape: RankShape, factor: float) -> Term:
         bytes=round(size),
         low_bytes=round(bounds.low_factor * size),
         high_bytes=round(bounds.high_factor * size),
-        basis="measured" if bounds.until else "assumed",
+        basis=_basis(shape, "measured" if bounds.until else "assumed"),
         source=facts.source,
         formula=f"{factor:g} x ({facts.constant_gib} GiB + {facts.per_piece_mib} MiB x {pieces} sizes x "
         f"{shape.layers + 1} pieces + {facts.per_full_mib} MiB x {full} full sizes)",
@@ -115,7 +82,7 @@ def _hip(shape: RankShape, factor: float) -> Term:
 def _estimated(shape: RankShape) -> Term:
     """Runner V2 from 0.29 on: captures piecewise sizes and two full ones, and extrapolates the rest from the second."""
     row, cached = _first("estimated", graph_facts().estimated, shape), graph_facts().cached
-    _, full, tokens = piecewise_and_full(shape)
+    _, full, tokens, *_ = graph_sizes(shape)
     captured = _captured(shape)
     once = _captured_bytes(shape, captured, row, copies=1)
     buffer = _attention_bytes(shape, tokens)
@@ -123,7 +90,7 @@ def _estimated(shape: RankShape) -> Term:
     large = buffer > cached.large_bytes
     twice = images or large or shape.tensor_parallel_size >= cached.large_ranks
     copies = cached.large_copies if twice else cached.small_copies
-    once += (full - 1) * cached.per_full_bytes
+    once += max(0, full - 1) * cached.per_full_bytes
     least = cached.large_low_copies if large else cached.low_copies
     low, high = (once + round(many * buffer) for many in (least, cached.high_copies))
     low -= _spared_bytes(shape, row)
@@ -131,7 +98,7 @@ def _estimated(shape: RankShape) -> Term:
 
 
 def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: str, more: str = "") -> Term:
-    pieces, full, tokens = piecewise_and_full(shape)
+    pieces, full, tokens, _, cases = graph_sizes(shape)
     drafted = gib(row.draft_gib) if shape.draft_model else 0
     read_from = graph_facts().drafts.num_speculative_tokens
     other_draft = shape.speculative_tokens not in (0, read_from) and row.basis == "measured"
@@ -139,26 +106,44 @@ def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: s
         name="graphs",
         bytes=size,
         low_bytes=min(size, max(low - drafted + gib(row.low_gib), gib(row.floor_gib), 0)),
-        high_bytes=high + drafted + gib(row.high_gib),
-        basis="derived" if other_draft else row.basis,
+        high_bytes=high + drafted + gib(row.high_gib) + _adapter_spread_bytes(shape, row),
+        basis="derived" if other_draft and row.basis == "measured" else _basis(shape, row.basis),
         source=row.source,
-        formula=f"{what} at {pieces} piecewise and {full} full sizes, {shape.layers} layers, an attention buffer of "
-        f"{format_gib(_attention_bytes(shape, tokens))} GiB{more}",
+        formula=f"{what} at {pieces} piecewise and {full} full {'sizes' if cases == 1 else 'graphs'}, {shape.layers} "
+        f"layers, an attention buffer of {format_gib(_attention_bytes(shape, tokens))} GiB{more}"
+        + (f"; {cases} graphs a size, for adapters" if cases > 1 else ""),
         bounds=row.bounds,
     )
+
+
+def _adapter_spread_bytes(shape: RankShape, row: Misses) -> int:
+    """What graphs with adapters may take more: each layer has twelve kernels more in them, of a price not known."""
+    sizes, _ = _sizes_of_layers(shape, row)
+    with_adapters = sizes - sizes // graph_sizes(shape).cases
+    return round(MIB * row.per_layer_mib * shape.layers * with_adapters)
+
+
+def _basis(shape: RankShape, basis: Basis) -> Basis:
+    """Coefficients were measured with the engine's own mode and sizes, and without adapters."""
+    asked = (shape.lora, shape.cudagraph_mode, shape.cudagraph_capture_sizes, shape.max_cudagraph_capture_size)
+    return "derived" if basis == "measured" and any(one is not None for one in asked) else basis
+
+
+def _no_graphs(shape: RankShape) -> str:
+    return f"no graphs with {'--enforce-eager' if shape.enforce_eager else 'cudagraph_mode NONE'}"
 
 
 def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: float | None = None) -> int:
     """Attention buffers, a fixed part per size and one per piece; drafts bring graphs and buffers of their own."""
     if copies is None:
         copies = row.copies_one_rank if shape.tensor_parallel_size == 1 else row.copies
-    pieces, _, tokens = piecewise_and_full(shape)
+    _, _, tokens, steps, _ = graph_sizes(shape)
     sizes, _ = _sizes_of_layers(shape, layers)
     size: float = copies * _attention_bytes(shape, tokens)
-    size += MIB * (row.per_size_mib * pieces + layers.per_layer_mib * shape.layers * sizes)
+    size += MIB * (row.per_size_mib * steps + layers.per_layer_mib * shape.layers * sizes)
     size += _unfused_bytes(shape, layers)
     if shape.draft_model:
-        size += row.draft_step_copies * _attention_bytes(shape, tokens) + MIB * row.draft_per_size_mib * pieces
+        size += row.draft_step_copies * _attention_bytes(shape, tokens) + MIB * row.draft_per_size_mib * steps
         if shape.speculative_tokens > 1:
             size += _draft_bytes(shape, row)
     return round(size)
@@ -166,9 +151,12 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
 
 def _sizes_of_layers(shape: RankShape, row: Misses) -> tuple[int, int]:
     """How many sizes pay for each layer, and the largest of them."""
-    pieces, full, tokens = piecewise_and_full(shape)
+    pieces, full, tokens, *_ = graph_sizes(shape)
     of_full = isinstance(row, Captured) and row.layers_of_full_sizes
-    return (full, tokens) if of_full else (pieces, shape.max_num_batched_tokens)
+    # Where pieces alone or whole steps alone are captured, what the other would have left is not there to be used.
+    if of_full or not pieces:
+        return full, tokens
+    return pieces, shape.max_num_batched_tokens
 
 
 def _unfused_bytes(shape: RankShape, row: Misses) -> float:
@@ -177,7 +165,8 @@ def _unfused_bytes(shape: RankShape, row: Misses) -> float:
         return 0.0
     sizes, largest = _sizes_of_layers(shape, row)
     custom = row.custom_all_reduce_bytes // (2 * shape.model.hidden_size) if shape.linked else 0
-    dearer = max(0, sizes - capture_sizes(min(largest, max(fused_tokens(shape), custom))))
+    cheaper = capture_sizes(min(largest, max(fused_tokens(shape), custom))) * graph_sizes(shape).cases
+    dearer = max(0, sizes - cheaper)
     return MIB * (row.per_layer_unfused_mib - row.per_layer_mib) * dearer * shape.layers
 
 
@@ -189,7 +178,7 @@ def _spared_bytes(shape: RankShape, row: Misses) -> int:
     told_apart = row.custom_all_reduce_bytes and shape.fused_all_reduce == "auto"
     spared = _unfused_bytes(shape, row) if told_apart else 0.0
     if shape.spec_method == "eagle3":
-        _, _, tokens = piecewise_and_full(shape)
+        tokens = graph_sizes(shape).tokens
         spared += row.eagle3_spared_copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))
     return round(spared)
 
@@ -199,7 +188,7 @@ def _draft_bytes(shape: RankShape, row: Captured) -> float:
 
     Its steps, each a graph or all of them in one, share their memory: four take what two take.
     """
-    _, _, tokens = piecewise_and_full(shape)
+    tokens = graph_sizes(shape).tokens
     one = shape.tensor_parallel_size == 1
     copies = row.draft_sequence_copies_one_rank if one else row.draft_sequence_copies
     return copies * _attention_bytes(shape, min(tokens, shape.max_num_seqs))

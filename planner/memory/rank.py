@@ -14,7 +14,7 @@ from planner.facts.release import Release
 from planner.memory.term import Term
 from planner.memory.weights import split_layers
 from planner.model import ModelSpec, VisionSpec
-from planner.settings import DRAFT_MODELS, SpecMethod
+from planner.settings import DRAFT_MODELS, CudagraphMode, Lora, SpecMethod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,10 @@ class Calibration:
     num_speculative_tokens: int
     spec_method: str | None = None
     """How they are drafted; None without a draft."""
+    lora: Lora | None = None
+    cudagraph_mode: CudagraphMode | None = None
+    cudagraph_capture_sizes: tuple[int, ...] | None = None
+    max_cudagraph_capture_size: int | None = None
     terms: Mapping[str, int] = field(hash=False)
     """Ledger term → measured bytes: ``activations``, ``outside_torch``, ``graphs``, ``buffers`` …"""
     run: str
@@ -61,6 +65,11 @@ class RankShape:
     speculative_tokens: int
     spec_method: SpecMethod | None
     """How they are drafted; None without a draft."""
+    lora: Lora | None = None
+    cudagraph_mode: CudagraphMode | None = None
+    """None is the engine's own."""
+    cudagraph_capture_sizes: tuple[int, ...] | None = None
+    max_cudagraph_capture_size: int | None = None
     linked: bool = True
     """Whether a fast link joins every pair of the ranks that share layers."""
     fused_all_reduce: Literal["auto", "trtllm", "none"] = "auto"
@@ -70,6 +79,11 @@ class RankShape:
     def world_size(self) -> int:
         """Ranks of one replica."""
         return self.tensor_parallel_size * self.pipeline_parallel_size
+
+    @property
+    def captures(self) -> bool:
+        """Whether any step runs as a graph."""
+        return not self.enforce_eager and self.cudagraph_mode != "NONE"
 
     @property
     def draft_model(self) -> bool:

@@ -8,6 +8,9 @@ from planner.memory.rank import Calibration
 from planner.planning.question import Question
 from planner.settings import Settings
 
+SHAPING = ("lora", "cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size")
+"""Settings of graphs and adapters that a measured start is kept with."""
+
 
 def pick_calibration(question: Question, settings: Settings) -> Calibration | None:
     """Return the newest start-up that speaks for these settings, reduced to the terms it speaks for.
@@ -22,7 +25,7 @@ def pick_calibration(question: Question, settings: Settings) -> Calibration | No
             continue
         if (record.tensor_parallel_size, record.pipeline_parallel_size) != settings.layout.split:
             continue
-        graphs_alike = (
+        graphs_alike = _told_alike(record, settings) and (
             record.max_num_seqs, record.enforce_eager, record.num_speculative_tokens, record.spec_method
         ) == (
             settings.max_num_seqs, settings.enforce_eager, settings.num_speculative_tokens, settings.spec_method
@@ -38,3 +41,8 @@ def pick_calibration(question: Question, settings: Settings) -> Calibration | No
         }
         picked = dataclasses.replace(record, terms=terms)
     return picked
+
+
+def _told_alike(record: Calibration, settings: Settings) -> bool:
+    """Whether the measured start had these graphs and this room for adapters."""
+    return all(getattr(record, name) == getattr(settings, name) for name in SHAPING)

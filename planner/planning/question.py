@@ -20,6 +20,7 @@ from planner.memory.layouts import (
     tensor_parallel_fault,
 )
 from planner.model import DraftSpec, ModelSpec
+from planner.planning.engine_limits import check_async, check_graphs, check_lora
 from planner.planning.request import PlanRequest
 from planner.settings import DRAFT_MODELS, Layout, SpecMethod
 
@@ -200,6 +201,9 @@ def check_request(request: PlanRequest, model: ModelSpec, release: Release) -> N
             hint="use `fp8`",
         )
     _check_draft(request, model)
+    check_lora(request, model)
+    check_graphs(request)
+    check_async(request, resolved_method(model, request.spec_method, request.num_speculative_tokens), release)
 
 
 def draft_fault(model: ModelSpec, method: SpecMethod | None) -> str | None:

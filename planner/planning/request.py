@@ -19,7 +19,7 @@ from planner.memory.rank import Calibration
 from planner.model import ModelSpec
 from planner.planning.load import LOAD
 from planner.planning.setting import Kind, Setting, flags_of, option_of
-from planner.settings import Layout, SpecMethod
+from planner.settings import CudagraphMode, Layout, LoraDtype, SpecMethod
 
 CARD_DRAFT_TOKENS = 3
 """What the model card proposes for the draft; stands here because reading the preset takes longer than the help."""
@@ -115,6 +115,54 @@ class PlanRequest:
         "mistral", "checkpoint layout: Mistral's own or Hugging Face's", "text",
         choices=("mistral", "hf"), flags=("load-format", "config-format", "tokenizer-mode"), label="checkpoint files",
     )  # fmt: skip
+    cudagraph_mode: CudagraphMode | None = _setting(
+        None, "steps that run as graphs: NONE, PIECEWISE, FULL, FULL_DECODE_ONLY or, by default, FULL_AND_PIECEWISE",
+        "text",
+        option="--compilation-config.cudagraph_mode", metavar="MODE",
+        choices=get_args(CudagraphMode), flags=("compilation-config.cudagraph_mode",),
+    )  # fmt: skip
+    cudagraph_capture_sizes: tuple[int, ...] | None = _setting(
+        None, "tokens of the steps that are captured as graphs; the release's own list otherwise", "integers",
+        metavar="N,N", flags=("cudagraph-capture-sizes", "compilation-config.cudagraph_capture_sizes"), least=1,
+    )  # fmt: skip
+    max_cudagraph_capture_size: int | None = _setting(
+        None, "tokens of the largest step that is captured; the release's own otherwise", "count",
+        flags=("max-cudagraph-capture-size", "compilation-config.max_cudagraph_capture_size"), least=1,
+    )  # fmt: skip
+    enable_lora: bool = _setting(
+        False, "room for LoRA adapters, on every GPU, before the KV cache is sized", "switch", label="LoRA adapters"
+    )
+    max_loras: int | None = _setting(
+        None, "adapters that one step may use, 1 by default; each has a buffer", "integer", least=1,
+        label="adapters a step", placeholder="1",
+    )  # fmt: skip
+    max_lora_rank: int | None = _setting(
+        None, "largest rank of an adapter, 16 by default; buffers grow with it", "integer", least=1,
+        label="adapter rank", placeholder="16",
+    )  # fmt: skip
+    max_cpu_loras: int | None = _setting(
+        None, "adapters kept in each worker's host memory; as many as --max-loras by default", "integer", least=1
+    )
+    fully_sharded_loras: bool = _setting(
+        False, "split both halves of an adapter over the GPUs instead of one", "switch"
+    )
+    lora_dtype: LoraDtype = _setting(
+        "auto", "data type of the adapters' buffers; auto is the model's", "text",
+        metavar="TYPE", choices=get_args(LoraDtype),
+    )  # fmt: skip
+    specialize_active_lora: bool = _setting(False, "capture graphs for several numbers of adapters in a step", "switch")
+    lora_target_modules: tuple[str, ...] | None = _setting(
+        None,
+        "ends of the modules that get adapters, such as o_proj,qkv_proj; all by default",
+        "words",
+        metavar="NAME,NAME",
+    )
+    async_scheduling: bool | None = _setting(
+        None, "schedule a step while the one before runs; the release's own otherwise", "either"
+    )
+    api_server_count: int | None = _setting(
+        None, "processes that take requests; one a replica by default", "integer", least=1
+    )
     mm_encoder_tp_mode: Literal["weights", "data"] | None = _setting(
         None, "vision-encoder parallelism; has no effect on this model", "text", choices=("weights", "data")
     )
@@ -166,7 +214,14 @@ class PlanRequest:
 
 def _check(name: str, setting: Setting, value: object) -> None:
     """Refuse a value of another kind than its setting takes."""
-    if setting.kind == "switch" and not isinstance(value, bool):
+    if setting.kind in ("integers", "words"):
+        if not isinstance(value, tuple) or not value:
+            raise InvalidRequest(name, f"{name} must be several values, not `{value!r}`")
+        one = replace(setting, kind="integer" if setting.kind == "integers" else "text")
+        for each in value:
+            _check(name, one, each)
+        return
+    if setting.kind in ("switch", "either") and not isinstance(value, bool):
         raise InvalidRequest(name, f"{name} must be true or false, not `{value}`")
     if setting.least is not None and not (_is_integer(value) and value >= setting.least):
         wanted = "a positive integer" if setting.least else "an integer of at least 0"
@@ -215,12 +270,15 @@ def in_options(refusal: M35Error) -> tuple[str, str]:
 
 
 def planned_flags() -> dict[str, str]:
-    """Return the flags of ``vllm serve`` that a plan decides, without dashes, and the option of ours for each."""
+    """Return the flags of ``vllm serve`` that a plan decides, without dashes, and the option of ours for each.
+
+    Of a flag in JSON it may decide some keys only.
+    """
     found = {"model": "--model"}
     for name, setting in SETTINGS.items():
         if name not in NOT_THE_ENGINES:
             for flag in flags_of(name, setting):
-                found.setdefault(flag, option_for(name))
+                found.setdefault(flag.partition(".")[0], option_for(name))
     return found
 
 

@@ -8,9 +8,10 @@ from typing import Any, Literal
 from hw_specs.frozen import dataclass
 from hw_specs.spec import GpuSet
 
-Kind = Literal["gpus", "integer", "count", "length", "fraction", "text", "switch"]
-"""How a value is written: a ``count`` may end in k or M as vLLM reads it, a ``length`` may also be ``auto``."""
-SettingValue = int | float | str | bool | GpuSet | None
+Kind = Literal["gpus", "integer", "count", "length", "fraction", "text", "switch", "either", "integers", "words"]
+"""How a value is written: a ``count`` may end in k or M as vLLM reads it, a ``length`` may also be ``auto``; ``either``
+is a switch that may be left open, and the last two are several of a kind."""
+SettingValue = int | float | str | bool | GpuSet | tuple[int, ...] | tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,11 +57,23 @@ def flags_of(name: str, setting: Setting) -> tuple[str, ...]:
 
 def as_typed(change: Mapping[str, Any], settings: Mapping[str, Setting]) -> str:
     """Return `change` as options of ours; what it leaves open again is not said."""
-    words = []
+    words: list[str] = []
     for name, value in change.items():
         option = settings[name].short or option_of(name, settings[name])
-        if value is True:
-            words.append(option)
-        elif value is not None and value is not False:
-            words.append(f"{option} {value}")
+        words += words_of(option, value, settings[name])
     return " ".join(words)
+
+
+def words_of(option: str, value: Any, setting: Setting) -> tuple[str, ...]:
+    """Return `option` with `value` as words of our command line; none for what is left open.
+
+    >>> words_of("--cudagraph-capture-sizes", (1, 2, 4), Setting(help="", kind="integers"))
+    ('--cudagraph-capture-sizes', '1,2,4')
+    >>> words_of("--async-scheduling", False, Setting(help="", kind="either"))
+    ('--no-async-scheduling',)
+    """
+    if value is None or (value is False and setting.kind == "switch"):
+        return ()
+    if isinstance(value, bool):
+        return (option if value else f"--no-{option.removeprefix('--')}",)
+    return option, ",".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -14,6 +14,7 @@ from planner.memory.budget import rank_budgets
 from planner.memory.term import Bound
 from planner.planning.answer import VERDICTS
 from planner.planning.calibration import pick_calibration
+from planner.planning.engine_limits import lora_of
 from planner.planning.outcome import Outcome, room_tokens
 from planner.planning.question import Question, resolved_method
 from planner.settings import Layout, Settings, cut_to_length
@@ -141,6 +142,12 @@ class _Trial:
             long_prefill_token_threshold=request.long_prefill_token_threshold,
             block_size=request.block_size or vllm_facts().kv_cache.block_size.value,
             load_format=request.load_format,
+            lora=lora_of(request),
+            cudagraph_mode=request.cudagraph_mode,
+            cudagraph_capture_sizes=request.cudagraph_capture_sizes,
+            max_cudagraph_capture_size=request.max_cudagraph_capture_size,
+            async_scheduling=request.async_scheduling,
+            api_server_count=request.api_server_count,
         )
 
     def outcome(self, settings: Settings) -> Outcome:

@@ -9,23 +9,22 @@ import dataclasses
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn, get_args
+from typing import Any, NoReturn
 
-from hw_specs.errors import M35Error, shown
-from hw_specs.parsing import BadJson, parse_json
-from hw_specs.units import parse_count
+from hw_specs.errors import shown
 from planner.errors import InvalidRequest
-from planner.facts.drafts import draft_facts
 from planner.facts.engine_flags import flags_of
 from planner.facts.serve_flags import flag_of, serve_flags
 from planner.planning.answer import Plan
+from planner.planning.engine_limits import LORA_FIELDS
 from planner.planning.question import Question
 from planner.planning.request import NOT_THE_ENGINES, SETTINGS, PlanRequest
 from planner.planning.setting import flags_of as engine_flags
 from planner.planning.solve import engine_settings
 from planner.rendering.engine_words import Option, Plain, walk
+from planner.rendering.json_flags import converted, draft_method, draft_settings, graph_settings, object_of, read_count
 from planner.rendering.secrets import API_KEY, HF_TOKEN, is_secret_name, secrets_in
-from planner.settings import DEFAULT_HOST, DEFAULT_PORT, Layout, SpecMethod
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT, Layout
 
 _ENGINES = {
     flag: (name, setting)
@@ -34,12 +33,9 @@ _ENGINES = {
     for flag in engine_flags(name, setting)
 }
 """Flag of the engine → the field that it sets, and its description."""
-_JSON = frozenset({"speculative-config", "limit-mm-per-prompt"})
+_JSON = frozenset({"speculative-config", "limit-mm-per-prompt", "compilation-config"})
 _ADDRESS = frozenset({"host", "port"})
 _SECRETS = {"api-key": API_KEY, "hf-token": HF_TOKEN}
-_DRAFT_KEYS = frozenset({"model", "method", "num_speculative_tokens", "max_model_len"})
-_LOOKUP_KEYS: Mapping[str, str] = {"ngram": "prompt_lookup_", "suffix": "suffix_decoding_"}
-"""What keys begin with that say where a method looks; they take no memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,7 +116,7 @@ def _parted(words: Sequence[str]) -> tuple[str | None, list[Option[Plain]]]:
 
 
 def _is_switch(name: str) -> bool:
-    return name in serve_flags().switches or (name in _ENGINES and _ENGINES[name][1].kind == "switch")
+    return name in serve_flags().switches or (name in _ENGINES and _ENGINES[name][1].kind in ("switch", "either"))
 
 
 @dataclass(kw_only=True)
@@ -139,6 +135,9 @@ class Said:
     def request(self, plan: Plan) -> PlanRequest:
         """Return the question whose plan is this command, on the GPUs, the model and the release of `plan`."""
         changes = {"tensor_parallel_size": 1, "pipeline_parallel_size": 1, **self.changes}
+        if not changes.get("enable_lora"):
+            for name in LORA_FIELDS:
+                changes.pop(name, None)  # the engine reads them only with adapters
         same = plan.settings.layout.split == (changes["tensor_parallel_size"], changes["pipeline_parallel_size"])
         changes.setdefault("replicas", plan.settings.replicas if same else None)
         return _engine_defaults(dataclasses.replace(_plain(plan.request), **changes), plan, asked=self.asked)
@@ -172,6 +171,11 @@ def read_options(options: Iterable[Option[Any]]) -> Said:
     for one in options:
         name = f"{one.name}.{one.key}" if one.key else one.name
         field, setting = _ENGINES.get(name, (name.replace("-", "_"), None))
+        if one.name == "compilation-config":
+            if one.value is None:
+                raise InvalidRequest("compilation_config", "`--compilation-config` needs a value")
+            said.changes |= graph_settings(one.value.value, name)
+            continue
         if _is_switch(name):
             if setting is not None:
                 said.changes[field] = one.on
@@ -193,7 +197,10 @@ def read_options(options: Iterable[Option[Any]]) -> Said:
             said.unplanned += [f"--{name}", value, *(word.value for word in one.more)]
             continue
         said.asked.add(field)
-        if setting is not None and name not in (*_JSON, *facts.layouts):
+        if setting is not None and setting.kind in ("integers", "words"):
+            reader = read_count if setting.kind == "integers" else _READERS["text"]
+            said.changes[field] = tuple(reader(field, word.value) for word in (one.value, *one.more))
+        elif setting is not None and name not in (*_JSON, *facts.layouts):
             said.changes[field] = _READERS[setting.kind](field, value)
             if field == "spec_method":
                 said.changes[field] = draft_method({"method": value})
@@ -208,9 +215,9 @@ def read_options(options: Iterable[Option[Any]]) -> Said:
                 known = ", ".join((*facts.layouts[name], "auto"))
                 raise InvalidRequest(field, f"`--{name} {shown(value)}` is not known", hint=f"one of {known}")
         elif one.name == "speculative-config":
-            draft.update(_object(name, value))
+            draft.update(object_of(name, value))
         else:
-            images = _object(name, value).get("image")
+            images = object_of(name, value).get("image")
             if not isinstance(images, int):
                 raise InvalidRequest("limit_mm_per_prompt_image", "`--limit-mm-per-prompt` must say how many images")
             said.changes["limit_mm_per_prompt_image"] = images
@@ -233,110 +240,17 @@ def _agreed(layouts: Mapping[str, str]) -> str:
     return next(iter(layouts.values()))
 
 
-def draft_settings(said: str | Mapping[str, Any], *, printed_anew: bool = False) -> dict[str, Any]:
-    """Return the settings of a plan that vLLM's ``--speculative-config`` means.
-
-    `printed_anew` refuses keys that change no plan, which a command made from the plan would leave out.
-
-    Raises:
-        InvalidRequest: for a draft that no plan can have; the checkpoint that `model` names is read with the plan.
-    """
-    draft = _object("speculative-config", said) if isinstance(said, str) else said
-    count, length, method = draft.get("num_speculative_tokens"), draft.get("max_model_len"), draft_method(draft)
-    if method is not None and method not in get_args(SpecMethod):
-        raise InvalidRequest(
-            "speculative_config",
-            f"no draft of the method `{shown(method)}` is planned",
-            hint=f"methods that are planned: {', '.join(get_args(SpecMethod))}",
-        )
-    own = _LOOKUP_KEYS.get(method or "")
-    if strange := sorted(key for key in set(draft) - _DRAFT_KEYS if own is None or not key.startswith(own)):
-        raise InvalidRequest("speculative_config", f"the planner does not know `{strange[0]}` of a draft")
-    if printed_anew and (left := sorted(set(draft) - _DRAFT_KEYS)):
-        raise InvalidRequest(
-            "speculative_config",
-            f"`{left[0]}` changes no plan, and the command that a plan prints would leave it out",
-            hint="plan without it, then add it to the --speculative-config of that command",
-        )
-    if count is None and method == "suffix":
-        count = draft.get("suffix_decoding_max_tree_depth", draft_facts().suffix_tree_depth.value)
-    if count is None:
-        raise InvalidRequest("num_speculative_tokens", "the draft needs `num_speculative_tokens`")
-    settings: dict[str, Any] = {"num_speculative_tokens": _count("num_speculative_tokens", str(count))}
-    if method is not None:
-        settings["spec_method"] = method
-    if method in ("eagle", "eagle3") and (named := draft.get("model")) is not None:
-        if not isinstance(named, str):
-            raise InvalidRequest("speculative_config", f"the draft's `model` must be a name, not `{shown(str(named))}`")
-        settings["spec_model"] = named
-    elif method == "mtp" and draft.get("model") is not None:
-        raise InvalidRequest(
-            "speculative_config",
-            f"MTP layers are planned as the model's own, and `model` names another's: `{shown(str(draft['model']))}`",
-            hint="leave `model` out: the engine then takes the layers of the model itself",
-        )
-    if length is not None:
-        settings["speculative_max_model_len"] = _count("speculative_max_model_len", str(length))
-    return settings
-
-
-def draft_method(draft: Mapping[str, Any]) -> str | None:
-    """Return how the engine drafts where it is told of `draft`; None: nothing says it, so the model's own draft does.
-
-    Source: github.com/vllm-project/vllm/blob/v0.32.0/vllm/config/speculative.py __post_init__.
-
-    >>> draft_method({"method": "qwen3_next_mtp"}), draft_method({"model": "org/EAGLE3-X"}), draft_method({})
-    ('mtp', 'eagle3', None)
-    """
-    method, model = draft.get("method"), str(draft.get("model") or "").lower()
-    if method is None and model:
-        if model in ("ngram", "[ngram]"):
-            return "ngram"
-        return "eagle" if "eagle-" in model else "eagle3" if "eagle3" in model else "draft_model"
-    name = None if method is None else str(method).strip("[]")
-    return "mtp" if name is not None and name.endswith("_mtp") else name
-
-
-def _object(name: str, value: str) -> dict[str, Any]:
-    """A JSON flag, or one key of it: ``--speculative-config.method eagle``."""
-    base, dot, key = name.partition(".")
-    if dot:
-        try:
-            return {key: parse_json(value)}
-        except ValueError:
-            return {key: value}
-    try:
-        document = parse_json(value)
-    except BadJson as error:
-        raise InvalidRequest(base.replace("-", "_"), f"`--{base}` {error}") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest(base.replace("-", "_"), f"`--{base}` must be a JSON object")
-    return document
-
-
-def _convert(field: str, value: str, convert: Callable[[str], Any]) -> Any:
-    try:
-        return convert(value)
-    except (M35Error, ValueError) as error:
-        hint = error.hint if isinstance(error, M35Error) else None
-        raise InvalidRequest(field, f"{field} cannot be `{shown(value)}`", hint=hint) from None
-
-
-def _count(field: str, value: str) -> int:
-    return int(_convert(field, value, parse_count))
-
-
 def _length(field: str, value: str) -> int | None:
-    return None if value in ("auto", "-1") else _count(field, value)
+    return None if value in ("auto", "-1") else read_count(field, value)
 
 
 def _number(field: str, value: str) -> float:
-    return float(_convert(field, value, float))
+    return float(converted(field, value, float))
 
 
 _READERS: dict[str, Callable[[str, str], Any]] = {
-    "integer": _count,
-    "count": _count,
+    "integer": read_count,
+    "count": read_count,
     "length": _length,
     "fraction": _number,
     "text": lambda _field, value: value,
@@ -345,7 +259,7 @@ _READERS: dict[str, Callable[[str, str], Any]] = {
 
 
 def _port(value: str) -> int:
-    port = int(_convert("port", value, int))
+    port = int(converted("port", value, int))
     if not 0 < port < 65536:
         raise InvalidRequest("port", f"port must be between 1 and 65535, not `{port}`")
     return port

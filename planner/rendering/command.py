@@ -8,7 +8,7 @@ from dataclasses import field
 from hw_specs.frozen import dataclass
 from planner.facts.vllm import vllm_facts
 from planner.planning.answer import Plan
-from planner.settings import DEFAULT_HOST, DEFAULT_PORT
+from planner.settings import DEFAULT_HOST, DEFAULT_PORT, Lora, Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +76,12 @@ def serve_command(
         argv += ["--language-model-only"]
     if settings.enforce_eager:
         argv += ["--enforce-eager"]
+    argv += _graph_flags(settings)
+    argv += _lora_flags(settings.lora)
+    if settings.async_scheduling is not None:
+        argv += ["--async-scheduling" if settings.async_scheduling else "--no-async-scheduling"]
+    if settings.api_server_count is not None:
+        argv += ["--api-server-count", str(settings.api_server_count)]
     if model.native_format:
         if settings.load_format == "mistral":
             argv += ["--tokenizer-mode", "mistral", "--config-format", "mistral", "--load-format", "mistral"]
@@ -96,6 +102,34 @@ def serve_command(
 
         argv += ["--speculative-config", dumps(draft, separators=(",", ":"))]
     return ServeCommand(argv=tuple(argv), env={**facts.env.get(vendor, {}), **dict(plan.gpus.env)})
+
+
+def _graph_flags(settings: Settings) -> list[str]:
+    argv = []
+    if settings.cudagraph_mode is not None:
+        argv += ["--compilation-config", f'{{"cudagraph_mode":"{settings.cudagraph_mode}"}}']
+    if settings.cudagraph_capture_sizes is not None:
+        argv += ["--cudagraph-capture-sizes", *map(str, settings.cudagraph_capture_sizes)]
+    if settings.max_cudagraph_capture_size is not None:
+        argv += ["--max-cudagraph-capture-size", str(settings.max_cudagraph_capture_size)]
+    return argv
+
+
+def _lora_flags(lora: Lora | None) -> list[str]:
+    if lora is None:
+        return []
+    argv = ["--enable-lora", "--max-loras", str(lora.max_loras), "--max-lora-rank", str(lora.max_lora_rank)]
+    if lora.max_cpu_loras != lora.max_loras:
+        argv += ["--max-cpu-loras", str(lora.max_cpu_loras)]
+    if lora.lora_dtype != "auto":
+        argv += ["--lora-dtype", lora.lora_dtype]
+    if lora.fully_sharded_loras:
+        argv += ["--fully-sharded-loras"]
+    if lora.specialize_active_lora:
+        argv += ["--specialize-active-lora"]
+    if lora.lora_target_modules is not None:
+        argv += ["--lora-target-modules", *lora.lora_target_modules]
+    return argv
 
 
 def wrapped(words: tuple[str, ...], *, width: int, indent: str = "  ") -> str:

@@ -24,7 +24,7 @@ from planner.rendering.multi_node import node_commands
 from planner.settings import Settings
 from planner.speed.answer import SpeedSection
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "2.1"
 """``major.minor``: a minor step adds keys, a major step removes or redefines some."""
 
 

@@ -113,9 +113,18 @@ def _spanning(
             more = ["--nnodes", str(spanned), "--node-rank", str(rank), "--master-addr", address]
             more += ["--master-port", str(facts.master_port), *([] if head else ["--headless"])]
             note = "answers requests" if head else f"works for node {first}"
-        command = ServeCommand(argv=(*base.argv, *more), env=dict(base.env)) if head or executor == "mp" else None
+        argv = base.argv if head else without_api_servers(base.argv)[0]
+        command = ServeCommand(argv=(*argv, *more), env=dict(base.env)) if head or executor == "mp" else None
         found.append(NodeCommand(node=node, replica=replica, head=head, before=before, command=command, note=note))
     return tuple(found)
+
+
+def without_api_servers(argv: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return `argv` without ``--api-server-count``, which the engine refuses beside ``--headless``, and those words."""
+    if "--api-server-count" not in argv:
+        return argv, ()
+    at = argv.index("--api-server-count")
+    return argv[:at] + argv[at + 2 :], argv[at : at + 2]
 
 
 def _independent(plan: Plan, *, host: str, port: int) -> tuple[NodeCommand, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from hw_specs.spec import GpuSet
 from hw_specs.units import GIB
 from planner.planning.request import SETTINGS, PlanRequest, option_for
+from planner.planning.setting import words_of
 
 
 def own_line(
@@ -35,9 +36,7 @@ def own_line(
         value = getattr(request, name)
         if setting.kind == "gpus" or value == setting.default or value is None:
             continue
-        words.append(option_for(name))
-        if value is not True:
-            words.append(str(value))
+        words += words_of(option_for(name), value, setting)
     for name, value in (load or {}).items():
         words += [option_for(name), str(value)]
     return tuple(words)

@@ -8,7 +8,7 @@ from planner.planning.answer import Plan
 from planner.rendering.headline import held_bytes
 
 GROUPS = {
-    "weights": ("weights.text", "weights.vision", "weights.draft", "rope_cache", "weights.rounding"),
+    "weights": ("weights.text", "weights.vision", "weights.draft", "rope_cache", "weights.rounding", "weights.lora"),
     "activations": ("buffers", "segments", "activations"),
     "outside torch": ("outside_torch", "fused_all_reduce"),
     "graphs": ("graphs",),

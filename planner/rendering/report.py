@@ -14,6 +14,7 @@ LABELS = {
     "weights.draft": "weights, draft",
     "rope_cache": "RoPE table",
     "weights.rounding": "scales and rounding",
+    "weights.lora": "weights, LoRA adapters",
     "buffers": "buffers",
     "segments": "rests of torch's segments",
     "activations": "activations",

@@ -15,7 +15,8 @@ from planner.planning.answer import Plan
 from planner.planning.choose import make_plan
 from planner.planning.question import draft_fault
 from planner.planning.request import PlanRequest, planned_flags
-from planner.rendering.argv import draft_method, draft_settings, read_options
+from planner.rendering.argv import read_options
+from planner.rendering.json_flags import GRAPH_KEYS, draft_method, draft_settings
 from planner.review.case import Case, stored_as
 from planner.review.findings import Verdict
 from planner.review.options import Option, json_option
@@ -170,6 +171,8 @@ def _beyond(case: Case, model: ModelSpec) -> str | None:
     for one in case.server.options:
         if one.name in review_facts().unmodelled.names and one.on:
             return f"the effect of --{one.name} on its memory is not known"
+        if one.name == "compilation-config" and (other := sorted(_compilation(one).keys() - GRAPH_KEYS.keys())):
+            return f"the effect of {other[0]} in --compilation-config on its memory is not known"
         if one.name == "quantization" and one.value is not None and not stored_as(one.value.value.lower(), model):
             return f"--quantization {one.value.value} makes other weights of the checkpoint"
         if one.name == "dtype" and one.value is not None and one.value.value in ("float32", "float"):
@@ -190,6 +193,11 @@ def _unknown_draft(case: Case, model: ModelSpec) -> str | None:
         except PlannerError as error:
             return f"the draft {named or method} is not described: {error}"
     return None
+
+
+def _compilation(one: Option) -> dict[str, object]:
+    """What one ``--compilation-config`` says; nothing where its JSON cannot be read, which is told elsewhere."""
+    return json_option((one,), "compilation-config")
 
 
 def _draft(case: Case) -> dict[str, object]:

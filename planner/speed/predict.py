@@ -10,19 +10,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from math import ceil, inf, sqrt
 
-from hw_specs.spec import Basis
+from hw_specs.spec import Basis, GpuSpec
 from planner.errors import InvalidRequest, PlannerError
 from planner.facts.drafts import draft_facts
 from planner.facts.policy import policy
 from planner.facts.release import Release, resolve_release
+from planner.facts.scheduling import scheduling_facts
+from planner.facts.speed import Fitted
 from planner.facts.vllm import vllm_facts
-from planner.memory.graphs import captured_tokens
+from planner.memory.graph_sizes import captured_tokens
 from planner.settings import Settings
+from planner.speed.ahead import scheduled_ahead
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
 from planner.speed.drafting import draft_costs_more_from, draft_gain, proposed_tokens, tokens_a_step
 from planner.speed.hardware import hardware_of
 from planner.speed.limits import EngineLimits
-from planner.speed.profile import Case, engine_profile, profile_id_for
+from planner.speed.profile import Case, EngineProfile, engine_profile, profile_id_for
 from planner.speed.scheduler import RunsOn
 from planner.speed.served import Served
 from planner.speed.simulation import simulate
@@ -70,6 +73,8 @@ def forecast(
         notes += (f"the command has no prefix cache on {served.gpus.spec.name}: every prompt is computed whole",)
     elif workload.turns > 1 and served.settings.replicas > 1:
         notes += ("each chat is taken to stay on one server: elsewhere its next turn finds nothing in the cache",)
+    if (served.settings.api_server_count or 1) > 1:
+        notes += ("forecast as with one API server: two and four made no difference on one H200, at 1,000 at once",)
     if served.settings.num_speculative_tokens:
         notes += (_draft_note(served, workload),)
     basis: Basis = "assumed" if territory == "far" else "derived"
@@ -256,9 +261,8 @@ def step_model_for(served: Served, *, case: Case = "expected", acceptance_length
     settings, gpu = served.settings, served.gpus.spec
     profile_id, release = _facts_for(served)
     profile = engine_profile(profile_id, case)
-    if settings.spec_method is not None and not settings.draft_model:
-        # What looks for repeated text needs the tokens of the step before (vllm/config/vllm.py, 0.20 to 0.33).
-        profile = replace(profile, async_scheduling=False)
+    if profile.async_scheduling and not scheduled_ahead(settings, release):
+        profile = _synchronous(profile, case)
     if settings.tensor_parallel_size > 1 and not served.gpus.fully_connected:
         # Without fast links between all pairs the engine's own kernel is off; every message goes the long way.
         profile = replace(profile, custom_allreduce_bytes_per_s=profile.custom_allreduce_bytes_per_s / 2)
@@ -275,10 +279,38 @@ def step_model_for(served: Served, *, case: Case = "expected", acceptance_length
             settings.num_speculative_tokens, case, settings.spec_method, acceptance_length
         ),
         enforce_eager=settings.enforce_eager,
-        graph_tokens=captured_tokens(
-            release.largest_graph_tokens(gpu.architecture), settings.max_num_seqs, 1 + settings.num_speculative_tokens
-        ),
+        graph_tokens=_graph_tokens(settings, release, gpu),
+        graphs_with_prompts=settings.cudagraph_mode != "FULL_DECODE_ONLY",
     )  # fmt: skip
+
+
+def _synchronous(profile: EngineProfile, case: Case) -> EngineProfile:
+    """`profile` where each step waits for the one before: its host time is not hidden."""
+    added = scheduling_facts().synchronous
+
+    def bound(fact: Fitted) -> float:
+        return {"expected": fact.value, "fast": fact.low, "slow": fact.high}[case]
+
+    return replace(
+        profile,
+        async_scheduling=False,
+        step_s=profile.step_s + bound(added.step_s),
+        sequence_s=profile.sequence_s + bound(added.sequence_s),
+    )
+
+
+def _graph_tokens(settings: Settings, release: Release, gpu: GpuSpec) -> int:
+    """Tokens of the largest step that a graph covers; 0 without graphs."""
+    if settings.cudagraph_mode == "NONE":
+        return 0
+    most = settings.max_num_batched_tokens
+    if settings.cudagraph_capture_sizes is not None:
+        return max((size for size in settings.cudagraph_capture_sizes if size <= most), default=0)
+    if settings.max_cudagraph_capture_size is not None:
+        return min(settings.max_cudagraph_capture_size, most)
+    return captured_tokens(
+        release.largest_graph_tokens(gpu.architecture), settings.max_num_seqs, 1 + settings.num_speculative_tokens
+    )
 
 
 def figures_alone(served: Served, workload: Workload) -> Figures:

@@ -45,7 +45,9 @@ class StepModel:
     num_speculative_tokens: int = 0
     enforce_eager: bool = False
     graph_tokens: int = 512
-    """Largest batch in tokens that a captured graph covers."""
+    """Largest batch in tokens that a captured graph covers; 0 without graphs."""
+    graphs_with_prompts: bool = True
+    """Whether graphs cover steps with a part of a prompt in them, too."""
 
     def seconds(self, batch: Batch) -> float:
         """Return the seconds of the step; with pipeline stages, of the way through all of them."""
@@ -55,7 +57,8 @@ class StepModel:
         """Return the least seconds that launching the kernels takes; 0 where a graph covers the step."""
         tokens = self._tokens(batch)
         work, eff = self.work, self.profile
-        if not self.enforce_eager and tokens <= self.graph_tokens:
+        covered = tokens <= self.graph_tokens and (self.graphs_with_prompts or not batch.prefill_tokens)
+        if not self.enforce_eager and covered:
             return 0.0
         eager = work.num_layers * eff.eager_layer_s + work.allreduces * eff.eager_allreduce_s
         return eager if self.enforce_eager else eager * eff.compiled_launch

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from planner.facts.graphs import graph_facts
 from planner.facts.release import parse_version
 from planner.facts.speed import MeasuredLoad, Spread, speed_facts
 from planner.settings import Settings
@@ -89,6 +90,13 @@ def _outside(load: MeasuredLoad, table: list[Measurement], settings: Settings, w
     return tuple(notes)
 
 
+def _other_graphs(settings: Settings) -> bool:
+    """Whether other steps run as graphs than by default."""
+    asked = (settings.cudagraph_capture_sizes, settings.max_cudagraph_capture_size)
+    own = graph_facts().modes.default
+    return settings.cudagraph_mode not in (None, own) or any(one is not None for one in asked)
+
+
 def _unmeasured(served: Served, workload: Workload) -> list[str]:
     """What of the question was not measured well enough for near bounds."""
     settings, near = served.settings, speed_facts().near
@@ -109,6 +117,14 @@ def _unmeasured(served: Served, workload: Workload) -> list[str]:
         (settings.tensor_parallel_size > 1 and not served.gpus.fully_connected,
          "tensor parallelism without fast links between all pairs hangs on the host's lanes"),
         (settings.enforce_eager, "no eager run of this model was published"),
+        (not settings.enforce_eager and _other_graphs(settings), "steps without graphs were measured on one host only"
+         if settings.cudagraph_mode == "NONE" else "no run with other graphs than vLLM's own was published"),
+        (not settings.enforce_eager and settings.cudagraph_mode == "PIECEWISE",
+         "what launching attention between pieces takes is not counted"),
+        (settings.async_scheduling is False,
+         "what a step takes without async scheduling was measured on one host only"),
+        (settings.lora is not None,
+         "what requests with adapters take is not counted: a server was measured with none loaded, and was as fast"),
         (workload.images_per_request > 0, "no run with images was published"),
         (workload.prefix_cache_hit_rate > 0 or workload.turns > 1 or workload.system_tokens > 0,
          "no run with a prefix cache was published"),

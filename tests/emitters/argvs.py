@@ -19,6 +19,20 @@ SETS: dict[str, dict[str, Any]] = {
     "2x8xH200": {"tensor_parallel_size": 8, "pipeline_parallel_size": 2},
     "2x8xMI300X": {},
     "8xH100": {"tensor_parallel_size": 4},
+    "4xH100": {
+        "enable_lora": True,
+        "max_loras": 2,
+        "max_cpu_loras": 4,
+        "lora_target_modules": ("o_proj", "qkv_proj"),
+        "fully_sharded_loras": True,
+        "specialize_active_lora": True,
+        "lora_dtype": "bfloat16",
+        "cudagraph_mode": "FULL_DECODE_ONLY",
+        "cudagraph_capture_sizes": (1, 2, 4),
+        "async_scheduling": False,
+        "api_server_count": 2,
+    },
+    "8xH200 ": {"async_scheduling": True, "max_cudagraph_capture_size": 64},
     "H200 MIG 7g.141gb": {"max_model_len": 1024, "language_model_only": True},
 }
 

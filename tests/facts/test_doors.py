@@ -22,6 +22,7 @@ from planner.facts.drafts import draft_facts
 from planner.facts.energy import energy_facts
 from planner.facts.graphs import graph_facts
 from planner.facts.log_lines import Collectives, Raised, failures, log_lines, raised_texts
+from planner.facts.lora import lora_facts
 from planner.facts.models import Notes, described
 from planner.facts.overheads import overhead_facts
 from planner.facts.policy import policy
@@ -30,6 +31,7 @@ from planner.facts.record import Record, keys, read, read_value
 from planner.facts.rehearsal import rehearsal_facts
 from planner.facts.release import known_versions, resolve_release
 from planner.facts.review import OlderFlags, Variables, older_flags, options, review_facts, variables
+from planner.facts.scheduling import scheduling_facts
 from planner.facts.serve_flags import serve_flags
 from planner.facts.speed import speed_facts
 from planner.facts.start_checks import start_checks
@@ -50,11 +52,13 @@ DOORS: dict[str, Callable[[], Record]] = {
     "energy.toml": energy_facts,
     "graphs.toml": graph_facts,
     "log_patterns.toml": log_lines,
+    "lora.toml": lora_facts,
     "overheads.toml": overhead_facts,
     "policy.toml": policy,
     "preflight.toml": preflight_facts,
     "rehearsal.toml": rehearsal_facts,
     "review.toml": review_facts,
+    "scheduling.toml": scheduling_facts,
     "start_checks.toml": start_checks,
     "serve_flags.toml": serve_flags,
     "speed.toml": speed_facts,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -29,7 +30,16 @@ REQUESTS = st.builds(
     load_format=st.sampled_from(["mistral", "hf"]),
     kv_cache_memory_bytes=st.none() | st.just(8 * 2**30),
     vllm_version=st.sampled_from([None, "0.28.0"]),
-)
+    cudagraph_mode=st.sampled_from([None, "NONE", "FULL_DECODE_ONLY"]),
+    cudagraph_capture_sizes=st.sampled_from([None, (1, 2, 8)]),
+    async_scheduling=st.sampled_from([None, True, False]),
+    api_server_count=st.sampled_from([None, 4]),
+    enable_lora=st.just(True),
+    max_loras=st.sampled_from([None, 2]),
+    max_cpu_loras=st.sampled_from([None, 8]),
+    lora_target_modules=st.sampled_from([None, ("o_proj", "qkv_proj")]),
+    specialize_active_lora=st.booleans(),
+) | st.builds(PlanRequest, gpus=st.just(parse_gpus("8xH200")), max_cudagraph_capture_size=st.sampled_from([8, 512]))
 
 
 @given(REQUESTS)
@@ -66,6 +76,28 @@ def test_spellings_of_the_engine(eight: PlanRequest) -> None:
 def test_every_value_of_a_flag_that_takes_several_is_kept(eight: PlanRequest) -> None:
     text = f"vllm serve {MODEL} -tp 8 --served-model-name a b --seed 7"
     assert read_command(text, plan=plan(eight)).unplanned == ("--served-model-name", "a", "b", "--seed", "7")
+
+
+@pytest.mark.parametrize(
+    ("words", "field", "value"),
+    [
+        ("-cc.cudagraph_mode=none", "cudagraph_mode", "NONE"),
+        ("--compilation-config '{\"cudagraph_capture_sizes\": [1, 2]}'", "cudagraph_capture_sizes", (1, 2)),
+        ("--cudagraph-capture-sizes 4 2 1", "cudagraph_capture_sizes", (4, 2, 1)),
+        ("--no-async-scheduling", "async_scheduling", False),
+        ("-asc 2", "api_server_count", 2),
+        ("--max-loras 4", "max_loras", None),
+        ("--enable-lora --max-loras 4", "max_loras", 4),
+    ],
+)
+def test_graphs_and_adapters_in_the_engines_spellings(eight: PlanRequest, words: str, field: str, value: Any) -> None:
+    asked = read_command(f"vllm serve {MODEL} {words}", plan=plan(eight)).request
+    assert getattr(asked, field) == value
+
+
+def test_a_key_of_the_compilation_that_no_plan_knows_is_refused(eight: PlanRequest) -> None:
+    with pytest.raises(InvalidRequest, match="`mode` of --compilation-config"):
+        read_command(f"vllm serve {MODEL} -cc '{{\"mode\": 0}}'", plan=plan(eight))
 
 
 def test_what_is_left_out_is_what_the_engine_does(eight: PlanRequest) -> None:

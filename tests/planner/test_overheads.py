@@ -21,7 +21,8 @@ from planner.memory.activation import (
     unprofiled,
 )
 from planner.memory.collectives import fused_all_reduce, fused_tokens
-from planner.memory.graphs import captured_graphs, graphs, piecewise_and_full
+from planner.memory.graph_sizes import graph_sizes
+from planner.memory.graphs import captured_graphs, graphs
 from planner.memory.kv_cache import KvGeometry
 from planner.memory.overheads import (
     after_profiling,
@@ -313,8 +314,8 @@ def test_the_engine_subtracts_more_than_it_captures(
 def test_sizes_whose_all_reduce_goes_to_nccl_are_dearer(tp: int, sequences: int, backend: str, dearer: int) -> None:
     rank = shape("0.33.0", tp, 8192, sequences, enforce_eager=False, fused_all_reduce=backend)
     layers, row = rank.layers, next(row for row in load("graphs.toml")["captured"] if row["since"] == "0.33")
-    attention = 32 * 96 // tp * piecewise_and_full(rank)[2] * 129 * 4
-    sizes, full, _ = piecewise_and_full(rank)
+    attention = 32 * 96 // tp * graph_sizes(rank).tokens * 129 * 4
+    sizes, full, *_ = graph_sizes(rank)
     pieces = sizes * row["per_size_mib"] + full * row["per_layer_mib"] * layers
     nccl = dearer * (row["per_layer_unfused_mib"] - row["per_layer_mib"]) * layers
     assert captured_graphs(rank).bytes == pytest.approx(attention + (pieces + nccl) * MIB, abs=MIB)

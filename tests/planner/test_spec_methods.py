@@ -138,8 +138,16 @@ def test_a_suffix_tree_checks_what_is_likely_and_what_is_known_to_come() -> None
     assert tokens_per_step(24, "slow", method="suffix") == 1
 
 
-def test_no_step_is_made_ahead_of_a_lookup() -> None:
-    made = plan(PlanRequest(gpus=GPUS, num_speculative_tokens=2))
-    looked = replace(made, settings=replace(made.settings, spec_method="ngram"))
+@pytest.mark.parametrize(
+    ("version", "method", "ahead"),
+    [("0.32.0", "ngram", False), ("0.33.0", "ngram", True), ("0.33.0", "suffix", False)],
+)
+def test_no_step_is_made_ahead_of_a_lookup_that_needs_its_tokens(version: str, method: str, ahead: bool) -> None:
+    made = plan(PlanRequest(gpus=GPUS, num_speculative_tokens=2, vllm_version=version))
+    looked = replace(made, settings=replace(made.settings, spec_method=method))
     assert step_model_for(made).profile.async_scheduling
-    assert not step_model_for(looked).profile.async_scheduling and step_model_for(looked).work.draft is None
+    assert step_model_for(looked).profile.async_scheduling is ahead and step_model_for(looked).work.draft is None
+    told = replace(looked, settings=replace(looked.settings, async_scheduling=False))
+    step, waits = step_model_for(looked), step_model_for(told)
+    assert not waits.profile.async_scheduling
+    assert (waits.profile.step_s > step.profile.step_s) is ahead

@@ -60,7 +60,7 @@ def test_too_few_gpus_hide_no_refused_setting() -> None:
     assert [(one.code, one.at.value) for one in found] == [("too-few-gpus", "-tp"), ("refused", "--max-model-len")]
 
 
-@pytest.mark.parametrize("beside", ["-dcp 2", "--cpu-offload-gb 4", "--enable-lora"])
+@pytest.mark.parametrize("beside", ["-dcp 2", "--cpu-offload-gb 4", "--enable-sleep-mode"])
 def test_a_flag_that_no_plan_counts_hides_no_impossible_size(beside: str) -> None:
     assert "-tp" in {one.at.value for one in stopping(f"-tp 6 {beside}")}
     line = f"vllm serve {MODEL} -tp 6 {beside} --hf-overrides '{{}}'"

@@ -386,7 +386,7 @@ def test_the_clock_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_flag_that_takes_uncounted_memory_is_named() -> None:
-    result = check("unplanned_flags", subject({}, "--enable_lora", "--cpu-offload-gb=4"))
+    result = check("unplanned_flags", subject({}, "--enable_sleep_mode", "--cpu-offload-gb=4"))
     assert result is not None and result.status == "warn"
-    assert "--enable-lora (and --cpu-offload-gb)" in result.seen
+    assert "--enable-sleep-mode (and --cpu-offload-gb)" in result.seen
     assert check("unplanned_flags", subject({}, "--seed", "1")) is None

@@ -449,6 +449,9 @@ def test_a_short_beginning_of_many_names_lists_a_few(m35, fake: Fake) -> None:
 
 
 def test_a_dry_run_names_flags_that_no_plan_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["launch", "--dry-run", "--gpus", "8xH200", "--", "--enable-lora"]) == 0
+    assert main(["launch", "--dry-run", "--gpus", "8xH200", "--", "--enable-sleep-mode"]) == 0
     said = capsys.readouterr()
-    assert "--enable-lora" in said.out and "warning: --enable-lora takes what the plan does not count" in said.err
+    assert (
+        "--enable-sleep-mode" in said.out
+        and "warning: --enable-sleep-mode takes what the plan does not count" in said.err
+    )

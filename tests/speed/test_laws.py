@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from hw_specs import get_gpu
 from planner.checkpoint.preset import load_preset
-from planner.memory.graphs import captured_tokens
+from planner.memory.graph_sizes import captured_tokens
 from planner.speed.hardware import hardware_of
 from planner.speed.limits import EngineLimits
 from planner.speed.profile import engine_profile

@@ -13,6 +13,7 @@ from planner.errors import InvalidRequest
 from planner.facts.policy import policy
 from planner.facts.vllm import vllm_facts
 from planner.memory.host import host_memory_bytes, host_processes
+from planner.memory.lora import adapter_bytes
 from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import LONGEST_NAME, Deployment
 from planner.rendering.headline import verdict_words, where
@@ -176,15 +177,23 @@ def host_memory_need(plan: Plan | None, *, workers: int = 1) -> tuple[int, str]:
     _, said = host_memory_need(None, workers=workers)
     said += f" and {settings.max_num_seqs} x {settings.max_model_len:,} pinned token ids"
     pinned = settings.max_num_seqs * settings.max_model_len
-    need = host_memory_bytes(workers, servers=servers, pinned_tokens=pinned)
-    return need, said + (f" for each of {servers} servers" if servers > 1 else "")
+    lora, api_servers = settings.lora, settings.api_server_count
+    need = host_memory_bytes(
+        workers, servers=servers, pinned_tokens=pinned, api_servers=api_servers,
+        adapters_bytes=lora.max_cpu_loras * adapter_bytes(plan.model, lora) if lora else 0,
+    )  # fmt: skip
+    said += f" for each of {servers} servers" if servers > 1 else ""
+    said += f", {api_servers} API servers" if api_servers is not None else ""
+    return need, said + (f", {lora.max_cpu_loras} adapters in each worker" if lora else "")
 
 
 def host_needs(plan: Plan) -> HostNeeds:
     """Return the CPUs and the memory that are requested for one node's servers."""
     host = policy().host
     shared: int = host.shared_memory_gib.value
-    processes = host_processes(gpus_per_node(plan), servers=replicas_per_node(plan))
+    processes = host_processes(
+        gpus_per_node(plan), servers=replicas_per_node(plan), api_servers=plan.settings.api_server_count
+    )
     return HostNeeds(
         cpus=processes * host.process_cpus.value,
         memory_gib=math.ceil(host_memory_need(plan)[0] / GIB + shared + host.loading_memory_gib.value),

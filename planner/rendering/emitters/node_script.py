@@ -8,7 +8,7 @@ from planner.planning.answer import Plan
 from planner.rendering.command import serve_command, wrapped
 from planner.rendering.emitters.deployment import Deployment
 from planner.rendering.emitters.image import ANY_ADDRESS, pin_script, pinned_companion, replicas_per_node
-from planner.rendering.multi_node import HEAD_ADDRESS, first_command
+from planner.rendering.multi_node import HEAD_ADDRESS, first_command, without_api_servers
 
 
 def servers(plan: Plan) -> tuple[int, int]:
@@ -33,10 +33,11 @@ def serve_lines(plan: Plan, deployment: Deployment, *, rank: str, head: str, pin
     if spanned == 1:
         command = serve_command(plan, host=host, port=deployment.port, local_replicas=replicas_per_node(plan))
         return "\n".join([*lines, f"exec {wrapped(command.argv, width=100)}"])
-    argv = list(first_command(plan, host=host, port=deployment.port).argv)
+    whole, of_head = without_api_servers(first_command(plan, host=host, port=deployment.port).argv)
+    argv = list(whole)
     argv[argv.index("--node-rank") + 1] = "@RANK@"
     text = wrapped(tuple("@HEAD@" if word.startswith(HEAD_ADDRESS) else word for word in argv), width=100)
     for mark, expression in (("@RANK@", rank), ("@HEAD@", head)):
         text = text.replace(shlex.quote(mark), f'"{expression}"')
-    lines.append(f'headless=""; [ "{rank}" = 0 ] || headless=--headless')
+    lines.append(f'headless="{" ".join(of_head)}"; [ "{rank}" = 0 ] || headless=--headless')
     return "\n".join([*lines, f"exec {text} $headless"])

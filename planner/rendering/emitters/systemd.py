@@ -7,7 +7,7 @@ from planner.planning.answer import Plan
 from planner.rendering.emitters.deployment import EVERYWHERE, Deployment
 from planner.rendering.emitters.image import heading, in_container, mig_note, pin_note
 from planner.rendering.emitters.shell import nodes_of
-from planner.rendering.multi_node import BALANCED, HEAD_ADDRESS, NodeCommand
+from planner.rendering.multi_node import BALANCED, HEAD_ADDRESS, NodeCommand, without_api_servers
 
 READS = EVERYWHERE | {"name", "head_address"}
 SECRETS_FILE = "/etc/m35-plan/secrets.env"
@@ -31,9 +31,11 @@ def _words(nodes: tuple[NodeCommand, ...]) -> str:
     """``ExecStart=``: where a server spans nodes, what differs between them comes from the node's own file."""
     command = nodes[0].command
     assert command is not None, "the first node is a head"
-    found = [quoted(word.replace("$", "$$")) for word in command.argv]
-    if "--node-rank" in command.argv:
-        rank = command.argv.index("--node-rank") + 1
+    spans = "--node-rank" in command.argv
+    argv = without_api_servers(command.argv)[0] if spans else command.argv
+    found = [quoted(word.replace("$", "$$")) for word in argv]
+    if spans:
+        rank = argv.index("--node-rank") + 1
         found[rank] = "${NODE_RANK}"
         found = ["${HEAD_ADDRESS}" if word.startswith(HEAD_ADDRESS) else word for word in found]
         # Without braces an empty variable is not a word, which is what the head needs.
@@ -51,6 +53,8 @@ def _head(plan: Plan, nodes: tuple[NodeCommand, ...], deployment: Deployment) ->
     if spans:
         notes.append(f"the same unit on each of {len(nodes)} nodes; {NODE_FILE} says which one it is:")
         notes.append(f"  NODE_RANK=0 to {_nodes_per_server(nodes) - 1}, and HEADLESS=--headless where it is not 0")
+        if nodes[0].command is not None and (of_head := without_api_servers(nodes[0].command.argv)[1]):
+            notes.append(f"  HEADLESS={' '.join(of_head)} where it is 0")
         if deployment.head_address is None:
             notes.append("  HEAD_ADDRESS=an address of node 0 of its server that the others reach")
     elif len(nodes) > 1:

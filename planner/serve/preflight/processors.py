@@ -26,7 +26,7 @@ def check_cpus(subject: Subject) -> str | None:
         return None
     plan = subject.plan
     needed = (
-        host_processes(gpus_per_node(plan), servers=replicas_per_node(plan))
+        host_processes(gpus_per_node(plan), servers=replicas_per_node(plan), api_servers=plan.settings.api_server_count)
         if plan is not None
         else host_processes(wanted_gpus(subject))
     )

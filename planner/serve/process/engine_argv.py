@@ -7,7 +7,9 @@ from collections.abc import Collection, Sequence
 from planner.errors import InvalidRequest
 from planner.facts.serve_flags import flag_of, serve_flags
 from planner.planning.request import planned_flags
+from planner.rendering.json_flags import graph_keys_apart
 
+_COMPILATION = "compilation-config"
 SERVE = "serve"
 """The engine's subcommand; what follows it is read by its parser."""
 
@@ -63,8 +65,10 @@ def refuse_planned(words: Sequence[str]) -> None:
         InvalidRequest: with the option of ours that changes it.
     """
     planned = planned_flags()
-    for word in words:
+    for index, word in enumerate(words):
         flag = _planned_flag(flag_of(word)[0], planned)
+        if flag == _COMPILATION and not _compilation_keys(words, index)[0]:
+            continue
         if flag is not None:
             field = flag.replace("-", "_")
             typed = word.partition("=")[0]
@@ -79,12 +83,23 @@ def refuse_planned(words: Sequence[str]) -> None:
 def unmodelled_flags(words: Sequence[str]) -> dict[str, str]:
     """Return flags of `words` whose memory no plan counts, each with what it takes.
 
-    >>> sorted(unmodelled_flags(["--enable-lora", "--seed", "1"]))
-    ['--enable-lora']
+    >>> sorted(unmodelled_flags(["--cpu-offload-gb", "4", "--seed", "1"]))
+    ['--cpu-offload-gb']
     """
     table = serve_flags().unmodelled
-    named = (flag_of(word)[0].partition(".")[0] for word in words)
-    return {f"--{name}": table[name] for name in named if name in table}
+    found = {}
+    for index, word in enumerate(words):
+        name = flag_of(word)[0].partition(".")[0]
+        if name in table and (name != _COMPILATION or _compilation_keys(words, index)[1]):
+            found[f"--{name}"] = table[name]
+    return found
+
+
+def _compilation_keys(words: Sequence[str], index: int) -> tuple[list[str], list[str]]:
+    """Keys of the ``--compilation-config`` at `index` that a plan decides, and the others."""
+    name, inline = flag_of(words[index])
+    value = inline if inline is not None else words[index + 1] if index + 1 < len(words) else ""
+    return graph_keys_apart(value, name)
 
 
 def _planned_flag(name: str, planned: dict[str, str]) -> str | None:
