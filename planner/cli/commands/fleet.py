@@ -48,7 +48,8 @@ def command(
     list of instances, or YAML such as `- {host: node-1, gpus: 8xH200}`. Settings hold for all hosts. Exit code 0: every
     host that is in service and has GPUs fits; 3: one does not, or there is none; 2: a file cannot be read.
 
-    With `--request-rate` the load is distributed: which hosts serve it, with which layout, and which are unused; 3 then: none can.
+    With `--request-rate` the load is distributed: which hosts serve it, with which layout,
+    and which are unused; 3 then: none can.
     """
     from hw_specs.units import parse_memory
     from planner.planning.fleet import plan_fleet
