@@ -110,3 +110,19 @@ def test_memory_of_the_host_that_cannot_be_pinned_is_not_the_gpu_s() -> None:
 )
 def test_the_last_word_of_a_language_s_own_runtime_is_a_failure(last: str, code: str) -> None:
     assert diagnose(f"{ENGINE}{last}\n".encode()).code == code
+
+
+@pytest.mark.parametrize(
+    ("said", "code"),
+    [
+        ("已杀死", "killed"),
+        ("段错误 (核心已转储)", "segfault"),
+        ("Getötet", "killed"),
+        ("Abandon", "aborted"),
+        ("Ошибка шины", "bus-error"),
+    ],
+)
+def test_what_a_shell_says_of_a_death_in_another_language_is_read(said: str, code: str) -> None:
+    for line in (said, f"run.sh: 第 3 行： 4711 {said}      vllm serve m"):
+        assert diagnose(f"{ENGINE}{line}\n".encode()).code == code
+    assert diagnose(f"{ENGINE}INFO: {said} x\n".encode()).code == "none"
