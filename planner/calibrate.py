@@ -9,6 +9,7 @@ A log whose model, weights or settings are not the plan's is refused: its figure
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from hw_specs import get_gpu
@@ -18,13 +19,19 @@ from planner.errors import LogNotUnderstood, PlannerError
 from planner.memory.kv_cache import resolve_dtype
 from planner.memory.rank import Calibration
 from planner.planning.answer import Plan
+from planner.planning.calibration import SHAPING
 from planner.planning.request import SETTINGS, option_for
+from planner.rendering.envelope import plain
 from planner.serve.log.comparison import Predicted, compare, makes_workspace_with_graphs, outside_torch_bytes
 from planner.serve.log.measured import Measured
 from planner.serve.log.remedy import calibration_record
+from planner.settings import Lora
 from planner.state import append_records, calibrations_path, read_kept
 
-SCHEMA = 2
+HEAD = ("calibration", "3.0")
+"""Of a kept start, see :mod:`planner.rendering.envelope`."""
+_OLDER: Mapping[int, Mapping[str, Any]] = {2: dict.fromkeys(SHAPING)}
+"""Numbered forms of before: adapters and graphs could not be asked for then, so these starts had neither."""
 _OWN_DOORS = ("vllm_version", "kv_cache_dtype", "gpu_memory_utilization")
 """Settings of a log that are compared apart, or that no measured term depends on."""
 
@@ -72,7 +79,7 @@ def keep(calibration: Calibration) -> None:
     Raises:
         PlannerError: when the store cannot be written.
     """
-    record: dict[str, Any] = {"schema": SCHEMA, **dataclasses.asdict(calibration)}
+    record: dict[str, Any] = {"kind": HEAD[0], "schema_version": HEAD[1], **plain(calibration)}
     path = calibrations_path()
     try:
         append_records(path, [record])
@@ -89,8 +96,24 @@ def calibrations() -> tuple[Calibration, ...]:
 
 
 def read_calibrations() -> tuple[tuple[Calibration, ...], tuple[str, ...]]:
-    """Return the kept calibrations, oldest first, and why others are left out; another schema's are not listed."""
-    return read_kept(calibrations_path(), Calibration, schema=SCHEMA, fault=_fault)
+    """Return the kept calibrations, oldest first, and why others are left out; another version's are not listed."""
+    return read_kept(calibrations_path(), _made, head=HEAD, fault=_fault, older=_OLDER)
+
+
+def _made(record: dict[str, Any]) -> Calibration:
+    """The calibration of a record without faults."""
+    found = {one.name: record[one.name] for one in dataclasses.fields(Calibration)}
+    sizes = found["cudagraph_capture_sizes"]
+    return Calibration(**found | {
+        "lora": _lora(record["lora"]), "cudagraph_capture_sizes": None if sizes is None else tuple(sizes),
+    })  # fmt: skip
+
+
+def _lora(said: dict[str, Any] | None) -> Lora | None:
+    if said is None:
+        return None
+    modules = said.get("lora_target_modules")
+    return Lora(**said | {"lora_target_modules": None if modules is None else tuple(modules)})
 
 
 _TYPES: dict[str, type] = {"str": str, "int": int, "bool": bool}
@@ -105,6 +128,12 @@ def _fault(record: dict[str, Any]) -> str | None:
         wanted = _TYPES.get(str(field.type))
         if wanted is not None and type(record[field.name]) is not wanted:
             return f"{field.name} is `{shown(str(record[field.name]))}`"
+    if not isinstance(record["lora"], dict | None) or not isinstance(record["cudagraph_capture_sizes"], list | None):
+        return f"lora is `{shown(str(record['lora']))}`, or the sizes of its graphs are not a list"
+    try:
+        _lora(record["lora"])
+    except TypeError:
+        return f"lora is `{shown(str(record['lora']))}`"
     terms = record["terms"]
     if not isinstance(terms, dict) or not terms:
         return f"terms is `{shown(str(terms))}`"

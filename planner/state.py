@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, TypeVar
 
 from hw_specs.errors import reason_of
 from hw_specs.parsing import BadJson, parse_json
@@ -238,32 +238,55 @@ def read_records(path: Path, *, dropped: list[str] | None = None) -> list[dict[s
     return records
 
 
-def read_kept(
-    path: Path, kind: type[T], *, schema: int, fault: Callable[[dict[str, Any]], str | None]
-) -> tuple[tuple[T, ...], tuple[str, ...]]:
-    """Return the values of a dataclass that a record file holds, oldest first, and why others are left out.
+NO_OLDER: Mapping[int, Mapping[str, Any]] = MappingProxyType({})
+"""Of a record file that never had another head."""
 
-    A plan must not fail over a store that was changed from outside, so nothing is raised; another schema's records are
-    not listed.
+
+def major(version: object) -> str:
+    """Return the part of a ``schema_version`` that says whether a record can be read.
+
+    >>> major("3.1"), major(None)
+    ('3', '')
+    """
+    return version.partition(".")[0] if isinstance(version, str) else ""
+
+
+def read_kept(
+    path: Path,
+    make: Callable[[dict[str, Any]], T],
+    *,
+    head: tuple[str, str],
+    fault: Callable[[dict[str, Any]], str | None],
+    older: Mapping[int, Mapping[str, Any]] = NO_OLDER,
+) -> tuple[tuple[T, ...], tuple[str, ...]]:
+    """Return the values that a record file holds, oldest first, and why others are left out.
+
+    A plan must not fail over a store that was changed from outside, so nothing is raised; records of another kind
+    or of another major version are not listed. Until 2026-11-29 a record had the number of its form in ``schema`` and
+    no other head; those of the last such form are read with what it had not.
 
     Args:
         path: the record file.
-        kind: the dataclass.
-        schema: what records of today say in ``schema``.
+        make: the value of a record without faults.
+        head: ``kind`` and ``schema_version`` of today's records.
         fault: what is wrong with a record, or None.
+        older: number of an old form → the fields that it had not, with the values that they mean there.
     """
     faults: list[str] = []
     try:
         records = read_records(path, dropped=faults)
     except PlannerError as error:
         return (), (str(error),)
-    names = [one.name for one in fields(cast("Any", kind))]
+    kind, version = head
     kept = []
     for record in records:
-        if record.get("schema") != schema:
+        form = record.get("schema")
+        if isinstance(form, int) and form in older and "kind" not in record:
+            record = {**older[form], **record}
+        elif record.get("kind") != kind or major(record.get("schema_version")) != major(version):
             continue
         if wrong := fault(record):
             faults.append(wrong)
         else:
-            kept.append(kind(**{name: record[name] for name in names}))
+            kept.append(make(record))
     return tuple(kept), tuple(faults)

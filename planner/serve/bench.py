@@ -9,6 +9,7 @@ import dataclasses
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from hw_specs.errors import shown
 from hw_specs.parsing import parse_json
 from hw_specs.reading import read_text
 from planner.errors import InvalidRequest, LogNotUnderstood, PlannerError
+from planner.rendering.envelope import plain
 from planner.rendering.secrets import API_KEY
 from planner.serve.process.scratch import scratch_folder
 from planner.serve.prometheus import MOST
@@ -24,7 +26,10 @@ from planner.speed.answer import SpeedCalibration
 from planner.speed.workload import Workload
 from planner.state import append_records, read_kept, state_dir
 
-SCHEMA = 1
+HEAD = ("speed-calibration", "1.0")
+"""Of a kept benchmark, see :mod:`planner.rendering.envelope`."""
+_OLDER: Mapping[int, Mapping[str, Any]] = {1: {}}
+"""Numbered forms of before, see :func:`planner.state.read_kept`."""
 
 
 def _figure(key: str, label: str, *, required: bool = False) -> Any:
@@ -216,7 +221,7 @@ def benchmarks_path() -> Path:
 
 def keep_benchmark(calibration: SpeedCalibration) -> None:
     """Keep how a benchmark compared with its forecast, for later forecasts on this machine."""
-    append_records(benchmarks_path(), [{"schema": SCHEMA, **dataclasses.asdict(calibration)}])
+    append_records(benchmarks_path(), [{"kind": HEAD[0], "schema_version": HEAD[1], **plain(calibration)}])
 
 
 def speed_calibrations() -> tuple[SpeedCalibration, ...]:
@@ -225,8 +230,13 @@ def speed_calibrations() -> tuple[SpeedCalibration, ...]:
 
 
 def kept_benchmarks() -> tuple[tuple[SpeedCalibration, ...], tuple[str, ...]]:
-    """Return what was kept, oldest first, and why some of it is left out; another schema's records are not listed."""
-    return read_kept(benchmarks_path(), SpeedCalibration, schema=SCHEMA, fault=_fault)
+    """Return what was kept, oldest first, and why some of it is left out; another version's records are not listed."""
+    names = [one.name for one in dataclasses.fields(SpeedCalibration)]
+
+    def made(record: dict[str, Any]) -> SpeedCalibration:
+        return SpeedCalibration(**{name: record[name] for name in names})
+
+    return read_kept(benchmarks_path(), made, head=HEAD, fault=_fault, older=_OLDER)
 
 
 def _fault(record: dict[str, Any]) -> str | None:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from planner.calibrate import SCHEMA
+from planner.calibrate import HEAD
 from planner.state import append_records, read_records
 
 PLAIN = st.dictionaries(st.text(), st.text() | st.integers(-(10**15), 10**15) | st.none(), max_size=4)
@@ -86,7 +86,7 @@ def test_a_plan_is_made_and_says_what_was_left_out(name: str, kind: str, tmp_pat
     else:
         text = {
             "garbage": "garbage\n", "mark": "\ufeffgarbage\n", "levels": "[" * 200_000, "others": "{}\n",
-            "digits": json.dumps({"schema": SCHEMA, "n": "N"}).replace('"N"', "9" * 310),
+            "digits": json.dumps({"kind": HEAD[0], "schema_version": HEAD[1], "n": "N"}).replace('"N"', "9" * 310),
         }[kind]  # fmt: skip
         path.write_text(text)
         path.chmod(0o666 if kind == "others" else 0o600)

@@ -11,17 +11,20 @@ import pytest
 
 from hw_specs import parse_gpus
 from hw_specs.units import gib
-from planner.calibrate import calibration_of, calibrations, keep, read_calibrations
+from planner.calibrate import HEAD, calibration_of, calibrations, keep, read_calibrations
 from planner.checkpoint.preset import load_preset
 from planner.cli.acceptance import measured_lines
 from planner.errors import LogNotUnderstood, PlannerError
 from planner.planning.answer import Plan
+from planner.planning.calibration import SHAPING, pick_calibration
 from planner.planning.choose import make_plan
+from planner.planning.question import Question
 from planner.planning.request import PlanRequest, option_for
 from planner.rendering.document import plan_document, to_json_value
 from planner.serve.log.comparison import Predicted, compare, outside_torch_bytes
 from planner.serve.log.measured import Measured, read_measured, with_metrics
 from planner.serve.log.parser import parse_log
+from planner.settings import Lora
 
 from .logs import PUBLIC, REAL, RECONSTRUCTED, read
 
@@ -187,8 +190,35 @@ def test_records_that_cannot_be_read_are_left_out(state: Path) -> None:
     keep(calibration_of(h200(), read_measured(parse_log(V2)), run="good"))
     path = state / "calibration.jsonl"
     text = path.read_text()
-    path.write_text(text.replace('"schema":2', '"schema":99') + "broken\n" + text + '{"schema":2}\n')
+    other = text.replace(f'"schema_version":"{HEAD[1]}"', '"schema_version":"99.0"')
+    path.write_text(other + "broken\n" + text + '{"schema":2}\n')
     assert [record.run for record in calibrations()] == ["good"]
+
+
+def test_a_record_of_the_form_before_heads_is_read_as_a_start_without_adapters(state: Path) -> None:
+    keep(calibration_of(h200(), read_measured(parse_log(V2)), run="now"))
+    path = state / "calibration.jsonl"
+    record = json.loads(path.read_text())
+    assert {"kind": record.pop("kind"), "schema_version": record.pop("schema_version")} == dict(
+        zip(("kind", "schema_version"), HEAD, strict=True)
+    )
+    for name in SHAPING:
+        del record[name]
+    for schema in (1, 2, 3):
+        with path.open("a") as file:
+            file.write(json.dumps({"schema": schema, **record, "run": f"form {schema}"}) + "\n")
+    now, before = calibrations()
+    assert before == dataclasses.replace(now, run="form 2") and before.lora is None
+
+
+def test_a_start_with_adapters_speaks_for_plans_with_the_same_alone(state: Path) -> None:
+    lora = Lora(max_loras=2, max_lora_rank=16, max_cpu_loras=2, lora_target_modules=("o_proj",))
+    measured = calibration_of(h200(), read_measured(parse_log(V2)), run="x")
+    keep(dataclasses.replace(measured, lora=lora, cudagraph_capture_sizes=(1, 2)))
+    assert calibrations() == (dataclasses.replace(measured, lora=lora, cudagraph_capture_sizes=(1, 2)),)
+    question = Question.of(dataclasses.replace(h200().request, calibrations=calibrations()))
+    found = pick_calibration(question, h200().settings)
+    assert found is not None and "graphs" not in found.terms
 
 
 @pytest.mark.parametrize(
