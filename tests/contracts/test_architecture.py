@@ -124,7 +124,10 @@ def test_the_page_of_the_api_has_every_public_name(door: str) -> None:
 
 def test_files_stay_small() -> None:
     too_long = {
-        str(path.relative_to(ROOT)): lines for path in SOURCES if (lines := len(path.read_text().splitlines())) > 400
+        str(path.relative_to(ROOT)): lines
+        for folder in (*PACKAGES, "m35_plan", "tests", "scripts", "benchmarks", "examples", "oracle")
+        for path in (ROOT / folder).rglob("*.py")
+        if (lines := len(path.read_text().splitlines())) > 400
     }
     assert not too_long
 
@@ -229,7 +232,7 @@ def test_files_are_opened_by_doors_alone() -> None:
     allowed = {
         # Each of these opens what this program or the kernel made, by a path that nobody names.
         "hw_specs/detect/amd.py", "hw_specs/detect/child.py", "hw_specs/detect/host.py", "planner/cli/__init__.py",
-        "planner/cli/output.py", "planner/serve/process/launcher.py",
+        "planner/cli/output.py", "planner/serve/process/again.py", "planner/serve/process/launcher.py",
         "planner/serve/process/run.py", "planner/serve/process/runs.py", "planner/serve/process/scratch.py",
         "planner/serve/rehearsal/twin/tensors.py",
     }  # fmt: skip

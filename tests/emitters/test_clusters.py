@@ -3,38 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-import shutil
 import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
-import yaml
 
 from hw_specs.units import GIB
-from planner import Deployment, InvalidRequest, Plan, emit, emit_files, serve_command
+from planner import Deployment, InvalidRequest, emit, emit_files, serve_command
 from planner.rendering.emitters.deployment import SECRETS
 from planner.rendering.emitters.image import ANY_ADDRESS, host_memory_need, host_needs, startup_s
 from planner.rendering.emitters.pod import drain_command
 from planner.rendering.multi_node import HEAD_ADDRESS, node_commands
 from planner.review import review
 
+from .objects import objects, of_kind, pods, variables
 from .plans import ONE_NODE, REPLICAS, SPANNING, planned
 
-SCHEMAS = Path(__file__).parent / "schemas"
-CUSTOM = {
-    ("leaderworkerset.x-k8s.io/v1", "LeaderWorkerSet"): "leaderworkerset",
-    ("serving.kserve.io/v1beta1", "InferenceService"): "inferenceservice",
-    ("serving.kserve.io/v1alpha2", "LLMInferenceService"): "llminferenceservice",
-}
 KINDS = ("kubernetes", "lws", "kserve", "kserve-llm")
+
+
 EVERYTHING = Deployment(
     name="chat",
     namespace="llm",
@@ -48,62 +39,8 @@ EVERYTHING = Deployment(
 )
 
 
-def schema(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((SCHEMAS / f"{name}.json").read_text())["schema"]
-    return found
-
-
-def pods(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """The pod specifications of an object."""
-    spec = document.get("spec", {})
-    if document["kind"] == "Deployment":
-        return [spec["template"]["spec"]]
-    if document["kind"] == "LeaderWorkerSet":
-        return [spec["leaderWorkerTemplate"][role]["spec"] for role in ("leaderTemplate", "workerTemplate")
-                if role in spec["leaderWorkerTemplate"]]  # fmt: skip
-    if document["kind"] == "LLMInferenceService":
-        return [spec["template"]]
-    if document["kind"] == "InferenceService":
-        own = {"minReplicas", "maxReplicas", "deploymentStrategy"}
-        return [{key: value for key, value in spec["predictor"].items() if key not in own}]
-    return []
-
-
-def check(document: dict[str, Any]) -> None:
-    """Validate against the schema of the object's kind, pods against Kubernetes' own."""
-    custom = CUSTOM.get((document["apiVersion"], document["kind"]))
-    if custom:
-        jsonschema.validate(document, schema(custom))
-    else:
-        kubernetes_validate.validate(document, "1.30", strict=True)
-    for pod in pods(document):
-        kubernetes_validate.validate(
-            {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": pod}, "1.30", strict=True
-        )
-
-
-def objects(text: str) -> dict[str, dict[str, Any]]:
-    """Every object by its kind, each checked."""
-    found = {}
-    for document in yaml.safe_load_all(text):
-        check(document)
-        found[f"{document['kind']} {document['metadata']['name']}"] = document
-    return found
-
-
 def engines(found: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
     return [container for document in found.values() for pod in pods(document) for container in pod["containers"]]
-
-
-def of_kind(found: dict[str, dict[str, Any]], kind: str) -> dict[str, Any]:
-    (one,) = (document for document in found.values() if document["kind"] == kind)
-    return one
-
-
-def variables(container: dict[str, Any]) -> dict[str, str]:
-    names = [item["name"] for item in container["env"]]
-    assert len(names) == len(set(names)), "a variable stands twice"
-    return {item["name"]: item["value"] for item in container["env"] if "value" in item}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -178,6 +115,8 @@ def test_nodes_are_found_by_every_label_of_a_card(gpus: str) -> None:
 
 
 SLICE = "H200 MIG 7g.141gb"
+
+
 SHORT = {"max_model_len": 4096, "language_model_only": True}
 
 
@@ -349,104 +288,3 @@ def test_a_pod_waits_for_its_last_answer() -> None:
     done = subprocess.run([sys.executable, "-c", quick], capture_output=True, text=True, timeout=60, check=False)
     server.shutdown()
     assert (done.returncode, Metrics.left) == (0, 0), done.stderr
-
-
-def kustomize(folder: Path) -> str:
-    program = shutil.which("kubectl")
-    if program is None:
-        pytest.skip("there is no kubectl, which brings kustomize")
-    done = subprocess.run([program, "kustomize", str(folder)], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-BASE = """\
-apiVersion: apps/v1
-kind: Deployment
-metadata:
-  name: decode
-  labels: {llm-d.ai/role: decode}
-spec:
-  selector:
-    matchLabels: {llm-d.ai/role: decode}
-  template:
-    metadata:
-      labels: {llm-d.ai/role: decode}
-    spec:
-      serviceAccountName: sa
-      containers:
-        - name: modelserver
-          image: REPLACE_MODEL_SERVER_IMAGE
-          command: []
-          args: []
-          env: []
-          ports: [{name: modelserver, containerPort: 8000, protocol: TCP}]
-          livenessProbe: {httpGet: {path: /health, port: modelserver}}
-          readinessProbe: {httpGet: {path: /v1/models, port: modelserver}}
-          startupProbe: {httpGet: {path: /v1/models, port: modelserver}}
-"""
-"""What llm-d's base holds, in our words: the overlay must meet these names."""
-
-
-@pytest.mark.parametrize("gpus", ["8xH200", "8xMI300X", "2x8xMI300X"])
-def test_the_llm_d_overlay_builds_on_its_base(gpus: str, tmp_path: Path) -> None:
-    answer = planned(gpus)
-    files = emit_files("llm-d", answer, Deployment(namespace="llm"))
-    base = tmp_path / "base"
-    base.mkdir()
-    (base / "kustomization.yaml").write_text("resources: [decode.yaml]\n")
-    (base / "decode.yaml").write_text(BASE)
-    for name, text in files.items():
-        remote = next((line for line in text.splitlines() if "github.com/llm-d" in line and "- https" in line), None)
-        (tmp_path / name).write_text(text.replace(remote.strip(), "- base") if remote else text)
-    found = objects(kustomize(tmp_path))
-    deployment = of_kind(found, "Deployment")
-    assert deployment["metadata"]["namespace"] == "llm"
-    (pod,) = pods(deployment)
-    (container,) = pod["containers"]
-    assert container["name"] == "modelserver"
-    assert container["image"].startswith("vllm/vllm-openai")
-    expected = serve_command(answer, host=ANY_ADDRESS, port=8000, local_replicas=1).engine_args
-    assert container["args"] == list(expected)
-    variables(container)
-    vendor = {"nvidia": "nvidia.com/gpu", "amd": "amd.com/gpu"}[answer.gpus.spec.vendor]
-    assert container["resources"]["limits"] == {vendor: "8"}
-    assert container["readinessProbe"]["httpGet"]["path"] == "/health", "/v1/models asks for the key"
-    assert {"medium": "Memory", "sizeLimit": "16Gi"} in [volume.get("emptyDir") for volume in pod["volumes"]]
-    assert [one["containerPort"] for one in container["ports"]] == [8000]
-    claim = of_kind(found, "PersistentVolumeClaim")["metadata"]["name"]
-    assert {"claimName": claim} in [volume.get("persistentVolumeClaim") for volume in pod["volumes"]]
-    router = yaml.safe_load(files["router.values.yaml"])["router"]
-    (pair,) = router["modelServers"]["matchLabels"].items()
-    assert pair in deployment["spec"]["template"]["metadata"]["labels"].items()
-    plugins = yaml.safe_load(router["epp"]["pluginsCustomConfig"][router["epp"]["pluginsConfigFile"]])
-    declared = {one["type"] for one in plugins["plugins"]}
-    assert {one["pluginRef"] for one in plugins["schedulingProfiles"][0]["plugins"]} <= declared
-    assert ("prefix-cache-affinity-filter" in declared) == (vendor == "nvidia.com/gpu")
-
-
-@pytest.mark.parametrize("gpus", [*ONE_NODE, "2x8xMI300X"])
-def test_production_stack_starts_the_planned_command(gpus: str) -> None:
-    answer = planned(gpus, ONE_NODE.get(gpus, {}))
-    document = yaml.safe_load(emit("production-stack", answer, deployment=Deployment(storage_class="fast")))
-    jsonschema.validate(document, schema("production-stack"))
-    (model,) = document["servingEngineSpec"]["modelSpec"]
-    config = model["vllmConfig"]
-    # What the chart's template makes of it.
-    chart = [model["modelURL"], "--host", "0.0.0.0", "--port", "8000"]
-    chart += ["--tensor-parallel-size", str(config["tensorParallelSize"])]
-    chart += ["--max-model-len", str(config["maxModelLen"]), "--max-num-seqs", str(config["maxNumSeqs"])]
-    chart += ["--gpu-memory-utilization", str(config["gpuMemoryUtilization"]), *config["extraArgs"]]
-    if not config["enablePrefixCaching"]:
-        chart.append("--no-enable-prefix-caching")
-    per_node = 2 if gpus == "8xB200" else 1
-    planned_args = serve_command(answer, host=ANY_ADDRESS, port=8000, local_replicas=per_node).engine_args
-    assert sorted(chart) == sorted(planned_args)
-    assert f"{model['repository']}:{model['tag']}" == emit("dstack", answer).split("image: ")[1].split("\n")[0]
-    assert "HF_HOME" not in variables(model), "the chart sets it"
-    assert model["requestGPU"] == host_gpus(answer)
-
-
-def host_gpus(answer: Plan) -> int:
-    settings = answer.settings
-    return settings.tensor_parallel_size * settings.replicas // answer.gpus.nodes

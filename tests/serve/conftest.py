@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from planner.cli import main
 from planner.serve import Run, StartOrder, launch, list_runs
 from tests.ports import own_port
 
 from .logs import LOGS
+from .machine import Machine
+from .said import Said
 
 SERVER = Path(__file__).parent / "fakes" / "replay_server.py"
 READY_LOG = LOGS / "0.32.0-cpu" / "text-only.log"
@@ -66,3 +69,24 @@ class Fake:
 @pytest.fixture
 def fake() -> Fake:
     return Fake()
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    made = Machine(tmp_path / "machine")
+    made.install("vllm", "0.33.0")
+    made.install("mistral_common", "1.12.0")
+    made.install("transformers", "5.19.0")
+    return made
+
+
+@pytest.fixture
+def m35(capsys: pytest.CaptureFixture[str]) -> object:
+    def call(*words: str) -> Said:
+        capsys.readouterr()
+        code = main(list(words))
+        captured = capsys.readouterr()
+        assert "Traceback (most recent call last):\n  File" not in captured.err
+        return Said(code, captured.out, captured.err)
+
+    return call

@@ -12,7 +12,7 @@ from planner.serve.verification.checks.sanity import next_turn, template_mark, t
 from planner.serve.verification.verifier import selected_checks, verify
 
 from .fakes.openai_server import Made, Spoil, fake_server
-from .test_verifier import PLANNED
+from .verified import PLANNED
 
 Body = dict[str, Any]
 

@@ -7,7 +7,7 @@ import pytest
 from planner.cli import main
 
 from .conftest import Fake
-from .test_run import watch
+from .runs import watch
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from planner.serve.rehearsal.rehearse import rehearse
 from planner.serve.verification.smoke import Expectations
 from tests.ports import own_port
 
-from .test_run import wait_for
+from .runs import wait_for
 
 FAKE = Path(__file__).parent / "fakes" / "fake_engine.py"
 GPU = InstalledEngine(executable=Path("/opt/vllm/bin/vllm"), version="0.33.0")

@@ -14,14 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from planner.cli import main
 from planner.errors import InvalidRequest, LaunchFailed, PlannerError
 from planner.facts.startup import Health, StallLimits, StartupFacts, startup_facts
 from planner.rendering.document import to_json_value
-from planner.serve import Endpoint, Run, StartOrder, attach, follow, follow_async, launch, list_runs
+from planner.serve import Endpoint, StartOrder, attach, follow_async, launch, list_runs
 from planner.serve.log.events import (
     PHASES,
-    Event,
     Healthy,
     PhaseStarted,
     ServerEnded,
@@ -37,16 +35,9 @@ from tests.ports import own_port
 
 from .conftest import Fake, order
 from .logs import REAL
+from .runs import wait_for, watch
 
 EMPTY = Path("/dev/null")
-
-
-def wait_for(condition: object, limit_s: float = 15.0) -> None:
-    assert callable(condition)
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
 
 
 def impatient(monkeypatch: pytest.MonkeyPatch, *, alone_s: float, timeout_s: float) -> None:
@@ -58,13 +49,6 @@ def impatient(monkeypatch: pytest.MonkeyPatch, *, alone_s: float, timeout_s: flo
         history=whole.history,
     )
     monkeypatch.setattr("planner.serve.process.follower.startup_facts", lambda: facts)
-
-
-def watch(run: Run, **options: object) -> list[Event]:
-    return [event for batch in follow(run, poll_s=0.03, **options) for event in batch]  # type: ignore[arg-type]
-
-
-# ---------------------------------------------------------------- the good way
 
 
 def test_a_run_is_a_readable_directory_that_anyone_can_follow(fake: Fake, state: Path) -> None:
@@ -136,9 +120,6 @@ def test_runs_are_found_by_id_beginning_directory_and_latest(fake: Fake, tmp_pat
     assert list_runs() == [] and not home.exists()
 
 
-# ---------------------------------------------------------------- secrets and exposure
-
-
 def test_no_secret_is_ever_written_down(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
     secret = "s3cr3t-" + "x" * 20
     for name in ("VLLM_API_KEY", "HF_TOKEN", "VLLM_SOME_PASSWORD"):
@@ -195,9 +176,6 @@ def test_the_address_comes_from_the_command_or_is_loopback() -> None:
 def test_names_of_tokenizers_are_no_secrets() -> None:
     shown, hidden = split_environment({"VLLM_TOKENIZER": "mistral", "HF_HOME": "/x", "HF_TOKEN": "abc", "EDITOR": "vi"})
     assert shown == {"HF_HOME": "/x", "VLLM_TOKENIZER": "mistral"} and hidden == ["HF_TOKEN"]
-
-
-# ---------------------------------------------------------------- faults
 
 
 def test_a_server_that_never_gets_ready_times_out_with_what_was_last_seen(fake: Fake) -> None:
@@ -279,7 +257,7 @@ def test_killing_the_launcher_at_random_moments_loses_nothing(fake: Fake) -> Non
     outcomes = set()
     window_s = 0.06
     for shot in range(40):
-        if shot % 10 == 9 and "running" not in outcomes:
+        if shot % 5 == 4 and "running" not in outcomes:
             window_s *= 2  # a busy machine needs longer to get anywhere
         child = os.fork()
         if child == 0:
@@ -337,82 +315,3 @@ def test_a_stop_before_the_server_exists_prevents_it(fake: Fake, monkeypatch: py
     os.waitpid(child, 0)
     assert run.status().state == "stopped"
     assert fake.processes() == []
-
-
-# ---------------------------------------------------------------- damage
-
-
-@pytest.mark.parametrize(
-    ("file", "change"),
-    [
-        ("run.json", {"created_at_s": "abc"}),
-        ("run.json", {"created_at_s": 1e300}),
-        ("run.json", {"launcher_pid": None}),
-        ("run.json", {"argv": []}),
-        ("run.json", {"port": "12a"}),
-        ("run.json", {"host": "a b"}),
-        ("process.json", {"pid": None}),
-        ("process.json", {"pid": "12a"}),
-        ("process.json", None),
-        ("exit.json", {"exit_code": "abc"}),
-        ("plan.json", {"kv_cache": {}}),
-    ],
-)
-def test_a_damaged_run_directory_gives_no_traceback(
-    fake: Fake, capsys: pytest.CaptureFixture[str], file: str, change: dict[str, object] | None
-) -> None:
-    run = launch(order([sys.executable, "-c", ""]))
-    watch(run)
-    path = run.directory / file
-    document = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text("{" if change is None else json.dumps(document | change))
-    (run.directory / "exit.json").unlink() if file == "process.json" else None
-    for words in (["runs"], ["runs", "--json"], ["attach", str(run.directory)], ["stop", str(run.directory)]):
-        assert main(words) in (0, 2, 5)
-    said = capsys.readouterr()
-    assert "Traceback" not in said.err
-    assert ("is damaged: its run.json has no usable" in said.err) == (file == "run.json")
-
-
-@pytest.mark.parametrize("text", ["", '{"pid": 12', '{"pid": null}'])
-def test_a_damaged_record_hides_no_server(fake: Fake, text: str) -> None:
-    run = fake.launch(workers=1)
-    watch(run)
-    (run.directory / "process.json").write_text(text)
-    assert run.status().state == "running" and run.listens()
-    with pytest.raises(PlannerError, match="still running"):
-        remove_run(run)
-    run.stop(grace_s=0.2)
-    assert fake.processes() == [] and not run.status().alive
-
-
-def test_what_a_killed_server_and_supervisor_leave_is_no_running_server(
-    fake: Fake, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = fake.launch("never-ready", workers=2)
-    wait_for(run.listens)
-    wait_for(lambda: run.log_path.stat().st_size > 0)
-    process = json.loads((run.directory / "process.json").read_text())
-    os.kill(process["pid"], signal.SIGKILL)
-    os.kill(process["server_pid"], signal.SIGKILL)
-    wait_for(lambda: run.status().remains == 2)
-    assert run.status().state == "lost" and len(fake.processes()) == 2
-    assert main(["diagnose", run.id]) == 5  # its log ends in the middle of a start that went well
-    assert "its server was killed, and its supervisor as well" in " ".join(capsys.readouterr().out.split())
-    assert isinstance(watch(run)[-1], ServerEnded)
-    assert main(["attach", run.id]) == 5  # it does not hang, and clears
-    assert fake.processes() == []
-    assert run.status().state == "failed" and "2 processes are left" in run.status().note
-
-
-def test_the_records_are_the_owner_s_alone(fake: Fake) -> None:
-    old = os.umask(0o022)
-    try:
-        run = fake.launch()
-    finally:
-        os.umask(old)
-    watch(run)
-    run.stop(grace_s=1.0)
-    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in run.directory.iterdir() if path.is_file()}
-    assert {"process.json", "exit.json"} <= modes.keys()
-    assert {name: mode for name, mode in modes.items() if mode != 0o600} == {}

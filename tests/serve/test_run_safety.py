@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import shutil
 import stat
-import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -21,35 +16,15 @@ from hypothesis import strategies as st
 from planner.cli import main
 from planner.errors import PlannerError, UnsafePath
 from planner.serve import Run, attach, launch, list_runs
-from planner.serve.process.ending import find_strays
-from planner.serve.process.endpoint import Endpoint
 from planner.serve.process.follower import follow
 from planner.serve.process.record import RunRecord
 from planner.serve.process.runs import place_run
-from planner.serve.process.sessions import lives
-from planner.serve.process.supervisor import Supervisor
-from planner.serve.start_report import report_start
-from planner.state import append_records, make_private, read_records, runs_dir, state_dir, write_json
-from tests.ports import own_port
+from planner.state import append_records, make_private, runs_dir, state_dir, write_json
 
 from .conftest import Fake, order
+from .runs import ready, record
 
-ROOT = Path(__file__).parents[2]
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 15.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.02)
-
-
-def ready(fake: Fake, **options: Any) -> Run:
-    run = fake.launch(**options)
-    for _ in follow(run, poll_s=0.03):
-        pass
-    return run
 
 
 def ended() -> Run:
@@ -77,17 +52,6 @@ def change(run: Run, **entries: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | entries))
 
 
-def record(**entries: Any) -> RunRecord:
-    made = {
-        "id": "2026-1", "created_at_s": 1.0, "target": "local", "endpoint": Endpoint(host="127.0.0.1", port=1),
-        "argv": ("x",), "launcher_pid": 1, "launcher_start_ticks": 1,
-    }  # fmt: skip
-    return RunRecord(**(made | entries))
-
-
-# ---------------------------------------------------------------- nothing in a run directory is run
-
-
 @pytest.mark.parametrize("target", ["local", "cuda"])
 def test_no_word_of_a_run_directory_is_ever_run(fake: Fake, tmp_path: Path, target: str) -> None:
     run = ready(fake)
@@ -109,7 +73,7 @@ def test_what_is_started_reaches_the_supervisor_without_a_file(fake: Fake) -> No
 def test_a_container_is_named_by_its_run_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
     run = place_run(record(target="cuda"), {}, directory=None)
-    monkeypatch.setattr("planner.serve.process.run.subprocess.run", lambda argv, **_: asked.append(argv))
+    monkeypatch.setattr("planner.serve.process.run.ask_program", lambda argv, **_: asked.append(argv))
     change(run, container="somebody-elses-database")
     Run(run.directory)._docker("stop", wait_s=1)
     assert asked == [["docker", "stop", "m35-2026-1"]]
@@ -158,9 +122,6 @@ def test_a_record_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     made = record(history_key="k", target="rocm")
     made.write(folder)
     assert RunRecord.read(folder) == made
-
-
-# ---------------------------------------------------------------- another user's, or open to others
 
 
 def test_a_directory_that_others_may_write_is_refused(fake: Fake, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,9 +182,6 @@ def test_an_older_folder_that_others_may_read_is_closed() -> None:
     assert stat.S_IMODE(state_dir().stat().st_mode) == 0o700
 
 
-# ---------------------------------------------------------------- links, pipes, depth
-
-
 @pytest.mark.parametrize("name", ["run.json", "process.json", "exit.json", "server.log", "events.jsonl", "plan.json"])
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder", "depth"])
 def test_a_file_that_is_no_plain_file_is_never_followed(
@@ -277,130 +235,3 @@ def test_removing_a_copy_leaves_the_original_s_link(tmp_path: Path) -> None:
 def test_names_that_no_file_can_have(name: str) -> None:
     for words in (["stop"], ["attach"], ["diagnose"], ["runs", "--remove"], ["verify", "--run"]):
         assert main([*words, name]) == 2
-
-
-# ---------------------------------------------------------------- stopping when nothing else works
-
-
-def no_room(*_: object, **__: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def test_a_full_disk_keeps_no_server_alive(
-    fake: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = ready(fake, workers=1)
-    pid = run.status().pid
-    assert pid is not None
-    monkeypatch.setattr("planner.serve.process.run.write_atomic", no_room)
-    monkeypatch.setattr("planner.serve.process.run.write_json", no_room)
-    assert main(["stop", "--grace", "1"]) == 0
-    said = capsys.readouterr()
-    assert fake.processes() == [] and not lives(pid)
-    assert f"{run.id}  killed" in said.out and "could not be recorded: no space left on device" in said.err
-
-
-def test_the_signal_comes_before_the_mark(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = ready(fake)
-    pid = run.status().pid
-    assert pid is not None
-
-    def hang(*_: object) -> None:
-        # A file system that does not answer: by then the server must be going.
-        wait_for(lambda: not fake.processes())
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr("planner.serve.process.run.write_atomic", hang)
-    assert run.stop(grace_s=5).how == "terminated"
-
-
-def test_a_supervisor_that_cannot_write_ends_what_it_started(fake: Fake) -> None:
-    run = place_run(record(), {}, directory=None)
-    spawn = {"argv": [*fake.argv(workers=1), "--host", "127.0.0.1", "--port", "0"], "cwd": "/", "cleanup": [],
-             "scratch": [], "end_with": None}  # fmt: skip
-    child = os.fork()
-    if child == 0:
-        os.setsid()
-        supervisor = Supervisor(run.directory, spawn)
-        announce = supervisor.announce
-
-        def then_no_room(server: int | None = None) -> None:
-            announce(server)
-            supervisor._write = no_room  # type: ignore[method-assign]
-
-        supervisor.announce = then_no_room  # type: ignore[method-assign]
-        os._exit(supervisor.run())
-    wait_for(lambda: len(fake.processes()) == 2)
-    assert run.stop(grace_s=5).how == "terminated"
-    os.waitpid(child, 0)
-    assert fake.processes() == []
-
-
-def test_a_server_whose_run_directory_was_deleted_is_found_and_stopped(
-    fake: Fake, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = ready(fake, workers=1)
-    shutil.rmtree(run.directory)
-    assert [stray.id for stray in find_strays() if stray.is_listed] == [run.id]
-    assert main(["runs"]) == 0
-    assert f"`m35-plan stop {run.id}`" in capsys.readouterr().err
-    assert main(["stop", run.id, "--grace", "1"]) == 0
-    assert fake.processes() == [] and not any(stray.is_listed for stray in find_strays())
-
-
-def test_all_are_stopped_although_nothing_can_be_said(fake: Fake) -> None:
-    runs = [ready(fake) for _ in range(2)]
-    for redirect, code in ((">/dev/full", 1), (">&- 2>&- <&-", 0)):
-        script = f"exec {sys.executable} -m planner stop --all --grace 1 {redirect}"
-        done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, check=False, timeout=60)
-        assert done.returncode == code and b"Traceback" not in done.stderr
-        assert fake.processes() == [] and not any(run.status().alive for run in runs)
-        runs = [ready(fake)]
-
-
-def test_a_launch_with_closed_streams_starts(fake: Fake) -> None:
-    words = f"launch --detach --no-check --port {own_port()} -- {' '.join(fake.argv())} >&- 2>&- <&-"
-    script = f"exec {sys.executable} -m planner {words}"
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, check=False, timeout=60)
-    assert done.returncode == 0
-    wait_for(lambda: fake.processes())
-    [run] = list_runs()
-    assert run.stop(grace_s=1).how == "terminated"
-    assert fake.processes() == []
-
-
-def test_a_deleted_working_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Fake) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    gone.rmdir()
-    try:
-        assert main(["launch", "--no-check", "--", *fake.argv()]) == 5
-        assert main(["runs"]) == 0
-    finally:
-        os.chdir("/")
-    assert fake.processes() == []
-
-
-def test_a_start_is_reported_although_the_report_cannot_be_kept(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = ready(fake)
-    monkeypatch.setattr("planner.serve.start_report.write_json", no_room)
-    assert report_start(run).outcome == "open"
-    assert read_records(run.events_path)
-
-
-def test_diagnose_of_a_closed_stdin_is_said() -> None:
-    script = f"{sys.executable} -m planner diagnose - <&-"
-    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-
-
-def test_damaged_records_of_starts_are_told(fake: Fake, state: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = fake.launch()
-    assert main(["attach", run.id]) == 0
-    for path in (state / "history.jsonl", run.events_path):
-        path.write_text("{no json\n" + path.read_text())
-    capsys.readouterr()
-    assert main(["attach", run.id]) == 0
-    said = capsys.readouterr().err
-    assert "line 1 of `history.jsonl`" in said and "line 1 of `events.jsonl`" in said

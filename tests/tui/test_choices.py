@@ -13,8 +13,9 @@ from tui.widgets.table import Table
 from tui.wizard import Step
 
 from . import stage
+from .standing import answer, step
 from .test_load import faster
-from .test_steps import TWO_H200, answer, step
+from .test_steps import TWO_H200
 from .world import app_at, backend, text_of, typed, until
 
 
