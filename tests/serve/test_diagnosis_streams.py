@@ -221,3 +221,20 @@ def test_what_is_said_again_once_the_server_runs_is_a_cause_then() -> None:
     said = f"{LOGGED}{REFUSED}\n"
     assert diagnose(LOADING + said.encode() + READY[len(LOADING) :]).code == "none"
     assert diagnose(LOADING + said.encode() + READY[len(LOADING) :] + said.encode()).code == "no-kv-memory"
+
+
+def test_what_ray_s_own_code_says_calmly_is_not_a_cause() -> None:
+    said = "core_worker.cc:496: Failed to register worker to Raylet: IOError"
+    heads = {letter: f"[2025-02-19 13:33:40,672 {letter} 15244 15244] {said}\n" for letter in "DIWEC"}
+    assert [letter for letter, text in heads.items() if diagnose(text.encode()).code == "ray-connection"] == ["E", "C"]
+
+
+def test_a_volume_that_a_refused_pod_lost_is_not_why_it_was_refused() -> None:
+    refused = "Warning  UnexpectedAdmissionError  9m  kubelet  Allocate failed due to no healthy devices present, which is unexpected\n"
+    gone = 'Warning  FailedMount  9m  kubelet  MountVolume.SetUp failed for volume "x" : object "m35"/"kube-root-ca.crt" not registered\n'
+    assert diagnose((refused + gone).encode()).code == "unschedulable"
+
+
+def test_a_task_that_ended_does_not_hide_why_its_container_did_not_start() -> None:
+    plugin = "slurmstepd: error: pyxis: seccomp filter failed: Function not implemented\n"
+    assert diagnose(f"{plugin}srun: error: n1: task 0: Exited with exit code 1\n".encode()).code == "container-setup"

@@ -36,9 +36,10 @@ _NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-
 _OTHERS = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z?\]?(?: - |:? +)\[?(?:DEBUG|INFO|WARN|WARNING)\]?(?: - |:? )"
     r"| *(?:DEBUG|INFO|WARN) +[\w.:]+: "
-    r"|[\w.-]+:\d+:\d+ \[\d+\] (?:NCCL|RCCL) INFO )"
+    r"|[\w.-]+:\d+:\d+ \[\d+\] (?:NCCL|RCCL) INFO "
+    r"|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [DIW] \d+ \d+\] )"
 )
-"""Heads of other loggers and of NCCL's, where they are calm; they stay in the text."""
+"""Heads of other loggers, of NCCL's and of Ray's, where they are calm; they stay in the text."""
 _LETTERS = {"D": "DEBUG", "I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 
 
