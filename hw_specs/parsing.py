@@ -25,6 +25,8 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 """Byte order marks in an order in which none is the beginning of a later one."""
+LOOKED_AT_BYTES = 512
+"""Of the beginning, where no mark says how a text is written."""
 
 
 class BadJson(ValueError):
@@ -36,7 +38,7 @@ class BadYaml(ValueError):
 
 
 def decoded(data: bytes, *, errors: str = "strict") -> str:
-    """Return `data` as text, by its byte order mark, else as UTF-8.
+    """Return `data` as text, by its byte order mark or its zeros, else as UTF-8.
 
     >>> decoded(b"\\xff\\xfea\\x00"), decoded(b"\\xef\\xbb\\xbfa")
     ('a', 'a')
@@ -44,8 +46,23 @@ def decoded(data: bytes, *, errors: str = "strict") -> str:
     Raises:
         UnicodeDecodeError: for bytes that are not text, unless `errors` is ``replace``.
     """
-    codec = next((codec for mark, codec in BYTE_ORDER_MARKS if data.startswith(mark)), "utf-8")
-    return data.decode(codec, errors)
+    codec = next((codec for mark, codec in BYTE_ORDER_MARKS if data.startswith(mark)), "")
+    return data.decode(codec or unmarked_codec(data[:LOOKED_AT_BYTES]) or "utf-8", errors)
+
+
+def unmarked_codec(head: bytes) -> str:
+    """Return the codec of text in two bytes a character that begins without a mark; empty for any other text.
+
+    Latin letters, digits and line ends have a zero in the same half of each pair, and UTF-8 text holds none.
+
+    >>> unmarked_codec(b"a\\x00b\\x00\\n\\x00"), unmarked_codec(b"\\x00a\\x00b"), unmarked_codec(b"ab\\x00")
+    ('utf-16-le', 'utf-16-be', '')
+    """
+    pairs = len(head) // 2
+    first, second = head[: 2 * pairs : 2].count(0), head[1 : 2 * pairs : 2].count(0)
+    if pairs and not first and 2 * second > pairs:
+        return "utf-16-le"
+    return "utf-16-be" if pairs and not second and 2 * first > pairs else ""
 
 
 def parse_json(text: str | bytes, *, constants: bool = False) -> Any:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from hw_specs.errors import M35Error, reason_of, shown
-from hw_specs.parsing import BYTE_ORDER_MARKS, decoded
+from hw_specs.parsing import BYTE_ORDER_MARKS, LOOKED_AT_BYTES, decoded, unmarked_codec
 
 STDIN = "-"
 """What people write for standard input."""
@@ -37,6 +37,19 @@ STREAM_LIMIT_S = 600.0
 
 ANNOUNCED_S = 2.0
 """A longer wait is reported."""
+
+
+PACKED = (
+    (0, b"\x1f\x8b", "gzip", "zcat"),
+    (0, b"\x28\xb5\x2f\xfd", "zstd", "zstdcat"),
+    (0, b"\xfd7zXZ\x00", "xz", "xzcat"),
+    (0, b"BZh", "bzip2", "bzcat"),
+    (0, b"\x04\x22\x4d\x18", "lz4", "lz4cat"),
+    (0, b"PK\x03\x04", "zip", "unzip -p"),
+    (0, b"7z\xbc\xaf\x27\x1c", "7-Zip", "7z x -so"),
+    (257, b"ustar", "tar", "tar -xOf"),
+)
+"""Where the mark of a packed file stands, the mark, its name, and what prints the content."""
 
 
 _GIVEN = r"/dev/(?:stdin|fd/(\d+))|/proc/(?:self|thread-self|(?P<pid>\d+))/fd/(?P<fd>\d+)"
@@ -82,14 +95,20 @@ def read_text(source: Path | str, *, most_bytes: int = DOCUMENT_BYTES, errors: s
     Raises:
         UnreadableInput: as :func:`read_bytes` does, and for bytes that are not text unless `errors` is ``replace``.
     """
+    data = read_bytes(source, most_bytes=most_bytes)
+    _refuse_packed(str(source), data[:LOOKED_AT_BYTES])
     try:
-        return decoded(read_bytes(source, most_bytes=most_bytes), errors=errors)
+        return decoded(data, errors=errors)
     except UnicodeDecodeError as error:
         raise UnreadableInput(str(source), f"it is not text: byte {error.start:,} is not {error.encoding}") from None
 
 
 def open_input(
-    source: Path | str, *, limit_s: float = PIPE_LIMIT_S, on_wait: Callable[[], None] | None = None
+    source: Path | str,
+    *,
+    limit_s: float = PIPE_LIMIT_S,
+    on_wait: Callable[[], None] | None = None,
+    as_log: bool = False,
 ) -> InputFile:
     """Open a file, a pipe that this process was given, or standard input for ``-``.
 
@@ -97,6 +116,8 @@ def open_input(
         source: what a person named.
         limit_s: seconds that a pipe may take to its end. With `on_wait` reading ends there, without an error.
         on_wait: called once where reading takes longer than a moment.
+        as_log: read a plain file to the end that it has now, which may be far before the one that a writer makes of it,
+            and pass over its holes, as a rotated log has them.
 
     Raises:
         UnreadableInput: when it cannot be opened or is something else; reading raises it, too.
@@ -114,7 +135,8 @@ def open_input(
         raise
     # A person who types needs no limit: the end is one key away.
     endless = stat.S_ISCHR(kind.st_mode) and os.isatty(descriptor)
-    raw = _Raw(name, descriptor, limit_s=math.inf if endless else limit_s, on_wait=on_wait)
+    most = kind.st_size if as_log and stat.S_ISREG(kind.st_mode) and kind.st_size else None
+    raw = _Raw(name, descriptor, limit_s=math.inf if endless else limit_s, on_wait=on_wait, end=most)
     return InputFile(raw)
 
 
@@ -131,11 +153,17 @@ class InputFile(io.BufferedReader):
         return self._source.was_cut
 
     def as_utf8(self) -> BinaryIO:
-        """Return the rest of this file in UTF-8, without a byte order mark."""
-        head = self.peek(4)[:4]
+        """Return the rest of this file in UTF-8, without a byte order mark.
+
+        Raises:
+            UnreadableInput: for a packed file.
+        """
+        head = self.peek(LOOKED_AT_BYTES)[:LOOKED_AT_BYTES]
+        _refuse_packed(self._source.path, head)
         mark, codec = next(((mark, codec) for mark, codec in BYTE_ORDER_MARKS if head.startswith(mark)), (b"", ""))
         if codec == "utf-8-sig":
             self.read(len(mark))
+        codec = codec or unmarked_codec(head)
         if codec in ("", "utf-8-sig"):
             return cast("BinaryIO", self)
         return cast("BinaryIO", codecs.EncodedFile(cast("Any", self), "utf-8", codec, errors="replace"))
@@ -144,8 +172,11 @@ class InputFile(io.BufferedReader):
 class _Raw(io.RawIOBase):
     """A descriptor that is read within a limit of time."""
 
-    def __init__(self, name: str, descriptor: int, *, limit_s: float, on_wait: Callable[[], None] | None) -> None:
-        self._path = name
+    def __init__(
+        self, name: str, descriptor: int, *, limit_s: float, on_wait: Callable[[], None] | None, end: int | None
+    ) -> None:
+        self.path = name
+        self._end = end
         self._descriptor = descriptor
         self._limit_s = limit_s
         self._on_wait = on_wait
@@ -171,23 +202,45 @@ class _Raw(io.RawIOBase):
                 self._on_wait()
             if passed > self._limit_s:
                 if self._on_wait is None:
-                    raise UnreadableInput(self._path, f"it did not end within {self._limit_s:.0f} s")
+                    raise UnreadableInput(self.path, f"it did not end within {self._limit_s:.0f} s")
                 self.was_cut = True
                 return 0
             wait_s = min(self._limit_s - passed, 3600.0) if self._told else ANNOUNCED_S
             if not self._poll.poll(max(50.0, wait_s * 1000)):
                 continue
             try:
-                return os.readv(self._descriptor, [buffer])
+                return os.readv(self._descriptor, [memoryview(buffer)[: self._room(len(buffer))]])
             except BlockingIOError:
                 time.sleep(0.05)
             except OSError as error:
-                raise UnreadableInput(self._path, _reason(error)) from None
+                raise UnreadableInput(self.path, _reason(error)) from None
+
+    def _room(self, wanted: int) -> int:
+        """How many bytes of the next data may be read, its hole before it left out; 0 at the end."""
+        if self._end is None:
+            return wanted
+        at = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        try:
+            at = os.lseek(self._descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            # There is none behind it; other errors come from file systems that know no holes.
+            at = self._end if error.errno == errno.ENXIO else at
+        return max(0, min(wanted, self._end - at))
 
     def close(self) -> None:
         if not self.closed:
             os.close(self._descriptor)
         super().close()
+
+
+def _refuse_packed(name: str, head: bytes) -> None:
+    """Raise for a packed file, whose text nothing here can see."""
+    for at, mark, kind, prints in PACKED:
+        if head[at : at + len(mark)] == mark:
+            said = shown(name, characters=120)
+            hint = f"`{prints} {said}` prints what is in it, and `-` reads that from standard input"
+            hint = hint if name != STDIN else f"unpack it on its way: `| {prints} |`"
+            raise UnreadableInput(name, f"it is packed ({kind})", hint=hint)
 
 
 def _descriptor(name: str) -> tuple[int, bool]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -51,6 +53,8 @@ def command(
     measured before it failed. Exit code 0: nothing failed, 5: a failure, named or not.
     """
     plan = planned_here(gpus, gpu_memory, settings) if gpus is not None else None
+    if not logs and _is_fed():
+        say("note", "standard input is not read, and the latest run is judged: `-` reads standard input")
     found = _together(logs, plan, exit_code) if len(logs) > 1 else _one(logs[0] if logs else "latest", plan, exit_code)
     if as_json:
         write_document(found)
@@ -126,11 +130,20 @@ def _excerpt(name: str) -> LogExcerpt:
     def tell() -> None:
         say("note", f"reading `{shown(name)}` to its end, {minutes} minutes at most")
 
-    with open_input(name, limit_s=STREAM_LIMIT_S, on_wait=tell) as file:
+    with open_input(name, limit_s=STREAM_LIMIT_S, on_wait=tell, as_log=True) as file:
         excerpt = read_excerpt(file.as_utf8())
         if file.was_cut:
             say("warning", f"`{shown(name)}` did not end within {minutes} minutes: what came by then is judged")
     return excerpt
+
+
+def _is_fed() -> bool:
+    """Whether a file or a program is at the other end of standard input."""
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:
+        return False
+    return stat.S_ISREG(mode) or stat.S_ISFIFO(mode)
 
 
 def is_there(path: Path) -> bool:
