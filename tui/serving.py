@@ -18,6 +18,8 @@ from tui import news
 KEPT_S = 3600.0
 """How much of the past is kept; how much of it is shown is the user's choice."""
 SPAN_S = 600
+KEPT_FORECASTS = 16
+"""The load of a server that is watched for long changes thousands of times."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +41,7 @@ class Serving:
     span_s: int = SPAN_S
     """How much of it is shown."""
     forecasts: tuple[tuple[Workload, SpeedForecast | M35Error], ...] = ()
-    """What was forecast for the loads that were seen."""
+    """What was forecast for the loads that were seen last."""
     trouble: str = ""
     """Why the server cannot be reached."""
     turns: tuple[Turn, ...] = ()
@@ -114,7 +116,8 @@ def take(serving: Serving, heard: news.News) -> Serving:
         case news.MetricsRead():
             return _looked(serving, heard)
         case news.Forecasted(workload=workload, forecast=forecast):
-            return replace(serving, forecasts=(*serving.forecasts, (workload, forecast)), forecasting=False)
+            forecasts = (*serving.forecasts, (workload, forecast))[-KEPT_FORECASTS:]
+            return replace(serving, forecasts=forecasts, forecasting=False)
         case news.ForecastBegun():
             return replace(serving, forecasting=True)
         case news.ViewChosen(view=view):

@@ -15,6 +15,7 @@ from planner.serve.process.progress import (
     StartView,
     count,
     duration,
+    quiet_words,
     seconds_after,
     stall_words,
 )
@@ -62,6 +63,7 @@ class StartDisplay:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = 0
         self._step = (-1, "")
+        self._quiet_in = ""
 
     def show(self, events: Iterable[Event], *, at_s: float) -> None:
         """Take in `events` seen `at_s` seconds after the launch and bring the display up to date."""
@@ -76,12 +78,18 @@ class StartDisplay:
         self._late = False
         if self._live:
             self._draw(at_s)
+        elif self._quiet_in != self._progress.phase and (said := quiet_words(self._progress.view(at_s=at_s))):
+            # Once a phase: in a pipe nothing takes a line back.
+            self._quiet_in = self._progress.phase
+            narrate(f"{at_s:8.1f} s  {said}")
 
     def _draw(self, at_s: float) -> None:
         view = self._progress.view(at_s=at_s)
         lines = [phase_line(row) for row in view.phases if row.state != "skipped"] + [closing_line(view)]
         if view.stall is not None:
             lines += paragraph(stall_words(view.stall, view), rest="    ").split("\n")
+        elif view.quiet_s is not None:
+            lines += paragraph(quiet_words(view), rest="    ").split("\n")
         redraw(lines, over=self._drawn)
         self._drawn = len(lines)
 

@@ -17,6 +17,14 @@ class StallLimits(Origin):
     ready: float
 
 
+class Quiet(Origin):
+    """When a start that says nothing new is told of."""
+
+    times_usual: float
+    least_s: float
+    share_of_limit: float
+
+
 class Health(Origin):
     """When a server whose log cannot be read counts as ready, and how long one request may take."""
 
@@ -34,6 +42,7 @@ class StartupFacts(Record):
     """The whole file."""
 
     stall_limit_s: StallLimits
+    quiet: Quiet
     health: Health
     history: History
 

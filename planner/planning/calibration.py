@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from planner.memory.rank import Calibration
-from planner.planning.question import Question
+from planner.planning.question import Question, resolved_method
 from planner.settings import Settings
 
 SHAPING = ("lora", "cudagraph_mode", "cudagraph_capture_sizes", "max_cudagraph_capture_size")
@@ -25,8 +25,12 @@ def pick_calibration(question: Question, settings: Settings) -> Calibration | No
             continue
         if (record.tensor_parallel_size, record.pipeline_parallel_size) != settings.layout.split:
             continue
+        # A start that was kept before there were methods had the model's own draft.
+        method = record.spec_method
+        if method is None and question.request.spec_model is None:
+            method = resolved_method(question.model, None, record.num_speculative_tokens)
         graphs_alike = _told_alike(record, settings) and (
-            record.max_num_seqs, record.enforce_eager, record.num_speculative_tokens, record.spec_method
+            record.max_num_seqs, record.enforce_eager, record.num_speculative_tokens, method
         ) == (
             settings.max_num_seqs, settings.enforce_eager, settings.num_speculative_tokens, settings.spec_method
         )  # fmt: skip

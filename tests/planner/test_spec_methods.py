@@ -12,6 +12,7 @@ from hw_specs import parse_gpus
 from planner import PlanRequest, plan
 from planner.errors import InvalidRequest, UnreadableCheckpoint
 from planner.facts.drafts import draft_facts
+from planner.memory.rank import Calibration
 from planner.planning.request import SETTINGS
 from planner.rendering.argv import draft_method, draft_settings, read_command
 from planner.rendering.command import serve_command
@@ -151,3 +152,30 @@ def test_no_step_is_made_ahead_of_a_lookup_that_needs_its_tokens(version: str, m
     step, waits = step_model_for(looked), step_model_for(told)
     assert not waits.profile.async_scheduling
     assert (waits.profile.step_s > step.profile.step_s) is ahead
+
+
+@pytest.mark.parametrize(
+    ("kept", "planned", "alike"),
+    [
+        (None, None, True),
+        ("eagle", None, True),
+        ("ngram", None, False),
+        (None, "ngram", False),
+        ("ngram", "ngram", True),
+    ],
+)
+def test_a_kept_start_without_a_method_had_the_model_s_own_draft(kept: str | None, planned: Any, alike: bool) -> None:
+    """Starts were kept before there were methods."""
+    request = PlanRequest(gpus=GPUS, num_speculative_tokens=3, spec_method=planned)
+    answer = plan(request)
+    settings = answer.settings
+    record = Calibration(
+        model=answer.model.name, gpu=answer.gpus.spec.id, vllm_version=answer.vllm_version, spec_method=kept,
+        tensor_parallel_size=settings.tensor_parallel_size, pipeline_parallel_size=settings.pipeline_parallel_size,
+        terms={"graphs": 123_456_789}, run="r",
+        **{name: getattr(settings, name) for name in (
+            "max_num_seqs", "max_num_batched_tokens", "language_model_only", "enforce_eager", "num_speculative_tokens"
+        )},
+    )  # fmt: skip
+    again = plan(replace(request, calibrations=(record,)))
+    assert (123_456_789 in [line.bytes for line in again.ledger.lines if line.name == "graphs"]) is alike

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planner import plan
+from planner import Workload, plan
 from planner.errors import PlannerError
 from planner.serve import Failure, StartOrder, StartReport
 from planner.serve.check import CheckResult
@@ -66,6 +66,14 @@ def test_a_load_is_forecast_once_and_one_at_a_time() -> None:
     done = news.Forecasted(*wanted, PlannerError("none"))
     assert serving.take(serving.take(known, news.ForecastBegun()), done).to_forecast is None
     assert served(*LOOKS).to_forecast is None, "without a plan nothing can be forecast"
+
+
+def test_a_long_watch_keeps_the_forecasts_of_the_last_loads() -> None:
+    planned, state = plan(request()), served(*LOOKS)
+    loads = [Workload(prompt_tokens=count, output_tokens=8, concurrency=1) for count in range(1, 100)]
+    for load in loads:
+        state = serving.take(state, news.Forecasted(planned, load, PlannerError("none")))
+    assert [load for load, _ in state.forecasts] == loads[-serving.KEPT_FORECASTS :]
 
 
 def test_another_start_keeps_the_checks_and_what_is_started_and_drops_the_cures() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from textual.content import Content
 
-from planner.serve.process.progress import PhaseView, StartView, count, duration, stall_words
+from planner.serve.process.progress import PhaseView, StartView, count, duration, quiet_words, stall_words
 from tui.widgets.columns import fit
 
 MARKS = {"done": "✓", "now": "●", "next": "○", "skipped": "–"}
@@ -51,7 +51,8 @@ def phase_lines(
         lines.append(
             Content.assemble((left, style), (bar, "$accent"), " ", (fit(right, room, right=True), "$secondary"))
         )
-    waits = textwrap.wrap(stall_words(view.stall, view), width) if view.stall is not None and not failed else []
+    news = stall_words(view.stall, view) if view.stall is not None else quiet_words(view)
+    waits = textwrap.wrap(news, width) if not failed else []
     return [*lines, _ready(view, width, failed=failed), *(Content.styled(text, "$text-warning") for text in waits)]
 
 

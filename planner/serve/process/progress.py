@@ -63,6 +63,8 @@ class StartView:
     """How many the estimate rests on."""
     stall: StallSeen | None = None
     """What the start says again and again while nothing moves."""
+    quiet_s: float | None = None
+    """How long nothing moved, where that is longer than a start of this kind is quiet; a stall says more."""
 
 
 def expected_durations(history: Sequence[Mapping[str, Any]], key: str) -> tuple[dict[str, float], int]:
@@ -116,14 +118,17 @@ class StartProgress:
     """The newest value of every figure."""
     stall: StallSeen | None = None
     """The newest wait, until something moves."""
+    moved_s: float = 0.0
+    """When a phase began last, or a bar moved."""
 
     def after(self, events: Iterable[Event], *, at_s: float) -> StartProgress:
         """Return the state once `events`, seen `at_s` seconds after the launch, are taken in."""
         began_s, bars, figures, over_s = dict(self.began_s), dict(self.bars), dict(self.figures), self.over_s
-        current, stall = PHASES.index(self.phase), self.stall
+        current, stall, moved_s = PHASES.index(self.phase), self.stall, self.moved_s
         for event in events:
             if isinstance(event, (StallSeen, PhaseStarted, Progress)):
                 stall = event if isinstance(event, StallSeen) else None
+                moved_s = moved_s if isinstance(event, StallSeen) else at_s
             if isinstance(event, PhaseStarted):
                 if event.phase in ENDINGS or event.phase == PHASES[-1]:
                     over_s = at_s if over_s is None else over_s
@@ -134,7 +139,10 @@ class StartProgress:
                 bars[event.phase] = event
             elif isinstance(event, Figure):
                 figures[event.name] = event.value
-        return replace(self, began_s=began_s, bars=bars, figures=figures, over_s=over_s, stall=stall)
+        return replace(
+            self, began_s=began_s, bars=bars, figures=figures, over_s=over_s, stall=stall,
+            moved_s=moved_s,
+        )  # fmt: skip
 
     @property
     def phase(self) -> str:
@@ -179,7 +187,16 @@ class StartProgress:
             remaining_s=0.0 if over else self._remaining(rows[current]),
             earlier_starts=self.earlier_starts,
             stall=self.stall,
+            quiet_s=None if over or self.stall is not None else self._quiet(at_s),
         )
+
+    def _quiet(self, at_s: float) -> float | None:
+        facts, usual_s = startup_facts(), self.expected_s.get(self.phase)
+        limit_s = facts.quiet.share_of_limit * getattr(facts.stall_limit_s, self.phase)
+        if usual_s:
+            limit_s = min(limit_s, max(facts.quiet.least_s, facts.quiet.times_usual * usual_s))
+        waited_s = at_s - self.moved_s
+        return waited_s if self.over_s is None and waited_s > limit_s else None
 
     def _end_of(self, index: int, at_s: float) -> float:
         later = [self.began_s[phase] for phase in PHASES[index + 1 :] if phase in self.began_s]
@@ -221,12 +238,29 @@ def stall_words(stall: StallSeen, view: StartView) -> str:
         row for row in view.phases if row.state in ("now", "done") and row.elapsed_s is not None
     )
     waited = f" for {duration(stall.waited_s)}" if stall.waited_s else ""
-    usual = (
-        f"it usually takes {duration(phase.expected_s)} here"
-        if phase.expected_s
-        else "no earlier start tells how long it takes"
+    return (
+        f"waits{waited} in {phase.title} ({_usual(phase)}); if it goes on, {stall.code}: {causes()[stall.code].title}"
     )
-    return f"waits{waited} in {phase.title} ({usual}); if it goes on, {stall.code}: {causes()[stall.code].title}"
+
+
+def quiet_words(view: StartView) -> str:
+    """Return how long a start says nothing new, in which phase, and how long that usually takes; empty where it moves.
+
+    What it waits for no line tells, so that only where to look is said.
+    """
+    phase = next((row for row in view.phases if row.state == "now"), None)
+    if view.quiet_s is None or phase is None:
+        return ""
+    return (
+        f"nothing new for {duration(view.quiet_s)} in {phase.title} ({_usual(phase)}): it may hang; the last lines of "
+        "its log tell what it is at, `py-spy dump --pid` where"
+    )
+
+
+def _usual(phase: PhaseView) -> str:
+    if phase.expected_s:
+        return f"it usually takes {duration(phase.expected_s)} here"
+    return "no earlier start tells how long it takes"
 
 
 def count(view: PhaseView) -> str:
