@@ -123,7 +123,10 @@ class Cause(Record):
     exceptions: tuple[FailureLine, ...] = ()
     """What a root exception begins with that speaks for the cause where no line and no place does."""
     places: tuple[str, ...] = ()
-    """Parts of a source file's path; an exception raised there that nothing names speaks for the cause, weakly."""
+    """Parts of a source file's path, with ``:function`` behind it; an exception raised there that nothing names speaks
+    for the cause, weakly."""
+    claims: tuple[str, ...] = ()
+    """Words of other causes' lines that speak for this one where one of its places raised them."""
     elsewhere: tuple[str, ...] = ()
     """Parts of a path of vLLM's or of a checkpoint's code: raised there, the same words are about something else."""
     last_words: tuple[str, ...] = ()

@@ -324,7 +324,7 @@ def test_what_a_checkpoint_s_own_code_asks_for_is_its_fault() -> None:
     wrong = (
         "ImportError: cannot import name 'x' from 'transformers.pytorch_utils' (/usr/lib/transformers/pytorch_utils.py)"
     )
-    for own, code in ((f"{frame}\n    from transformers import x\n", "remote-code"), ("", "unknown-architecture")):
+    for own, code in ((f"{frame}\n    from transformers import x\n", "remote-code"), ("", "missing-package")):
         log = f"{ENGINE}Traceback (most recent call last):\n{own}{wrong}\n"
         assert diagnose(log.encode()).code == code
 

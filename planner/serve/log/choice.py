@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from planner.facts.log_lines import Cause
 from planner.serve.log.causes import cause_of_signal, causes, signal_of
 from planner.serve.log.events import (
     ENDINGS,
@@ -24,8 +23,9 @@ from planner.serve.log.events import (
     TimedOut,
     TracebackSeen,
 )
+from planner.serve.log.frames import Frame, frames_of
 from planner.serve.log.patterns import log_patterns
-from planner.serve.log.places import Frame, cause_of_frames, frames_of, is_defect, raiser_of
+from planner.serve.log.places import cause_of_frames, claimed, is_defect, raiser_of
 
 _OOM_BY_PHASE = {"load": "load", "profile": "profile", "ready": "serve"}
 _PHASE_UNPROVED = ("", "configure", "download")
@@ -45,6 +45,8 @@ CALM_EXITS = (0, 143, 130)
 _OWN = ("vllm/", "transformers_modules/")
 _POD_EVENT = re.compile(r"(?:Warning|Normal)\s+[A-Z]\w+\s")
 _NCCL = "CCL WARN "
+_NAMED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?::|$)")
+"""An exception; a traceback that was cut ends in anything."""
 _TIMES = 3
 _WAITED_S = 180.0
 """A wait that was said so often, or lasted so long, is a hang."""
@@ -199,7 +201,7 @@ def _frames(block: TracebackSeen) -> list[Frame]:
 def _by_place(events: Sequence[Event]) -> FailureSeen | None:
     """The part of the software that raised something that nothing else names."""
     block = root_block(events)
-    if block is None or _is_report(block):
+    if block is None or _is_report(block) or _NAMED.match(block.exception) is None:
         return None
     raiser = raiser_of(block.exception)
     code = raiser.code if raiser is not None else cause_of_frames(_frames(block))
@@ -229,8 +231,11 @@ def ready_line(events: Sequence[Event]) -> int:
 def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSeen | None:
     cause = causes()[failure.code]
     block = next((block for block in blocks if failure.line in block.line_numbers), None)
-    if block is not None and _is_elsewhere(cause, block):
-        return None
+    own = own_frame(block) if block is not None else None
+    if own is not None and (code := claimed(failure.text, own.path)):
+        return replace(failure, code=code, phase="")
+    if own is not None and any(place in own.path for place in cause.elsewhere):
+        return None  # the words are about something else there
     proved = cause.phase or (_frame_phase(block) if block is not None else None)
     phase = proved or failure.phase
     if cause.by_phase:
@@ -247,12 +252,6 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
     if (cause.any_phase or failure.weight == "consequence") and not proved and phase in _PHASE_UNPROVED:
         return replace(failure, phase="")
     return replace(failure, phase=phase)
-
-
-def _is_elsewhere(cause: Cause, block: TracebackSeen) -> bool:
-    """Whether the innermost of its own frames is one in which the words of `cause` are about something else."""
-    own = own_frame(block)
-    return own is not None and any(place in own.path for place in cause.elsewhere)
 
 
 def _bare_signal(text: str, number: int) -> int:

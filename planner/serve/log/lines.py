@@ -11,7 +11,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_ANSI = re.compile(
+    r"(?:\x1b|#033|\^\[|\\x1b|\\033|\\u001b)\[[0-9;?]*[ -/]*[@-~]"  # as it is, and as syslog and pagers write it
+    r"|\[(?:0|[01]?;?[349]\d|[01];\d{1,2}(?:;\d{1,3})*)m(?!\])"  # what is left of it where the escape was lost
+)
+_DATE = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 _ISO = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?"
 _CARRIER = re.compile(
     rf"^(?:\[pod/[^\]]+\] ?"  # kubectl logs --prefix
@@ -20,12 +24,26 @@ _CARRIER = re.compile(
     rf"|{_ISO}(?: |\t|$)"  # kubectl logs --timestamps
     r"|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:[.,]\d+)? *\| ?"  # Docker Desktop
     r"|\[\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[\d.,]*Z?\](?: \[[^\]]+\]:)? ?"  # build logs, program starters
+    rf"|{_DATE}(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)? (?!(?:- |\| )?\[?(?:DEBUG|INFO|WARN))"  # a time alone
+    r"|\d{13},(?=\S| )"  # CloudWatch, as CSV
     r"|[\w.-]+(?:[-_]\d+ +\| ?| +\| )"  # docker compose, by number or by the name that it was given
     r"|\d{1,4}: "  # srun --label
     r"|\[rank\d+\]: ?"  # torch
     r"|\[\d+,\d+\]<std(?:out|err)>: ?)"  # mpirun
 )
 _MOST_CARRIERS = 3
+_MARGIN = re.compile(r"^(?:\s*(?:>|&gt;|[|│]) ?)+(?![-=+\s]*[|│])|^E {3,}(?=\S)|^\s*\+ (?=Exception Group Traceback)")
+"""A quotation, the frame of a box, an exception group, pytest's mark."""
+_BOX = re.compile(r"^\s*[╭╰┌└][─ ]*|[─ ]*[╮╯┐┘]\s*$|\s+│$")
+_HEAD_WORDS = re.compile(r"^(?:\w[\w.]*\s{3,}|Exception Group )?Traceback \(most recent call last\):?$")
+_INDENTED = re.compile(
+    r"^[ \t]+(?=(?:\([A-Za-z][^)]* pid=\d+|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:)"
+    r"|(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception): \S)"
+)
+"""A message or an exception of a text that was indented as a whole."""
+_MARGINS = "> |│&E+╭╰┌└\t"
+_JSON_TEXT = ("log", "message", "msg", "textPayload", "MESSAGE", "event", "text", "body", "line", "@message")
+_JSON_TRACE = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback")
 _PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w=-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
 _HEAD = re.compile(
     r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+"
@@ -68,17 +86,26 @@ class Message:
         return self.level in ("DEBUG", "INFO", "WARNING")
 
 
-def plain_line(data: bytes) -> str:
-    """Return a raw line as text, without colours and without what carried it."""
+def plain_lines(data: bytes) -> list[str]:
+    """Return a raw line as text, without colours and without what carried it; a JSON line may hold several."""
     text = _ANSI.sub("", data.decode("utf-8", "replace")).rstrip()
-    if text.startswith('{"log":'):
-        text = _docker_json(text)
+    said = _json_text(text) if text.startswith("{") and text.endswith("}") else None
+    return [_uncarried(text)] if said is None else [_uncarried(one) for one in said.split("\n")]
+
+
+def _uncarried(text: str) -> str:
+    text = _ANSI.sub("", text).rstrip()
     for _ in range(_MOST_CARRIERS):
         carrier = _CARRIER.match(text)
         if carrier is None:
             break
         text = text[carrier.end() :]
-    return text
+        if carrier[0].endswith(",") and len(text) > 1 and text[0] == text[-1] == '"':
+            text = text[1:-1].replace('""', '"')
+    if text[:1] in _MARGINS:
+        text = _BOX.sub("", _MARGIN.sub("", text))
+        text = _INDENTED.sub("", text)
+    return "Traceback (most recent call last):" if _HEAD_WORDS.match(text) else text
 
 
 def messages(text: str) -> Iterator[Message]:
@@ -102,9 +129,14 @@ def _message(rank: str, pid: str, text: str) -> Message:
     return Message(rank=rank, pid=pid, level=head["level"], stamp=head["stamp"] or "", text=said, logged=True)
 
 
-def _docker_json(text: str) -> str:
+def _json_text(text: str) -> str | None:
+    """What a JSON line says; None where it is not one that carries a message."""
     try:
-        said = json.loads(text)["log"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return text
-    return said.rstrip() if isinstance(said, str) else text
+        fields = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(inner := fields.get("jsonPayload"), dict):
+        fields = inner
+    said = [one for key in _JSON_TEXT if isinstance(one := fields.get(key), str)][:1]
+    traces = [one for key in _JSON_TRACE if isinstance(one := fields.get(key), str)]
+    return "\n".join(said + traces) if said else None

@@ -23,7 +23,7 @@ from planner.serve.log.events import (
     Progress,
     StallSeen,
 )
-from planner.serve.log.lines import Message, messages, plain_line
+from planner.serve.log.lines import Message, messages, plain_lines
 from planner.serve.log.patterns import LinePattern, LogPatterns, log_patterns, minor_release, read_group, read_size
 from planner.serve.log.tracebacks import Tracebacks
 
@@ -125,12 +125,12 @@ class StartupLog:
     def _segment(self) -> list[Event]:
         if not self._pending:
             return []
-        text = plain_line(bytes(self._pending))
+        events: list[Event] = []
+        for text in plain_lines(bytes(self._pending)):
+            self._last_text = text.strip()[-400:] or self._last_text
+            events += [event for said in messages(text) for event in self._message(said)]
         self._pending.clear()
-        if not text:
-            return []
-        self._last_text = text.strip()[-400:]
-        return [event for said in messages(text) for event in self._message(said)]
+        return events
 
     def _message(self, said: Message) -> list[Event]:
         self._stamp = said.stamp or self._stamp

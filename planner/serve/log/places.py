@@ -6,27 +6,18 @@ Both speak weakly: they name the part, never what is wrong in it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from planner.facts.log_lines import raised_texts
 from planner.serve.log.causes import causes
+from planner.serve.log.frames import Frame
 
-_FRAME = re.compile(r'^\W*File "(?P<path>[^"]*)", line (?P<line>\d{1,9}), in (?P<function>\S+)')
 _WORKER = re.compile(r"^RuntimeError: Worker failed with error '(?P<text>.*)', please check")
 """How the engine's core tells what a worker raised."""
 _NEAR = 12
 """Frames from the innermost outwards in which a part of the software is looked for."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """One frame of a Python traceback."""
-
-    path: str
-    line: int
-    function: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,14 +35,10 @@ def is_defect(exception: str) -> bool:
     True
     """
     inner = _WORKER.match(exception)
-    said = (exception, f"RuntimeError: {inner['text']}") if inner is not None else (exception,)
+    said = [exception] if inner is None else [exception, f"RuntimeError: {inner['text']}", inner["text"]]
+    if inner is not None and inner["text"][:1] == inner["text"][-1:] == "'":
+        said.append(f"KeyError: {inner['text']}")  # the words of a KeyError are its key alone
     return any(regex.match(one) for regex in _defects() for one in said)
-
-
-def frames_of(lines: Iterable[str]) -> list[Frame]:
-    """Return the frames in a traceback's lines, outermost first."""
-    found = (match for line in lines if (match := _FRAME.match(line)))
-    return [Frame(path=match["path"], line=int(match["line"]), function=match["function"]) for match in found]
 
 
 def cause_of_frames(frames: Sequence[Frame]) -> str:
@@ -62,14 +49,15 @@ def cause_of_frames(frames: Sequence[Frame]) -> str:
     for distance, frame in enumerate(frames[:_NEAR]):
         if frame.function == "<module>" and "transformers_modules/" not in frame.path:
             continue  # a file that is only imported asks nothing of its part; the checkpoint's own is asked for by name
-        code = cause_of_path(frame.path)
+        code = cause_of_path(f"{frame.path}:{frame.function}")
         if code and (distance == 0 or causes()[code].weight != "general"):
             return code
     return ""
 
 
 def cause_of_path(path: str) -> str:
-    """Return the cause that a source file speaks for, by the innermost place in its path; empty without one.
+    """Return the cause that a source file, or ``file:function``, speaks for, by the innermost place in it; empty
+    without one.
 
     >>> cause_of_path("/usr/lib/python3/dist-packages/vllm/config/speculative.py")
     'speculative'
@@ -77,6 +65,14 @@ def cause_of_path(path: str) -> str:
     whole = f"/{path}"
     ends = [(whole.rfind(place) + len(place), code) for place, code in _places() if place in whole]
     return max(ends, default=(0, ""))[1]
+
+
+def claimed(text: str, path: str) -> str:
+    """Return the cause that claims a line of another one, because `path` raised it; empty without one."""
+    for code, cause in causes().items():
+        if any(word in text for word in cause.claims) and any(place in path for place in cause.places):
+            return code
+    return ""
 
 
 def raiser_of(text: str) -> Raiser | None:

@@ -6,11 +6,14 @@ import re
 from dataclasses import dataclass, field
 
 from planner.serve.log.events import TracebackSeen
+from planner.serve.log.frames import is_frame, is_source
 from planner.serve.log.lines import Message
 
 _MAX_TRACEBACK_LINES = 400
 _CHILD_HEADER = re.compile(r"^(?:Process \S+:|Exception in thread |Exception ignored in)")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)\w*(?:: \S|$)")
+_GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
+"""An exception group, which says nothing itself."""
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
 
 
@@ -41,6 +44,8 @@ class Tracebacks:
         self._loose: dict[str, list[tuple[int, str]]] = {}
         """Frames whose head was cut off, by process."""
         self._child_header: set[str] = set()
+        self._flat: set[str] = set()
+        """Processes whose last line was a frame that had lost its indentation."""
 
     def close(self) -> list[TracebackSeen]:
         """Return those that are open at the end of the log."""
@@ -50,10 +55,9 @@ class Tracebacks:
         """Return the tracebacks that `said`, line `line` of the log called `source`, shows to be whole."""
         events: list[TracebackSeen] = []
         rank, text, key = said.rank, said.text, f"{source} {said.stream}"
+        inside = self._is_inside(key, text)
         block = self._open.get(key)
         if block is not None:
-            # Another process may have torn a line of carets in two.
-            inside = not text.strip("^~ ") or text[:1] in " \t|+" or text.startswith(_CHAINED)
             if block.ended and not inside:
                 events += self._close(key)
                 block = None
@@ -66,7 +70,7 @@ class Tracebacks:
                     block.ended = False
                 elif not inside:
                     block.ended = True
-                    block.exception = block.exception or text.strip()
+                    block.exception = block.exception or ("" if _GROUP.search(text) else text.strip())
                 return events
         if text.startswith("Traceback (most recent call last)"):
             main = rank in ("", "APIServer") and key not in self._child_header
@@ -82,7 +86,7 @@ class Tracebacks:
         elif not said.calm and _EXCEPTION.match(text):
             # An excerpt begins behind the head of its traceback: the exception stands alone, or with its last frames.
             events.append(self._lone_exception(rank, text, self._loose.pop(key, []), line, stamp))
-        elif text[:1] in " \t" and text:
+        elif text and inside and not text.startswith(_CHAINED):
             frames = self._loose.setdefault(key, [])
             if len(frames) < _MAX_TRACEBACK_LINES:
                 frames.append((line, text))
@@ -92,6 +96,18 @@ class Tracebacks:
         if _CHILD_HEADER.match(text):
             self._child_header.add(key)
         return events
+
+    def _is_inside(self, key: str, text: str) -> bool:
+        """Whether a line may stand between the head of a traceback and its exception."""
+        frame = is_frame(text)
+        behind_flat = key in self._flat and _EXCEPTION.match(text) is None and not text.startswith(_CHAINED)
+        if frame and text[:1] not in " \t":
+            self._flat.add(key)
+        else:
+            self._flat.discard(key)
+        # Another process may have torn a line of carets in two.
+        bare = not text.strip("^~ ") or text[:1] in " \t|+"
+        return bare or frame or behind_flat or is_source(text) or text.startswith(_CHAINED)
 
     def _lone_exception(
         self, rank: str, text: str, frames: list[tuple[int, str]], line: int, stamp: str

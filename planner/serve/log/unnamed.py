@@ -18,7 +18,7 @@ from planner.serve.log.choice import (
     working_phase,
 )
 from planner.serve.log.events import Event, Figure, PhaseStarted, Progress, TracebackSeen
-from planner.serve.log.lines import messages, plain_line
+from planner.serve.log.lines import Message, messages, plain_lines
 from planner.serve.log.measured import Measured
 from planner.serve.log.patterns import log_patterns
 from planner.serve.log.places import is_defect
@@ -83,12 +83,16 @@ def _ends_in_an_error(log: bytes, events: Sequence[Event]) -> bool:
     """Whether a start that was never ready, and not told to stop, said nothing more after an error."""
     if ready_line(events):
         return False
-    said = [message for line in log[-_END_BYTES:].split(b"\n") for message in messages(plain_line(line))]
+    said = [message for line in log[-_END_BYTES:].split(b"\n") for message in _messages(line)]
     # What native code or another logger adds calmly does not take the engine's last word back.
     last = next((message for message in reversed(said) if message.level and (message.logged or not message.calm)), None)
     if any(told in message.text for message in said for told in log_patterns().told):
         return False
     return last is not None and not last.calm and not log_patterns().survives(last.text)
+
+
+def _messages(line: bytes) -> list[Message]:
+    return [message for text in plain_lines(line) for message in messages(text)]
 
 
 def _raised_since_it_worked(log: bytes, events: Sequence[Event]) -> bool:
@@ -106,7 +110,7 @@ def _errors_since_ready(log: bytes, events: Sequence[Event]) -> tuple[LogLine, .
     found: dict[str, LogLine] = {}
     for number, line in enumerate(log.split(b"\n")[: next(stopped, None)], 1):
         if number > ready and b"ERROR" in line:
-            for said in messages(plain_line(line)):
+            for said in _messages(line):
                 if said.level in ("ERROR", "CRITICAL"):
                     found.setdefault(f"{said.rank} {said.stamp}", LogLine(number=number, text=plain(said.text[:400])))
     return tuple(found.values())
