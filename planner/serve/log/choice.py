@@ -62,7 +62,7 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
     if (found := _first(failures, "cause")) is not None:
         return found
     if (found := _first(failures, "general")) is not None:
-        return _of_its_part(found, events)
+        return _of_its_part(found, failures, events)
     deaths = [failure for failure in failures if failure.weight == "consequence"]
     strong = [death for death in deaths if death.code not in _WEAK_DEATHS]
     signal = signal_of(exit_code) if exit_code is not None else 0
@@ -87,10 +87,12 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
     return None
 
 
-def _of_its_part(kind: FailureSeen, events: Sequence[Event]) -> FailureSeen:
+def _of_its_part(kind: FailureSeen, failures: Sequence[FailureSeen], events: Sequence[Event]) -> FailureSeen:
     """A failure of which a line tells the kind, by the part of the software that raises it, where that tells more."""
+    # pydantic says in the next line what it refused.
+    said = [one.text for one in failures if one.code == kind.code and 0 <= one.line - kind.line <= 1]
     # NCCL's lines name their file themselves: another program's text in them is chance.
-    raiser = raiser_of(kind.text) if _NCCL not in kind.text else None
+    raiser = next((found for text in said if _NCCL not in text and (found := raiser_of(text)) is not None), None)
     code = raiser.code if raiser is not None else ""
     if not code and causes()[kind.code].by_place and (block := _block_of(kind, events)) is not None:
         code = cause_of_frames(_frames(block))
