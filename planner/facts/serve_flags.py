@@ -25,6 +25,8 @@ class ServeFlags(Record):
     """Flag → its values → the checkpoint layout they mean."""
     short: Mapping[str, str]
     """Short form → flag."""
+    aliases: Mapping[str, str]
+    """Another spelling of a flag → the flag."""
     whole: Whole
     unmodelled: Mapping[str, str]
     """Flag → the memory it takes that no plan counts."""
@@ -46,7 +48,8 @@ def flag_of(word: str) -> tuple[str, str | None]:
     inline = value if mark else None
     if key.startswith("--"):
         head, dot, tail = key[2:].partition(".")
-        return head.replace("_", "-") + dot + tail, inline
+        name = head.replace("_", "-")
+        return serve_flags().aliases.get(name, name) + dot + tail, inline
     if key.startswith("-") and len(key) > 1:
         head, dot, tail = key[1:].partition(".")
         long = serve_flags().short.get(head)

@@ -89,7 +89,8 @@ def unmodelled_flags(words: Sequence[str]) -> dict[str, str]:
     table = serve_flags().unmodelled
     found = {}
     for index, word in enumerate(words):
-        name = flag_of(word)[0].partition(".")[0]
+        # `-O0` and `-O 0` are a level, which no plan knows, and not the keys of a configuration.
+        name = "optimization-level" if word.startswith("-O") else flag_of(word)[0].partition(".")[0]
         if name in table and (name != _COMPILATION or _compilation_keys(words, index)[1]):
             found[f"--{name}"] = table[name]
     return found
@@ -110,4 +111,5 @@ def _planned_flag(name: str, planned: dict[str, str]) -> str | None:
         return name
     if not name or name in (*facts.whole.names, *facts.switches, *facts.values):
         return None
-    return next((flag for flag in planned if flag.startswith(name)), None)
+    spelt = {flag: flag for flag in planned} | {one: flag for one, flag in facts.aliases.items() if flag in planned}
+    return next((flag for word, flag in spelt.items() if word.startswith(name)), None)
