@@ -10,8 +10,8 @@ from planner.errors import BadFacts
 from planner.facts.log_lines import Cause, Weight, failures
 
 AREAS = (
-    "collectives", "memory", "settings", "checkpoint", "devices", "build", "containers", "kubernetes", "cluster",
-    "host", "deaths",
+    "collectives", "memory", "settings", "checkpoint", "kernels", "devices", "build", "containers", "kubernetes",
+    "cluster", "host", "deaths",
 )  # fmt: skip
 """The files of ``planner/facts/failures``, in the order in which their patterns are tried on a line."""
 
