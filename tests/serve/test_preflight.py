@@ -238,3 +238,22 @@ def test_a_smaller_share_is_named_only_where_the_plan_fits_into_it(layers: int, 
     with pytest.raises(Failed) as caught:
         check_gpu_memory(subject)
     assert words in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("share", "enough"), [("0.9", False), ("0.1", True), (".9", False), ("1.5", True), ("x", True)]
+)
+def test_a_command_without_a_plan_may_not_ask_for_more_than_is_free(share: str, enough: bool) -> None:
+    """Seen on an H200 of which 20 GB were free; what is no share at all the arguments are judged for."""
+    words = ("vllm", "serve", "some/model", "--gpu-memory-utilization", share)
+    subject = Subject(order=StartOrder.of_command(words))
+    held = SimpleNamespace(name="python", pid=7)
+    busy = SimpleNamespace(label="0", free_bytes=20 * 10**9, engine_total_bytes=150 * 10**9, processes=[held])
+    vars(subject)["report"] = SimpleNamespace(selection=SimpleNamespace(chosen=[busy]))
+    vars(subject)["versions"] = {"vllm": "0.33.0"}
+    if enough:
+        assert "free on GPU 0" in check_gpu_memory(subject)
+        return
+    with pytest.raises(Failed, match=r"held by python \(7\)") as caught:
+        check_gpu_memory(subject)
+    assert "--gpu-memory-utilization 0.13" in caught.value.hint

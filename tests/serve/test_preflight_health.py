@@ -361,6 +361,14 @@ def test_limits_of_addresses_and_files_are_told(what: str, status: str, monkeypa
     assert result is not None and result.status == status and "4" in result.seen
 
 
+def test_a_limit_that_stops_every_start_is_not_hidden_by_a_smaller_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seen on an H200: 20,000 open files were warned of, and 12 GB of addresses were not."""
+    small = {resource.RLIMIT_AS: 12 * 10**9, resource.RLIMIT_NOFILE: 1024}
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (small.get(kind, resource.RLIM_INFINITY),) * 2)
+    result = check("limits", subject({}))
+    assert result is not None and result.status == "fail" and "addresses" in result.seen
+
+
 @pytest.mark.parametrize(("kind", "gpus", "bypassed"), [("nvlink", "8xH200", True), ("pcie", "8xH200", False),
                                                         ("nvlink", "2x8xH100", False)])  # fmt: skip
 def test_nothing_on_pcie_stands_between_gpus_with_links(kind: str, gpus: str, bypassed: bool) -> None:

@@ -372,7 +372,8 @@ def test_a_user_without_a_name_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_small_limits_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 1024))
+    few = {resource.RLIMIT_NOFILE: 1024, resource.RLIMIT_NPROC: 1024, resource.RLIMIT_MEMLOCK: 1024}
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (few.get(what, resource.RLIM_INFINITY),) * 2)
     result = check("limits", subject({}))
     assert result is not None and result.status == "warn" and "1,024 open files" in result.seen
 

@@ -52,6 +52,13 @@ def check_limits(subject: Subject) -> str | None:
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     processes = _least(resource.getrlimit(resource.RLIMIT_NPROC)[0], cgroup.least("pids.max"))
     locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    # What stops every start is said before what only may.
+    mapped = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if mapped != resource.RLIM_INFINITY:
+        raise Failed(
+            f"{mapped // GIB:,} GiB of addresses at most: CUDA and ROCm reserve more than all memory of host and GPUs",
+            "`ulimit -v unlimited`, LimitAS=infinity in systemd",
+        )
     if files != resource.RLIM_INFINITY and files < facts.least_open_files:
         raise Doubtful(
             f"{files:,} open files at most, {facts.least_open_files:,} recommended",
@@ -61,12 +68,6 @@ def check_limits(subject: Subject) -> str | None:
         raise Doubtful(
             f"{processes:,} processes and threads at most, {facts.least_processes:,} recommended",
             "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)",
-        )
-    mapped = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if mapped != resource.RLIM_INFINITY:
-        raise Failed(
-            f"{mapped // GIB:,} GiB of addresses at most: CUDA and ROCm reserve more than all memory of host and GPUs",
-            "`ulimit -v unlimited`, LimitAS=infinity in systemd",
         )
     written = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
     if written != resource.RLIM_INFINITY and written < facts.least_file_gib * GIB:

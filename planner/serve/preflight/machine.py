@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import shutil
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hw_specs.errors import reason_of
 from hw_specs.units import GIB, format_gib
@@ -19,6 +21,9 @@ from planner.serve.free_port import free_port_beside
 from planner.serve.preflight.engine import is_cpu_build
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.engine_argv import option_value
+
+if TYPE_CHECKING:
+    from hw_specs.detect.devices import DetectedGpu
 
 
 def wanted_gpus(subject: Subject) -> int:
@@ -103,6 +108,14 @@ def check_gpu_memory(subject: Subject) -> str:
     tightest = min(known[:wanted] or known, key=lambda gpu: gpu.free_bytes or 0)
     free = tightest.free_bytes or 0
     if subject.plan is None:
+        said = option_value(subject.engine_args, "gpu-memory-utilization") or ""
+        total = tightest.engine_total_bytes
+        if total and re.fullmatch(r"0?\.\d{1,9}|1(?:\.0)?", said) and free < total * float(said):
+            asked = format_gib(math.ceil(total * float(said)))
+            raise Failed(
+                f"GPU {tightest.label} has {format_gib(free)} GiB free of {asked}{_holders(tightest)}",
+                f"free it, or --gpu-memory-utilization {math.floor(free / total * 100) / 100:g} where that is enough",
+            )
         return f"{format_gib(free)} GiB free on GPU {tightest.label}"
     ledger = subject.plan.ledger
     need = math.ceil(subject.plan.gpus.memory_bytes * subject.plan.settings.gpu_memory_utilization)
@@ -110,18 +123,23 @@ def check_gpu_memory(subject: Subject) -> str:
     before = sum(term.bytes for term in ledger.outside_budget if term.name in BEFORE_STOCK)
     left = free - before
     if left < need:
-        holders = ", ".join(f"{p.name or 'process'} ({p.pid})" for p in tightest.processes[:3])
         total = tightest.engine_total_bytes or subject.plan.gpus.memory_bytes
         share = math.floor(max(left, 0) / total * 100) / 100
         fixed = sum(line.bytes for line in ledger.lines if line.name not in NOT_FIXED)
         raise Failed(
             f"GPU {tightest.label} has {format_gib(free)} GiB free, {format_gib(left)} when the engine looks, of "
-            f"{format_gib(need)}" + (f"; held by {holders}" if holders else ""),
+            f"{format_gib(need)}{_holders(tightest)}",
             f"free it, or --gpu-memory-utilization {share:g}"
             if share * total > fixed
             else f"free it: beside the KV cache the plan needs {format_gib(fixed)} GiB",
         )
     return f"{format_gib(free)} GiB free, {format_gib(need + before)} GiB needed"
+
+
+def _holders(gpu: DetectedGpu) -> str:
+    """Who holds memory of a GPU, as the end of a line; empty where nobody is known."""
+    named = ", ".join(f"{process.name or 'process'} ({process.pid})" for process in gpu.processes[:3])
+    return f"; held by {named}" if named else ""
 
 
 def check_driver(subject: Subject) -> str:
