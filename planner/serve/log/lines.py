@@ -32,6 +32,8 @@ _CARRIER = re.compile(
     r"|\[\d+,\d+\]<std(?:out|err)>: ?)"  # mpirun
 )
 _MOST_CARRIERS = 3
+_ADDRESS = re.compile(r"(?:(?<=: )|(?<=  ))\[address=[\w.:-]+, pid=\d+\] ")
+"""What xoscar puts into an exception's text."""
 _MARGIN = re.compile(r"^(?:\s*(?:>|&gt;|[|│]) ?)+(?![-=+\s]*[|│])|^E {3,}(?=\S)|^\s*\+ (?=Exception Group Traceback)")
 """A quotation, the frame of a box, an exception group, pytest's mark."""
 _BOX = re.compile(r"^\s*[╭╰┌└][─ ]*|[─ ]*[╮╯┐┘]\s*$|\s+│$")
@@ -95,6 +97,10 @@ def plain_lines(data: bytes) -> list[str]:
 
 def _uncarried(text: str) -> str:
     text = _ANSI.sub("", text).rstrip()
+    if text[:1] in (">", "&"):
+        text = _MARGIN.sub("", text)
+    if "[address=" in text:
+        text = _ADDRESS.sub("", text)
     for _ in range(_MOST_CARRIERS):
         carrier = _CARRIER.match(text)
         if carrier is None:
