@@ -297,7 +297,9 @@ def score(cases: list[dict[str, Any]], out: Path) -> None:
     counts: Counter[str] = Counter()
     for line in (out / "results.jsonl").read_text().splitlines():
         record = json.loads(line)
-        case = by_name[record["name"]]
+        case = by_name.get(record["name"])
+        if case is None:
+            continue
         said = diagnose(_read(out / "logs" / f"{case['name']}.log"), exit_code=record["exit_code"])
         named = {"none": "no failure", "unknown": "unnamed"}.get(said.code, "wrong")
         if said.code in case["causes"]:
