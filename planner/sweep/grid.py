@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import get_args
+from dataclasses import dataclass, field, fields
+from typing import Any, get_args
 
 from hw_specs.spec import GpuSet
 from planner.errors import InvalidRequest
@@ -16,14 +16,11 @@ from planner.planning.question import default_batch, draft_fault, resolved_metho
 from planner.planning.request import SETTINGS
 from planner.settings import Settings, SpecMethod
 
-AXES = {
-    "tensor_parallel_sizes": "tensor_parallel_size", "max_model_lens": "max_model_len", "concurrencies": "concurrency",
-    "kv_cache_dtypes": "kv_cache_dtype", "num_speculative_tokens": "num_speculative_tokens",
-    "spec_methods": "spec_method",
-    "gpu_memory_utilizations": "gpu_memory_utilization", "max_num_seqs": "max_num_seqs",
-    "max_num_batched_tokens": "max_num_batched_tokens",
-}  # fmt: skip
-"""Axis of a grid → the field of a request that it varies, which is also its column."""
+
+def _axis(varies: str, default: tuple[Any, ...] = ()) -> Any:
+    """An axis: values of the field `varies` of a request."""
+    return field(default=default, metadata={"varies": varies})
+
 
 MOST_CONFIGURATIONS = 50_000_000
 """More would not fit in the memory of a laptop (about 60 bytes each)."""
@@ -38,20 +35,20 @@ class Grid:
     """
 
     gpus: tuple[GpuSet, ...]
-    tensor_parallel_sizes: tuple[int, ...] = ()
+    tensor_parallel_sizes: tuple[int, ...] = _axis("tensor_parallel_size")
     """Empty: every size that the model and the GPUs allow."""
-    max_model_lens: tuple[int, ...] = (32768, 131072, 262144)
-    concurrencies: tuple[int, ...] = (1,)
+    max_model_lens: tuple[int, ...] = _axis("max_model_len", (32768, 131072, 262144))
+    concurrencies: tuple[int, ...] = _axis("concurrency", (1,))
     """Sequences of ``max_model_len`` to hold at once."""
-    kv_cache_dtypes: tuple[str, ...] = ("auto",)
-    num_speculative_tokens: tuple[int, ...] = (0,)
-    spec_methods: tuple[SpecMethod, ...] = ()
+    kv_cache_dtypes: tuple[str, ...] = _axis("kv_cache_dtype", ("auto",))
+    num_speculative_tokens: tuple[int, ...] = _axis("num_speculative_tokens", (0,))
+    spec_methods: tuple[SpecMethod, ...] = _axis("spec_method")
     """Empty: the model's own draft. Rows without a draft have none."""
-    gpu_memory_utilizations: tuple[float, ...] = ()
+    gpu_memory_utilizations: tuple[float, ...] = _axis("gpu_memory_utilization")
     """Empty: the release's default."""
-    max_num_seqs: tuple[int, ...] = ()
+    max_num_seqs: tuple[int, ...] = _axis("max_num_seqs")
     """Empty: the engine's default for the GPU."""
-    max_num_batched_tokens: tuple[int, ...] = ()
+    max_num_batched_tokens: tuple[int, ...] = _axis("max_num_batched_tokens")
     language_model_only: bool = False
     enforce_eager: bool = False
 
@@ -97,6 +94,10 @@ class Grid:
         ):  # fmt: skip
             size *= max(1, len(axis))
         return size
+
+
+AXES = {one.name: one.metadata["varies"] for one in fields(Grid) if "varies" in one.metadata}
+"""Axis of a grid → the field of a request that it varies, which is also its column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

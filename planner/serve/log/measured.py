@@ -7,38 +7,48 @@ is the *actual* one. :func:`read_measured` undoes that, so that a `Measured` mea
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal
 
 from planner.serve.log.events import Event, Figure, Progress
 from planner.serve.prometheus import samples
+
+Reading = Literal["whole", "text", "size", "number"]
+"""How a figure of the log becomes the field of its name: an integer or a text where it stands first, a size or a number
+where the tightest rank says it last."""
+
+
+def _read(how: Reading) -> Any:
+    """A field that is the figure of its name."""
+    return field(default=None, metadata={"read": how})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
     """Figures of one start-up, per GPU, of the rank with the least room for KV; None is what the log does not say."""
 
-    vllm_version: str | None = None
-    model: str | None = None
-    device: str | None = None
+    vllm_version: str | None = _read("text")
+    model: str | None = _read("text")
+    device: str | None = _read("text")
     """``cuda``, ``rocm``, ``cpu``."""
     tensor_parallel_size: int | None = None
-    pipeline_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = _read("whole")
     max_model_len: int | None = None
-    max_num_seqs: int | None = None
-    max_num_batched_tokens: int | None = None
+    max_num_seqs: int | None = _read("whole")
+    max_num_batched_tokens: int | None = _read("whole")
     gpu_memory_utilization: float | None = None
-    kv_cache_dtype: str | None = None
+    kv_cache_dtype: str | None = _read("text")
     language_model_only: bool | None = None
     enforce_eager: bool | None = None
     num_speculative_tokens: int | None = None
     """0 where the engine's own configuration names no draft."""
-    spec_method: str | None = None
+    spec_method: str | None = _read("text")
     """How they are drafted."""
-    total_bytes: int | None = None
-    free_bytes: int | None = None
+    total_bytes: int | None = _read("size")
+    free_bytes: int | None = _read("size")
     """Free when the engine took stock."""
-    requested_bytes: int | None = None
+    requested_bytes: int | None = _read("size")
     weights_bytes: int | None = None
     """What loading took: target, draft and RoPE table; the largest rank."""
     rank_weights_bytes: int | None = None
@@ -51,19 +61,19 @@ class Measured:
     """Both together, where the log gives nothing else."""
     graph_estimate_bytes: int | None = None
     """What was subtracted from the budget for graphs."""
-    graph_actual_bytes: int | None = None
+    graph_actual_bytes: int | None = _read("size")
     non_torch_bytes: int | None = None
     """Outside torch alone; only the older form of the closing line says it."""
-    kv_available_bytes: int | None = None
-    num_gpu_blocks: int | None = None
+    kv_available_bytes: int | None = _read("size")
+    num_gpu_blocks: int | None = _read("size")
     kv_cache_tokens: int | None = None
     max_concurrency: float | None = None
-    load_s: float | None = None
+    load_s: float | None = _read("number")
     compile_s: float | None = None
     compiled_anew: bool | None = None
     """Whether this start compiled, other than loading what an earlier one left; None where the log does not say."""
-    capture_s: float | None = None
-    init_engine_s: float | None = None
+    capture_s: float | None = _read("number")
+    init_engine_s: float | None = _read("number")
     shards: int | None = None
     ranks: tuple[str, ...] = ()
     """Processes that reported loading."""
@@ -123,6 +133,11 @@ def read_measured(events: Iterable[Event]) -> Measured:
         value = readings.first(name)
         return str(value) if value is not None else None
 
+    def whole(name: str) -> int | None:
+        return _whole(readings.first(name))
+
+    readers: dict[Reading, Callable[[str], Any]] = {"whole": whole, "text": text, "size": size, "number": number}
+    alike = {one.name: readers[one.metadata["read"]](one.name) for one in fields(Measured) if "read" in one.metadata}
     eager = text("enforce_eager")
     only = text("language_model_only")
     estimate, source = _graph_estimate(readings, rank, eager=eager == "True")
@@ -139,46 +154,30 @@ def read_measured(events: Iterable[Event]) -> Measured:
     concurrency = readings.last("max_concurrency_ratio")
     length = readings.first("max_model_len")
     served = readings.last("kv_max_model_len")
-    tensor_parallel_size = _whole(readings.first("tensor_parallel_size"))
-    drafts = _whole(readings.first("num_speculative_tokens"))
+    tensor_parallel_size = whole("tensor_parallel_size")
+    drafts = whole("num_speculative_tokens")
     if drafts is None and tensor_parallel_size is not None:
         drafts = 0  # the line that gives the layout gives the draft, too
     return Measured(
-        vllm_version=text("vllm_version"),
-        model=text("model"),
-        device=text("device"),
+        **alike,
         tensor_parallel_size=tensor_parallel_size,
-        pipeline_parallel_size=_whole(readings.first("pipeline_parallel_size")),
         # The draft prints its own length after the target's; what the KV cache was sized for wins over both.
         max_model_len=_whole(served) or _whole(length),
-        max_num_seqs=_whole(readings.first("max_num_seqs")),
-        max_num_batched_tokens=_whole(readings.first("max_num_batched_tokens")),
         gpu_memory_utilization=number("gpu_memory_utilization_fraction"),
-        kv_cache_dtype=text("kv_cache_dtype"),
         language_model_only=only == "True" if only is not None else text("modality") == "text-only" or None,
         enforce_eager=None if eager is None else eager == "True",
         num_speculative_tokens=drafts,
-        spec_method=text("spec_method"),
-        total_bytes=size("total_bytes"),
-        free_bytes=size("free_bytes"),
-        requested_bytes=size("requested_bytes"),
         weights_bytes=weights,
         rank_weights_bytes=own_weights,
         consumed_bytes=consumed,
         peak_activation_bytes=peak,
         peak_with_estimate_bytes=both,
         graph_estimate_bytes=estimate,
-        graph_actual_bytes=size("graph_actual_bytes"),
         non_torch_bytes=non_torch,
-        kv_available_bytes=size("kv_available_bytes"),
-        num_gpu_blocks=size("num_gpu_blocks"),
         kv_cache_tokens=_whole(readings.last("kv_cache_tokens")),
         max_concurrency=float(concurrency) if isinstance(concurrency, (int, float)) else None,
-        load_s=number("load_s"),
         compile_s=number("compile_s"),
         compiled_anew=None if number("compile_s") is None else text("compile_cache") is None,
-        capture_s=number("capture_s"),
-        init_engine_s=number("init_engine_s"),
         shards=shards,
         ranks=tuple(dict.fromkeys(item.rank for item in readings.by_name.get("weights_bytes", ()))),
         tolerance_bytes=max((item.tolerance_bytes for found in readings.by_name.values() for item in found), default=0),
