@@ -129,16 +129,12 @@ class PlanRequest:
         None, "tokens of the largest step that is captured; the release's own otherwise", "count",
         flags=("max-cudagraph-capture-size", "compilation-config.max_cudagraph_capture_size"), least=1,
     )  # fmt: skip
-    enable_lora: bool = _setting(
-        False, "room for LoRA adapters, on every GPU, before the KV cache is sized", "switch", label="LoRA adapters"
-    )
+    enable_lora: bool = _setting(False, "room for LoRA adapters, on every GPU, before the KV cache is sized", "switch")
     max_loras: int | None = _setting(
         None, "adapters that one step may use, 1 by default; each has a buffer", "integer", least=1,
-        label="adapters a step", placeholder="1",
     )  # fmt: skip
     max_lora_rank: int | None = _setting(
         None, "largest rank of an adapter, 16 by default; buffers grow with it", "integer", least=1,
-        label="adapter rank", placeholder="16",
     )  # fmt: skip
     max_cpu_loras: int | None = _setting(
         None, "adapters kept in each worker's host memory; as many as --max-loras by default", "integer", least=1
