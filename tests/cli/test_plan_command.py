@@ -170,7 +170,7 @@ def test_a_draft_that_is_not_planned_is_named(draft: str, said: str, capsys: pyt
     assert (code, out) == (2, "") and said in err
 
 
-@pytest.mark.parametrize("flag", ["--api-server-count", "--max-num-partial-prefills", "--max_num_partial_prefills"])
+@pytest.mark.parametrize("flag", ["--mm-ipc-gpu-memory-gb", "--max-num-partial-prefills", "--max_num_partial_prefills"])
 def test_a_flag_of_the_engine_that_no_plan_counts_is_named(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
     code, _, err = call(capsys, "--gpus", "4xH200", flag, "2")
     assert code == 2 and "`vllm serve` has it" in err
