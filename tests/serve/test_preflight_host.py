@@ -391,3 +391,9 @@ def test_a_flag_that_takes_uncounted_memory_is_named() -> None:
     assert result is not None and result.status == "warn"
     assert "--enable-sleep-mode (and --cpu-offload-gb)" in result.seen
     assert check("unplanned_flags", subject({}, "--seed", "1")) is None
+
+
+def test_a_shared_memory_that_cannot_be_written_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda path, _mode: str(path) != "/dev/shm")
+    result = check("shared_memory", subject({}))
+    assert result is not None and result.status == "fail" and "may not write" in result.seen

@@ -193,6 +193,11 @@ def check_shared_memory(subject: Subject) -> str:
         room = os.statvfs("/dev/shm")
     except OSError:
         raise Unknown("there is no /dev/shm") from None
+    if not subject.order.in_container and not os.access("/dev/shm", os.W_OK):
+        raise Failed(
+            "this user may not write to /dev/shm, where the engine's processes meet",
+            "the host's administrator: `chmod 1777 /dev/shm`",
+        )
     free = room.f_bavail * room.f_frsize
     if free < need:
         raise (Failed if wanted_gpus(subject) > 1 else Doubtful)(
