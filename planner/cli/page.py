@@ -56,9 +56,11 @@ def _lines(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
         if not word:
             gap += 1
             continue
-        if started and len(line) + gap + len(word) > width:
-            lines.append(line)
-            line, gap = rest, 0
+        if len(line) + gap + len(word) > width:
+            if started:
+                lines.append(line)
+                line = rest
+            gap = 0
         line += " " * gap + word
         started, gap = True, 1
     return [*lines, line] if started else []
