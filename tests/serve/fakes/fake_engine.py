@@ -7,7 +7,7 @@ M35_FAKE_FAULT names a fault of the server, or ``crash`` (exits 1 before it is u
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 import threading
@@ -18,12 +18,8 @@ LOGS = HERE.parents[1] / "fixtures" / "logs" / "0.32.0-cpu"
 
 
 def main() -> None:
-    spec = importlib.util.spec_from_file_location("openai_server", HERE / "openai_server.py")
-    assert spec is not None
-    assert spec.loader is not None
-    openai_server = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = openai_server  # its dataclasses look their module up
-    spec.loader.exec_module(openai_server)
+    sys.path.insert(0, str(HERE.parents[2]))
+    openai_server = importlib.import_module("tests.serve.fakes.openai_server")
     fault = os.environ.get("M35_FAKE_FAULT", "")
     if fault == "crash":
         print("ValueError: No available memory for the cache blocks. Try increasing `gpu_memory_utilization`.")

@@ -8,7 +8,7 @@ cache. M35_FAKE_DIE is how many seconds the server lives.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import os
 import sys
 import threading
@@ -42,17 +42,6 @@ vllm:prompt_tokens_total{{engine="0"}} 300.0
 """
 
 
-def load(name: str) -> Any:
-    path = TESTS / "serve" / "fakes" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # its dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
 def option(name: str, default: str) -> str:
     return sys.argv[sys.argv.index(name) + 1] if name in sys.argv else default
 
@@ -63,7 +52,8 @@ def main() -> None:
     if needed and needed not in " ".join(sys.argv):
         sys.stdout.write(log.partition("Available KV cache memory")[0].rpartition("\n")[0] + "\n" + NO_ROOM)
         sys.exit(1)
-    fake = load("openai_server")
+    sys.path.insert(0, str(TESTS.parent))
+    fake: Any = importlib.import_module("tests.serve.fakes.openai_server")
     fake.LIMIT = int(option("--max-model-len", "4096"))
     fake.METRICS = fake.METRICS.replace("1000", os.environ.get("M35_FAKE_BLOCKS", "1000")) + GAUGES
     if "--speculative-config" not in sys.argv:
