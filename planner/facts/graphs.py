@@ -107,10 +107,22 @@ class Modes(Origin):
     """Where attention captures batches of any shape."""
 
 
+class Sizes(Origin):
+    """First releases whose own list of sizes has more than its stride."""
+
+    largest_step_since: str
+    """The most tokens of a step."""
+    drafted_since: str
+    """Whole numbers of sequences that decode with a draft."""
+    sequences_since: str
+    """As many sequences as decode at once, where nothing drafts."""
+
+
 class GraphFacts(Record):
     """The whole file."""
 
     modes: Modes
+    sizes: Sizes
     attention: Attention
     drafts: Drafts
     captured: tuple[Captured, ...]

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 from planner.facts.graphs import graph_facts
+from planner.facts.release import parse_version
 from planner.memory.rank import RankShape
 from planner.settings import CudagraphMode
 
 
 @cache
-def capture_sizes(largest: int) -> int:
-    """Return how many batch sizes up to `largest` get a graph: 1, 2, 4, then every 8 to 248, every 16 from 256 on.
+def capture_sizes(largest: int) -> tuple[int, ...]:
+    """Return the sizes up to `largest` on the engine's stride: 1, 2, 4, then every 8 to 248, every 16 from 256 on.
 
-    Source: vLLM 0.26.0 and 0.33.0 config/vllm.py; the progress bars count 19, 35 and 51.
+    Source: vllm/config/vllm.py _set_cudagraph_sizes of 0.19.0 to 0.33.0; the progress bars count 19, 35 and 51.
 
-    >>> capture_sizes(128), capture_sizes(256), capture_sizes(512)
-    (19, 35, 51)
+    >>> [len(capture_sizes(largest)) for largest in (128, 256, 512)]
+    [19, 35, 51]
     """
-    fine, coarse = min(largest, 256), max(largest - 256, 0)
-    return sum(size <= largest for size in (1, 2, 4)) + fine // 8 + coarse // 16
+    return tuple(size for size in (1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)) if size <= largest)
 
 
 def captured_tokens(ceiling: int, max_num_seqs: int, per_sequence: int = 1) -> int:
@@ -35,16 +35,32 @@ def captured_tokens(ceiling: int, max_num_seqs: int, per_sequence: int = 1) -> i
 
 
 class GraphSizes(NamedTuple):
-    """What is captured: graphs of pieces and of whole steps, and how large they are."""
+    """What is captured: the tokens of each step whose pieces are graphs, and of each that is one graph as a whole."""
 
-    pieces: int
-    full: int
-    tokens: int
-    """Tokens of the largest full graph; 0 where there is none."""
-    steps: int
-    """Sizes that are captured at all: with adapters each has several graphs, which share the tensors of a step."""
+    of_pieces: tuple[int, ...]
+    of_full: tuple[int, ...]
     cases: int
-    """Graphs of each size."""
+    """Graphs of each size: with adapters there are several, which share the tensors of a step."""
+
+    @property
+    def pieces(self) -> int:
+        """Graphs of pieces."""
+        return self.cases * len(self.of_pieces)
+
+    @property
+    def full(self) -> int:
+        """Graphs of whole steps."""
+        return self.cases * len(self.of_full)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the largest full graph; 0 where there is none."""
+        return max(self.of_full, default=0)
+
+    @property
+    def steps(self) -> int:
+        """Sizes that are captured at all."""
+        return len(self.of_pieces or self.of_full)
 
 
 def graph_sizes(shape: RankShape) -> GraphSizes:
@@ -55,28 +71,55 @@ def graph_sizes(shape: RankShape) -> GraphSizes:
     _init_candidates, v1/cudagraph_dispatcher.py and lora/utils.py get_captured_lora_counts of 0.19.0 to 0.33.0.
     """
     if not shape.captures:
-        return GraphSizes(0, 0, 0, 0, 1)
-    per_sequence = 1 + shape.speculative_tokens
-    if shape.cudagraph_capture_sizes is not None:
-        sizes = sorted({size for size in shape.cudagraph_capture_sizes if size <= shape.max_num_batched_tokens})
-        steps, largest = len(sizes), max(sizes, default=0)
-        decode = min(shape.max_num_seqs * per_sequence, largest)
-        rounded = {-(-size // per_sequence) * per_sequence for size in sizes}
-        decoding = sum(size <= decode for size in rounded)
-        decode = max((size for size in rounded if size <= decode), default=0)
-    else:
-        ceiling = shape.release.largest_graph_tokens(shape.gpu.architecture)
-        largest = shape.max_cudagraph_capture_size or captured_tokens(ceiling, shape.max_num_seqs, per_sequence)
-        largest = min(largest, shape.max_num_batched_tokens)
-        steps, decode = capture_sizes(largest), min(shape.max_num_seqs * per_sequence, largest)
-        decoding = capture_sizes(decode) - sum(size % per_sequence > 0 for size in (1, 2, 4) if size <= decode)
-    cases = _cases(shape)
-    mode = cudagraph_mode(shape)
+        return GraphSizes((), (), 1)
+    sizes, per_sequence = _step_sizes(shape), 1 + shape.speculative_tokens
+    mode, cases = cudagraph_mode(shape), _cases(shape)
     if mode == "FULL":
-        return GraphSizes(0, cases * steps, largest, steps, cases)
-    pieces = cases * steps if mode in ("PIECEWISE", "FULL_AND_PIECEWISE") else 0
-    full = cases * decoding if mode in ("FULL_DECODE_ONLY", "FULL_AND_PIECEWISE") else 0
-    return GraphSizes(pieces, full, decode if full else 0, steps if pieces else decoding, cases)
+        return GraphSizes((), sizes, cases)
+    decoding = _decode_sizes(sizes, per_sequence, shape.max_num_seqs) if mode != "PIECEWISE" else ()
+    return GraphSizes(sizes if mode != "FULL_DECODE_ONLY" else (), decoding, cases)
+
+
+def _step_sizes(shape: RankShape) -> tuple[int, ...]:
+    """Tokens of the steps that are captured, in ascending order: those asked for, or the release's own list."""
+    most = shape.max_num_batched_tokens
+    if shape.cudagraph_capture_sizes is not None:
+        return tuple(sorted({size for size in shape.cudagraph_capture_sizes if size <= most}))
+    asked, per_sequence = shape.max_cudagraph_capture_size, 1 + shape.speculative_tokens
+    ceiling = shape.release.largest_graph_tokens(shape.gpu.architecture)
+    largest = asked or captured_tokens(ceiling, shape.max_num_seqs, per_sequence)
+    return _own_sizes(
+        parse_version(shape.release.version), most, largest, 0 if asked else shape.max_num_seqs, per_sequence, ceiling
+    )
+
+
+@lru_cache(maxsize=256)
+def _own_sizes(
+    version: tuple[int, int, int], most: int, largest: int, max_num_seqs: int, per_sequence: int, ceiling: int
+) -> tuple[int, ...]:
+    """The release's list of sizes up to `largest`, where no step has more than `most` tokens.
+
+    From one release on the largest step is in it, and from later ones on what `max_num_seqs` sequences that decode
+    take, each `per_sequence` tokens; 0 sequences where `largest` was asked for. Source: ``graphs.toml``, ``sizes``.
+    """
+    facts = graph_facts().sizes
+    found = set(capture_sizes(min(largest, most)))
+    if most <= largest and version >= parse_version(facts.largest_step_since):
+        found.add(most)
+    since = facts.drafted_since if per_sequence > 1 else facts.sequences_since
+    if max_num_seqs and version >= parse_version(since):
+        count = min(max_num_seqs, ceiling)
+        counts = {*capture_sizes(count), count} if per_sequence > 1 else {max_num_seqs}
+        found |= {n * per_sequence for n in counts if n * per_sequence <= min(largest, most)}
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=256)
+def _decode_sizes(sizes: tuple[int, ...], per_sequence: int, max_num_seqs: int) -> tuple[int, ...]:
+    """Tokens of the steps in which every sequence decodes: `sizes` in whole sequences, up to the largest of them."""
+    most = min(max_num_seqs * per_sequence, max(sizes, default=0))
+    rounded = {-(-size // per_sequence) * per_sequence for size in sizes}
+    return tuple(sorted(size for size in rounded if size <= most))
 
 
 def cudagraph_mode(shape: RankShape) -> CudagraphMode:

@@ -13,7 +13,7 @@ from planner.facts.graphs import Captured, Misses, graph_facts
 from planner.facts.rows import Row, no_row
 from planner.facts.vllm import vllm_facts
 from planner.memory.collectives import fused_tokens
-from planner.memory.graph_sizes import capture_sizes, graph_sizes
+from planner.memory.graph_sizes import graph_sizes
 from planner.memory.rank import Calibration, RankShape, measured_term
 from planner.memory.term import Term, nothing
 
@@ -61,7 +61,8 @@ def _v1(shape: RankShape, what: Literal["estimated", "captured"]) -> Term:
 
 def _hip(shape: RankShape, factor: float) -> Term:
     facts = graph_facts().hip
-    pieces, full, *_ = graph_sizes(shape)
+    sizes = graph_sizes(shape)
+    pieces, full = sizes.pieces, sizes.full
     size = factor * (
         gib(facts.constant_gib) + MIB * (facts.per_piece_mib * pieces * (shape.layers + 1) + facts.per_full_mib * full)
     )
@@ -82,7 +83,8 @@ def _hip(shape: RankShape, factor: float) -> Term:
 def _estimated(shape: RankShape) -> Term:
     """Runner V2 from 0.29 on: captures piecewise sizes and two full ones, and extrapolates the rest from the second."""
     row, cached = _first("estimated", graph_facts().estimated, shape), graph_facts().cached
-    _, full, tokens, *_ = graph_sizes(shape)
+    sizes = graph_sizes(shape)
+    full, tokens = sizes.full, sizes.tokens
     captured = _captured(shape)
     once = _captured_bytes(shape, captured, row, copies=1)
     buffer = _attention_bytes(shape, tokens)
@@ -98,7 +100,8 @@ def _estimated(shape: RankShape) -> Term:
 
 
 def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: str, more: str = "") -> Term:
-    pieces, full, tokens, _, cases = graph_sizes(shape)
+    found = graph_sizes(shape)
+    pieces, full, tokens, cases = found.pieces, found.full, found.tokens, found.cases
     drafted = gib(row.draft_gib) if shape.draft_model else 0
     read_from = graph_facts().drafts.num_speculative_tokens
     other_draft = shape.speculative_tokens not in (0, read_from) and row.basis == "measured"
@@ -118,8 +121,7 @@ def _term(shape: RankShape, row: Misses, size: int, low: int, high: int, what: s
 
 def _adapter_spread_bytes(shape: RankShape, row: Misses) -> int:
     """What graphs with adapters may take more: each layer has twelve kernels more in them, of a price not known."""
-    sizes, _ = _sizes_of_layers(shape, row)
-    with_adapters = sizes - sizes // graph_sizes(shape).cases
+    with_adapters = (graph_sizes(shape).cases - 1) * len(_sizes_of_layers(shape, row))
     return round(MIB * row.per_layer_mib * shape.layers * with_adapters)
 
 
@@ -137,8 +139,8 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     """Attention buffers, a fixed part per size and one per piece; drafts bring graphs and buffers of their own."""
     if copies is None:
         copies = row.copies_one_rank if shape.tensor_parallel_size == 1 else row.copies
-    _, _, tokens, steps, _ = graph_sizes(shape)
-    sizes, _ = _sizes_of_layers(shape, layers)
+    found = graph_sizes(shape)
+    tokens, steps, sizes = found.tokens, found.steps, found.cases * len(_sizes_of_layers(shape, layers))
     size: float = copies * _attention_bytes(shape, tokens)
     size += MIB * (row.per_size_mib * steps + layers.per_layer_mib * shape.layers * sizes)
     size += _unfused_bytes(shape, layers)
@@ -149,24 +151,21 @@ def _captured_bytes(shape: RankShape, row: Captured, layers: Misses, copies: flo
     return round(size)
 
 
-def _sizes_of_layers(shape: RankShape, row: Misses) -> tuple[int, int]:
-    """How many sizes pay for each layer, and the largest of them."""
-    pieces, full, tokens, *_ = graph_sizes(shape)
+def _sizes_of_layers(shape: RankShape, row: Misses) -> tuple[int, ...]:
+    """Tokens of the sizes that pay for each layer."""
+    sizes = graph_sizes(shape)
     of_full = isinstance(row, Captured) and row.layers_of_full_sizes
     # Where pieces alone or whole steps alone are captured, what the other would have left is not there to be used.
-    if of_full or not pieces:
-        return full, tokens
-    return pieces, shape.max_num_batched_tokens
+    return sizes.of_full if of_full or not sizes.pieces else sizes.of_pieces
 
 
 def _unfused_bytes(shape: RankShape, row: Misses) -> float:
     """What pieces take more whose all-reduce is not fused or, where that was told apart, goes to NCCL."""
     if shape.tensor_parallel_size == 1:
         return 0.0
-    sizes, largest = _sizes_of_layers(shape, row)
     custom = row.custom_all_reduce_bytes // (2 * shape.model.hidden_size) if shape.linked else 0
-    cheaper = capture_sizes(min(largest, max(fused_tokens(shape), custom))) * graph_sizes(shape).cases
-    dearer = max(0, sizes - cheaper)
+    cheaper = max(fused_tokens(shape), custom)
+    dearer = graph_sizes(shape).cases * sum(size > cheaper for size in _sizes_of_layers(shape, row))
     return MIB * (row.per_layer_unfused_mib - row.per_layer_mib) * dearer * shape.layers
 
 

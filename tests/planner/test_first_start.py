@@ -24,6 +24,7 @@ from planner.memory.overheads import (
     outside_torch,
     segments,
 )
+from planner.memory.rank import RankShape
 
 from .shapes import GIB, MIB, MODEL, STARTS, shape
 
@@ -50,10 +51,21 @@ def test_a_draft_makes_graphs_for_its_own_steps_too() -> None:
     )
     full = captured_graphs(shape("0.26.0", 1, 8192, 512, enforce_eager=False))
     assert drafted.bytes > full.bytes > plain.bytes, "128 sequences make steps of 512 tokens"
-    three, five = (
-        captured_graphs(shape("0.33.0", 1, 8192, 128, enforce_eager=False, speculative_tokens=k)).bytes for k in (3, 5)
-    )
-    assert abs(three - five) < 20 * MIB, "four steps of one graph take what two take"
+
+
+@pytest.mark.parametrize(("method", "captured", "estimated"), [("eagle", -34, -75), ("ngram", -18, -67)])
+def test_five_tokens_take_less_than_three_by_the_rows_of_a_step(method: str, captured: int, estimated: int) -> None:
+    """Starts of 0.33.0 on one H200, MiB: 85 sequences of 6 tokens and no step of 512, and a draft's steps share all."""
+    for what, mib in ((captured_graphs, captured), (graphs, estimated)):
+        three, five = (
+            what(_cut(shape("0.33.0", 1, 8192, 128, enforce_eager=False, spec_method=method, speculative_tokens=k), 8))
+            for k in (3, 5)
+        )
+        assert (five.bytes - three.bytes) / MIB == pytest.approx(mib, abs=25)
+
+
+def _cut(rank: RankShape, layers: int) -> RankShape:
+    return replace(rank, model=replace(rank.model, layers=(replace(rank.model.layers[0], count=layers),)))
 
 
 @pytest.mark.parametrize("start", STARTS, ids=lambda start: start["name"])
@@ -120,8 +132,8 @@ def test_sizes_whose_all_reduce_goes_to_nccl_are_dearer(tp: int, sequences: int,
     rank = shape("0.33.0", tp, 8192, sequences, enforce_eager=False, fused_all_reduce=backend)
     layers, row = rank.layers, next(row for row in load("graphs.toml")["captured"] if row["since"] == "0.33")
     attention = 32 * 96 // tp * graph_sizes(rank).tokens * 129 * 4
-    sizes, full, *_ = graph_sizes(rank)
-    pieces = sizes * row["per_size_mib"] + full * row["per_layer_mib"] * layers
+    found = graph_sizes(rank)
+    pieces = found.steps * row["per_size_mib"] + found.full * row["per_layer_mib"] * layers
     nccl = dearer * (row["per_layer_unfused_mib"] - row["per_layer_mib"]) * layers
     assert captured_graphs(rank).bytes == pytest.approx(attention + (pieces + nccl) * MIB, abs=MIB)
     # Where multicast works, nothing may go there.

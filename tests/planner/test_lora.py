@@ -143,16 +143,30 @@ def test_full_graphs_of_any_batch_need_attention_that_captures_it() -> None:
     assert cudagraph_mode(rank(gpus="8xL40S", tp=8, cudagraph_mode="FULL").shape) == "FULL_AND_PIECEWISE"
 
 
-@pytest.mark.parametrize("spec", [0, 3])
-def test_sizes_that_are_named_are_those_that_are_captured(spec: int) -> None:
-    draft = {"num_speculative_tokens": spec} if spec else {}
-    own = rank(8, **draft)
-    sizes = (1, 2, 4, *range(8, 256, 8), *range(256, 513, 16))
-    named = rank(8, cudagraph_capture_sizes=sizes, **draft)
-    assert graph_sizes(named.shape) == graph_sizes(own.shape)
-    assert graph_sizes(rank(8, max_cudagraph_capture_size=512, **draft).shape) == graph_sizes(own.shape)
-    few = graph_sizes(rank(8, cudagraph_capture_sizes=(1, 8, 16384), **draft).shape)
-    assert few.pieces == 2, "no step has more tokens than max_num_batched_tokens"
+@given(
+    spec=st.integers(0, 9),
+    seqs=st.sampled_from([1, 3, 16, 100, 128, 1024]),
+    tokens=st.sampled_from([100, 300, 8192]),
+    version=st.sampled_from(["0.20.0", "0.22.0", "0.29.0", "0.33.0"]),
+)
+def test_sizes_that_are_named_are_those_that_are_captured(spec: int, seqs: int, tokens: int, version: str) -> None:
+    """However the engine comes to its list: told the same one, it captures the same, in whole sequences."""
+    draft = {"num_speculative_tokens": spec, "spec_method": "ngram"} if spec else {}
+    asked = {"max_num_seqs": seqs, "max_num_batched_tokens": max(tokens, seqs), "vllm_version": version} | draft
+    own = graph_sizes(rank(8, **asked).shape)
+    assert graph_sizes(rank(8, cudagraph_capture_sizes=own.of_pieces, **asked).shape) == own
+    assert {size % (1 + spec) for size in own.of_full} <= {0}
+    assert own.tokens <= min(seqs * (1 + spec), max(own.of_pieces)) and max(own.of_pieces) <= max(tokens, seqs)
+    if version == "0.33.0" and seqs * (1 + spec) <= min(512, max(tokens, seqs)):
+        assert own.tokens == seqs * (1 + spec), "the step in which all decode is captured"
+
+
+def test_no_step_has_more_tokens_than_the_engine_takes() -> None:
+    few = graph_sizes(rank(8, cudagraph_capture_sizes=(1, 8, 16384)).shape)
+    assert few.of_pieces == few.of_full == (1, 8)
+    own = graph_sizes(rank(8).shape)
+    assert graph_sizes(rank(8, max_cudagraph_capture_size=512).shape) == own
+    assert graph_sizes(rank(8, max_cudagraph_capture_size=100, max_num_seqs=50).shape).tokens == 48
 
 
 @pytest.mark.parametrize(("most", "cases"), [(1, 3), (4, 5), (7, 5), (8, 6)])
