@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from hw_specs.units import format_gib
+from planner.cli.output import write_file
 from planner.cli.sheet import sheet_text
 from planner.errors import InvalidRequest, PlannerError
 from planner.planning.answer import Plan
@@ -13,7 +15,6 @@ from planner.serve.log.comparison import Comparison
 from planner.serve.process.run import Run
 from planner.serve.start_report import plan_of, report_start
 from planner.serve.verification.smoke import SmokeReport
-from planner.state import write_atomic
 
 FORMS = {".html": "html", ".md": "markdown"}
 LEDGER_LINE = {
@@ -27,13 +28,30 @@ def form_of(path: Path) -> str:
     """Return ``html`` or ``markdown`` by the ending of `path`.
 
     Raises:
-        InvalidRequest: for any other ending.
+        InvalidRequest: for any other ending, and where no file can be.
     """
     if path.suffix not in FORMS:
         raise InvalidRequest(
             "report", f"an acceptance report cannot be `{path.name}`", hint="name a file that ends in .html or .md"
         )
+    if path.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InvalidRequest("report", f"no file can be written at `{path}`", hint="name one in a folder that is there")
     return FORMS[path.suffix]
+
+
+def comparison_of(run: Run) -> tuple[Plan, Comparison]:
+    """Return the plan of `run` and what was measured beside it.
+
+    Raises:
+        PlannerError: for a run that was started without a plan.
+    """
+    plan, comparison = plan_of(run), report_start(run).comparison
+    if plan is None or comparison is None:
+        raise PlannerError(
+            f"run `{run.id}` was started without a plan, so nothing was predicted of it",
+            hint="leave `--report` out, or start with `m35-plan launch --gpus ...`",
+        )
+    return plan, comparison
 
 
 def write_acceptance(path: Path, run: Run, report: SmokeReport) -> None:
@@ -42,20 +60,14 @@ def write_acceptance(path: Path, run: Run, report: SmokeReport) -> None:
     Raises:
         PlannerError: for a run that was started without a plan.
     """
-    plan = plan_of(run)
-    comparison = report_start(run).comparison
-    if plan is None or comparison is None:
-        raise PlannerError(
-            f"run `{run.id}` was started without a plan, so nothing was predicted of it",
-            hint="leave `--report` out, or start with `m35-plan launch --gpus ...`",
-        )
+    plan, comparison = comparison_of(run)
     acceptance = Acceptance(
         run=run.id,
         measured_gib=measured_lines(plan, comparison),
         verdict=_verdict(comparison, report),
         checks=tuple(CheckRow(name=one.name, status=one.status, seen=one.seen) for one in report.checks),
     )
-    write_atomic(path, sheet_text(plan, form_of(path), acceptance=acceptance))
+    write_file(path, sheet_text(plan, form_of(path), acceptance=acceptance))
 
 
 def measured_lines(plan: Plan, comparison: Comparison) -> dict[str, str]:

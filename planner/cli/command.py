@@ -13,6 +13,8 @@ from planner.cli.silence import Company
 
 COMPANY = "planner.company"
 """Where the context of a command keeps what speaks up beside it."""
+EMPTY = "the value is empty (an unset shell variable?); leave it out for the default"
+"""What an empty value is answered, of whatever option or argument."""
 
 
 def quiet() -> None:
@@ -28,12 +30,28 @@ class Command(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the words; an unknown ``-dcp`` is named as typed, where click names the letter that it stopped at."""
         words = list(args)
+        if not ctx.resilient_parsing:
+            self._refuse_empty(args, ctx)
         try:
             return super().parse_args(ctx, self._with_negative_values(args))
         except click.NoSuchOption as error:
             short = not error.option_name.startswith("--")
             whole = [word for word in words if short and word.startswith(error.option_name)]
             raise click.NoSuchOption(whole[0].partition("=")[0], ctx=ctx) if whole else error from None
+
+    def _refuse_empty(self, args: list[str], ctx: click.Context) -> None:
+        """Refuse a word of nothing but blanks: for a path it would be this folder, for an address the default."""
+        valued = [option for option in self.params if isinstance(option, click.Option) and not option.is_flag]
+        flags = {flag.replace("_", "-") for option in valued for flag in option.opts}
+        end = args.index("--") if "--" in args else len(args)
+        for before, word in zip(["", *args], args[:end], strict=False):
+            name, equals, value = word.partition("=")
+            if not word.strip():
+                places = [place.make_metavar(ctx) for place in self.params if isinstance(place, click.Argument)]
+                hint = before if before.replace("_", "-") in flags else " ".join(places)
+                raise click.BadParameter(EMPTY, ctx=ctx, param_hint=f"'{hint}'" if hint else "a word")
+            if name.startswith("-") and equals and not value.strip():
+                raise click.BadParameter(EMPTY, ctx=ctx, param_hint=f"'{name}'")
 
     def _with_negative_values(self, args: list[str]) -> list[str]:
         """Put a blank before a negative value of an option that may stand alone, as ``--spec-tokens -1``.

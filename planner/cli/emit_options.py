@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from hw_specs.errors import reason_of
-from planner.cli.options import Filled, Host
+from planner.cli.options import Host, Trimmed
 from planner.errors import InvalidRequest
 from planner.rendering.emitters import EMITTERS
 from planner.settings import DEFAULT_PORT
@@ -72,7 +72,7 @@ def emit_options(command: F) -> F:
             "--port", type=click.IntRange(1, 65535), default=DEFAULT_PORT, help="port the emitted server is reached on"
         ),
         *(
-            click.option("--" + name.replace("_", "-"), type=Filled(), metavar=metavar, help=text)
+            click.option("--" + name.replace("_", "-"), type=Trimmed(), metavar=metavar, help=text)
             for name, (metavar, text) in PLACED.items()
         ),
         click.option(

@@ -10,6 +10,7 @@ import click
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
+from planner.cli.command import EMPTY
 from planner.planning.request import CARD_DRAFT_TOKENS, SETTINGS, option_for
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Several(click.ParamType[tuple[int, ...] | tuple[str, ...]]):
             return value
         words = str(value).replace(",", " ").split()
         if not words:
-            self.fail("the value is empty (an unset shell variable?); leave the option out for the default", param, ctx)
+            self.fail(EMPTY, param, ctx)
         if self.kind == "words":
             return tuple(words)
         try:
@@ -69,17 +70,26 @@ class Several(click.ParamType[tuple[int, ...] | tuple[str, ...]]):
             self.fail(f"{error}; {error.hint}", param, ctx)
 
 
-class Filled(click.ParamType[str]):
-    """Text that is not empty, as that of an unset shell variable is."""
+class Trimmed(click.ParamType[str]):
+    """Text without blanks around it."""
 
     name = "TEXT"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the text without blanks around it."""
-        text = str(value).strip()
-        if not text:
-            self.fail("the value is empty (an unset shell variable?); leave the option out for the default", param, ctx)
-        return text
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """Return the text; one of nothing but blanks never comes here."""
+        return str(value).strip()
+
+
+class OneOf(click.Choice[str]):
+    """A choice in vLLM's spelling: underscores stay, and small letters are taken for capitals as vLLM takes them."""
+
+    def normalize_choice(self, choice: object, ctx: click.Context | None) -> str:  # noqa: ARG002
+        """Return the choice that is meant; any other word as it is."""
+        return next((one for one in self.choices if _alike(one) == _alike(str(choice))), str(choice))
+
+
+def _alike(word: str) -> str:
+    return word.casefold().replace("-", "_")
 
 
 class Host(click.ParamType[str]):
@@ -150,11 +160,11 @@ def _option(name: str) -> Callable[[F], F]:
         more |= {"type": Several(setting.kind), "default": None}
     elif setting.choices:
         shown = {} if len("|".join(setting.choices)) < _CHOICES_SHOWN else {"metavar": setting.metavar}
-        more = {"type": click.Choice(setting.choices), "default": setting.default, **shown}
+        more = {"type": OneOf(setting.choices), "default": setting.default, **shown}
     elif setting.kind in ("count", "length"):
         more |= {"type": HumanInt(auto=setting.kind == "length"), "default": setting.default}
     elif setting.kind == "text":
-        more |= {"type": Filled(), "default": setting.default}
+        more |= {"type": Trimmed(), "default": setting.default}
     else:
         more["type"] = float if setting.kind == "fraction" else int
     names = (option_for(name), *filter(None, [setting.short]), name)
@@ -165,7 +175,7 @@ def gpu_options(command: F) -> F:
     """``--gpus`` and ``--gpu-memory``."""
     command = click.option(
         "--gpu-memory",
-        type=Filled(),
+        type=Trimmed(),
         metavar="SIZE",
         help="engine-visible memory of one GPU, such as 130GiB, where it differs from the catalogue's",
     )(command)
@@ -199,11 +209,11 @@ def _in_words_of_vllm(command: F) -> F:
         return command(*args, **settings)
 
     told = click.option(
-        "--compilation-config", "-cc", metavar="JSON", type=Filled(),
+        "--compilation-config", "-cc", metavar="JSON", type=Trimmed(),
         help="graphs in vLLM's own JSON: cudagraph_mode, cudagraph_capture_sizes, max_cudagraph_capture_size",
     )(told)  # fmt: skip
     return click.option(
-        "--speculative-config", metavar="JSON", type=Filled(),
+        "--speculative-config", metavar="JSON", type=Trimmed(),
         help="the draft in vLLM's own JSON: method, num_speculative_tokens, max_model_len",
     )(cast("F", told))  # fmt: skip
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from hw_specs.units import format_figure
 from planner.cli.charset import coloured, encodable, escaped, harmless
 from planner.cli.silence import heard
 from planner.home import without_secrets
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 Align = Literal["<", ">"]
 
@@ -112,6 +115,25 @@ def write_json_line(document: object) -> None:
 def json_text(document: object, *, depth: int = 0) -> str:
     """Return one JSON document as :func:`write_json` writes it, without secrets, to stand `depth` levels deep."""
     return without_secrets(_json(document, indent=2)).replace("\n", "\n" + "  " * depth)
+
+
+def write_file(path: Path, text: str) -> None:
+    """Replace the file that somebody named by `text`.
+
+    Raises:
+        PlannerError: when the system refuses.
+    """
+    from hw_specs.errors import reason_of
+    from planner.errors import PlannerError
+    from planner.state import write_atomic
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, text)
+    except OSError as error:
+        raise PlannerError(
+            f"cannot write `{path}`: {reason_of(error)}", hint="name a place that you can write"
+        ) from None
 
 
 def write_list(head: Mapping[str, object], name: str, items: Iterable[str]) -> None:

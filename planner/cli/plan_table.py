@@ -102,11 +102,17 @@ def _title(plan: Plan) -> str:
 def _groups(plan: Plan, width: int) -> str:
     lines = [f"{_title(plan):<{GROUP_WIDTH + 2}}{'GiB':>8}  {'low to high':<16}"]
     for row in group_rows(plan):
-        sees = row.label == "weights" and plan.model.vision is not None and not plan.settings.language_model_only
-        name = f"{MARKS[row.label]} {row.label}{' with vision' if sees else ''}"
+        name = f"{MARKS[row.label]} {row.label}{_beside_text(plan) if row.label == 'weights' else ''}"
         lines.append(f"  {name:<{GROUP_WIDTH}}{row.gib:>8}  {row.bounds:<16}")
     lines.append("  " + _coloured(gpu_bar(plan, width=min(width, 100) - 5)))
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _beside_text(plan: Plan) -> str:
+    """What the row of the weights holds beside the text model; a draft is said elsewhere."""
+    sees = plan.model.vision is not None and not plan.settings.language_model_only
+    held = [name for name, is_held in (("vision", sees), ("LoRA", plan.settings.lora is not None)) if is_held]
+    return f" with {held[0]}" if len(held) == 1 else "".join(f", {name}" for name in held)
 
 
 def _coloured(bar: Bar) -> str:

@@ -137,5 +137,6 @@ def _cases(shape: RankShape) -> int:
     if shape.lora is None:
         return 1
     most = shape.lora.max_loras + 1
-    told_apart = sum(n & (n - 1) == 0 or n == most for n in range(1, most + 1))
+    # Powers of two up to the most, and the most itself.
+    told_apart = most.bit_length() + (most & (most - 1) != 0)
     return 1 + (told_apart if shape.lora.specialize_active_lora else 1)

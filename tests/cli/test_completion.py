@@ -43,11 +43,12 @@ def test_an_empty_word_may_become_any_command() -> None:
     [
         ("m35-plan --g", ["--gpus", "--gpu-memory", "--gpu-memory-utilization"]),
         ("m35-plan --vers", ["--version"]),
-        ("m35-plan --gpus 8xH200 --ma", ["--max-model-len", "--max-num-seqs", "--max-num-batched-tokens"]),
+        ("m35-plan --gpus 8xH200 --max-nu", ["--max-num-seqs", "--max-num-batched-tokens"]),
         ("m35-plan detect --js", ["--json"]),
         ("m35-plan --emit ku", ["kubernetes"]),
         ("m35-plan --emit=ku", ["kubernetes"]),
         ("m35-plan launch --target d", ["docker"]),
+        ("m35-plan --compilation-config.cudagraph_mode FULL_", ["FULL_DECODE_ONLY", "FULL_AND_PIECEWISE"]),
         ("m35-plan --gpus 8xmi30", ["8xmi300A", "8xmi300X", "8xmi308X"]),
         ("m35-plan --gpus 2x8xB2", ["2x8xB200"]),
         ("m35-plan --gpus a8", ["a800-PCIe", "a800"]),

@@ -169,7 +169,8 @@ def test_no_step_has_more_tokens_than_the_engine_takes() -> None:
     assert graph_sizes(rank(8, max_cudagraph_capture_size=100, max_num_seqs=50).shape).tokens == 48
 
 
-@pytest.mark.parametrize(("most", "cases"), [(1, 3), (4, 5), (7, 5), (8, 6)])
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(("most", "cases"), [(1, 3), (4, 5), (7, 5), (8, 6), (2**50, 53)])
 def test_graphs_are_captured_for_powers_of_two_adapters(most: int, cases: int) -> None:
     found = graph_sizes(rank(enable_lora=True, max_loras=most, specialize_active_lora=True).shape)
     assert found.cases == cases

@@ -79,6 +79,9 @@ def test_a_verified_run_has_an_acceptance_report(m35, fake: Fake, tmp_path: Path
         assert run.id in text and "KV tokens 2,558,592, predicted" in text and "health" in text
     assert m35("verify", "--run", run.id, "--report", "report.pdf").code == 2
     assert "--run" in m35("verify", "--report", "report.md").err
+    for place in ("/dev/null/report.md", str(tmp_path / "none" / "report.html")):
+        said = m35("verify", "--run", run.id, "--report", place)
+        assert said.code == 2 and not said.out and f"no file can be written at `{place}`" in said.err
 
 
 def test_one_bad_record_does_not_break_every_plan(m35, state: Path) -> None:
@@ -97,6 +100,9 @@ def test_what_has_no_plan_or_no_log_says_so(m35, fake: Fake, tmp_path: Path) -> 
     run = list_runs()[0]
     said = m35("calibrate", run.id)
     assert said.code == 2 and f"run `{run.id}` was started without a plan" in said.err
+    said = m35("verify", "--run", run.id, "--restart", "--report", str(tmp_path / "page.md"))
+    assert said.code == 2 and not said.out and "nothing was predicted of it" in said.err
+    assert run.status().alive, "it is refused before anything is stopped"
     (tmp_path / "logs").mkdir()
     assert "holds no run" in m35("diagnose", str(tmp_path / "logs")).err
     (tmp_path / "logs" / "server.log").touch()
@@ -111,6 +117,19 @@ def test_check_is_a_program_s_answer_too(m35) -> None:
     assert m35("check", "--gpus", "8xH200", "--only", "api_key").code == 0
     assert m35("check", "--gpus", "8xH200", "--only", "mistral_common", "--strict").code == 5
     assert m35("check", "--only", "nope", "--gpus", "8xH200").code == 2
+
+
+def test_a_start_that_a_check_stops_tells_a_program_which(m35) -> None:
+    said = m35("launch", "--gpus", "8xH200", "--vllm", "/nowhere/vllm", "--json")
+    (line,) = said.out.splitlines()
+    document = json.loads(line)
+    assert said.code == 5 and document["kind"] == "check" and not document["ok"]
+    assert "vllm" in {check["name"] for check in document["checks"] if check["status"] == "fail"}
+
+
+def test_a_page_that_cannot_be_written_is_no_bug(m35) -> None:
+    said = m35("accuracy", "--write", "/dev/null/x")
+    assert said.code == 2 and "cannot write `/dev/null/x/accuracy.md`: not a directory" in said.err
 
 
 def test_nothing_is_wider_than_a_terminal(m35, fake: Fake) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import struct
 from dataclasses import replace
 from fractions import Fraction
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors import safe_open
 
+from hw_specs.errors import M35Error
 from planner.checkpoint import load_model
 from planner.checkpoint.preset import load_preset
 from planner.errors import InvalidRequest
@@ -170,6 +172,22 @@ def test_a_folder_that_is_not_a_twin_is_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(InvalidRequest, match="is not a twin"):
         make_twin(tmp_path, spec=CPU_TWIN)
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_model_of_somebodys_is_never_replaced(tmp_path: Path) -> None:
+    """It stands under the same names as a twin's."""
+    made = make_twin(tmp_path / "twin", spec=CPU_TWIN)
+    shutil.copytree(made.path, tmp_path / "data" / "model")
+    with pytest.raises(InvalidRequest, match="is not a twin"):
+        make_twin(tmp_path / "data", spec=CPU_TWIN)
+    assert (tmp_path / "data" / "model" / "params.json").exists()
+    make_twin(tmp_path / "twin", spec=CPU_TWIN)
+
+
+@pytest.mark.parametrize("place", ["/dev/null/x", "/dev/null", "/proc/x"])
+def test_where_no_folder_can_be_no_twin_is_kept(place: str) -> None:
+    with pytest.raises(M35Error, match=r"not a twin|cannot write a twin to|temporary folder in `/proc`"):
+        make_twin(Path(place), spec=CPU_TWIN)
 
 
 def test_a_failure_leaves_the_old_twin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

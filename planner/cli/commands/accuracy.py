@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from planner.cli.command import Command
-from planner.cli.output import style, table, write, write_document
+from planner.cli.output import style, table, write, write_document, write_file
 
 _SHORT = {
     "weights": "weights",
@@ -37,11 +37,8 @@ def command(as_json: bool, directory: Path | None) -> None:
 
     report = evaluate()
     if directory:
-        from planner.state import write_atomic
-
-        directory.mkdir(parents=True, exist_ok=True)
-        write_atomic(directory / "accuracy.md", render_page(report, evaluate(left_out="family")))
-        write_atomic(directory / PLOT, render_plot(report))
+        write_file(directory / "accuracy.md", render_page(report, evaluate(left_out="family")))
+        write_file(directory / PLOT, render_plot(report))
     if as_json:
         from planner.cli.documents import AccuracyDocument, Goal, StartupFigure
 

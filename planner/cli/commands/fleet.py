@@ -12,7 +12,7 @@ import click
 from hw_specs.units import counted, format_figure
 from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
-from planner.cli.options import Filled, engine_options
+from planner.cli.options import Trimmed, engine_options
 from planner.cli.output import headed, json_text, table, write, write_document
 from planner.cli.speed_options import workload_options
 from planner.errors import InvalidRequest
@@ -31,7 +31,7 @@ _NAMED = 4
 @workload_options
 @click.option("--ttft-ms", type=float, metavar="MS", help="target for the mean time to first token (TTFT)")
 @click.option("--tpot-ms", type=float, metavar="MS", help="target for the mean time per output token (TPOT)")
-@click.option("--gpu-memory", type=Filled(), metavar="SIZE", help="memory of one GPU, on every host")
+@click.option("--gpu-memory", type=Trimmed(), metavar="SIZE", help="memory of one GPU, on every host")
 @click.option("--json", "as_json", is_flag=True, help="write one object per host as JSON")
 def command(
     hosts: tuple[Path, ...],

@@ -13,7 +13,7 @@ from hw_specs.units import counted
 from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
-from planner.cli.output import write, write_document
+from planner.cli.output import write, write_document, write_json_line
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
 from planner.serve.process.engine_argv import unmodelled_flags
 from planner.serve.process.keys import require_key
@@ -22,6 +22,7 @@ from planner.serve.process.start_order import StartOrder
 
 if TYPE_CHECKING:
     from planner.planning.answer import Plan
+    from planner.serve.check import CheckResult
 
 
 @click.command(cls=Command, short_help="check, start and follow a server")
@@ -80,7 +81,7 @@ def command(
     if dry_run:
         return _show(order, as_json=as_json)
     require_key(order.endpoint, os.environ)
-    if not no_check and not _checks_pass(order, plan):
+    if not no_check and not _checks_pass(order, plan, as_json=as_json):
         return ExitCode.LAUNCH_FAILED
     run = launch(order, plan=plan, run_dir=run_dir)
     if detach:
@@ -107,17 +108,23 @@ def _show(order: StartOrder, *, as_json: bool) -> int:
     return ExitCode.OK
 
 
-def _checks_pass(order: StartOrder, plan: Plan | None) -> bool:
-    """Run the preflight; show what is not well."""
+def _checks_pass(order: StartOrder, plan: Plan | None, *, as_json: bool) -> bool:
+    """Run the preflight; show what is not well, to a program as all that was checked."""
     from planner.cli.check_table import check_lines
     from planner.serve.preflight import run_preflight
 
-    failed = 0
+    results: list[CheckResult] = []
     for result in run_preflight(order, plan=plan):
+        results.append(result)
         if result.status in ("fail", "warn"):
             narrate("\n".join(check_lines(result)))
-        failed += result.status == "fail"
+    failed = sum(result.status == "fail" for result in results)
     if failed:
+        if as_json:
+            from planner.rendering.envelope import to_value
+            from planner.serve.documents import CheckDocument
+
+            write_json_line(to_value(CheckDocument(checks=tuple(results))))
         say("error", f"{counted(failed, 'preflight check')} failed")
         say("hint", "--no-check starts it anyway; `m35-plan check` shows every check")
     return not failed

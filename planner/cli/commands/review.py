@@ -19,7 +19,7 @@ from hw_specs.units import parse_memory
 from planner.cli.command import Command
 from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
-from planner.cli.options import Filled, gpu_options
+from planner.cli.options import Trimmed, gpu_options
 from planner.cli.output import write, write_back, write_document, write_json
 from planner.errors import InvalidRequest
 from planner.rendering.secrets import secrets_in, without
@@ -64,7 +64,7 @@ def _command_at(args: list[str]) -> int | None:
 
 @click.command(cls=WithCommand, short_help="judge commands and files that already exist")
 @gpu_options
-@click.option("--vllm-version", type=Filled(), metavar="VERSION", help="release, where no image tag or pin says it")
+@click.option("--vllm-version", type=Trimmed(), metavar="VERSION", help="release, where no image tag or pin says it")
 @click.option("--format", "form", type=click.Choice(FORMATS), default="table", help="what is printed")
 @click.option("--json", "as_json", is_flag=True, help="short for --format json")
 @click.option(

@@ -88,11 +88,13 @@ def command(
     if run_name is not None and (url or plan_file):
         raise click.UsageError("--run brings its own address and plan; leave URL and --plan out")
     if page is not None:
-        from planner.cli.acceptance import form_of
+        from planner.cli.acceptance import comparison_of, form_of
 
         form_of(page)
         if run_name is None:
             raise click.UsageError("--report is about a launched run; name it with --run")
+        # What no page can be written of is refused before anything is stopped or asked.
+        comparison_of(_run(run_name))
     if run_name is not None:
         url, planned = _of_run(run_name)
     else:

@@ -42,9 +42,9 @@ def scratch_folder(prefix: str, *, parent: Path | None = None) -> Iterator[Path]
         try:
             folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         except OSError as error:
+            where, cure = ("", "set TMPDIR to") if parent is None else (f" in `{parent}`", "name")
             raise PlannerError(
-                f"cannot make a temporary folder: {reason_of(error)}",
-                hint="set TMPDIR to a folder you can write",
+                f"cannot make a temporary folder{where}: {reason_of(error)}", hint=f"{cure} a folder you can write"
             ) from error
         held = hold(folder)
         if held is not None:

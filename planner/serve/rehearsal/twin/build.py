@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hw_specs.errors import reason_of
 from planner.errors import InvalidRequest
 from planner.serve.process.scratch import scratch_folder
 from planner.serve.rehearsal.twin.script import Script, scripted_words
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
     Matrix = NDArray[np.float32]
 
+MARK = ".m35-twin"
+"""Empty file beside a twin's models, by which it is known again."""
 NOISE = 0.02
 """Standard deviation of weights that the script leaves alone."""
 ACTIVATION_ROOM = 1.12
@@ -52,17 +55,25 @@ def make_twin(directory: Path, *, spec: TwinSpec, weights: bool = True) -> Twin:
         InvalidRequest: when `directory` holds something that is not a twin.
     """
     directory = directory.resolve()
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())) and not _is_twin(directory):
+    try:
+        if directory.exists() and (not directory.is_dir() or not _may_be_replaced(directory)):
+            raise InvalidRequest(
+                "directory", f"`{directory}` exists and is not a twin", hint="name a new or an empty directory"
+            )
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
         raise InvalidRequest(
-            "directory", f"`{directory}` exists and is not a twin", hint="name a new or an empty directory"
-        )
-    directory.parent.mkdir(parents=True, exist_ok=True)
+            "directory",
+            f"cannot write a twin to `{directory}`: {reason_of(error)}",
+            hint="name a directory that you can write",
+        ) from None
     with scratch_folder(f".{directory.name}-", parent=directory.parent) as fresh:
         fresh.chmod(0o755)  # a container's user must be able to read it
         maker = _Maker(spec)
         _write(fresh / "model", spec, params=spec.params(), tensors=maker.target() if weights else None)
         if spec.draft_layers:
             _write(fresh / "draft", spec, params=spec.draft_params(), tensors=maker.draft() if weights else None)
+        (fresh / MARK).touch()
         shutil.rmtree(directory, ignore_errors=True)
         fresh.replace(directory)
     return Twin(
@@ -73,8 +84,10 @@ def make_twin(directory: Path, *, spec: TwinSpec, weights: bool = True) -> Twin:
     )
 
 
-def _is_twin(directory: Path) -> bool:
-    return {entry.name for entry in directory.iterdir()} <= {"model", "draft"}
+def _may_be_replaced(directory: Path) -> bool:
+    """Whether nothing is in it but a twin; a model of somebody's has the same names, and no mark beside it."""
+    names = {entry.name for entry in directory.iterdir()}
+    return not names or (MARK in names and names <= {"model", "draft", MARK})
 
 
 def _write(folder: Path, spec: TwinSpec, *, params: dict[str, object], tensors: dict[str, Tensor] | None) -> None:
