@@ -10,7 +10,7 @@ from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
-from hw_specs.units import MIB, format_gib
+from hw_specs.units import MIB, counted, format_gib
 from planner.facts.lora import lora_facts
 from planner.facts.overheads import Allocator, overhead_facts
 from planner.facts.release import parse_version
@@ -41,8 +41,8 @@ def lora(shape: RankShape) -> Term:
         high_bytes=reserved + allocator.shared_segment_bytes + allocator.small_segment_bytes + products,
         basis="derived",
         source=lora_facts().modules.source,
-        formula=f"{asked.max_loras} adapters of rank {asked.max_lora_rank}: {format_gib(exact)} GiB of tensors, "
-        f"{(reserved - exact) / MIB:.0f} MiB in the rest of torch's segments",
+        formula=f"{counted(asked.max_loras, 'adapter')} of rank {asked.max_lora_rank}: {format_gib(exact)} GiB of "
+        f"tensors, {(reserved - exact) / MIB:.0f} MiB in the rest of torch's segments",
         bounds="low: the tensors alone; high: two segments more, and the products of one linear layer in a step",
     )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from planner.review import review
@@ -165,6 +167,8 @@ def test_servers_on_gpus_of_their_own_do_not_meet() -> None:
     ("text", "code", "said"),
     [
         ("vllm serve a/b --tool-call-parser hermes", "flag-without-effect", "--enable-auto-tool-choice"),
+        ("vllm serve a/b --max-loras 4", "flag-without-effect", "--max-loras has no effect without --enable-lora"),
+        ("vllm serve a/b --no-enable-lora --fully-sharded-loras", "flag-without-effect", "--fully-sharded-loras"),
         ("vllm serve a/b --model c/d", "refused", "named twice"),
         ("vllm serve google/gemma-3-1b-it --dtype=float16", "refused", "--dtype float16"),
         ("vllm serve google/gemma-2-27b-it --dtype half", "refused", "--dtype half"),
@@ -182,6 +186,8 @@ def test_what_a_command_gets_wrong_is_found(text: str, code: str, said: str) -> 
     ("text", "code"),
     [
         ("vllm serve a/b --tool-call-parser hermes --enable-auto-tool-choice", "flag-without-effect"),
+        ("vllm serve a/b --max-loras 4 --enable-lora", "flag-without-effect"),
+        ("vllm serve a/b --no-fully-sharded-loras", "flag-without-effect"),
         ("vllm serve --model c/d", "refused"),
         ("vllm serve google/gemma-3n-E4B-it --dtype float16", "refused"),
         ("vllm serve google/gemma-3-1b-it --dtype bfloat16", "refused"),
@@ -192,6 +198,12 @@ def test_what_a_command_gets_wrong_is_found(text: str, code: str, said: str) -> 
 )
 def test_what_is_right_is_left_alone(text: str, code: str) -> None:
     assert of(text, code) == []
+
+
+def test_numbers_that_a_flag_may_have_are_told_in_their_order() -> None:
+    (wrong,) = of("vllm serve a/b --enable-lora --max-lora-rank 24", "flag-value")
+    named = [int(number) for number in re.findall(r"\d+", wrong.cure)]
+    assert named == sorted(named) and {8, 16, 512} <= {*named}
 
 
 def variables_of(text: str, image: str = IMAGE) -> str:

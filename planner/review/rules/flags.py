@@ -260,7 +260,8 @@ def _value(case: Case, one: Option) -> Iterator[Finding]:
     choices = known.get("choices") if case.version is not None else _ever_chosen(one.name)
     if choices and value not in choices:
         said = f"`--{one.name} {value}` is not one of the values it may have"
-        yield wrong(said, f"one of {', '.join(map(str, choices[:8]))}")
+        numbers = sorted(choices, key=int) if all(choice.isdigit() for choice in choices) else choices[:8]
+        yield wrong(said, f"one of {', '.join(numbers)}")
         return
     number = None
     if kind == "int" and not re.fullmatch(r"[+-]?\d+", value):

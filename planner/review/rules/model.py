@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from planner.facts.review import review_facts
 from planner.facts.vllm import vllm_facts
+from planner.planning.engine_limits import LORA_FIELDS
 from planner.review.case import Case, stored_as
 from planner.review.edits import with_option, with_value, without_option
 from planner.review.findings import Finding, finding
@@ -20,6 +21,7 @@ _MOST_RANKS = 16
 def find(case: Case, source: Source) -> Iterator[Finding]:
     """Yield what does not belong to the model."""
     yield from _parsers(case, source)
+    yield from _adapters(case)
     yield from _quantization(case, source)
     yield from _dense(case, source)
     yield from _known(case)
@@ -59,6 +61,19 @@ def _known(case: Case) -> Iterator[Finding]:
         sizes = ", ".join(str(size) for size in range(1, _MOST_RANKS + 1) if heads % size == 0)
         said = f"{heads} attention heads cannot be shared by {ranks} ranks"
         yield finding("refused", said, option.typed, cure=f"one of {sizes}", stops=True)
+
+
+def _adapters(case: Case) -> Iterator[Finding]:
+    """Options of LoRA adapters that nothing reads, because none may be loaded."""
+    loads = case.server.option("enable-lora")
+    if (loads is not None and loads.on) or case.server.arguments.open_ended:
+        return
+    for name in LORA_FIELDS:
+        option = case.server.option(name.replace("_", "-"))
+        if option is not None and option.on:
+            said = f"--{option.name} has no effect without --enable-lora"
+            cure = "--enable-lora, or leave it out"
+            yield finding("flag-without-effect", said, option.typed, severity="warn", cure=cure)
 
 
 def _mistral(case: Case) -> bool:
