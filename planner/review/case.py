@@ -14,6 +14,7 @@ from planner.checkpoint import load_preset, preset_stems
 from planner.errors import PlannerError
 from planner.facts.engine_flags import Flags, flags_of
 from planner.facts.release import newest_version, parse_version
+from planner.facts.review import KnownModel
 from planner.model import ModelSpec
 from planner.review.machine import product_of
 from planner.review.readers.docker import visible, visible_count
@@ -38,6 +39,8 @@ class Case:
     machine: GpuSet | None = None
     """The GPUs that were named with the artefact."""
     asked_version: str | None = None
+    described: KnownModel | None = None
+    """What the model's own configuration says, where it is at hand."""
     alone: bool = True
     """Whether no other server of the file shares its machine."""
     script: bool = field(default=False)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 
 from hw_specs.spec import GpuSet
+from planner.facts.review import KnownModel
 from planner.planning.request import planned_flags
 from planner.review.case import Case
 from planner.review.findings import SEVERITIES, Finding, Review, ServerReview, Stopper, Verdict, finding
@@ -29,6 +30,7 @@ def review(
     gpus: GpuSet | None = None,
     vllm_version: str | None = None,
     beside: Callable[[str], str | None] = nothing_beside,
+    described: KnownModel | None = None,
 ) -> Review:
     """Judge every vLLM server that `text` describes.
 
@@ -38,6 +40,7 @@ def review(
         gpus: the GPUs of one machine, where the artefact does not say them.
         vllm_version: the release, where no image tag says it.
         beside: returns the text of another file that `text` names, or None.
+        described: what the configuration of the model at hand says, where no plan describes it.
 
     >>> review("vllm serve mistralai/Mistral-Medium-3.5-128B --enable-mm").findings[0].code
     'flag-abbreviated'
@@ -52,6 +55,7 @@ def review(
             server=server,
             machine=gpus,
             asked_version=vllm_version,
+            described=described,
             alone=len(local) < 2,
             script=artefact.kind != "vllm serve line",
         )

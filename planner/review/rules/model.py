@@ -39,7 +39,7 @@ def _known(case: Case) -> Iterator[Finding]:
     name = case.model_name
     if case.model is not None or name is None:
         return
-    facts = next((one for one in review_facts().known_models if re.search(one.name, name)), None)
+    facts = case.described or next((one for one in review_facts().known_models if re.search(one.name, name)), None)
     if facts is None:
         return
     dtype, asked_dtype = case.server.option("dtype"), case.server.text("dtype")

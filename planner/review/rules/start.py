@@ -177,6 +177,8 @@ def _names(case: Case) -> Iterator[Finding]:
         option, value = case.server.option(flag), case.server.text(flag)
         if option is None or value is None or "." in value or value.lower() in _NONE or _plugged(case, flag):
             continue
+        if (case.flags.find(f"--{flag}") or {}).get("choices"):
+            continue  # its parser refuses it
         if flag in ("load-format", "quantization"):
             value = value.lower()
         value = value.upper() if flag == "attention-backend" else value

@@ -21,6 +21,7 @@ from planner.serve.preflight import (
     links,
     machine,
     processors,
+    settings,
     toolchain,
     variables,
 )
@@ -38,6 +39,7 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="mistral_common", title="its tokenizer package fits", run=engine.check_mistral_common),
         NamedCheck(name="transformers", title="its transformers fits", run=engine.check_transformers),
         NamedCheck(name="arguments", title="it takes every flag", run=engine.check_arguments),
+        NamedCheck(name="settings", title="it takes every value", run=settings.check_settings),
         NamedCheck(name="unplanned_flags", title="the plan counts every flag", run=engine.check_unplanned),
         NamedCheck(name="compilers", title="what is compiled at start can be", run=toolchain.check_compilers),
         NamedCheck(name="docker", title="docker answers", run=machine.check_docker),
@@ -87,7 +89,7 @@ CHECKS: CheckList[Subject] = CheckList(
     )
 )
 
-_ANYWHERE = frozenset({"vllm", "mistral_common", "transformers", "arguments", "unplanned_flags", "api_key"})
+_ANYWHERE = frozenset({"vllm", "mistral_common", "transformers", "arguments", "settings", "unplanned_flags", "api_key"})
 """Checks that say something about a start on another machine, if the same engine is installed here."""
 
 

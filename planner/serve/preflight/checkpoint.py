@@ -132,7 +132,8 @@ def _read_object(path: Path) -> dict[str, Any] | None:
         return None
 
 
-def _folder_of(name: str, subject: Subject) -> Path | None:
+def folder_of(name: str, subject: Subject) -> Path | None:
+    """Return the folder that the engine reads the model `name` from; None where it is not here."""
     local = Path(name)
     if local.is_dir():
         return local
@@ -167,6 +168,21 @@ def check_draft(subject: Subject) -> str | None:
     return _describe(str(name), subject, "mistral")
 
 
+def model_configuration(subject: Subject) -> dict[str, Any] | None:
+    """Return the model's config.json, where it is here and the engine will read it; None elsewhere."""
+    name = subject.model
+    overridden = any(option_value(subject.engine_args, one) for one in ("hf-config-path", "hf-overrides"))
+    if name is None or subject.order.in_container or overridden or _reads_params(subject):
+        return None
+    folder = folder_of(name, subject)
+    return _read_object(folder / "config.json") if folder is not None else None
+
+
+def _reads_params(subject: Subject) -> bool:
+    """Whether the configuration is Mistral's own."""
+    return "mistral" in (subject.load_format, option_value(subject.engine_args, "config-format"))
+
+
 def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
     """Whether files that are whole by themselves hold less than the model that was planned for."""
     if planned_bytes is None:
@@ -176,7 +192,7 @@ def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
 
 
 def _describe(name: str, subject: Subject, layout: str, *, planned_bytes: int | None = None) -> str:
-    folder = _folder_of(name, subject)
+    folder = folder_of(name, subject)
     if folder is None and Path(name).is_absolute():
         raise Failed(f"there is no folder `{name}`", "check the path of the model")
     state = layout_state(folder, layout) if folder is not None else None
@@ -277,7 +293,7 @@ def hub_folder(subject: Subject) -> Path:
 def check_configuration(subject: Subject) -> str | None:
     """Whether config.json carries the old YaRN key that newer engines obey."""
     name = subject.model
-    folder = _folder_of(name, subject) if name is not None else None
+    folder = folder_of(name, subject) if name is not None else None
     config = _read_object(folder / "config.json") if folder is not None else None
     if config is None:
         if subject.load_format == "mistral":
