@@ -6,7 +6,7 @@ from functools import cache, lru_cache
 from typing import NamedTuple
 
 from planner.facts.graphs import graph_facts
-from planner.facts.release import parse_version
+from planner.facts.release import Release, parse_version
 from planner.memory.rank import RankShape
 from planner.settings import CudagraphMode
 
@@ -72,25 +72,49 @@ def graph_sizes(shape: RankShape) -> GraphSizes:
     """
     if not shape.captures:
         return GraphSizes((), (), 1)
-    sizes, per_sequence = _step_sizes(shape), 1 + shape.speculative_tokens
+    per_sequence = 1 + shape.speculative_tokens
+    sizes = step_sizes(
+        shape.release,
+        shape.gpu.architecture,
+        max_num_seqs=shape.max_num_seqs,
+        max_num_batched_tokens=shape.max_num_batched_tokens,
+        per_sequence=per_sequence,
+        cudagraph_capture_sizes=shape.cudagraph_capture_sizes,
+        max_cudagraph_capture_size=shape.max_cudagraph_capture_size,
+    )
     mode, cases = cudagraph_mode(shape), _cases(shape)
     if mode == "FULL":
         return GraphSizes((), sizes, cases)
-    decoding = _decode_sizes(sizes, per_sequence, shape.max_num_seqs) if mode != "PIECEWISE" else ()
+    most = min(shape.max_num_seqs * per_sequence, max(sizes, default=0))
+    decoding = _whole_sequences(sizes, per_sequence, most) if mode != "PIECEWISE" else ()
     return GraphSizes(sizes if mode != "FULL_DECODE_ONLY" else (), decoding, cases)
 
 
-def _step_sizes(shape: RankShape) -> tuple[int, ...]:
-    """Tokens of the steps that are captured, in ascending order: those asked for, or the release's own list."""
-    most = shape.max_num_batched_tokens
-    if shape.cudagraph_capture_sizes is not None:
-        return tuple(sorted({size for size in shape.cudagraph_capture_sizes if size <= most}))
-    asked, per_sequence = shape.max_cudagraph_capture_size, 1 + shape.speculative_tokens
-    ceiling = shape.release.largest_graph_tokens(shape.gpu.architecture)
-    largest = asked or captured_tokens(ceiling, shape.max_num_seqs, per_sequence)
-    return _own_sizes(
-        parse_version(shape.release.version), most, largest, 0 if asked else shape.max_num_seqs, per_sequence, ceiling
-    )
+def step_sizes(
+    release: Release,
+    architecture: str,
+    *,
+    max_num_seqs: int,
+    max_num_batched_tokens: int,
+    per_sequence: int,
+    cudagraph_capture_sizes: tuple[int, ...] | None,
+    max_cudagraph_capture_size: int | None,
+) -> tuple[int, ...]:
+    """Return the tokens of the steps that are captured, in ascending order: those asked for, or the release's own list.
+
+    A sequence takes `per_sequence` tokens of a step: one, and those drafted. Runner V1 captures whole sequences alone.
+    Source: vllm/config/compilation.py adjust_cudagraph_sizes_for_spec_decode of 0.19.1 to 0.33.0.
+    """
+    if cudagraph_capture_sizes is not None:
+        sizes = tuple(sorted({size for size in cudagraph_capture_sizes if size <= max_num_batched_tokens}))
+    else:
+        asked, ceiling = max_cudagraph_capture_size, release.largest_graph_tokens(architecture)
+        largest = asked or captured_tokens(ceiling, max_num_seqs, per_sequence)
+        version, listed = parse_version(release.version), 0 if asked else max_num_seqs
+        sizes = _own_sizes(version, max_num_batched_tokens, largest, listed, per_sequence, ceiling)
+    if release.model_runner == "v1" and per_sequence > 1:
+        return _whole_sequences(sizes, per_sequence, max(sizes, default=0))
+    return sizes
 
 
 @lru_cache(maxsize=256)
@@ -115,9 +139,8 @@ def _own_sizes(
 
 
 @lru_cache(maxsize=256)
-def _decode_sizes(sizes: tuple[int, ...], per_sequence: int, max_num_seqs: int) -> tuple[int, ...]:
-    """Tokens of the steps in which every sequence decodes: `sizes` in whole sequences, up to the largest of them."""
-    most = min(max_num_seqs * per_sequence, max(sizes, default=0))
+def _whole_sequences(sizes: tuple[int, ...], per_sequence: int, most: int) -> tuple[int, ...]:
+    """`sizes` in whole sequences, as far as they have at most `most` tokens then."""
     rounded = {-(-size // per_sequence) * per_sequence for size in sizes}
     return tuple(sorted(size for size in rounded if size <= most))
 

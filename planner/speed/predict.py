@@ -18,7 +18,7 @@ from planner.facts.release import Release, resolve_release
 from planner.facts.scheduling import scheduling_facts
 from planner.facts.speed import Fitted
 from planner.facts.vllm import vllm_facts
-from planner.memory.graph_sizes import captured_tokens
+from planner.memory.graph_sizes import step_sizes
 from planner.settings import Settings
 from planner.speed.ahead import scheduled_ahead
 from planner.speed.answer import ESTIMATED, Estimate, Figures, SpeedCalibration, SpeedForecast
@@ -303,14 +303,16 @@ def _graph_tokens(settings: Settings, release: Release, gpu: GpuSpec) -> int:
     """Tokens of the largest step that a graph covers; 0 without graphs."""
     if settings.cudagraph_mode == "NONE":
         return 0
-    most = settings.max_num_batched_tokens
-    if settings.cudagraph_capture_sizes is not None:
-        return max((size for size in settings.cudagraph_capture_sizes if size <= most), default=0)
-    if settings.max_cudagraph_capture_size is not None:
-        return min(settings.max_cudagraph_capture_size, most)
-    return captured_tokens(
-        release.largest_graph_tokens(gpu.architecture), settings.max_num_seqs, 1 + settings.num_speculative_tokens
+    sizes = step_sizes(
+        release,
+        gpu.architecture,
+        max_num_seqs=settings.max_num_seqs,
+        max_num_batched_tokens=settings.max_num_batched_tokens,
+        per_sequence=1 + settings.num_speculative_tokens,
+        cudagraph_capture_sizes=settings.cudagraph_capture_sizes,
+        max_cudagraph_capture_size=settings.max_cudagraph_capture_size,
     )
+    return max(sizes, default=0)
 
 
 def figures_alone(served: Served, workload: Workload) -> Figures:

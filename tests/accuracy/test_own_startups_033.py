@@ -15,6 +15,8 @@ from planner import PlanRequest, Workload, forecast, load_model, plan
 from planner.accuracy.rows import models
 from planner.checkpoint.preset import load_preset
 from planner.facts import load
+from planner.facts.release import resolve_release
+from planner.memory.graph_sizes import step_sizes
 from planner.serve.log.measured import read_measured
 from planner.serve.log.parser import parse_log
 
@@ -52,6 +54,25 @@ def test_the_graph_estimate_is_what_the_profile_captured_less_the_second_sample(
     expected = stage["graphs_captured_in_profile_bytes"] - second + (stage["full_graphs"] - 1) * MIB
     assert stage["graphs_estimated_bytes"] == expected
     assert stage["graphs_estimated_bytes"] > stage["graphs_actual_bytes"]
+
+
+@pytest.mark.parametrize(("row", "stage"), each_stage())
+def test_a_plan_counts_the_graphs_that_are_captured(row: dict[str, Any], stage: dict[str, Any]) -> None:
+    captured = [
+        one["sizes"]
+        for one in stage.get("captures", ())
+        if one["manager"] == "ModelCudaGraphManager" and not one["while_profiling"]
+    ]
+    if not captured or "--enable-lora" in row.get("other_flags", ()):
+        return
+    speculation = row.get("speculation") or {"num_speculative_tokens": 3 if row["draft"] else 0}
+    sizes = step_sizes(
+        resolve_release("0.33.0"), "9.0", max_num_seqs=row["max_num_seqs"],
+        max_num_batched_tokens=row["max_num_batched_tokens"],
+        per_sequence=1 + speculation["num_speculative_tokens"],
+        cudagraph_capture_sizes=None, max_cudagraph_capture_size=None,
+    )  # fmt: skip
+    assert captured == [len(sizes) + stage["full_graphs"]]
 
 
 @pytest.mark.parametrize("row", [row for row in ROWS if not row["draft"]], ids=lambda row: row["name"])
