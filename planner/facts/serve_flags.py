@@ -29,7 +29,7 @@ class ServeFlags(Record):
     """Another spelling of a flag → the flag."""
     whole: Whole
     unmodelled: Mapping[str, str]
-    """Flag → the memory it takes that no plan counts."""
+    """Flag, a switch as it is not by default → the memory it takes that no plan counts."""
 
 
 serve_flags = door("serve_flags.toml", ServeFlags)

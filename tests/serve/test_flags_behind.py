@@ -47,6 +47,30 @@ def test_what_changes_memory_in_other_words_is_named(words: list[str], named: st
     assert list(unmodelled_flags(words)) == [named]
 
 
+SWITCHES = [
+    (name, told)
+    for name, history in OPTIONS.items()
+    for _, told in history
+    if told and told.get("type") == "flag" and isinstance(told.get("default"), bool)
+]
+"""Every flag without a value and what it is by default."""
+
+
+@pytest.mark.parametrize("name", sorted({name for name, _ in SWITCHES}))
+def test_a_switch_is_named_only_where_it_is_turned(name: str) -> None:
+    default = next(told["default"] for one, told in reversed(SWITCHES) if one == name)
+    as_it_is = name if default else f"--no-{name[2:]}"
+    assert not unmodelled_flags([as_it_is])
+
+
+@pytest.mark.parametrize(
+    "word", ["--no-enable-chunked-prefill", "--disable-chunked-prefill", "--no_enable_chunked_prefill"]
+)
+def test_steps_of_whole_prompts_are_named_in_both_spellings(word: str) -> None:
+    assert "steps as long as the longest prompt" in unmodelled_flags([word]).values()
+    assert word.replace("_", "-") in OPTIONS and not unmodelled_flags(["--enable-chunked-prefill"])
+
+
 def test_an_alias_is_a_flag_of_the_engine_that_sets_what_it_stands_for() -> None:
     for alias, flag in serve_flags().aliases.items():
         assert (f"--{alias}", flag) in SPELT
