@@ -112,9 +112,10 @@ def check_gpu_memory(subject: Subject) -> str:
         total = tightest.engine_total_bytes
         if total and re.fullmatch(r"0?\.\d{1,9}|1(?:\.0)?", said) and free < total * float(said):
             asked = format_gib(math.ceil(total * float(said)))
+            share = math.floor(free / total * 100) / 100
             raise Failed(
                 f"GPU {tightest.label} has {format_gib(free)} GiB free of {asked}{_holders(tightest)}",
-                f"free it, or --gpu-memory-utilization {math.floor(free / total * 100) / 100:g} where that is enough",
+                "free it" + (f", or --gpu-memory-utilization {share:g} where that is enough" if share else ""),
             )
         return f"{format_gib(free)} GiB free on GPU {tightest.label}"
     ledger = subject.plan.ledger
