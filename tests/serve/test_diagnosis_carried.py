@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import time
 import tomllib
 from collections.abc import Callable
 from itertools import cycle
@@ -13,6 +14,7 @@ import pytest
 
 from planner.serve.log.causes import causes
 from planner.serve.log.diagnosis import diagnose
+from planner.serve.log.lines import plain_lines
 
 from .logs import LOGS
 
@@ -161,3 +163,36 @@ def test_a_traceback_is_read_in_whatever_form_it_was_printed(text: str) -> None:
 def test_a_traceback_without_its_exception_names_no_part() -> None:
     cut = PLAIN.rpartition("\n")[0] + "\nhip runtime failed to load."
     assert diagnose(cut.encode()).code == "unknown"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "| " * 40 + "-|",
+        "> " * 40 + "|" * 3,
+        "|" + " " * 60_000 + "x",
+        "│" + "─" * 60_000 + "x",
+        "\t" + " " * 60_000 + "x",
+    ],
+    ids=["table", "quoted table", "wide box", "rule", "indented"],
+)
+def test_no_margin_holds_the_reading_up(line: str) -> None:
+    """Some milliseconds, not the square of its length, nor twice as long for each column."""
+    began = time.process_time()
+    plain_lines(line.encode())
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        'time="2026-05-05T00:00:00Z" level=warning msg="',
+        "gpustack.worker.serve_manager - WARNING - ",
+        "2026:05:05-10:00:00:(4711) |CCL_WARN| ",
+    ],
+)
+def test_a_warning_of_another_logger_is_calm(head: str) -> None:
+    said = "failed to register layer sha256:1: out of memory"
+    engine = "INFO 11-20 09:03:00 [core.py:58] Initializing a V1 LLM engine (v0.33.0)\n"
+    assert diagnose(f"{engine}{said}\n".encode()).code == "image-pull"
+    assert diagnose(f"{engine}{head}{said}\n".encode()).code == "none"

@@ -126,3 +126,41 @@ def test_what_a_shell_says_of_a_death_in_another_language_is_read(said: str, cod
     for line in (said, f"run.sh: 第 3 行： 4711 {said}      vllm serve m"):
         assert diagnose(f"{ENGINE}{line}\n".encode()).code == code
     assert diagnose(f"{ENGINE}INFO: {said} x\n".encode()).code == "none"
+
+
+ENGINE_AND_MEMORY = (
+    "INFO 11-20 09:03:00 [core.py:58] Initializing a V1 LLM engine (v0.33.0)\n{}\n"
+    "ERROR 11-20 09:04:00 [core.py:99] ValueError: No available memory for the cache blocks. Try increasing x\n"
+)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Failed to stop firewalld.service: Unit firewalld.service not found.",
+        "Unit ufw.service could not be found.",
+        "Failed to import torchaudio: No module named 'torchaudio'",
+        "OSError: [Errno 5] Input/output error",
+        "Error: Could not connect to etcd, retrying in 1s",
+        "No resource satisfying {'H100': 8} on Kubernetes",
+        "Got return codes 'QUOTA_EXCEEDED' in us-central1-a",
+        "oneCCL: version 2021.15",
+    ],
+)
+def test_what_a_start_goes_on_from_does_not_hide_why_it_failed(line: str) -> None:
+    """A service that is stopped in case it runs, a package that is not needed, a terminal that is closed, a zone
+    without machines."""
+    assert diagnose(ENGINE_AND_MEMORY.format(line).encode()).code == "no-kv-memory"
+
+
+@pytest.mark.parametrize(
+    "line", ["OSError: [Errno 101] Network is unreachable", "RuntimeError: NVML is not initialized"]
+)
+def test_a_network_and_a_driver_that_are_not_there_are_not_a_fault_of_the_engine(line: str) -> None:
+    assert diagnose(f"{ENGINE_AND_MEMORY.splitlines()[0]}\n{line}\n".encode()).code != "engine-defect"
+
+
+def test_a_word_behind_a_number_is_a_death_only_where_a_shell_says_it() -> None:
+    engine = ENGINE_AND_MEMORY.splitlines()[0]
+    assert diagnose(f"{engine}\nchapter 7 Abandon (1)\n".encode()).code == "none"
+    assert diagnose(f"{engine}\nrun.sh: ligne 3 : 4711 Abandon (core dumped) vllm serve m\n".encode()).code == "aborted"

@@ -34,9 +34,9 @@ _CARRIER = re.compile(
 _MOST_CARRIERS = 3
 _ADDRESS = re.compile(r"(?:(?<=: )|(?<=  ))\[address=[\w.:-]+, pid=\d+\] ")
 """What xoscar puts into an exception's text."""
-_MARGIN = re.compile(r"^(?:\s*(?:>|&gt;|[|│]) ?)+(?![-=+\s]*[|│])|^E {3,}(?=\S)|^\s*\+ (?=Exception Group Traceback)")
+_MARGIN = re.compile(r"^(?:\s*(?:>|&gt;|[|│]))+ ?(?![-=+\s]*[|│])|^E {3,}(?=\S)|^\s*\+ (?=Exception Group Traceback)")
 """A quotation, the frame of a box, an exception group, pytest's mark."""
-_BOX = re.compile(r"^\s*[╭╰┌└][─ ]*|[─ ]*[╮╯┐┘]\s*$|\s+│$")
+_BOX = re.compile(r"^\s*[╭╰┌└][─ ]*|(?:(?<![─ ])[─ ]+)?[╮╯┐┘]\s*$|(?<!\s)\s+│$")
 _HEAD_WORDS = re.compile(r"^(?:\w[\w.]*\s{3,}|Exception Group )?Traceback \(most recent call last\):?$")
 _INDENTED = re.compile(
     r"^[ \t]+(?=(?:\([A-Za-z][^)]* pid=\d+|(?:DEBUG|INFO|WARNING|ERROR|CRITICAL) \d\d-\d\d \d\d:)"
@@ -56,10 +56,13 @@ _NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-
 _OTHERS = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z?\]?(?: - |:? +)\[?(?:DEBUG|INFO|WARN|WARNING)\]?(?: - |:? )"
     r"| *(?:DEBUG|INFO|WARN) +[\w.:]+: "
+    r'|time="[^"]*" level=(?:debug|info|warning) '  # containerd, docker, Podman
+    r"|[\w.]+ - (?:DEBUG|INFO|WARNING) - "  # Python's logging, as its documentation sets it up
+    r"|[\d:()-]+ ?\|CCL_(?:DEBUG|INFO|WARN)\| "
     r"|[\w.-]+:\d+:\d+ \[\d+\] (?:NCCL|RCCL) INFO "
     r"|\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ [DIW] \d+ \d+\] )"
 )
-"""Heads of other loggers, of NCCL's and of Ray's, where they are calm; they stay in the text."""
+"""Heads of other loggers, of NCCL's, oneCCL's and Ray's, where they are calm; they stay in the text."""
 _LETTERS = {"D": "DEBUG", "I": "INFO", "W": "WARNING", "E": "ERROR", "F": "CRITICAL"}
 
 
@@ -92,11 +95,12 @@ def plain_lines(data: bytes) -> list[str]:
     """Return a raw line as text, without colours and without what carried it; a JSON line may hold several."""
     text = _ANSI.sub("", data.decode("utf-8", "replace")).rstrip()
     said = _json_text(text) if text.startswith("{") and text.endswith("}") else None
-    return [_uncarried(text)] if said is None else [_uncarried(one) for one in said.split("\n")]
+    if said is None:
+        return [_uncarried(text)]
+    return [_uncarried(_ANSI.sub("", one).rstrip()) for one in said.split("\n")]
 
 
 def _uncarried(text: str) -> str:
-    text = _ANSI.sub("", text).rstrip()
     if text[:1] in (">", "&"):
         text = _MARGIN.sub("", text)
     if "[address=" in text:
@@ -111,7 +115,7 @@ def _uncarried(text: str) -> str:
     if text[:1] in _MARGINS:
         text = _BOX.sub("", _MARGIN.sub("", text))
         text = _INDENTED.sub("", text)
-    return "Traceback (most recent call last):" if _HEAD_WORDS.match(text) else text
+    return "Traceback (most recent call last):" if "Traceback (" in text and _HEAD_WORDS.match(text) else text
 
 
 def messages(text: str) -> Iterator[Message]:
