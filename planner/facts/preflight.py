@@ -126,9 +126,42 @@ class VariableChoices(Origin):
 
 
 class AllocatorOptions(Origin):
-    """Options of torch's allocator that have a least value."""
+    """Options of torch's allocator."""
 
+    names: tuple[str, ...]
     least: Mapping[str, int]
+    """The least value of some."""
+
+
+class FileFlags(Origin):
+    """Flags that name a file or a folder which must be there."""
+
+    paths: tuple[str, ...]
+    paths_or_names: tuple[str, ...]
+    """Their values may be names on the hub."""
+    template: str
+    """Its value may be the template itself."""
+    adapters: str
+    """It takes several, each with a name."""
+    adapter_file: str
+    """What the folder of an adapter has."""
+
+
+class OptionalPackages(Origin):
+    """Packages that some values of flags need."""
+
+    by_flag: Mapping[str, Mapping[str, str]]
+    """Flag → its value → the distribution, with underscores."""
+
+
+class StartModules(Origin):
+    """Names of modules that the engine imports before it serves."""
+
+    standard: tuple[str, ...]
+    """Python's own, less those that it has loaded before it looks for files."""
+    installed: tuple[str, ...]
+    single_files: tuple[str, ...]
+    """Those of the installed ones that are a file and not a folder."""
 
 
 class PreflightFacts(Record):
@@ -153,6 +186,9 @@ class PreflightFacts(Record):
     debugging: Debugging
     variable_choices: VariableChoices
     allocator_options: AllocatorOptions
+    file_flags: FileFlags
+    packages: OptionalPackages
+    start_modules: StartModules
 
 
 preflight_facts = door("preflight.toml", PreflightFacts)

@@ -191,6 +191,9 @@ def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
         "unplanned_flags",
         "variable_choices",
         "variable_files",
+        "files",
+        "packages",
+        "shadows",
         "debugging",
         "numa",
     }

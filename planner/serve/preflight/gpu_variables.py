@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import socket
+from difflib import get_close_matches
 from pathlib import Path
 
 from hw_specs.units import counted
@@ -14,7 +15,7 @@ from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
 from planner.facts.review import review_facts
 from planner.serve.check import Doubtful, Failed
-from planner.serve.preflight.machine import wanted_gpus
+from planner.serve.preflight.machine import on_cpu, wanted_gpus
 from planner.serve.preflight.subject import Subject
 
 _ALLOCATORS = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF", "PYTORCH_HIP_ALLOC_CONF")
@@ -35,6 +36,14 @@ def check_allocator(subject: Subject) -> str | None:
                 f"{name} has `{bad[:60]}`, which torch raises for",
                 f"unset {name}, or name:value with commas, True or False with a capital",
             )
+        known = preflight_facts().allocator_options.names
+        strange = next((key for key in options if key and key not in known), None)
+        if strange is not None and not on_cpu(subject):
+            said = f"{name} has `{strange[:60]}`, which is not an option of torch's allocator"
+            near = get_close_matches(strange, known, n=1, cutoff=0.8)
+            if near:
+                raise Failed(said, f"`{near[0]}`, if it is meant, or unset {name}")
+            raise Doubtful(f"{said} up to torch 2.13", f"unset {name}, unless a newer torch has it")
         if options.get("expandable_segments") == "True":
             if wanted_gpus(subject) > 1 and "--disable-custom-all-reduce" not in subject.engine_args:
                 raise Doubtful(
