@@ -138,7 +138,7 @@ class Cause(Record):
     until_ready: bool = False
     """Whether it stops no server that is ready: there the same words are about one request."""
     over: tuple[str, ...] = ()
-    """Steps of a pod after which it is no longer in the way."""
+    """Steps of a pod, or phases, after which it is no longer in the way."""
     beside: bool = False
     """Whether what else is on the GPUs matters, which is then said first."""
     silent_cures: tuple[str, ...] = ()

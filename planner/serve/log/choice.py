@@ -114,11 +114,12 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
     """
     ready = ready_line(events)
     steps = pod_steps(events)
+    phases = [event for event in events if isinstance(event, PhaseStarted)]
     blocks = [event for event in events if isinstance(event, TracebackSeen)]
     found = []
     for event in events:
         # Line 0 is the kernel's, of any time.
-        if isinstance(event, FailureSeen) and _counts(event, ready) and not _is_over(event, steps):
+        if isinstance(event, FailureSeen) and _counts(event, ready) and not _is_over(event, steps, phases):
             precise = _precise(event, blocks)
             if precise is not None:
                 found.append(precise)
@@ -137,9 +138,11 @@ def pod_steps(events: Sequence[Event]) -> list[Figure]:
     return [event for event in events if isinstance(event, Figure) and event.name.startswith("pod_")]
 
 
-def _is_over(failure: FailureSeen, steps: Sequence[Figure]) -> bool:
+def _is_over(failure: FailureSeen, steps: Sequence[Figure], phases: Sequence[PhaseStarted]) -> bool:
     over = causes()[failure.code].over
     if any(step.line > failure.line > 0 and step.value in over for step in steps):
+        return True
+    if any(one.line > failure.line > 0 and one.phase in over for one in phases):
         return True
     if _POD_EVENT.match(failure.text) is None:
         return False

@@ -110,7 +110,12 @@ class StartupLog:
 
     def finish(self) -> tuple[Event, ...]:
         """Return the events of what was still open at the end of the log."""
-        events = [*self._segment(), *self._tracebacks.close()]
+        events = self._segment()
+        for seen in self._tracebacks.close():
+            events.append(seen)
+            if seen.exception not in map(str.strip, seen.lines):
+                # It was cut behind its raise, whose words no line held.
+                events += self._failure_events(seen.exception, seen.rank)
         death = self._tracebacks.death
         if death is not None and self._phase not in ("ready", *ENDINGS):
             self._phase = "failed"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from planner.serve.log.events import TracebackSeen
@@ -15,6 +16,27 @@ _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interru
 _GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
 """An exception group, which says nothing itself."""
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
+
+
+_RAISE = re.compile(r"^\s+raise (?P<name>(?:[A-Za-z_]\w*\.)*[A-Z]\w*)(?:\((?P<said>.*))?$")
+_WORDS = re.compile(r"""[frb]{0,2}(?P<mark>["'])(?P<words>.*?)(?<!\\)(?P=mark)""")
+
+
+def raised_in_source(lines: Sequence[str]) -> str:
+    """Return the exception of a traceback that was cut behind its ``raise``, as the source spells it; empty where
+    the last of `lines` are not one.
+
+    >>> raised_in_source(['  File "a.py", line 3, in f', '    raise ValueError(f"{name} is too long")'])
+    'ValueError: {name} is too long'
+    """
+    behind = [text for text in lines if text.strip("^~ \t")]
+    begin = max((at for at, text in enumerate(behind) if is_frame(text)), default=len(behind))
+    source = behind[begin + 1 :]
+    match = _RAISE.match(source[0]) if source else None
+    if match is None:
+        return ""
+    words = "".join(found["words"] for text in (match["said"] or "", *source[1:]) for found in _WORDS.finditer(text))
+    return f"{match['name']}: {words}" if words else match["name"]
 
 
 @dataclass(slots=True)
@@ -49,7 +71,13 @@ class Tracebacks:
 
     def close(self) -> list[TracebackSeen]:
         """Return those that are open at the end of the log."""
-        return [seen for key in list(self._open) for seen in self._close(key)]
+        seen = [seen for key in list(self._open) for seen in self._close(key)]
+        for frames in self._loose.values():
+            # The log ends in frames whose head it lacks, too.
+            if exception := raised_in_source([text for _, text in frames]):
+                line = frames[-1][0]
+                seen.append(self._lone_exception("", exception, frames, line, "", said=False))
+        return seen
 
     def follow(self, said: Message, *, line: int, stamp: str, source: str = "") -> list[TracebackSeen]:
         """Return the tracebacks that `said`, line `line` of the log called `source`, shows to be whole."""
@@ -110,12 +138,13 @@ class Tracebacks:
         return bare or frame or behind_flat or is_source(text) or text.startswith(_CHAINED)
 
     def _lone_exception(
-        self, rank: str, text: str, frames: list[tuple[int, str]], line: int, stamp: str
+        self, rank: str, text: str, frames: list[tuple[int, str]], line: int, stamp: str, *, said: bool = True
     ) -> TracebackSeen:
+        lines = [*frames, (line, text)] if said else frames
         self.death = TracebackSeen(
             exception=text.strip()[:2000],
-            lines=(*(frame for _, frame in frames), text),
-            line_numbers=(*(number for number, _ in frames), line),
+            lines=tuple(one for _, one in lines),
+            line_numbers=tuple(number for number, _ in lines),
             main_process=rank in ("", "APIServer"),
             line=line,
             last_line=line,
@@ -126,6 +155,7 @@ class Tracebacks:
 
     def _close(self, key: str) -> list[TracebackSeen]:
         block = self._open.pop(key)
+        block.exception = block.exception or raised_in_source(block.text)
         if not block.exception:
             return []
         seen = TracebackSeen(
