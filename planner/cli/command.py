@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from hw_specs.errors import M35Error
+from hw_specs.units import parse_count
 from planner.cli.charset import UNBROKEN
 from planner.cli.diagnostics import say
 from planner.cli.silence import Company
@@ -24,6 +26,31 @@ def quiet() -> None:
         context.meta[COMPANY].leave()
 
 
+class Several(click.ParamType[tuple[int, ...] | tuple[str, ...]]):
+    """Values with commas or blanks between them: integers as vLLM reads them, or words."""
+
+    name = "TEXT"
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...] | tuple[str, ...]:
+        """Return the values in their order."""
+        if isinstance(value, tuple):
+            return value
+        words = str(value).replace(",", " ").split()
+        if not words:
+            self.fail(EMPTY, param, ctx)
+        if self.kind == "words":
+            return tuple(words)
+        try:
+            return tuple(parse_count(word) for word in words)
+        except M35Error as error:
+            self.fail(f"{error}; {error.hint}", param, ctx)
+
+
 class Command(click.Command):
     """A command whose help page is drawn by :mod:`planner.cli.help_page`, which a run never loads."""
 
@@ -33,7 +60,7 @@ class Command(click.Command):
         if not ctx.resilient_parsing:
             self._refuse_empty(args, ctx)
         try:
-            return super().parse_args(ctx, self._with_negative_values(args))
+            return super().parse_args(ctx, self._with_negative_values(self._with_lists(args)))
         except click.NoSuchOption as error:
             short = not error.option_name.startswith("--")
             whole = [word for word in words if short and word.startswith(error.option_name)]
@@ -52,6 +79,28 @@ class Command(click.Command):
                 raise click.BadParameter(EMPTY, ctx=ctx, param_hint=f"'{hint}'" if hint else "a word")
             if name.startswith("-") and equals and not value.strip():
                 raise click.BadParameter(EMPTY, ctx=ctx, param_hint=f"'{name}'")
+
+    def _with_lists(self, args: list[str]) -> list[str]:
+        """Join the values of an option that takes several, as vLLM's parser does: ``--cudagraph-capture-sizes 1 2 4``.
+
+        Where words may be the command's own, only numbers are joined.
+        """
+        lists = {
+            flag.replace("_", "-")
+            for option in self.params
+            if isinstance(option, click.Option) and isinstance(option.type, Several)
+            for flag in option.opts
+        }
+        places = any(isinstance(place, click.Argument) for place in self.params)
+        end = args.index("--") if "--" in args else len(args)
+        words: list[str] = []
+        for word in args[:end]:
+            in_list = len(words) > 1 and words[-2].replace("_", "-") in lists
+            if in_list and (word.isdigit() if places else not word.startswith("-")):
+                words[-1] += f",{word}"
+            else:
+                words.append(word)
+        return words + args[end:]
 
     def _with_negative_values(self, args: list[str]) -> list[str]:
         """Put a blank before a negative value of an option that may stand alone, as ``--spec-tokens -1``.

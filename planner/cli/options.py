@@ -10,7 +10,7 @@ import click
 
 from hw_specs.errors import M35Error
 from hw_specs.units import parse_count
-from planner.cli.command import EMPTY
+from planner.cli.command import Several
 from planner.planning.request import CARD_DRAFT_TOKENS, SETTINGS, option_for
 
 if TYPE_CHECKING:
@@ -43,31 +43,6 @@ class HumanInt(click.ParamType[int | None]):
         except M35Error as error:
             more = ", or `auto`" if self.auto else ""
             self.fail(f"{error}; {error.hint}{more}", param, ctx)
-
-
-class Several(click.ParamType[tuple[int, ...] | tuple[str, ...]]):
-    """Values with commas or blanks between them: integers as vLLM reads them, or words."""
-
-    name = "TEXT"
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[int, ...] | tuple[str, ...]:
-        """Return the values in their order."""
-        if isinstance(value, tuple):
-            return value
-        words = str(value).replace(",", " ").split()
-        if not words:
-            self.fail(EMPTY, param, ctx)
-        if self.kind == "words":
-            return tuple(words)
-        try:
-            return tuple(parse_count(word) for word in words)
-        except M35Error as error:
-            self.fail(f"{error}; {error.hint}", param, ctx)
 
 
 class Trimmed(click.ParamType[str]):

@@ -340,7 +340,9 @@ def steady_run(served: Served, workload: Workload, *, alone: Figures | None = No
     answers_s, pauses_s = turns * alone.latency_ms / 1000, (turns - 1) * workload.pause_s
     chats_per_s = workload.request_rate / turns
     length_s = limits.run_in_answers.value * (answers_s + pauses_s)
-    chats = min(max(limits.fewest_requests.value, ceil(chats_per_s * length_s)), MOST_REQUESTS // turns)
+    chats = min(
+        max(limits.fewest_requests.value, ceil(min(chats_per_s * length_s, MOST_REQUESTS))), MOST_REQUESTS // turns
+    )
     # Replicas with as many chats each are alike: one of them is played.
     chats = max(1, chats // served.settings.replicas) * served.settings.replicas
     # Random arrivals alone make a run of n chats longer by about sqrt(n) gaps.

@@ -22,6 +22,9 @@ MOST_IMAGES = 10_000
 MOST_TURNS = 1_000
 """Of one chat."""
 
+FEWEST_PER_S = 1 / (365 * 86_400)
+"""Requests: one a year. The clock of a run at a lower rate no longer tells one step from the next."""
+
 MOST_PAUSE_S = 86_400
 """Between two turns: a day."""
 
@@ -102,6 +105,12 @@ class Workload:
             )
         if self.request_rate is not None and not 0 < self.request_rate < float("inf"):
             raise InvalidRequest("request_rate", f"request_rate must be above 0 and finite, not `{self.request_rate}`")
+        if self.request_rate is not None and self.request_rate < FEWEST_PER_S:
+            raise InvalidRequest(
+                "request_rate",
+                f"request_rate is {self.request_rate:g} requests a second, less than one a year",
+                hint="`--concurrency 1` forecasts a request that is alone",
+            )
         if self.length_distribution not in ("uniform", "exponential"):
             raise InvalidRequest(
                 "length_distribution",

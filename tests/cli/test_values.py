@@ -52,3 +52,21 @@ def test_a_choice_is_spelled_as_vllm_spells_it(name: str) -> None:
     with pytest.raises(click.BadParameter) as refused, app.make_context("m35-plan", ["plan"]) as parent:
         plan.make_context("plan", [option_for(name), "nonsense"], parent=parent)
     assert all(f"'{choice}'" in refused.value.message for choice in SETTINGS[name].choices)
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "taken"),
+    [
+        ("plan", ["--cudagraph-capture-sizes", "1", "2", "8"], (1, 2, 8)),
+        ("plan", ["--cudagraph_capture_sizes", "1,2", "8", "-tp", "4"], (1, 2, 8)),
+        ("diagnose", ["--cudagraph-capture-sizes", "1", "2", "a.log"], (1, 2)),
+    ],
+)
+def test_a_list_is_read_as_vllm_reads_it(command: str, words: list[str], taken: tuple[int, ...]) -> None:
+    found = app.get_command(CONTEXT, command)
+    assert found is not None
+    with app.make_context("m35-plan", [command]) as parent:
+        params = found.make_context(command, list(words), parent=parent).params
+    assert params["cudagraph_capture_sizes"] == taken
+    assert params.get("logs") in (None, ("a.log",))
+    assert params["tensor_parallel_size"] == (4 if "-tp" in words else None)

@@ -10,6 +10,7 @@ from hw_specs import parse_gpus
 from planner import PlanRequest, plan
 from planner.errors import InvalidRequest
 from planner.planning.answer import Plan
+from planner.planning.choose_by_speed import plan_for_workload
 from planner.speed.answer import ESTIMATED, SpeedForecast
 from planner.speed.predict import calibrate, forecast
 from planner.speed.workload import Workload
@@ -100,7 +101,7 @@ def test_a_request_that_never_fits_is_refused() -> None:
 @pytest.mark.parametrize(
     "bad",
     [
-        {"concurrency": 0}, {"prompt_tokens": 0}, {"output_tokens": -1}, {"request_rate": 0.0},
+        {"concurrency": 0}, {"prompt_tokens": 0}, {"output_tokens": -1}, {"request_rate": 0.0}, {"request_rate": 1e-30},
         {"request_rate": float("inf")},
         {"prefix_cache_hit_rate": 1.5}, {"length_range_ratio": 1.0}, {"num_requests": 0}, {"images_per_request": -1},
     ],
@@ -117,6 +118,17 @@ def test_too_many_arrivals_are_said() -> None:
     )
     assert not any("queue grows" in note for note in calm.notes)
     assert any("queue grows" in note for note in flooded.notes)
+
+
+@pytest.mark.parametrize("rate", [1e-7, 1e308])
+def test_a_rate_of_any_size_is_judged(rate: float) -> None:
+    alone = plan_for_workload(PlanRequest(gpus=parse_gpus("8xH200")), Workload(concurrency=1, num_requests=1))
+    found = plan_for_workload(PlanRequest(gpus=parse_gpus("8xH200")), Workload(request_rate=rate))
+    assert found.speed is not None and found.speed.forecast is not None
+    assert found.speed.forecast.keeps_up == (rate < 1)
+    if rate < 1:
+        assert alone.speed is not None and alone.speed.forecast is not None
+        assert found.speed.forecast.tpot_ms.expected == pytest.approx(alone.speed.forecast.tpot_ms.expected, rel=0.01)
 
 
 def test_the_simulated_run_is_bounded() -> None:
