@@ -119,6 +119,23 @@ def complete_gpus(_ctx: click.Context, _param: click.Parameter, incomplete: str)
     ]
 
 
+def complete_runs(_ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Runs of this machine, the newest first, and ``latest``."""
+    from click.shell_completion import CompletionItem
+
+    from planner.serve.process.runs import LATEST, list_runs
+
+    names = [LATEST, *(run.id for run in list_runs())]
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def complete_logs(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Runs and files."""
+    from click.shell_completion import CompletionItem
+
+    return [*complete_runs(ctx, param, incomplete), CompletionItem(incomplete, type="file")]
+
+
 def _option(name: str) -> Callable[[F], F]:
     """The option of one setting of a request, from its description."""
     setting = SETTINGS[name]

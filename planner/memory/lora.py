@@ -21,6 +21,9 @@ from planner.model import ModelSpec
 from planner.settings import Lora
 
 _PARTS = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+_LINEARS = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+TARGETS = frozenset((*_LINEARS, *(part for parts in _PARTS.values() for part in parts), "embed_tokens", "lm_head"))
+"""Ends of the names of all modules that may have adapters, in any model that is described."""
 _FLOAT32_BYTES = 4
 
 
@@ -88,8 +91,7 @@ def _layer(shape: RankShape, asked: Lora) -> Iterator[int]:
     merged = bool(set(model.engine_architectures) & set(lora_facts().modules.merged_architectures))
     over = tp if asked.fully_sharded_loras else 1
     rank, slots = asked.max_lora_rank, asked.max_loras * BF16_BYTES
-    names = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
-    for name, (_, parts, columns) in zip(names, matrices(model, model.layers[0], tp), strict=True):
+    for name, (_, parts, columns) in zip(_LINEARS, matrices(model, model.layers[0], tp), strict=True):
         if not _is_target(name, shape, asked):
             continue
         row_parallel = name in ("o_proj", "down_proj")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from hw_specs.errors import shown
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.facts.release import known_versions, parse_version
 from planner.facts.vllm import VllmFacts, vllm_facts
@@ -11,6 +12,7 @@ from planner.facts.weight_formats import weight_formats
 from planner.memory.activation import first_start_excess_bytes
 from planner.memory.budget import RankBudget
 from planner.memory.layouts import tensor_parallel_limit
+from planner.memory.lora import TARGETS
 from planner.planning.answer import PlanWarning
 from planner.planning.outcome import Outcome
 from planner.planning.question import Question
@@ -104,6 +106,13 @@ def _flag_warnings(question: Question) -> Iterator[tuple[str, str]]:
         yield (
             "needs-arctic-inference",
             "spec_method suffix needs the package arctic-inference beside vLLM; the engine stops where it is missing",
+        )
+    unknown = [name for name in request.lora_target_modules or () if name.rpartition(".")[2] not in TARGETS]
+    if unknown:
+        yield (
+            "lora-target-modules",
+            f"--lora-target-modules: no layer is called {shown(', '.join(unknown))}, so no adapter has a part there; "
+            f"{', '.join(sorted(TARGETS))} are known",
         )
     if request.mm_encoder_tp_mode == "data":
         yield (

@@ -53,6 +53,8 @@ def test_an_empty_word_may_become_any_command() -> None:
         ("m35-plan --gpus 2x8xB2", ["2x8xB200"]),
         ("m35-plan --gpus a8", ["a800-PCIe", "a800"]),
         ("m35-plan nonsense de", ["detect"]),
+        ("m35-plan diagnose lat", ["latest", "file,lat"]),
+        ("m35-plan verify --run l", ["latest"]),
     ],
 )
 def test_words_are_completed(line: str, expected: list[str]) -> None:

@@ -115,6 +115,16 @@ def test_what_the_engine_refuses_is_refused(asked: dict[str, Any], field: str) -
     assert refused.value.field == field
 
 
+@pytest.mark.parametrize(
+    ("targets", "warned"),
+    [(("o_proj", "layers.0.self_attn.q_proj"), ()), (("lm_head",), ()), (("o_proj", "nosuch"), ("nosuch",))],
+)
+def test_a_module_that_no_model_has_is_told(targets: tuple[str, ...], warned: tuple[str, ...]) -> None:
+    found = plan(PlanRequest(gpus=GPUS, enable_lora=True, lora_target_modules=targets)).warnings
+    told = [one.message for one in found if one.code == "lora-target-modules"]
+    assert len(told) == bool(warned) and all(name in told[0] for name in warned)
+
+
 MODES = ("NONE", "PIECEWISE", "FULL", "FULL_DECODE_ONLY", "FULL_AND_PIECEWISE")
 
 

@@ -7,11 +7,12 @@ import click
 from planner.cli.command import Command
 from planner.cli.follow import read_limits, watch
 from planner.cli.kept import plan_behind
+from planner.cli.options import complete_runs
 from planner.serve.process.runs import attach
 
 
 @click.command(cls=Command, short_help="watch a run that was launched earlier")
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @click.option("--until", type=click.Choice(["ready", "end"]), default="ready", help="when to stop watching")
 @click.option(
     "--timeout", multiple=True, metavar="[PHASE=]SECONDS", help="time limit of a phase, or of the whole start"

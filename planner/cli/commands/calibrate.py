@@ -14,7 +14,7 @@ from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.gpus_option import resolve_gpus
 from planner.cli.kept import known_calibrations, plan_behind
-from planner.cli.options import engine_options, gpu_options
+from planner.cli.options import complete_logs, engine_options, gpu_options
 from planner.cli.output import table, write, write_document
 from planner.errors import LogNotUnderstood
 from planner.planning.request import SETTINGS
@@ -24,7 +24,7 @@ from planner.serve.log.parser import parse_log
 
 
 @click.command(cls=Command, short_help="keep what a start measured, for later plans")
-@click.argument("log", default="latest")
+@click.argument("log", default="latest", shell_complete=complete_logs)
 @gpu_options
 @engine_options
 @click.option("--list", "listing", is_flag=True, help="list what is kept, and stop")

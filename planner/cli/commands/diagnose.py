@@ -17,7 +17,7 @@ from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.kept import plan_behind
-from planner.cli.options import engine_options, gpu_options
+from planner.cli.options import complete_logs, engine_options, gpu_options
 from planner.cli.output import write, write_document
 from planner.cli.start_options import planned_here
 from planner.errors import PlannerError
@@ -31,7 +31,7 @@ from planner.serve.process.runs import attach, holds_run
 
 
 @click.command(cls=Command, short_help="name the cause of a failed start from its log")
-@click.argument("logs", metavar="[LOG]...", nargs=-1)
+@click.argument("logs", metavar="[LOG]...", nargs=-1, shell_complete=complete_logs)
 @gpu_options
 @engine_options
 @click.option("--exit-code", type=int, metavar="N", help="exit code of the server, where you know it")

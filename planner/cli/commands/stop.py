@@ -9,6 +9,7 @@ import click
 from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
+from planner.cli.options import complete_runs
 from planner.cli.output import write, write_document
 from planner.errors import PlannerError
 from planner.serve.process.ending import Stray, find_strays
@@ -17,7 +18,7 @@ from planner.serve.process.runs import attach, list_runs
 
 
 @click.command(cls=Command, short_help="stop a server that was launched")
-@click.argument("run", default="latest")
+@click.argument("run", default="latest", shell_complete=complete_runs)
 @click.option("--all", "everything", is_flag=True, help="stop every running one")
 @click.option("--grace", "grace_s", type=click.FloatRange(0), default=STOP_GRACE_S, help="seconds before SIGKILL")
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")

@@ -13,6 +13,7 @@ from planner.cli.command import Command
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.kept import plan_behind, plan_in
+from planner.cli.options import complete_runs
 from planner.cli.output import write, write_document
 from planner.serve.verification.verifier import (
     DEFAULT_CONCURRENCY,
@@ -33,7 +34,13 @@ MOST_PROBLEMS = 100
 
 @click.command(cls=Command, short_help="prove that a running server does what was planned")
 @click.argument("url", required=False)
-@click.option("--run", "run_name", metavar="RUN", help="a launched run (or `latest`): its address and its plan")
+@click.option(
+    "--run",
+    "run_name",
+    metavar="RUN",
+    shell_complete=complete_runs,
+    help="a launched run (or `latest`): its address and its plan",
+)
 @click.option("--plan", "plan_file", type=click.Path(path_type=Path), help="what to expect: a plan as JSON")
 @click.option("--model", help="expected model name")
 @click.option("--max-model-len", type=click.IntRange(1), metavar="N", help="expected context limit")

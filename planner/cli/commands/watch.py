@@ -12,6 +12,7 @@ from planner.cli.command import Command, quiet
 from planner.cli.diagnostics import say
 from planner.cli.exit_code import ExitCode
 from planner.cli.kept import plan_behind
+from planner.cli.options import complete_runs
 from planner.cli.output import write, write_json_line
 from planner.errors import PlannerError, VerifyFailed
 
@@ -27,7 +28,7 @@ MOST_FAILURES = 3
 
 
 @click.command(cls=Command, short_help="watch a running server beside its plan")
-@click.argument("server", metavar="RUN|URL", default="latest")
+@click.argument("server", metavar="RUN|URL", default="latest", shell_complete=complete_runs)
 @click.option(
     "--every", "every_s", type=click.FloatRange(0.1), default=EVERY_S, metavar="SECONDS", help="seconds between samples"
 )
