@@ -30,6 +30,7 @@ _HOMES = {
     "spec-model": "speculative-config",
     "limit-mm-per-prompt-image": "limit-mm-per-prompt",
     "replicas": "data-parallel-size",
+    "cudagraph-mode": "compilation-config",
 }
 """Fields of a request that have another name in a command."""
 
@@ -129,7 +130,7 @@ def _every_refusal(case: Case, base: Plan, first: InvalidRequest) -> tuple[Inval
         try:
             _planned_as(case, base, left_out)
         except InvalidRequest as refused:
-            if case.server.option(option_of(refused)) is None:
+            if case.server.said(option_of(refused)) is None:
                 return tuple(found)  # it is about what was left out
             found.append(refused)
         except PlannerError:

@@ -204,6 +204,10 @@ class Server:
         """The last option of that name, which is the one that counts."""
         return next((one for one in reversed(self.options) if one.name == name and not one.key), None)
 
+    def said(self, name: str) -> Option | None:
+        """The last option of that name, or of one key of it, as ``--NAME.key``."""
+        return next((one for one in reversed(self.options) if one.name == name), None)
+
     def text(self, name: str) -> str | None:
         """The known value of an option."""
         found = self.option(name)

@@ -66,3 +66,16 @@ def test_a_flag_that_no_plan_counts_hides_no_impossible_size(beside: str) -> Non
     line = f"vllm serve {MODEL} -tp 6 {beside} --hf-overrides '{{}}'"
     answer = review(line, gpus=parse_gpus("8xH200"))
     assert "-tp" not in {one.at.value for one in answer.findings if one.stops}, "it may have other heads then"
+
+
+@pytest.mark.parametrize(
+    ("more", "at", "field"),
+    [
+        ("--compilation-config.cudagraph_mode SOME", "--compilation-config.cudagraph_mode", "cudagraph_mode"),
+        ('-cc \'{"cudagraph_mode": "SOME"}\'', "-cc", "cudagraph_mode"),
+    ],
+)
+def test_a_key_of_a_setting_in_json_is_refused_where_it_stands(more: str, at: str, field: str) -> None:
+    (found,) = stopping(more)
+    assert found.at.value == at
+    assert found.message.startswith(f"{field} must be "), "no name that the engine has not"

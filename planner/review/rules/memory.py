@@ -103,7 +103,7 @@ def _refused(case: Case, refused: InvalidRequest) -> Finding:
     field = refused.field.replace("_", "-")
     home = option_of(refused)
     code = "checkpoint-flags" if field == "load-format" else "refused"
-    option = case.server.option(home)
+    option = case.server.said(home)
     edits: tuple[Edit, ...] = ()
     hint = refused.hint or ""
     if code == "checkpoint-flags":
