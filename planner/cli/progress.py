@@ -13,6 +13,43 @@ PATIENCE_S = 0.5
 """Work that is shorter than this says nothing."""
 
 
+_CLEAR = "\r\x1b[2K"
+
+
+def _is_live() -> bool:
+    return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+
+
+class Now:
+    """What is done at the moment, where nothing can be counted; the line is gone when something else is said."""
+
+    def __init__(self) -> None:
+        self._live = _is_live()
+        self._drawn = False
+
+    def __enter__(self) -> Now:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over()
+
+    def at(self, title: str) -> None:
+        """Show `title` instead of what was shown."""
+        if self._live:
+            sys.stderr.write(f"{_CLEAR}{title} ...")
+            sys.stderr.flush()
+            self._drawn = True
+
+    def over(self) -> None:
+        """Take the line away."""
+        if self._drawn:
+            sys.stderr.write(_CLEAR)
+            sys.stderr.flush()
+            self._drawn = False
+
+
 class Progress:
     """Counts steps; the line is gone when the work is done, interrupted or failed."""
 
@@ -22,7 +59,7 @@ class Progress:
         self._total = total
         self._done = 0
         self._begun_s = time.monotonic()
-        self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        self._live = _is_live()
         self._drawn = False
 
     def __enter__(self) -> Progress:
@@ -32,7 +69,7 @@ class Progress:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._drawn:
-            sys.stderr.write("\r\x1b[2K")
+            sys.stderr.write(_CLEAR)
             sys.stderr.flush()
 
     def at(self, done: int, total: int) -> None:
@@ -50,6 +87,6 @@ class Progress:
         heard()
         left_s = spent_s / self._done * (self._total - self._done)
         said = f"about {left_s:.0f} s left" if self._even else f"{spent_s:.0f} s so far"
-        sys.stderr.write(f"\r\x1b[2K{self._title} {self._done}/{self._total}, {said}")
+        sys.stderr.write(f"{_CLEAR}{self._title} {self._done}/{self._total}, {said}")
         sys.stderr.flush()
         self._drawn = True

@@ -10,6 +10,7 @@ from planner.cli.check_table import result_writer, tally
 from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_document
+from planner.cli.progress import Now
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
 from planner.serve.check import CheckResult, count
 from planner.serve.preflight import run_preflight
@@ -44,10 +45,12 @@ def command(
     elsewhere = plan is not None and plan.gpus.origin == "snapshot"
     results: list[CheckResult] = []
     show = result_writer()
-    for result in run_preflight(order, plan=plan, elsewhere=elsewhere, only=only, skip=skip):
-        results.append(result)
-        if not as_json:
-            show(result)
+    with Now() as now:
+        for result in run_preflight(order, plan=plan, elsewhere=elsewhere, only=only, skip=skip, on_start=now.at):
+            now.over()
+            results.append(result)
+            if not as_json:
+                show(result)
     counts = count(results)
     if as_json:
         from planner.serve.documents import CheckDocument

@@ -111,13 +111,16 @@ def _show(order: StartOrder, *, as_json: bool) -> int:
 def _checks_pass(order: StartOrder, plan: Plan | None, *, as_json: bool) -> bool:
     """Run the preflight; show what is not well, to a program as all that was checked."""
     from planner.cli.check_table import check_lines
+    from planner.cli.progress import Now
     from planner.serve.preflight import run_preflight
 
     results: list[CheckResult] = []
-    for result in run_preflight(order, plan=plan):
-        results.append(result)
-        if result.status in ("fail", "warn"):
-            narrate("\n".join(check_lines(result)))
+    with Now() as now:
+        for result in run_preflight(order, plan=plan, on_start=now.at):
+            results.append(result)
+            if result.status in ("fail", "warn"):
+                now.over()
+                narrate("\n".join(check_lines(result)))
     failed = sum(result.status == "fail" for result in results)
     if failed:
         if as_json:
