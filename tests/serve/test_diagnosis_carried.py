@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+import textwrap
 import time
 import tomllib
 from collections.abc import Callable
@@ -26,6 +27,8 @@ SAYS_LESS = ("unknown", "none", "out-of-memory", "engine-defect", "workers-hang"
 """What is said where the phase, the frames or the end of a log are cut off."""
 MOST_OTHERS = 0.01
 """A log that was cut may hold a second thing that is true of it and did not end it."""
+MOST_LOST = {"cut_at_width": 0.02, "cut_at_blanks": 0.05}
+"""Cut between words, nothing tells how wide the screen was."""
 Lines = list[str]
 
 
@@ -75,6 +78,42 @@ def test_what_carries_a_log_changes_no_answer(carrier: str) -> None:
         others += [] if carried in (code, *entry["causes"], "unknown") else [(entry["url"], carried)]
     assert not others
     assert len(lost) <= len(mine) // 50 + 1, lost
+
+
+def cut_at_width(line: str, width: int) -> Lines:
+    return [line[at : at + width].rstrip() for at in range(0, len(line), width)]
+
+
+def cut_at_blanks(line: str, width: int) -> Lines:
+    return textwrap.wrap(line, width, break_on_hyphens=False)
+
+
+@pytest.mark.parametrize("cut", [cut_at_width, cut_at_blanks])
+def test_a_wrapped_log_is_read_like_the_log(cut: Callable[[str, int], Lines]) -> None:
+    tried, unknown, others = 0, [], []
+    for entry in CORPUS[::9]:
+        lines, width = with_lines(entry), random.Random(entry["url"]).randrange(80, 161)
+        wrapped = [part for line in lines for part in cut(line, width)]
+        if len(wrapped) == len(lines) or diagnose("\n".join(lines).encode()).code not in entry["causes"]:
+            continue
+        found = diagnose("\n".join(wrapped).encode())
+        tried += 1
+        unknown += [(entry["url"], width)] if not found.known else []
+        others += [(entry["url"], width, found.code)] if found.known and found.code not in entry["causes"] else []
+    assert tried > 50
+    assert len(unknown) <= tried * MOST_LOST[cut.__name__], unknown
+    assert len(others) <= tried * MOST_LOST[cut.__name__], others
+
+
+def test_a_message_in_three_lines_is_shown_where_it_begins() -> None:
+    said = (
+        "ValueError: To serve at least one request with the models's max seq len (262144), (24.0 GiB KV cache is "
+        "needed, which is larger than the available KV cache memory (3.18 GiB). Based on the available memory, "
+        "the estimated maximum model length is 33024."
+    )
+    for cut in (cut_at_width, cut_at_blanks):
+        found = diagnose("\n".join(["INFO 05-03 00:18:17 [core.py:1] vLLM", *cut(said, 100)]).encode())
+        assert (found.code, found.evidence[0].number) == ("max-model-len", 2)
 
 
 def interleaved(lines: Lines, chance: random.Random) -> Lines:

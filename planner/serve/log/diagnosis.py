@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from planner.planning.answer import Plan
@@ -30,6 +31,7 @@ from planner.serve.log.remedy import (
 )
 from planner.serve.log.unnamed import not_an_engine_log, raised_words, unnamed
 from planner.serve.log.verdict import Diagnosis, LogLine, plain
+from planner.serve.log.wrapped import readings
 from planner.settings import DEFAULT_PORT
 
 _MAX_LEVERS = 5
@@ -69,7 +71,58 @@ def diagnose(
     meanwhile, which counts behind the log's own causes. `port` is the one that was asked for, `held` what was on the
     GPUs after the server's end. `stretches` say of a log that was joined from several where a stretch of one begins,
     and which.
+
+    Where lines of `log` may have been wrapped, they are read as one if that names a cause and the lines alone do not.
     """
+    read = partial(
+        _diagnose,
+        plan=plan,
+        exit_code=exit_code,
+        timed_out=timed_out,
+        kernel=kernel,
+        port=port,
+        held=held,
+        stretches=stretches,
+    )
+    ways = readings(log)
+    first = next(ways)
+    answer = read(first)
+    if answer.code == "none":
+        # Of a log that shows a failure only as it stands it is not said that nothing failed.
+        return answer if first is log else read(log)
+    if answer.known and not _is_general(answer) and (first is not log or not _names_the_thing(answer)):
+        return answer
+    return next((other for other in map(read, ways) if _tells_more(other, answer)), answer)
+
+
+def _tells_more(whole: Diagnosis, pieces: Diagnosis) -> bool:
+    """Whether lines that were read as one name a thing where alone they do not, or another one in the same line."""
+    if not _names_the_thing(whole) or not whole.evidence or not (said := whole.evidence[0]).number:
+        return False
+    longer = any(one.number == said.number and len(one.text) < len(said.text) for one in pieces.evidence[:1])
+    return longer or not _names_the_thing(pieces)
+
+
+def _is_general(answer: Diagnosis) -> bool:
+    return causes()[answer.code].weight == "general" or answer.note.startswith(_KIND_ONLY)
+
+
+def _names_the_thing(answer: Diagnosis) -> bool:
+    return answer.known and not answer.note and causes()[answer.code].weight == "cause"
+
+
+def _diagnose(
+    log: bytes,
+    *,
+    plan: Plan | None,
+    exit_code: int | None,
+    timed_out: TimedOut | None,
+    kernel: bytes,
+    port: int | None,
+    held: Sequence[HeldMemory],
+    stretches: Sequence[tuple[int, str]],
+) -> Diagnosis:
+    """The cause of the failure that `log` tells of as it stands."""
     reader = StartupLog()
     events = reader.read(log, stretches)
     measured = read_measured(events)

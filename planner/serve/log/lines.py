@@ -100,6 +100,12 @@ def plain_lines(data: bytes) -> list[str]:
     return [_uncarried(_ANSI.sub("", one).rstrip()) for one in said.split("\n")]
 
 
+def begins_anew(line: str) -> bool:
+    """Whether a line begins with what carried it or with the head of a message: no other line goes on in it."""
+    plain = _ANSI.sub("", line)
+    return any(head.match(plain) is not None for head in (_CARRIER, _PROCESS, _HEAD, _NATIVE, _OTHERS))
+
+
 def _uncarried(text: str) -> str:
     if text[:1] in (">", "&"):
         text = _MARGIN.sub("", text)
