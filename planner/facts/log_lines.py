@@ -8,7 +8,7 @@ from typing import Literal
 from planner.facts.record import Record, door, read
 from planner.facts.vllm import Origin
 
-Weight = Literal["cause", "general", "consequence"]
+Weight = Literal["cause", "general", "consequence", "suspicion"]
 """How much a line of a cause tells: the thing itself, only its kind, or what follows from something else."""
 
 
@@ -118,6 +118,8 @@ class Cause(Record):
     signals: tuple[int, ...] = ()
     """Signals that this death stands for; 0 where the log tells no exit code."""
     lines: tuple[FailureLine, ...]
+    suspicions: tuple[FailureLine, ...] = ()
+    """Warnings that a start may go on from: they speak for the cause where it failed and nothing else says why."""
     stalls: tuple[FailureLine, ...] = ()
     """Lines that a start repeats while it waits for something that does not come."""
     exceptions: tuple[FailureLine, ...] = ()

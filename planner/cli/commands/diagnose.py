@@ -50,7 +50,8 @@ def command(
     cause is searched in all of them together, by time where their lines carry one, else in the order given.
 
     With a run, or with --gpus and the settings of the start, the fixes are planned again from what the engine
-    measured before it failed. Exit code 0: nothing failed, 5: a failure, named or not.
+    measured before it failed. Exit code 0: nothing failed, 5: a failure, named or not, or a log that
+    ends before the server was ready.
     """
     plan = planned_here(gpus, gpu_memory, settings) if gpus is not None else None
     if not logs and _is_fed():
@@ -62,7 +63,7 @@ def command(
         from planner.cli.start_report_table import diagnosis_text
 
         write(diagnosis_text(found))
-    return ExitCode.OK if found.code == "none" else ExitCode.LAUNCH_FAILED
+    return ExitCode.OK if found.code == "none" and not found.cures else ExitCode.LAUNCH_FAILED
 
 
 def _together(names: Sequence[str], plan: Plan | None, exit_code: int | None) -> Diagnosis:

@@ -59,6 +59,23 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
     `last_text` is the last line of a log that may have ended.
     """
     failures = precise_failures(events)
+    found = _proved(failures, events, exit_code, timed_out, last_text)
+    if found is None or found.code in _UNTOLD:
+        failed = has_failed(events) or exit_code not in (None, *CALM_EXITS) or timed_out is not None
+        return (_suspected(failures, events) if failed else None) or found
+    return found
+
+
+def _suspected(failures: Sequence[FailureSeen], events: Sequence[Event]) -> FailureSeen | None:
+    """What a warning speaks for; a death only where nothing was raised before it."""
+    said = _says_why(events)
+    return next((one for one in failures if one.weight == "suspicion"
+                 and not (said and causes()[one.code].weight == "consequence")), None)  # fmt: skip
+
+
+def _proved(failures: Sequence[FailureSeen], events: Sequence[Event], exit_code: int | None,
+            timed_out: TimedOut | None, last_text: str) -> FailureSeen | None:  # fmt: skip
+    """The cause by all that says more than that something may be wrong."""
     if (found := _first(failures, "cause")) is not None:
         return found
     if (found := _first(failures, "general")) is not None:
@@ -89,7 +106,11 @@ def find_cause(events: Sequence[Event], *, exit_code: int | None = None, timed_o
 
 def _of_its_part(kind: FailureSeen, failures: Sequence[FailureSeen], events: Sequence[Event]) -> FailureSeen:
     """A failure of which a line tells the kind, by the part of the software that raises it, where that tells more."""
-    # pydantic says in the next line what it refused.
+    # pydantic says in the next line what it refused, which may have a name of its own.
+    if "validation error" in kind.text:
+        below = next((one for one in failures if one.line == kind.line + 1 and one.weight == "general"), kind)
+        if below.code != kind.code:
+            return below
     said = [one.text for one in failures if one.code == kind.code and 0 <= one.line - kind.line <= 1]
     # NCCL's lines name their file themselves: another program's text in them is chance.
     raiser = next((found for text in said if _NCCL not in text and (found := raiser_of(text)) is not None), None)
@@ -113,24 +134,48 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
     What was said before the server became ready did not stop it, nor what a later step of its pod shows to be over.
     """
     ready = ready_line(events)
+    dead = ready > 0 and has_failed(events)
     steps = pod_steps(events)
     phases = [event for event in events if isinstance(event, PhaseStarted)]
     blocks = [event for event in events if isinstance(event, TracebackSeen)]
+    installed = installed_line(events)
     found = []
     for event in events:
         # Line 0 is the kernel's, of any time.
-        if isinstance(event, FailureSeen) and _counts(event, ready) and not _is_over(event, steps, phases):
+        if (
+            isinstance(event, FailureSeen)
+            and not _is_survived(event, installed, blocks)
+            and _counts(event, ready, dead)
+            and not _is_over(event, steps, phases)
+        ):
             precise = _precise(event, blocks)
             if precise is not None:
                 found.append(precise)
     return found
 
 
-def _counts(failure: FailureSeen, ready: int) -> bool:
-    """Whether a failure stands where it can have stopped the start, or the server that came of it."""
+def _counts(failure: FailureSeen, ready: int, dead: bool) -> bool:
+    """Whether a failure stands where it can have stopped the start, or the server that came of it.
+
+    What the API server says of one request ends nothing; what a process of the engine says may, where it `dead`.
+    """
     if not failure.line:
         return True
-    return failure.line >= ready and not (ready and causes()[failure.code].until_ready)
+    of_a_request = ready and causes()[failure.code].until_ready and (not dead or failure.rank == "APIServer")
+    return failure.line >= ready and not of_a_request
+
+
+def installed_line(events: Sequence[Event]) -> int:
+    """Return the line that says that an image or a package was built or installed; 0 where none does before a start."""
+    began = min((event.line for event in events if isinstance(event, PhaseStarted)), default=None)
+    lines = (event.line for event in events if isinstance(event, Figure) and event.name == "installed")
+    return max((line for line in lines if began is None or line < began), default=0)
+
+
+def _is_survived(failure: FailureSeen, installed: int, blocks: Sequence[TracebackSeen]) -> bool:
+    """Whether a build or an installation said it and went on to its end."""
+    alone = not failure.stamp and not failure.rank and all(failure.line not in one.line_numbers for one in blocks)
+    return 0 < failure.line < installed and alone
 
 
 def pod_steps(events: Sequence[Event]) -> list[Figure]:
@@ -260,8 +305,8 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
 
 
 def _bare_signal(text: str, number: int) -> int:
-    """systemd gives the signal itself."""
-    return number if "code=killed" in text or "code=dumped" in text else 0
+    """systemd and Python give the signal itself."""
+    return number if any(told in text for told in ("code=killed", "code=dumped", "<Signals.")) else 0
 
 
 def _frame_phase(block: TracebackSeen) -> str | None:
@@ -295,7 +340,9 @@ def _hang(events: Sequence[Event], timed_out: TimedOut | None, last_text: str) -
             last = event
         elif isinstance(event, (Progress, Figure)) or (isinstance(event, PhaseStarted) and event.phase not in ENDINGS):
             last = None
-    if last is not None and (timed_out is not None or last.times >= _TIMES or last.waited_s >= _WAITED_S):
+    # Of a log that holds nothing but waits it is asked for what they mean.
+    alone = last is not None and all(isinstance(event, StallSeen) for event in events)
+    if last is not None and (alone or timed_out is not None or last.times >= _TIMES or last.waited_s >= _WAITED_S):
         values = {"times": last.times, "waited_s": last.waited_s}
         return FailureSeen(code=last.code, phase=last.phase, text=last.text, values=values, line=last.line,
                            stamp=last.stamp, rank=last.rank)  # fmt: skip

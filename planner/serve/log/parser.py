@@ -213,7 +213,7 @@ class StartupLog:
         report = any(wrapper in text for wrapper in self._patterns.wrappers)
         said = self._patterns.guesses.split(text, 1)[0]
         for pattern in self._patterns.failures:
-            if report and pattern.weight != "consequence":
+            if report and pattern.weight not in ("consequence", "suspicion"):
                 continue  # it tells of another process that said why
             if (match := pattern.search(said)) is None:
                 continue

@@ -162,6 +162,7 @@ def log_patterns() -> LogPatterns:
     )
     known = causes()
     named = [FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.lines]
+    named += [FailurePattern.of(code, one, "suspicion") for code, cause in known.items() for one in cause.suspicions]
     failures = sorted(named, key=lambda one: WEIGHTS.index(one.weight))
     stalls = tuple(FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.stalls)
     fatal = tuple(FatalPattern(needle=entry.needle, regex=re.compile(entry.regex)) for entry in table.fatal)

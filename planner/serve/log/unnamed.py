@@ -9,6 +9,7 @@ from planner.serve.log.causes import causes
 from planner.serve.log.choice import (
     CALM_EXITS,
     has_failed,
+    installed_line,
     own_frame,
     pod_steps,
     proved_phase,
@@ -17,7 +18,7 @@ from planner.serve.log.choice import (
     root_block,
     working_phase,
 )
-from planner.serve.log.events import Event, Figure, PhaseStarted, Progress, TracebackSeen
+from planner.serve.log.events import Event, Figure, PhaseStarted, Progress, StallSeen, TracebackSeen
 from planner.serve.log.lines import Message, messages, plain_lines
 from planner.serve.log.measured import Measured
 from planner.serve.log.patterns import log_patterns
@@ -35,11 +36,11 @@ def unnamed(log: bytes, events: Sequence[Event], measured: Measured, exit_code: 
     failed = exit_code not in (None, *CALM_EXITS) or has_failed(events) or _ends_in_an_error(log, events)
     failed = failed or _raised_since_it_worked(log, events)
     reached = working_phase(events)
-    if not failed and (phases or exit_code == 0 or pod_steps(events)):
+    if not failed and (phases or exit_code == 0 or pod_steps(events) or installed_line(events)):
         errors = _errors_since_ready(log, events)
-        title = "the log shows no failure" + (
-            "; the server was ready" if "ready" in phases else f"; it ends in {reached}" if reached else ""
-        )
+        title = "the log shows no failure" + ("; the server was ready" if "ready" in phases else "")
+        if reached and "ready" not in phases and "stopped" not in phases and exit_code is None:
+            return _cut_off(events, reached, measured)
         if errors:
             many = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
             title = f"the start did not fail; the server was ready, and reported {many} since"
@@ -70,6 +71,22 @@ def unnamed(log: bytes, events: Sequence[Event], measured: Measured, exit_code: 
         cures=unknown.cures if defect or any(_has_frames(event) for event in events) else unknown.silent_cures,
         note=f"it was {raised}" if raised else "",
         traceback=root if [line.number for line in root] != [line.number for line in words] else (),
+        measured=measured,
+    )
+
+
+def _cut_off(events: Sequence[Event], reached: str, measured: Measured) -> Diagnosis:
+    """Return that the log ends while the server still starts, and what tells how it went on."""
+    waits = [event for event in events if isinstance(event, StallSeen)]
+    worked = max((e.line for e in events if isinstance(e, (PhaseStarted, Progress, Figure))), default=0)
+    unfinished = causes()["unfinished"]
+    return Diagnosis(
+        code="none",
+        title=unfinished.title.format(phase=reached),
+        phase=reached,
+        term="",
+        evidence=tuple(LogLine(number=wait.line, text=plain(wait.text)) for wait in waits[-1:] if wait.line > worked),
+        cures=unfinished.cures,
         measured=measured,
     )
 
