@@ -67,7 +67,7 @@ class LazyGroup(click.Group):
         """Return the names in the order of the table, which is the order of use."""
         return list(COMMANDS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         """Import and return the command called `cmd_name`."""
         if cmd_name not in COMMANDS:
             return None
