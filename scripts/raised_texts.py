@@ -41,6 +41,12 @@ GENERIC = re.compile(
     re.IGNORECASE,
 )
 """Words that anyone's message may be made of."""
+RULE = re.compile(
+    r"between|boolean|divisible|empty|equal|exactly|greater|integer|larger|less|multiple|negative|non|positive|range|"
+    r"smaller|valid|values?",
+    re.IGNORECASE,
+)
+"""Words of a rule for numbers, whose message tells by what it names: ``must be non-negative`` is anyone's."""
 SENTENCE = re.compile(r"[A-Z`'][A-Za-z0-9 ,.'\"()=:_/%*+\-`;\[\]>]+")
 ANYONES = re.compile(
     r"please file an issue|expected scalar type|[Dd]evice index|while checking arguments|c10::|std::|^Cuda |"
@@ -100,8 +106,10 @@ def kept(text: str) -> str:
     if len(text) > MOST_CHARACTERS:
         text = text[:MOST_CHARACTERS].rsplit(" ", 1)[0]
     words = re.findall(r"[A-Za-z]\w*", text)
-    told = sum(GENERIC.fullmatch(word) is None for word in words)
-    telling = len(text) >= LEAST_CHARACTERS and len(words) >= LEAST_WORDS and told >= LEAST_TELLING
+    told = [word for word in words if GENERIC.fullmatch(word) is None]
+    names = [word for word in told if RULE.fullmatch(word) is None]
+    named = len(names) >= LEAST_TELLING or any("_" in word for word in names)
+    telling = len(text) >= LEAST_CHARACTERS and len(words) >= LEAST_WORDS and len(told) >= LEAST_TELLING and named
     return text if telling and not ANYONES.search(text) else ""
 
 

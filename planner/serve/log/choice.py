@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
+from planner.serve.log.advice import names_a_rule
 from planner.serve.log.causes import cause_of_signal, causes, signal_of
 from planner.serve.log.events import (
     ENDINGS,
@@ -42,6 +43,8 @@ _OOM_KINDS = ("oom-load", "oom-profile", "oom-capture", "oom-serve")
 CALM_EXITS = (0, 143, 130)
 """Exit codes of a server that ended by itself or because it was asked to."""
 
+_REFUSED = "refused-settings"
+"""What an exception is that says of a setting by name what it must be, wherever it was raised."""
 _OWN = ("vllm/", "transformers_modules/")
 _POD_EVENT = re.compile(r"(?:Warning|Normal)\s+[A-Z]\w+\s")
 _NCCL = "CCL WARN "
@@ -109,7 +112,7 @@ def _of_its_part(kind: FailureSeen, failures: Sequence[FailureSeen], events: Seq
     # pydantic says in the next line what it refused, which may have a name of its own.
     if "validation error" in kind.text:
         below = next((one for one in failures if one.line == kind.line + 1 and one.weight == "general"), kind)
-        if below.code != kind.code:
+        if below.code != kind.code and (causes()[kind.code].by_place or not causes()[below.code].by_place):
             return below
     said = [one.text for one in failures if one.code == kind.code and 0 <= one.line - kind.line <= 1]
     # NCCL's lines name their file themselves: another program's text in them is chance.
@@ -255,11 +258,13 @@ def _by_place(events: Sequence[Event]) -> FailureSeen | None:
         return None
     raiser = raiser_of(block.exception)
     code = raiser.code if raiser is not None else cause_of_frames(_frames(block))
+    by_name = not code and names_a_rule(block.exception)
+    code = _REFUSED if by_name else code
     if not code or (causes()[code].weight == "general" and is_defect(block.exception)):
         return None
     phase = _frame_phase(block) or proved_phase(events)
-    return FailureSeen(code=code, phase=phase, text=block.exception, weight="place", line=block.last_line,
-                       stamp=block.stamp, rank=block.rank)  # fmt: skip
+    return FailureSeen(code=code, phase=phase, text=block.exception, weight="general" if by_name else "place",
+                       line=block.last_line, stamp=block.stamp, rank=block.rank)  # fmt: skip
 
 
 def _says_why(events: Sequence[Event]) -> bool:

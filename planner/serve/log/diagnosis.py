@@ -14,6 +14,7 @@ from typing import Any
 
 from planner.planning.answer import Plan
 from planner.serve.free_port import free_port_beside
+from planner.serve.log.advice import cures_told
 from planner.serve.log.causes import causes, signal_of
 from planner.serve.log.choice import find_cause, pod_steps, precise_failures
 from planner.serve.log.events import Event, FailureSeen, Figure, PhaseStarted, StallSeen, TimedOut
@@ -140,7 +141,7 @@ def _diagnose(
         return unnamed(log, events, measured, exit_code)
     known = causes()[cause.code]
     failures = precise_failures(events)
-    values = cure_values(cause, plan=plan, measured=measured)
+    values = cure_values(cause, plan=plan, measured=measured) | cures_told(log, cause)
     if cause.code == "port-in-use" and (free := free_port_beside(port or DEFAULT_PORT)) is not None:
         values["free_port"] = str(free)
     cures = [text for cure in known.cures if (text := _fill(cure, values)) is not None]

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from functools import cache
 
 from planner.facts.log_lines import raised_texts
+from planner.serve.log.advice import names_a_rule
 from planner.serve.log.causes import causes
 from planner.serve.log.frames import Frame
 
 _WORKER = re.compile(r"^RuntimeError: Worker failed with error '(?P<text>.*)', please check")
 """How the engine's core tells what a worker raised."""
+_ANY_ASSERTION = "AssertionError: words that nobody knows"
 _NEAR = 12
 """Frames from the innermost outwards in which a part of the software is looked for."""
 
@@ -29,7 +31,7 @@ class Raiser:
 
 
 def is_defect(exception: str) -> bool:
-    """Whether an exception is one that no setting raises on purpose.
+    """Whether an exception is one that no setting raises on purpose; an assertion about settings by name is not.
 
     >>> is_defect("AttributeError: 'NoneType' object has no attribute 'dtype'")
     True
@@ -38,7 +40,9 @@ def is_defect(exception: str) -> bool:
     said = [exception] if inner is None else [exception, f"RuntimeError: {inner['text']}", inner["text"]]
     if inner is not None and inner["text"][:1] == inner["text"][-1:] == "'":
         said.append(f"KeyError: {inner['text']}")  # the words of a KeyError are its key alone
-    return any(regex.match(one) for regex in _defects() for one in said)
+    about_settings = names_a_rule(exception)
+    known = [regex for regex in _defects() if not (about_settings and regex.match(_ANY_ASSERTION))]
+    return any(regex.match(one) for regex in known for one in said)
 
 
 def cause_of_frames(frames: Sequence[Frame]) -> str:
