@@ -46,9 +46,10 @@ _AGAIN = (
 _PYTHON_WORDS = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)|"
     r"error while attempting to bind on address|Error response from daemon|pyxis: |CAS service error|/\.cache/|"
-    r"\bwriting blob\b|\b(?:register|extract) layer\b"
+    r"\bwriting blob\b|building SIF|unpacking rootfs|x509: |\b(?:register|extract) layer\b"
 )
 """An exception, the hub, its caches, docker, images, Slurm's containers: what says that such a program was to start."""
+_NAMES_IT = re.compile(rb"vllm|vLLM|VLLM::|kserve")
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
 _RAISED_IN = "this text is raised in `{path}`: that part of the software speaks for this answer"
 _KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"
@@ -224,9 +225,7 @@ def _is_engine_log(log: bytes, events: Sequence[Event], reader: StartupLog) -> b
         or any(
             isinstance(event, (PhaseStarted, Figure, StallSeen)) or event.rank for event in events if event not in steps
         )
-        or b"vllm" in log
-        or b"vLLM" in log
-        or b"kserve" in log
+        or _NAMES_IT.search(log) is not None
     )
 
 

@@ -29,7 +29,9 @@ _CARRIER = re.compile(
     r"|[\w.-]+(?:[-_]\d+ +\| ?| +\| )"  # docker compose, by number or by the name that it was given
     r"|\d{1,4}: "  # srun --label
     r"|\[rank\d+\]: ?"  # torch
-    r"|\[\d+,\d+\]<std(?:out|err)>: ?)"  # mpirun
+    r"|\[\d+,\d+\]<std(?:out|err)>: ?"  # mpirun
+    r"|(?:<\d{1,3}>)?\[(?: *\d+\.\d+|[A-Z][a-z]{2} [A-Z][a-z]{2} [ \d]\d \d\d:\d\d:\d\d \d{4})\] "  # dmesg
+    r"|kern +: *\w+ *: )"  # dmesg -x
 )
 _MOST_CARRIERS = 3
 _ADDRESS = re.compile(r"(?:(?<=: )|(?<=  ))\[address=[\w.:-]+, pid=\d+\] ")
@@ -46,6 +48,10 @@ _INDENTED = re.compile(
 _MARGINS = "> |│&E+╭╰┌└\t"
 _JSON_TEXT = ("log", "message", "msg", "textPayload", "MESSAGE", "event", "text", "body", "line", "@message")
 _JSON_TRACE = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback")
+_JSON_LEVEL = ("level", "levelname", "severity", "lvl", "log_level", "@level")
+_WARNED = "WARN log: "
+"""What stands before a line whose JSON calls it a warning: as other loggers write it. That a line is calm is not
+believed otherwise, for carriers call what comes from standard output information, whatever it says."""
 _PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w=-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
 _HEAD = re.compile(
     r"^(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\s+"
@@ -94,10 +100,10 @@ class Message:
 def plain_lines(data: bytes) -> list[str]:
     """Return a raw line as text, without colours and without what carried it; a JSON line may hold several."""
     text = _ANSI.sub("", data.decode("utf-8", "replace")).rstrip()
-    said = _json_text(text) if text.startswith("{") and text.endswith("}") else None
+    said = _json_lines(text) if text.startswith("{") and text.endswith("}") else None
     if said is None:
         return [_uncarried(text)]
-    return [_uncarried(_ANSI.sub("", one).rstrip()) for one in said.split("\n")]
+    return [_uncarried(_ANSI.sub("", one).rstrip()) for one in said]
 
 
 def begins_anew(line: str) -> bool:
@@ -145,14 +151,21 @@ def _message(rank: str, pid: str, text: str) -> Message:
     return Message(rank=rank, pid=pid, level=head["level"], stamp=head["stamp"] or "", text=said, logged=True)
 
 
-def _json_text(text: str) -> str | None:
+def _json_lines(text: str) -> list[str] | None:
     """What a JSON line says; None where it is not one that carries a message."""
     try:
         fields = json.loads(text)
     except (ValueError, RecursionError):
         return None
+    carrier = fields
     if isinstance(inner := fields.get("jsonPayload"), dict):
         fields = inner
+    levels = [one.lower() for key in _JSON_LEVEL for one in (fields.get(key), carrier.get(key)) if isinstance(one, str)]
     said = [one for key in _JSON_TEXT if isinstance(one := fields.get(key), str)][:1]
     traces = [one for key in _JSON_TRACE if isinstance(one := fields.get(key), str)]
-    return "\n".join(said + traces) if said else None
+    if not said:
+        return None
+    lines = "\n".join(said + traces).split("\n")
+    if levels[:1] in (["warn"], ["warning"]):
+        lines = [line if begins_anew(line) else _WARNED + line for line in lines]
+    return lines

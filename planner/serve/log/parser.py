@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from planner.serve.log.bystanders import is_about_another
 from planner.serve.log.events import (
     ENDINGS,
     PHASES,
@@ -154,7 +155,8 @@ class StartupLog:
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
         self._told = self._told or any(told in text for told in self._patterns.told)
-        if self._phase != "stopped" and not said.calm and not self._patterns.survives(text):
+        calm = said.calm or self._patterns.survives(text) or is_about_another(text)
+        if self._phase != "stopped" and not calm:
             # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
             events += self._failure_events(text, rank)
         return events
