@@ -287,7 +287,7 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
     cause = causes()[failure.code]
     block = next((block for block in blocks if failure.line in block.line_numbers), None)
     own = own_frame(block) if block is not None else None
-    if own is not None and (code := claimed(failure.text, own.path)):
+    if own is not None and (code := claimed(failure.text, f"{own.path}:{own.function}")):
         return replace(failure, code=code, phase="")
     if own is not None and any(place in own.path for place in cause.elsewhere):
         return None  # the words are about something else there
