@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import cache
 from itertools import takewhile
 
 from planner.serve.log.advice import names_a_rule
@@ -25,7 +26,7 @@ from planner.serve.log.events import (
     TracebackSeen,
 )
 from planner.serve.log.frames import Frame, frames_of
-from planner.serve.log.patterns import log_patterns
+from planner.serve.log.patterns import FailurePattern, log_patterns
 from planner.serve.log.places import cause_of_frames, claimed, is_defect, raiser_of
 
 _OOM_BY_PHASE = {"load": "load", "profile": "profile", "ready": "serve"}
@@ -33,7 +34,9 @@ _PHASE_UNPROVED = ("", "configure", "download")
 """Loading has no first line of its own: what comes after these may be anything where no frame tells."""
 _UNTOLD = ("died", "exited")
 """Deaths of which only that is known that they happened."""
-_WEAK_DEATHS = ("terminated", *_UNTOLD, "restarts", "ray-actor")
+_LOST = "peer-gone"
+"""Another process is gone: what that one said, or how it died, is the cause."""
+_WEAK_DEATHS = ("terminated", *_UNTOLD, "restarts", "ray-actor", _LOST)
 """Deaths that a supervisor brings about, or of which nothing is known."""
 
 _OOM = "out-of-memory"
@@ -98,7 +101,7 @@ def _proved(failures: Sequence[FailureSeen], events: Sequence[Event], exit_code:
         return FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
     if (exit_code not in (None, *CALM_EXITS) or has_failed(events)) and (place := _by_place(events)) is not None:
         return place
-    if not any(death.code not in _UNTOLD for death in deaths) and _says_why(events):
+    if not any(death.code not in (*_UNTOLD, _LOST) for death in deaths) and _says_why(events):
         return None  # it ended for what it raised, and that has no name here
     if deaths:
         return next((death for death in deaths if death.code not in _UNTOLD), deaths[0])
@@ -154,7 +157,14 @@ def precise_failures(events: Sequence[Event]) -> list[FailureSeen]:
             precise = _precise(event, blocks)
             if precise is not None:
                 found.append(precise)
-    return found
+    return [_warned_of(one, found) for one in found]
+
+
+def _warned_of(failure: FailureSeen, failures: Sequence[FailureSeen]) -> FailureSeen:
+    """A failure in words that a part of the software claims which had warned of itself, as one of that part."""
+    warned = (one.code for one in failures if one.weight == "suspicion" and one.line < failure.line)
+    claims = (code for code in warned if any(word in failure.text for word in causes()[code].claims))
+    return replace(failure, code=next(claims, failure.code))
 
 
 def _counts(failure: FailureSeen, ready: int, dead: bool) -> bool:
@@ -274,7 +284,14 @@ def _says_why(events: Sequence[Event]) -> bool:
 
 
 def _is_report(block: TracebackSeen) -> bool:
-    return any(text in block.exception for text in log_patterns().wrappers)
+    said = block.exception
+    return any(text in said for text in log_patterns().wrappers) or any(one.search(said) for one in _losses())
+
+
+@cache
+def _losses() -> tuple[FailurePattern, ...]:
+    """What a process says that lost another one."""
+    return tuple(one for one in log_patterns().failures if one.code == _LOST)
 
 
 def ready_line(events: Sequence[Event]) -> int:

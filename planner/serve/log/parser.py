@@ -155,10 +155,10 @@ class StartupLog:
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
         self._told = self._told or any(told in text for told in self._patterns.told)
-        calm = said.calm or self._patterns.survives(text) or is_about_another(text)
-        if self._phase != "stopped" and not calm:
+        told = self._phase == "stopped" or said.level in ("DEBUG", "INFO")
+        if not told and not self._patterns.survives(text) and not is_about_another(text):
             # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
-            events += self._failure_events(text, rank)
+            events += self._failure_events(text, rank, warned=said.calm)
         return events
 
     def _line_events(self, pattern: LinePattern, match: re.Match[str], rank: str) -> list[Event]:
@@ -210,13 +210,14 @@ class StartupLog:
             Progress(phase=phase, done=done, total=total, label=label, line=self._line, stamp=self._stamp, rank=rank)
         ]
 
-    def _failure_events(self, text: str, rank: str) -> list[Event]:
+    def _failure_events(self, text: str, rank: str, *, warned: bool = False) -> list[Event]:
+        """What a line names; of one that only warned, what is suspected."""
         events: list[Event] = []
         report = any(wrapper in text for wrapper in self._patterns.wrappers)
         said = self._patterns.guesses.split(text, 1)[0]
         for pattern in self._patterns.failures:
-            if report and pattern.weight not in ("consequence", "suspicion"):
-                continue  # it tells of another process that said why
+            if pattern.weight != "suspicion" and (warned or (report and pattern.weight != "consequence")):
+                continue  # a report tells of another process that said why
             if (match := pattern.search(said)) is None:
                 continue
             if self._told and pattern.weight == "consequence":
@@ -238,7 +239,8 @@ class StartupLog:
                 )
             # The tables are in order of what tells most: what else the line matches is the same failure.
             break
-        if any(fatal.needle in text and fatal.regex.search(text) is not None for fatal in self._patterns.fatal):
+        fatal = () if warned else self._patterns.fatal
+        if any(one.needle in text and one.regex.search(text) is not None for one in fatal):
             events += self._advance("failed", rank)
         return events
 
