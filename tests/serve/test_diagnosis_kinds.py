@@ -99,6 +99,33 @@ def test_a_device_is_refused_where_the_all_reduce_is_set_up() -> None:
     assert code(raised(said, "vllm/distributed/device_communicators/symm_mem.py", "__init__")) == "custom-all-reduce"
 
 
+def test_a_warning_of_symmetric_memory_tells_whose_the_refused_device_is() -> None:
+    warned = "WARNING 05-13 10:41:40 [symm_mem.py:93] SymmMemCommunicator: symmetric memory initialization failed: "
+    warned += "CUDA driver error: invalid device ordinal Communicator is not available.\n"
+    said = raised("RuntimeError: CUDA error: invalid device ordinal")
+    assert code(said) == "device-number"
+    assert code(f"{ENGINE}{warned}{said}") == "custom-all-reduce"
+    assert code(f"{ENGINE}{warned}{LOADED}{READY}") == "none"
+    assert code(f"{ENGINE}{warned}" + raised("RuntimeError: No CUDA GPUs are available")) == "no-device"
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:2474",
+        "torch.distributed.DistNetworkError: Failed to recv, got 0 bytes. Connection was likely closed.",
+        "RuntimeError: [1] is setting up NCCL communicator and retrieving ncclUniqueId from [0] via c10d key-value store",
+    ],
+)
+def test_who_lost_another_process_is_not_to_blame(lost: str) -> None:
+    gone = raised(lost)
+    assert code(gone) == "peer-gone"
+    died = f"{ERROR}Worker proc VllmWorker-1 died unexpectedly (exit code: -9), shutting down executor.\n"
+    assert code(gone + died) == "killed"
+    assert code(gone + raised("RuntimeError: NCCL error: unhandled cuda error")) == "collective"
+    assert code(gone + raised("ValueError: nobody knows this one")) == "unknown"
+
+
 @pytest.mark.parametrize(
     ("said", "death"),
     [

@@ -34,9 +34,9 @@ _PHASE_UNPROVED = ("", "configure", "download")
 """Loading has no first line of its own: what comes after these may be anything where no frame tells."""
 _UNTOLD = ("died", "exited")
 """Deaths of which only that is known that they happened."""
-_LOST = "peer-gone"
+_LOST = ("peer-gone", "ray-actor")
 """Another process is gone: what that one said, or how it died, is the cause."""
-_WEAK_DEATHS = ("terminated", *_UNTOLD, "restarts", "ray-actor", _LOST)
+_WEAK_DEATHS = ("terminated", *_UNTOLD, "restarts", *_LOST)
 """Deaths that a supervisor brings about, or of which nothing is known."""
 
 _OOM = "out-of-memory"
@@ -101,7 +101,7 @@ def _proved(failures: Sequence[FailureSeen], events: Sequence[Event], exit_code:
         return FailureSeen(code="timeout", phase=timed_out.phase, text=timed_out.last_seen)
     if (exit_code not in (None, *CALM_EXITS) or has_failed(events)) and (place := _by_place(events)) is not None:
         return place
-    if not any(death.code not in (*_UNTOLD, _LOST) for death in deaths) and _says_why(events):
+    if not any(death.code not in (*_UNTOLD, *_LOST) for death in deaths) and _says_why(events):
         return None  # it ended for what it raised, and that has no name here
     if deaths:
         return next((death for death in deaths if death.code not in _UNTOLD), deaths[0])
@@ -291,7 +291,7 @@ def _is_report(block: TracebackSeen) -> bool:
 @cache
 def _losses() -> tuple[FailurePattern, ...]:
     """What a process says that lost another one."""
-    return tuple(one for one in log_patterns().failures if one.code == _LOST)
+    return tuple(one for one in log_patterns().failures if one.code in _LOST)
 
 
 def ready_line(events: Sequence[Event]) -> int:
