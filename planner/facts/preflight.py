@@ -164,6 +164,24 @@ class StartModules(Origin):
     """Those of the installed ones that are a file and not a folder."""
 
 
+class ConfigValues(Origin):
+    """What the keys of a config.json may hold."""
+
+    numbers: tuple[str, ...]
+    dtypes: tuple[str, ...]
+    renamed: tuple[str, ...]
+    rope_needs: Mapping[str, tuple[str, ...]]
+    """Kind of scaled positions → keys without which it is refused."""
+
+
+class BackendPackages(Origin):
+    """Attention backends by how their names begin."""
+
+    by_name: Mapping[str, str]
+    """The distribution, with underscores."""
+    vendors: Mapping[str, str]
+
+
 class PreflightFacts(Record):
     """The whole file."""
 
@@ -189,6 +207,8 @@ class PreflightFacts(Record):
     file_flags: FileFlags
     packages: OptionalPackages
     start_modules: StartModules
+    config_values: ConfigValues
+    backend_packages: BackendPackages
 
 
 preflight_facts = door("preflight.toml", PreflightFacts)

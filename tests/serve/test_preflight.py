@@ -196,6 +196,9 @@ def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
         "shadows",
         "debugging",
         "numa",
+        "architecture",
+        "quantization",
+        "attention",
     }
     assert {result.name for result in results} >= set(CHECKS.names) - {"docker", "configuration"} - quiet
     assert all("\n" not in result.seen + result.hint and result.seen for result in results)

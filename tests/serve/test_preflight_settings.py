@@ -19,7 +19,7 @@ CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_pos
 
 @pytest.fixture
 def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings, "_gpus", lambda subject: parse_gpus("1xH200"))
+    monkeypatch.setattr(settings, "gpus_of_start", lambda subject: parse_gpus("1xH200"))
 
 
 def checked(machine: Machine, *flags: str, config: dict[str, object] | None = None, **env: str) -> CheckResult:

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING
 
 from planner.serve.check import CheckList, CheckResult, NamedCheck, Unknown
 from planner.serve.preflight import (
+    architecture,
+    attention,
     checkpoint,
+    configuration,
     engine,
     folders,
     gpu_health,
@@ -22,6 +25,7 @@ from planner.serve.preflight import (
     machine,
     named,
     processors,
+    quantization,
     settings,
     toolchain,
     variables,
@@ -89,7 +93,10 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="draft", title="the draft's checkpoint is whole", run=checkpoint.check_draft),
         NamedCheck(name="disk", title="the download fits", run=checkpoint.check_disk),
         NamedCheck(name="quota", title="the disk quota has room", run=host.check_quota),
-        NamedCheck(name="configuration", title="no harmful old key", run=checkpoint.check_configuration),
+        NamedCheck(name="configuration", title="config.json can be read", run=configuration.check_configuration),
+        NamedCheck(name="architecture", title="vLLM knows the model", run=architecture.check_architecture),
+        NamedCheck(name="quantization", title="its weights can be read", run=quantization.check_quantization),
+        NamedCheck(name="attention", title="its attention backend fits", run=attention.check_attention),
     )
 )
 

