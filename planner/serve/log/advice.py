@@ -29,8 +29,8 @@ _MOST_LINES = 4
 
 def cures_told(log: bytes, failure: FailureSeen) -> dict[str, str]:
     """Return the values of cures that a refusal tells itself, from its line in `log` and those that go on in it."""
-    message = _whole(log, failure)
-    told = {"settings": settings_cure(message)}
+    flag, message = _whole(log, failure)
+    told = {"settings": settings_cure(f"{flag} {message}".strip())}
     if advice := advice_in(message):
         told["advice"] = f"as the message says: {advice}"
     elif rule := advice_in(message, weak=True):
@@ -38,21 +38,22 @@ def cures_told(log: bytes, failure: FailureSeen) -> dict[str, str]:
     return {name: text for name, text in told.items() if text}
 
 
-def _whole(log: bytes, failure: FailureSeen) -> str:
-    """What a refusal says in its line; where pydantic says it, in those below its head."""
+def _whole(log: bytes, failure: FailureSeen) -> tuple[str, str]:
+    """What a refusal says in its line; where pydantic says it, in those below its head, and the flag of that head."""
     head = _CLASS.search(failure.text)
     if head is None or not failure.line:
-        return message_of(failure.text)
+        return "", message_of(failure.text)
     flag = "--" + _CAPITAL.sub("-", head["name"]).lower()
-    said = [flag] if flags_of(None).find(flag) is not None else []
+    flag = flag if flags_of(None).find(flag) is not None else ""
+    said: list[str] = []
     for line in log.split(b"\n")[failure.line : failure.line + _MOST_LINES]:
         for one in (message for text in plain_lines(line) for message in messages(text)):
             if one.rank != failure.rank:
                 continue
             if not (one.text.startswith("  ") or _KEY.match(one.text)):
-                return " ".join(said)
+                return flag, " ".join(said)
             said.append(f"{one.text.strip()}:" if _KEY.match(one.text) else message_of(one.text))
-    return " ".join(said)
+    return flag, " ".join(said)
 
 
 def message_of(text: str) -> str:

@@ -18,6 +18,7 @@ from planner.serve.log.frames import Frame
 _WORKER = re.compile(r"^RuntimeError: Worker failed with error '(?P<text>.*)', please check")
 """How the engine's core tells what a worker raised."""
 _ANY_ASSERTION = "AssertionError: words that nobody knows"
+_ANY_TYPE_ERROR = "TypeError: words that nobody knows"
 _NEAR = 12
 """Frames from the innermost outwards in which a part of the software is looked for."""
 
@@ -41,7 +42,10 @@ def is_defect(exception: str) -> bool:
     if inner is not None and inner["text"][:1] == inner["text"][-1:] == "'":
         said.append(f"KeyError: {inner['text']}")  # the words of a KeyError are its key alone
     about_settings = names_a_rule(exception)
-    known = [regex for regex in _defects() if not (about_settings and regex.match(_ANY_ASSERTION))]
+    anyones = (
+        () if not about_settings else (_ANY_ASSERTION, _ANY_TYPE_ERROR) if "--" in exception else (_ANY_ASSERTION,)
+    )
+    known = [regex for regex in _defects() if not any(map(regex.match, anyones))]
     return any(regex.match(one) for regex in known for one in said)
 
 
