@@ -126,6 +126,19 @@ def test_who_lost_another_process_is_not_to_blame(lost: str) -> None:
     assert code(gone + raised("ValueError: nobody knows this one")) == "unknown"
 
 
+def test_words_that_c_s_runtime_or_the_core_hand_on_are_read_as_raised() -> None:
+    said = "Only a single TORCH_LIBRARY can be used to register the namespace _C; please put all of your definitions"
+    thrown = f"terminate called after throwing an instance of 'c10::Error'\n  what():  {said}\n"
+    assert code(ENGINE + thrown) == "kernel-or-driver"
+    handed = f"RuntimeError: Worker failed with error '{said}', please check the stack trace above for the root cause"
+    assert code(raised(handed)) == "kernel-or-driver"
+
+
+def test_what_the_server_s_file_only_imports_is_not_about_its_port() -> None:
+    said = "RuntimeError: cannot cache function 'f': no locator available for file '/x/outlines/fsm/regex.py'"
+    assert code(raised(said, "vllm/entrypoints/openai/api_server.py", "<module>")) == "permission"
+
+
 @pytest.mark.parametrize(
     ("said", "death"),
     [

@@ -306,7 +306,8 @@ def _precise(failure: FailureSeen, blocks: Sequence[TracebackSeen]) -> FailureSe
     own = own_frame(block) if block is not None else None
     if own is not None and (code := claimed(failure.text, f"{own.path}:{own.function}")):
         return replace(failure, code=code, phase="")
-    if own is not None and any(place in own.path for place in cause.elsewhere):
+    imported = own is not None and own.function == "<module>"
+    if own is not None and not imported and any(place in own.path for place in cause.elsewhere):
         return None  # the words are about something else there
     proved = cause.phase or (_frame_phase(block) if block is not None else None)
     phase = proved or failure.phase

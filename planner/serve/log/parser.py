@@ -33,6 +33,8 @@ MAX_LINE_BYTES = 65_536
 
 _ORDER = {name: index for index, name in enumerate((*PHASES, *ENDINGS))}
 _BREAK = re.compile(rb"[\r\n]")
+_CARRIED = re.compile(r"^(?:\s+what\(\): +|RuntimeError: Worker failed with error '(?=\w[^':]{12,}))")
+"""What C++'s runtime and the engine's core put before the words that somebody else raised."""
 
 
 @dataclass(slots=True)
@@ -214,7 +216,7 @@ class StartupLog:
         """What a line names; of one that only warned, what is suspected."""
         events: list[Event] = []
         report = any(wrapper in text for wrapper in self._patterns.wrappers)
-        said = self._patterns.guesses.split(text, 1)[0]
+        said = _CARRIED.sub("RuntimeError: ", self._patterns.guesses.split(text, 1)[0])
         for pattern in self._patterns.failures:
             if pattern.weight != "suspicion" and (warned or (report and pattern.weight != "consequence")):
                 continue  # a report tells of another process that said why
