@@ -25,6 +25,26 @@ class Line(Record):
     basis: Literal["measured", "assumed"]
 
 
+class Pattern(Record):
+    """A form of a line."""
+
+    has: str | tuple[str, ...]
+    """Plain text that the line holds, or texts of which it holds one; tested before the expression."""
+    regex: str = ""
+    """Empty is the plain text."""
+    example: str
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """`has` as several."""
+        return (self.has,) if isinstance(self.has, str) else self.has
+
+    @property
+    def expression(self) -> str:
+        """The expression, also where only plain text was given."""
+        return self.regex or "|".join(map(re.escape, self.texts))
+
+
 class Fatal(Record):
     """A line after which the start cannot go on."""
 
@@ -33,10 +53,17 @@ class Fatal(Record):
     basis: Literal["measured", "assumed"]
 
 
-class Wrappers(Record):
-    """Exceptions that only report another one."""
+class Report(Pattern):
+    """A form in which one process, program or check tells of what was raised elsewhere. The group ``said`` of its
+    expression is what it quotes, ``kind`` that one's class; without ``said`` it quotes nothing."""
 
-    texts: tuple[str, ...]
+    raises: tuple[str, ...] = ()
+    """Classes of which what it quotes may have been, where it does not say; "" is none."""
+    own: bool = False
+    """Whether its own words may name a cause, too; else only a death."""
+    follows: bool = False
+    """Whether what was raised stands behind it, in the same traceback."""
+    basis: Literal["measured", "assumed"]
 
 
 class Survived(Record):
@@ -66,31 +93,18 @@ class LogLines(Record):
     survived: Survived
     guesses: Guesses
     told: Told
-    wrappers: Wrappers
+    report: tuple[Report, ...]
+    classes: Mapping[str, str]
+    """Class of Python's → the expression of its own words."""
     frames: Mapping[str, str]
 
 
-class FailureLine(Record):
-    """A line that names a cause."""
+class FailureLine(Pattern):
+    """A line that names a cause; its named groups become values that cures may use."""
 
-    has: str | tuple[str, ...]
-    """Plain text that the line holds, or texts of which it holds one; tested before the expression."""
-    regex: str = ""
-    """Its named groups become values that cures may use; empty is the plain text."""
-    example: str
     basis: Literal["measured", "assumed"] = "assumed"
     weight: Weight | None = None
     """None is the cause's own."""
-
-    @property
-    def texts(self) -> tuple[str, ...]:
-        """`has` as several."""
-        return (self.has,) if isinstance(self.has, str) else self.has
-
-    @property
-    def expression(self) -> str:
-        """The expression, also where only plain text was given."""
-        return self.regex or "|".join(map(re.escape, self.texts))
 
 
 class Cause(Record):

@@ -9,9 +9,9 @@ from planner.facts.engine_flags import flags_of
 from planner.facts.setting_words import setting_words
 from planner.serve.log.events import FailureSeen
 from planner.serve.log.lines import messages, plain_lines
+from planner.serve.log.reports import raised_there
 
-_RELAYED = re.compile(r"^(?:RuntimeError: )?Worker failed with error '(?P<text>.*)', please check the stack trace.*$")
-_HEAD = re.compile(r"^\s*(?:(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Warning): |Value error, |Assertion failed, )")
+_HEAD = re.compile(r"^\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Warning): ")
 _TAIL = re.compile(r" *\[type=\w+, input_value=.*$")
 _CLASS = re.compile(r"\bvalidation errors? for (?P<name>\w+)\s*$")
 _KEY = re.compile(r"^[a-z_][\w.]*$")
@@ -62,9 +62,8 @@ def message_of(text: str) -> str:
     >>> message_of("RuntimeError: Worker failed with error 'DCP is off', please check the stack trace above")
     'DCP is off'
     """
-    relayed = _RELAYED.match(text)
-    said = relayed["text"] if relayed is not None else _HEAD.sub("", text)
-    return _TAIL.sub("", said).strip()
+    said = next(iter(raised_there(text)), text)
+    return _TAIL.sub("", _HEAD.sub("", said)).strip()
 
 
 def settings_named(message: str) -> tuple[str, ...]:

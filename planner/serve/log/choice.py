@@ -28,6 +28,7 @@ from planner.serve.log.events import (
 from planner.serve.log.frames import Frame, frames_of
 from planner.serve.log.patterns import FailurePattern, log_patterns
 from planner.serve.log.places import cause_of_frames, claimed, is_defect, raiser_of
+from planner.serve.log.reports import is_report, raised_there
 
 _OOM_BY_PHASE = {"load": "load", "profile": "profile", "ready": "serve"}
 _PHASE_UNPROVED = ("", "configure", "download")
@@ -50,7 +51,6 @@ _REFUSED = "refused-settings"
 """What an exception is that says of a setting by name what it must be, wherever it was raised."""
 _OWN = ("vllm/", "transformers_modules/")
 _POD_EVENT = re.compile(r"(?:Warning|Normal)\s+[A-Z]\w+\s")
-_NCCL = "CCL WARN "
 _NAMED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?::|$)")
 """An exception; a traceback that was cut ends in anything."""
 _TIMES = 3
@@ -87,7 +87,7 @@ def _proved(failures: Sequence[FailureSeen], events: Sequence[Event], exit_code:
     if (found := _first(failures, "general")) is not None:
         return _of_its_part(found, failures, events)
     deaths = [failure for failure in failures if failure.weight == "consequence"]
-    strong = [death for death in deaths if death.code not in _WEAK_DEATHS]
+    strong = [death for death in deaths if causes()[death.code].signals and death.code not in _WEAK_DEATHS]
     signal = signal_of(exit_code) if exit_code is not None else 0
     if not strong and signal and cause_of_signal(signal) not in _WEAK_DEATHS:
         strong = [_told(cause_of_signal(signal), events, f"exit code {exit_code}, no last words")]
@@ -112,14 +112,8 @@ def _proved(failures: Sequence[FailureSeen], events: Sequence[Event], exit_code:
 
 def _of_its_part(kind: FailureSeen, failures: Sequence[FailureSeen], events: Sequence[Event]) -> FailureSeen:
     """A failure of which a line tells the kind, by the part of the software that raises it, where that tells more."""
-    # pydantic says in the next line what it refused, which may have a name of its own.
-    if "validation error" in kind.text:
-        below = next((one for one in failures if one.line == kind.line + 1 and one.weight == "general"), kind)
-        if below.code != kind.code and (causes()[kind.code].by_place or not causes()[below.code].by_place):
-            return below
     said = [one.text for one in failures if one.code == kind.code and 0 <= one.line - kind.line <= 1]
-    # NCCL's lines name their file themselves: another program's text in them is chance.
-    raiser = next((found for text in said if _NCCL not in text and (found := raiser_of(text)) is not None), None)
+    raiser = next((found for text in said if (found := raiser_of(text)) is not None), None)
     code = raiser.code if raiser is not None else ""
     if not code and causes()[kind.code].by_place and (block := _block_of(kind, events)) is not None:
         code = cause_of_frames(_frames(block))
@@ -241,7 +235,7 @@ def root_block(events: Sequence[Event]) -> TracebackSeen | None:
     ready = ready_line(events)
     blocks = [event for event in events if isinstance(event, TracebackSeen) and event.last_line >= ready]
     blocks.sort(key=lambda block: block.line)  # a traceback is whole only when its process says something else
-    return next((block for block in blocks if not _is_report(block)), blocks[0] if blocks else None)
+    return next((block for block in blocks if not is_report(block.exception)), blocks[0] if blocks else None)
 
 
 def raised_at(block: TracebackSeen) -> Frame | None:
@@ -285,7 +279,7 @@ def _says_why(events: Sequence[Event]) -> bool:
 
 def _is_report(block: TracebackSeen) -> bool:
     said = block.exception
-    return any(text in said for text in log_patterns().wrappers) or any(one.search(said) for one in _losses())
+    return not raised_there(said) or any(one.search(said) for one in _losses())
 
 
 @cache
@@ -343,7 +337,7 @@ def _first(failures: Sequence[FailureSeen], weight: str) -> FailureSeen | None:
     telling = [failure for failure in failures if failure.weight == weight]
     if not telling:
         return None
-    first = telling[0]
+    first = next((failure for failure in telling if not is_report(failure.text)), telling[0])
     if first.code == _OOM or first.code.startswith("oom-"):
         kinds = [failure for failure in telling if failure.code in (_OOM, *_OOM_KINDS)]
         first = next((failure for failure in kinds if failure.code != _OOM), first)

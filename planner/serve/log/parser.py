@@ -26,6 +26,7 @@ from planner.serve.log.events import (
 )
 from planner.serve.log.lines import Message, messages, plain_lines
 from planner.serve.log.patterns import LinePattern, LogPatterns, log_patterns, minor_release, read_group, read_size
+from planner.serve.log.reports import raised_there
 from planner.serve.log.tracebacks import Tracebacks
 
 MAX_LINE_BYTES = 65_536
@@ -33,8 +34,6 @@ MAX_LINE_BYTES = 65_536
 
 _ORDER = {name: index for index, name in enumerate((*PHASES, *ENDINGS))}
 _BREAK = re.compile(rb"[\r\n]")
-_CARRIED = re.compile(r"^(?:\s+what\(\): +|RuntimeError: Worker failed with error '(?=\w[^':]{12,}))")
-"""What C++'s runtime and the engine's core put before the words that somebody else raised."""
 
 
 @dataclass(slots=True)
@@ -215,12 +214,15 @@ class StartupLog:
     def _failure_events(self, text: str, rank: str, *, warned: bool = False) -> list[Event]:
         """What a line names; of one that only warned, what is suspected."""
         events: list[Event] = []
-        report = any(wrapper in text for wrapper in self._patterns.wrappers)
-        said = _CARRIED.sub("RuntimeError: ", self._patterns.guesses.split(text, 1)[0])
+        own = self._patterns.guesses.split(text, 1)[0]
+        raised = raised_there(own)
         for pattern in self._patterns.failures:
-            if pattern.weight != "suspicion" and (warned or (report and pattern.weight != "consequence")):
-                continue  # a report tells of another process that said why
-            if (match := pattern.search(said)) is None:
+            if warned and pattern.weight != "suspicion":
+                continue
+            # A report of another process is of its own words at most about a death.
+            readings = (own,) if pattern.weight in ("consequence", "suspicion") else raised
+            match = next((found for said in readings if (found := pattern.search(said))), None)
+            if match is None:
                 continue
             if self._told and pattern.weight == "consequence":
                 break

@@ -120,8 +120,6 @@ class LogPatterns:
     """Texts of warnings of NCCL that it goes on from."""
     guesses: re.Pattern[str]
     """Where a line begins to list what may be the reason."""
-    wrappers: tuple[str, ...]
-    """Texts of exceptions that only report another one."""
     frames: Mapping[str, str]
     """Function in a traceback → what the start was doing in it."""
 
@@ -180,7 +178,6 @@ def log_patterns() -> LogPatterns:
         survived=table.survived.texts,
         guesses=re.compile(any_of(table.guesses.texts)),
         goes_on=Needles(collective_texts().goes_on),
-        wrappers=table.wrappers.texts,
         frames=table.frames,
     )
 

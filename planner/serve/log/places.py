@@ -14,9 +14,9 @@ from planner.facts.log_lines import raised_texts
 from planner.serve.log.advice import names_a_rule
 from planner.serve.log.causes import causes
 from planner.serve.log.frames import Frame
+from planner.serve.log.reports import raised_there
 
-_WORKER = re.compile(r"^RuntimeError: Worker failed with error '(?P<text>.*)', please check")
-"""How the engine's core tells what a worker raised."""
+_EXCEPTION = re.compile(r"\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*: ")
 _ANY_ASSERTION = "AssertionError: words that nobody knows"
 _ANY_TYPE_ERROR = "TypeError: words that nobody knows"
 _NEAR = 12
@@ -37,16 +37,12 @@ def is_defect(exception: str) -> bool:
     >>> is_defect("AttributeError: 'NoneType' object has no attribute 'dtype'")
     True
     """
-    inner = _WORKER.match(exception)
-    said = [exception] if inner is None else [exception, f"RuntimeError: {inner['text']}", inner["text"]]
-    if inner is not None and inner["text"][:1] == inner["text"][-1:] == "'":
-        said.append(f"KeyError: {inner['text']}")  # the words of a KeyError are its key alone
     about_settings = names_a_rule(exception)
     anyones = (
         () if not about_settings else (_ANY_ASSERTION, _ANY_TYPE_ERROR) if "--" in exception else (_ANY_ASSERTION,)
     )
     known = [regex for regex in _defects() if not any(map(regex.match, anyones))]
-    return any(regex.match(one) for regex in known for one in said)
+    return any(regex.match(one) for regex in known for one in raised_there(exception))
 
 
 def cause_of_frames(frames: Sequence[Frame]) -> str:
@@ -84,7 +80,10 @@ def claimed(text: str, path: str) -> str:
 
 
 def raiser_of(text: str) -> Raiser | None:
-    """Return who raises `text`, where all files that do speak for one cause; None for any other text."""
+    """Return who raises `text`, where all files that do speak for one cause; None for any other text, and for one that
+    is not an exception's: in another program's words it is chance."""
+    if not any(_EXCEPTION.match(one) for one in raised_there(text)):
+        return None
     said = text.lower()
     fitting = [one for one in _texts() if one in said]
     if not fitting:

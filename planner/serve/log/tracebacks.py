@@ -9,12 +9,11 @@ from dataclasses import dataclass, field
 from planner.serve.log.events import TracebackSeen
 from planner.serve.log.frames import is_frame, is_source
 from planner.serve.log.lines import Message
+from planner.serve.log.reports import is_head
 
 _MAX_TRACEBACK_LINES = 400
 _CHILD_HEADER = re.compile(r"^(?:Process \S+:|Exception in thread |Exception ignored in)")
 _EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)\w*(?:: \S|$)")
-_GROUP = re.compile(r"\(\d+ sub-exceptions?\)$")
-"""An exception group, which says nothing itself."""
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
 
 
@@ -52,6 +51,8 @@ class _OpenTraceback:
     numbers: list[int] = field(default_factory=list)
     exception: str = ""
     """Of the first traceback of a chain: what happened before the handlers had their say."""
+    head: str = ""
+    """What stands before its exception and tells where that was raised."""
     ended: bool = False
     """The exception line was read; only continuation lines may follow."""
 
@@ -96,9 +97,11 @@ class Tracebacks:
                     block.numbers.append(line)
                 if text.startswith("Traceback (most"):
                     block.ended = False
+                elif not inside and is_head(text):
+                    block.head = block.head or text.strip()
                 elif not inside:
                     block.ended = True
-                    block.exception = block.exception or ("" if _GROUP.search(text) else text.strip())
+                    block.exception = block.exception or text.strip()
                 return events
         if text.startswith("Traceback (most recent call last)"):
             main = rank in ("", "APIServer") and key not in self._child_header
@@ -155,7 +158,7 @@ class Tracebacks:
 
     def _close(self, key: str) -> list[TracebackSeen]:
         block = self._open.pop(key)
-        block.exception = block.exception or raised_in_source(block.text)
+        block.exception = block.exception or raised_in_source(block.text) or block.head
         if not block.exception:
             return []
         seen = TracebackSeen(

@@ -23,6 +23,7 @@ from planner.serve.log.lines import Message, messages, plain_lines
 from planner.serve.log.measured import Measured
 from planner.serve.log.patterns import log_patterns
 from planner.serve.log.places import is_defect
+from planner.serve.log.reports import raised_there
 from planner.serve.log.verdict import Diagnosis, LogLine, plain
 
 _END_BYTES = 16_384
@@ -135,9 +136,8 @@ def _errors_since_ready(log: bytes, events: Sequence[Event]) -> tuple[LogLine, .
 
 def _only_reports(events: Sequence[Event]) -> bool:
     """Whether there are tracebacks, and all of them only say that another process ended."""
-    wrappers = log_patterns().wrappers
     blocks = [event for event in events if isinstance(event, TracebackSeen)]
-    return bool(blocks) and all(any(text in block.exception for text in wrappers) for block in blocks)
+    return bool(blocks) and all(not raised_there(block.exception) for block in blocks)
 
 
 def raised_words(events: Sequence[Event]) -> str:
