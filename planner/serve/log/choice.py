@@ -235,7 +235,8 @@ def root_block(events: Sequence[Event]) -> TracebackSeen | None:
     ready = ready_line(events)
     blocks = [event for event in events if isinstance(event, TracebackSeen) and event.last_line >= ready]
     blocks.sort(key=lambda block: block.line)  # a traceback is whole only when its process says something else
-    return next((block for block in blocks if not is_report(block.exception)), blocks[0] if blocks else None)
+    told = (block for block in blocks if not (is_report(block.exception) or _is_report(block)))
+    return next(told, blocks[0] if blocks else None)
 
 
 def raised_at(block: TracebackSeen) -> Frame | None:
