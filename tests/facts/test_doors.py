@@ -33,6 +33,7 @@ from planner.facts.release import known_versions, resolve_release
 from planner.facts.review import OlderFlags, Variables, older_flags, options, review_facts, variables
 from planner.facts.scheduling import scheduling_facts
 from planner.facts.serve_flags import serve_flags
+from planner.facts.setting_words import setting_words
 from planner.facts.speed import speed_facts
 from planner.facts.start_checks import start_checks
 from planner.facts.startup import startup_facts
@@ -61,6 +62,7 @@ DOORS: dict[str, Callable[[], Record]] = {
     "scheduling.toml": scheduling_facts,
     "start_checks.toml": start_checks,
     "serve_flags.toml": serve_flags,
+    "setting_words.toml": setting_words,
     "speed.toml": speed_facts,
     "startup.toml": startup_facts,
     "vllm.toml": vllm_facts,
