@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from planner.serve.check import CheckList, CheckResult, NamedCheck, Unknown
 from planner.serve.preflight import (
     architecture,
+    arguments,
     attention,
     checkpoint,
     configuration,
@@ -43,7 +44,6 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="vllm", title="vLLM is here and new enough", run=engine.check_vllm),
         NamedCheck(name="mistral_common", title="its tokenizer package fits", run=engine.check_mistral_common),
         NamedCheck(name="transformers", title="its transformers fits", run=engine.check_transformers),
-        NamedCheck(name="arguments", title="it takes every flag", run=engine.check_arguments),
         NamedCheck(name="settings", title="it takes every value", run=settings.check_settings),
         NamedCheck(name="files", title="files in flags are there", run=named.check_files),
         NamedCheck(name="packages", title="what values need is installed", run=named.check_packages),
@@ -97,6 +97,8 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="architecture", title="vLLM knows the model", run=architecture.check_architecture),
         NamedCheck(name="quantization", title="its weights can be read", run=quantization.check_quantization),
         NamedCheck(name="attention", title="its attention backend fits", run=attention.check_attention),
+        # Asked before all others, and waited for last: it takes the longest.
+        NamedCheck(name="arguments", title="vLLM's parser takes every flag", run=arguments.check_arguments),
     )
 )
 
@@ -122,13 +124,19 @@ def run_preflight(
         InvalidRequest: for a check that does not exist.
     """
     subject = Subject(order=order, plan=plan)
-    for check in CHECKS.select(only=only, skip=skip):
-        if elsewhere and check.name not in _ANYWHERE:
-            check = replace(check, run=_only_there)
-        on_start(check.title)
-        result = check.result(subject)
-        if result is not None:
-            yield result
+    checks = CHECKS.select(only=only, skip=skip)
+    try:
+        if any(check.run is arguments.check_arguments for check in checks):
+            arguments.begin(subject)
+        for check in checks:
+            if elsewhere and check.name not in _ANYWHERE:
+                check = replace(check, run=_only_there)
+            on_start(check.title)
+            result = check.result(subject)
+            if result is not None:
+                yield result
+    finally:
+        subject.leave()
 
 
 def _only_there(_subject: Subject) -> str:

@@ -1,10 +1,6 @@
-"""Checks of the installed engine: versions by metadata, and the argv by its own parser. It never imports vLLM."""
+"""Checks of the installed engine and of what belongs to it, by their metadata. They never import vLLM."""
 
 from __future__ import annotations
-
-import json
-from pathlib import Path
-from typing import Any
 
 from planner.errors import UnknownVersion
 from planner.facts.preflight import preflight_facts
@@ -14,8 +10,6 @@ from planner.facts.vllm import vllm_facts
 from planner.serve.check import Doubtful, Failed, Unknown
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.engine_argv import unmodelled_flags
-
-_CHILD = Path(__file__).with_name("argv_child.py")
 
 
 def vllm_version(subject: Subject) -> str | None:
@@ -119,40 +113,6 @@ def _least(name: str, release: tuple[int, int, int]) -> str | None:
     return fitting[-1] if fitting else None
 
 
-def check_arguments(subject: Subject) -> str:
-    """Whether the installed vLLM's own parser takes every flag, spelled out in full."""
-    if subject.order.in_container:
-        raise Unknown("only the image's vLLM knows")
-    if subject.interpreter is None or vllm_version(subject) is None:
-        raise Unknown("no vLLM to ask")
-    if not subject.engine_args:
-        raise Unknown("this is not a `vllm serve` command")
-    facts = preflight_facts()
-    question = json.dumps({"argv": subject.engine_args, "modules": facts.parser_modules.modules})
-    answer = subject.run(
-        [str(subject.interpreter), str(_CHILD)],
-        stdin=question,
-        timeout_s=facts.commands.parser_timeout_s,
-    )
-    said = _last_json(answer.stdout) if answer is not None else None
-    if said is None or said.get("ok") is None:
-        reason = said.get("message") if said else "it did not answer"
-        raise Unknown(f"vLLM's parser cannot be asked: {_short(str(reason))}")
-    count = sum(part.startswith("-") for part in subject.engine_args)
-    if said["ok"]:
-        return f"vLLM {vllm_version(subject)} takes all {count} flags"
-    guessed = said.get("abbreviations")
-    if guessed:
-        flags = ", ".join(f"`{flag}`" for flag in guessed)
-        raise Failed(
-            f"{flags}: taken only as an abbreviation of another flag",
-            "write flags in full: an abbreviation can mean something else in the next release",
-        )
-    raise Failed(
-        f"refused: {_short(str(said.get('message')))}", "`vllm serve --help=all` of that environment lists its flags"
-    )
-
-
 def check_unplanned(subject: Subject) -> str | None:
     """Whether the command takes memory that its plan does not count."""
     if subject.plan is None:
@@ -166,20 +126,3 @@ def check_unplanned(subject: Subject) -> str | None:
             "a smaller --gpu-memory-utilization leaves room, and `m35-plan calibrate` after the start shows how much",
         )
     return None
-
-
-def _last_json(text: str) -> dict[str, Any] | None:
-    for line in reversed(text.splitlines()):
-        if line.startswith("{"):
-            try:
-                found = json.loads(line)
-            except ValueError:
-                return None
-            return found if isinstance(found, dict) else None
-    return None
-
-
-def _short(text: str) -> str:
-    """One line without the parser's own name in front."""
-    line = " ".join(text.split())
-    return line.partition("error: ")[2][:300] or line[:300]

@@ -7,7 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from hw_specs.detect.host import pci_address
 from hw_specs.reading import UnreadableInput, read_bytes
 from planner.facts.preflight import preflight_facts
 from planner.planning.answer import Plan
-from planner.serve.helper import ask_program
+from planner.serve.helper import Asked, ask_program
 from planner.serve.process.engine_argv import engine_args, model_of, option_value
 from planner.serve.process.start_order import StartOrder
 
@@ -60,6 +60,8 @@ class Subject:
 
     order: StartOrder
     plan: Plan | None = None
+    started: dict[str, Asked] = field(default_factory=dict)
+    """Helper programs that work while other checks look, by the check that waits for them."""
 
     @cached_property
     def environment(self) -> dict[str, str]:
@@ -178,3 +180,13 @@ class Subject:
         """Run a helper program in the engine's environment; None when it cannot run or takes too long."""
         limit = timeout_s or preflight_facts().commands.timeout_s
         return ask_program(argv, timeout_s=limit, stdin=stdin, env={**self.environment, **(env or {})})
+
+    def start(self, name: str, argv: list[str], *, stdin: str = "") -> None:
+        """Start a helper program in the engine's environment; the check `name` waits for its answer."""
+        self.started[name] = Asked(argv, stdin=stdin, env=self.environment)
+        self.started[name].hand_in()
+
+    def leave(self) -> None:
+        """End the helper programs that nothing waited for."""
+        for asked in self.started.values():
+            asked.leave()
