@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PLAN = ("--gpus", "8xH200")
 KEEPING = ("launch", "--no-check", "--detach", "--", sys.executable, "-c", "pass")
 """Needs a place for its run."""

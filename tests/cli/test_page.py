@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 from planner.cli import main
 from planner.cli.page import paragraph
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = (
     "plan --gpus 3xH100",
     "plan --gpus 3xH100 -v",

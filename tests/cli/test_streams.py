@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from planner.cli.charset import PLAIN, encodable
 
+pytestmark = pytest.mark.slow
+
 PAGES = ("ascii", "latin-1", "cp1252", "cp437", "koi8-r", "utf-8")
 COMMANDS = (
     ("--gpus", "1xMI300X"),

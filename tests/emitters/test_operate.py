@@ -20,6 +20,8 @@ from planner.rendering.emitters.image import startup_s
 
 from .plans import forecast_for, loaded
 
+pytestmark = pytest.mark.slow
+
 OPEN: dict[str, Any] = {"type": "object"}
 METADATA = {
     "type": "object",

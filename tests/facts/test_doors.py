@@ -158,6 +158,7 @@ def mutations(root: Any, kind: Any) -> Iterator[tuple[Any, Path_]]:
                     yield changed(root, path, lambda holder, key, other=other: holder.__setitem__(key, other)), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DOORS)
 def test_every_change_of_a_files_shape_is_named(name: str) -> None:
     kind, root = type(DOORS[name]()), shortened(load(name))
@@ -172,6 +173,7 @@ def test_every_change_of_a_files_shape_is_named(name: str) -> None:
     assert tried > 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "kind"),
     [

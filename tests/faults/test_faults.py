@@ -13,7 +13,7 @@ import pytest
 from planner.state import read_records
 from tests.faults.harness import HOWS, KEEP, KINDS, LAUNCH, Place, expect_ends, try_once
 
-pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")]
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import pytest
 
 from tests.fuzz.doors import CORPUS, DOORS, EXPECTED, fuzz, seeds
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 12 / len(DOORS)
 
 

@@ -40,7 +40,7 @@ def test_two_bytes_a_letter_are_seen_without_a_mark(codec: str, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("data", "kind", "prints"),
     [
-        (gzip.compress(b"a line\n"), "gzip", "zcat"),
+        (gzip.compress(b"a line\n", mtime=0), "gzip", "zcat"),
         (bz2.compress(b"a line\n"), "bzip2", "bzcat"),
         (lzma.compress(b"a line\n"), "xz", "xzcat"),
         (b"\x28\xb5\x2f\xfd rest", "zstd", "zstdcat"),

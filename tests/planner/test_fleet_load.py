@@ -19,6 +19,8 @@ from planner.speed.predict import expected_figures, forecast, steady_run
 from planner.speed.scheduler import RunsOn
 from planner.speed.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 NO_LIMIT = Targets()
 
 

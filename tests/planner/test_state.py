@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from planner.calibrate import HEAD
 from planner.state import append_records, read_records
 
+pytestmark = pytest.mark.slow
+
 PLAIN = st.dictionaries(st.text(), st.text() | st.integers(-(10**15), 10**15) | st.none(), max_size=4)
 DAMAGE = st.one_of(
     st.binary(min_size=1, max_size=30).map(lambda data: data.replace(b"\n", b"")),

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 
+import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -36,6 +37,7 @@ def test_ledger_lines_sum_to_the_gpu_and_only_corrections_may_be_negative(reques
         assert not found.feasible
 
 
+@pytest.mark.slow
 @given(our.requests())
 def test_a_plan_is_reproducible_and_survives_json(request: PlanRequest) -> None:
     found = planned(request, with_levers=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
@@ -11,6 +12,8 @@ from hw_specs.spec import GpuSet
 from planner import InvalidRequest, Plan, PlanRequest, plan
 from planner.planning.answer import VERDICTS
 from tests.property import strategies as our
+
+pytestmark = pytest.mark.slow
 
 HERE = st.sampled_from([1, 2, 3, 4, 6, 8])
 

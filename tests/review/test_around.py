@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PATH = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 GOOD = "#!/bin/sh\nvllm serve mistralai/Mistral-Medium-3.5-128B -tp 8 --host 127.0.0.1\n"

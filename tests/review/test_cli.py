@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 CARD = ["vllm", "serve", "mistralai/Mistral-Medium-3.5-128B", "--tensor-parallel-size", "8"]
 COMPOSE = """\
 services:

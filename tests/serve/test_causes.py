@@ -63,6 +63,7 @@ def test_what_is_only_listed_as_a_possible_reason_names_nothing(code: str, cause
     assert not [event for event in parse_log(said.encode()) if isinstance(event, FailureSeen) and event.code == code]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("filling", ["", "a", "/x", "a.b.", "0 ", " ", '"', "'a', "])
 def test_no_long_line_holds_the_reading_up(filling: str) -> None:
     """The longest line that is read, around a text that is looked for first, or of nothing else: some milliseconds, not
@@ -272,6 +273,7 @@ def test_a_text_that_vllm_raises_names_its_part_without_a_frame() -> None:
     assert diagnose(f"{ENGINE}ValueError: nobody has ever raised such a text before\n".encode()).code == "unknown"
 
 
+@pytest.mark.slow
 def test_most_texts_that_vllm_raises_speak_for_a_cause() -> None:
     """The others stand in files that speak for different causes, or in one that speaks for none."""
     named = [raiser_of(text) for texts in raised_texts().values() for text in texts.split("\n")]

@@ -19,6 +19,8 @@ from planner.serve.log.excerpt import read_excerpt
 
 from .logs import LOGS, PUBLIC, REAL, RECONSTRUCTED, read
 
+pytestmark = pytest.mark.slow
+
 V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
 LOADING = V2[: V2.index(b"Model loading took")]
 BEFORE_KV = V2[: V2.index(b"Available KV")]

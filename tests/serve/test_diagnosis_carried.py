@@ -19,6 +19,8 @@ from planner.serve.log.lines import plain_lines
 
 from .logs import LOGS
 
+pytestmark = pytest.mark.slow
+
 CORPUS = tomllib.loads((LOGS.parent / "failures" / "corpus.toml").read_text())["start"]
 BAD = tomllib.loads((LOGS / "FAILED.toml").read_text())["files"]
 RANK = re.compile(r"^(\([^)]*\))")

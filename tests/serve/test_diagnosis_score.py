@@ -14,6 +14,8 @@ import pytest
 from planner.serve.log.causes import causes
 from planner.serve.log.diagnosis import diagnose
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

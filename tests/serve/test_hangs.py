@@ -16,6 +16,8 @@ from tests.ports import own_port
 
 from .conftest import Fake
 
+pytestmark = pytest.mark.slow
+
 
 def words(fake: Fake, fault: str, *more: str) -> list[str]:
     return ["launch", "--no-check", *more, "--", *fake.argv(fault), "--port", str(own_port())]

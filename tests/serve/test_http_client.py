@@ -19,6 +19,8 @@ from planner.serve.http_client import Answer, Unanswered, ask, open_answer
 from planner.serve.process.health import ask_health, read_metrics
 from planner.serve.verification.checks.server import Server
 
+pytestmark = pytest.mark.slow
+
 TIMEOUT_S = 0.3
 SLACK_S = 1.5
 """A busy machine: nothing here may take this much longer than it should."""

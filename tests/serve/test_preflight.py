@@ -24,6 +24,8 @@ from tests.ports import own_port
 
 from .machine import MODEL, Machine, Start, one
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_version_is_read_without_importing_anything(machine: Machine) -> None:
     assert one(machine.start(), "vllm").status == "pass"

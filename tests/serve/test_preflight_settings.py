@@ -14,6 +14,8 @@ from tests.ports import own_port
 
 from .machine import Machine, Start, one
 
+pytestmark = pytest.mark.slow
+
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 4096}
 
 

@@ -26,6 +26,8 @@ from tests.ports import own_port
 
 from .runs import wait_for
 
+pytestmark = pytest.mark.slow
+
 FAKE = Path(__file__).parent / "fakes" / "fake_engine.py"
 GPU = InstalledEngine(executable=Path("/opt/vllm/bin/vllm"), version="0.33.0")
 CPU = InstalledEngine(executable=Path("/opt/vllm/bin/vllm"), version="0.32.0+cpu")

@@ -19,6 +19,8 @@ from planner.serve.verification.verifier import selected_checks, verify
 
 from .conftest import READY_LOG, order
 
+pytestmark = pytest.mark.slow
+
 SERVER = Path(__file__).parent / "fakes" / "restarted_server.py"
 
 

@@ -37,6 +37,8 @@ from .conftest import Fake, order
 from .logs import REAL
 from .runs import wait_for, watch
 
+pytestmark = pytest.mark.slow
+
 EMPTY = Path("/dev/null")
 
 

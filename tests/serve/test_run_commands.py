@@ -24,6 +24,8 @@ from .conftest import Fake, order
 from .logs import REAL, RECONSTRUCTED
 from .said import started
 
+pytestmark = pytest.mark.slow
+
 V2 = str(RECONSTRUCTED / "v2-8xh200-0.33.0.log")
 
 

@@ -21,6 +21,8 @@ from planner.serve.process.runs import remove_run
 from .conftest import Fake, order
 from .runs import wait_for, watch
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("file", "change"),

@@ -24,6 +24,8 @@ from planner.state import append_records, make_private, runs_dir, state_dir, wri
 from .conftest import Fake, order
 from .runs import ready, record
 
+pytestmark = pytest.mark.slow
+
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 
 

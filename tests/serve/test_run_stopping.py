@@ -26,6 +26,8 @@ from tests.ports import own_port
 from .conftest import Fake
 from .runs import ready, record
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

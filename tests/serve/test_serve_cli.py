@@ -23,6 +23,8 @@ from .conftest import Fake
 from .logs import LOGS, REAL
 from .said import started
 
+pytestmark = pytest.mark.slow
+
 
 def test_launch_runs_attach_stop(m35, fake: Fake) -> None:
     said = m35("launch", *started(fake))

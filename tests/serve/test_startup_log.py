@@ -24,6 +24,8 @@ from planner.serve.log.patterns import log_patterns
 
 from .logs import ALL, LOGS, PUBLIC, REAL, RECONSTRUCTED, read
 
+pytestmark = pytest.mark.slow
+
 ORDER = (*PHASES, *ENDINGS)
 V2 = read(RECONSTRUCTED, "v2-8xh200-0.33.0.log")
 MIXED = b"".join(

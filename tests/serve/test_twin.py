@@ -25,6 +25,8 @@ from planner.serve.rehearsal.twin.script import CHAINS, FLAGS, OPENINGS, Script,
 from planner.serve.rehearsal.twin.tekken import CONTROL_TOKENS, tekken
 from planner.serve.rehearsal.twin.tensors import bf16, bf16_value, e4m3
 
+pytestmark = pytest.mark.slow
+
 SMALL = TwinSpec(head_dim=32, image_size=448, draft_layers=2)
 E4M3 = [pattern * 2.0**-9 if pattern < 8 else (8 + pattern % 8) * 2.0 ** (pattern // 8 - 10) for pattern in range(127)]
 """Every finite number of the format from +0 up; the index is the bit pattern."""

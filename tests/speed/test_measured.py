@@ -15,6 +15,8 @@ from scripts.speed_replay import Comparison, is_older, measurements
 from scripts.speed_replay import compare as compared_now
 from scripts.speed_tables import is_inside
 
+pytestmark = pytest.mark.slow
+
 TABLE = ("T1-01", "T1-02", "T1-03", "T1-04")
 BY_ID = {record.id: record for record in measurements()}
 _COMPARED: dict[str, tuple[Comparison, ...]] = {}

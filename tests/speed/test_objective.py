@@ -15,6 +15,8 @@ from planner.planning.choose_by_speed import plan_for_workload
 from planner.speed.answer import SpeedCalibration, SpeedForecast, SpeedSection, Targets
 from planner.speed.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 SHORT = Workload(prompt_tokens=512, output_tokens=64, concurrency=8, num_requests=24)
 
 

@@ -15,6 +15,8 @@ from planner.speed.answer import ESTIMATED, SpeedForecast
 from planner.speed.predict import calibrate, forecast
 from planner.speed.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 LOAD = Workload(concurrency=32, num_requests=100)
 
 

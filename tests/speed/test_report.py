@@ -12,6 +12,8 @@ import pytest
 from planner.speed.profile import engine_profile
 from scripts.speed_replay import measurements
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

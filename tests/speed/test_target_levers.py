@@ -19,6 +19,8 @@ from planner.rendering.document import plan_document
 from planner.speed.answer import Targets
 from planner.speed.workload import Workload
 
+pytestmark = pytest.mark.slow
+
 CHAT = Workload(prompt_tokens=2000, output_tokens=200, concurrency=48)
 ASKED = {
     "TTFT": ("2xH200", CHAT, Targets(ttft_ms=400)),

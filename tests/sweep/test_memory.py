@@ -21,6 +21,8 @@ from planner.sweep.batches import as_planned
 from planner.sweep.grid import Grid
 from planner.sweep.memory import VERDICTS, block_rows, sweep_memory
 
+pytestmark = pytest.mark.slow
+
 M35 = load_preset()
 GPUS = ("8xH200", "4xB200", "1xMI300X", "8xMI300X", "2xH100", "4xA100", "2x8xH200", "8xL40S")
 LENGTHS = st.integers(16, 262_144)

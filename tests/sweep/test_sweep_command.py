@@ -12,6 +12,8 @@ import pytest
 from planner.cli import main
 from planner.sweep.plot import file_plot, lines_of, terminal_plot
 
+pytestmark = pytest.mark.slow
+
 
 def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
     code = main(list(argv))

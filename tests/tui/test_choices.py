@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from planner import Plan, SpeedForecast, Workload, plan
 from tui.app import M35App
 from tui.screens.compare import Compare
@@ -17,6 +19,8 @@ from .standing import answer, step
 from .test_load import faster
 from .test_steps import TWO_H200
 from .world import app_at, backend, text_of, typed, until
+
+pytestmark = pytest.mark.slow
 
 
 async def test_two_plans_stand_side_by_side() -> None:

@@ -14,6 +14,8 @@ from tui.wizard import Step
 from . import stage
 from .world import app_at, at, text_of, typed, until
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_record_that_is_left_out_is_told_with_its_file() -> None:
     assert damaged_records() == ()

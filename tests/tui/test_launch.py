@@ -29,6 +29,8 @@ from tui.wizard import Step
 from . import stage
 from .world import app_at, at, backend, blocks_of, preflight, text_of, typed, until
 
+pytestmark = pytest.mark.slow
+
 
 def launch_screen(app: M35App) -> LaunchScreen:
     assert isinstance(app.screen, LaunchScreen)

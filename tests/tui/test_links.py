@@ -32,6 +32,8 @@ from tui.wizard import Answers, Step
 from . import stage
 from .world import app_at, at, backend, request, text_of, until
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = st.fixed_dictionaries(
     {},
     optional={

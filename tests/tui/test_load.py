@@ -28,6 +28,8 @@ from tui.wizard import Answers, Step
 from . import stage
 from .world import app_at, backend, request, text_of, typed, until
 
+pytestmark = pytest.mark.slow
+
 
 def faster(factor: float, workload: Workload) -> SpeedForecast:
     base = stage.recording("8xH200").speed

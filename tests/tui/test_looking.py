@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from threading import Event
 
+import pytest
+
 from hw_specs import DetectionReport
 from hw_specs.detect.activity import GpuActivity
 from tui.app import M35App
@@ -12,6 +14,8 @@ from tui.wizard import Answers, Step
 
 from . import stage
 from .world import NO_GPU, WAIT_S, app_at, at, backend, text_of, until
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_look_that_hangs_is_the_only_one_under_way() -> None:

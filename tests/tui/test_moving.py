@@ -14,6 +14,8 @@ from tui.wizard import Answers, Step
 from .standing import answer
 from .world import NO_GPU, app_at, at, backend, text_of, typed, until
 
+pytestmark = pytest.mark.slow
+
 
 async def test_forth_back_and_anywhere() -> None:
     app = app_at(Step.GPUS)

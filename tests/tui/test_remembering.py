@@ -27,6 +27,8 @@ from . import stage
 from .test_terminal import Terminal
 from .world import app_at, at, backend, request, text_of, typed, until
 
+pytestmark = pytest.mark.slow
+
 
 def there_and_back(answers: Answers, step: Step = Step.PLAN) -> Remembered:
     remember(Remembered(answers=answers, step=step), plan(effective_request(answers)))

@@ -18,6 +18,8 @@ from tui.wizard import Step
 
 from .world import app_at, at, backend, text_of, until
 
+pytestmark = pytest.mark.slow
+
 LINE = "vllm serve mistralai/Mistral-Medium-3.5-128B --tensor-parallel-size 8 --enable-mm --seed 7"
 COMPOSE = """\
 services:

@@ -13,6 +13,8 @@ from . import stage
 from .scenes import scene
 from .world import app_at, backend, text_of, until
 
+pytestmark = pytest.mark.slow
+
 LARGE = (200, 60)
 
 

@@ -20,6 +20,8 @@ from tui.widgets.table import Rows
 from .scenes import SCENES, idle, scene
 from .world import text_of, until
 
+pytestmark = pytest.mark.slow
+
 SMALL, LARGE, ODD = (80, 24), (200, 60), (103, 37)
 KEEPS_ITS_LINES = ("command-editing",)
 """What a person typed keeps its lines."""

@@ -13,10 +13,13 @@ import pytest
 
 from .scenes import SCENES, SIZES, scene
 
-pytestmark = pytest.mark.skipif(
-    sys.version_info[:2] != (3, 11) or not version("textual").startswith("8.2."),
-    reason="pictures are compared on one Python and one Textual only",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        sys.version_info[:2] != (3, 11) or not version("textual").startswith("8.2."),
+        reason="pictures are compared on one Python and one Textual only",
+    ),
+]
 
 
 STATES = (

@@ -21,6 +21,8 @@ from tui.wizard import Step
 from .standing import answer, step
 from .world import app_at, at, backend, text_of, typed, until
 
+pytestmark = pytest.mark.slow
+
 GIB = 2**30
 
 
