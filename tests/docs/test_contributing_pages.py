@@ -48,12 +48,13 @@ def test_a_model_is_one_file_of_that_length() -> None:
     assert min(map(lines, models)) in said and max(map(lines, models)) in said
 
 
-def test_half_of_the_causes_are_as_short_as_is_said() -> None:
-    entries = []
+def test_most_causes_are_as_short_as_is_said() -> None:
+    said = between("add-a-failure", "no code:")
+    heads = []
     for path in (ROOT / "planner" / "facts" / "failures").glob("*.toml"):
         parts = re.split(r"^\[cause\.", path.read_text(encoding="utf-8"), flags=re.M)[1:]
-        entries += [len(part.strip().splitlines()) for part in parts]
-    assert sorted(entries)[len(entries) // 2] <= 12
+        heads += [len(part.strip().split("\nlines = [")[0].splitlines()) for part in parts]
+    assert sum(head in said for head in heads) > 0.9 * len(heads)
 
 
 def test_a_release_that_changes_nothing_is_two_lines() -> None:

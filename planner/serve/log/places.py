@@ -17,8 +17,8 @@ from planner.serve.log.frames import Frame
 from planner.serve.log.reports import raised_there
 
 _EXCEPTION = re.compile(r"\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*: ")
-_ANY_ASSERTION = "AssertionError: words that nobody knows"
-_ANY_TYPE_ERROR = "TypeError: words that nobody knows"
+_ANY_ASSERTION = "AssertionError: words that are not known"
+_ANY_TYPE_ERROR = "TypeError: words that are not known"
 _NEAR = 12
 """Frames from the innermost outwards in which a part of the software is looked for."""
 

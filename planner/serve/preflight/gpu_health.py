@@ -141,16 +141,15 @@ def _watts(text: str) -> float | None:
 
 def _kernel_words(unused: Collection[str]) -> None:
     """Raise for what the kernel said since it started of a broken GPU, unless that is one at an address of `unused`."""
-    lines = causes()["gpu-lost"].lines
+    broken = [(cause.cures[0], one) for cause in (causes()["gpu-lost"], causes()["ecc"]) for one in cause.lines]
     left_out = [address.rpartition(".")[0] for address in unused]
     for stamp, text in kernel_lines():
         if any(address in text.lower() for address in left_out):
             continue
-        if any(any(has in text for has in one.texts) and re.search(one.expression, text) for one in lines):
-            raise Doubtful(
-                f"the kernel said at {stamp[:19]}: {text[:120]}",
-                f"{causes()['gpu-lost'].cures[0]}; ignore it if that was done since",
-            )
+        for cure, one in broken:
+            if any(has in text for has in one.texts) and re.search(one.expression, text):
+                said = f"the kernel said at {stamp[:19]}: {text[:120]}"
+                raise Doubtful(said, f"{cure}; ignore it if that was done since")
 
 
 def _amd_errors(unused: Collection[str]) -> Iterator[tuple[int, str, int]]:
