@@ -76,16 +76,29 @@ class Start:
     def argv(self) -> list[str]:
         """The start's command."""
         case = self.case
-        model = case.get("model") or str(write_model(self.folder / "model", case.get("spoil", "")))
-        model = model.replace("MODELS", str(self.told.work / "models"))
+        own_model = write_model(self.folder / "model", case.get("spoil", ""), case.get("config", {}))
+        for name, text in case.get("files", {}).items():
+            file = self.folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
+        model = self._places(case.get("model", str(own_model)))
         flags = [*COMMON, *([] if case.get("plain") else SMALL), *([] if case.get("graphs") else ["--enforce-eager"])]
-        own = [str(one).replace("HERE", str(self.folder)) for one in case.get("flags", [])]
+        own = [self._places(str(one)) for one in case.get("flags", [])]
         return ["vllm", "serve", model, "--port", str(self.port), *flags, *own]
+
+    def _places(self, text: str) -> str:
+        """The text with the places of this start, its port and the folder of `vllm`."""
+        for word, place in (
+            ("HERE", self.folder), ("MODELS", self.told.work / "models"), ("BIN", Path(self.told.vllm).parent),
+            ("PYTHONPATH", os.environ.get("PYTHONPATH", "")),
+        ):  # fmt: skip
+            text = re.sub(rf"(?<![A-Z$_{{]){word}(?![A-Z_])", str(place), text)
+        return text
 
     def script(self, argv: list[str]) -> list[str]:
         """The shell that spoils the machine for this start alone, asks `check`, and becomes the start."""
         serve, wrap = shlex.join(argv), self.case.get("wrap", "")
-        before = self.case.get("before", "").replace("HERE", str(self.folder)).replace("PORT", str(self.port))
+        before = self._places(self.case.get("before", "")).replace("PORT", str(self.port))
         lines = [
             "set -u",
             f"cd {self.folder}",
@@ -107,8 +120,7 @@ class Start:
             "TRITON_CACHE_DIR": str(self.cache / "triton"), "TORCHINDUCTOR_CACHE_DIR": str(self.cache / "inductor"),
         }  # fmt: skip
         for name, value in self.case.get("env", {}).items():
-            value = value.replace("HERE", str(self.folder)).replace("BIN", str(Path(self.told.vllm).parent))
-            given[name] = value.replace("PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+            given[name] = self._places(value)
         return {name: value for name, value in given.items() if value != "-"}
 
     def run(self) -> dict[str, Any]:
@@ -164,6 +176,8 @@ class Start:
 
     def _break(self, process: subprocess.Popen[bytes]) -> None:
         self._tell_hog()
+        if "then" in self.case:
+            subprocess.run(["/bin/bash", "-c", self._places(self.case["then"])], check=False)
         if "signal" in self.case:
             for pid in self._pids(process.pid, self.case["to"]):
                 os.kill(pid, getattr(signal, f"SIG{self.case['signal']}"))
@@ -171,10 +185,10 @@ class Start:
             threading.Thread(target=self._ask, args=(self.case["ask"],), daemon=True).start()
 
     def _pids(self, leader: int, who: str) -> list[int]:
-        """The processes that are meant: the server itself, the engine core or the workers, by their titles."""
+        """The processes that are meant: the server itself, or by their titles a front end, the core or the workers."""
         if who == "server":
             return [leader]
-        title = {"core": b"EngineCore", "worker": b"Worker"}[who]
+        title = {"core": b"EngineCore", "worker": b"Worker", "api": b"APIServer"}[who]
         found = [pid for pid in _session(leader) if title in _read(Path(f"/proc/{pid}/cmdline"))]
         if not found:
             print(f"{self.name}: nobody is called {who}", flush=True)

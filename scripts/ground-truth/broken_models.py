@@ -71,8 +71,8 @@ def _spoil_config(folder: Path, spoil: str) -> bool:
     return True
 
 
-def write_model(folder: Path, spoil: str = "") -> Path:
-    """Write the model into `folder`, broken as `spoil` says; the folder.
+def write_model(folder: Path, spoil: str = "", config: dict[str, Any] | None = None) -> Path:
+    """Write the model into `folder`, broken as `spoil` says and with what `config` says otherwise; the folder.
 
     The tokenizer is the one file that TEKKEN, a variable, names.
     """
@@ -93,7 +93,7 @@ def write_model(folder: Path, spoil: str = "") -> Path:
     elif spoil != "no-tokenizer":
         tokenizer.symlink_to(os.environ["TEKKEN"])
     if not _spoil_config(folder, spoil):
-        (folder / "config.json").write_text(json.dumps(CONFIG, indent=1))
+        (folder / "config.json").write_text(json.dumps(CONFIG | (config or {}), indent=1))
     size = shards[1].stat().st_size
     if spoil == "shard-cut":
         os.truncate(shards[1], size // 2)
