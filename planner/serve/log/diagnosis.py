@@ -101,6 +101,8 @@ def _tells_more(whole: Diagnosis, pieces: Diagnosis) -> bool:
     """Whether lines that were read as one name a thing where alone they do not, or another one in the same line."""
     if not _names_the_thing(whole) or not whole.evidence or not (said := whole.evidence[0]).number:
         return False
+    if whole.code == "engine-defect" and pieces.known:
+        return False  # the class of an exception alone, where the other reading knows a word of it
     longer = any(one.number == said.number and len(one.text) < len(said.text) for one in pieces.evidence[:1])
     return longer or not _names_the_thing(pieces)
 
