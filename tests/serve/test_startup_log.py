@@ -81,13 +81,14 @@ def test_phases_never_go_back_whatever_the_order_of_lines(data: st.DataObject) -
 @settings(deadline=None)
 @given(
     before=st.text(alphabet="0429 -/ab", max_size=12),
-    text=st.sampled_from(log_patterns().needles.texts),
+    text=st.sampled_from(log_patterns().failing.texts),
     after=st.text(alphabet="0429 -/ab", max_size=12),
     cut=st.integers(0, 2),
 )
 def test_a_line_is_searched_as_if_for_each_text_alone(before: str, text: str, after: str, cut: int) -> None:
     line = before + text[cut:] + after
-    for needles in (log_patterns().needles, log_patterns().needles_once_ready):
+    for ready, mentioned in ((False, False), (False, True), (True, False), (True, True)):
+        needles = log_patterns().needles(ready=ready, mentioned=mentioned)
         assert needles.in_line(line) == any(one in line for one in needles.texts)
 
 
@@ -95,7 +96,7 @@ def test_a_line_is_searched_as_if_for_each_text_alone(before: str, text: str, af
 @given(
     noise=st.lists(
         st.text(alphabet=st.characters(codec="ascii", exclude_characters="\r\n\x1b("), min_size=1, max_size=60).filter(
-            lambda text: not text.startswith("Traceback") and not log_patterns().needles.in_line(text)
+            lambda text: not text.startswith("Traceback") and not log_patterns().failing.in_line(text)
         ),
         max_size=10,
     ),

@@ -95,7 +95,7 @@ def read_excerpt(file: BinaryIO) -> LogExcerpt:
 @cache
 def _telling() -> re.Pattern[bytes]:
     """One expression for every text that a telling line of a running server holds."""
-    needles = (*log_patterns().needles_once_ready.texts, "Traceback (most recent call last)")
+    needles = (*log_patterns().failing_once_ready.texts, "Traceback (most recent call last)")
     return re.compile(any_of(needles).encode())
 
 

@@ -44,7 +44,7 @@ def frames_of(lines: Iterable[str]) -> list[Frame]:
 
 def is_frame(text: str) -> bool:
     """Whether a line is a frame."""
-    return _FRAME.match(text) is not None
+    return (".py" in text or "File " in text) and _FRAME.match(text) is not None
 
 
 def is_source(text: str) -> bool:

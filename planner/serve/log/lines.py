@@ -62,6 +62,7 @@ _NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-
 _OTHERS = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z?\]?(?: - |:? +)\[?(?:DEBUG|INFO|WARN|WARNING)\]?(?: - |:? )"
     r"| *(?:DEBUG|INFO|WARN) +[\w.:]+: "
+    r"|(?:DEBUG|INFO): {4,}"  # uvicorn
     r'|time="[^"]*" level=(?:debug|info|warning) '  # containerd, docker, Podman
     r"|[\w.]+ - (?:DEBUG|INFO|WARNING) - "  # Python's logging, as its documentation sets it up
     r"|[\d:()-]+ ?\|CCL_(?:DEBUG|INFO|WARN)\| "
@@ -99,17 +100,21 @@ class Message:
 
 def plain_lines(data: bytes) -> list[str]:
     """Return a raw line as text, without colours and without what carried it; a JSON line may hold several."""
-    text = _ANSI.sub("", data.decode("utf-8", "replace")).rstrip()
+    text = _uncoloured(data.decode("utf-8", "replace")).rstrip()
     said = _json_lines(text) if text.startswith("{") and text.endswith("}") else None
     if said is None:
         return [_uncarried(text)]
-    return [_uncarried(_ANSI.sub("", one).rstrip()) for one in said]
+    return [_uncarried(_uncoloured(one).rstrip()) for one in said]
 
 
 def begins_anew(line: str) -> bool:
     """Whether a line begins with what carried it or with the head of a message: no other line goes on in it."""
-    plain = _ANSI.sub("", line)
+    plain = _uncoloured(line)
     return any(head.match(plain) is not None for head in (_CARRIER, _PROCESS, _HEAD, _NATIVE, _OTHERS))
+
+
+def _uncoloured(text: str) -> str:
+    return _ANSI.sub("", text) if "[" in text else text
 
 
 def _uncarried(text: str) -> str:
@@ -132,7 +137,7 @@ def _uncarried(text: str) -> str:
 
 def messages(text: str) -> Iterator[Message]:
     """Yield the messages of one plain line: a progress bar without a line end glues the next one to itself."""
-    heads = list(_PROCESS.finditer(text))
+    heads = list(_PROCESS.finditer(text)) if " pid=" in text else []
     first = heads[0].start() if heads else len(text)
     if text[:first].strip():
         yield _message("", "", text[:first])

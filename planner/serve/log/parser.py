@@ -143,8 +143,8 @@ class StartupLog:
         self._stamp = said.stamp or self._stamp
         rank, text = said.rank, said.text
         events: list[Event] = [*self._tracebacks.follow(said, line=self._line, stamp=self._stamp, source=self._source)]
-        needles = self._patterns.needles_once_ready if self._phase == "ready" else self._patterns.needles
-        if not needles.in_line(text):
+        mentioned = said.level in ("DEBUG", "INFO")
+        if not self._patterns.needles(ready=self._phase == "ready", mentioned=mentioned).in_line(text):
             return events
         for pattern in self._patterns.lines:
             if pattern.needle in text and pattern.printed_by(self._release):
@@ -156,8 +156,12 @@ class StartupLog:
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
         self._told = self._told or any(told in text for told in self._patterns.told)
-        told = self._phase == "stopped" or said.level in ("DEBUG", "INFO")
-        if not told and not self._patterns.survives(text) and not is_about_another(text):
+        if (
+            self._phase != "stopped"
+            and not mentioned
+            and not self._patterns.survives(text)
+            and not is_about_another(text)
+        ):
             # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
             events += self._failure_events(text, rank, warned=said.calm)
         return events

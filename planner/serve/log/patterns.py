@@ -108,10 +108,14 @@ class LogPatterns:
     """The telling ones first: of one line only the first that matches counts."""
     stalls: tuple[FailurePattern, ...]
     fatal: tuple[FatalPattern, ...]
-    needles: Needles
-    """Texts of which a line that can matter holds at least one."""
-    needles_once_ready: Needles
-    """The same for a server that runs: how it stops, and how it fails."""
+    working: Needles
+    """Texts of which a line that can matter holds at least one, where its writer was calm: phases, figures, waits."""
+    failing: Needles
+    """The same of any other line: what fails, too."""
+    ending_once_ready: Needles
+    """The first for a server that runs: how it stops."""
+    failing_once_ready: Needles
+    """The second for a server that runs: how it stops, and how it fails."""
     told: tuple[str, ...]
     """Texts in which the engine core says that it was asked to stop."""
     survived: tuple[str, ...]
@@ -122,6 +126,12 @@ class LogPatterns:
     """Where a line begins to list what may be the reason."""
     frames: Mapping[str, str]
     """Function in a traceback → what the start was doing in it."""
+
+    def needles(self, *, ready: bool, mentioned: bool) -> Needles:
+        """Return the texts of which a line that can matter holds one; what is only `mentioned` names no failure."""
+        if ready:
+            return self.ending_once_ready if mentioned else self.failing_once_ready
+        return self.working if mentioned else self.failing
 
     def survives(self, text: str) -> bool:
         """Whether `text` is printed as an error, or as a warning of NCCL, after which all goes on."""
@@ -165,15 +175,18 @@ def log_patterns() -> LogPatterns:
     stalls = tuple(FailurePattern.of(code, one, cause.weight) for code, cause in known.items() for one in cause.stalls)
     fatal = tuple(FatalPattern(needle=entry.needle, regex=re.compile(entry.regex)) for entry in table.fatal)
     failing = {needle for item in failures for needle in item.needles} | {item.needle for item in fatal}
-    failing |= {*table.told.texts}
-    waiting = {needle for item in stalls for needle in item.needles}
+    told = {*table.told.texts}
+    working = {item.needle for item in lines} | {needle for item in stalls for needle in item.needles}
+    ending = {item.needle for item in lines if item.phase in ENDINGS}
     return LogPatterns(
         lines=lines,
         failures=tuple(failures),
         stalls=stalls,
         fatal=fatal,
-        needles=Needles({item.needle for item in lines} | waiting | failing),
-        needles_once_ready=Needles({p.needle for p in lines if p.phase in ENDINGS} | failing),
+        working=Needles(working | told),
+        failing=Needles(working | told | failing),
+        ending_once_ready=Needles(ending | told),
+        failing_once_ready=Needles(ending | told | failing),
         told=table.told.texts,
         survived=table.survived.texts,
         guesses=re.compile(any_of(table.guesses.texts)),

@@ -137,7 +137,7 @@ class Tracebacks:
         else:
             self._flat.discard(key)
         # Another process may have torn a line of carets in two.
-        bare = not text.strip("^~ ") or text[:1] in " \t|+"
+        bare = text[:1] in " \t|+" or (text[:1] in "^~" and not text.strip("^~ "))
         return bare or frame or behind_flat or is_source(text) or text.startswith(_CHAINED)
 
     def _lone_exception(
