@@ -59,3 +59,29 @@ def test_a_line_in_json_with_a_head_of_its_own_has_its_own_level() -> None:
     """What a collector says of it does not make it calm."""
     said = "ERROR 11-20 09:00:00 [core.py:1] torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.00 GiB."
     assert diagnose(json.dumps({"severity": "WARNING", "message": said}).encode()).code == "out-of-memory"
+
+
+REQUEST = """\
+(APIServer pid=1) INFO:     10.0.0.9:5 - "POST /v1/chat/completions HTTP/1.1" 400 Bad Request
+(APIServer pid=1) ERROR:    Exception in ASGI application
+(APIServer pid=1) Traceback (most recent call last):
+(APIServer pid=1)   File "/usr/lib/python3.12/json/decoder.py", line 353, in raw_decode
+(APIServer pid=1) json.decoder.JSONDecodeError: Unterminated string starting at: line 1 column 14 (char 13)
+"""
+
+
+def test_the_traceback_of_one_request_blames_no_server_that_answers_others() -> None:
+    """A request that was answered shows that the server was ready, as its own word for it does."""
+    answered = '(APIServer pid=1) INFO:     10.0.0.9:5 - "GET /v1/models HTTP/1.1" 200 OK\n'
+    assert diagnose(f"{STARTED}{answered}{REQUEST}".encode()).code == "none"
+    assert diagnose(f"{STARTED}{REQUEST}".encode()).code != "none"
+
+
+def test_a_probe_that_failed_blames_no_server_that_became_ready() -> None:
+    """Its events may be pasted behind the log."""
+    probed = 'Warning  Unhealthy  2m (x30)  kubelet  Startup probe failed: Get "http://10.0.0.5:8000/health": refused\n'
+    killed = "Normal  Killing  2m  kubelet  Container vllm failed liveness probe, will be restarted\n"
+    ready = f"{STARTED}INFO:     Application startup complete.\n"
+    assert diagnose(f"{ready}{probed}".encode()).code == "none"
+    assert diagnose(f"{ready}{probed}{killed}".encode()).code == "probe"
+    assert diagnose(f"{STARTED}{probed}".encode()).code == "probe"

@@ -30,6 +30,25 @@ _INTEGRATED = re.compile(r"\b(?:i915|xe) 0000:00:02\.0: ")
 _MAY_NAME = re.compile(r"Xid|\]:? (?:segfault|trap|general)|[Pp]rocess|oom-kill|HANG|0000:00:02\.0|comm=|blocked for")
 
 
+_GOES_ON = re.compile(
+    r"amdgpu.*(?:in page starting at|L2_PROTECTION_FAULT_STATUS|Faulty UTCL2|MORE_FAULTS|WALKER_ERROR|"
+    r"PERMISSION_FAULTS|MAPPING_ERROR|\bRW: 0x)"
+)
+"""Lines in which the kernel goes on about the fault of a program that it named before."""
+
+
+class Bystanders:
+    """Which of a log's lines are about other programs, one line after the other."""
+
+    def __init__(self) -> None:
+        self._last = False
+
+    def include(self, text: str) -> bool:
+        """Return whether `text`, the next line, is about another program than the engine."""
+        self._last = is_about_another(text) or (self._last and _GOES_ON.search(text) is not None)
+        return self._last
+
+
 def is_about_another(text: str) -> bool:
     """Return whether `text` is the kernel's word about a program that is not the engine's.
 

@@ -51,6 +51,8 @@ _REFUSED = "refused-settings"
 """What an exception is that says of a setting by name what it must be, wherever it was raised."""
 _OWN = ("vllm/", "transformers_modules/")
 _POD_EVENT = re.compile(r"(?:Warning|Normal)\s+[A-Z]\w+\s")
+_PROBED = re.compile(r"Warning\s+Unhealthy\s")
+"""A probe failed; where that ends a container, another event says so."""
 _NAMED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?::|$)")
 """An exception; a traceback that was cut ends in anything."""
 _TIMES = 3
@@ -168,6 +170,8 @@ def _counts(failure: FailureSeen, ready: int, dead: bool) -> bool:
     """
     if not failure.line:
         return True
+    if ready and _PROBED.search(failure.text) is not None:
+        return False
     of_a_request = ready and causes()[failure.code].until_ready and (not dead or failure.rank == "APIServer")
     return failure.line >= ready and not of_a_request
 

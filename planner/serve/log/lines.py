@@ -49,8 +49,8 @@ _MARGINS = "> |│&E+╭╰┌└\t"
 _JSON_TEXT = ("log", "message", "msg", "textPayload", "MESSAGE", "event", "text", "body", "line", "@message")
 _JSON_TRACE = ("exc_info", "exception", "stack_trace", "stacktrace", "traceback")
 _JSON_LEVEL = ("level", "levelname", "severity", "lvl", "log_level", "@level")
-_WARNED = "WARN log: "
-"""What stands before a line whose JSON calls it a warning: as other loggers write it. That a line is calm is not
+_WARNED = "WARNING [json:1] "
+"""What stands before a line whose JSON calls it a warning, as vLLM's logger would write it. That a line is calm is not
 believed otherwise, for carriers call what comes from standard output information, whatever it says."""
 _PROCESS = re.compile(r"\((?P<rank>[A-Za-z][\w-]*(?: [\w=-]+)*) pid=(?P<pid>\d+)(?:, ip=[\w.:]+)?\)[ \t]?")
 _HEAD = re.compile(

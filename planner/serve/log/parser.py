@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from planner.serve.log.bystanders import is_about_another
+from planner.serve.log.bystanders import Bystanders
 from planner.serve.log.events import (
     ENDINGS,
     PHASES,
@@ -34,6 +34,8 @@ MAX_LINE_BYTES = 65_536
 
 _ORDER = {name: index for index, name in enumerate((*PHASES, *ENDINGS))}
 _BREAK = re.compile(rb"[\r\n]")
+_REQUEST = "Exception in ASGI application"
+_UVICORN = re.compile(r"(?:INFO|WARNING|ERROR): +\S")
 
 
 @dataclass(slots=True)
@@ -68,6 +70,8 @@ class StartupLog:
         self._last_text = ""
         self._told = False
         """Whether the engine core was asked to stop."""
+        self._bystanders = Bystanders()
+        self._failing_request = False
         self._stalls: dict[str, _Stall] = {}
 
     @property
@@ -143,6 +147,7 @@ class StartupLog:
         self._stamp = said.stamp or self._stamp
         rank, text = said.rank, said.text
         events: list[Event] = [*self._tracebacks.follow(said, line=self._line, stamp=self._stamp, source=self._source)]
+        of_a_request = self._is_of_a_request(said)
         mentioned = said.level in ("DEBUG", "INFO")
         if not self._patterns.needles(ready=self._phase == "ready", mentioned=mentioned).in_line(text):
             return events
@@ -156,15 +161,19 @@ class StartupLog:
         if self._phase not in ("ready", *ENDINGS):
             events += self._stall_events(text, rank)
         self._told = self._told or any(told in text for told in self._patterns.told)
-        if (
-            self._phase != "stopped"
-            and not mentioned
-            and not self._patterns.survives(text)
-            and not is_about_another(text)
-        ):
+        calm = mentioned or of_a_request or self._bystanders.include(text) or self._patterns.survives(text)
+        if self._phase != "stopped" and not calm:
             # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
             events += self._failure_events(text, rank, warned=said.calm)
         return events
+
+    def _is_of_a_request(self, said: Message) -> bool:
+        """Whether a line belongs to the traceback of one request that a server which is ready could not answer."""
+        if _REQUEST in said.text:
+            self._failing_request = self._phase == "ready"
+        elif self._failing_request and (said.logged or _UVICORN.match(said.text) is not None):
+            self._failing_request = False
+        return self._failing_request and not any(fatal.needle in said.text for fatal in self._patterns.fatal)
 
     def _line_events(self, pattern: LinePattern, match: re.Match[str], rank: str) -> list[Event]:
         events: list[Event] = []
