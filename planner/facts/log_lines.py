@@ -84,6 +84,17 @@ class Told(Record):
     texts: tuple[str, ...]
 
 
+class Given(Record):
+    """How the settings of a start are brought together with the part of the engine that failed."""
+
+    needed: tuple[str, ...]
+    """Settings without which a start is another one, or none."""
+    everywhere: tuple[str, ...]
+    """Words that names of code and settings are made of, whatever they are about."""
+    alike: Mapping[str, tuple[str, ...]]
+    """Word of a setting's name → what the engine's code calls the same thing."""
+
+
 class LogLines(Record):
     """The whole of ``log_patterns.toml``."""
 
@@ -96,6 +107,7 @@ class LogLines(Record):
     report: tuple[Report, ...]
     classes: Mapping[str, str]
     """Class of Python's → the expression of its own words."""
+    given: Given
     frames: Mapping[str, str]
 
 

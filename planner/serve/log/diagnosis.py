@@ -18,6 +18,7 @@ from planner.serve.log.advice import cures_told
 from planner.serve.log.causes import causes, signal_of
 from planner.serve.log.choice import find_cause, pod_steps, precise_failures
 from planner.serve.log.events import Event, FailureSeen, Figure, PhaseStarted, StallSeen, TimedOut
+from planner.serve.log.given import tried_without
 from planner.serve.log.held import HeldMemory, held_words
 from planner.serve.log.measured import Measured, read_measured
 from planner.serve.log.parser import StartupLog, parse_log
@@ -53,6 +54,9 @@ _NAMES_IT = re.compile(rb"vllm|vLLM|VLLM::|kserve")
 _UNSURE = "what was raised is not known here: only the part of the software that raised it speaks for this answer"
 _RAISED_IN = "this text is raised in `{path}`: that part of the software speaks for this answer"
 _KIND_ONLY = "the message says only of what kind the failure is: what stands before it in the log may say more"
+
+_WEAK = ("unknown", "engine-defect")
+"""Answers that name nothing to change."""
 
 
 def diagnose(
@@ -141,7 +145,9 @@ def _diagnose(
     last_text = reader.last_text if exit_code is None else ""
     cause = find_cause(events, exit_code=exit_code, timed_out=timed_out, last_text=last_text)
     if cause is None:
-        return unnamed(log, events, measured, exit_code)
+        answer = unnamed(log, events, measured, exit_code)
+        weak = answer.code in _WEAK
+        return replace(answer, cures=tuple(_without(log, events, "", answer.cures))) if weak else answer
     known = causes()[cause.code]
     failures = precise_failures(events)
     values = cure_values(cause, plan=plan, measured=measured) | cures_told(log, cause)
@@ -163,6 +169,8 @@ def _diagnose(
         cures += _planned_cures(cause.code, plan, values)
     elif known.replan and known.general_cure:
         cures.append(known.general_cure)
+    if note:
+        cures = _without(log, events, cause.text, cures)
     if known.replan and plan is not None:
         cures, note = _with_levers(cures, plan, replace(measured, **_from_failure(cause, measured)))
     return Diagnosis(
@@ -176,6 +184,17 @@ def _diagnose(
         also=tuple(dict.fromkeys(f.code for f in failures if f.code != cause.code and f.weight == "cause")),
         measured=measured,
     )
+
+
+def _without(log: bytes, events: Sequence[Event], text: str, cures: Sequence[str]) -> list[str]:
+    """`cures`, and before them to leave out what the start was given and may have failed by."""
+    flags = [flag for flag in tried_without(log, events, text) if not any(flag in cure for cure in cures)]
+    if not flags:
+        return list(cures)
+    given = "this start gave it, and what failed goes by its name"
+    if len(flags) > 1:
+        given = "this start gave them, and what failed goes by their names"
+    return [f"try without {', '.join(f'`{flag}`' for flag in flags)}: {given}", *cures]
 
 
 def _from_failure(cause: FailureSeen, measured: Measured) -> dict[str, Any]:
