@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hw_specs.errors import shown
+from hw_specs.reading import read_text
 from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
 from planner.serve.check import Doubtful, Failed, Unknown
@@ -132,7 +133,7 @@ def _check_kind(rope: dict[str, Any], where: str, subject: Subject) -> None:
         return
     # A model's own code may make another kind out of it.
     models = (folder / "model_executor/models").glob("*.py")
-    if any(f'"{kind}"' in path.read_text(encoding="utf-8", errors="replace") for path in models):
+    if any(f'"{kind}"' in read_text(path, errors="replace") for path in models):
         return
     raise Failed(
         f"`{where}` in config.json is of kind `{shown(kind)}`, which vLLM {vllm_version(subject)} does not have",
