@@ -47,14 +47,21 @@ def _row(item: Difference, comparison: Comparison) -> tuple[str, ...]:
 
 def diagnosis_text(diagnosis: Diagnosis) -> str:
     """Return cause, evidence, ledger term and cures, and what each log says alone."""
-    return "\n".join([failure_text(diagnosis), *_each_alone(diagnosis)])
+    nothing = diagnosis.code == "none" and not diagnosis.unfinished
+    return "\n".join([_nothing_text(diagnosis) if nothing else failure_text(diagnosis), *_each_alone(diagnosis)])
+
+
+def _nothing_text(diagnosis: Diagnosis) -> str:
+    return "\n".join([*_title(diagnosis), *(part for item in diagnosis.evidence for part in ("", _log_line(item)))])
+
+
+def _title(failure: Failure) -> list[str]:
+    return [style(line, "1") for line in paragraph(f"{failure.code}: {failure.title}", indent="").split("\n")]
 
 
 def failure_text(failure: Failure) -> str:
     """Return cause, evidence, ledger term and cures."""
-    lines = [style(line, "1") for line in paragraph(f"{failure.code}: {failure.title}", indent="").split("\n")]
-    if failure.code == "none":
-        return "\n".join([*lines, *(part for item in failure.evidence for part in ("", _log_line(item)))])
+    lines = _title(failure)
     during = f"during: {TITLES.get(failure.phase, failure.phase) or 'the log does not say'}"
     lines.append(f"{during} (ledger line `{failure.term}`)" if failure.term else during)
     if failure.evidence:

@@ -11,6 +11,7 @@ CUT = (
     '(EngineCore_DP0 pid=7)   File "/opt/vllm/lora/utils.py", line 9, in parse_fine_tuned_lora_name\n'
     '(EngineCore_DP0 pid=7)     raise ValueError(f"{name} is unsupported LoRA weight")\n'
 )
+STARTS = "(EngineCore pid=7) INFO 05-13 10:40:43 [core.py:97] Initializing a V1 LLM engine (v0.27.0) with config: m\n"
 BANNER = "WARNING: The NVIDIA Driver was not detected.  GPU functionality will not be available.\n"
 
 
@@ -43,6 +44,14 @@ def test_a_container_without_gpus_is_named_until_weights_are_read() -> None:
     assert diagnose(BANNER.encode()).code == "gpu-runtime"
     shards = "Loading safetensors checkpoint shards:  50% Completed | 1/2 [00:01<00:01,  1.0s/it]\n"
     assert diagnose((BANNER + shards).encode()).code == "none"
+
+
+def test_a_log_that_breaks_off_says_so_and_only_such_a_one() -> None:
+    cut = diagnose(STARTS.encode())
+    assert (cut.code, cut.known, cut.unfinished) == ("none", False, True) and cut.cures
+    up = diagnose((STARTS + "INFO:     Application startup complete.\n").encode())
+    assert (up.code, up.unfinished) == ("none", False) and not up.cures
+    assert not diagnose(STARTS.encode(), exit_code=1).unfinished
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def command(
         from planner.cli.start_report_table import diagnosis_text
 
         write(diagnosis_text(found))
-    return ExitCode.OK if found.code == "none" and not found.cures else ExitCode.LAUNCH_FAILED
+    return ExitCode.OK if found.code == "none" and not found.unfinished else ExitCode.LAUNCH_FAILED
 
 
 def _together(names: Sequence[str], plan: Plan | None, exit_code: int | None) -> Diagnosis:
@@ -97,7 +97,7 @@ def _one(name: str, plan: Plan | None, exit_code: int | None) -> Diagnosis:
     found = excerpt.renumbered(diagnose(excerpt.text, plan=plan, exit_code=exit_code, port=port))
     if lost and found.code == "none":
         # Nobody saw the end, and a killed server writes nothing.
-        found = replace(found, code="died", title=lost)
+        found = replace(found, code="died", title=lost, unfinished=False)
     return found
 
 

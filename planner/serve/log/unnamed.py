@@ -88,6 +88,7 @@ def _cut_off(events: Sequence[Event], reached: str, measured: Measured) -> Diagn
         term="",
         evidence=tuple(LogLine(number=wait.line, text=plain(wait.text)) for wait in waits[-1:] if wait.line > worked),
         cures=unfinished.cures,
+        unfinished=True,
         measured=measured,
     )
 

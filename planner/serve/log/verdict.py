@@ -53,11 +53,13 @@ class Failure:
         object.__setattr__(self, "known", self.code not in ("unknown", "none"))
 
 
-@document("diagnosis", "2.0")
+@document("diagnosis", "2.1")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Diagnosis(Failure):
     """The cause of a failed start, and what the engine measured before it."""
 
+    unfinished: bool = False
+    """Whether the log ends while the server still starts: it shows no failure (``none``), and no success."""
     measured: Measured = field(default_factory=Measured)
     sources: tuple[SourceSaid, ...] = ()
     """Each log where several were read together, in the order given; else empty."""
