@@ -205,7 +205,7 @@ class Handler(BaseHTTPRequestHandler):
         self.server.drafts += 3
         message, finish = self.message(body, effort, image)
         finish = self.cut(message, body, finish)
-        said = max(1, len(str(message["content"]).split()))
+        said = body["max_tokens"] if fault == "never-ends" else max(1, len(str(message["content"]).split()))
         tokens = logprobs(str(message["content"]), fault) if body.get("logprobs") else None
         made = Made(message, finish, words + 10, tokens)
         if self.server.spoil is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from planner.serve.check import Doubtful, Failed
 from planner.serve.verification.checks.consistency import must_agree
 from planner.serve.verification.checks.knowledge import knows
-from planner.serve.verification.checks.probe import THINKING_TOKENS, Answer, Probe, text_of
+from planner.serve.verification.checks.probe import ANSWER_TOKENS, THINKING_TOKENS, Answer, Probe, text_of
 from planner.serve.verification.checks.sanity import BROKEN_HINT
 from planner.serve.verification.checks.server import brief
 
@@ -14,6 +14,8 @@ QUESTION = "What is 17 times 23? Think first, then answer with the number."
 RIGHT = "391"
 TRACE_MARKS = ("[THINK]", "[/THINK]", "<think>", "</think>")
 PARSER_HINT = "start the server with --reasoning-parser mistral"
+_TRACE_LETTERS = 40
+"""No answer repeats that much of its reasoning letter for letter."""
 
 
 def chat(probe: Probe) -> str:
@@ -21,6 +23,8 @@ def chat(probe: Probe) -> str:
     answer = probe.chat(GREETING)
     if not answer.content.strip():
         raise Failed(f"the answer is empty (finish_reason {answer.finish_reason or 'none'})")
+    if answer.finish_reason == "length" and 0 < answer.completion_tokens < ANSWER_TOKENS // 2:
+        raise Failed(f"{answer.completion_tokens} tokens of {ANSWER_TOKENS}, but finish_reason is 'length', not 'stop'")
     if answer.finish_reason == "length":
         raise Doubtful(
             f"one short sentence was asked for, and only the limit of {answer.completion_tokens} tokens ended it",
@@ -68,6 +72,9 @@ def reasoning_high(probe: Probe) -> str:
                 "this is not a vLLM of 0.20 or newer; clients written for one would print None",
             )
         raise Failed(f"no reasoning, content {brief(answer.content, 60)!r}", PARSER_HINT)
+    trace = answer.reasoning.strip()
+    if len(trace) >= _TRACE_LETTERS and trace in answer.content:
+        raise Failed(f"the reasoning stands in the content again: {brief(answer.content, 60)!r}", PARSER_HINT)
     whole = answer.finish_reason == "stop"
     if whole and RIGHT in answer.reasoning and RIGHT not in answer.content and answer.content.strip():
         raise Failed(

@@ -24,6 +24,8 @@ _ROUNDED = 0.01
 """What half precision may add to a sum of two."""
 _LEAST_LIKELY = -math.log(1e6)
 """No vocabulary has a million tokens, so that the likeliest of one is never less likely than this."""
+_SEVERAL = 4
+"""Tokens in a row of which each has an equal by chance: none (one may)."""
 _LEAST_MEAN = -5.0
 """A simple question is answered with tokens that the model is surer of than of one in 150 (assumed)."""
 _SCHEMA = {
@@ -85,6 +87,11 @@ def logprobs(probe: Probe) -> str:
         together = sum(math.exp(one) for one in _others(token))
         if together > 1 + _ROUNDED:
             raise Failed(f"two tokens of probability {together:.2f} together", BROKEN_HINT)
+        if isinstance(value, (int, float)) and _apart(token) and together + math.exp(value) > 1 + _ROUNDED:
+            raise Failed(
+                f"the chosen token is none of the likeliest, and all have probability {together + math.exp(value):.2f}",
+                BROKEN_HINT,
+            )
         if isinstance(value, (int, float)) and value < _LEAST_LIKELY:
             raise Failed(f"at temperature 0 a token of log probability {value:.0f} was chosen", BROKEN_HINT)
     said = "".join(text_of(token.get("token")) for token in tokens)
@@ -95,6 +102,8 @@ def logprobs(probe: Probe) -> str:
         )
     if any(other > token["logprob"] + 0.01 for token in tokens for other in _others(token)):
         raise Doubtful("at temperature 0 a token was chosen that is not the likeliest", BROKEN_HINT)
+    if len(tokens) >= _SEVERAL and all(len(two := _others(token)) > 1 and len(set(two)) == 1 for token in tokens):
+        raise Failed(f"the two likeliest of each of {len(tokens)} tokens are equally likely", BROKEN_HINT)
     mean = sum(token["logprob"] for token in tokens) / len(tokens)
     if mean < _LEAST_MEAN:
         raise Failed(f"the likeliest tokens have a mean log probability of {mean:.1f}: it guesses", BROKEN_HINT)
@@ -189,6 +198,13 @@ def _gauges(probe: Probe) -> tuple[float, float] | None:
     counters = read_counters(reply.text, at_s=0.0)
     running = counters.get(RUNNING)
     return None if running is None else (running, counters.get(KV_USE) or 0.0)
+
+
+def _apart(token: dict[str, object]) -> bool:
+    """Whether the chosen token is not among the likeliest that are told beside it."""
+    top = token.get("top_logprobs")
+    told = [one.get("token") for one in top if isinstance(one, dict)] if isinstance(top, list) else []
+    return bool(told) and token.get("token") not in told
 
 
 def _others(token: dict[str, object]) -> list[float]:

@@ -24,6 +24,8 @@ NEAR_TOKENS = 1500
 SPARE_TOKENS = 256
 LONG_TIMEOUT_FACTOR = 10
 COUNT_TO = 100
+_BEGUN = 10
+"""Whoever wrote that many numbers had begun the list; whoever stops below half was stopped."""
 COUNTING = f"Write every number from 1 to {COUNT_TO} in order, separated by spaces. Leave none out."
 COUNTING_TOKENS = 512
 """Enough where each digit and each space is a token of its own."""
@@ -67,7 +69,10 @@ def counting(probe: Probe) -> str:
             raise Doubtful(seen, "the model left numbers out of itself: ask it by hand for a long answer")
         raise Failed(seen, f"a long answer goes wrong while it grows: {BROKEN_HINT}")
     if not said or (len(said) < COUNT_TO and told.finish_reason != "length"):
-        raise Doubtful(f"counting to {COUNT_TO}, it ended after {len(said)}")
+        seen = f"counting to {COUNT_TO}, it ended after {len(said)}"
+        if _BEGUN <= len(said) < COUNT_TO // 2 and told.text.rstrip().endswith(said[-1]):
+            raise Failed(f"{seen} and said {brief(told.finish_reason, 20)!r}", f"answers are cut: {BROKEN_HINT}")
+        raise Doubtful(seen)
     spread_s = told.last_s - told.first_s
     if told.completion_tokens > FASTEST_TOKENS_PER_S * spread_s:
         raise Doubtful(

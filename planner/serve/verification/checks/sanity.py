@@ -29,6 +29,12 @@ _PIECES = re.compile("(?<=\\S)[\u0120\u010a\u2581]|^[\u2581]|<0x[0-9A-F]{2}>")
 PIECES_HINT = (
     "tokens are not turned back into text: tokenizer files and transformers of this checkpoint, `--tokenizer-mode`"
 )
+_UNSEEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+"""Control characters: terminals obey them, and no text holds them."""
+_TWICE = re.compile("\u00c3[\u0080-\u00bf]|\u00e2\u20ac[\u0080-\u2122]")
+"""What UTF-8 looks like where it was read as Latin-1, or as Windows has it."""
+_MOST_JOINERS = 3
+"""One in that many characters may be a joiner that has no width: emoji and some scripts need them."""
 _SHORTEST = 10
 """Characters below which nothing is judged: short answers repeat themselves."""
 _LONGEST = 4000
@@ -45,6 +51,12 @@ def nonsense(text: str) -> str:
     ''
     """
     text = text.strip()[:_LONGEST]
+    if unseen := _UNSEEN.search(text):
+        return f"a control character: {unseen.group()!r}"
+    if _TWICE.search(text):
+        return f"letters that were decoded twice: {brief(text, 40)!r}"
+    if sum(unicodedata.category(one) == "Cf" for one in text) * _MOST_JOINERS > len(text):
+        return "characters that have no width"
     if len(text) < _SHORTEST:
         return ""
     repeated = _REPEATED.search(text)
