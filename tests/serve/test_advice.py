@@ -93,3 +93,11 @@ def test_any_text_is_read(message: str) -> None:
     settings_cure(message)
     advice_in(message)
     diagnose(f"vllm\nValueError: {message}".encode())
+
+
+def test_a_flag_that_takes_json_is_told_apart_from_one_that_is_refused() -> None:
+    said = (
+        "vllm serve: error: argument --limit-mm-per-prompt: Value image=4 cannot be converted to <function f at 0x7f>."
+    )
+    assert "cannot be had so here" not in settings_cure(said)
+    assert settings_cure("--enable-eplb cannot be used with LoRA").endswith("leave one of them out")
