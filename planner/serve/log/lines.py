@@ -62,7 +62,7 @@ _NATIVE = re.compile(r"^\[(?P<letter>[DIWEF])\d{3,4} \d\d:\d\d:\d\d[.\d]* [\w./-
 _OTHERS = re.compile(
     r"^(?:\[?\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.,\d]*Z?\]?(?: - |:? +)\[?(?:DEBUG|INFO|WARN|WARNING)\]?(?: - |:? )"
     r"| *(?:DEBUG|INFO|WARN) +[\w.:]+: "
-    r"|(?:DEBUG|INFO): {4,}"  # uvicorn
+    r"|(?:DEBUG: {4}|INFO: {5})(?! )"  # uvicorn; Apptainer has four spaces behind its INFO
     r'|time="[^"]*" level=(?:debug|info|warning) '  # containerd, docker, Podman
     r"|[\w.]+ - (?:DEBUG|INFO|WARNING) - "  # Python's logging, as its documentation sets it up
     r"|[\d:()-]+ ?\|CCL_(?:DEBUG|INFO|WARN)\| "
