@@ -115,6 +115,7 @@ def test_a_warning_of_symmetric_memory_tells_whose_the_refused_device_is() -> No
         "RuntimeError: [../third_party/gloo/gloo/transport/tcp/pair.cc:534] Connection closed by peer [10.0.0.2]:2474",
         "torch.distributed.DistNetworkError: Failed to recv, got 0 bytes. Connection was likely closed.",
         "RuntimeError: [1] is setting up NCCL communicator and retrieving ncclUniqueId from [0] via c10d key-value store",
+        "host:1:2 [0] misc/socket.cc:915 NCCL WARN socketProgress: Connection closed by remote peer host<41377>",
     ],
 )
 def test_who_lost_another_process_is_not_to_blame(lost: str) -> None:
@@ -124,6 +125,13 @@ def test_who_lost_another_process_is_not_to_blame(lost: str) -> None:
     assert code(gone + died) == "killed"
     assert code(gone + raised("RuntimeError: NCCL error: unhandled cuda error")) == "collective"
     assert code(gone + raised("ValueError: nobody knows this one")) == "unknown"
+
+
+def test_a_collective_that_timed_out_waited_for_the_rank_that_tells_why() -> None:
+    late = "[rank0]:[E513 10:41:42.1 ProcessGroupNCCL.cpp:632] [Rank 0] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=3)\n"
+    fault = "[rank1]:[E513 10:41:42.9 ProcessGroupNCCL.cpp:1900] Process group watchdog thread terminated with exception: CUDA error: an illegal memory access was encountered\n"
+    assert code(ENGINE + late) == "collective-timeout"
+    assert code(ENGINE + late + fault) == "device-fault"
 
 
 def test_words_that_c_s_runtime_or_the_core_hand_on_are_read_as_raised() -> None:

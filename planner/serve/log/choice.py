@@ -40,6 +40,10 @@ _LOST = ("peer-gone", "ray-actor")
 _WEAK_DEATHS = ("terminated", *_UNTOLD, "restarts", *_LOST)
 """Deaths that a supervisor brings about, or of which nothing is known."""
 
+_LATE = "collective-timeout"
+_ENDS_A_RANK = ("device-fault", "device-assert", "gpu-lost", "ecc", "nvlink", "out-of-memory", "host-memory")
+"""What one rank's collective times out for, when another one tells it: that is the cause."""
+
 _OOM = "out-of-memory"
 """In no phase that the log tells."""
 _OOM_KINDS = ("oom-load", "oom-profile", "oom-capture", "oom-serve")
@@ -343,6 +347,8 @@ def _first(failures: Sequence[FailureSeen], weight: str) -> FailureSeen | None:
     if not telling:
         return None
     first = next((failure for failure in telling if not is_report(failure.text)), telling[0])
+    if first.code == _LATE:
+        first = next((one for one in telling if one.code in (*_ENDS_A_RANK, *_OOM_KINDS)), first)
     if first.code == _OOM or first.code.startswith("oom-"):
         kinds = [failure for failure in telling if failure.code in (_OOM, *_OOM_KINDS)]
         first = next((failure for failure in kinds if failure.code != _OOM), first)
