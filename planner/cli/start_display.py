@@ -8,7 +8,16 @@ from collections.abc import Iterable
 
 from planner.cli.diagnostics import narrate, redraw
 from planner.cli.page import page_width, paragraph
-from planner.serve.log.events import Event, FailureSeen, PhaseStarted, Progress, ServerReady, StallSeen, TimedOut
+from planner.serve.log.events import (
+    Event,
+    FailureSeen,
+    PhaseStarted,
+    Progress,
+    QuietSeen,
+    ServerReady,
+    StallSeen,
+    TimedOut,
+)
 from planner.serve.process.progress import (
     PhaseView,
     StartProgress,
@@ -63,7 +72,6 @@ class StartDisplay:
         self._live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._drawn = 0
         self._step = (-1, "")
-        self._quiet_in = ""
 
     def show(self, events: Iterable[Event], *, at_s: float) -> None:
         """Take in `events` seen `at_s` seconds after the launch and bring the display up to date."""
@@ -78,10 +86,6 @@ class StartDisplay:
         self._late = False
         if self._live:
             self._draw(at_s)
-        elif self._quiet_in != self._progress.phase and (said := quiet_words(self._progress.view(at_s=at_s))):
-            # Once a phase: in a pipe nothing takes a line back.
-            self._quiet_in = self._progress.phase
-            narrate(f"{at_s:8.1f} s  {said}")
 
     def _draw(self, at_s: float) -> None:
         view = self._progress.view(at_s=at_s)
@@ -110,6 +114,8 @@ class StartDisplay:
             return f"log line {event.line}: {event.text[:200]}"
         if isinstance(event, StallSeen):
             return stall_words(event, self._progress.view(at_s=at_s))
+        if isinstance(event, QuietSeen):
+            return quiet_words(self._progress.view(at_s=at_s), waited_s=event.waited_s)
         if isinstance(event, TimedOut):
             return f"no progress in {self._progress.title(event.phase)} for {duration(event.waited_s)}"
         if isinstance(event, ServerReady):

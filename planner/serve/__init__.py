@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from planner.serve.log.events import Healthy as Healthy
     from planner.serve.log.events import PhaseStarted as PhaseStarted
     from planner.serve.log.events import Progress as Progress
+    from planner.serve.log.events import QuietSeen as QuietSeen
     from planner.serve.log.events import ServerEnded as ServerEnded
     from planner.serve.log.events import ServerReady as ServerReady
     from planner.serve.log.events import StallSeen as StallSeen
@@ -65,8 +66,8 @@ __getattr__, __dir__, __all__ = lazy(
     {
         "check": "CheckResult",
         "log.diagnosis": "diagnose",
-        "log.events": "Event FailureSeen Figure Healthy PhaseStarted Progress ServerEnded ServerReady StallSeen "
-        "TimedOut TracebackSeen",
+        "log.events": "Event FailureSeen Figure Healthy PhaseStarted Progress QuietSeen ServerEnded ServerReady "
+        "StallSeen TimedOut TracebackSeen",
         "log.verdict": "Diagnosis Failure",
         "preflight": "run_preflight",
         "process.endpoint": "Endpoint",

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from planner.cli.start_display import StartDisplay
-from planner.serve.log.events import PHASES, PhaseStarted, Progress, StallSeen
+from planner.serve.log.events import PHASES, PhaseStarted, Progress, QuietSeen, StallSeen
 from planner.serve.process.follower import stall_limits
 from planner.serve.process.progress import StartProgress, quiet_words, stall_words
 
@@ -51,9 +51,10 @@ def test_a_phase_that_says_nothing_for_far_longer_than_usual_is_told_before_its_
     assert waits.view(at_s=140.0).quiet_s is None, "a line that is known says more"
     assert progress.after([PhaseStarted(phase="ready")], at_s=20.0).view(at_s=9e9).quiet_s is None
     display = StartDisplay(progress, launch_s=0.0)
-    for at_s in (100.0, 140.0, 141.0, 500.0):
-        display.show([], at_s=at_s)
-    assert capsys.readouterr().err.count("nothing new for") == 1
+    display.show([QuietSeen(phase="load", waited_s=127.0, usual_s=42.0, last_seen="…")], at_s=137.0)
+    display.show([], at_s=500.0)
+    told = capsys.readouterr().err
+    assert told.count("nothing new for") == 1 and "2 min 7 s in weights (it usually takes 42.0 s here)" in told
 
 
 @pytest.mark.parametrize("phase", [phase for phase in PHASES if phase != "ready"])

@@ -12,6 +12,7 @@ from planner.serve import list_runs
 from planner.serve.process.follower import Follower
 from planner.serve.process.history import remember_start
 from planner.serve.process.run import Run
+from planner.state import read_records
 from tests.ports import own_port
 
 from .conftest import Fake
@@ -46,6 +47,21 @@ def test_a_hang_is_an_event_that_programs_read(fake: Fake, capsys: pytest.Captur
     stalls = [event for event in events if event["kind"] == "stall-seen"]
     assert {(event["code"], event["phase"]) for event in stalls} == {("workers-hang", "load")}
     assert [event["times"] for event in stalls[:3]] == [1, 2, 3]
+
+
+def test_a_start_that_falls_silent_is_an_event_once_for_its_phase_and_is_kept(
+    fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("planner.serve.process.follower.quiet_limit_s", lambda _phase, usual_s: 0.3)
+    assert main(words(fake, "never-ready", "--timeout", "1", "--json")) == 7
+    events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    [quiet] = [event for event in events if event["kind"] == "quiet-seen"]
+    assert 0.3 < quiet["waited_s"] < 1 and quiet["usual_s"] is None and quiet["last_seen"]
+    assert [event["kind"] for event in events].index("quiet-seen") < [event["kind"] for event in events].index(
+        "timed-out"
+    )
+    [run] = list_runs()
+    assert [record for record in read_records(run.events_path) if record["kind"] == "quiet-seen"]
 
 
 @pytest.mark.parametrize("fault", ["pipe", "link"])

@@ -1,7 +1,7 @@
 """What can happen while a server starts, as values; it never reads, decides or prints.
 
-The parser of the log makes the first six, the follower of a run makes the others. Every event is frozen and is a
-document of its own kind, see :mod:`planner.rendering.envelope`: a line of ``launch --json``.
+The parser of the log makes those down to `TracebackSeen`, the follower of a run makes the others. Every event is frozen
+and is a document of its own kind, see :mod:`planner.rendering.envelope`: a line of ``launch --json``.
 """
 
 from __future__ import annotations
@@ -112,6 +112,20 @@ class TracebackSeen(Event):
     """Where each of them stands: the lines of other ranks may lie between."""
     main_process: bool
     """Whether it ended the API server itself and not a child or a thread."""
+
+
+@document("quiet-seen", "1.0")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuietSeen(Event):
+    """A phase says nothing new for far longer than usual, long before its limit; told once for each phase."""
+
+    phase: str
+    """One of `PHASES`."""
+    waited_s: float
+    usual_s: float | None
+    """How long the whole phase took in earlier starts here; None without one."""
+    last_seen: str
+    """The last line of the log."""
 
 
 @document("healthy", "1.0")

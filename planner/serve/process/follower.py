@@ -21,13 +21,16 @@ from planner.serve.log.events import (
     Healthy,
     PhaseStarted,
     Progress,
+    QuietSeen,
     ServerEnded,
     ServerReady,
+    StallSeen,
     TimedOut,
 )
 from planner.serve.log.parser import StartupLog
 from planner.serve.process.health import HealthAnswer, ask_health
-from planner.serve.process.history import remember_start
+from planner.serve.process.history import earlier_starts, remember_start
+from planner.serve.process.progress import quiet_limit_s
 from planner.serve.process.run import Run
 from planner.serve.process.sessions import reap_children
 from planner.serve.process.tail import LogTail
@@ -79,6 +82,9 @@ class Follower:
         self._begun = time.monotonic()
         self._from_birth = time.time() - run.record.created_at_s < 5
         self._progress_at = self._begun
+        self._stalled = False
+        self._quiet_in: set[str] = set()
+        self._usual_s = earlier_starts(run.record.history_key)[0] if run.record.history_key else {}
         self._phase_began: dict[str, float] = {}
         self._asked_at = float("-inf")
         self._health = HealthAnswer(status=None, text="not asked")
@@ -117,7 +123,7 @@ class Follower:
         elif not self.ready:
             events += self._look_for_readiness(now)
             if not self.ready:
-                events += self._look_at_the_clock(now)
+                events += self._look_at_the_clock(now) or self._look_for_silence(now)
         self._recorder.write(events)
         if self.done:
             self._tail.close()
@@ -129,6 +135,8 @@ class Follower:
                 self._phase_began.setdefault(event.phase, now)
             if isinstance(event, (PhaseStarted, Progress)):
                 self._progress_at = now
+            if isinstance(event, (PhaseStarted, Progress, StallSeen)):
+                self._stalled = isinstance(event, StallSeen)
 
     def _look_for_readiness(self, now: float) -> list[Event]:
         settings = startup_facts().health
@@ -178,6 +186,25 @@ class Follower:
                 waited_s=whole_s if total else waited_s,
                 last_seen=self._log.last_text,
                 health=answer,
+                stamp=self._log.stamp,
+            )
+        ]
+
+    def _look_for_silence(self, now: float) -> list[Event]:
+        """What is told of a phase once: that it moves no more. A line that says what is waited for says more."""
+        phase, waited_s = self.phase, now - self._progress_at
+        usual_s = self._usual_s.get(phase)
+        if phase not in self._limits or phase in self._quiet_in or self._stalled:
+            return []
+        if waited_s <= quiet_limit_s(phase, usual_s=usual_s):
+            return []
+        self._quiet_in.add(phase)
+        return [
+            QuietSeen(
+                phase=phase,
+                waited_s=waited_s,
+                usual_s=usual_s,
+                last_seen=self._log.last_text,
                 stamp=self._log.stamp,
             )
         ]

@@ -191,12 +191,9 @@ class StartProgress:
         )
 
     def _quiet(self, at_s: float) -> float | None:
-        facts, usual_s = startup_facts(), self.expected_s.get(self.phase)
-        limit_s = facts.quiet.share_of_limit * getattr(facts.stall_limit_s, self.phase)
-        if usual_s:
-            limit_s = min(limit_s, max(facts.quiet.least_s, facts.quiet.times_usual * usual_s))
         waited_s = at_s - self.moved_s
-        return waited_s if self.over_s is None and waited_s > limit_s else None
+        long_s = quiet_limit_s(self.phase, usual_s=self.expected_s.get(self.phase))
+        return waited_s if self.over_s is None and waited_s > long_s else None
 
     def _end_of(self, index: int, at_s: float) -> float:
         later = [self.began_s[phase] for phase in PHASES[index + 1 :] if phase in self.began_s]
@@ -213,6 +210,13 @@ class StartProgress:
             left = spent / now.fraction - spent
         after = PHASES[PHASES.index(now.phase) + 1 :]
         return left + sum(self.expected_s.get(phase, 0.0) for phase in after)
+
+
+def quiet_limit_s(phase: str, *, usual_s: float | None) -> float:
+    """Return how long a phase may say nothing new before that is told."""
+    facts = startup_facts()
+    limit_s = float(facts.quiet.share_of_limit * getattr(facts.stall_limit_s, phase))
+    return min(limit_s, max(facts.quiet.least_s, facts.quiet.times_usual * usual_s)) if usual_s else limit_s
 
 
 def duration(seconds: float) -> str:
@@ -243,16 +247,18 @@ def stall_words(stall: StallSeen, view: StartView) -> str:
     )
 
 
-def quiet_words(view: StartView) -> str:
+def quiet_words(view: StartView, *, waited_s: float | None = None) -> str:
     """Return how long a start says nothing new, in which phase, and how long that usually takes; empty where it moves.
 
-    What it waits for no line tells, so that only where to look is said.
+    What it waits for no line tells, so that only where to look is said. `waited_s` is what was told of it, else the
+    view's own.
     """
     phase = next((row for row in view.phases if row.state == "now"), None)
-    if view.quiet_s is None or phase is None:
+    quiet_s = view.quiet_s if waited_s is None else waited_s
+    if quiet_s is None or phase is None:
         return ""
     return (
-        f"nothing new for {duration(view.quiet_s)} in {phase.title} ({_usual(phase)}): it may hang; the last lines of "
+        f"nothing new for {duration(quiet_s)} in {phase.title} ({_usual(phase)}): it may hang; the last lines of "
         "its log tell what it is at, `py-spy dump --pid` where"
     )
 
