@@ -39,6 +39,7 @@ from planner.facts.start_checks import start_checks
 from planner.facts.startup import startup_facts
 from planner.facts.vllm import vllm_facts
 from planner.facts.weight_formats import weight_formats
+from planner.facts.wrapped import wrapped_facts
 from planner.model import DraftSpec, ModelSpec
 from planner.serve.verification.word_problems import _Problems
 from planner.speed.measurement import measured_speed
@@ -67,6 +68,7 @@ DOORS: dict[str, Callable[[], Record]] = {
     "startup.toml": startup_facts,
     "vllm.toml": vllm_facts,
     "weight_formats.toml": weight_formats,
+    "wrapped.toml": wrapped_facts,
     "measured_speed.json": measured_speed,
     "word_problems.toml": lambda: read("word_problems.toml", _Problems),
 }

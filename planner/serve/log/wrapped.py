@@ -10,20 +10,10 @@ import re
 from collections.abc import Iterator
 from itertools import pairwise, takewhile
 
+from planner.facts.wrapped import wrapped_facts
 from planner.serve.log.frames import is_frame, is_source
 from planner.serve.log.lines import begins_anew
 
-_WIDTHS = range(60, 241)
-_MOST_BYTES = 256 << 10
-"""What a person copied from a screen is shorter."""
-_FEWEST = 2
-_FEWEST_AT_BLANKS = 3
-_LONG_WORD = 30
-"""A path or a symbol, for which there was no room in any case, shows nothing."""
-_MOST_ENDS = 0.2
-"""Of the lines that are as wide as the screen, the share that may end there by chance."""
-_MOST_PIECES = 24
-"""Of one message: what is longer is a listing."""
 _EXCEPTION = re.compile(r"(?:Error|Exception|Interrupt|Failure): \S|\b(?:ERROR|FATAL)\b|\berror: ")
 _OWN_LINE = re.compile(
     r"\s*$|\s{2,}|\t|[-=+*~#]{3,}|[-+*#|│╭╰┌└❱>{]|(?:INFO|DEBUG|WARNING|ERROR|CRITICAL)\b|\[?\d{4}-\d\d-\d\d|"
@@ -44,13 +34,13 @@ def readings(log: bytes) -> Iterator[bytes]:
     >>> first.count(b"\\n"), first.split(b"\\n")[0][-7:]
     (3, b'yyand z')
     """
-    if len(log) > _MOST_BYTES:
+    if len(log) > wrapped_facts().screen.most_bytes:
         yield log
         return
     lines = [line.rstrip() for line in log.decode("utf-8", "surrogateescape").split("\n")]
     width = max(map(len, lines))
     ways = []
-    if width in _WIDTHS:
+    if _may_be_a_screen(width):
         sure = _at_width(lines, width) or _at_blanks(lines, width)
         yield _joined(lines, sure) if sure else log
         cut = [at for at, line in enumerate(lines[:-1], 1) if len(line) >= width - 1 and not _is_own(lines[at])]
@@ -66,17 +56,23 @@ def readings(log: bytes) -> Iterator[bytes]:
 def _of_exceptions(lines: list[str]) -> list[int]:
     """Lines in which an exception's text goes on, though the lines around it may be wider than the screen."""
     found: list[int] = []
+    most_pieces = wrapped_facts().evidence.most_pieces
     for at, line in enumerate(lines):
-        if len(line) not in _WIDTHS or _EXCEPTION.search(line) is None:
+        if not _may_be_a_screen(len(line)) or _EXCEPTION.search(line) is None:
             continue
         run = [
             line,
-            *takewhile(lambda one: one.strip() and not _is_own(one.strip()), lines[at + 1 : at + _MOST_PIECES]),
+            *takewhile(lambda one: one.strip() and not _is_own(one.strip()), lines[at + 1 : at + most_pieces]),
         ]
         width = max(map(len, run))
         last = next((n for n, pair in enumerate(pairwise(run)) if _had_room(*pair, width)), len(run) - 1)
         found += range(at + 1, at + last + 1)
     return found
+
+
+def _may_be_a_screen(width: int) -> bool:
+    screen = wrapped_facts().screen
+    return screen.narrowest <= width <= screen.widest
 
 
 def _had_room(line: str, after: str, width: int) -> bool:
@@ -86,9 +82,10 @@ def _had_room(line: str, after: str, width: int) -> bool:
 
 def _joined(lines: list[str], joints: dict[int, str]) -> bytes:
     whole = [*lines]
+    most_pieces = wrapped_facts().evidence.most_pieces
     first = 0
     for index in range(1, len(lines)):
-        if (between := joints.get(index)) is None or index - first >= _MOST_PIECES:
+        if (between := joints.get(index)) is None or index - first >= most_pieces:
             first = index
         else:
             whole[first] += between + (lines[index].lstrip() if between else lines[index])
@@ -98,11 +95,12 @@ def _joined(lines: list[str], joints: dict[int, str]) -> bytes:
 
 def _at_width(lines: list[str], width: int) -> dict[int, str]:
     """Line that goes on from the one before it → what stood between them, where lines were cut at one column."""
+    facts = wrapped_facts().evidence
     full = [index for index, line in enumerate(lines[:-1], 1) if len(line) == width]
     goes_on = [index for index in full if not _is_own(lines[index])]
     # What several processes say alike is as wide, too.
-    told = {lines[index - 1][-_WIDTHS.start // 2 :] for index in goes_on}
-    if len(told) < _FEWEST or len(full) - len(goes_on) > _MOST_ENDS * len(full):
+    told = {lines[index - 1][-facts.told_apart :] for index in goes_on}
+    if len(told) < facts.fewest_cuts or len(full) - len(goes_on) > facts.most_own_ends_share * len(full):
         return {}
     short = [index for index, line in enumerate(lines[:-1], 1) if len(line) == width - 1 and not _is_own(lines[index])]
     if 2 * len(_soft(lines, width, width - 1)) > len(goes_on):
@@ -112,10 +110,12 @@ def _at_width(lines: list[str], width: int) -> dict[int, str]:
 
 def _at_blanks(lines: list[str], width: int) -> dict[int, str]:
     """The same where lines were cut between words: the next word had no room."""
+    facts = wrapped_facts().evidence
     found = _soft(lines, width, width + 1)
-    told = {lines[at - 1][-_WIDTHS.start // 2 :] for at in found if len(lines[at].split(" ", 1)[0]) < _LONG_WORD}
+    short = (at for at in found if len(lines[at].split(" ", 1)[0]) < facts.long_word)
+    told = {lines[at - 1][-facts.told_apart :] for at in short}
     others = sum(bool(line) and not _is_own(after) for line, after in pairwise(lines)) - len(found)
-    return dict.fromkeys(found, " ") if len(told) >= _FEWEST_AT_BLANKS and others <= len(found) else {}
+    return dict.fromkeys(found, " ") if len(told) >= facts.fewest_at_blanks and others <= len(found) else {}
 
 
 def _soft(lines: list[str], width: int, below: int) -> list[int]:
