@@ -182,6 +182,19 @@ class BackendPackages(Origin):
     vendors: Mapping[str, str]
 
 
+class LibraryVariables(Origin):
+    """What libraries beneath the engine read of their variables."""
+
+    python_files: Mapping[str, tuple[str, ...]]
+    """Package → files that make numbers of variables."""
+    python_prefixes: tuple[str, ...]
+    torch_switches: tuple[str, ...]
+    switch_words: tuple[str, ...]
+    torch_numbers: tuple[str, ...]
+    ignored_numbers: tuple[str, ...]
+    words: Mapping[str, tuple[str, ...]]
+
+
 class PreflightFacts(Record):
     """The whole file."""
 
@@ -209,6 +222,7 @@ class PreflightFacts(Record):
     start_modules: StartModules
     config_values: ConfigValues
     backend_packages: BackendPackages
+    library_variables: LibraryVariables
 
 
 preflight_facts = door("preflight.toml", PreflightFacts)

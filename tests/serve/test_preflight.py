@@ -197,6 +197,7 @@ def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
         "packages",
         "shadows",
         "debugging",
+        "library_variables",
         "numa",
         "architecture",
         "quantization",

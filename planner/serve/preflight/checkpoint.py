@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hw_specs.parsing import parse_json
-from hw_specs.reading import UnreadableInput, read_text
+from hw_specs.reading import UnreadableInput, read_bytes, read_text
 from hw_specs.units import counted, format_gib
 from planner.checkpoint.document import INDEX_LIMIT_BYTES, read_object
 from planner.checkpoint.headers import read_header, read_index
@@ -26,6 +26,7 @@ _INDEX = {"mistral": "consolidated.safetensors.index.json", "hf": "model.safeten
 _WHOLE = {"mistral": "consolidated.safetensors", "hf": "model.safetensors"}
 _CONFIG = {"mistral": ("params.json", "tekken.json"), "hf": ("config.json",)}
 _NUMBERED = re.compile(r"(?P<stem>.+)-(?P<digits>\d+)-of-(?P<count>\d+)\.safetensors")
+_LFS = b"version https://git-lfs"
 _MOST_SHARDS = 10_000
 _FETCH = {
     "mistral": "--include 'consolidated*' params.json tekken.json",
@@ -149,7 +150,16 @@ def check_checkpoint(subject: Subject) -> str:
     if subject.model is None:
         raise Unknown("the command names no model")
     planned = subject.plan.model.checkpoint_bytes if subject.plan is not None else None
-    return _describe(subject.model, subject, subject.load_format, planned_bytes=planned)
+    return _describe(subject.model, subject, _layout(subject), planned_bytes=planned)
+
+
+def _layout(subject: Subject) -> str:
+    """The layout that will be loaded: without a word about it the engine takes Mistral's own where it is."""
+    if subject.plan is None and option_value(subject.engine_args, "load-format") in (None, "auto"):
+        folder = folder_of(subject.model or "", subject)
+        if folder is not None and any(folder.glob("consolidated*.safetensors")):
+            return "mistral"
+    return subject.load_format
 
 
 def check_draft(subject: Subject) -> str | None:
@@ -182,8 +192,12 @@ def read_configuration(folder: Path) -> dict[str, Any] | None:
 
 
 def _reads_params(subject: Subject) -> bool:
-    """Whether the configuration is Mistral's own."""
-    return "mistral" in (subject.load_format, option_value(subject.engine_args, "config-format"))
+    """Whether the configuration is Mistral's own; the engine takes it where both are and nothing else is asked for."""
+    asked = option_value(subject.engine_args, "config-format")
+    if asked in (None, "auto") and _layout(subject) == "mistral":
+        folder = folder_of(subject.model or "", subject)
+        return subject.load_format == "mistral" or (folder is not None and (folder / "params.json").is_file())
+    return "mistral" in (subject.load_format, asked)
 
 
 def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
@@ -196,6 +210,8 @@ def _too_small(state: LayoutState, planned_bytes: int | None) -> bool:
 
 def _describe(name: str, subject: Subject, layout: str, *, planned_bytes: int | None = None) -> str:
     folder = folder_of(name, subject)
+    if folder is not None and not os.access(folder, os.R_OK | os.X_OK):
+        raise Failed(f"this user may not read `{folder}`", f"`chmod -R a+rX {folder}`, as its owner")
     if folder is None and Path(name).is_absolute():
         raise Failed(f"there is no folder `{name}`", "check the path of the model")
     state = layout_state(folder, layout) if folder is not None else None
@@ -211,9 +227,14 @@ def _describe(name: str, subject: Subject, layout: str, *, planned_bytes: int | 
     fetch = f"`hf download {name} {_FETCH[layout]}` fetches this layout alone"
     beside = layout_state(folder, other) if folder is not None else None
     if beside is not None and beside.complete and not _too_small(beside, planned_bytes):
-        raise Doubtful(
-            f"only the {other} layout is here, the plan loads {layout}",
+        raise (Failed if folder == Path(name) else Doubtful)(
+            f"only the {other} layout is here, {'the command' if subject.plan is None else 'the plan'} loads {layout}",
             f"--load-format {other} uses what is here; {fetch}",
+        )
+    if folder is not None and (pointer := _pointer(folder, state)):
+        raise Failed(
+            f"{pointer} is a pointer of Git LFS, not the file itself",
+            "`git lfs install` and `git lfs pull` in that folder, or take what `hf download` fetches",
         )
     if folder is not None and folder == Path(name):
         faults = ", ".join([*(state.missing if state else ()), *(f"{part} is damaged" for part in _broken(state))][:4])
@@ -222,6 +243,12 @@ def _describe(name: str, subject: Subject, layout: str, *, planned_bytes: int | 
         raise Failed(
             "not complete in the cache, and HF_HUB_OFFLINE forbids the download", f"unset HF_HUB_OFFLINE once: {fetch}"
         )
+    place = hub_folder(subject)
+    if not place.is_dir() or not os.access(place, os.W_OK):
+        raise Failed(
+            f"not complete in the cache, and {place} cannot be written: nothing can be fetched into it",
+            f"set HF_HOME to a folder that can be written, or as a user who may write there: {fetch}",
+        )
     if state is None or not (state.files or state.broken or state.partial_bytes):
         raise Doubtful(f"not in {hub_cache(subject.environment)}", fetch)
     lacking = len(state.missing) + len(state.broken)
@@ -229,6 +256,17 @@ def _describe(name: str, subject: Subject, layout: str, *, planned_bytes: int | 
         f"{state.files} files whole, {lacking} missing or damaged: {_some(state)}",
         f"the start downloads the rest; {fetch}",
     )
+
+
+def _pointer(folder: Path, state: LayoutState | None) -> str | None:
+    """A file that ``git clone`` left as the name of its content."""
+    for name in _broken(state):
+        try:
+            if read_bytes(folder / name, first_bytes=len(_LFS)) == _LFS:
+                return name
+        except UnreadableInput:
+            continue
+    return None
 
 
 def _broken(state: LayoutState | None) -> tuple[str, ...]:
@@ -259,8 +297,6 @@ def check_disk(subject: Subject) -> str | None:
     said = f"{format_gib(need)} GiB to download, {format_gib(free)} GiB free at {place}"
     if free < need:
         raise Failed(said, f"put HF_HOME on a larger disk{one_only}")
-    if not os.access(place, os.W_OK):
-        raise Failed(f"{place} cannot be written", "set HF_HOME")
     return said + one_only
 
 

@@ -28,6 +28,12 @@ def check_temporary(subject: Subject) -> str | None:
     folder = next((Path(one).absolute() for one in (*named, *_USUAL, str(Path.cwd())) if _may_write(Path(one))), None)
     if folder is None:
         raise Failed("no temporary folder can be written", "`export TMPDIR=` a folder that can be")
+    asked = environment.get("TMPDIR")
+    if asked and not _may_write(Path(asked)):
+        raise Doubtful(
+            f"TMPDIR is `{asked[:80]}`, which cannot be written: Python takes {folder}, compilers stop there",
+            "make the folder, or unset TMPDIR",
+        )
     given = environment.get("VLLM_RPC_BASE_PATH")
     sockets = Path(given) if given else folder
     if not _may_write(sockets):
@@ -93,7 +99,7 @@ def _code_folders(subject: Subject) -> Iterator[tuple[str, Path]]:
         if not given and base and usual.startswith("~/.cache/") and name.startswith("VLLM_"):
             yield "XDG_CACHE_HOME", Path(base) / usual.removeprefix("~/.cache/")
         else:
-            text = given or usual
+            text = given or (usual if usual != _USUAL[0] else environment.get("TMPDIR") or usual)
             yield name, home / text[2:] if text.startswith("~/") else Path(text)
 
 

@@ -30,6 +30,8 @@ _SPOILT = re.compile(
 _AGAIN = "drain it, reset the GPU or reboot; one that comes back with it needs replacement"
 _RESET_NVIDIA = f"the host's administrator, `nvidia-smi --gpu-reset`: {_AGAIN}"
 _RESET_AMD = f"the host's administrator, `amd-smi reset --gpureset`: {_AGAIN}"
+_BROKEN = ("gpu-lost", "ecc", "nvlink")
+"""Causes whose lines of the kernel's are about the GPU itself, not about a program on it."""
 _WATTS = re.compile(r"([\d.]+) W")
 
 
@@ -141,15 +143,19 @@ def _watts(text: str) -> float | None:
 
 def _kernel_words(unused: Collection[str]) -> None:
     """Raise for what the kernel said since it started of a broken GPU, unless that is one at an address of `unused`."""
-    broken = [(cause.cures[0], one) for cause in (causes()["gpu-lost"], causes()["ecc"]) for one in cause.lines]
     left_out = [address.rpartition(".")[0] for address in unused]
+    lines = [
+        (cause, line) for cause in (causes()[key] for key in _BROKEN) for line in cause.lines if line.weight is None
+    ]
     for stamp, text in kernel_lines():
         if any(address in text.lower() for address in left_out):
             continue
-        for cure, one in broken:
-            if any(has in text for has in one.texts) and re.search(one.expression, text):
-                said = f"the kernel said at {stamp[:19]}: {text[:120]}"
-                raise Doubtful(said, f"{cure}; ignore it if that was done since")
+        for cause, line in lines:
+            if any(has in text for has in line.texts) and re.search(line.expression, text):
+                cure = next((one for one in cause.cures if one.startswith("the host's administrator")), cause.cures[0])
+                raise Doubtful(
+                    f"the kernel said at {stamp[:19]}: {text[:120]}", f"{cure}; ignore it if that was done since"
+                )
 
 
 def _amd_errors(unused: Collection[str]) -> Iterator[tuple[int, str, int]]:

@@ -28,6 +28,10 @@ def check_allocator(subject: Subject) -> str | None:
     """Whether torch's allocator is left in a mode whose memory the processes can share."""
     environment = subject.given
     for name in _ALLOCATORS:
+        if {'"', "'"} & set(environment.get(name, "")):
+            raise Failed(
+                f"{name} has quotes in its value, which torch takes for a part of it", "the same without quotes"
+            )
         text = re.sub(r"\[[^]]*\]|\s", "", environment.get(name, ""))
         options = {key: value for key, _, value in (part.partition(":") for part in text.split(","))} if text else {}
         bad = next((f"{key}:{value}".rstrip(":") for key, value in options.items() if not _is_option(key, value)), None)
@@ -60,6 +64,8 @@ def _is_option(key: str, value: str) -> bool:
         return True
     if key == "expandable_segments":
         return value in ("True", "False")
+    if key == "backend":
+        return value in ("native", "cudaMallocAsync")
     if key == "garbage_collection_threshold":
         return value.replace(".", "", 1).isdecimal() and 0.0 < float(value) < 1.0
     least = preflight_facts().allocator_options.least.get(key)
@@ -97,10 +103,29 @@ def check_visible_devices(subject: Subject) -> str | None:
         raise Failed(f"{name} is `{value[:60]}`: not numbers with commas between them", f"{name}=0,1")
     if len(set(devices)) < len(devices):
         raise Failed(f"{name} is `{value[:60]}`: a GPU is named twice", "two ranks on one GPU are refused by NCCL")
+    strange = _not_here(subject, name, devices)
+    if strange:
+        raise Failed(
+            f"{name} names {strange[:40]}, which this machine does not have: what stands behind it counts for nothing",
+            f"`m35-plan detect` shows numbers and names: {name}=0,1",
+        )
     if len(devices) < wanted_gpus(subject):
         left = counted(len(devices), "GPU")
         raise Failed(f"{name} leaves {left}, {wanted_gpus(subject)} are needed", f"name more in {name}")
     return f"{name}={value}"
+
+
+def _not_here(subject: Subject, name: str, devices: list[str]) -> str:
+    """The first device that no GPU of this machine is; empty where all are, or none can be counted."""
+    here = [gpu for gpu in subject.report.gpus if gpu.vendor == "nvidia"]
+    if not here or not name.startswith("CUDA") or subject.order.in_container or any(gpu.mig_enabled for gpu in here):
+        return ""
+    for one in devices:
+        if one.isdecimal() and len(one) < 10 and int(one) >= len(here):
+            return f"GPU {one}"
+        if one.startswith("GPU-") and not any(gpu.uuid.lower().startswith(one.lower()) for gpu in here):
+            return one
+    return ""
 
 
 def _reads_uuids(subject: Subject, name: str) -> bool:

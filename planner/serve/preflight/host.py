@@ -45,43 +45,53 @@ def check_user(subject: Subject) -> str | None:
 
 
 def check_limits(subject: Subject) -> str | None:
-    """Whether open files, processes and locked memory suffice."""
+    """Whether open files, processes, addresses and locked memory suffice."""
     if subject.order.in_container:
         return None
     facts = preflight_facts().limits
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    processes = _least(resource.getrlimit(resource.RLIMIT_NPROC)[0], cgroup.least("pids.max"))
-    locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+    files = _limit(resource.RLIMIT_NOFILE, hard=True)
+    processes = _least(_limit(resource.RLIMIT_NPROC), cgroup.least("pids.max"))
+    locked, written = _limit(resource.RLIMIT_MEMLOCK), _limit(resource.RLIMIT_FSIZE)
     # What stops every start is said before what only may.
-    mapped = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if mapped != resource.RLIM_INFINITY:
+    for limit, letter, name in ((resource.RLIMIT_AS, "v", "AS"), (resource.RLIMIT_DATA, "d", "DATA")):
+        most = _limit(limit)
+        if most is not None:
+            raise Failed(
+                f"{most / GIB:,.0f} GiB of {'addresses' if letter == 'v' else 'data'} at most: CUDA and ROCm reserve "
+                "more than all memory of host and GPUs",
+                f"`ulimit -{letter} unlimited`, Limit{name}=infinity in systemd",
+            )
+    seconds = _limit(resource.RLIMIT_CPU)
+    if seconds is not None:
         raise Failed(
-            f"{mapped // GIB:,} GiB of addresses at most: CUDA and ROCm reserve more than all memory of host and GPUs",
-            "`ulimit -v unlimited`, LimitAS=infinity in systemd",
+            f"{seconds:,} s of processor time at most: the kernel ends the server after them",
+            "`ulimit -t unlimited`, LimitCPU=infinity in systemd",
         )
-    if files != resource.RLIM_INFINITY and files < facts.least_open_files:
-        raise Doubtful(
-            f"{files:,} open files at most, {facts.least_open_files:,} recommended",
-            "`ulimit -n 65536`, LimitNOFILE=65536 in systemd",
+    low: dict[str, str] = {}
+    if files is not None and files < facts.least_open_files:
+        said = f"{files:,} open files at most, {facts.least_open_files:,} recommended"
+        low[said] = "`ulimit -n 65536`, LimitNOFILE=65536 in systemd"
+    if processes is not None and processes < facts.least_processes:
+        said = f"{processes:,} processes and threads at most, {facts.least_processes:,} recommended"
+        low[said] = (
+            "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)"
         )
-    if processes != resource.RLIM_INFINITY and processes < facts.least_processes:
-        raise Doubtful(
-            f"{processes:,} processes and threads at most, {facts.least_processes:,} recommended",
-            "`ulimit -u unlimited`, TasksMax=infinity in systemd, podPidsLimit in Kubernetes (its administrator)",
-        )
-    written = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
-    if written != resource.RLIM_INFINITY and written < facts.least_file_gib * GIB:
-        raise Doubtful(
-            f"files of {format_gib(written)} GiB at most: shards of the checkpoint and the log grow larger",
-            "`ulimit -f unlimited`, LimitFSIZE=infinity in systemd",
-        )
+    if written is not None and written < facts.least_file_gib * GIB:
+        said = f"files of {format_gib(written)} GiB at most: shards of the checkpoint and the log grow larger"
+        low[said] = "`ulimit -f unlimited`, LimitFSIZE=infinity in systemd"
     adapters = infiniband()
-    if locked != resource.RLIM_INFINITY and adapters and subject.plan is not None and subject.plan.gpus.nodes > 1:
-        raise Doubtful(
-            f"{locked // 1024:,} KiB of locked memory at most; NCCL registers buffers with {adapters[0]}",
-            "`ulimit -l unlimited`, LimitMEMLOCK=infinity in systemd, `--ulimit memlock=-1` in docker",
-        )
+    if locked is not None and adapters and subject.plan is not None and subject.plan.gpus.nodes > 1:
+        said = f"{locked // 1024:,} KiB of locked memory at most; NCCL registers buffers with {adapters[0]}"
+        low[said] = "`ulimit -l unlimited`, LimitMEMLOCK=infinity in systemd, `--ulimit memlock=-1` in docker"
+    if low:
+        raise Doubtful("; ".join(low), "; ".join(low.values()))
     return f"open files {_said(files)}, processes {_said(processes)}, locked memory {_said(locked)} bytes"
+
+
+def _limit(kind: int, *, hard: bool = False) -> int | None:
+    """The limit of one kind; None where there is none. The engine itself raises its open files to the hard one."""
+    found = resource.getrlimit(kind)[hard]
+    return None if found == resource.RLIM_INFINITY else found
 
 
 def check_quota(subject: Subject) -> str | None:
@@ -136,10 +146,9 @@ def check_clock(subject: Subject) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z") + kept_words.get(kept.stdout.strip() if kept is not None else "", "")
 
 
-def _least(*limits: int | None) -> int:
-    bounded = [limit for limit in limits if limit is not None and limit != resource.RLIM_INFINITY]
-    return min(bounded, default=resource.RLIM_INFINITY)
+def _least(*limits: int | None) -> int | None:
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _said(limit: int) -> str:
-    return "unlimited" if limit == resource.RLIM_INFINITY else f"{limit:,}"
+def _said(limit: int | None) -> str:
+    return "unlimited" if limit is None else f"{limit:,}"

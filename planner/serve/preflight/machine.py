@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hw_specs.errors import reason_of
-from hw_specs.units import GIB, format_gib
+from hw_specs.units import GIB, counted, format_gib
 from planner.facts.preflight import preflight_facts
 from planner.rendering.emitters.image import host_memory_need
 from planner.rendering.secrets import API_KEY
@@ -25,6 +26,10 @@ from planner.serve.process.engine_argv import option_value
 if TYPE_CHECKING:
     from hw_specs.detect.devices import DetectedGpu
     from hw_specs.spec import GpuSet
+
+
+_LOOPBACK_S = 2.0
+"""A connection to oneself takes no time; without the interface it is refused or never answered."""
 
 
 def wanted_gpus(subject: Subject) -> int:
@@ -83,7 +88,14 @@ def check_gpus(subject: Subject) -> str:
     found = subject.report.selection
     here = len(found.chosen)
     if not here:
-        problems = subject.report.problems
+        hidden = next((gpu.hidden_by for gpu in subject.report.gpus if gpu.hidden_by), None)
+        if hidden is not None:
+            count = counted(len(subject.report.gpus), "GPU")
+            raise Failed(
+                f"{wanted} needed, {count} here, all of them hidden by {hidden}", f"unset {hidden.partition('=')[0]}"
+            )
+        vendor = subject.plan.gpus.spec.vendor if subject.plan is not None else None
+        problems = sorted(subject.report.problems, key=lambda one: vendor is not None and one.vendor != vendor)
         reason = problems[0] if problems else None
         raise Failed(
             f"{wanted} needed, none found" + (f": {reason.message}" if reason else ""),
@@ -177,12 +189,33 @@ def check_port(subject: Subject) -> str:
         try:
             probe.bind((endpoint.host, endpoint.port))
         except OSError as error:
-            free = free_port_beside(endpoint.port)
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise Failed(
+                    f"{endpoint.host} is not an address of this machine", "--host 127.0.0.1, or one of `ip addr`"
+                ) from None
+            free = free_port_beside(endpoint.port) if error.errno != errno.EACCES else None
             raise Failed(
                 f"{endpoint.host}:{endpoint.port}: {reason_of(error)}",
-                f"--port {free} is free" if free else "name another --port",
+                f"--port {free} is free" if free else "name another --port, above 1023",
             ) from None
+    if not subject.own_network and not _reaches_itself():
+        raise Failed(
+            "127.0.0.1 cannot be reached from this machine itself, and the engine's processes meet there",
+            "`ip link set lo up` (the host's administrator)",
+        )
     return f"{endpoint.host}:{endpoint.port} is free"
+
+
+def _reaches_itself() -> bool:
+    """Whether a connection over the loopback interface comes about."""
+    try:
+        with (
+            socket.create_server(("127.0.0.1", 0)) as server,
+            socket.create_connection(server.getsockname(), timeout=_LOOPBACK_S),
+        ):
+            return True
+    except OSError:
+        return False
 
 
 def check_api_key(subject: Subject) -> str:
@@ -205,12 +238,21 @@ def check_shared_memory(subject: Subject) -> str:
         room = os.statvfs("/dev/shm")
     except OSError:
         raise Unknown("there is no /dev/shm") from None
+    if not subject.order.in_container and room.f_flag & os.ST_RDONLY:
+        raise Failed(
+            "/dev/shm is mounted read-only, and the engine's processes meet there",
+            "`mount -o remount,rw /dev/shm` (the host's administrator); in a container `--ipc host`",
+        )
     if not subject.order.in_container and not os.access("/dev/shm", os.W_OK):
         raise Failed(
             "this user may not write to /dev/shm, where the engine's processes meet",
             "the host's administrator: `chmod 1777 /dev/shm`",
         )
     free = room.f_bavail * room.f_frsize
+    if room.f_files and not room.f_favail:
+        raise Failed(
+            "/dev/shm holds as many files as it may", "remove what ended programs left there: `ls -l /dev/shm`"
+        )
     if free < need:
         raise (Failed if wanted_gpus(subject) > 1 else Doubtful)(
             f"{format_gib(free)} GiB free in /dev/shm, {format_gib(round(need))} GiB needed",

@@ -34,7 +34,7 @@ for d in m.distributions():
         if any(e.group in ('vllm.general_plugins', 'vllm.platform_plugins') for e in d.entry_points):
             plugins.append(name)
     versions.setdefault(name, d.version)
-for name in ('vllm', 'transformers'):
+for name in ('vllm', 'transformers', 'torch', 'huggingface_hub'):
     try: found = u.find_spec(name)
     except Exception: found = None
     if found and found.origin: folders[name] = os.path.dirname(found.origin)
@@ -51,7 +51,7 @@ class Packages:
     plugins: list[str]
     """Those that add models, quantizations or platforms to the engine when it starts."""
     folders: dict[str, str]
-    """Where the sources of the engine and of transformers lie."""
+    """Where the sources of the engine and of its libraries lie, by package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class Subject:
         except (ValueError, IndexError, TypeError):
             return None
 
-    @property
+    @cached_property
     def versions(self) -> dict[str, str] | None:
         """Installed distributions of that Python, by metadata alone; None when it cannot be asked."""
         return None if self.packages is None else self.packages.versions

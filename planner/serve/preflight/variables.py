@@ -6,7 +6,7 @@ A container sees none of this process's variables, only those that its command h
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -21,6 +21,7 @@ from planner.serve.process.engine_argv import option_value
 
 _PORTS = ("VLLM_PORT", "MASTER_PORT", "VLLM_DP_MASTER_PORT")
 _QUIET = ("WARNING", "WARN", "ERROR", "CRITICAL", "FATAL")
+_SCHEMES = ("http", "https", "socks5", "socks5h")
 _LOOPBACK = ("localhost", "127.0.0.1")
 
 
@@ -68,6 +69,7 @@ def check_proxy(subject: Subject) -> str | None:
     requests 2.34, httpx 0.28 and Python 3.11 were asked).
     """
     environment = {name.lower(): value for name, value in subject.given.items()}
+    _check_schemes(subject, environment)
     proxies = [name for name in ("http_proxy", "all_proxy") if environment.get(name)]
     if not proxies:
         return None
@@ -95,6 +97,23 @@ def check_proxy(subject: Subject) -> str | None:
     return f"{proxies[0]} spares this machine"
 
 
+def _check_schemes(subject: Subject, environment: Mapping[str, str]) -> None:
+    """Raise for a proxy that the hub's client does not take: httpx looks at all of them before the first request."""
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        scheme, there, _ = environment.get(name, "").partition("://")
+        if there and scheme.lower() not in _SCHEMES:
+            raise Failed(
+                f"{name} begins with {scheme[:20]}://, and the hub's client (httpx) raises for it",
+                f"one of {', '.join(one + '://' for one in _SCHEMES)}",
+            )
+        lacking = subject.versions is not None and "httpx" in subject.versions and "socksio" not in subject.versions
+        if there and scheme.lower().startswith("socks") and lacking and not subject.order.in_container:
+            raise Failed(
+                f"{name} is a SOCKS proxy, and the hub's client (httpx) cannot use one without socksio",
+                "`uv pip install socksio` into its environment, or a proxy that speaks HTTP",
+            )
+
+
 def _spares(host: str, spared: Sequence[str]) -> bool:
     """Whether every client reads one of `spared` as `host`, or as a domain that it is in."""
     named = not host[-1:].isdigit()  # An address is in no domain.
@@ -112,7 +131,7 @@ def _covers(part: str, host: str) -> bool:
 
 
 def _is_port(text: str) -> bool:
-    return bool(text.isdecimal() and len(text) < 6 and int(text) < 65536)
+    return bool(text.isdecimal() and len(text) < 6 and 0 < int(text) < 65536)
 
 
 def check_gone(subject: Subject) -> str | None:
