@@ -76,6 +76,14 @@ def likeliest(*others: tuple[str, float]) -> Spoil:
     )
 
 
+def warm(spoil: Spoil) -> Spoil:
+    return lambda made, body: spoil(made, body) if body.get("temperature") else None
+
+
+def stopped(spoil: Spoil) -> Spoil:
+    return lambda made, body: spoil(made, body) if body.get("stop") else None
+
+
 def lost_words(words: list[str]) -> list[str]:
     return words[:-1] if len(words) > 1 else words
 
@@ -107,6 +115,10 @@ BROKEN: list[tuple[str, Spoil, str, str]] = [
     ("no prompt", prompt(lambda _count: 0), "usage", "0 prompt"),
     ("thoughts told twice", told_twice, "reasoning-high", "stands in the content again"),
     ("another tool", call(name="search_the_web"), "tool-stream", "called 'search_the_web'"),
+    ("no colour", text(lambda _said: "The image could not be rendered.", where="image_url"), "image", "was called"),
+    ("salad above temperature 0", warm(text(lambda _said: "#" * 60)), "sampling", "not text, one piece repeated"),
+    ("nothing before a stop word", stopped(text(lambda _said: "")), "stop", "it said nothing"),
+    ("salad for a long text", text(lambda _said: "#" * 60, where="cabinet"), "depths", "not text, one piece repeated"),
     ("a tool half read", text(lambda _said: "The weather is nice.", where="'tool'"), "tool-result", "the tool said"),
 ]  # fmt: skip
 
@@ -123,6 +135,32 @@ def test_a_context_that_ends_before_its_limit_is_found_by_the_long_checks() -> N
     with fake_server(spoil=beyond_a_bound) as server:
         report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(long=True))
     assert [one.name for one in report.checks if one.status == "fail"] == ["depths-long"]
+
+
+def test_a_server_that_slows_down_with_every_request_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planner.serve.verification.checks.chat.PACE_NOTICED_S", 0.1)
+    asked = 0
+
+    def slower(_made: Made, _body: Body) -> None:
+        nonlocal asked
+        asked += 1
+        time.sleep(0.1 * (asked - 1))
+
+    with fake_server(spoil=slower) as server:
+        report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["chat", "stream", "pace"]))
+    assert report.passed and report.checks[-1].status == "warn", report.checks[-1]
+    assert "the same one after everything else" in report.checks[-1].seen
+    with fake_server() as server:
+        report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["pace"]))
+    assert report.checks[-1].status == "skip"
+
+
+def test_more_accepted_than_drafted_is_impossible(monkeypatch: pytest.MonkeyPatch) -> None:
+    counted = iter([(0.0, 0.0, 0.0), (4.0, 9.0, 4.0)])
+    monkeypatch.setattr("planner.serve.verification.checks.metrics._drafts", lambda _probe: next(counted))
+    with fake_server() as server:
+        report = verify(server.url, PLANNED, timeout_s=20.0, checks=selected_checks(only=["speculative"]))
+    assert (report.checks[-1].status, "9 draft tokens accepted of 4" in report.checks[-1].seen) == ("fail", True)
 
 
 def test_a_stream_that_loses_its_last_word_is_doubted() -> None:

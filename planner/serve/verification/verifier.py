@@ -76,6 +76,7 @@ CHECKS: CheckList[Probe] = CheckList(
         NamedCheck(name="cancel", title="a client that leaves frees memory", run=consistency.cancel),
         NamedCheck(name="kv-cache", title="KV blocks and data type", run=metrics.kv_cache),
         NamedCheck(name="speculative", title="draft tokens are accepted", run=metrics.speculative),
+        NamedCheck(name="pace", title="it is as fast as at first", run=chat.pace),
     ),
     # The others need what these two learn.
     always=frozenset({"health", "model"}),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from planner.serve.check import Doubtful, Failed
+from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.verification.checks.consistency import must_agree
 from planner.serve.verification.checks.knowledge import knows
 from planner.serve.verification.checks.probe import ANSWER_TOKENS, THINKING_TOKENS, Answer, Probe, text_of
@@ -14,6 +14,10 @@ QUESTION = "What is 17 times 23? Think first, then answer with the number."
 RIGHT = "391"
 TRACE_MARKS = ("[THINK]", "[/THINK]", "<think>", "</think>")
 PARSER_HINT = "start the server with --reasoning-parser mistral"
+PACE_ASKS = 3
+PACE_TIMES = 5
+PACE_NOTICED_S = 1.0
+"""An answer of a few tokens that is so much slower, at its fastest of three, is worth a look (our choice)."""
 _TRACE_LETTERS = 40
 """No answer repeats that much of its reasoning letter for letter."""
 
@@ -21,6 +25,7 @@ _TRACE_LETTERS = 40
 def chat(probe: Probe) -> str:
     """A plain question is answered with text that comes to an end, by the model that was asked."""
     answer = probe.chat(GREETING)
+    probe.first_s = answer.duration_s
     if not answer.content.strip():
         raise Failed(f"the answer is empty (finish_reason {answer.finish_reason or 'none'})")
     if answer.finish_reason == "length" and 0 < answer.completion_tokens < ANSWER_TOKENS // 2:
@@ -120,6 +125,19 @@ def reasoning_refused(probe: Probe) -> str:
     if "reasoning_effort" not in reply.text:
         raise Failed(f"answered {reply.status}, but does not name reasoning_effort: {reply.error_message}")
     return f"{reply.status}: {brief(reply.error_message, 100)}"
+
+
+def pace(probe: Probe) -> str:
+    """After everything else the first question is answered about as fast as at first."""
+    if probe.first_s is None:
+        raise Skipped("the first answer was not timed: it is what `chat` asks")
+    now_s = min(probe.chat(GREETING).duration_s for _ in range(PACE_ASKS))
+    seen = f"the first answer came after {probe.first_s:.1f} s, the same one after everything else after {now_s:.1f} s"
+    if now_s > PACE_TIMES * probe.first_s and now_s - probe.first_s > PACE_NOTICED_S:
+        raise Doubtful(
+            seen, "others use the server, or it slows down with every request: `m35-plan bench`, its log, `/metrics`"
+        )
+    return seen
 
 
 def _no_marks(answer: Answer) -> None:

@@ -64,6 +64,8 @@ def stop(probe: Probe) -> str:
     if len(words) < 2:
         raise Skipped("the answer has fewer than two words, so none can be made a stop word")
     answer = probe.chat(COLOURS, stop=[words[1]])
+    if not answer.content.strip():
+        raise Failed(f"asked to stop before {brief(words[1], 20)!r}, the second word, it said nothing")
     if words[1] in answer.content:
         raise Failed(f"asked to stop before {brief(words[1], 20)!r}, it said {brief(answer.content, 60)!r}")
     return f"ended before {brief(words[1], 20)!r}"

@@ -57,6 +57,8 @@ def sampling(probe: Probe) -> str:
     if count != ANSWERS:
         raise Failed(f"asked for {ANSWERS} answers (`n`), {count} came", "what stands before the server drops `n`")
     said = {text_of(dig(reply.document, "choices", place, "message", "content")).strip() for place in range(ANSWERS)}
+    for one in said:
+        must_be_sane(one)
     if len(said) == 1:
         raise Failed(
             f"{ANSWERS} answers at temperature 1 are all {brief(next(iter(said)), 60)!r}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import struct
 import zlib
 
@@ -83,7 +84,7 @@ def image(probe: Probe) -> str:
     if probe.expect.images is False:
         return _refused(reply)
     answer = _seen(probe, reply)
-    if COLOUR not in answer.content.lower():
+    if re.search(rf"\b{COLOUR}\b", answer.content, re.IGNORECASE) is None:
         raise Failed(f"a {COLOUR} square was called {brief(answer.content, 60)!r}")
     if sum(other in answer.content.lower() for other in OTHER_COLOURS) > 1:
         raise Failed(f"a {COLOUR} square was given every colour: {brief(answer.content, 60)!r}")

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.verification.checks.probe import Answer, Probe
-from planner.serve.verification.checks.sanity import BROKEN_HINT
+from planner.serve.verification.checks.sanity import BROKEN_HINT, must_be_sane
 from planner.serve.verification.checks.server import brief
 from planner.serve.verification.word_problems import ASK, least_solved, published, word_problems
 
@@ -155,6 +155,7 @@ def _find(probe: Probe, *, characters: int, timeout_s: float) -> str:
         question = f"{text}\n\nWhat is the code of the blue cabinet? Answer with the number only."
         reply = probe.server.post("/v1/chat/completions", probe.body(question), timeout_s=timeout_s)
         answer = Answer.of(reply)
+        must_be_sane(answer.content, reasoning=answer.reasoning)
         tokens = answer.prompt_tokens
         earlier = next((one for one in codes[:place] if one in answer.content), None)
         if code not in answer.content and earlier is not None:

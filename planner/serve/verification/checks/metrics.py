@@ -91,6 +91,8 @@ def speculative(probe: Probe) -> str:
         time.sleep(0.1)
     drafted, accepted, steps = (new - old for new, old in zip(after, before, strict=True))
     method = probe.expect.spec_method
+    if accepted > drafted:
+        raise Failed(f"{accepted:.0f} draft tokens accepted of {drafted:.0f} drafted: more than there were")
     if accepted <= 0:
         _none_accepted(drafted, method)
         return f"none of {drafted:.0f} drafted tokens accepted: the answer repeats nothing"

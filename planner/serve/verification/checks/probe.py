@@ -30,6 +30,8 @@ class Probe:
     """All names that the server has for it; vLLM answers with the first one, whichever was asked."""
     max_model_len: int | None = None
     """Served limit, once known."""
+    first_s: float | None = None
+    """How long the first answer took, once known."""
     scripted: bool | None = None
     """Whether it is the scripted twin of a rehearsal, once known."""
 
