@@ -47,7 +47,9 @@ _AGAIN = (
 _PYTHON_WORDS = re.compile(
     r"\b[A-Z]\w*(?:Error|Exception): |^(?:[a-z_]\w*\.)+[A-Z]\w+: |(?i:hugging ?face|gated repo)|"
     r"error while attempting to bind on address|Error response from daemon|pyxis: |CAS service error|/\.cache/|"
-    r"\bwriting blob\b|ApplyLayer|building SIF|unpacking rootfs|x509: |\b(?:register|extract) layer\b"
+    r"\bwriting blob\b|ApplyLayer|error while loading shared libraries|"
+    r"(?i:cache)[^:]{0,200}: (?:Read-only file|Permission denied)|building SIF|unpacking rootfs|x509: |"
+    r"\b(?:register|extract) layer\b"
 )
 """An exception, the hub, its caches, docker, images, Slurm's containers: what says that such a program was to start."""
 _NAMES_IT = re.compile(rb"vllm|vLLM|VLLM::|kserve")
