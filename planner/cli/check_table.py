@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from planner.cli.output import style, write
 from planner.cli.page import fold, paragraph
@@ -14,6 +15,7 @@ _COLOURS: dict[Status, str] = {"pass": "32", "warn": "33", "fail": "31;1", "skip
 _WORDS: dict[Status, str] = {
     "pass": "passed", "warn": "warned", "fail": "failed", "skip": "skipped", "unknown": "unknown"
 }  # fmt: skip
+_WORST: tuple[Status, ...] = ("fail", "warn", "unknown", "skip", "pass")
 _LONG_S = 0.1
 """Seconds are shown of checks that take longer."""
 
@@ -31,12 +33,14 @@ def check_lines(result: CheckResult, *, hint: bool = True) -> list[str]:
 
 
 def result_writer() -> Callable[[CheckResult], None]:
-    """Return what writes one result after another; a hint that was given is not given again."""
+    """Return what writes one result after another; a hint that was given, or why one was skipped, is not said again."""
     given: set[str] = set()
 
     def show(result: CheckResult) -> None:
-        write("\n".join(check_lines(result, hint=result.hint not in given)))
-        given.add(result.hint)
+        again = result.status == "skip" and result.seen in given
+        shown = replace(result, seen="for the same reason") if again else result
+        write("\n".join(check_lines(shown, hint=result.hint not in given)))
+        given.update((result.hint, result.seen))
 
     return show
 
@@ -44,6 +48,16 @@ def result_writer() -> Callable[[CheckResult], None]:
 def tally(results: Sequence[CheckResult]) -> str:
     """Return how many ended how: ``12 passed, 1 warned``."""
     return ", ".join(f"{number} {_WORDS[status]}" for status, number in count(results).items() if number)
+
+
+def named_tally(results: Sequence[CheckResult]) -> str:
+    """Return how many ended how, the worst first and by name: ``1 failed (gpus), 3 passed``."""
+    parts = []
+    for status, number in sorted(count(results).items(), key=lambda one: _WORST.index(one[0])):
+        names = ", ".join(result.name for result in results if result.status == status)
+        if number:
+            parts.append(f"{number} {_WORDS[status]}" + (f" ({names})" if status in ("fail", "warn") else ""))
+    return paragraph(", ".join(parts), indent="")
 
 
 def smoke_summary(report: SmokeReport) -> str:

@@ -242,12 +242,6 @@ def test_gpus_without_a_way_to_each_other_are_named(tmp_path: Path) -> None:
     assert bad is not None and bad.status == "warn" and "GPU0, GPU1" in bad.seen
 
 
-def test_without_nvidia_smi_it_is_skipped_with_a_reason(tmp_path: Path) -> None:
-    for name in ("fabric", "peer_access"):
-        result = check(name, subject({"PATH": str(tmp_path)}))
-        assert result is not None and result.status == "skip" and "nvidia-smi" in result.seen
-
-
 @pytest.mark.parametrize(("kind", "status"), [("DMA", "warn"), ("DMA-FQ", "warn"), ("identity", "pass"), ("", "pass")])
 def test_a_translating_iommu_is_seen(kind: str, status: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = tmp_path / "0000:3b:00.0"

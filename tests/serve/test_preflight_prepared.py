@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from hw_specs.detect.devices import DetectedGpu
 from planner.serve.preflight import folders, machine
 from tests.hw_specs.devices import device, report
 from tests.ports import own_port
@@ -92,3 +93,14 @@ def test_gpus_that_a_variable_hides_are_not_missing(monkeypatch: pytest.MonkeyPa
 def test_torch_s_code_lies_in_the_temporary_folder(tmp_path: Path) -> None:
     found = dict(folders._code_folders(subject({"TMPDIR": str(tmp_path)})))
     assert found["TORCHINDUCTOR_CACHE_DIR"] == tmp_path
+
+
+@pytest.mark.parametrize(("gpus", "said"), [((), "there is no GPU"), ((device(0),), "nvidia-smi")])
+def test_without_nvidia_smi_it_is_skipped_with_a_reason(
+    gpus: tuple[DetectedGpu, ...], said: str, tmp_path: Path
+) -> None:
+    for name in ("fabric", "peer_access"):
+        given = subject({"PATH": str(tmp_path)})
+        given.__dict__["report"] = report(*gpus)
+        result = check(name, given)
+        assert result is not None and result.status == "skip" and said in result.seen

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from planner.cli.check_table import result_writer, tally
+from planner.cli.check_table import named_tally, result_writer
 from planner.cli.command import Command
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_document
@@ -57,6 +57,6 @@ def command(
 
         write_document(CheckDocument(checks=tuple(results)))
     else:
-        write(f"\n{tally(results)}")
+        write(f"\n{named_tally(results)}")
     bad = counts["fail"] + (counts["warn"] + counts["unknown"] if strict else 0)
     return ExitCode.LAUNCH_FAILED if bad else ExitCode.OK

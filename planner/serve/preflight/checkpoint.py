@@ -282,8 +282,8 @@ def check_disk(subject: Subject) -> str | None:
     """Whether there is room for what will really be downloaded: one layout, less what is here."""
     need = still_to_fetch_bytes(subject)
     plan = subject.plan
-    if need is None or plan is None:
-        return None
+    if need is None or plan is None or (need > 0 and _offline(subject)):
+        return None  # Offline nothing is fetched; the check of the checkpoint says what that means.
     if need <= 0:
         return "nothing to download"
     place = hub_folder(subject)

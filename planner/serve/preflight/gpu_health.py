@@ -15,7 +15,7 @@ from hw_specs.units import counted
 from planner.facts.energy import energy_facts
 from planner.serve.check import Doubtful, Failed, Skipped
 from planner.serve.log.causes import causes
-from planner.serve.preflight.machine import on_cpu
+from planner.serve.preflight.machine import NO_GPU, on_cpu
 from planner.serve.preflight.nvidia_smi import gpus_of
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.witness import kernel_lines
@@ -59,6 +59,8 @@ def check_gpu_health(subject: Subject) -> str | None:
     limits = [one for one in (read_limits() if amd else ()) if pci_address(one.pci_bus_id) not in subject.unused_gpus]
     notes = [_judge_limits(one) for one in limits]
     _kernel_words(subject.unused_gpus)
+    if not errors and not limits and not gpus_on_bus(_PCI) and not subject.report.gpus:
+        raise Skipped(NO_GPU)
     if not errors and not limits:
         raise Skipped("neither `nvidia-smi -q` nor the counters of amdgpu (`ras` in sysfs) nor amdsmi can be read")
     read = counted(len({number for number, _, _ in errors}), "GPU")

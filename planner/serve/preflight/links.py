@@ -9,7 +9,7 @@ from pathlib import Path
 from hw_specs.detect.host import PCI_DEVICES, gpus_on_bus, text_of
 from hw_specs.units import counted
 from planner.serve.check import Doubtful, Failed, Skipped
-from planner.serve.preflight.machine import wanted_gpus
+from planner.serve.preflight.machine import NO_GPU, wanted_gpus
 from planner.serve.preflight.nvidia_smi import gpus_of
 from planner.serve.preflight.subject import Subject
 
@@ -23,6 +23,7 @@ def check_fabric(subject: Subject) -> str | None:
     if not _several_nvidia(subject):
         return None
     if subject.nvidia_query is None:
+        _require_gpus(subject)
         raise Skipped("nvidia-smi does not answer, so the state of the NVSwitch fabric is unknown")
     gpus = gpus_of(subject.nvidia_query)
     states = [(gpu["Fabric/State"], gpu.get("Fabric/Status", "N/A")) for gpu in gpus if "Fabric/State" in gpu]
@@ -51,6 +52,7 @@ def check_peer_access(subject: Subject) -> str | None:
         return _amd_links(subject)
     answer = subject.run(["nvidia-smi", "topo", "-p2p", "r"])
     if answer is None or answer.returncode:
+        _require_gpus(subject)
         raise Skipped("nvidia-smi does not report which GPUs can reach each other")
     rows = [line.split() for line in answer.stdout.splitlines() if re.match(r"\s*GPU\d+\s+(?!GPU)\S", line)]
     without = [row[0] for row in rows if any(cell not in _GOOD_PEER for cell in row[1:])]
@@ -121,9 +123,14 @@ def _several_nvidia(subject: Subject) -> bool:
     return wanted_gpus(subject) > 1 and vendor == "nvidia"
 
 
+def _require_gpus(subject: Subject) -> None:
+    if not subject.report.gpus:
+        raise Skipped(NO_GPU)
+
+
 def _gpus() -> list[Path]:
     """The GPUs of the PCI bus, by their folders."""
     found = [path for _, path in gpus_on_bus(_PCI)]
     if not found:
-        raise Skipped("no GPU on the PCI bus to look behind")
+        raise Skipped(NO_GPU)
     return found

@@ -17,7 +17,7 @@ from planner.facts.preflight import preflight_facts
 from planner.rendering.emitters.image import host_memory_need
 from planner.rendering.secrets import API_KEY
 from planner.serve import cgroup
-from planner.serve.check import Doubtful, Failed, Unknown
+from planner.serve.check import Doubtful, Failed, Skipped, Unknown
 from planner.serve.free_port import free_port_beside
 from planner.serve.preflight.engine import is_cpu_build
 from planner.serve.preflight.subject import Subject
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from hw_specs.spec import GpuSet
 
 
+NO_GPU = "there is no GPU to look at"
 _LOOPBACK_S = 2.0
 """A connection to oneself takes no time; without the interface it is refused or never answered."""
 
@@ -125,6 +126,8 @@ def check_gpu_memory(subject: Subject) -> str:
         return "the installed engine runs on the CPU"
     chosen = subject.report.selection.chosen
     known = [gpu for gpu in chosen if gpu.free_bytes is not None]
+    if not chosen:
+        raise Skipped(NO_GPU)
     if not known:
         raise Unknown("no GPU says how much of it is free")
     wanted = wanted_gpus(subject)
@@ -173,6 +176,8 @@ def check_driver(subject: Subject) -> str:
     drivers = subject.report.drivers
     wanted = subject.plan.gpus.spec.vendor if subject.plan is not None else None
     fitting = [driver for driver in drivers if wanted in (None, driver.vendor)]
+    if not fitting and not subject.report.gpus:
+        raise Skipped(NO_GPU)  # The check of the GPUs says why.
     if not fitting:
         raise Failed("no GPU driver answers", "`m35-plan detect` says why, vendor by vendor")
     return "; ".join(
