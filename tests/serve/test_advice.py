@@ -62,6 +62,7 @@ def test_long_advice_is_cut_at_a_word() -> None:
         ("AssertionError: data_parallel_hybrid_lb and data_parallel_external_lb cannot both be True.", True),
         (RELAYED.format("DCP not support fp8 kvcache now."), True),
         ("AssertionError: got 3, wanted 4", False),
+        ("BrokenPipeError: the socket of data parallel rank 3 must be open", False),
         ("AttributeError: 'NoneType' object has no attribute 'max_model_len'", False),
     ],
 )

@@ -12,6 +12,8 @@ from planner.serve.log.lines import messages, plain_lines
 from planner.serve.log.reports import raised_there
 
 _HEAD = re.compile(r"^\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Warning): ")
+_REFUSES = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:Value|Assertion|NotImplemented|Runtime|Type|\w*Validation)Error\b")
+"""Classes with which the engine refuses; a time-out, a missing file or a lost connection is none."""
 _TAIL = re.compile(r" *\[type=\w+, input_value=.*$")
 _CLASS = re.compile(r"\bvalidation errors? for (?P<name>\w+)\s*$")
 _KEY = re.compile(r"^[a-z_][\w.]*$")
@@ -97,6 +99,8 @@ def names_a_rule(exception: str) -> bool:
     >>> names_a_rule("AssertionError: data_parallel_hybrid_lb and data_parallel_external_lb cannot both be True.")
     True
     """
+    if not any(map(_REFUSES.match, raised_there(exception))):
+        return False
     message = message_of(exception)
     rules = (*setting_words().conflict, *setting_words().need, *setting_words().fit)
     return _any(rules).search(message) is not None and bool(settings_named(message))
