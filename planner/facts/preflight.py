@@ -195,6 +195,13 @@ class LibraryVariables(Origin):
     words: Mapping[str, tuple[str, ...]]
 
 
+class TokenizerFiles(Origin):
+    """Patterns of the files that a tokenizer is made of."""
+
+    mistral: tuple[str, ...]
+    hf: tuple[str, ...]
+
+
 class PreflightFacts(Record):
     """The whole file."""
 
@@ -223,6 +230,7 @@ class PreflightFacts(Record):
     config_values: ConfigValues
     backend_packages: BackendPackages
     library_variables: LibraryVariables
+    tokenizer_files: TokenizerFiles
 
 
 preflight_facts = door("preflight.toml", PreflightFacts)

@@ -200,6 +200,7 @@ def test_every_check_runs_and_keeps_to_one_line(machine: Machine) -> None:
         "library_variables",
         "numa",
         "architecture",
+        "tokenizer",
         "quantization",
         "attention",
     }

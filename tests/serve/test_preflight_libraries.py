@@ -18,6 +18,12 @@ def threads():
 folder = os.environ.get("TORCHINDUCTOR_CACHE_DIR")
 raise SystemExit
 """,
+    "vllm/envs.py": """
+environment_variables = {
+    "VLLM_OF_NEXT_YEAR": lambda: int(os.getenv("VLLM_OF_NEXT_YEAR", "1")),
+    "VLLM_KV_CACHE_LAYOUT": env_with_choices("VLLM_KV_CACHE_LAYOUT", None, ["NHD", "NEW"]),
+}
+""",
     "huggingface_hub/constants.py": 'T = _as_int(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT")) or 10\n',
 }
 
@@ -33,7 +39,7 @@ def libraries(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
         path = machine.site / name
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    folders = {name: str(machine.site / name) for name in ("torch", "huggingface_hub")}
+    folders = {name: str(machine.site / name) for name in ("torch", "huggingface_hub", "vllm")}
     found = Packages(versions={"vllm": "0.33.0", "httpx": "0.28.1"}, plugins=[], folders=folders)
     monkeypatch.setattr(Subject, "packages", found)
     return machine
@@ -59,6 +65,7 @@ def libraries(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
         ("NCCL_NET", "AWS Libfabric", None, ""),
         ("NCCL_P2P_LEVEL", "5", None, ""),
         ("OMP_NUM_THREADS", "all", "warn", "passed over"),
+        ("VLLM_OF_NEXT_YEAR", "soon", "fail", "vllm/envs.py makes a number of it"),
     ],
 )
 def test_a_library_s_variable_is_judged_by_what_reads_it(
@@ -67,6 +74,12 @@ def test_a_library_s_variable_is_judged_by_what_reads_it(
     result = judged(libraries, **{name: value})
     assert (result.status if result else None) == status, result
     assert result is None or (said in result.seen and name in result.hint)
+
+
+def test_the_installed_release_s_own_words_count(libraries: Machine) -> None:
+    assert judged(libraries, "variable_choices", VLLM_KV_CACHE_LAYOUT="NEW") is None
+    result = judged(libraries, "variable_choices", VLLM_KV_CACHE_LAYOUT="HND")
+    assert result is not None and result.status == "fail" and "NHD, NEW" in result.hint
 
 
 @pytest.mark.parametrize(

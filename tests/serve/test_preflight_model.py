@@ -34,6 +34,7 @@ _CONFIG_REGISTRY = Lazy(kimi_k2="KimiConfig")
 _ARCHITECTURE_TO_MODEL_TYPE = {"LongcatForCausalLM": "longcat"}
 _CONFIG_FORMAT_TO_CONFIG_PARSER = {"hf": 1, "mistral": 2}
 """,
+    "vllm/tokenizers/registry.py": "_VLLM_TOKENIZERS = {'hf': 1, 'mistral': 2}",
     "vllm/model_executor/layers/rotary_embedding/__init__.py": """
 def get_rope(kind):
     if kind == "default" or kind == "yarn":
@@ -182,6 +183,8 @@ def stored(method: str) -> dict[str, object]:
         ("configuration", [], {"rope_parameters": {"rope_type": "nova"}}, "kind `nova`", "-U vllm"),
         ("configuration", ["--config-format", "mistral"], {}, "params.json, which is not", "--config-format hf"),
         ("configuration", ["--config-format", "nova"], {}, "none of hf, mistral", "leave it out"),
+        ("tokenizer", [], {}, "has no file of a tokenizer", "--tokenizer with"),
+        ("tokenizer", ["--tokenizer-mode", "nova"], {}, "has no --tokenizer-mode nova", "hf, mistral"),
         ("quantization", [], stored("novaq"), "does not read weights of quantization `novaq`", "stored otherwise"),
         ("quantization", [], stored("fbgemm_fp8"), "asks for leave", "--allow-deprecated-quantization"),
         ("quantization", [], {"quantization_config": []}, "not an object", "program that quantized"),
@@ -267,6 +270,14 @@ def test_without_names_it_warns_and_without_sources_it_says_so(ask: Ask, machine
         assert result is not None and result.status == "skip" and "cannot be read" in result.seen
     (machine.root / "model" / "params.json").write_text("{}")
     assert ask("architecture", "--config-format", "mistral") is None
+
+
+def test_files_of_a_tokenizer_decide_by_its_mode(ask: Ask, machine: Machine) -> None:
+    (machine.root / "model" / "vocab.json").touch()
+    found, native = ask("tokenizer"), ask("tokenizer", "--tokenizer-mode", "mistral")
+    assert found is not None and found.status == "pass" and "vocab.json" in found.seen
+    assert native is not None and native.status == "fail" and "Mistral's tokenizer" in native.seen
+    assert ask("tokenizer", "--skip-tokenizer-init") is None
 
 
 def test_quantization_beside_the_configuration_is_read(ask: Ask, machine: Machine) -> None:

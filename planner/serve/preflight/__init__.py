@@ -29,6 +29,7 @@ from planner.serve.preflight import (
     processors,
     quantization,
     settings,
+    tokenizer,
     toolchain,
     variables,
 )
@@ -101,6 +102,7 @@ CHECKS: CheckList[Subject] = CheckList(
         NamedCheck(name="quota", title="the disk quota has room", run=host.check_quota),
         NamedCheck(name="configuration", title="config.json can be read", run=configuration.check_configuration),
         NamedCheck(name="architecture", title="vLLM knows the model", run=architecture.check_architecture),
+        NamedCheck(name="tokenizer", title="its tokenizer is here", run=tokenizer.check_tokenizer),
         NamedCheck(name="quantization", title="its weights can be read", run=quantization.check_quantization),
         NamedCheck(name="attention", title="its attention backend fits", run=attention.check_attention),
         # Asked before all others, and waited for last: it takes the longest.

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from hw_specs.reading import UnreadableInput, read_text
 from planner.facts.preflight import preflight_facts
+from planner.facts.review import variables
 from planner.serve.check import Doubtful, Failed
 from planner.serve.preflight import sources
 from planner.serve.preflight.subject import Subject
@@ -40,7 +41,7 @@ def check_library_variables(subject: Subject) -> str | None:
         if (words := facts.words.get(name)) is not None and (wrong := _strange(value, words)) is not None:
             raise Doubtful(
                 f"{name} is `{value[:60]}`, and `{wrong[:40]}` is no word of it: it is passed over or ends the start",
-                f"some of {', '.join(words)}, or unset {name}",
+                f"some of {', '.join(word for word in words if word != '*')}, or unset {name}",
             )
     return None
 
@@ -48,7 +49,9 @@ def check_library_variables(subject: Subject) -> str | None:
 def _as_numbers(subject: Subject) -> Iterator[tuple[str, str]]:
     """Variables that are set here and that a library's source makes a number of, with the file that does."""
     facts = preflight_facts().library_variables
-    named = [name for name in subject.given if name.startswith(facts.python_prefixes)]
+    # Of the engine's own variables those of releases that were read have a check of their own.
+    known = variables().variables
+    named = [name for name in subject.given if name.startswith(facts.python_prefixes) and name not in known]
     if subject.order.in_container or not named:
         return
     for package, files in facts.python_files.items():

@@ -5,6 +5,7 @@ A container sees none of this process's variables, only those that its command h
 
 from __future__ import annotations
 
+import ast
 import socket
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address, ip_network
@@ -15,6 +16,7 @@ from planner.facts.preflight import preflight_facts
 from planner.facts.review import review_facts, variables
 from planner.rendering.secrets import concealed
 from planner.serve.check import Doubtful, Failed
+from planner.serve.preflight import sources
 from planner.serve.preflight.subject import Subject
 from planner.serve.process.endpoint import is_loopback
 from planner.serve.process.engine_argv import option_value
@@ -176,7 +178,8 @@ def check_numbers(subject: Subject) -> str | None:
 def check_choices(subject: Subject) -> str | None:
     """Whether variables that hold one of some words, or several, do."""
     facts = preflight_facts().variable_choices
-    for name, words in facts.words.items():
+    # The installed release's own words, where its source says them, are the better ones.
+    for name, words in {**facts.words, **_installed_choices(subject)}.items():
         value = subject.given.get(name)
         if value is None:
             continue
@@ -189,6 +192,23 @@ def check_choices(subject: Subject) -> str | None:
                 f"{'some' if several else 'one'} of {', '.join(words)}, or unset it",
             )
     return None
+
+
+def _installed_choices(subject: Subject) -> dict[str, tuple[str, ...]]:
+    """Words of the variables that the installed engine takes one of some for, in any case or not as the facts say."""
+    tree = sources.module(subject.sources("vllm"), "envs.py")
+    found: dict[str, tuple[str, ...]] = {}
+    for node in ast.walk(tree) if tree is not None else ():
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "env_with_choices" and len(node.args) > 2:
+            name, listed = node.args[0], node.args[2]
+            if isinstance(name, ast.Constant) and isinstance(listed, ast.List):
+                words = tuple(str(one.value) for one in listed.elts if isinstance(one, ast.Constant))
+                any_case = any(
+                    key.arg == "case_sensitive" and not getattr(key.value, "value", True) for key in node.keywords
+                )
+                if words and not any_case and name.value not in preflight_facts().variable_choices.any_case:
+                    found[str(name.value)] = words
+    return found
 
 
 def check_files(subject: Subject) -> str | None:
