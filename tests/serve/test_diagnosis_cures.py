@@ -104,4 +104,17 @@ def test_sizes_that_divide_the_heads_alone_are_not_offered() -> None:
 def test_a_flag_that_is_gone_says_since_when() -> None:
     found = diagnose(b"vllm serve: error: unrecognized arguments: --swap-space 4 --nobody-had-this\n")
     assert re.match(r"`--swap-space` is gone since vLLM \d+\.\d+\.\d+; preempted", found.cures[0])
-    assert not any("nobody" in cure for cure in found.cures)
+    assert "leave `--nobody-had-this` out" in found.cures[0]
+
+
+@pytest.mark.parametrize(
+    ("words", "cure"),
+    [
+        ("--max-num-seq 8", "write `--max-num-seqs`"),
+        ("--async-scheduling", "`--async-scheduling` came with vLLM 0.10"),
+        ("--enable-lora", "another command does not take it"),
+        ("--omni", "leave `--omni` out"),
+    ],
+)
+def test_a_flag_that_is_not_known_is_named_with_what_to_do(words: str, cure: str) -> None:
+    assert cure in diagnose(f"vllm: error: unrecognized arguments: {words}\n".encode()).cures[0]

@@ -9,6 +9,7 @@ from planner.facts.engine_flags import flags_of
 from planner.facts.setting_words import setting_words
 from planner.serve.log.events import FailureSeen
 from planner.serve.log.lines import messages, plain_lines
+from planner.serve.log.refused_flags import UNKNOWN_FLAGS
 from planner.serve.log.reports import raised_there
 
 _HEAD = re.compile(r"^\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Warning): ")
@@ -32,7 +33,8 @@ _MOST_LINES = 4
 def cures_told(log: bytes, failure: FailureSeen) -> dict[str, str]:
     """Return the values of cures that a refusal tells itself, from its line in `log` and those that go on in it."""
     flag, message = _whole(log, failure)
-    told = {"settings": settings_cure(f"{flag} {message}".strip())}
+    # Of flags that are not known at all `refused_flags` tells.
+    told = {"settings": settings_cure(f"{flag} {message}".strip()) if UNKNOWN_FLAGS not in message else ""}
     if advice := advice_in(message):
         told["advice"] = f"as the message says: {advice}"
     elif rule := advice_in(message, weak=True):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from hw_specs.units import GIB, format_gib, format_tokens
 from planner.errors import PlannerError, UnknownVersion
-from planner.facts.gone_flags import gone
 from planner.facts.log_lines import failures
 from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version, resolve_release
@@ -24,6 +23,7 @@ from planner.planning.answer import Lever, Plan
 from planner.planning.choose import make_plan
 from planner.serve.log.events import FailureSeen
 from planner.serve.log.measured import Measured
+from planner.serve.log.refused_flags import refused_flags
 
 _UNITS = {"bytes": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30}
 
@@ -193,8 +193,8 @@ def cure_values(failure: FailureSeen, *, plan: Plan | None, measured: Measured) 
     )
     if elsewhere := _held_elsewhere(seen):
         values["held_elsewhere"] = elsewhere
-    if flags := _gone_flags(str(seen.get("message", ""))):
-        values["gone_flags"] = flags
+    if flags := refused_flags(str(seen.get("message", ""))):
+        values["refused_flags"] = flags
     values["mistral_common_good"] = vllm_facts().packages["mistral_common"].last_good.value
     version = measured.vllm_version or (plan.vllm_version if plan is not None else None)
     if version is not None and (pin := _mistral_common_pin(version)) is not None:
@@ -226,19 +226,6 @@ def _held_elsewhere(seen: Mapping[str, int | float | str]) -> str:
     else:
         return ""
     return words.format(format_gib(round(held))) if held > known.idle_gib * GIB else ""
-
-
-def _gone_flags(message: str) -> str:
-    """What became of the flags that a parser does not recognise; empty where no release had them."""
-    _, _, words = message.partition("unrecognized arguments:")
-    names = dict.fromkeys(word[2:].partition("=")[0] for word in words.split() if word.startswith("--"))
-    found = []
-    for name in names:
-        if (history := gone(name)) is not None:
-            ways = [f"use `{history.instead}`"] if history.instead else []
-            ways += [history.note] if history.note else []
-            found.append("; ".join([f"`--{name}` is gone since vLLM {history.first_without}", *ways]))
-    return "; ".join(found)
 
 
 def _mistral_common_pin(version: str) -> str | None:
