@@ -16,7 +16,7 @@ def refused_flags(message: str) -> str:
     """Return what became of the flags that `message` does not recognise, or where they come from; empty without one.
 
     >>> refused_flags("unrecognized arguments: --max-num-seq 8")
-    '`--max-num-seq` is no flag of vLLM: write `--max-num-seqs` if that is meant'
+    '`--max-num-seq` is not a flag of vLLM: write `--max-num-seqs` if that is meant'
     """
     _, _, words = message.partition(UNKNOWN_FLAGS)
     names = dict.fromkeys(word[2:].partition("=")[0] for word in words.split() if word.startswith("--"))
@@ -37,7 +37,7 @@ def _refused(name: str) -> str:
         return f"`{flag}` came with vLLM {since}: take that or a newer one, or leave it out"
     near = get_close_matches(flag, flags_of(None).options, n=1, cutoff=0.85)
     if near:
-        return f"`{flag}` is no flag of vLLM: write `{near[0]}` if that is meant"
+        return f"`{flag}` is not a flag of vLLM: write `{near[0]}` if that is meant"
     return (
         f"leave `{flag}` out: no release of vLLM that was read has it; what a plugin or a fork adds needs its package "
         "in this environment, in the version that belongs to this vLLM"
