@@ -40,7 +40,7 @@ def check_library_variables(subject: Subject) -> str | None:
             raise Doubtful(f"{name} is `{value[:60]}`, not a number: it is passed over", f"a number, or unset {name}")
         if (words := facts.words.get(name)) is not None and (wrong := _strange(value, words)) is not None:
             raise Doubtful(
-                f"{name} is `{value[:60]}`, and `{wrong[:40]}` is no word of it: it is passed over or ends the start",
+                f"{name} is `{value[:60]}`; `{wrong[:40]}` is not among its words: it is ignored or stops the start",
                 f"some of {', '.join(word for word in words if word != '*')}, or unset {name}",
             )
     return None
