@@ -64,3 +64,21 @@ def test_a_log_that_breaks_off_says_so_and_only_such_a_one() -> None:
 )
 def test_a_malformed_value_is_told_from_an_unknown_flag(said: str, cure: str) -> None:
     assert cure in diagnose(f"vllm serve: error: argument {said}\n".encode()).cures[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("NotImplementedError: \nthis cannot be had here", "unsupported"),
+        (
+            HEAD + "(EngineCore_DP0 pid=7) ModuleNotFoundError:\n(EngineCore_DP0 pid=7) No module named 'x'",
+            "missing-package",
+        ),
+        ("ValueError: \nnobody has seen this", "unknown"),
+        ("ValueError: ", "unknown"),
+    ],
+)
+def test_an_exceptions_words_may_begin_in_the_next_line(text: str, code: str) -> None:
+    found = diagnose(f"{STARTS}{text}\n".encode())
+    assert found.code == code
+    assert all(item.text in text for item in found.evidence if code != "unknown")

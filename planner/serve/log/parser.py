@@ -119,7 +119,7 @@ class StartupLog:
         events = self._segment()
         for seen in self._tracebacks.close():
             events.append(seen)
-            if seen.exception not in map(str.strip, seen.lines):
+            if not {seen.exception, seen.exception.partition(": ")[2]} & set(map(str.strip, seen.lines)):
                 # It was cut behind its raise, whose words no line held.
                 events += self._failure_events(seen.exception, seen.rank)
         death = self._tracebacks.death
@@ -146,10 +146,11 @@ class StartupLog:
     def _message(self, said: Message) -> list[Event]:
         self._stamp = said.stamp or self._stamp
         rank, text = said.rank, said.text
+        whole = self._tracebacks.whole(said, self._source)
         events: list[Event] = [*self._tracebacks.follow(said, line=self._line, stamp=self._stamp, source=self._source)]
         of_a_request = self._is_of_a_request(said)
         mentioned = said.level in ("DEBUG", "INFO")
-        if not self._patterns.needles(ready=self._phase == "ready", mentioned=mentioned).in_line(text):
+        if not self._patterns.needles(ready=self._phase == "ready", mentioned=mentioned).in_line(whole):
             return events
         for pattern in self._patterns.lines:
             if pattern.needle in text and pattern.printed_by(self._release):
@@ -164,7 +165,7 @@ class StartupLog:
         calm = mentioned or of_a_request or self._bystanders.include(text) or self._patterns.survives(text)
         if self._phase != "stopped" and not calm:
             # What processes say while they are told to stop is not a cause, nor is what they only mention or survive.
-            events += self._failure_events(text, rank, warned=said.calm)
+            events += self._failure_events(text, rank, warned=said.calm, whole=whole)
         return events
 
     def _is_of_a_request(self, said: Message) -> bool:
@@ -224,10 +225,10 @@ class StartupLog:
             Progress(phase=phase, done=done, total=total, label=label, line=self._line, stamp=self._stamp, rank=rank)
         ]
 
-    def _failure_events(self, text: str, rank: str, *, warned: bool = False) -> list[Event]:
-        """What a line names; of one that only warned, what is suspected."""
+    def _failure_events(self, text: str, rank: str, *, warned: bool = False, whole: str = "") -> list[Event]:
+        """What a line names; of one that only warned, what is suspected. `whole` is the line behind its exception."""
         events: list[Event] = []
-        own = self._patterns.guesses.split(text, 1)[0]
+        own = self._patterns.guesses.split(whole or text, 1)[0]
         raised = raised_there(own)
         for pattern in self._patterns.failures:
             if warned and pattern.weight != "suspicion":

@@ -13,7 +13,9 @@ from planner.serve.log.reports import is_head
 
 _MAX_TRACEBACK_LINES = 400
 _CHILD_HEADER = re.compile(r"^(?:Process \S+:|Exception in thread |Exception ignored in)")
-_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)\w*(?:: \S|$)")
+_EXCEPTION = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Interrupt|Timeout|Failure)\w*(?:: \S|:?$)")
+_WORDLESS = re.compile(r"^(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception):$")
+"""An exception whose words begin in the next line."""
 _CHAINED = ("During handling of the above exception", "The above exception was the direct cause", "Traceback (most")
 
 
@@ -67,6 +69,8 @@ class Tracebacks:
         self._loose: dict[str, list[tuple[int, str]]] = {}
         """Frames whose head was cut off, by process."""
         self._child_header: set[str] = set()
+        self._wordless: dict[str, str] = {}
+        """Exceptions whose words have not come yet, by process."""
         self._flat: set[str] = set()
         """Processes whose last line was a frame that had lost its indentation."""
 
@@ -80,6 +84,14 @@ class Tracebacks:
                 seen.append(self._lone_exception("", exception, frames, line, "", said=False))
         return seen
 
+    def whole(self, said: Message, source: str = "") -> str:
+        """Return the text of `said`, behind the exception that the line before it named without any words."""
+        key, text = f"{source} {said.stream}", said.text
+        head = self._wordless.pop(key, "") if self._wordless else ""
+        if text.endswith(":") and _WORDLESS.match(text) is not None:
+            self._wordless[key] = text
+        return f"{head} {text.strip()}" if head and text.strip() and not text.startswith(_CHAINED) else text
+
     def follow(self, said: Message, *, line: int, stamp: str, source: str = "") -> list[TracebackSeen]:
         """Return the tracebacks that `said`, line `line` of the log called `source`, shows to be whole."""
         events: list[TracebackSeen] = []
@@ -87,6 +99,11 @@ class Tracebacks:
         inside = self._is_inside(key, text)
         block = self._open.get(key)
         if block is not None:
+            if block.ended and not inside and _WORDLESS.match(block.exception) is not None:
+                block.exception += f" {text.strip()}"
+                block.text.append(text)
+                block.numbers.append(line)
+                return events
             if block.ended and not inside:
                 events += self._close(key)
                 block = None
