@@ -41,7 +41,7 @@ def unnamed(log: bytes, events: Sequence[Event], measured: Measured, exit_code: 
         errors = _errors_since_ready(log, events)
         title = "the log shows no failure" + ("; the server was ready" if "ready" in phases else "")
         if reached and "ready" not in phases and "stopped" not in phases and exit_code is None:
-            return _cut_off(events, reached, measured)
+            return _cut_off(log, events, reached, measured)
         if errors:
             many = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
             title = f"the start did not fail; the server was ready, and reported {many} since"
@@ -76,8 +76,8 @@ def unnamed(log: bytes, events: Sequence[Event], measured: Measured, exit_code: 
     )
 
 
-def _cut_off(events: Sequence[Event], reached: str, measured: Measured) -> Diagnosis:
-    """Return that the log ends while the server still starts, and what tells how it went on."""
+def _cut_off(log: bytes, events: Sequence[Event], reached: str, measured: Measured) -> Diagnosis:
+    """Return that the log ends while the server starts, its last wait or line, and what tells how it went on."""
     waits = [event for event in events if isinstance(event, StallSeen)]
     worked = max((e.line for e in events if isinstance(e, (PhaseStarted, Progress, Figure))), default=0)
     unfinished = causes()["unfinished"]
@@ -86,7 +86,8 @@ def _cut_off(events: Sequence[Event], reached: str, measured: Measured) -> Diagn
         title=unfinished.title.format(phase=reached),
         phase=reached,
         term="",
-        evidence=tuple(LogLine(number=wait.line, text=plain(wait.text)) for wait in waits[-1:] if wait.line > worked),
+        evidence=tuple(LogLine(number=wait.line, text=plain(wait.text)) for wait in waits[-1:] if wait.line > worked)
+        or _last_lines(log)[-1:],
         cures=unfinished.cures,
         unfinished=True,
         measured=measured,
@@ -167,6 +168,10 @@ def _root_traceback(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
     root = root_block(events)
     if root is not None:
         return tuple(LogLine(number=n, text=plain(text)) for n, text in zip(root.line_numbers, root.lines, strict=True))
+    return _last_lines(log)
+
+
+def _last_lines(log: bytes) -> tuple[LogLine, ...]:
     lines = log.decode("utf-8", "replace").split("\n")
     kept = [(number, text) for number, text in enumerate(lines, 1) if text.strip()][-20:]
     return tuple(LogLine(number=number, text=plain(text.rstrip()[:400])) for number, text in kept)
