@@ -56,7 +56,7 @@ def libraries(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Machine:
         ("TORCH_NCCL_BLOCKING_WAIT", "TRUE", None, ""),
         ("TORCH_NCCL_HEARTBEAT_TIMEOUT_SEC", "an hour", "fail", "not a number"),
         ("NCCL_IB_GID_INDEX", "three", "warn", "passed over"),
-        ("NCCL_DEBUG", "VERBOSE", "warn", "`verbose` is no word of it"),
+        ("NCCL_DEBUG", "VERBOSE", "warn", "`verbose` is not among its words"),
         ("NCCL_DEBUG", "info", None, ""),
         ("NCCL_PROTO", "^LL128", None, ""),
         ("NCCL_ALGO", "allreduce:tree,ring;broadcast:ring", None, ""),

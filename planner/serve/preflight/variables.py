@@ -206,7 +206,8 @@ def _installed_choices(subject: Subject) -> dict[str, tuple[str, ...]]:
                 any_case = any(
                     key.arg == "case_sensitive" and not getattr(key.value, "value", True) for key in node.keywords
                 )
-                if words and not any_case and name.value not in preflight_facts().variable_choices.any_case:
+                ours = str(name.value).startswith("VLLM_")
+                if words and ours and not any_case and name.value not in preflight_facts().variable_choices.any_case:
                     found[str(name.value)] = words
     return found
 
