@@ -15,7 +15,7 @@ from planner.serve.log.diagnosis import diagnose
 from .logs import LOGS
 
 CORPUS = tomllib.loads((LOGS.parent / "failures" / "corpus.toml").read_text())["start"]
-TRIED = 45
+TRIED = 25
 MOST_OTHERS = 1
 """Of those: a log may hold a second thing that is true of it and did not end it."""
 SAYS_LESS = ("unknown", "none", "out-of-memory", "engine-defect", "workers-hang")
