@@ -9,7 +9,9 @@ import textwrap
 import time
 import tomllib
 from collections.abc import Callable
+from hashlib import sha256
 from itertools import cycle
+from typing import Any
 
 import pytest
 
@@ -30,7 +32,9 @@ SAYS_LESS = ("unknown", "none", "out-of-memory", "engine-defect", "workers-hang"
 MOST_OTHERS = 0.01
 """A log that was cut may hold a second thing that is true of it and did not end it."""
 MOST_LOST = {"cut_at_width": 0.02, "cut_at_blanks": 0.05}
-"""Cut between words, nothing tells how wide the screen was."""
+"""Cut between words, nothing tells how wide the screen was. Of the whole corpus at most half as many are lost."""
+CHANCE = 2
+"""What a part of the corpus may have more than that."""
 Lines = list[str]
 
 
@@ -90,10 +94,15 @@ def cut_at_blanks(line: str, width: int) -> Lines:
     return textwrap.wrap(line, width, break_on_hyphens=False)
 
 
+def one_in(many: int) -> list[dict[str, Any]]:
+    """A part of the corpus that stays the same when it grows."""
+    return [entry for entry in CORPUS if sha256(entry["url"].encode()).digest()[1] % many == 0]
+
+
 @pytest.mark.parametrize("cut", [cut_at_width, cut_at_blanks])
 def test_a_wrapped_log_is_read_like_the_log(cut: Callable[[str, int], Lines]) -> None:
     tried, unknown, others = 0, [], []
-    for entry in CORPUS[::9]:
+    for entry in one_in(9):
         lines, width = with_lines(entry), random.Random(entry["url"]).randrange(80, 161)
         wrapped = [part for line in lines for part in cut(line, width)]
         if len(wrapped) == len(lines) or diagnose("\n".join(lines).encode()).code not in entry["causes"]:
@@ -103,8 +112,8 @@ def test_a_wrapped_log_is_read_like_the_log(cut: Callable[[str, int], Lines]) ->
         unknown += [(entry["url"], width)] if not found.known else []
         others += [(entry["url"], width, found.code)] if found.known and found.code not in entry["causes"] else []
     assert tried > 50
-    assert len(unknown) <= tried * MOST_LOST[cut.__name__], unknown
-    assert len(others) <= tried * MOST_LOST[cut.__name__], others
+    assert len(unknown) <= tried * MOST_LOST[cut.__name__] + CHANCE, unknown
+    assert len(others) <= tried * MOST_LOST[cut.__name__] + CHANCE, others
 
 
 def test_a_message_in_three_lines_is_shown_where_it_begins() -> None:
@@ -130,7 +139,7 @@ def interleaved(lines: Lines, chance: random.Random) -> Lines:
 
 def test_other_processes_and_earlier_warnings_change_no_answer() -> None:
     earlier, tried, others = warnings(), 0, []
-    for entry in CORPUS[::3]:
+    for entry in one_in(3):
         chance, lines = random.Random(entry["url"]), with_lines(entry)
         right = (diagnose("\n".join(lines).encode()).code, *entry["causes"])
         warned = [diagnose("\n".join(chance.sample(earlier, 10) + lines).encode()).code]
@@ -143,7 +152,7 @@ def test_other_processes_and_earlier_warnings_change_no_answer() -> None:
 
 def test_a_log_that_is_cut_at_either_end_says_less_or_the_same() -> None:
     tried, others = 0, []
-    for entry in CORPUS[1::2]:
+    for entry in one_in(2):
         chance, lines = random.Random(entry["url"]), with_lines(entry)
         if diagnose("\n".join(lines).encode()).code not in entry["causes"] or len(lines) < 2:
             continue

@@ -87,11 +87,21 @@ def _cut_off(log: bytes, events: Sequence[Event], reached: str, measured: Measur
         phase=reached,
         term="",
         evidence=tuple(LogLine(number=wait.line, text=plain(wait.text)) for wait in waits[-1:] if wait.line > worked)
-        or _last_lines(log)[-1:],
+        or _last_line(log),
         cures=unfinished.cures,
         unfinished=True,
         measured=measured,
     )
+
+
+def _last_line(log: bytes) -> tuple[LogLine, ...]:
+    """What was said last, without what carried it."""
+    lines = log.split(b"\n")
+    for number in range(len(lines), 0, -1):
+        for said in reversed(_messages(lines[number - 1])):
+            if said.text.strip():
+                return (LogLine(number=number, text=plain(said.text[:400])),)
+    return ()
 
 
 def _has_frames(event: Event) -> bool:
@@ -168,10 +178,6 @@ def _root_traceback(log: bytes, events: Sequence[Event]) -> tuple[LogLine, ...]:
     root = root_block(events)
     if root is not None:
         return tuple(LogLine(number=n, text=plain(text)) for n, text in zip(root.line_numbers, root.lines, strict=True))
-    return _last_lines(log)
-
-
-def _last_lines(log: bytes) -> tuple[LogLine, ...]:
     lines = log.decode("utf-8", "replace").split("\n")
     kept = [(number, text) for number, text in enumerate(lines, 1) if text.strip()][-20:]
     return tuple(LogLine(number=number, text=plain(text.rstrip()[:400])) for number, text in kept)
