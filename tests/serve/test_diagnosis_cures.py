@@ -111,7 +111,8 @@ def test_a_flag_that_is_gone_says_since_when() -> None:
     ("words", "cure"),
     [
         ("--max-num-seq 8", "write `--max-num-seqs`"),
-        ("--async-scheduling", "`--async-scheduling` came with vLLM 0.10"),
+        ("--async-scheduling", "`--async-scheduling` is known to vLLM 0.10"),
+        ("--disable-log-requests", "is known to vLLM 0.33.0 and newer (and up to 0.15.1)"),
         ("--enable-lora", "another command does not take it"),
         ("--omni", "leave `--omni` out"),
     ],

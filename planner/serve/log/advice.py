@@ -178,7 +178,9 @@ def _fields() -> dict[str, str]:
 @cache
 def _words() -> tuple[tuple[str, re.Pattern[str]], ...]:
     table = setting_words().words.items()
-    return tuple((name, re.compile("|".join(said), re.IGNORECASE)) for name, said in table)
+    # A longer name of code (`block_size_m`) is another thing's.
+    whole = r"(?<![A-Za-z0-9]_)(?:{})(?!_\w)"
+    return tuple((name, re.compile(whole.format("|".join(said)), re.IGNORECASE)) for name, said in table)
 
 
 @cache

@@ -31,10 +31,13 @@ def _refused(name: str) -> str:
         return "; ".join([f"`{flag}` is gone since vLLM {history.first_without}", *ways])
     if flags_of(None).find(flag) is not None:
         releases = sorted({*older_flags(), *options().releases}, key=parse_version)
-        since = next(one for one in releases if flags_of(one).find(flag) is not None)
-        if since == releases[0]:
+        without = [one for one in releases if flags_of(one).find(flag) is None]
+        if not without:
             return f"`{flag}` is a flag of `vllm serve` in all releases: another command does not take it"
-        return f"`{flag}` came with vLLM {since}: take that or a newer one, or leave it out"
+        since = releases[releases.index(without[-1]) + 1]
+        before = releases.index(without[0])
+        too = f" (and up to {releases[before - 1]})" if before else ""
+        return f"`{flag}` is known to vLLM {since} and newer{too}: take such a release, or leave it out"
     near = get_close_matches(flag, flags_of(None).options, n=1, cutoff=0.85)
     if near:
         return f"`{flag}` is not a flag of vLLM: write `{near[0]}` if that is meant"
