@@ -23,6 +23,7 @@ _REGISTRY = "model_executor/models/registry.py"
 _CONFIG = "transformers_utils/config.py"
 _MODELS = re.compile(r"_[A-Z_]+_MODELS")
 _NOT_MODELS = frozenset({"_PREVIOUSLY_SUPPORTED_MODELS", "_OOT_SUPPORTED_MODELS", "_VLLM_MODELS"})
+_PUBLISHED = "the config.json that the model's publisher gives"
 _EXCHANGED = ("ALL_ATTENTION_FUNCTIONS", "_supports_attention_backend = True")
 _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForRewardModeling", "RewardModel", "Model")
 """Endings of classes that the engine makes from another class of the same model."""
@@ -79,9 +80,12 @@ def _check_type(subject: Subject, config: dict[str, Any], folder: Path, release:
     kind, own = config.get("model_type"), _auto_map(config)
     engine = sources.module(folder, _CONFIG)
     if kind is None and (config.get("speculators_config") or sources.keys(engine, "_ARCHITECTURE_TO_MODEL_TYPE")):
-        named = config.get("architectures") or [""]
-        if config.get("speculators_config") or named[0] in sources.keys(engine, "_ARCHITECTURE_TO_MODEL_TYPE"):
+        names = config.get("architectures")
+        named = names[0] if isinstance(names, list) and names and isinstance(names[0], str) else ""
+        if config.get("speculators_config") or named in sources.keys(engine, "_ARCHITECTURE_TO_MODEL_TYPE"):
             return
+    if kind is not None and not isinstance(kind, str):
+        raise Failed(f"`model_type` in config.json is `{shown(str(kind))}`, not a name", _PUBLISHED)
     types = _known_types(subject, engine, folder)
     if not types or kind in types:
         _check_inner(subject, config, types - sources.keys(engine, "_CONFIG_REGISTRY"))
@@ -90,8 +94,8 @@ def _check_type(subject: Subject, config: dict[str, Any], folder: Path, release:
     if "AutoConfig" in own:
         if not _trusted(subject):
             raise Failed(
-                f"model type `{shown(str(kind))}` is code of the checkpoint's own ({own['AutoConfig']}), which is not "
-                "run without leave",
+                f"model type `{shown(str(kind))}` is code of the checkpoint's own ({shown(str(own['AutoConfig']))}), "
+                "which is not run without leave",
                 "read that code; if you trust it, --trust-remote-code",
             )
         _require_code(subject, config)
@@ -104,7 +108,9 @@ def _check_type(subject: Subject, config: dict[str, Any], folder: Path, release:
     said = f"neither vLLM {release} nor transformers {version} knows model type `{shown(str(kind))}`"
     if subject.packages is not None and subject.packages.plugins:
         raise Doubtful(f"{said}; {', '.join(subject.packages.plugins)} may bring it", "see the plugin's list of models")
-    raise Failed(said, f"`uv pip install -U vllm transformers` into its environment, if a newer one has {kind}")
+    raise Failed(
+        said, f"`uv pip install -U vllm transformers` into its environment, if a newer one has {shown(str(kind))}"
+    )
 
 
 def _check_inner(subject: Subject, config: dict[str, Any], types: frozenset[str]) -> None:
@@ -120,14 +126,14 @@ def _check_inner(subject: Subject, config: dict[str, Any], types: frozenset[str]
     if "text_config" not in code:
         raise Failed(
             f"config.json is of model type `{shown(kind)}` and has its numbers in `text_config`, where nobody looks",
-            "the config.json that the model's publisher gives",
+            _PUBLISHED,
         )
     own = inner.get("model_type")
-    if own is not None and own not in types and "CONFIG_MAPPING[" in code:
+    if own is not None and str(own) not in types and "CONFIG_MAPPING[" in code:
         raise Failed(
             f"transformers {(subject.versions or {}).get('transformers', '')} does not know model type "
             f"`{shown(str(own))}` of `text_config`",
-            f"`uv pip install -U vllm transformers` into its environment, if a newer one has {own}",
+            f"`uv pip install -U vllm transformers` into its environment, if a newer one has {shown(str(own))}",
         )
 
 

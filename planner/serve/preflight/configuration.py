@@ -117,7 +117,10 @@ def _check_kind(rope: dict[str, Any], where: str, subject: Subject) -> None:
         and new != old
         and (old, new) not in (("su", "longrope"), ("mrope", "default"))
     ):
-        raise Failed(f"`{where}` in config.json has rope_type `{new}` and type `{old}`", "leave `type` out")
+        raise Failed(
+            f"`{where}` in config.json has rope_type `{shown(str(new))}` and type `{shown(str(old))}`",
+            "leave `type` out",
+        )
     kind = new if new is not None else old
     needed = preflight_facts().config_values.rope_needs.get(str(kind), ())
     lacking = [key for key in needed if key not in rope]
