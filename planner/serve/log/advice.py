@@ -15,7 +15,7 @@ from planner.serve.log.reports import raised_there
 _HEAD = re.compile(r"^\s*(?:[A-Za-z_]\w*\.)*[A-Z]\w*(?:Error|Exception|Warning): ")
 _REFUSES = re.compile(r"(?:[A-Za-z_]\w*\.)*(?:Value|Assertion|NotImplemented|Runtime|Type|\w*Validation)Error\b")
 """Classes with which the engine refuses; a time-out, a missing file or a lost connection is none."""
-_TAIL = re.compile(r" *\[type=\w+, input_value=.*$")
+_TAIL = re.compile(r"\[type=\w+, input_value=.*$")
 _CLASS = re.compile(r"\bvalidation errors? for (?P<name>\w+)\s*$")
 _KEY = re.compile(r"^[a-z_][\w.]*$")
 _CAPITAL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

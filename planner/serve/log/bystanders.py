@@ -9,16 +9,16 @@ import re
 
 _NAMED = re.compile(
     # A fault of the program, not of the GPU.
-    r"\bXid \([^)]*\): (?:13|31|32|43|45|69), pid='?\d+'?, name=(?P<xid>[^,]+),"
+    r"\bXid \([^()]*\): (?:13|31|32|43|45|69), pid='?\d+'?, name=(?P<xid>[^,]+),"
     r"|^(?:traps: )?(?P<trap>\S[^\[\]]{0,30})\[\d+\]:? (?:segfault at|trap |general protection)"
     r"|[Kk]ill(?:ed)? process \d+,? \((?P<killed>[^)]+)\)"
     r"|^(?P<invoked>\S+) invoked oom-killer"
-    r"|\boom-kill:constraint=.*,task=(?P<task>[^,]+),"
+    r"|\boom-kill:constraint=.{0,2000},task=(?P<task>[^,]+),"
     r"|\bvictim process: (?P<victim>[^,]+), pid:"
-    r"|\bGPU HANG: .*, in (?P<hang>\S+) \[\d+\]"
-    r"|\bpage fault \(.*, for process (?P<fault>\S[^,]*?) pid \d+"
-    r'|\btype=(?:AVC|SECCOMP|1326|1400)\b.*\bcomm="(?P<comm>[^"]+)"'
-    r"|\bINFO: task (?P<blocked>\S+):\d+ blocked for more than"
+    r"|\bGPU HANG: .{0,200}, in (?P<hang>\S{1,80}) \[\d+\]"
+    r"|\bpage fault \(.{0,200}, for process (?P<fault>\S[^,]{0,80}?) pid \d+"
+    r'|\btype=(?:AVC|SECCOMP|1326|1400)\b.{0,500}\bcomm="(?P<comm>[^"]+)"'
+    r"|\bINFO: task (?P<blocked>\S{1,80}):\d+ blocked for more than"
 )
 _ENGINES = re.compile(
     r"(?i)vllm|llm|python|^pt_|^ray|engine|(?<!k)worker|sglang|torch|llama|triton|uvicorn|gunicorn|api.?server|main|"
@@ -31,7 +31,7 @@ _MAY_NAME = re.compile(r"Xid|\]:? (?:segfault|trap|general)|[Pp]rocess|oom-kill|
 
 
 _GOES_ON = re.compile(
-    r"amdgpu.*(?:in page starting at|L2_PROTECTION_FAULT_STATUS|Faulty UTCL2|MORE_FAULTS|WALKER_ERROR|"
+    r"amdgpu.{0,200}(?:in page starting at|L2_PROTECTION_FAULT_STATUS|Faulty UTCL2|MORE_FAULTS|WALKER_ERROR|"
     r"PERMISSION_FAULTS|MAPPING_ERROR|\bRW: 0x)"
 )
 """Lines in which the kernel goes on about the fault of a program that it named before."""

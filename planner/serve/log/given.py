@@ -10,7 +10,7 @@ from planner.serve.log.choice import root_block
 from planner.serve.log.events import Event
 from planner.serve.log.frames import frames_of
 
-_GIVEN = re.compile(rb"non-default args: \{(.{0,20000}?)\}\s*$", re.MULTILINE)
+_GIVEN = re.compile(rb"non-default args: \{((?:(?!non-default args: ).){0,20000}?)\}\s*$", re.MULTILINE)
 _NAME = re.compile(r"'(\w+)': ")
 _OPENS, _CLOSES = "{[(", "}])"
 _WORD = re.compile(r"[A-Z]?[a-z]{2,}|[A-Z]{2,}")
