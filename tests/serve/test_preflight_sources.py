@@ -38,6 +38,8 @@ def test_a_table_is_read_however_it_is_written(table: str, keys: set[str]) -> No
         ("return size in [64, 128]", {"size": 80}, False),
         ("return capability >= DeviceCapability(8, 0)", {"capability": (7, 5)}, False),
         ("return capability.major in (9, 10)", {"capability": (9, 0)}, True),
+        ("return capability <= DeviceCapability(major=12, minor=0)", {"capability": (9, 0)}, None),
+        ("return DeviceCapability(9).minor == 0", {}, None),
         ("if size > 256:\n  return False\n return True", {"size": 512}, False),
         ("if ask():\n  return False\n return False", {}, False),
         ("if ask():\n  return False\n return True", {}, None),

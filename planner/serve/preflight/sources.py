@@ -187,7 +187,7 @@ def _end(lines: Sequence[ast.stmt], given: Mapping[str, object]) -> object:
 def _value(node: ast.expr | None, given: Mapping[str, object]) -> object:
     try:
         return _worked_out(node, given)
-    except (TypeError, ValueError, ZeroDivisionError, AttributeError):
+    except (TypeError, ValueError, ZeroDivisionError, AttributeError, IndexError):
         return _UNSURE
 
 
@@ -223,9 +223,9 @@ def _worked_out(node: ast.expr | None, given: Mapping[str, object]) -> object:
 def _called(node: ast.Call, given: Mapping[str, object]) -> object:
     """What a function that was given under its name and two brackets says, or a ``DeviceCapability``."""
     name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-    parts = [_value(one, given) for one in node.args if not isinstance(one, ast.Starred)]
+    parts = [_value(one, given) for one in node.args]
     function = given.get(f"{name}()")
-    if any(part is _UNSURE for part in parts):
+    if node.keywords or any(part is _UNSURE for part in parts):
         return _UNSURE
     if name == "DeviceCapability":
         return tuple(parts)
