@@ -15,6 +15,7 @@ from planner.cli.diagnostics import narrate, say
 from planner.cli.exit_code import ExitCode
 from planner.cli.output import write, write_document, write_json_line
 from planner.cli.start_options import is_command, planned_here, start_options, start_order
+from planner.errors import LaunchFailed
 from planner.serve.process.engine_argv import unmodelled_flags
 from planner.serve.process.keys import require_key
 from planner.serve.process.launcher import launch
@@ -79,6 +80,10 @@ def command(
         for flag, takes in unmodelled_flags(words).items():
             say("warning", f"{flag} takes what the plan does not count: {takes}")
     if dry_run:
+        try:
+            require_key(order.endpoint, os.environ)
+        except LaunchFailed as refused:
+            say("warning", f"{refused}: without --dry-run it is refused")
         return _show(order, as_json=as_json)
     require_key(order.endpoint, os.environ)
     if not no_check and not _checks_pass(order, plan, as_json=as_json):

@@ -59,6 +59,8 @@ _PROBED = re.compile(r"Warning\s+Unhealthy\s")
 """A probe failed; where that ends a container, another event says so."""
 _NAMED = re.compile(r"(?:[A-Za-z_]\w*\.)*[A-Za-z_]\w*(?::|$)")
 """An exception; a traceback that was cut ends in anything."""
+_ALONE = re.compile(r"\bworld[_ ]size[= ]1\b")
+"""Of a process that has no other one it is not said that it waits for one."""
 _TIMES = 3
 _WAITED_S = 180.0
 """A wait that was said so often, or lasted so long, is a hang."""
@@ -375,7 +377,8 @@ def _hang(events: Sequence[Event], timed_out: TimedOut | None, last_text: str) -
         return FailureSeen(code=last.code, phase=last.phase, text=last.text, values=values, line=last.line,
                            stamp=last.stamp, rank=last.rank)  # fmt: skip
     text = timed_out.last_seen if timed_out is not None else last_text
-    code = next((code for code, cause in causes().items() if any(word in text for word in cause.last_words)), None)
+    words = "" if _ALONE.search(text) else text
+    code = next((code for code, cause in causes().items() if any(word in words for word in cause.last_words)), None)
     if code is None or working_phase(events) == "ready" or any(
         isinstance(event, PhaseStarted) and event.phase in ENDINGS for event in events
     ):  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hw_specs.errors import shown
-from hw_specs.reading import read_text
+from hw_specs.reading import UnreadableInput, read_text
 from planner.facts.preflight import preflight_facts
 from planner.facts.release import parse_version
 from planner.serve.check import Doubtful, Failed, Unknown
@@ -137,7 +137,7 @@ def _check_kind(rope: dict[str, Any], where: str, subject: Subject) -> None:
         return
     # A model's own code may make another kind out of it.
     models = (folder / "model_executor/models").glob("*.py")
-    if any(f'"{kind}"' in read_text(path, errors="replace") for path in models):
+    if any(_mentions(path, kind) for path in models):
         return
     raise Failed(
         f"`{where}` in config.json is of kind `{shown(kind)}`, which vLLM {vllm_version(subject)} does not have",
@@ -159,3 +159,10 @@ def _check_yarn(subject: Subject, config: dict[str, Any]) -> str:
     version = version or (subject.plan.vllm_version if subject.plan is not None else None)
     obeyed = version is None or parse_version(version.partition("+")[0]) >= parse_version(trap.from_vllm)
     raise (Failed if obeyed else Doubtful)(seen, hint)
+
+
+def _mentions(path: Path, kind: str) -> bool:
+    try:
+        return f'"{kind}"' in read_text(path, errors="replace")
+    except UnreadableInput:
+        return False

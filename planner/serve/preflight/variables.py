@@ -282,7 +282,7 @@ def check_hub(subject: Subject) -> str | None:
             "unset it, or give the model as a folder",
         )
     if endpoint and "://" not in endpoint:
-        raise Failed(f"HF_ENDPOINT is `{endpoint[:60]}`, not a URL", "unset it, or a URL with https:// before it")
+        raise Failed(f"HF_ENDPOINT is `{concealed(endpoint)[:60]}`, not a URL", "unset it, or put https:// before it")
     if endpoint and endpoint != review_facts().hub_token.endpoint:
         raise Doubtful(
             f"HF_ENDPOINT is {concealed(endpoint)[:80]}: weights come from there, and a token of the hub goes there",
