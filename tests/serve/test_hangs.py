@@ -52,11 +52,11 @@ def test_a_hang_is_an_event_that_programs_read(fake: Fake, capsys: pytest.Captur
 def test_a_start_that_falls_silent_is_an_event_once_for_its_phase_and_is_kept(
     fake: Fake, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("planner.serve.process.follower.quiet_limit_s", lambda _phase, usual_s: 0.3)
-    assert main(words(fake, "never-ready", "--timeout", "1", "--json")) == 7
+    monkeypatch.setattr("planner.serve.process.follower.quiet_limit_s", lambda _phase, usual_s: 1.0)
+    assert main(words(fake, "never-ready", "--timeout", "3", "--json")) == 7
     events = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     [quiet] = [event for event in events if event["kind"] == "quiet-seen"]
-    assert 0.3 < quiet["waited_s"] < 1 and quiet["usual_s"] is None and quiet["last_seen"]
+    assert 1 < quiet["waited_s"] < 3 and quiet["usual_s"] is None and quiet["last_seen"]
     assert [event["kind"] for event in events].index("quiet-seen") < [event["kind"] for event in events].index(
         "timed-out"
     )
