@@ -32,7 +32,9 @@ SAYS_LESS = ("unknown", "none", "out-of-memory", "engine-defect", "workers-hang"
 MOST_OTHERS = 0.01
 """A log that was cut may hold a second thing that is true of it and did not end it."""
 MOST_LOST = {"cut_at_width": 0.02, "cut_at_blanks": 0.05}
-"""Cut between words, nothing tells how wide the screen was. Of the whole corpus at most half as many are lost."""
+"""Cut between words, nothing tells how wide the screen was.
+
+Of all 1,057 wrapped starts 1.1 and 2.6 % were unknown then, 0.7 and 1.9 % got another name."""
 CHANCE = 2
 """What a part of the corpus may have more than that."""
 Lines = list[str]

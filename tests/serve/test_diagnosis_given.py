@@ -30,6 +30,8 @@ TRACEBACK = "".join(
         ("'cudagraph_capture_sizes': [-4, 8]", ["--cudagraph-capture-sizes"]),
         ("'cudagraph_capture_sizes': [8], 'max_cudagraph_capture_size': 9",
          ["--cudagraph-capture-sizes", "--max-cudagraph-capture-size"]),
+        # What was switched off is said as it was typed; what is no flag of the engine's is not.
+        ("'enable_cudagraph_gc': False, 'cudagraph_metrics': False", ["--no-cudagraph-metrics"]),
         # Another thing's setting, what a start needs, and a key inside a setting are not about it.
         ("'reasoning_parser': 'mistral'", []),
         ("'max_model_len': 2048", []),

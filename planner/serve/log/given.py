@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from planner.facts.engine_flags import flags_of
 from planner.facts.log_lines import log_lines
 from planner.serve.log.choice import root_block
 from planner.serve.log.events import Event
@@ -27,7 +28,7 @@ def tried_without(log: bytes, events: Sequence[Event], text: str) -> tuple[str, 
     frames = [one for one in frames_of(block.lines) if "vllm/" in one.path][-_NEAREST:] if block is not None else []
     places = " ".join(f"{one.path.rpartition('vllm/')[2]} {one.function}" for one in frames)
     about = _words(f"{places} {block.exception if block is not None else ''} {text}")
-    return tuple("--" + name.replace("_", "-") for name in _given(log) if _meant_by(name) & about)
+    return tuple(flag for name, flag in _given(log) if _meant_by(name) & about)
 
 
 def _words(text: str) -> frozenset[str]:
@@ -40,8 +41,8 @@ def _meant_by(name: str) -> frozenset[str]:
     return words.union(*(alike[word] for word in words if word in alike))
 
 
-def _given(log: bytes) -> Iterator[str]:
-    """The names of the settings that were not left at their default, those that a start needs left out."""
+def _given(log: bytes) -> Iterator[tuple[str, str]]:
+    """Name and flag, as it was typed, of settings that differ from their default and that a start can do without."""
     said = _GIVEN.search(log)
     text = said[1].decode("utf-8", "replace") if said is not None else ""
     needed = log_lines().given.needed
@@ -50,5 +51,7 @@ def _given(log: bytes) -> Iterator[str]:
         between = text[at : found.start()]
         depth += sum(map(between.count, _OPENS)) - sum(map(between.count, _CLOSES))
         at = found.start()
-        if depth == 0 and found[1] not in needed:
-            yield found[1]
+        off = "no-" if text.startswith("False", found.end()) else ""
+        flag = f"--{off}{found[1].replace('_', '-')}"
+        if depth == 0 and found[1] not in needed and flags_of(None).find(flag) is not None:
+            yield found[1], flag
